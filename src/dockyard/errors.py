@@ -1,0 +1,53 @@
+"""The errors that Dockyard raises: each says what happened, what to do next, and the exit code."""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What a Dockyard command says to the shell when it ends."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    BUG = 3
+    INTERRUPTED = 130
+
+
+class DockyardError(Exception):
+    """Something a person can act on: `message` says what is wrong and where, `hint` what to do next."""
+
+    code = ExitCode.FAILED
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(DockyardError):
+    """The command line asks for something that does not exist or does not go together."""
+
+    code = ExitCode.USAGE
+
+
+class SettingsError(DockyardError):
+    """A value in pyproject.toml or the environment cannot be used."""
+
+    code = ExitCode.USAGE
+
+
+class EngineError(DockyardError):
+    """No Docker Engine can be reached or started."""
+
+
+class CommandError(DockyardError):
+    """A program that Dockyard ran ended with an error; `output` is the end of what it said."""
+
+    def __init__(self, message: str, hint: str = "", *, returncode: int = 1, output: str = "") -> None:
+        super().__init__(message, hint)
+        self.returncode = returncode
+        self.output = output
+
+
+class ChangesPending(DockyardError):
+    """A dry run or a check found work to do; like pip-tools' dry run, it exits with 1."""

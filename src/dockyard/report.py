@@ -1,0 +1,103 @@
+"""Show people and machines what happened: progress and errors on stderr, results on stdout."""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+NARROWEST = 100
+"""Columns that a table may use where the output is no terminal and so has no width of its own."""
+
+
+def say(message: str) -> None:
+    """Print one line of progress to stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def warn(message: str) -> None:
+    """Print one line to stderr that a person should not miss."""
+    say(f"{_paint('WARNING', '33')} {message}")
+
+
+def error(message: str, hint: str = "") -> None:
+    """Print what went wrong and, where there is one, what to do next."""
+    say(f"{_paint('ERROR', '31')} {message}")
+    if hint:
+        say(f"{_paint('TIP', '36')}   {hint}")
+
+
+def as_json(value: Any) -> None:
+    """Print a value as JSON to stdout, for machines."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "", right: Iterable[str] = ()
+) -> None:
+    """Print a table to stdout; the columns named in `right` hold numbers. Cells are plain text, never markup."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, title_style="bold")
+    for column in columns:
+        numeric = column in set(right)
+        made.add_column(column, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(str(cell)) for cell in row))
+    console(sys.stdout).print(made)
+
+
+@contextmanager
+def status(message: str) -> Iterator[None]:
+    """Show that long work is going on: a spinner on a terminal, one line elsewhere."""
+    if not sys.stderr.isatty():
+        say(message)
+        yield
+        return
+    with console(sys.stderr).status(message):
+        yield
+
+
+def console(stream: TextIO) -> "Console":
+    """Return a rich console for a stream; it obeys NO_COLOR and plain terminals."""
+    from rich.console import Console
+
+    width = None if stream.isatty() else max(NARROWEST, int(os.environ.get("COLUMNS") or 0))
+    return Console(file=stream, width=width, highlight=False, soft_wrap=False)
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as a person reads it, in units of 1,000: 1234567 is '1.2 MB'."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000 or unit == "GB":
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    raise AssertionError("unreachable")
+
+
+def duration(seconds: float) -> str:
+    """Return a time as a person reads it: '0.4 s', '12 s', '3 min 20 s'."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+
+
+def pairs(values: Mapping[str, str]) -> None:
+    """Print names and values as two columns to stdout."""
+    width = max(map(len, values), default=0)
+    for name, value in values.items():
+        print(f"{name:<{width}}  {value}")
+
+
+def _paint(word: str, code: str) -> str:
+    plain = "NO_COLOR" in os.environ or not sys.stderr.isatty()
+    return word if plain else f"\x1b[1;{code}m{word}\x1b[0m"

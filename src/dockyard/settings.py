@@ -1,0 +1,209 @@
+"""Read [tool.dockyard] of pyproject.toml and DOCKYARD_* of the environment into one frozen value.
+
+Precedence, strongest first: the environment, pyproject.toml, the default. Every key has an environment
+name: `allow-expired-release` is DOCKYARD_ALLOW_EXPIRED_RELEASE. Lists are separated by commas there.
+"""
+
+import dataclasses
+import difflib
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dockyard.errors import SettingsError
+
+FILE = "pyproject.toml"
+PREFIX = "DOCKYARD_"
+NOT_SETTINGS = {"DOCKYARD_LEDGER_TOKEN"}
+"""Environment names that are read elsewhere, because a secret has no place in pyproject.toml."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a value was written, so that an error can point at it."""
+
+    file: str
+    key: str
+    value: object
+
+    def error(self, wrong: str, hint: str = "") -> SettingsError:
+        """Return the error that names file, key and value."""
+        where = f"{self.file}: {self.key}" if self.file == "environment" else f"{self.file}: [tool.dockyard] {self.key}"
+        return SettingsError(f"{where} = {self.value!r}: {wrong}", hint)
+
+
+Parser = Callable[[Any, Origin], Any]
+
+
+def _text(pattern: str, wanted: str, *, empty: bool = False) -> Parser:
+    def parse(value: Any, origin: Origin) -> str:
+        if not isinstance(value, str):
+            raise origin.error("must be a string", f"write it in quotes: {wanted}")
+        if not (empty and not value) and not re.fullmatch(pattern, value):
+            raise origin.error(f"must be {wanted}")
+        return value
+
+    return parse
+
+
+def _choice(*allowed: str) -> Parser:
+    def parse(value: Any, origin: Origin) -> str:
+        if value in allowed:
+            return str(value)
+        raise origin.error(f"must be one of {', '.join(allowed)}", _nearest(str(value), allowed))
+
+    return parse
+
+
+def _list(item: Parser, *, empty: bool = False) -> Parser:
+    def parse(value: Any, origin: Origin) -> tuple[Any, ...]:
+        if isinstance(value, str) and origin.file == "environment":
+            value = [part.strip() for part in value.split(",") if part.strip()]
+        if not isinstance(value, list):
+            raise origin.error("must be a list", f'write {origin.key} = ["…", "…"]')
+        if not value and not empty:
+            raise origin.error("must not be empty")
+        parsed = tuple(item(entry, dataclasses.replace(origin, value=entry)) for entry in value)
+        repeated = {entry for entry in parsed if parsed.count(entry) > 1}
+        if repeated:
+            raise origin.error(f"names {sorted(map(str, repeated))[0]} more than once")
+        return parsed
+
+    return parse
+
+
+def _port(value: Any, origin: Origin) -> int:
+    if isinstance(value, str) and value.isdecimal():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 65536:
+        raise origin.error("must be a port number from 1 to 65535")
+    return value
+
+
+def _flag(value: Any, origin: Origin) -> bool:
+    if isinstance(value, bool):
+        return value
+    words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
+    if isinstance(value, str) and origin.file == "environment" and value.lower() in words:
+        return words[value.lower()]
+    raise origin.error("must be true or false")
+
+
+def _python(value: Any, origin: Origin) -> str:
+    if isinstance(value, float):
+        raise origin.error("must be a string", f'write "{value}" in quotes: as a number, 3.10 would be 3.1')
+    if not isinstance(value, str) or not re.fullmatch(r"3\.(9|[1-9][0-9])", value):
+        raise origin.error("must be a Python version such as 3.13")
+    return value
+
+
+_NAME = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_IMAGE = _text(rf"{_NAME}(?:/{_NAME})*", "an image name in lower case, such as ledger or team/ledger")
+_REGISTRY = _text(
+    rf"[A-Za-z0-9.-]+(?::[0-9]+)?(?:/{_NAME})*", "a registry host, with port and path where needed, such as host:5000/team", empty=True
+)
+_FOLDER = _text(r"(?!/)(?!.*\.\.)[^\0,]+", "a folder below the project")
+_APP = _text(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(?:\(.*\))?", "a WSGI or ASGI application such as package:app or package:create_app()")
+_STACK = _text(r"[a-z0-9][a-z0-9_-]*", "a Compose project name in lower case")
+_URL = _text(r"https?://[^\s/]+\S*", "an http or https URL", empty=True)
+_PLATFORM = _text(r"linux/[a-z0-9]+(?:/v[0-9]+)?", "a platform such as linux/amd64")
+_BUILDER = _text(r"[A-Za-z0-9][A-Za-z0-9._-]*", "the name of a buildx builder", empty=True)
+
+
+def _key(parser: Parser, **kwargs: Any) -> Any:
+    return field(metadata={"parse": parser}, **kwargs)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the project wants; `root` is the folder that holds pyproject.toml."""
+
+    root: Path
+    app: str = _key(_APP)
+    image: str = _key(_IMAGE)
+    sources: tuple[str, ...] = _key(_list(_FOLDER), default=("src",))
+    registry: str = _key(_REGISTRY, default="")
+    pythons: tuple[str, ...] = _key(_list(_python), default=("3.13",))
+    python: str = _key(_python, default="")
+    ports: tuple[int, ...] = _key(_list(_port), default=(8000,))
+    base: str = _key(_choice("auto", "registry", "debian"), default="auto")
+    engine: str = _key(_choice("auto", "host", "embedded"), default="auto")
+    platforms: tuple[str, ...] = _key(_list(_PLATFORM, empty=True), default=())
+    builder: str = _key(_BUILDER, default="")
+    stack: str = _key(_STACK, default="")
+    resolver: str = _key(_choice("pip-tools", "uv"), default="pip-tools")
+    ledger_url: str = _key(_URL, default="")
+    allow_expired_release: bool = _key(_flag, default=False)
+
+    @property
+    def repository(self) -> str:
+        """The image's full repository name, registry included."""
+        return f"{self.registry}/{self.image}" if self.registry else self.image
+
+
+KEYS = {item.name.replace("_", "-"): item for item in dataclasses.fields(Settings) if item.name != "root"}
+
+
+def load(folder: Path, environment: Mapping[str, str]) -> Settings:
+    """Return the settings of the project that `folder` is in; raise SettingsError naming file, key and value."""
+    root = find_root(folder)
+    document = _document(root)
+    table = document.get("tool", {}).get("dockyard", {})
+    if not isinstance(table, dict):
+        raise SettingsError(f"{FILE}: [tool.dockyard] must be a table", "write [tool.dockyard] on a line of its own")
+    origins = {**_from_file(table), **_from_environment(environment)}
+    values = {name: KEYS[name].metadata["parse"](origin.value, origin) for name, origin in origins.items()}
+    for required, example in (("app", "package:create_app()"), ("image", "my-service")):
+        if required not in values:
+            raise SettingsError(f"{FILE}: [tool.dockyard] {required} is missing", f'add {required} = "{example}"')
+    settings = Settings(root=root, **{name.replace("-", "_"): value for name, value in values.items()})
+    return _completed(settings, origins)
+
+
+def find_root(folder: Path) -> Path:
+    """Return `folder` or its nearest parent that holds a pyproject.toml; raise SettingsError where none does."""
+    for candidate in (folder, *folder.parents):
+        if (candidate / FILE).is_file():
+            return candidate
+    raise SettingsError(f"no {FILE} in {folder} or above", "run this inside a project, or make one with a [tool.dockyard] table")
+
+
+def _document(root: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads((root / FILE).read_bytes().decode("utf-8-sig"))
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{FILE}: not valid TOML: {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{FILE}: cannot be read: {error}") from None
+
+
+def _from_file(table: dict[str, Any]) -> dict[str, Origin]:
+    for key in table:
+        if key not in KEYS:
+            raise SettingsError(f"{FILE}: [tool.dockyard] {key}: there is no such key", _nearest(key, KEYS))
+    return {key: Origin(FILE, key, value) for key, value in table.items()}
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Origin]:
+    names = {PREFIX + key.upper().replace("-", "_"): key for key in KEYS}
+    for name in environment:
+        if name.startswith(PREFIX) and name not in names and name not in NOT_SETTINGS:
+            raise SettingsError(f"environment: {name}: there is no such setting", _nearest(name, names))
+    return {names[name]: Origin("environment", name, value) for name, value in environment.items() if name in names}
+
+
+def _completed(settings: Settings, origins: Mapping[str, Origin]) -> Settings:
+    python = settings.python or settings.pythons[-1]
+    if python not in settings.pythons:
+        raise origins["python"].error(f"is not among pythons: {', '.join(settings.pythons)}", "add it to pythons, or choose one of them")
+    stack = settings.stack or re.sub(r"[^a-z0-9_-]", "-", settings.image.rsplit("/", 1)[-1])
+    return dataclasses.replace(settings, python=python, stack=stack)
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    known = list(known)
+    close = difflib.get_close_matches(word, known, 1, 0.5)
+    return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
