@@ -1,0 +1,41 @@
+"""Put values into words for the page."""
+
+from datetime import datetime
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
+MONTH, YEAR = 30 * DAY, 365 * DAY
+UNITS = ((YEAR, "year"), (MONTH, "month"), (DAY, "day"), (HOUR, "hour"), (MINUTE, "minute"))
+SIZES = ("bytes", "kB", "MB", "GB", "TB")
+
+
+def ago(started: datetime, now: datetime) -> str:
+    """Say how long ago something was, in its largest unit; a clock a little ahead counts as now."""
+    seconds = (now - started).total_seconds()
+    if seconds < -MINUTE:
+        return "in the future"
+    for length, name in UNITS:
+        count = int(seconds // length)
+        if count >= 1:
+            return f"{count} {name}{'' if count == 1 else 's'} ago"
+    return "just now"
+
+
+def duration(seconds: float) -> str:
+    """Write a duration with about two digits that matter: 0.4 s, 12 s, 3 min 05 s, 2 h 10 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < MINUTE:
+        return f"{whole} s"
+    if whole < HOUR:
+        return f"{whole // MINUTE} min {whole % MINUTE:02d} s"
+    return f"{whole // HOUR} h {whole % HOUR // MINUTE:02d} min"
+
+
+def size(count: float) -> str:
+    """Write a number of bytes in decimal units, as `docker images` does."""
+    for unit in SIZES[:-1]:
+        if count < 999.5:
+            return f"{count:.0f} {unit}" if count >= 99.95 or unit == SIZES[0] else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} {SIZES[-1]}"

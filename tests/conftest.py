@@ -1,0 +1,41 @@
+"""Fixtures for every test: no unit test may start a process or reach the network unless it says so."""
+
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dockyard.settings import Settings
+
+
+class UnplannedProcess(AssertionError):
+    """A unit test started a program that it had not planned."""
+
+
+class UnplannedConnection(AssertionError):
+    """A unit test reached for the network."""
+
+
+@pytest.fixture(autouse=True)
+def nothing_unplanned(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make any process or connection of a unit test fail loudly; integration tests may have both."""
+    if request.node.get_closest_marker("integration"):
+        return
+
+    def no_process(*arguments: Any, **_options: Any) -> None:
+        raise UnplannedProcess(f"a unit test started {arguments[0] if arguments else 'a process'!r}")
+
+    def no_connection(_socket: socket.socket, address: object) -> None:
+        raise UnplannedConnection(f"a unit test connected to {address!r}")
+
+    if not request.node.get_closest_marker("processes"):
+        monkeypatch.setattr(subprocess.Popen, "__init__", no_process)
+    monkeypatch.setattr(socket.socket, "connect", no_connection)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Return the settings of a small project in a folder of its own."""
+    return Settings(root=tmp_path, app="shop:app", image="shop", pythons=("3.12", "3.13"), python="3.13", stack="shop")

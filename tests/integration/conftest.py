@@ -1,0 +1,52 @@
+"""Fixtures for tests that need a real engine: they use the one the pipeline itself would find."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dockyard import engine as engines
+from dockyard import report
+from dockyard.engine import Engine
+from dockyard.execute import capture
+from dockyard.settings import Settings, load
+
+ROOT = Path(__file__).parents[2]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test below this folder as an integration test."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.integration)
+
+
+@pytest.fixture(scope="session")
+def project() -> Settings:
+    """Return this repository's own settings."""
+    return load(ROOT, os.environ)
+
+
+@pytest.fixture(scope="session")
+def engine(project: Settings) -> Engine:
+    """Return the engine that the pipeline finds or starts on this machine."""
+    return engines.find(project, say=report.say)
+
+
+@pytest.fixture
+def unique(engine: Engine) -> Iterator[str]:
+    """Yield a name of this test's own, and remove every container, image, network and volume that begins with it."""
+    name = f"dockyard-test-{secrets.token_hex(4)}"
+    yield name
+    for kind, listing, removal in (
+        ("container", ("ps", "--all", "--quiet", "--filter", f"name={name}"), ("rm", "--force", "--volumes")),
+        ("image", ("images", "--quiet", "--filter", f"reference={name}*"), ("rmi", "--force")),
+        ("network", ("network", "ls", "--quiet", "--filter", f"name={name}"), ("network", "rm")),
+        ("volume", ("volume", "ls", "--quiet", "--filter", f"name={name}"), ("volume", "rm", "--force")),
+    ):
+        found = capture(engine.command(*listing), check=False).stdout.split()
+        if found:
+            left = capture(engine.command(*removal, *sorted(set(found))), check=False)
+            assert left.ok, f"{kind} of a test could not be removed: {left.stderr}"

@@ -1,0 +1,82 @@
+"""An application on an empty database of its own, a client, a command runner, and records to send."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient, FlaskCliRunner
+from werkzeug.test import TestResponse
+
+from ledger import create_app
+
+Record = dict[str, Any]
+Post = Callable[..., TestResponse]
+MakeRecord = Callable[..., Record]
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """Name a database file that does not exist yet."""
+    return tmp_path / "ledger.sqlite3"
+
+
+@pytest.fixture
+def token() -> str:
+    """Return the token that the application accepts."""
+    return "a-token-for-tests"
+
+
+@pytest.fixture
+def app(database: Path, token: str) -> Flask:
+    """Make an application that can be written to."""
+    return create_app({"TESTING": True, "LEDGER_DATABASE": database, "LEDGER_TOKEN": token})
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """Make a client of the application."""
+    return app.test_client()
+
+
+@pytest.fixture
+def runner(app: Flask) -> FlaskCliRunner:
+    """Make a runner of the application's commands."""
+    return app.test_cli_runner()
+
+
+@pytest.fixture
+def make_record() -> MakeRecord:
+    """Return a function that makes a minimal valid record, each with another id."""
+    count = 0
+
+    def make(**changes: Any) -> Record:
+        nonlocal count
+        count += 1
+        return {
+            "schema": "dockyard.run/1",
+            "id": f"{count:032x}",
+            "kind": "build",
+            "project": "shop",
+            "started": "2026-11-21T01:02:03Z",
+            "duration_seconds": 12.5,
+            "outcome": "passed",
+            "dockyard": "0.1.0",
+            **changes,
+        }
+
+    return make
+
+
+@pytest.fixture
+def post(client: FlaskClient, token: str) -> Post:
+    """Return a function that posts a record, or raw bytes, with the right token."""
+
+    def send(body: Record | bytes, content_type: str = "application/json") -> TestResponse:
+        headers = {"Authorization": f"Bearer {token}"}
+        if isinstance(body, bytes):
+            return client.post("/api/runs", data=body, content_type=content_type, headers=headers)
+        return client.post("/api/runs", json=body, headers=headers)
+
+    return send
