@@ -1,0 +1,106 @@
+# Targets: development (live reload, every tool), test (what nox runs), production (minimal, hardened).
+# It builds with a bare `docker buildx build .`; `invoke build` adds tags, labels, a base and a cache.
+# Secrets, all optional: `ca` is the host's CA bundle, `pip` a pip.conf that names a private index.
+
+ARG PYTHON_VERSION=3.13
+
+FROM python:${PYTHON_VERSION}-slim AS base
+ARG PYTHON_VERSION
+ENV LANG=C.UTF-8 \
+    PIP_CERT=/etc/ssl/certs/ca-certificates.crt \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_ROOT_USER_ACTION=ignore \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+RUN python -m venv --without-pip /opt/venv
+
+# The files that build a minimal image. In another project, a named context of this name replaces the stage.
+FROM scratch AS dockyard
+COPY src/dockyard/rootfs.py /
+
+
+FROM base AS production-packages
+RUN --mount=type=cache,id=dockyard-pip,target=/root/.cache/pip \
+    --mount=type=bind,source=requirements/${PYTHON_VERSION}/production.txt,target=/tmp/lock.txt \
+    --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
+    --mount=type=secret,id=pip,target=/etc/pip.conf \
+    python -m pip --python /opt/venv/bin/python install --no-compile --no-deps --require-hashes -r /tmp/lock.txt
+
+# The layers of the production image: each depends on its content alone, see rootfs.py.
+FROM base AS runtime-layer
+RUN --mount=type=bind,from=dockyard,target=/dockyard \
+    python /dockyard/rootfs.py runtime /runtime
+
+FROM production-packages AS packages-layer
+RUN --mount=type=bind,from=dockyard,target=/dockyard \
+    --mount=type=bind,from=runtime-layer,source=/runtime,target=/runtime \
+    python /dockyard/rootfs.py packages /packages /opt/venv /runtime
+
+FROM base AS application-layer
+COPY src/ledger /app/ledger
+RUN --mount=type=bind,from=dockyard,target=/dockyard \
+    mkdir /data \
+    && python /dockyard/rootfs.py application /application /app \
+    && python /dockyard/rootfs.py application /writable /data
+
+
+FROM base AS test-packages
+RUN --mount=type=cache,id=dockyard-pip,target=/root/.cache/pip \
+    --mount=type=bind,source=requirements/${PYTHON_VERSION}/test.txt,target=/tmp/lock.txt \
+    --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
+    --mount=type=secret,id=pip,target=/etc/pip.conf \
+    python -m pip --python /opt/venv/bin/python install --no-compile --no-deps --require-hashes -r /tmp/lock.txt
+
+FROM test-packages AS test
+WORKDIR /app
+ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
+    HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis
+COPY pyproject.toml bootstrap tasks.py noxfile.py ./
+COPY docs/reference docs/reference
+COPY src src
+COPY tests tests
+RUN mkdir -m 1777 /results
+USER 65532:65532
+ENTRYPOINT ["python", "-m", "coverage", "run", "--data-file=/results/.coverage", "-m", "pytest", "-p", "no:cacheprovider"]
+
+
+FROM base AS development-packages
+RUN --mount=type=cache,id=dockyard-pip,target=/root/.cache/pip \
+    --mount=type=bind,source=requirements/${PYTHON_VERSION}/development.txt,target=/tmp/lock.txt \
+    --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
+    --mount=type=secret,id=pip,target=/etc/pip.conf \
+    python -m pip --python /opt/venv/bin/python install --no-compile --no-deps --require-hashes -r /tmp/lock.txt
+
+FROM development-packages AS development
+WORKDIR /app
+ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
+    FLASK_APP=ledger:create_app \
+    FLASK_DEBUG=1 \
+    PORT=8000 \
+    PYTHONPATH=/app/src
+COPY src/ledger src/ledger
+RUN mkdir -m 0750 /data && chown 65532:65532 /data
+USER 65532:65532
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --start-interval=500ms \
+    CMD ["python", "-m", "ledger.probe"]
+CMD ["sh", "-c", "exec flask run --host 0.0.0.0 --port $PORT"]
+
+
+FROM scratch AS production
+ENV LANG=C.UTF-8 \
+    PATH=/opt/venv/bin:/usr/local/bin:/usr/bin \
+    PORT=8000 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+COPY --link --from=runtime-layer /runtime/ /
+COPY --link --from=packages-layer /packages/ /
+COPY --link --from=application-layer /application/ /
+COPY --link --from=application-layer --chown=65532:65532 /writable/ /
+WORKDIR /app
+USER 65532:65532
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=3s --start-period=20s --start-interval=500ms \
+    CMD ["python", "-m", "ledger.probe"]
+CMD ["gunicorn", "--config", "python:ledger.gunicorn_conf", "ledger:create_app()"]

@@ -1,0 +1,264 @@
+"""Assemble the layers of a minimal image out of a base image's own files.
+
+This one file runs inside a build stage, so it imports the standard library only and nothing of Dockyard:
+
+    python rootfs.py runtime LAYER                   # Python, its standard library and what these load
+    python rootfs.py packages LAYER FOLDER RUNTIME   # installed packages, and libraries the runtime lacks
+    python rootfs.py application LAYER FOLDER        # source code
+
+Files keep their path and links stay links, so that the layers work at once as `FROM scratch`. Every layer
+depends on its content alone: bytecode is checked by no time (PEP 552), modes follow the executable bit,
+and every file carries one fixed time. No exporter has to rewrite anything for two builds to be identical.
+"""
+
+import argparse
+import compileall
+import os
+import py_compile
+import re
+import shutil
+import ssl
+import stat
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+USER = 65532
+TIME = 315_532_800
+"""1980-01-01, in seconds: the earliest time that a zip archive can hold too."""
+ELF = b"\x7fELF"
+UNWANTED = {
+    "__pycache__", "config", "dist-packages", "ensurepip", "idlelib", "pip", "site-packages",
+    "test", "tests", "tkinter", "turtledemo", "EXTERNALLY-MANAGED",
+}  # fmt: skip
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+DATA = (
+    str(CERTIFICATES),
+    "/etc/ssl/openssl.cnf",
+    "/etc/mime.types",
+    "/etc/nsswitch.conf",
+    "/etc/os-release",
+    "/etc/debian_version",
+    "/etc/protocols",
+    "/etc/services",
+    "/usr/share/zoneinfo",
+)
+"""Certificates, time zones and the small tables that the standard library reads by path."""
+BY_NAME = ("libgcc_s.so.1",)
+"""Libraries that glibc opens by name at run time: thread cancellation needs this one."""
+
+
+def main(arguments: list[str]) -> int:
+    """Make one layer; return the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    for command, operands in (
+        ("runtime", ("layer",)),
+        ("packages", ("layer", "folder", "runtime")),
+        ("application", ("layer", "folder")),
+    ):
+        subparser = commands.add_parser(command)
+        for operand in operands:
+            subparser.add_argument(operand, type=Path)
+    options = parser.parse_args(arguments)
+    options.layer.mkdir(parents=True, exist_ok=True)
+    if options.command == "runtime":
+        make_runtime(options.layer)
+    elif options.command == "packages":
+        make_packages(options.layer, options.folder, options.runtime)
+    else:
+        make_application(options.layer, options.folder)
+    settle(options.layer)
+    return 0
+
+
+def make_runtime(layer: Path) -> None:
+    """Fill `layer` with an interpreter, its standard library with bytecode, and a numeric user to run as."""
+    for link in ("/bin", "/sbin", "/lib", "/lib64"):
+        copy(Path(link), layer, follow=False)
+    for program in interpreter():
+        copy(program, layer)
+    library = Path(sysconfig.get_path("stdlib"))
+    copy_library(library, layer)
+    for found in libraries([Path(sys.executable).resolve(), *library.rglob("*.so")]):
+        copy(found, layer)
+    for name in DATA:
+        if os.path.lexists(name):
+            copy(Path(name), layer)
+    trust_certificates(layer)
+    make_user(layer)
+    compile_bytecode(inside(layer, library), layer)
+
+
+def make_packages(layer: Path, folder: Path, runtime: Path) -> None:
+    """Compile the packages in `folder`, put them into `layer`, and with them what the runtime lacks."""
+    compile_bytecode(folder, strict=False)
+    link_tree(folder, layer)
+    objects = sorted(path for path in folder.rglob("*.so*") if is_elf(path))
+    for found in libraries(objects):
+        if not found.is_relative_to(folder) and not os.path.lexists(inside(runtime, found)):
+            copy(found, layer)
+
+
+def make_application(layer: Path, folder: Path) -> None:
+    """Compile the source code in `folder` and put it into `layer` with modes that no umask has shaped."""
+    compile_bytecode(folder)
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            executable = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
+            path.chmod(0o755 if executable else 0o644)
+    link_tree(folder, layer)
+
+
+def link_tree(folder: Path, layer: Path) -> None:
+    """Put a folder at its own path below `layer`, by hard links, so that nothing is copied."""
+    target = inside(layer, folder)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(folder, target, symlinks=True, copy_function=os.link, dirs_exist_ok=True)
+
+
+def settle(layer: Path) -> None:
+    """Give every file, folder and link the same fixed time."""
+    for folder, _, names in os.walk(layer, topdown=False):
+        for name in (*names, "."):
+            os.utime(Path(folder) / name, (TIME, TIME), follow_symlinks=False)
+    for path in layer.rglob("*"):
+        if path.is_symlink():
+            os.utime(path, (TIME, TIME), follow_symlinks=False)
+
+
+def interpreter() -> Iterator[Path]:
+    """Yield every name by which the base image calls this interpreter, and what those names link to."""
+    real = Path(sys.executable).resolve()
+    versions = {"python", "python3", f"python3.{sys.version_info.minor}"}
+    for folder in (Path("/usr/local/bin"), Path("/usr/bin")):
+        for name in sorted(versions):
+            if (folder / name).exists() and (folder / name).resolve() == real:
+                yield folder / name
+    yield real
+
+
+def copy_library(library: Path, root: Path) -> None:
+    """Copy the standard library without tests, installers, and modules that need a screen."""
+
+    def unwanted(folder: str, names: list[str]) -> set[str]:
+        top = Path(folder) == library
+        found = {name for name in names if name in UNWANTED or (top and name.startswith("config-"))}
+        return found | {name for name in names if name.startswith(("_tkinter.", "_testcapi", "_ctypes_test", "_test"))}
+
+    shutil.copytree(library, inside(root, library), symlinks=True, ignore=unwanted, dirs_exist_ok=True)
+
+
+def libraries(objects: Iterable[Path]) -> list[Path]:
+    """Return the shared libraries, loader included, that the dynamic linker finds for `objects`, sorted."""
+    found: set[Path] = set()
+    missing: list[str] = []
+    for path in objects:
+        if not is_elf(path):
+            continue
+        said = subprocess.run(["ldd", str(path)], capture_output=True, text=True, check=False).stdout
+        missing += [f"{path} needs {name}" for name in re.findall(r"^\s*(\S+) => not found", said, re.MULTILINE)]
+        found.update(Path(name) for name in re.findall(r"(/\S+) \(0x", said))
+    if missing:
+        raise SystemExit(
+            "the base image lacks shared libraries:\n  "
+            + "\n  ".join(sorted(set(missing)))
+            + "\ninstall the Debian packages that hold them in the base stage of the Dockerfile"
+        )
+    folders = {path.parent for path in found}
+    found.update(folder / name for folder in folders for name in BY_NAME if (folder / name).exists())
+    return sorted(found)
+
+
+def copy(source: Path, root: Path, *, follow: bool = True) -> None:
+    """Copy a file, folder or link to the same path below `root`; what a link names is copied too."""
+    source = resolve_parents(source)
+    target = inside(root, source)
+    if source.is_symlink():
+        if os.path.lexists(target):
+            return  # already followed: two links that name each other's folder would go round for ever
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(source.readlink())
+        pointed = (source.parent / source.readlink()).absolute()
+        if follow and pointed.exists():
+            copy(Path(os.path.normpath(pointed)), root)
+    elif source.is_dir():
+        target.mkdir(parents=True, exist_ok=True)
+        for child in sorted(source.iterdir()) if follow else ():
+            copy(child, root)
+    elif source.is_file() and not os.path.lexists(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, target)
+        target.chmod(stat.S_IMODE(source.stat().st_mode) & ~(stat.S_ISUID | stat.S_ISGID))
+
+
+def resolve_parents(path: Path) -> Path:
+    """Return `path` with links in its parents resolved, so that /lib/x becomes /usr/lib/x after the merge."""
+    return path.parent.resolve() / path.name
+
+
+def inside(root: Path, path: Path) -> Path:
+    """Return where `path` lies below `root`."""
+    return root / path.relative_to("/")
+
+
+def is_elf(path: Path) -> bool:
+    """Say whether a file is a program or shared object of this system."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(4) == ELF
+
+
+def trust_certificates(root: Path) -> None:
+    """Name the bundle as OpenSSL looks for it: by file, so that the folder of hashed links is not needed."""
+    wanted = ssl.get_default_verify_paths()
+    link = inside(root, Path(wanted.openssl_cafile))
+    if not os.path.lexists(link) and inside(root, CERTIFICATES).exists():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(CERTIFICATES)
+
+
+def make_user(root: Path) -> None:
+    """Write the accounts root and nonroot, and the few folders that every process may expect."""
+    etc = root / "etc"
+    etc.mkdir(exist_ok=True)
+    (etc / "passwd").write_text(
+        f"root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:{USER}:{USER}:nonroot:/tmp:/sbin/nologin\n"
+    )
+    (etc / "group").write_text(f"root:x:0:\nnonroot:x:{USER}:\n")
+    for name, mode in (
+        ("tmp", 0o1777),
+        ("root", 0o700),
+        ("run", 0o755),
+        ("proc", 0o755),
+        ("sys", 0o755),
+        ("dev", 0o755),
+    ):
+        (root / name).mkdir(exist_ok=True)
+        (root / name).chmod(mode)
+
+
+def compile_bytecode(folder: Path, root: Path | None = None, *, strict: bool = True) -> None:
+    """Compile a folder to bytecode that never depends on a file's time (PEP 552).
+
+    With `root`, tracebacks will name the files as if it were /. Some packages ship files that are no Python
+    of this version, templates for instance: `strict` says whether that is an error.
+    """
+    good = compileall.compile_dir(
+        folder,
+        quiet=1 if strict else 2,
+        workers=0,
+        force=True,
+        stripdir=str(root) if root else None,
+        prependdir="/" if root else None,
+        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+    )
+    if strict and not good:
+        raise SystemExit(f"the Python files named above do not compile: see {folder}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
