@@ -1,0 +1,140 @@
+"""The engine's network on the host: a bridge made with ioctls, in address space that nobody else uses.
+
+The kernel's ioctls need no iproute2, which a bare machine does not have.
+"""
+
+import contextlib
+import ipaddress
+import re
+import socket
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fcntl import ioctl
+from ipaddress import IPv4Network
+from pathlib import Path
+
+ADD_BRIDGE, DELETE_BRIDGE = 0x89A0, 0x89A1
+GET_FLAGS, SET_FLAGS, SET_ADDRESS, SET_NETMASK, GET_MTU = 0x8913, 0x8914, 0x8916, 0x891C, 0x8921
+UP = 0x1
+USUAL_MTU = 1500
+BLOCK = 17
+"""Prefix length of the address space one engine takes: a /24 for its bridge and 64 more for networks."""
+PRIVATE = ("172.16.0.0/12", "10.0.0.0/8", "192.168.0.0/16")
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """The engine's address space: the default bridge's network, and where other networks are taken from."""
+
+    bridge: IPv4Network
+    pool: IPv4Network
+
+    @property
+    def gateway(self) -> str:
+        """The bridge's own address."""
+        return str(self.bridge[1])
+
+
+def choose(taken: Iterable[IPv4Network]) -> Addresses | None:
+    """Return the last free block of the private ranges, where other programs look last; None where all is taken."""
+    taken = tuple(taken)
+    for private in map(IPv4Network, PRIVATE):
+        for block in reversed(list(private.subnets(new_prefix=BLOCK))):
+            if not any(block.overlaps(other) for other in taken):
+                low, high = block.subnets(prefixlen_diff=1)
+                return Addresses(next(low.subnets(new_prefix=24)), high)
+    return None
+
+
+def routes(table: str) -> Iterator[tuple[str, IPv4Network]]:
+    """Yield interface and destination of each route in the text of /proc/net/route."""
+    for line in table.splitlines()[1:]:
+        columns = line.split()
+        if len(columns) > 7:
+            address, mask = (struct.pack("=I", int(columns[index], 16)) for index in (1, 7))
+            yield columns[0], IPv4Network((address, int.from_bytes(mask).bit_count()), strict=False)
+
+
+def name_servers(text: str) -> Iterator[IPv4Network]:
+    """Yield the IPv4 name servers in the text of resolv.conf, as networks of one address."""
+    for found in re.finditer(r"(?m)^\s*nameserver\s+(\S+)", text):
+        with contextlib.suppress(ValueError):
+            yield IPv4Network(ipaddress.IPv4Address(found[1]))
+
+
+def taken() -> tuple[IPv4Network, ...]:
+    """Return every network that this host routes to or asks for names; a default route takes nothing."""
+    known = [network for _, network in routes(_read("/proc/net/route")) if network.prefixlen]
+    return (*known, *name_servers(_read("/etc/resolv.conf")))
+
+
+def mtu() -> int:
+    """Return the packet size of the default route, which tunnels and clouds make smaller than usual."""
+    for interface, network in routes(_read("/proc/net/route")):
+        if network.prefixlen == 0:
+            with _control() as control, contextlib.suppress(OSError):
+                answer = ioctl(control, GET_MTU, struct.pack("16si20x", interface.encode(), 0))
+                return min(USUAL_MTU, int(struct.unpack("16si20x", answer)[1]))
+    return USUAL_MTU
+
+
+def interfaces() -> tuple[str, ...]:
+    """Return the names of the network interfaces of our own network namespace."""
+    return tuple(name for _, name in socket.if_nameindex())
+
+
+def free_name(existing: Iterable[str]) -> str:
+    """Return dockyard0, or the next number that is free."""
+    used = set(existing)
+    return next(name for number in range(len(used) + 1) if (name := f"dockyard{number}") not in used)
+
+
+def make(name: str, addresses: Addresses) -> None:
+    """Make a bridge, give it its address and bring it up; raise OSError with nothing left behind."""
+    with _control() as control:
+        ioctl(control, ADD_BRIDGE, name.encode() + b"\0")
+        try:
+            ioctl(control, SET_ADDRESS, _address_request(name, addresses.gateway))
+            ioctl(control, SET_NETMASK, _address_request(name, str(addresses.bridge.netmask)))
+            _set_up(control, name, up=True)
+        except OSError:
+            ioctl(control, DELETE_BRIDGE, name.encode() + b"\0")
+            raise
+
+
+def delete(name: str) -> None:
+    """Delete a bridge; nothing happens where there is none of that name."""
+    with _control() as control, contextlib.suppress(OSError):
+        _set_up(control, name, up=False)
+        ioctl(control, DELETE_BRIDGE, name.encode() + b"\0")
+
+
+def recorded(database: Path) -> set[str]:
+    """Return the bridges that a daemon noted in its network database, so that a killed one's are known too."""
+    try:
+        raw = database.read_bytes()
+    except OSError:
+        return set()
+    return {found[1].decode() for found in re.finditer(rb'"BridgeName":"([A-Za-z0-9_.-]{1,15})"', raw)}
+
+
+def _control() -> socket.socket:
+    return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+
+def _address_request(name: str, address: str) -> bytes:
+    return struct.pack("16sHH4s16x", name.encode(), socket.AF_INET, 0, socket.inet_aton(address))
+
+
+def _set_up(control: socket.socket, name: str, *, up: bool) -> None:
+    answer = ioctl(control, GET_FLAGS, struct.pack("16sh22x", name.encode(), 0))
+    flags = struct.unpack("16sh22x", answer)[1]
+    ioctl(control, SET_FLAGS, struct.pack("16sh22x", name.encode(), flags | UP if up else flags & ~UP))
+
+
+def _read(file: str) -> str:
+    try:
+        return Path(file).read_text("utf-8", "replace")
+    except OSError:
+        return ""

@@ -1,0 +1,313 @@
+"""The whole life of an embedded engine, in a network namespace of its own so that no other engine is disturbed."""
+
+import contextlib
+import ctypes
+import io
+import os
+import shutil
+import signal
+import socket
+import struct
+import tarfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from fcntl import ioctl
+from pathlib import Path
+
+import pytest
+
+from dockyard import embedded, engine, execute
+from dockyard.embedded import bridge, firewall, install, processes, stopping
+from dockyard.embedded.places import Place
+from dockyard.engine import Engine
+from dockyard.errors import EngineError
+from dockyard.execute import Command
+from dockyard.packages import Package, codename, unpack
+from dockyard.settings import Settings
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(os.geteuid() != 0, reason="the embedded engine needs root"),
+    pytest.mark.skipif(execute.which("apt-get") is None, reason="the embedded engine needs apt"),
+]
+
+NEW_NETWORK = 0x40000000
+FOREIGN = "-s 192.0.2.77/32 -j ACCEPT"
+PORT = 18080
+
+
+@dataclass(frozen=True)
+class Host:
+    """What an engine may change outside its own folders."""
+
+    processes: frozenset[str]
+    mounts: tuple[str, ...]
+    interfaces: frozenset[str]
+    rules: tuple[str, ...]
+    forwarding: str
+
+
+@pytest.fixture(scope="module")
+def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with an engine's packages and a rootfs, taken from the user's own engine where it has them."""
+    folder = tmp_path_factory.mktemp("downloads")
+    users = embedded.here()
+    if install.is_unpacked(users):
+        shutil.copytree(users.root, folder / "root", symlinks=True)
+    else:
+        unpack(install.wanted(), folder / "root")
+    unpack((Package("busybox-static", codename()),), folder / "busybox")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def own_network(downloads: Path) -> Iterator[None]:
+    """Move this thread, and what it starts, into a network that has nothing but a loopback."""
+    library = ctypes.CDLL(None, use_errno=True)
+    with Path("/proc/thread-self/ns/net").open("rb") as previous:
+        if library.unshare(NEW_NETWORK):
+            pytest.skip(f"no network namespace can be made here: {os.strerror(ctypes.get_errno())}")
+        try:
+            with socket.socket() as control:
+                flags = struct.pack("16sh22x", b"lo", bridge.UP)
+                ioctl(control, bridge.SET_FLAGS, flags)
+            yield
+        finally:
+            library.setns(previous.fileno(), NEW_NETWORK)
+
+
+@pytest.fixture
+def place(own_network: None, downloads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """Return the place of an engine whose packages are unpacked; whatever a test leaves is removed."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name in ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    where = embedded.here()
+    where.home.mkdir(parents=True)
+    shutil.copytree(downloads / "root", where.root, symlinks=True, copy_function=os.link)
+    where.recipe.write_text(install.recipe(), "utf-8")
+    yield where
+    embedded.remove()
+
+
+def host(place: Place) -> Host:
+    """Return the host as it is now."""
+    programs = {name: rules(place, name) for name in ("iptables", "ip6tables")}
+    running = processes.running()
+    return Host(
+        processes=frozenset(
+            " ".join(process.argv)
+            for process in running.values()
+            if process.pid in processes.belonging(running, place) | processes.contained(running, place)
+        ),
+        mounts=tuple(stopping.mounts(Path("/proc/self/mountinfo").read_text("utf-8"), (place.home, place.run))),
+        interfaces=frozenset(bridge.interfaces()),
+        rules=tuple(f"{name}: {rule}" for name, found in programs.items() for rule in found),
+        forwarding=Path("/proc/sys/net/ipv4/ip_forward").read_text("ascii").strip(),
+    )
+
+
+def rules(place: Place, program: str) -> list[str]:
+    """Return every rule, policy and chain of Docker's that a firewall has."""
+    if not (place.links / f"{program}-save").exists():
+        install.lay_out(place, os.environ)
+    tables = firewall.parse(install.firewall(place, f"{program}-save").stdout)
+    return [
+        line
+        for name, table in tables.items()
+        for line in (
+            *(f"{name} {chain} {policy}" for chain, policy in table.policies.items() if policy != "ACCEPT"),
+            *(f"{name} {chain} {rule}" for chain, rule in table.rules),
+        )
+    ]
+
+
+def started() -> Engine:
+    """Start the embedded engine and return it as the pipeline sees it."""
+    return engine.from_info("embedded", embedded.start(say=print), embedded.environment(embedded.here()))
+
+
+def docker(found: Engine, *argv: str, stdin: bytes = b"") -> str:
+    """Run a docker command and return what it printed."""
+    return execute.capture(found.command(*argv, input=stdin, timeout=60)).stdout.strip()
+
+
+def load_image(found: Engine, downloads: Path) -> None:
+    """Make an image that holds a static busybox and a page."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        tar.add(downloads / "busybox/bin/busybox", "bin/busybox")
+        page = tarfile.TarInfo("www/index.html")
+        page.size = len(b"hello")
+        tar.addfile(page, io.BytesIO(b"hello"))
+        folder = tarfile.TarInfo("tmp")
+        folder.type, folder.mode = tarfile.DIRTYPE, 0o1777
+        tar.addfile(folder)
+    docker(found, "import", "-", "tiny", stdin=archive.getvalue())
+
+
+def serve(found: Engine) -> None:
+    """Start a web server on a published port, and a second container on a network of its own."""
+    options = ("--detach", "--init", "--publish", f"127.0.0.1:{PORT}:80")
+    docker(found, "run", *options, "tiny", "/bin/busybox", "httpd", "-f", "-p", "80", "-h", "/www")
+    docker(found, "network", "create", "extra")
+    docker(found, "run", "--detach", "--init", "--network", "extra", "tiny", "/bin/busybox", "sleep", "600")
+
+
+def page() -> str:
+    """Fetch the published page."""
+    for _ in range(50):
+        with contextlib.suppress(OSError):
+            return str(urllib.request.urlopen(f"http://127.0.0.1:{PORT}/", timeout=5).read(), "ascii")
+        time.sleep(0.1)
+    return "nothing answers"
+
+
+def test_a_whole_life(place: Place, downloads: Path) -> None:
+    """Start, run, publish, stop without a trace, start again with the images kept, and remove."""
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("0", "ascii")
+    install.lay_out(place, os.environ)
+    assert install.firewall(place, "iptables", "-A", "FORWARD", *FOREIGN.split()).ok
+    untouched = host(place)
+    found = started()
+    assert found.snapshotter
+    assert docker(found, "version", "--format", "{{.Server.Version}}").startswith(found.version)
+    assert docker(found, "buildx", "version")
+    assert docker(found, "compose", "version")
+    with contextlib.closing(found.client()) as client:
+        assert client.ping()
+    load_image(found, downloads)
+    assert docker(found, "run", "--rm", "tiny", "/bin/busybox", "echo", "it runs") == "it runs"
+    serve(found)
+    assert page() == "hello"
+    status = embedded.status()
+    assert status.running
+    assert status.containers == 2
+    assert status.pid in processes.running()
+    sockets = list(stopping.shim_sockets(place.exec_root))
+    assert len(sockets) == 2
+    assert embedded.stop()
+    assert host(place) == untouched
+    assert not any(path.exists() for path in sockets)
+    assert not embedded.stop()
+    assert not embedded.status().running
+    assert docker(started(), "images", "--quiet", "tiny")
+    assert embedded.remove()
+    assert not place.home.exists()
+    assert not place.run.exists()
+
+
+def test_a_killed_engine_is_cleaned_up_after(place: Place, downloads: Path, tmp_path: Path) -> None:
+    """A daemon that dies with containers and a build running leaves nothing behind once it is stopped."""
+    untouched = host(place)
+    found = started()
+    load_image(found, downloads)
+    serve(found)
+    (tmp_path / "Dockerfile").write_text('FROM tiny\nRUN ["/bin/busybox", "sleep", "600"]\n', "utf-8")
+    command = found.command("buildx", "build", "--network", "none", "--progress", "plain", str(tmp_path))
+    execute.detach(replace(command, cwd=tmp_path), tmp_path / "build.log")
+    wait_for_build(place)
+    pid = embedded.status().pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    while processes.is_alive(pid):
+        time.sleep(0.01)
+    assert len(bridge.interfaces()) > len(untouched.interfaces)
+    sockets = list(stopping.shim_sockets(place.exec_root))
+    assert len(sockets) == 2
+    assert embedded.stop()
+    assert host(place) == untouched
+    assert not any(path.exists() for path in sockets)
+    assert docker(started(), "images", "--quiet", "tiny")
+
+
+def wait_for_build(place: Place) -> None:
+    """Wait until the build's own process sleeps in its container."""
+    for _ in range(200):
+        running = processes.running()
+        if any(running[pid].argv[-2:] == ("sleep", "600") and not in_container(pid) for pid in inside(running, place)):
+            return
+        time.sleep(0.05)
+    raise AssertionError("the build did not start")
+
+
+def inside(running: dict[int, processes.Process], place: Place) -> set[int]:
+    """Return the processes that run on a layer of the engine."""
+    return processes.contained(running, place)
+
+
+def in_container(pid: int) -> bool:
+    """Tell whether a process was started by a container, and not by a build."""
+    parent = processes.running().get(pid)
+    shim = processes.running().get(parent.parent) if parent else None
+    return shim is not None and shim.name.startswith("containerd-shim")
+
+
+def test_two_starts_at_once_make_one_engine(place: Place) -> None:
+    """Whoever comes second waits, and gets the engine of the first."""
+    with ThreadPoolExecutor(2) as threads:
+        answers = list(threads.map(lambda _: embedded.start(say=print), range(2)))
+    assert answers[0]["ID"] == answers[1]["ID"]
+    ours = [process for process in processes.running().values() if str(place.settings) in process.argv]
+    assert len(ours) == 1
+
+
+def test_a_second_engine_is_refused(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine of another cache would break the first one's network, so it does not start."""
+    started()
+    with monkeypatch.context() as other:
+        other.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+        with pytest.raises(EngineError, match="another Docker Engine runs here"):
+            embedded.start(say=print)
+    assert embedded.status().running
+
+
+def test_a_long_cache_path_gets_a_short_socket(
+    place: Place, downloads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A unix socket's path has 107 bytes: below a deep cache folder the engine listens elsewhere."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ("deep" * 30)))
+    where = embedded.here()
+    assert len(str(where.socket)) < 108
+    shutil.copytree(place.root, where.root, symlinks=True, copy_function=os.link)
+    where.recipe.write_text(install.recipe(), "utf-8")
+    try:
+        assert docker(started(), "version")
+        assert where.run.parent == Path("/run")
+    finally:
+        embedded.remove()
+    assert not where.run.exists()
+    assert not where.home.exists()
+
+
+def test_a_daemon_that_cannot_start_tells_why_and_leaves_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error holds the daemon's own last words."""
+    untouched = host(place)
+    broken = {"no-such-key": True}
+    monkeypatch.setattr(install, "daemon_settings", lambda *_: broken)
+    with pytest.raises(EngineError, match="no-such-key"):
+        embedded.start(say=print)
+    assert not place.run.exists()
+    assert host(place) == untouched
+
+
+def test_find_is_quick_when_the_engine_runs(place: Place, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the embedded engine running, finding it starts no process at all."""
+    started()
+    said: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "DEFAULT_SOCKET", place.home / "nothing")
+        patch.setenv("HOME", str(place.home))
+        patch.setattr(execute, "capture", fail)
+        found = engine.find(settings, say=said.append)
+    assert found.kind == "embedded"
+    assert len(said) == 1
+    assert found.version in said[0]
+
+
+def fail(command: Command, **_options: object) -> None:
+    """Stand in for a function that must not be called."""
+    raise AssertionError(command.display())
