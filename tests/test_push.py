@@ -1,0 +1,445 @@
+"""What a push decides, against an engine and a registry that answer as real ones were seen to."""
+
+import dataclasses
+import io
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import requests
+
+from dockyard import push as pushing
+from dockyard.engine import Engine
+from dockyard.errors import DockyardError, EngineError, UsageError
+from dockyard.push import Pushed, Rules, preflight, push, refuse_dirty, rules, verify_pushed
+from dockyard.push_progress import Layer, Layers, display
+from dockyard.registry import ATTEMPTS, Registry
+from dockyard.registry_errors import Kind, RegistryError
+
+HOST = "registry.example:5000"
+SHIP = f"{HOST}/fleet/ship:1"
+DIGEST = "sha256:" + "a" * 64
+
+FRESH = (
+    {"status": f"The push refers to repository [{HOST}/fleet/ship]"},
+    {"status": "Waiting", "progressDetail": {}, "id": "2cf4ee1c95d8"},
+    {"status": "Pushing", "progressDetail": {"current": 2097152, "total": 20008960}, "id": "2cf4ee1c95d8"},
+    {"status": "Pushing", "progressDetail": {"current": 10240, "total": 10240}, "id": "08cfad7b222b"},
+    {"status": "Mounted from fleet/boat", "progressDetail": {}, "id": "f48ef4166e06"},
+    {"status": "Layer already exists", "progressDetail": {}, "id": "5f70bf18a086"},
+    {"status": "Pushed", "progressDetail": {}, "id": "08cfad7b222b"},
+    {"status": "Pushed", "progressDetail": {}, "id": "2cf4ee1c95d8"},
+    {"status": f"1: digest: {DIGEST} size: 739"},
+)
+"""What an engine with containerd's image store says of a push that succeeds."""
+
+CLASSIC = (
+    {"status": "Preparing", "progressDetail": {}, "id": "2cf4ee1c95d8"},
+    {"status": "Pushing", "progressDetail": {"current": 512, "total": 20008960}, "id": "2cf4ee1c95d8"},
+    {"status": "Pushed", "progressDetail": {}, "id": "2cf4ee1c95d8"},
+    {"progressDetail": {}, "aux": {"Tag": "1", "Digest": DIGEST, "Size": 739}},
+)
+"""The same from an engine without it, its last words alone."""
+
+
+def failing(message: str, *before: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Return the events of a push that ends with an error."""
+    return (*FRESH[:3], *before, {"errorDetail": {"message": message}, "error": message})
+
+
+RESET = failing("read tcp 192.0.2.2:40000->192.0.2.9:5000: read: connection reset by peer")
+BROKEN = failing("received unexpected HTTP status: 500 Internal Server Error")
+
+
+class FakeEngine:
+    """An engine that knows some images and tells a prepared story for each push."""
+
+    def __init__(self, *stories: Sequence[dict[str, Any]], images: Sequence[str] = (SHIP,), name: str = "here") -> None:
+        self.stories = list(stories)
+        self.images = images
+        self.pushes: list[dict[str, Any]] = []
+        self.closed = False
+        self.api = SimpleNamespace(timeout=60, push=self.push, inspect_image=self.inspect)
+        self.name = name
+        self.environment = {"DOCKER_CONFIG": "/nonexistent"}
+
+    def client(self) -> "FakeEngine":
+        """Stand in for the SDK's client too."""
+        return self
+
+    def info(self) -> dict[str, Any]:
+        """Describe this engine."""
+        return {"Name": self.name, "RegistryConfig": {"InsecureRegistryCIDRs": ["127.0.0.0/8"], "IndexConfigs": {}}}
+
+    def inspect(self, reference: str) -> None:
+        """Look an image up; the SDK's errors are requests' own."""
+        if reference not in self.images:
+            answer = requests.Response()
+            answer.status_code = 404
+            raise requests.HTTPError(response=answer)
+
+    def push(self, repository: str, **options: Any) -> Iterator[dict[str, Any]]:
+        """Tell the next story."""
+        self.pushes.append({"repository": repository, **options})
+        yield from self.stories.pop(0)
+
+    def close(self) -> None:
+        """Note that the client was closed."""
+        self.closed = True
+
+
+@dataclasses.dataclass
+class FakeRegistry:
+    """What the client of the registry API would find out."""
+
+    digest: str = DIGEST
+    refusal: RegistryError | None = None
+    unreachable: bool = False
+    checks: list[str] = dataclasses.field(default_factory=list)
+    sizes: list[str] = dataclasses.field(default_factory=list)
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeRegistry:
+    """Put a registry behind every client, without a network, and time that does not pass."""
+    fake = FakeRegistry()
+
+    def connect(client: Registry) -> None:
+        if fake.unreachable:
+            raise RegistryError(Kind.UNREACHABLE, "nothing listens there")
+        client.base = f"https://{client.access.api}"
+
+    def check(_client: Registry, repository: str, *, attempts: int = ATTEMPTS) -> None:
+        fake.checks.append(f"{repository} {attempts}")
+        if fake.refusal:
+            raise fake.refusal
+
+    def size(_client: Registry, _repository: str, digest: str) -> int:
+        fake.sizes.append(digest)
+        return 20_000_000
+
+    monkeypatch.setattr(Registry, "connect", connect)
+    monkeypatch.setattr(Registry, "check_push", check)
+    monkeypatch.setattr(Registry, "digest", lambda *_: fake.digest)
+    monkeypatch.setattr(Registry, "size", size)
+    monkeypatch.setattr(pushing, "_resolve", lambda _name: ())
+    monkeypatch.setattr("socket.gethostname", lambda: "here")
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("DOCKER_CONFIG", raising=False)
+    return fake
+
+
+def attempt(engine: FakeEngine, *references: str) -> tuple[tuple[Pushed, ...], list[str]]:
+    """Push and return the result with everything that was said."""
+    said: list[str] = []
+    return push(cast("Engine", engine), references or (SHIP,), say=said.append), said
+
+
+@pytest.mark.parametrize(("story", "counts"), [(FRESH, (2, 1, 1)), (CLASSIC, (1, 0, 0))], ids=["containerd", "classic"])
+def test_a_push_ends_with_its_digest_and_its_layers(
+    registry: FakeRegistry, story: Sequence[dict[str, Any]], counts: tuple[int, int, int]
+) -> None:
+    """Both kinds of engines are understood, and the registry is asked before and after."""
+    engine = FakeEngine(story)
+    (pushed,), said = attempt(engine)
+    assert (pushed.pushed, pushed.mounted, pushed.existing) == counts
+    assert (pushed.reference, pushed.digest, pushed.size) == (SHIP, DIGEST, 20_000_000)
+    assert pushed.pinned == f"{HOST}/fleet/ship@{DIGEST}"
+    assert any(line.startswith(pushed.pinned) for line in said)
+    assert registry.checks == [f"fleet/ship {ATTEMPTS}"]
+    assert registry.sizes == [DIGEST]
+    assert engine.closed
+
+
+def test_an_engine_without_a_login_gets_an_empty_one(registry: FakeRegistry) -> None:
+    """The SDK would otherwise read a config.json of its own choice."""
+    engine = FakeEngine(FRESH)
+    attempt(engine)
+    assert engine.pushes[0]["auth_config"] == {}
+    assert engine.pushes[0]["tag"] == "1"
+
+
+@pytest.mark.parametrize("story", [RESET, BROKEN, failing("429 Too Many Requests")], ids=["reset", "500", "429"])
+def test_what_is_worth_retrying_is_retried(registry: FakeRegistry, story: Sequence[dict[str, Any]]) -> None:
+    """A passing trouble costs a line of output and a pause."""
+    engine = FakeEngine(story, story, FRESH)
+    (pushed,), said = attempt(engine)
+    assert pushed.pushed == 2
+    assert sum("pushing again" in line for line in said) == 2
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("unauthorized: authentication required", Kind.DENIED),
+        ("x509: certificate signed by unknown authority", Kind.TLS),
+        ("name unknown: no such repository", Kind.UNKNOWN),
+        ("write /data: no space left on device", Kind.QUOTA),
+        ("toomanyrequests: retry-after: 3600s", Kind.LIMITED),
+    ],
+)
+def test_what_is_not_worth_retrying_is_not(registry: FakeRegistry, message: str, kind: Kind) -> None:
+    """What will be the same in a minute ends the push at once, in the registry's own words."""
+    engine = FakeEngine(failing(message))
+    with pytest.raises(RegistryError, match=message.partition(":")[0]) as caught:
+        attempt(engine)
+    assert caught.value.kind is kind
+    assert len(engine.pushes) == 1
+    assert engine.closed
+
+
+def test_patience_ends(registry: FakeRegistry) -> None:
+    """After the last attempt its error is the push's."""
+    engine = FakeEngine(*[RESET] * 9)
+    with pytest.raises(RegistryError, match="connection reset"):
+        attempt(engine)
+    assert len(engine.pushes) == ATTEMPTS
+
+
+def test_an_engine_that_retried_itself_is_not_made_to_do_it_again(registry: FakeRegistry) -> None:
+    """Classic engines have spent most of a minute on five attempts when they give up."""
+    retried = {"status": "Retrying in 5 seconds", "progressDetail": {}, "id": "2cf4ee1c95d8"}
+    engine = FakeEngine(failing("received unexpected HTTP status: 500 Internal Server Error", retried))
+    with pytest.raises(RegistryError):
+        attempt(engine)
+    assert len(engine.pushes) == 1
+
+
+def test_after_a_server_error_the_registry_is_asked_for_the_reason(registry: FakeRegistry) -> None:
+    """Engines keep a full disk to themselves."""
+    engine = FakeEngine(BROKEN)
+
+    def fill_up(_repository: str, **_options: Any) -> Iterator[dict[str, Any]]:
+        registry.refusal = RegistryError(Kind.QUOTA, "No space left on device")
+        yield from BROKEN
+
+    engine.api.push = fill_up
+    with pytest.raises(RegistryError, match="No space left") as caught:
+        attempt(engine)
+    assert caught.value.kind is Kind.QUOTA
+    assert registry.checks == [f"fleet/ship {ATTEMPTS}", "fleet/ship 1"]
+
+
+def test_upload_states_are_cut_from_messages(registry: FakeRegistry) -> None:
+    """Engines quote upload addresses with a few hundred characters of state: nobody needs these."""
+    url = f"https://{HOST}/v2/fleet/ship/blobs/uploads/1?_state=3EXQpz{'x' * 200}%3D&digest=sha256%3A1"
+    engine = FakeEngine(failing(f"unexpected status from PUT request to {url}: 413 Request Entity Too Large"))
+    with pytest.raises(RegistryError, match="413 Request Entity Too Large") as caught:
+        attempt(engine)
+    assert "_state" not in caught.value.message
+
+
+def test_another_digest_in_the_registry_is_an_error(registry: FakeRegistry) -> None:
+    """Somebody else pushed the same tag meanwhile, or the registry is broken."""
+    registry.digest = "sha256:" + "b" * 64
+    with pytest.raises(RegistryError) as caught:
+        attempt(FakeEngine(FRESH))
+    assert caught.value.kind is Kind.MISMATCH
+    assert DIGEST in caught.value.message
+
+
+def test_a_push_without_a_digest_is_an_error(registry: FakeRegistry) -> None:
+    """What cannot be checked has not succeeded."""
+    with pytest.raises(RegistryError, match="did not say what it pushed"):
+        attempt(FakeEngine(FRESH[:-1]))
+
+
+def test_nothing_is_pushed_unless_all_can_be(registry: FakeRegistry) -> None:
+    """A missing image or a refusal is found before the first layer."""
+    engine = FakeEngine(FRESH)
+    with pytest.raises(RegistryError, match="no image"):
+        attempt(engine, SHIP, f"{HOST}/fleet/ghost:1")
+    registry.refusal = RegistryError(Kind.DENIED, "no")
+    with pytest.raises(RegistryError, match="no"):
+        attempt(engine)
+    assert engine.pushes == []
+
+
+def test_each_repository_is_checked_once(registry: FakeRegistry) -> None:
+    """Ten tags of an image are one question."""
+    names = (SHIP, f"{HOST}/fleet/ship:2", f"{HOST}/fleet/boat:1")
+    attempt(FakeEngine(FRESH, FRESH, FRESH, images=names), *names)
+    assert registry.checks == [f"fleet/ship {ATTEMPTS}", f"fleet/boat {ATTEMPTS}"]
+
+
+def test_a_name_without_a_registry_is_refused(registry: FakeRegistry) -> None:
+    """Nobody may push to a bare name, and the setting that is missing is named."""
+    with pytest.raises(UsageError, match="names no registry") as caught:
+        attempt(FakeEngine(), "ship:1")
+    assert "registry" in caught.value.hint
+
+
+def test_an_unreachable_registry_ends_the_push(registry: FakeRegistry) -> None:
+    """What cannot be reached from here cannot be reached by an engine of this machine either."""
+    registry.unreachable = True
+    with pytest.raises(RegistryError, match="nothing listens"):
+        attempt(FakeEngine(FRESH))
+
+
+def test_a_remote_engine_may_reach_what_we_cannot(registry: FakeRegistry) -> None:
+    """The push is tried, and it is said that nobody looked; a refused connection is then the engine's answer."""
+    registry.unreachable = True
+    (pushed,), said = attempt(FakeEngine(FRESH, name="far-away"))
+    assert (pushed.digest, pushed.size) == (DIGEST, 0)
+    assert any("not checked" in line for line in said)
+    engine = FakeEngine(failing("dial tcp 192.0.2.9:5000: connect: connection refused"), name="far-away")
+    with pytest.raises(RegistryError, match="connection refused"):
+        attempt(engine)
+    assert len(engine.pushes) == 1
+
+
+def test_an_engine_that_stops_is_an_engine_error(registry: FakeRegistry) -> None:
+    """Losing the engine is told from losing the registry."""
+    engine = FakeEngine()
+
+    def stop(_repository: str, **_options: Any) -> Iterator[dict[str, Any]]:
+        yield FRESH[0]
+        raise requests.exceptions.ChunkedEncodingError("Connection broken")
+
+    engine.api.push = stop
+    with pytest.raises(EngineError, match="stopped answering"):
+        attempt(engine)
+
+
+def test_an_interrupt_is_told_and_passed_on(registry: FakeRegistry) -> None:
+    """People learn what the registry has now; the client is closed."""
+    engine, said = FakeEngine(), list[str]()
+    closed = []
+
+    def interrupt(_repository: str, **_options: Any) -> Iterator[dict[str, Any]]:
+        try:
+            yield FRESH[0]
+            raise KeyboardInterrupt
+        finally:
+            closed.append("stream")
+
+    engine.api.push = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        push(cast("Engine", engine), [SHIP], say=said.append)
+    assert said[-1].startswith(f"stopped: {SHIP}")
+    assert closed == ["stream"]
+    assert engine.closed
+
+
+def test_preflight_needs_no_image(registry: FakeRegistry) -> None:
+    """It is asked before the build that makes the image."""
+    engine = FakeEngine(images=())
+    preflight(cast("Engine", engine), [SHIP])
+    assert registry.checks == [f"fleet/ship {ATTEMPTS}"]
+    assert engine.pushes == []
+
+
+def test_what_buildkit_pushed_is_verified(registry: FakeRegistry) -> None:
+    """The same check, for a push that did not go through the engine."""
+    assert verify_pushed(cast("Engine", FakeEngine()), SHIP, DIGEST) == 20_000_000
+    with pytest.raises(RegistryError):
+        verify_pushed(cast("Engine", FakeEngine()), SHIP, "sha256:" + "b" * 64)
+
+
+@pytest.mark.parametrize("tag", ["a1b2c3-dirty", "1.2.dirty", "dirty", "a1b2c3-dirty-test-py3.11"])
+def test_a_dirty_tag_is_refused_unless_forced(tag: str) -> None:
+    """Every tag that dockyard marks so, with and without a variant's suffix."""
+    with pytest.raises(DockyardError, match="uncommitted") as caught:
+        refuse_dirty([f"{HOST}/fleet/boat:1", f"{HOST}/fleet/ship:{tag}"], force=False)
+    assert "boat" not in caught.value.message
+    assert "--force" in caught.value.hint
+    refuse_dirty([f"{HOST}/fleet/ship:{tag}"], force=True)
+
+
+def test_a_clean_tag_is_not_mistaken_for_a_dirty_one() -> None:
+    """Only the mark counts, not a word or a repository that holds it."""
+    refuse_dirty([f"{HOST}/dirty/ship:1", f"{HOST}/fleet/ship:dirtywork", f"{HOST}/fleet/ship:undirty-1"], force=False)
+
+
+INFO = {
+    "IndexServerAddress": "https://index.example/v1/",
+    "RegistryConfig": {
+        "InsecureRegistryCIDRs": ["127.0.0.0/8", "::1/128", "10.1.0.0/16"],
+        "IndexConfigs": {
+            "default.example": {"Name": "default.example", "Secure": True, "Official": True},
+            "trial.example": {"Name": "trial.example", "Secure": False, "Official": False},
+        },
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("host", "address", "expected"),
+    [
+        (HOST, "192.0.2.9", Rules(HOST, HOST)),
+        ("trial.example", "192.0.2.9", Rules("trial.example", "trial.example", insecure=True, plain=True)),
+        ("lan.example", "10.1.2.3", Rules("lan.example", "lan.example", insecure=True, plain=True)),
+        ("localhost:5000", "127.0.0.1", Rules("localhost:5000", "localhost:5000", plain=True)),
+        ("[::1]:5000", "::1", Rules("[::1]:5000", "[::1]:5000", plain=True)),
+        ("default.example", "192.0.2.9", Rules("index.example", "https://index.example/v1/")),
+        ("", "192.0.2.9", Rules("index.example", "https://index.example/v1/")),
+        ("nowhere.invalid", "", Rules("nowhere.invalid", "nowhere.invalid")),
+    ],
+)
+def test_an_engines_configuration_decides_how_a_registry_is_treated(host: str, address: str, expected: Rules) -> None:
+    """Loopback may speak plain HTTP, but a certificate that it shows is checked."""
+    assert rules(INFO, host, lambda _name: [address] if address else []) == expected
+
+
+def test_an_engine_that_tells_nothing_of_registries_is_taken_at_its_strictest() -> None:
+    """Other engines with Docker's API may leave parts out."""
+    assert rules({}, HOST, lambda _name: ["127.0.0.1"]) == Rules(HOST, HOST)
+
+
+def follow(*events: dict[str, Any]) -> tuple[Layers, list[str]]:
+    """Feed events, one each half second, and return the layers with the lines shown for them."""
+    layers, lines = Layers(), list[str]()
+    with display(lines.append) as show:
+        for number, event in enumerate(events):
+            layer = layers.feed(event, 100 + number / 2)
+            if layer:
+                show(layer)
+    return layers, lines
+
+
+def test_each_finished_layer_is_one_line() -> None:
+    """Its id, how it came to be there, and for a layer that was sent its size, time and rate."""
+    _, lines = follow(*FRESH, *FRESH[-3:])
+    assert lines == [
+        "  f48ef4166e06  mounted from fleet/boat",
+        "  5f70bf18a086  already there",
+        "  08cfad7b222b  pushed 10.2 kB in 1.5 s, 6.8 kB/s",
+        "  2cf4ee1c95d8  pushed 20.0 MB in 2.5 s, 8.0 MB/s",
+    ]
+
+
+def test_a_layer_that_was_over_in_no_time_has_no_rate() -> None:
+    """Small layers are pushed between two reports."""
+    assert Layer("2cf4ee1c95d8", "pushed").words == "pushed"
+
+
+def test_a_layer_on_its_way_shows_how_far_it_is() -> None:
+    """Bytes sent, bytes in all, and the rate so far."""
+    layer = Layer("2cf4ee1c95d8", "pushing", sent=3_000_000, total=12_000_000, started=10.0, seen=12.0)
+    assert layer.words == "3.0 MB of 12.0 MB, 1.5 MB/s"
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        """Say so."""
+        return True
+
+
+def test_a_terminal_shows_a_bar_for_each_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every layer has its line, with its state in the end."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    layers, lines = follow(*FRESH)
+    assert lines == []
+    shown = terminal.getvalue()
+    assert all(name in shown for name in layers.found)
+    assert "mounted from fleet/boat" in shown
+    assert "already there" in shown
