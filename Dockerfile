@@ -3,9 +3,10 @@
 # Secrets, all optional: `ca` is the host's CA bundle, `pip` a pip.conf that names a private index.
 
 ARG PYTHON_VERSION=3.13
+# Python's images set PYTHON_VERSION to their full version inside, so the locks' folder has a name of its own.
+ARG LOCKS=requirements/${PYTHON_VERSION}
 
 FROM python:${PYTHON_VERSION}-slim AS base
-ARG PYTHON_VERSION
 ENV LANG=C.UTF-8 \
     PIP_CERT=/etc/ssl/certs/ca-certificates.crt \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
@@ -20,8 +21,9 @@ COPY src/dockyard/rootfs.py /
 
 
 FROM base AS production-packages
+ARG LOCKS
 RUN --mount=type=cache,id=dockyard-pip,target=/root/.cache/pip \
-    --mount=type=bind,source=requirements/${PYTHON_VERSION}/production.txt,target=/tmp/lock.txt \
+    --mount=type=bind,source=${LOCKS}/production.txt,target=/tmp/lock.txt \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
     python -m pip --python /opt/venv/bin/python install --no-compile --no-deps --require-hashes -r /tmp/lock.txt
@@ -45,8 +47,9 @@ RUN --mount=type=bind,from=dockyard,target=/dockyard \
 
 
 FROM base AS test-packages
+ARG LOCKS
 RUN --mount=type=cache,id=dockyard-pip,target=/root/.cache/pip \
-    --mount=type=bind,source=requirements/${PYTHON_VERSION}/test.txt,target=/tmp/lock.txt \
+    --mount=type=bind,source=${LOCKS}/test.txt,target=/tmp/lock.txt \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
     python -m pip --python /opt/venv/bin/python install --no-compile --no-deps --require-hashes -r /tmp/lock.txt
@@ -65,8 +68,9 @@ ENTRYPOINT ["python", "-m", "coverage", "run", "--data-file=/results/.coverage",
 
 
 FROM base AS development-packages
+ARG LOCKS
 RUN --mount=type=cache,id=dockyard-pip,target=/root/.cache/pip \
-    --mount=type=bind,source=requirements/${PYTHON_VERSION}/development.txt,target=/tmp/lock.txt \
+    --mount=type=bind,source=${LOCKS}/development.txt,target=/tmp/lock.txt \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
     python -m pip --python /opt/venv/bin/python install --no-compile --no-deps --require-hashes -r /tmp/lock.txt
@@ -82,7 +86,7 @@ COPY src/ledger src/ledger
 RUN mkdir -m 0750 /data && chown 65532:65532 /data
 USER 65532:65532
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --start-interval=500ms \
+HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --start-interval=0.5s \
     CMD ["python", "-m", "ledger.probe"]
 CMD ["sh", "-c", "exec flask run --host 0.0.0.0 --port $PORT"]
 
@@ -101,6 +105,6 @@ WORKDIR /app
 USER 65532:65532
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=30s --timeout=3s --start-period=20s --start-interval=500ms \
+HEALTHCHECK --interval=30s --timeout=3s --start-period=20s --start-interval=0.5s \
     CMD ["python", "-m", "ledger.probe"]
 CMD ["gunicorn", "--config", "python:ledger.gunicorn_conf", "ledger:create_app()"]

@@ -14,21 +14,28 @@ import signal
 import subprocess
 import sys
 import termios
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 from dockyard.errors import CommandError
 
 GRACE_SECONDS = 10.0
+ORPHAN_SECONDS = 2.0
+"""How long a grandchild may go on after the child that it belongs to has ended."""
 TAIL_LINES = 25
 
 
 @dataclass(frozen=True)
 class Command:
-    """One program call: `env` holds changes to the environment (None unsets), `secrets` are never shown."""
+    """One program call: `env` holds changes to the environment (None unsets), `secrets` are never shown.
+
+    After `timeout` seconds the program and all that it started are ended, and CommandError is raised.
+    """
 
     argv: tuple[str, ...]
     cwd: Path | None = None
@@ -77,15 +84,9 @@ def which(program: str) -> str | None:
 def capture(command: Command, *, check: bool = True) -> Completed:
     """Run a command, keep what it prints, and raise CommandError when it fails and `check` is set."""
     started = time.monotonic()
-    with _spawn(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        try:
-            out, err = process.communicate(command.input or b"", timeout=command.timeout)
-        except subprocess.TimeoutExpired:
-            _end(process)
-            raise CommandError(f"{command.argv[0]} did not finish within {command.timeout:g} s: {command.display()}") from None
-        except BaseException:
-            _end(process)
-            raise
+    out = err = b""
+    with _running(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        out, err = process.communicate(command.input or b"", timeout=command.timeout)
     done = Completed(process.returncode, _text(out), _text(err), time.monotonic() - started)
     return _checked(command, done) if check else done
 
@@ -94,31 +95,21 @@ def stream(command: Command, *, check: bool = True) -> Completed:
     """Run a command that talks to the terminal itself; nothing of its output is kept."""
     started = time.monotonic()
     stdin = subprocess.PIPE if command.input is not None else None
-    with _spawn(command, stdin=stdin, group=False) as process:
-        try:
-            process.communicate(command.input, timeout=command.timeout)
-        except BaseException:
-            _end(process, group=False)
-            raise
+    with _running(command, stdin=stdin, group=False) as process:
+        process.communicate(command.input)
     done = Completed(process.returncode, "", "", time.monotonic() - started)
     return _checked(command, done) if check else done
 
 
-def lines(command: Command) -> Iterator[str]:
+def lines(command: Command) -> Generator[str, None, None]:
     """Yield what a command prints, line by line as it comes, errors included; raise CommandError if it fails."""
     started = time.monotonic()
     kept: list[str] = []
-    with _spawn(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        try:
-            assert process.stdout is not None
-            for raw in process.stdout:
-                line = _text(raw).rstrip("\r\n")
-                kept = [*kept[-TAIL_LINES:], line]
-                yield line
-            process.wait(command.timeout)
-        except BaseException:
-            _end(process)
-            raise
+    with _running(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        for raw in _pipe(process.stdout):
+            line = redact(_text(raw).rstrip("\r\n"), command.secrets)
+            kept = [*kept[-TAIL_LINES:], line]
+            yield line
     _checked(command, Completed(process.returncode, "\n".join(kept), "", time.monotonic() - started))
 
 
@@ -126,25 +117,30 @@ def tee(command: Command, *, check: bool = True) -> Completed:
     """Run a command and show its output live on stderr while keeping it.
 
     On a terminal the child gets a pseudo-terminal of the same size, so that it draws its own live
-    progress; elsewhere it gets a pipe. What is kept is the raw stream, escape sequences included.
+    progress; elsewhere it gets a pipe. What is kept is the raw stream, escape sequences included, without
+    the command's secrets.
     """
     started = time.monotonic()
     chunks: list[bytes] = []
+    veil = _Veil(tuple(secret.encode() for secret in command.secrets if secret))
 
-    def show(chunk: bytes) -> None:
-        chunks.append(chunk)
-        sys.stderr.buffer.write(chunk)
+    def show(chunk: bytes, *, last: bool = False) -> None:
+        chunks.append(veil.over(chunk, last=last))
+        sys.stderr.buffer.write(chunks[-1])
         sys.stderr.buffer.flush()
 
-    returncode = _tee_terminal(command, show) if sys.stderr.isatty() else _tee_pipe(command, show)
+    try:
+        returncode = _tee_terminal(command, show) if sys.stderr.isatty() else _tee_pipe(command, show)
+    finally:
+        show(b"", last=True)
     done = Completed(returncode, _text(b"".join(chunks)), "", time.monotonic() - started)
     return _checked(command, done) if check else done
 
 
 def detach(command: Command, log: Path) -> int:
     """Start a program that outlives this one, with its output in `log`; return its process id."""
-    with log.open("ab") as output:
-        return subprocess.Popen(
+    with log.open("ab") as output, _explained(command):
+        process = subprocess.Popen(
             command.argv,
             cwd=command.cwd,
             env=command.environment(),
@@ -152,27 +148,28 @@ def detach(command: Command, log: Path) -> int:
             stdout=output,
             stderr=output,
             start_new_session=True,
-        ).pid
+        )
+    # Should it end before we do, nobody must take its remains for a running program.
+    threading.Thread(target=process.wait, daemon=True).start()
+    return process.pid
 
 
 def replace(command: Command) -> None:
     """Become another program: this call returns only by raising."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os.chdir(command.cwd or Path.cwd())
-    os.execvpe(command.argv[0], command.argv, command.environment())
+    with _explained(command):
+        os.chdir(command.cwd or Path.cwd())
+        os.execvpe(command.argv[0], command.argv, command.environment())  # noqa: S606 - no shell is the point
 
 
-def _spawn(
-    command: Command,
-    *,
-    stdin: int | None,
-    stdout: int | None = None,
-    stderr: int | None = None,
-    group: bool = True,
-) -> "subprocess.Popen[bytes]":
-    try:
-        return subprocess.Popen(
+@contextlib.contextmanager
+def _running(
+    command: Command, *, stdin: int | None, stdout: int | None = None, stderr: int | None = None, group: bool = True
+) -> "Iterator[subprocess.Popen[bytes]]":
+    """Start a child; end it, and its group, when its time is over or what we do with it is interrupted."""
+    with _explained(command):
+        process = subprocess.Popen(
             command.argv,
             cwd=command.cwd,
             env=command.environment(),
@@ -181,39 +178,111 @@ def _spawn(
             stderr=stderr,
             process_group=0 if group else None,
         )
+    late = threading.Event()
+
+    def over() -> None:
+        late.set()
+        _end(process, group=group)
+
+    timer = threading.Timer(command.timeout or 0, over)
+    if command.timeout is not None:
+        timer.start()
+    with process:
+        try:
+            yield process
+            process.wait()
+        except subprocess.TimeoutExpired:
+            over()
+        except BaseException:
+            _end(process, group=group)
+            raise
+        finally:
+            timer.cancel()
+    if late.is_set():
+        raise CommandError(f"{command.argv[0]} did not finish within {command.timeout:g} s: {command.display()}")
+
+
+@contextlib.contextmanager
+def _explained(command: Command) -> Iterator[None]:
+    """Turn what the system says of a program that it cannot start into words."""
+    try:
+        yield
     except FileNotFoundError:
         if command.cwd is not None and not command.cwd.is_dir():
             raise CommandError(f"the folder {command.cwd} does not exist") from None
         raise CommandError(
-            f"{command.argv[0]} is not installed, or not on PATH", "`invoke doctor` shows what the pipeline needs", returncode=127
+            f"{command.argv[0]} is not installed, or not on PATH",
+            "`invoke doctor` shows what the pipeline needs",
+            returncode=127,
         ) from None
     except PermissionError:
         raise CommandError(f"{command.argv[0]} may not be executed by this user", returncode=126) from None
+    except OSError as error:
+        raise CommandError(f"{command.argv[0]} cannot be run: {error.strerror}", returncode=126) from None
 
 
 def _end(process: "subprocess.Popen[bytes]", *, group: bool = True) -> None:
-    """Ask a child (and its group) to stop, wait, then kill what is left."""
-    for number, patience in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, None)):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number) if group else process.send_signal(number)
+    """Ask a child (and its group) to stop, wait, then kill what is left; a second interrupt ends the wait."""
+    try:
+        _signal(process, signal.SIGTERM, group=group)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(patience)
-            return
+            process.wait(GRACE_SECONDS)
+        over = time.monotonic() + ORPHAN_SECONDS
+        while group and _signal(process, 0, group=True) and time.monotonic() < over:
+            time.sleep(0.02)
+    finally:
+        _signal(process, signal.SIGKILL, group=group)
+        process.wait()
+
+
+def _signal(process: "subprocess.Popen[bytes]", number: int, *, group: bool) -> bool:
+    """Send a signal to a child or its group; return whether anyone was there to get it."""
+    try:
+        os.killpg(process.pid, number) if group else process.send_signal(number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def _pipe(end: IO[bytes] | None) -> IO[bytes]:
+    """Return our end of a pipe that was asked for."""
+    if end is None:
+        raise RuntimeError("the child was started without this pipe")
+    return end
+
+
+def _feed(process: "subprocess.Popen[bytes]", data: bytes) -> None:
+    """Write a child's standard input and close it; a child that ends without reading has its own words for why."""
+    end = _pipe(process.stdin)
+    with contextlib.suppress(BrokenPipeError):
+        end.write(data)
+    with contextlib.suppress(BrokenPipeError):
+        end.close()
+
+
+class _Veil:
+    """Hides secrets in a stream: what could be the beginning of one is held back until more is known."""
+
+    def __init__(self, secrets: tuple[bytes, ...]) -> None:
+        self.secrets = sorted(secrets, key=len, reverse=True)
+        self.held = b""
+
+    def over(self, chunk: bytes, *, last: bool) -> bytes:
+        """Return what may be shown now."""
+        text = self.held + chunk
+        for secret in self.secrets:
+            text = text.replace(secret, b"***")
+        beginnings = (end for end in range(len(text)) if any(secret.startswith(text[end:]) for secret in self.secrets))
+        cut = len(text) if last else next(beginnings, len(text))
+        self.held = text[cut:]
+        return text[:cut]
 
 
 def _tee_pipe(command: Command, show: Callable[[bytes], None]) -> int:
-    with _spawn(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        try:
-            assert process.stdin is not None and process.stdout is not None
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.write(command.input or b"")
-                process.stdin.close()
-            while chunk := process.stdout.read1(65536):  # type: ignore[attr-defined]
-                show(chunk)
-            return process.wait(command.timeout)
-        except BaseException:
-            _end(process)
-            raise
+    with _running(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        _feed(process, command.input or b"")
+        _copy_until_exit(process, _pipe(process.stdout).fileno(), show)
+    return process.returncode
 
 
 def _tee_terminal(command: Command, show: Callable[[bytes], None]) -> int:
@@ -222,16 +291,11 @@ def _tee_terminal(command: Command, show: Callable[[bytes], None]) -> int:
         termios.tcsetwinsize(theirs, termios.tcgetwinsize(sys.stderr.fileno()))
     feed = subprocess.PIPE if command.input is not None else subprocess.DEVNULL
     try:
-        with _spawn(command, stdin=feed, stdout=theirs, stderr=theirs) as process, _resizing(theirs):
-            try:
-                if process.stdin is not None:
-                    process.stdin.write(command.input or b"")
-                    process.stdin.close()
-                _copy_until_exit(process, ours, show)
-                return process.wait(command.timeout)
-            except BaseException:
-                _end(process)
-                raise
+        with _running(command, stdin=feed, stdout=theirs, stderr=theirs) as process, _resizing(theirs):
+            if command.input is not None:
+                _feed(process, command.input)
+            _copy_until_exit(process, ours, show)
+        return process.returncode
     finally:
         os.close(ours)
         os.close(theirs)
@@ -239,10 +303,12 @@ def _tee_terminal(command: Command, show: Callable[[bytes], None]) -> int:
 
 def _copy_until_exit(process: "subprocess.Popen[bytes]", source: int, show: Callable[[bytes], None]) -> None:
     while True:
-        ready, _, _ = select.select([source], [], [], 0.1)
-        if ready:
-            show(os.read(source, 65536))
-        elif process.poll() is not None:
+        over = process.poll() is not None  # asked before the last look, so that no last words are lost
+        ready, _, _ = select.select([source], [], [], 0 if over else 0.1)
+        chunk = os.read(source, 65536) if ready else b""
+        if chunk:
+            show(chunk)
+        elif ready or over:
             return
 
 

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -37,9 +38,17 @@ def as_json(value: Any) -> None:
 
 
 def table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "", right: Iterable[str] = ()
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    title: str = "",
+    right: Iterable[str] = (),
+    styles: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Print a table to stdout; the columns named in `right` hold numbers. Cells are plain text, never markup."""
+    """Print a table to stdout; the columns named in `right` hold numbers. Cells are plain text, never markup.
+
+    `styles` says how cells that are exactly one of its words look on a terminal with colours.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -49,7 +58,7 @@ def table(
         numeric = column in set(right)
         made.add_column(column, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
     for row in rows:
-        made.add_row(*(Text(str(cell)) for cell in row))
+        made.add_row(*(Text(str(cell), styles.get(str(cell), "")) for cell in row))
     console(sys.stdout).print(made)
 
 
@@ -68,7 +77,8 @@ def console(stream: TextIO) -> "Console":
     """Return a rich console for a stream; it obeys NO_COLOR and plain terminals."""
     from rich.console import Console
 
-    width = None if stream.isatty() else max(NARROWEST, int(os.environ.get("COLUMNS") or 0))
+    asked = os.environ.get("COLUMNS", "")
+    width = None if stream.isatty() else max(NARROWEST, int(asked) if asked.isdecimal() else 0)
     return Console(file=stream, width=width, highlight=False, soft_wrap=False)
 
 
@@ -76,7 +86,7 @@ def size(count: int) -> str:
     """Return a number of bytes as a person reads it, in units of 1,000: 1234567 is '1.2 MB'."""
     amount = float(count)
     for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000 or unit == "GB":
+        if round(amount, 1) < 1000 or unit == "GB":
             return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1000
     raise AssertionError("unreachable")

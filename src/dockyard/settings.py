@@ -100,16 +100,86 @@ def _python(value: Any, origin: Origin) -> str:
     return value
 
 
+def _index(value: Any, origin: Origin) -> str:
+    parsed = str(_URL(value, origin))
+    if "@" in parsed and origin.file != "environment":
+        hidden = dataclasses.replace(origin, value=re.sub("//.*@", "//***@", parsed))
+        raise hidden.error("must not hold a password", "keep it in ~/.netrc, or in DOCKYARD_INDEX_URL")
+    return parsed
+
+
+_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_AMOUNT = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*([A-Za-z]*)")
+
+
+def _amount(units: Mapping[str, float], wanted: str) -> Parser:
+    def parse(value: Any, origin: Origin) -> float:
+        found = _AMOUNT.fullmatch(str(value).strip()) if isinstance(value, str | int | float) else None
+        unit = units.get(found[2].lower()) if found else None
+        if isinstance(value, bool) or found is None or unit is None or not float(found[1]):
+            raise origin.error(f"must be {wanted}, and more than nothing")
+        return float(found[1]) * unit
+
+    return parse
+
+
+def _bytes(value: Any, origin: Origin) -> int:
+    count = int(_amount(_UNITS, 'a number of bytes, or a size such as "35 MB"')(value, origin))
+    if not count:
+        raise origin.error("must be one byte at least")
+    return count
+
+
+_seconds = _amount({"": 1, "s": 1, "ms": 0.001, "min": 60}, 'a number of seconds, or a time such as "800 ms"')
+
+
+def _table(check: Callable[[str, str], str]) -> Parser:
+    """Return the parser of a table of texts; `check` says what is wrong with a name and its text, or nothing."""
+
+    def parse(value: Any, origin: Origin) -> dict[str, str]:
+        if isinstance(value, str) and origin.file == "environment":
+            value = dict(part.strip().partition("=")[::2] for part in value.split(",") if part.strip())
+        if not isinstance(value, dict):
+            raise origin.error("must be a table", f'write [tool.dockyard.{origin.key}] above lines such as name = "…"')
+        for name, text in value.items():
+            wrong = check(name, text) if isinstance(text, str) else "must be a string"
+            if wrong:
+                raise origin.error(f"{name}: {wrong}")
+        return dict(value)
+
+    return parse
+
+
+def _allowed(name: str, reason: str) -> str:
+    from dockyard.policy import RULES  # only a project that accepts violations pays for this import
+
+    rules = [rule.id for rule in RULES]
+    if name.partition(":")[0] not in rules:
+        return f"there is no such rule; {_nearest(name.partition(':')[0], rules)}"
+    return "" if reason.strip() else "needs a reason: why may this image break the rule?"
+
+
+def _variable(name: str, _value: str) -> str:
+    return "" if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) else "is no name for an environment variable"
+
+
 _NAME = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _IMAGE = _text(rf"{_NAME}(?:/{_NAME})*", "an image name in lower case, such as ledger or team/ledger")
 _REGISTRY = _text(
-    rf"[A-Za-z0-9.-]+(?::[0-9]+)?(?:/{_NAME})*", "a registry host, with port and path where needed, such as host:5000/team", empty=True
+    rf"[A-Za-z0-9.-]+(?::[0-9]+)?(?:/{_NAME})*",
+    "a registry host, with port and path where needed, such as host:5000/team",
+    empty=True,
 )
 _FOLDER = _text(r"(?!/)(?!.*\.\.)[^\0,]+", "a folder below the project")
-_APP = _text(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(?:\(.*\))?", "a WSGI or ASGI application such as package:app or package:create_app()")
+_APP = _text(
+    r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(?:\(.*\))?",
+    "a WSGI or ASGI application such as package:app or package:create_app()",
+)
 _STACK = _text(r"[a-z0-9][a-z0-9_-]*", "a Compose project name in lower case")
 _URL = _text(r"https?://[^\s/]+\S*", "an http or https URL", empty=True)
 _PLATFORM = _text(r"linux/[a-z0-9]+(?:/v[0-9]+)?", "a platform such as linux/amd64")
+_PATH = _text(r"/[\w./@+-]*", "an absolute path in the image")
+_CACHE = _text(r"type=[a-z0-9]+(?:,[^\s]+)*", "a BuildKit cache such as type=registry,ref=host:5000/cache", empty=True)
 _BUILDER = _text(r"[A-Za-z0-9][A-Za-z0-9._-]*", "the name of a buildx builder", empty=True)
 
 
@@ -133,10 +203,19 @@ class Settings:
     engine: str = _key(_choice("auto", "host", "embedded"), default="auto")
     platforms: tuple[str, ...] = _key(_list(_PLATFORM, empty=True), default=())
     builder: str = _key(_BUILDER, default="")
+    build_cache: str = _key(_CACHE, default="")
     stack: str = _key(_STACK, default="")
     resolver: str = _key(_choice("pip-tools", "uv"), default="pip-tools")
+    index_url: str = _key(_index, default="")
     ledger_url: str = _key(_URL, default="")
     allow_expired_release: bool = _key(_flag, default=False)
+    size_budget: int | None = _key(_bytes, default=None)
+    start_budget: float | None = _key(_seconds, default=None)
+    memory_budget: int | None = _key(_bytes, default=None)
+    writable: tuple[str, ...] = _key(_list(_PATH, empty=True), default=("/tmp",))  # noqa: S108 - a path in the image
+    allow: Mapping[str, str] = _key(_table(_allowed), default_factory=dict)
+    trial_environment: Mapping[str, str] = _key(_table(_variable), default_factory=dict)
+    trial_tmpfs: tuple[str, ...] = _key(_list(_PATH, empty=True), default=())
 
     @property
     def repository(self) -> str:
@@ -150,8 +229,8 @@ KEYS = {item.name.replace("_", "-"): item for item in dataclasses.fields(Setting
 def load(folder: Path, environment: Mapping[str, str]) -> Settings:
     """Return the settings of the project that `folder` is in; raise SettingsError naming file, key and value."""
     root = find_root(folder)
-    document = _document(root)
-    table = document.get("tool", {}).get("dockyard", {})
+    tools = _document(root).get("tool", {})
+    table = tools.get("dockyard", {}) if isinstance(tools, dict) else None
     if not isinstance(table, dict):
         raise SettingsError(f"{FILE}: [tool.dockyard] must be a table", "write [tool.dockyard] on a line of its own")
     origins = {**_from_file(table), **_from_environment(environment)}
@@ -168,7 +247,9 @@ def find_root(folder: Path) -> Path:
     for candidate in (folder, *folder.parents):
         if (candidate / FILE).is_file():
             return candidate
-    raise SettingsError(f"no {FILE} in {folder} or above", "run this inside a project, or make one with a [tool.dockyard] table")
+    raise SettingsError(
+        f"no {FILE} in {folder} or above", "run this inside a project, or make one with a [tool.dockyard] table"
+    )
 
 
 def _document(root: Path) -> dict[str, Any]:
@@ -198,7 +279,9 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Origin]:
 def _completed(settings: Settings, origins: Mapping[str, Origin]) -> Settings:
     python = settings.python or settings.pythons[-1]
     if python not in settings.pythons:
-        raise origins["python"].error(f"is not among pythons: {', '.join(settings.pythons)}", "add it to pythons, or choose one of them")
+        raise origins["python"].error(
+            f"is not among pythons: {', '.join(settings.pythons)}", "add it to pythons, or choose one of them"
+        )
     stack = settings.stack or re.sub(r"[^a-z0-9_-]", "-", settings.image.rsplit("/", 1)[-1])
     return dataclasses.replace(settings, python=python, stack=stack)
 

@@ -42,7 +42,11 @@ def unique(engine: Engine) -> Iterator[str]:
     yield name
     for kind, listing, removal in (
         ("container", ("ps", "--all", "--quiet", "--filter", f"name={name}"), ("rm", "--force", "--volumes")),
-        ("image", ("images", "--quiet", "--filter", f"reference={name}*"), ("rmi", "--force")),
+        (
+            "image",
+            ("images", "--format={{.Repository}}:{{.Tag}}", "--filter", f"reference={name}*"),
+            ("rmi", "--force"),
+        ),
         ("network", ("network", "ls", "--quiet", "--filter", f"name={name}"), ("network", "rm")),
         ("volume", ("volume", "ls", "--quiet", "--filter", f"name={name}"), ("volume", "rm", "--force")),
     ):

@@ -1,0 +1,104 @@
+"""Describe a build as a BuildKit bake file and read what BuildKit says of it (pure)."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]")
+PLAIN_STEP = re.compile(r"^#(\d+) \[([^\]]*\d+/\d+)\]", re.MULTILINE)
+PLAIN_CACHED = re.compile(r"^#(\d+) CACHED", re.MULTILINE)
+TERMINAL_STEP = re.compile(r"=> (?:(CACHED|ERROR|CANCELED) )?\[([^\]]*\d+/\d+)\]")
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image to build: where it comes from, what it is called, what goes into it.
+
+    `contexts` replaces a FROM reference or a stage by another source; `secrets` are buildx secret
+    specifications such as `id=ca,src=/path`, never their content.
+    """
+
+    name: str
+    target: str
+    references: tuple[str, ...]
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    contexts: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
+    platforms: tuple[str, ...] = ()
+    cache_from: str = ""
+    cache_to: str = ""
+
+
+def document(images: Sequence[Image]) -> dict[str, Any]:
+    """Return the bake file that builds all images in one solve."""
+    return {
+        "group": {"default": {"targets": [image.name for image in images]}},
+        "target": {image.name: _target(image) for image in images},
+    }
+
+
+def _target(image: Image) -> dict[str, Any]:
+    written: dict[str, Any] = {
+        "context": ".",
+        "dockerfile": "Dockerfile",
+        "target": image.target,
+        "args": dict(image.arguments),
+        "contexts": dict(image.contexts),
+        "labels": dict(image.labels),
+        "tags": list(image.references),
+        "secret": list(image.secrets),
+        "platforms": list(image.platforms),
+        "cache-from": [image.cache_from] if image.cache_from else [],
+        "cache-to": [image.cache_to] if image.cache_to else [],
+    }
+    return {key: value for key, value in written.items() if value}
+
+
+def arguments(
+    *, builder: str = "", no_cache: bool = False, push: bool = False, progress: str = "auto", metadata: str
+) -> tuple[str, ...]:
+    """Return the arguments of `docker` for a bake whose file comes on standard input.
+
+    The default attestation carries times, so that it would give every build another digest: it is off.
+    """
+    return (
+        "buildx",
+        "bake",
+        *(("--builder", builder) if builder else ()),
+        "--file=-",
+        "--provenance=false",
+        f"--progress={progress}",
+        f"--metadata-file={metadata}",
+        *(("--no-cache",) if no_cache else ()),
+        "--push" if push else "--load",
+    )
+
+
+@dataclass(frozen=True)
+class Cache:
+    """How many build steps there were, and how many came from the cache."""
+
+    steps: int
+    cached: int
+
+
+def cache_use(log: str) -> Cache:
+    """Count steps and cache hits in BuildKit's progress, plain or as drawn on a terminal.
+
+    A step carries its number within its stage, `[test 3/7]`: what BuildKit does on its own account (loading
+    the context, exporting) has none and does not count. A step that several images share counts once.
+    """
+    text = ESCAPE.sub("", log).replace("\r", "\n")
+    steps = dict(PLAIN_STEP.findall(text))
+    if steps:
+        hits = {steps[number] for number in PLAIN_CACHED.findall(text) if number in steps}
+        return Cache(len(set(steps.values())), len(hits))
+    drawn = TERMINAL_STEP.findall(text)
+    return Cache(len({name for _, name in drawn}), len({name for mark, name in drawn if mark == "CACHED"}))
+
+
+def digests(metadata: Mapping[str, Any], names: Iterable[str]) -> dict[str, str]:
+    """Return each image's digest out of buildx's metadata file."""
+    return {name: str(metadata.get(name, {}).get("containerimage.digest", "")) for name in names}

@@ -1,0 +1,303 @@
+"""Build images: read the world, decide, show the plan, execute, report and record."""
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dockyard import bake, images, records, world
+from dockyard.bases import Base, Missing, ensure
+from dockyard.engine import Engine, find
+from dockyard.errors import CommandError, DockyardError, UsageError
+from dockyard.execute import Command, capture, tee
+from dockyard.images import Variant
+from dockyard.settings import Settings
+from dockyard.world import Git
+
+Say = Callable[[str], None]
+STAGE = "dockyard"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asks to be built; empty fields mean the settings' defaults."""
+
+    targets: tuple[str, ...] = (images.PRODUCTION,)
+    pythons: tuple[str, ...] = ()
+    platforms: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    no_cache: bool = False
+    push: bool = False
+
+    def variants(self, settings: Settings) -> tuple[Variant, ...]:
+        """Return every image asked for; raise UsageError for a Python the project does not support."""
+        pythons = self.pythons or (settings.python,)
+        for python in pythons:
+            if python not in settings.pythons:
+                raise UsageError(
+                    f"Python {python} is not supported by this project: {', '.join(settings.pythons)} are",
+                    "add it to pythons in [tool.dockyard] and run `invoke lock`",
+                )
+        return tuple(Variant(target, python) for target in self.targets for python in pythons)
+
+
+@dataclass(frozen=True)
+class World:
+    """What is true before a build: the commit, the host's certificates and index, the bases at hand."""
+
+    git: Git | None
+    ca: Path | None
+    pip_conf: str
+    bases: tuple[Base, ...] = ()
+    stages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Built:
+    """One finished image: its references, digest, size in bytes, and layers as (bytes, instruction)."""
+
+    variant: Variant
+    references: tuple[str, ...]
+    digest: str
+    size: int
+    layers: tuple[tuple[int, str], ...]
+    seconds: float
+    cache: bake.Cache
+
+
+@dataclass(frozen=True)
+class Job:
+    """One solve that is about to run: what is wanted, what is true, and what was decided."""
+
+    settings: Settings
+    engine: Engine
+    found: World
+    request: Request
+    planned: tuple[bake.Image, ...]
+    clock: records.Clock
+
+
+def read(settings: Settings) -> World:
+    """Read what needs no engine."""
+    return World(world.read_git(settings.root), world.ca_bundle(), world.pip_conf(), (), stages(settings.root))
+
+
+def stages(root: Path) -> tuple[str, ...]:
+    """Return the names of the Dockerfile's stages: these are the targets that can be built."""
+    try:
+        text = (root / "Dockerfile").read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DockyardError(
+            f"there is no Dockerfile in {root}", "docs/how-to/use-in-your-project.md shows one"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DockyardError(f"the Dockerfile cannot be read: {error}") from None
+    lines = [line.split() for line in text.splitlines()]
+    froms = [words for words in lines if len(words) > 3 and words[0].upper() == "FROM"]
+    return tuple(words[-1] for words in froms if words[-2].upper() == "AS")
+
+
+def plan(settings: Settings, found: World, request: Request) -> tuple[bake.Image, ...]:
+    """Decide what to build: one bake target per variant whose base is at hand (pure)."""
+    for target in request.targets:
+        if target not in found.stages:
+            raise UsageError(f"the Dockerfile has no target {target!r}", f"its targets are {', '.join(found.stages)}")
+    if request.push and not (request.tags or found.git):
+        raise UsageError("there is no git commit to take a tag from", "name one: `invoke build --push --tag 1.2.3`")
+    bases = {base.python: base for base in found.bases}
+    variants = [variant for variant in request.variants(settings) if variant.python in bases]
+    planned = [_image(settings, found, request, variant, bases[variant.python]) for variant in variants]
+    if settings.build_cache and len(planned) == 1:
+        # Several images would overwrite each other's cache: they only read one.
+        planned = [replace(planned[0], cache_to=f"{settings.build_cache},mode=max")]
+    return tuple(planned)
+
+
+def _image(settings: Settings, found: World, request: Request, variant: Variant, base: Base) -> bake.Image:
+    named = images.tags(settings, found.git, variant, request.tags)
+    moving = () if request.push else (images.local_name(settings, variant),)
+    secrets = (
+        *((f"id=ca,src={found.ca}",) if found.ca else ()),
+        *(("id=pip,env=DOCKYARD_PIP_CONF",) if found.pip_conf else ()),
+    )
+    contexts = {base.reference: base.context}
+    if STAGE in found.stages and not (settings.root / "src" / "dockyard" / "rootfs.py").is_file():
+        contexts[STAGE] = str(Path(__file__).parent)
+    return bake.Image(
+        name=variant.name,
+        target=variant.target,
+        references=(*named, *moving),
+        arguments={"PYTHON_VERSION": variant.python, "SOURCE_DATE_EPOCH": str(images.epoch(found.git))},
+        contexts=contexts,
+        labels=images.labels(settings, found.git, variant, base.reference, base.digest),
+        secrets=secrets,
+        platforms=request.platforms or settings.platforms,
+        cache_from=settings.build_cache,
+    )
+
+
+def build(
+    settings: Settings, request: Request, *, say: Say, engine: Engine | None = None
+) -> tuple[tuple[Built, ...], tuple[Missing, ...]]:
+    """Build what is asked for in one solve and record it; return the images and the Pythons without a base."""
+    clock = records.Clock.start()
+    found = read(settings)
+    plan(settings, found, request)  # a wrong target is said before an engine starts
+    pythons = tuple(dict.fromkeys(variant.python for variant in request.variants(settings)))
+    engine = engine or find(settings, say=say)
+    bases, missing = ensure(settings, engine, pythons, say=say)
+    for absent in missing:
+        say(f"Python {absent.python} cannot be built here: {absent.reason}")
+    found = replace(found, bases=bases)
+    planned = plan(settings, found, request)
+    if not planned:
+        raise DockyardError(
+            "nothing can be built: no Python asked for has a base image here", "`invoke base.list` shows which have one"
+        )
+    job = Job(settings, engine, found, request, planned, clock)
+    outcome = "failed"
+    built: tuple[Built, ...] = ()
+    try:
+        built = _run(job)
+        outcome = "passed"
+    except KeyboardInterrupt:
+        outcome = "interrupted"
+        raise
+    finally:
+        _record(job, built, outcome, say)
+    return built, missing
+
+
+def command(job: Job, metadata: Path) -> Command:
+    """Return the one command that builds everything planned."""
+    arguments = bake.arguments(
+        builder=job.settings.builder, no_cache=job.request.no_cache, push=job.request.push, metadata=str(metadata)
+    )
+    text = json.dumps(bake.document(job.planned), indent=2)
+    secret = {"DOCKYARD_PIP_CONF": job.found.pip_conf} if job.found.pip_conf else {}
+    return job.engine.command(*arguments, cwd=job.settings.root, env=secret, input=text.encode())
+
+
+def _run(job: Job) -> tuple[Built, ...]:
+    with tempfile.TemporaryDirectory(prefix="dockyard-") as folder:
+        metadata = Path(folder) / "metadata.json"
+        try:
+            done = tee(command(job, metadata))
+        except CommandError as error:
+            raise explained(error) from None
+        written = json.loads(metadata.read_text(encoding="utf-8"))
+    digests = bake.digests(written, [image.name for image in job.planned])
+    variants = [variant for variant in job.request.variants(job.settings) if variant.name in digests]
+    seconds, cache = job.clock.seconds(), bake.cache_use(done.stdout)
+    made = [
+        Built(variant, image.references, digests[image.name], 0, (), seconds, cache)
+        for variant, image in zip(variants, job.planned, strict=True)
+    ]
+    return tuple(made if job.request.push else (_inspected(job.engine, image) for image in made))
+
+
+def _inspected(engine: Engine, image: Built) -> Built:
+    """Return a built image with its size and layers, as the engine that holds it knows them.
+
+    Two calls of the CLI take less time than importing the SDK.
+    """
+    name = image.references[0]
+    size = int(capture(engine.command("image", "inspect", "--format={{.Size}}", name)).stdout)
+    told = capture(engine.command("history", "--no-trunc", "--human=false", "--format=json", name)).stdout
+    history = [json.loads(line) for line in told.splitlines()]
+    layers = [(int(entry["Size"]), readable(entry["CreatedBy"])) for entry in reversed(history)]
+    return replace(image, size=size, layers=tuple(layer for layer in layers if layer[0]))
+
+
+def readable(created_by: str) -> str:
+    """Return a layer's instruction without BuildKit's marks."""
+    text = created_by.replace(" # buildkit", "").removeprefix("RUN /bin/sh -c ").removeprefix("/bin/sh -c ").strip()
+    return " ".join(text.split())
+
+
+def explained(error: CommandError) -> DockyardError:
+    """Turn a failed build into words: what BuildKit said stands above already, so only the tip is added (pure)."""
+    said = bake.ESCAPE.sub("", error.output)
+    for sign, message, hint in FAILURES:
+        if sign in said:
+            return DockyardError(message, hint)
+    if error.returncode == 130:
+        return DockyardError("the build was interrupted")
+    return DockyardError(
+        f"the build failed: BuildKit ended with exit status {error.returncode}", "its last lines above say why"
+    )
+
+
+FAILURES = (
+    (
+        "no space left on device",
+        "the build failed: no space is left on the disk",
+        "`docker builder prune` or `invoke engine.remove` frees some",
+    ),
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "the build failed: a certificate is not trusted inside the build",
+        "set SSL_CERT_FILE to your CA bundle: it is mounted into the build as a secret",
+    ),
+    (
+        "THESE PACKAGES DO NOT MATCH THE HASHES",
+        "the build failed: a package does not match the hash in its lock",
+        "run `invoke lock`; if the hash is right, the index or a proxy changed the file",
+    ),
+    (
+        "Temporary failure in name resolution",
+        "the build failed: a package index cannot be reached from inside the build",
+        "`invoke doctor` checks the network",
+    ),
+    (
+        "No matching distribution found",
+        "the build failed: a locked package is not to be had from the index",
+        "run `invoke lock`",
+    ),
+)
+"""Signs in BuildKit's output, what they mean, and what to do."""
+
+
+def _record(job: Job, built: Sequence[Built], outcome: str, say: Say) -> None:
+    """Keep a record for every image that was built, or one that tells of the failure."""
+    settings = job.settings
+    engine = {"kind": job.engine.kind, "version": job.engine.version}
+    told: list[dict[str, Any]] = [
+        {
+            "target": image.variant.target,
+            "python": image.variant.python,
+            "cache": {"steps": image.cache.steps, "cached": image.cache.cached},
+            "image": image_record(image),
+        }
+        for image in built
+    ]
+    first = job.request.variants(settings)[0]
+    for more in told or [{"target": first.target, "python": first.python}]:
+        record = records.make(settings, job.found.git, job.clock, "build", outcome, engine=engine, **more)
+        records.keep(settings, record, say=say)
+
+
+def image_record(image: Built) -> dict[str, Any] | None:
+    """Return the part of a run record that tells of an image."""
+    if not image.digest:
+        return None
+    layers = [{"size_bytes": size, "created_by": instruction} for size, instruction in image.layers]
+    return {"reference": image.references[0], "digest": image.digest, "size_bytes": image.size, "layers": layers}
+
+
+def retag(settings: Settings, engine: Engine, target: str, python: str, chosen: Sequence[str] = ()) -> tuple[str, ...]:
+    """Give the newest image of a target the tags in `chosen`, or those from git; return the references."""
+    (variant,) = Request(targets=(target,), pythons=(python,)).variants(settings)
+    local = images.local_name(settings, variant)
+    references = images.tags(settings, world.read_git(settings.root), variant, chosen)
+    if not references:
+        raise UsageError("there is no git commit to take a tag from", "name one: `invoke tag 1.2.3`")
+    if not capture(engine.command("image", "inspect", local), check=False).ok:
+        raise DockyardError(
+            f"there is no image {local}", f"`invoke build --target {target} --python {python}` makes it"
+        )
+    for reference in references:
+        capture(engine.command("tag", local, reference))
+    return references

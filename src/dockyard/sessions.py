@@ -1,0 +1,62 @@
+"""Nox sessions for any project: a noxfile.py that imports this module has them all.
+
+`tests` runs in containers, on every supported Python; `pipeline` and `integration` run pytest on the host;
+`lint` runs the pre-commit hooks and `types` runs mypy. Arguments after `--` reach the test runner.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import nox
+
+from dockyard import report
+from dockyard.errors import DockyardError
+
+__all__ = ["integration", "lint", "pipeline", "tests", "types"]
+
+nox.options.sessions = ["lint", "types", "pipeline", "tests", "integration"]
+nox.options.error_on_missing_interpreters = True
+
+
+@nox.session(python=False)
+def tests(session: nox.Session) -> None:
+    """Test the app and the pipeline inside the test image of every supported Python."""
+    from dockyard import testing
+    from dockyard.settings import load
+
+    try:
+        settings = load(Path.cwd(), os.environ)
+        outcomes, missing = testing.run_matrix(settings, session.posargs, say=report.say)
+        coverage = testing.combine_coverage(settings.root, outcomes)
+        columns = ("Python", "tests", "passed", "failed", "skipped", "time")
+        title = f"coverage of all Pythons together: {coverage:.1f} %" if coverage is not None else ""
+        report.table(columns, testing.rows(outcomes, missing), title=title, right=columns[2:])
+        testing.judge(outcomes, forbid_skips=bool(os.environ.get("CI")))
+    except DockyardError as error:
+        report.error(error.message, error.hint)
+        session.error(error.message)
+
+
+@nox.session(python=False)
+def pipeline(session: nox.Session) -> None:
+    """Run the unit tests on the host's Python; they need no engine."""
+    session.run(sys.executable, "-m", "pytest", "-m", "not integration", *session.posargs)
+
+
+@nox.session(python=False)
+def integration(session: nox.Session) -> None:
+    """Run the tests that need a real engine, registry and Compose."""
+    session.run(sys.executable, "-m", "pytest", "-m", "integration", *session.posargs)
+
+
+@nox.session(python=False)
+def lint(session: nox.Session) -> None:
+    """Run every pre-commit hook on every file."""
+    session.run(sys.executable, "-m", "pre_commit", "run", "--all-files", "--show-diff-on-failure", *session.posargs)
+
+
+@nox.session(python=False)
+def types(session: nox.Session) -> None:
+    """Check the types with mypy."""
+    session.run(sys.executable, "-m", "mypy", *session.posargs)

@@ -1,0 +1,21 @@
+"""Dockyard's Invoke tasks: a project's tasks.py imports `namespace` as `ns`."""
+
+from invoke.collection import Collection
+
+from dockyard.tasks import base, build, doctor, engine, lock, push, stack
+
+namespace = Collection(
+    build.build,
+    build.tag,
+    push.push,
+    lock.lock,
+    doctor.doctor,
+    stack.up,
+    stack.down,
+    stack.ps,
+    stack.logs,
+    stack.shell,
+    stack.restart,
+    Collection.from_module(engine, "engine"),
+    Collection.from_module(base, "base"),
+)

@@ -1,0 +1,143 @@
+"""`invoke build` and `invoke tag`: images from the Dockerfile's targets."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from invoke.context import Context
+
+from dockyard import report
+from dockyard.tasks.door import settings, task
+
+if TYPE_CHECKING:
+    from dockyard.build import Built, Request
+    from dockyard.settings import Settings
+
+
+@task(
+    iterable=["target", "python", "platform", "tag"],
+    help={
+        "target": "a target of the Dockerfile; may be given again (default: production)",
+        "python": "a supported Python, or `all`; may be given again (default: the settings' python)",
+        "platform": "a platform such as linux/arm64; may be given again",
+        "tag": "a tag instead of those from git; may be given again",
+        "no_cache": "build every step anew",
+        "push": "push the images from the builder",
+        "force": "push although there are uncommitted changes",
+        "dry_run": "show what would be done",
+        "json": "print the result as JSON",
+    },
+)
+def build(
+    _context: Context,
+    target: list[str],
+    python: list[str],
+    platform: list[str],
+    tag: list[str],
+    no_cache: bool = False,
+    push: bool = False,
+    force: bool = False,
+    dry_run: bool = False,
+    json: bool = False,
+) -> None:
+    """Build images for one or more targets and Pythons in one parallel solve."""
+    from dockyard import build as building
+    from dockyard import ship
+
+    chosen = settings()
+    pythons = chosen.pythons if "all" in python else tuple(dict.fromkeys(python))
+    targets = tuple(dict.fromkeys(target)) or ("production",)
+    request = building.Request(targets, pythons, tuple(platform), tuple(tag), no_cache, push)
+    if dry_run:
+        show_plan(chosen, request)
+        return
+    built, missing = (
+        ship.build_and_push(chosen, request, force=force, say=report.say)
+        if push
+        else building.build(chosen, request, say=report.say)
+    )
+    if json:
+        absent = [{"python": python.python, "reason": python.reason} for python in missing]
+        report.as_json({"images": [as_json(image) for image in built], "missing": absent})
+    else:
+        show(built)
+
+
+def show_plan(chosen: "Settings", request: "Request") -> None:
+    """Print the steps of a build without doing any of them."""
+    from dockyard import bake
+    from dockyard import build as building
+    from dockyard.bases import Base
+    from dockyard.records import FOLDER
+
+    found = building.read(chosen)
+    pythons = request.pythons or (chosen.python,)
+    bases = tuple(Base(python, f"python:{python}-slim", "registry", f"python:{python}-slim", "") for python in pythons)
+    planned = building.plan(chosen, replace(found, bases=bases), request)
+    options = bake.arguments(
+        builder=chosen.builder, no_cache=request.no_cache, push=request.push, metadata="metadata.json"
+    )
+    steps = [
+        ("find a Docker Engine", f"engine = {chosen.engine}"),
+        *((f"have the base image of Python {python}", f"base = {chosen.base}") for python in pythons),
+        *((f"build {variant.target} on Python {variant.python}", ", ".join(image.references))
+          for variant, image in zip(request.variants(chosen), planned, strict=True)),
+        ("all of them with", " ".join(("docker", *options))),
+        ("record the run", str(FOLDER)),
+    ]  # fmt: skip
+    rows = [(str(number), what, how) for number, (what, how) in enumerate(steps, 1)]
+    report.table(("step", "what", "how"), rows, right=("step",))
+
+
+def show(built: "Sequence[Built]") -> None:
+    """Print what was built: a row per image, then what each layer adds."""
+    columns = ("image", "digest", "size", "time", "cached")
+    rows = [
+        (
+            image.references[0],
+            image.digest[:19],
+            report.size(image.size) if image.size else "-",
+            report.duration(image.seconds),
+            f"{image.cache.cached}/{image.cache.steps}",
+        )
+        for image in built
+    ]
+    report.table(columns, rows, right=columns[2:])
+    for image in built:
+        if image.layers:
+            layers = [(report.size(size), instruction[:110] or "the base image") for size, instruction in image.layers]
+            report.table(("adds", "layer, unpacked"), layers, title=image.references[0], right=("adds",))
+
+
+def as_json(image: "Built") -> dict[str, Any]:
+    """Return what `--json` prints of one image."""
+    return {
+        "references": image.references,
+        "target": image.variant.target,
+        "python": image.variant.python,
+        "digest": image.digest,
+        "size_bytes": image.size,
+        "seconds": image.seconds,
+        "cache": {"steps": image.cache.steps, "cached": image.cache.cached},
+        "layers": [{"size_bytes": size, "created_by": instruction} for size, instruction in image.layers],
+    }
+
+
+@task(
+    positional=["tag"],
+    iterable=["tag"],
+    help={
+        "tag": "a tag to give; may be given again (default: those from git)",
+        "target": "the target whose newest image is meant (default: production)",
+        "python": "the Python whose newest image is meant (default: the settings' python)",
+    },
+)
+def tag(_context: Context, tag: list[str], target: str = "production", python: str = "") -> None:
+    """Give the newest image of a target more tags: those named, or those that git says."""
+    from dockyard import build as building
+    from dockyard.engine import find
+
+    chosen = settings()
+    named = building.retag(chosen, find(chosen, say=report.say), target, python or chosen.python, tuple(tag))
+    for reference in named:
+        print(reference)

@@ -1,0 +1,49 @@
+"""`invoke push`: bring images to their registry and check that they arrived."""
+
+from invoke.context import Context
+
+from dockyard import report
+from dockyard.tasks.door import settings, task
+
+
+@task(
+    iterable=["target", "python", "tag"],
+    help={
+        "target": "a target whose image is pushed; may be given again (default: production)",
+        "python": "a supported Python, or `all`; may be given again (default: the settings' python)",
+        "tag": "a tag instead of those from git; may be given again",
+        "force": "push although there are uncommitted changes",
+        "dry_run": "show what would be pushed",
+        "json": "print the result as JSON",
+    },
+)
+def push(
+    _context: Context,
+    target: list[str],
+    python: list[str],
+    tag: list[str],
+    force: bool = False,
+    dry_run: bool = False,
+    json: bool = False,
+) -> None:
+    """Push images under their tags, and check that the registry has them."""
+    from dockyard import ship
+    from dockyard.build import Request
+
+    chosen = settings()
+    pythons = chosen.pythons if "all" in python else tuple(dict.fromkeys(python))
+    request = Request(tuple(dict.fromkeys(target)) or ("production",), pythons, tags=tuple(tag))
+    wanted = ship.references(chosen, request)
+    if dry_run:
+        planned = [(variant.target, variant.python, name) for variant, names in wanted.items() for name in names]
+        report.table(("target", "Python", "would be pushed as"), planned)
+        return
+    pushed = ship.ship(chosen, wanted, force=force, say=report.say)
+    if json:
+        report.as_json([{**vars(image), "pinned": image.pinned} for image in pushed])
+        return
+    columns = ("pushed", "size", "new layers", "time")
+    rows = [(one.reference, report.size(one.size), str(one.pushed), report.duration(one.seconds)) for one in pushed]
+    report.table(columns, rows, right=columns[1:])
+    for name in dict.fromkeys(image.pinned for image in pushed):
+        print(name)

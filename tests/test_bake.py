@@ -1,0 +1,143 @@
+"""The bake file that BuildKit is given, and what is read out of its progress."""
+
+import pytest
+
+from dockyard import bake
+from dockyard.bake import Cache, Image
+
+PLAIN = """\
+#0 building with "default" instance using docker driver
+
+#1 [internal] load local bake definitions
+#1 reading from stdin 154B done
+#1 DONE 0.0s
+
+#2 [shop-3_13 internal] load build definition from Dockerfile
+#2 transferring dockerfile: 113B done
+#2 DONE 0.0s
+
+#3 [auth] library/python:pull token for a registry
+#3 DONE 0.0s
+
+#5 [shop-3_13 internal] load build context
+#5 transferring context: 22B done
+#5 DONE 0.0s
+
+#6 [shop-3_13 base 1/2] FROM python:3.13-slim
+#6 CACHED
+
+#7 [shop-3_13 base 2/2] RUN --mount=type=bind,target=/x pip install
+#7 0.345 #9 CACHED is only something that pip prints
+#7 DONE 4.1s
+
+#8 [shop-3_13 production 1/1] COPY --link src /app
+#8 CACHED
+
+#9 [shop-3_13] exporting to image
+#9 exporting layers done
+#9 DONE 0.0s
+"""
+
+TERMINAL = (
+    "\x1b[?25l[+] Building 0.1s (2/3)                              docker:default\r\n"
+    "\x1b[34m => [internal] load local bake definitions             0.0s\r\n"
+    "\x1b[0m => [shop-3_13 base 1/2] FROM python:3.13-slim          0.0s\r\n"
+    "\x1b[?25h\x1b[1A\x1b[1A\x1b[0G\x1b[?25l[+] Building 0.2s (13/13) FINISHED   docker:default\r\n"
+    "\x1b[34m => [internal] load local bake definitions             0.0s\r\n"
+    "\x1b[0m\x1b[34m => => reading from stdin 154B                   0.0s\r\n"
+    "\x1b[0m\x1b[34m => [shop-3_13 internal] load build context      0.0s\r\n"
+    "\x1b[0m\x1b[34m => CACHED [shop-3_13 base 1/2] FROM python:3.1  0.0s\r\n"
+    "\x1b[0m\x1b[34m => [shop-3_13 base 2/2] RUN pip install         4.1s\r\n"
+    "\x1b[0m\x1b[34m => CACHED [shop-3_13 production 1/1] COPY --li  0.0s\r\n"
+    "\x1b[0m\x1b[34m => [shop-3_13] exporting to image               0.0s\r\n"
+    "\x1b[0m\x1b[34m => => naming to shop:1                          0.0s\r\n"
+    "\x1b[0m\x1b[?25h"
+)
+
+
+@pytest.mark.parametrize(
+    "log", [PLAIN, PLAIN.replace("\n", "\r\n"), TERMINAL], ids=["plain", "plain, crlf", "terminal"]
+)
+def test_cache_use(log: str) -> None:
+    """Three steps of the Dockerfile, two of them cached; BuildKit's own work does not count."""
+    assert bake.cache_use(log) == Cache(steps=3, cached=2)
+
+
+def test_cache_use_of_a_shared_step() -> None:
+    """A step that BuildKit lists twice under one name counts once, in both forms of the log."""
+    plain = "#6 [y a 1/1] COPY a /a\n#6 CACHED\n\n#11 [y a 1/1] COPY a /a\n#11 CACHED\n"
+    drawn = " => CACHED [y a 1/1] COPY a /a  0.0s\r\n => CACHED [y a 1/1] COPY a /a  0.0s\r\n"
+    assert bake.cache_use(plain) == bake.cache_use(drawn) == Cache(1, 1)
+
+
+def test_cache_use_of_a_failed_step() -> None:
+    """A step that failed or was cancelled is one that ran, not one that was cached."""
+    drawn = " => ERROR [x 1/2] RUN false  0.1s\r\n => CANCELED [x 2/2] RUN sleep 9  0.1s\r\n"
+    assert bake.cache_use(drawn) == Cache(2, 0)
+
+
+@pytest.mark.parametrize("log", ["", "ERROR: no builder\n", "\x1b[31m\xff\x00"])
+def test_cache_use_of_something_else(log: str) -> None:
+    """No step, no hit, no exception."""
+    assert bake.cache_use(log) == Cache(0, 0)
+
+
+def test_a_build_with_a_platform_in_its_step_names() -> None:
+    """A build for several platforms names them in each step."""
+    plain = "#6 [linux/amd64 x a 1/1] COPY a /a\n#6 CACHED\n#7 [linux/arm64 x a 1/1] COPY a /a\n#7 DONE 0.1s\n"
+    assert bake.cache_use(plain) == Cache(2, 1)
+
+
+def test_document_builds_all_in_one_solve() -> None:
+    """Every image is a target of the default group, and empty fields are left to bake's defaults."""
+    found = bake.document([Image("a", "production", ("shop:1",)), Image("b", "test", ())])
+    assert found == {
+        "group": {"default": {"targets": ["a", "b"]}},
+        "target": {
+            "a": {"context": ".", "dockerfile": "Dockerfile", "target": "production", "tags": ["shop:1"]},
+            "b": {"context": ".", "dockerfile": "Dockerfile", "target": "test"},
+        },
+    }
+
+
+def test_document_carries_everything() -> None:
+    """Arguments, contexts, labels, secrets, platforms and caches reach bake under its own names."""
+    image = Image("a", "t", ("shop:1",), {"A": "1"}, {"python:3.13-slim": "docker-image://x"}, {"k": "v"},
+                  ("id=ca,src=/ca",), ("linux/arm64",), "type=registry,ref=cache",
+                  "type=registry,ref=cache,mode=max")  # fmt: skip
+    written = bake.document([image])["target"]["a"]
+    assert written == {
+        "context": ".",
+        "dockerfile": "Dockerfile",
+        "target": "t",
+        "tags": ["shop:1"],
+        "args": {"A": "1"},
+        "contexts": {"python:3.13-slim": "docker-image://x"},
+        "labels": {"k": "v"},
+        "secret": ["id=ca,src=/ca"],
+        "platforms": ["linux/arm64"],
+        "cache-from": ["type=registry,ref=cache"],
+        "cache-to": ["type=registry,ref=cache,mode=max"],
+    }
+
+
+COMMANDS = {
+    "plain": ({}, "buildx bake --file=- --provenance=false --progress=auto --metadata-file=/m --load"),
+    "push": ({"push": True}, "buildx bake --file=- --provenance=false --progress=auto --metadata-file=/m --push"),
+    "builder": (
+        {"builder": "far", "no_cache": True, "progress": "plain"},
+        "buildx bake --builder far --file=- --provenance=false --progress=plain --metadata-file=/m --no-cache --load",
+    ),
+}
+
+
+@pytest.mark.parametrize(("options", "expected"), COMMANDS.values(), ids=COMMANDS)
+def test_arguments(options: dict[str, object], expected: str) -> None:
+    """The words that docker gets, in order."""
+    assert " ".join(bake.arguments(metadata="/m", **options)) == expected  # type: ignore[arg-type]
+
+
+def test_digests() -> None:
+    """Each image's digest by its name; one that buildx does not speak of has none."""
+    metadata = {"a": {"containerimage.digest": "sha256:1"}, "buildx.build.warnings": []}
+    assert bake.digests(metadata, ["a", "b"]) == {"a": "sha256:1", "b": ""}

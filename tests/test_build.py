@@ -1,0 +1,363 @@
+"""Which images a build makes, with which command, and what is said when it fails."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dockyard import bake, build, records, world
+from dockyard.bases import Base, Missing
+from dockyard.build import Job, Request, World
+from dockyard.engine import Engine
+from dockyard.errors import CommandError, DockyardError, ExitCode, UsageError
+from dockyard.execute import Command, Completed
+from dockyard.images import Variant
+from dockyard.settings import Settings
+from dockyard.world import Git
+
+GIT = Git("0123456789abcdef0123456789abcdef01234567", 1_700_000_000, "main", "v1.2.3")
+ENGINE = Engine("host", "28.5.2", True, 4, {"DOCKER_HOST": "unix:///run/x.sock"})
+
+
+def base(python: str) -> Base:
+    """Return a base image as a registry gives it."""
+    return Base(
+        python, f"python:{python}-slim", "registry", f"python:{python}-slim@sha256:{python}", f"sha256:{python}"
+    )
+
+
+FOUND = World(GIT, Path("/ca.crt"), "", (base("3.12"), base("3.13")), ("base", "test", "production"))
+
+
+def test_a_plain_build(settings: Settings) -> None:
+    """By default, the production target on the default Python."""
+    (image,) = build.plan(settings, FOUND, Request())
+    assert (image.name, image.target) == ("production-3_13", "production")
+    assert image.references == ("shop:1.2.3", "shop:0123456789ab", "shop:production")
+    assert image.arguments == {"PYTHON_VERSION": "3.13", "SOURCE_DATE_EPOCH": "1700000000"}
+    assert image.contexts == {"python:3.13-slim": "docker-image://python:3.13-slim@sha256:3.13"}
+    assert image.secrets == ("id=ca,src=/ca.crt",)
+
+
+def test_a_build_cache_is_read_by_all_and_written_by_one(settings: Settings) -> None:
+    """Several images would overwrite each other's cache in the same place."""
+    cached = replace(settings, build_cache="type=registry,ref=cache")
+    (alone,) = build.plan(cached, FOUND, Request())
+    assert (alone.cache_from, alone.cache_to) == ("type=registry,ref=cache", "type=registry,ref=cache,mode=max")
+    several = build.plan(cached, FOUND, Request(("test", "production")))
+    assert {(image.cache_from, image.cache_to) for image in several} == {("type=registry,ref=cache", "")}
+
+
+def test_several_targets_and_pythons(settings: Settings) -> None:
+    """Every combination is one image of the same solve."""
+    planned = build.plan(settings, FOUND, Request(("test", "production"), ("3.12", "3.13")))
+    assert [image.name for image in planned] == [
+        "test-3_12",
+        "test-3_13",
+        "production-3_12",
+        "production-3_13",
+    ]
+    assert len({reference for image in planned for reference in image.references}) == 12
+
+
+def test_a_python_without_a_base_is_left_out(settings: Settings) -> None:
+    """It is the caller's to name it: the others are built."""
+    planned = build.plan(settings, replace(FOUND, bases=(base("3.12"),)), Request(pythons=("3.12", "3.13")))
+    assert [image.name for image in planned] == ["production-3_12"]
+
+
+def test_a_pushed_image_has_no_moving_name(settings: Settings) -> None:
+    """The name by which stacks find an image stays on this machine."""
+    (image,) = build.plan(settings, FOUND, Request(push=True))
+    assert image.references == ("shop:1.2.3", "shop:0123456789ab")
+
+
+def test_nothing_to_push_it_as(settings: Settings) -> None:
+    """Without git and without --tag there is no name to push: said before anything is built."""
+    found = replace(FOUND, git=None, bases=())
+    with pytest.raises(UsageError, match="no git commit to take a tag from"):
+        build.plan(settings, found, Request(push=True))
+    assert build.plan(settings, found, Request(push=True, tags=("1",))) == ()
+
+
+def test_without_git_or_certificates(settings: Settings) -> None:
+    """A project outside git is built with a fixed date and the moving name alone; no secret is mounted."""
+    (image,) = build.plan(settings, replace(FOUND, git=None, ca=None), Request())
+    assert image.references == ("shop:production",)
+    assert image.arguments["SOURCE_DATE_EPOCH"] == "315532800"
+    assert image.secrets == ()
+
+
+def test_a_base_in_a_layout(settings: Settings) -> None:
+    """A base made from packages is read from its folder, so that no registry is asked."""
+    made = replace(base("3.13"), layout="/cache/x@sha256:1")
+    (image,) = build.plan(settings, replace(FOUND, bases=(made,)), Request())
+    assert image.contexts == {"python:3.13-slim": "oci-layout:///cache/x@sha256:1"}
+
+
+def test_the_package_index_is_a_secret_from_the_environment(settings: Settings) -> None:
+    """Its credentials are in no argument and no file: only in the environment of the one command."""
+    found = replace(FOUND, pip_conf="[global]\nindex-url = https://me:hunter2@x/\n")
+    planned = build.plan(settings, found, Request())
+    command = build.command(Job(settings, ENGINE, found, Request(), planned, records.Clock.start()), Path("/m"))
+    assert planned[0].secrets == ("id=ca,src=/ca.crt", "id=pip,env=DOCKYARD_PIP_CONF")
+    assert "hunter2" in str(command.env["DOCKYARD_PIP_CONF"])
+    assert "hunter2" not in command.display() + (command.input or b"").decode()
+
+
+def test_platforms(settings: Settings) -> None:
+    """The command line is stronger than the settings."""
+    there = replace(settings, platforms=("linux/amd64",))
+    assert build.plan(there, FOUND, Request())[0].platforms == ("linux/amd64",)
+    assert build.plan(there, FOUND, Request(platforms=("linux/arm64",)))[0].platforms == ("linux/arm64",)
+
+
+def test_an_unknown_target(settings: Settings) -> None:
+    """The error names the targets that there are, with the code for usage."""
+    with pytest.raises(UsageError) as caught:
+        build.plan(settings, FOUND, Request(("prodcution",)))
+    assert (caught.value.message, caught.value.hint, caught.value.code) == (
+        "the Dockerfile has no target 'prodcution'",
+        "its targets are base, test, production",
+        ExitCode.USAGE,
+    )
+
+
+def test_an_unsupported_python(settings: Settings) -> None:
+    """The error names the Pythons that the project supports."""
+    with pytest.raises(UsageError, match=r"Python 3\.10 is not supported by this project: 3\.12, 3\.13 are"):
+        build.plan(settings, FOUND, Request(pythons=("3.10",)))
+
+
+def test_the_helper_stage_of_other_projects(settings: Settings) -> None:
+    """A Dockerfile with a stage named dockyard gets this package's own files there, unless it has them itself."""
+    found = replace(FOUND, stages=(*FOUND.stages, "dockyard"))
+    (image,) = build.plan(settings, found, Request())
+    assert image.contexts["dockyard"] == str(Path(build.__file__).parent)
+    own = settings.root / "src" / "dockyard"
+    own.mkdir(parents=True)
+    (own / "rootfs.py").write_text("")
+    assert "dockyard" not in build.plan(settings, found, Request())[0].contexts
+
+
+def test_stages(tmp_path: Path) -> None:
+    """Every named stage, however it is written; a FROM without a name is none."""
+    (tmp_path / "Dockerfile").write_text(
+        "\ufeff# syntax=docker/dockerfile:1\nARG P=3.13\nFROM python:${P}-slim AS base\n  from base as test\n"
+        "FROM --platform=$BUILDPLATFORM base AS\tproduction\nFROM scratch\n# FROM x AS no\nRUN echo FROM x AS no\n"
+    )
+    assert build.stages(tmp_path) == ("base", "test", "production")
+
+
+@pytest.mark.parametrize(("content", "wrong"), [(None, "there is no Dockerfile"), (b"FROM \xff", "cannot be read")])
+def test_a_dockerfile_that_is_none(tmp_path: Path, content: bytes | None, wrong: str) -> None:
+    """Missing or unreadable, it is told with its folder."""
+    if content is not None:
+        (tmp_path / "Dockerfile").write_bytes(content)
+    with pytest.raises(DockyardError, match=wrong):
+        build.stages(tmp_path)
+
+
+def test_a_dockerfile_that_is_a_folder(tmp_path: Path) -> None:
+    """Told like one that cannot be read."""
+    (tmp_path / "Dockerfile").mkdir()
+    with pytest.raises(DockyardError, match="cannot be read"):
+        build.stages(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "message"),
+    [
+        ("write /x: \x1b[31mno space left\x1b[0m on device", 1, "no space is left on the disk"),
+        ("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed", 1, "a certificate is not trusted"),
+        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM", 1, "does not match the hash"),
+        ("[Errno -3] Temporary failure in name resolution", 1, "cannot be reached from inside the build"),
+        ("ERROR: No matching distribution found for flask==9", 1, "not to be had from the index"),
+        ("", 130, "the build was interrupted"),
+        ("some other trouble", 17, "BuildKit ended with exit status 17"),
+    ],
+)
+def test_a_failed_build_in_words(said: str, code: int, message: str) -> None:
+    """Known signs in BuildKit's output become a sentence and a tip."""
+    error = build.explained(CommandError("…", returncode=code, output=said))
+    assert message in error.message
+    assert error.hint or code == 130
+
+
+@pytest.mark.parametrize(
+    ("instruction", "expected"),
+    [
+        ("RUN /bin/sh -c pip   install\t-r x # buildkit", "pip install -r x"),
+        ('/bin/sh -c #(nop)  CMD ["x"]', '#(nop) CMD ["x"]'),
+        ("COPY /layer / # buildkit", "COPY /layer /"),
+    ],
+)
+def test_readable(instruction: str, expected: str) -> None:
+    """A layer's instruction without BuildKit's marks."""
+    assert build.readable(instruction) == expected
+
+
+class Bench:
+    """Everything around `build.build`, faked: it remembers the command and what was recorded."""
+
+    def __init__(self, ending: BaseException | None = None) -> None:
+        self.ending = ending
+        self.commands: list[Command] = []
+        self.records: list[dict[str, Any]] = []
+
+    def tee(self, command: Command) -> Completed:
+        """Stand in for BuildKit: write the metadata that it would write."""
+        self.commands.append(command)
+        if self.ending:
+            raise self.ending
+        targets = json.loads(command.input or b"")["target"]
+        metadata = next(word for word in command.argv if word.startswith("--metadata-file=")).partition("=")[2]
+        Path(metadata).write_text(json.dumps({name: {"containerimage.digest": f"sha256:{name}"} for name in targets}))
+        return Completed(0, "#6 [a 1/2] FROM x\n#6 CACHED\n#7 [a 2/2] RUN y\n#7 DONE 1s\n", "", 1.0)
+
+    def keep(self, _settings: Settings, record: dict[str, Any], *, say: object) -> None:
+        """Stand in for the file and the ledger."""
+        self.records.append(record)
+
+
+LAYERS = (
+    {"Size": "0", "CreatedBy": "CMD x"},
+    {"Size": "30", "CreatedBy": "COPY b / # buildkit"},
+    {"Size": "70", "CreatedBy": "COPY a / # buildkit"},
+)
+"""What `docker history` says of an image: newest first, numbers as text."""
+
+
+def inspected(command: Command) -> Completed:
+    """Answer the two questions about a finished image as the CLI does."""
+    words = command.argv[1:3]
+    answer = "1000\n" if words == ("image", "inspect") else "".join(json.dumps(layer) + "\n" for layer in LAYERS)
+    assert words[0] in ("image", "history")
+    return Completed(0, answer, "", 0.1)
+
+
+@pytest.fixture
+def bench(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """Put fakes around a build of this project."""
+    made = Bench()
+    (settings.root / "Dockerfile").write_text("FROM x AS production\n")
+    monkeypatch.setattr(build, "tee", made.tee)
+    monkeypatch.setattr(build, "ensure", lambda _s, _e, pythons, say: (
+        tuple(base(python) for python in pythons if python != "3.12"),
+        tuple(Missing(python, "nobody ships it") for python in pythons if python == "3.12"),
+    ))  # fmt: skip
+    monkeypatch.setattr(world, "read_git", lambda _root: GIT)
+    monkeypatch.setattr(records, "keep", made.keep)
+    monkeypatch.setattr(build, "capture", inspected)
+    return made
+
+
+def test_a_whole_build(settings: Settings, bench: Bench) -> None:
+    """One command; what comes back has digests, sizes and layers, and a record is kept."""
+    said: list[str] = []
+    built, missing = build.build(settings, Request(pythons=("3.12", "3.13")), say=said.append, engine=ENGINE)
+    (command,) = bench.commands
+    shown = re.sub(r"--metadata-file=\S+", "--metadata-file=M", command.display())
+    assert shown == ("docker buildx bake --file=- --provenance=false --progress=auto --metadata-file=M --load")
+    assert (command.cwd, command.env["DOCKER_HOST"]) == (settings.root, "unix:///run/x.sock")
+    (image,) = built
+    assert image.variant == Variant("production", "3.13")
+    assert (image.digest, image.size, image.cache) == ("sha256:production-3_13", 1000, bake.Cache(2, 1))
+    assert image.layers == ((70, "COPY a /"), (30, "COPY b /"))
+    assert [absent.python for absent in missing] == ["3.12"]
+    assert said == ["Python 3.12 cannot be built here: nobody ships it"]
+    (record,) = bench.records
+    assert (record["outcome"], record["cache"]) == ("passed", {"steps": 2, "cached": 1})
+    assert record["image"] == {
+        "reference": "shop:1.2.3",
+        "digest": "sha256:production-3_13",
+        "size_bytes": 1000,
+        "layers": [{"size_bytes": 70, "created_by": "COPY a /"}, {"size_bytes": 30, "created_by": "COPY b /"}],
+    }
+
+
+def test_a_pushed_build_is_not_inspected(settings: Settings, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine has no copy of what went straight to a registry."""
+    monkeypatch.setattr(build, "capture", lambda _command: pytest.fail("the engine was asked"))
+    ((image,), _) = build.build(settings, Request(push=True), say=print, engine=ENGINE)
+    assert (image.size, image.layers, image.digest) == (0, (), "sha256:production-3_13")
+
+
+ENDINGS = {
+    "failed": (CommandError("no", returncode=1, output="x"), DockyardError, "failed"),
+    "interrupted": (KeyboardInterrupt(), KeyboardInterrupt, "interrupted"),
+}
+
+
+@pytest.mark.parametrize(("ending", "raised", "outcome"), ENDINGS.values(), ids=ENDINGS)
+def test_a_build_that_does_not_finish_is_recorded(
+    settings: Settings, bench: Bench, ending: BaseException, raised: type[BaseException], outcome: str
+) -> None:
+    """One record tells of it, and no metadata file stays behind."""
+    bench.ending = ending
+    with pytest.raises(raised):
+        build.build(settings, Request(), say=print, engine=ENGINE)
+    (record,) = bench.records
+    assert (record["outcome"], record["target"], record["python"]) == (outcome, "production", "3.13")
+    metadata = next(word for word in bench.commands[0].argv if word.startswith("--metadata-file=")).partition("=")[2]
+    assert not Path(metadata).parent.exists()
+
+
+def test_no_base_at_all(settings: Settings, bench: Bench) -> None:
+    """Nothing is built, and the error says where to look."""
+    with pytest.raises(DockyardError, match="no Python asked for has a base image here"):
+        build.build(settings, Request(pythons=("3.12",)), say=print, engine=ENGINE)
+    assert bench.commands == []
+
+
+def test_a_wrong_target_is_told_before_an_engine_is_sought(
+    settings: Settings, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for an engine to start only to read of a slip of the finger."""
+    monkeypatch.setattr(build, "find", lambda *_args, **_options: pytest.fail("an engine was sought"))
+    with pytest.raises(UsageError):
+        build.build(settings, Request(("nonsense",)), say=print)
+
+
+def retagging(monkeypatch: pytest.MonkeyPatch, *, exists: bool) -> list[tuple[str, ...]]:
+    """Put a fake in the place of docker and return the list of what it is asked to do."""
+    asked: list[tuple[str, ...]] = []
+
+    def capture(command: Command, *, check: bool = True) -> Completed:
+        asked.append(command.argv)
+        return Completed(0 if exists else 1, "", "", 0.0)
+
+    monkeypatch.setattr(build, "capture", capture)
+    monkeypatch.setattr(world, "read_git", lambda _root: GIT)
+    return asked
+
+
+def test_retag(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest image of a target gets the tags from git."""
+    asked = retagging(monkeypatch, exists=True)
+    named = build.retag(settings, ENGINE, "test", "3.12")
+    assert named == ("shop:1.2.3-test-py3.12", "shop:0123456789ab-test-py3.12")
+    assert asked == [
+        ("docker", "image", "inspect", "shop:test-py3.12"),
+        ("docker", "tag", "shop:test-py3.12", "shop:1.2.3-test-py3.12"),
+        ("docker", "tag", "shop:test-py3.12", "shop:0123456789ab-test-py3.12"),
+    ]
+
+
+def test_retag_of_an_image_that_is_not_there(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says how to make it."""
+    retagging(monkeypatch, exists=False)
+    with pytest.raises(DockyardError) as caught:
+        build.retag(settings, ENGINE, "production", "3.13", ("1",))
+    assert caught.value.hint == "`invoke build --target production --python 3.13` makes it"
+
+
+def test_retag_without_git(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No commit and no name given: a usage error."""
+    retagging(monkeypatch, exists=True)
+    monkeypatch.setattr(world, "read_git", lambda _root: None)
+    with pytest.raises(UsageError, match="no git commit"):
+        build.retag(settings, ENGINE, "production", "3.13")

@@ -1,0 +1,187 @@
+"""Run records: their form, their file, and a ledger that may be down."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from dockyard import records
+from dockyard.settings import Settings
+from dockyard.world import Git
+
+SCHEMA = Path(__file__).parents[1] / "docs" / "reference" / "run-record.schema.json"
+GIT = Git("0" * 40, 1, "main", "v1.0.0", True)
+CLOCK = records.Clock(datetime(2026, 1, 2, 3, 4, 5, 678, UTC), 0.0)
+Post = Callable[..., requests.Response]
+
+
+class Ledger:
+    """A ledger that answers what it is told to, and remembers what it was sent."""
+
+    def __init__(self, status: int = 201, text: str = "", error: Exception | None = None) -> None:
+        self.status, self.text, self.error = status, text, error
+        self.seen: dict[str, Any] = {}
+
+    def post(self, url: str, **options: Any) -> requests.Response:
+        """Stand in for requests.post."""
+        self.seen = {"url": url, **options}
+        if self.error:
+            raise self.error
+        answer = requests.Response()
+        answer.status_code = self.status
+        answer._content = self.text.encode()
+        return answer
+
+
+@pytest.fixture
+def answering(monkeypatch: pytest.MonkeyPatch) -> Callable[[Ledger], Ledger]:
+    """Return a function that puts a ledger in the place of the network."""
+
+    def put(ledger: Ledger) -> Ledger:
+        monkeypatch.setattr(requests, "post", ledger.post)
+        return ledger
+
+    return put
+
+
+def made(settings: Settings, **more: Any) -> dict[str, Any]:
+    """Return a record of a build."""
+    return records.make(settings, GIT, CLOCK, "build", "passed", **more)
+
+
+def test_a_record_has_the_documented_fields(settings: Settings) -> None:
+    """Every field that the schema requires, none that it does not know."""
+    schema = json.loads(SCHEMA.read_text())
+    record = made(settings, target="production", python="3.13", engine={"kind": "host", "version": "28"},
+                  cache={"steps": 3, "cached": 1}, image=None)  # fmt: skip
+    assert set(schema["required"]) <= set(record) <= set(schema["properties"])
+    assert record["started"] == "2026-01-02T03:04:05.000678Z"
+    assert record["git"] == {"commit": "0" * 40, "branch": "main", "tag": "v1.0.0", "dirty": True}
+    assert record["kind"] in schema["properties"]["kind"]["enum"]
+
+
+def test_a_record_without_git(settings: Settings) -> None:
+    """Outside a repository, git is null."""
+    assert records.make(settings, None, CLOCK, "build", "failed")["git"] is None
+
+
+def test_every_record_has_its_own_id(settings: Settings) -> None:
+    """So that one can be sent again without being counted twice."""
+    assert made(settings)["id"] != made(settings)["id"]
+
+
+def test_the_clock_only_goes_forward() -> None:
+    """A duration is measured on a clock that nobody sets."""
+    clock = records.Clock.start()
+    assert 0 <= clock.seconds() < 5
+    assert clock.started.tzinfo is UTC
+
+
+def test_the_file_is_named_by_its_time(settings: Settings, tmp_path: Path) -> None:
+    """A listing of the folder is in order, and the file holds the record."""
+    record = made(settings)
+    path = records.write(tmp_path / "new" / "runs", record)
+    assert path.name == f"20260102T030405-build-{record['id'][:8]}.json"
+    assert json.loads(path.read_text()) == record
+    assert path.read_text().endswith("}\n")
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_failed_write_leaves_nothing(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """Neither a full disk nor an interrupt leaves half a record or a temporary file."""
+
+    def half(_record: object, file: Any, **_options: object) -> None:
+        file.write('{"half"')
+        raise error
+
+    monkeypatch.setattr(json, "dump", half)
+    with pytest.raises(type(error)):
+        records.write(tmp_path, made(settings))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_keeps_the_old_file(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was there before is whole."""
+    record = made(settings)
+    path = records.write(tmp_path, record)
+    before = path.read_bytes()
+    monkeypatch.setattr(json, "dump", lambda *_args, **_options: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        records.write(tmp_path, record)
+    assert (path.read_bytes(), list(tmp_path.iterdir())) == (before, [path])
+
+
+def test_keep_without_a_ledger(settings: Settings, answering: Callable[[Ledger], Ledger]) -> None:
+    """Nothing is sent where no ledger is set."""
+    ledger = answering(Ledger())
+    said: list[str] = []
+    path = records.keep(settings, made(settings), say=said.append)
+    assert path is not None
+    assert path.parent == settings.root / ".dockyard" / "runs"
+    assert (said, ledger.seen) == ([], {})
+
+
+def test_keep_posts_with_the_token(
+    settings: Settings, answering: Callable[[Ledger], Ledger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record goes to the API with the token from the environment, and not for ever."""
+    monkeypatch.setenv(records.TOKEN, "s3cret")
+    ledger = answering(Ledger())
+    said: list[str] = []
+    record = made(settings)
+    records.keep(replace(settings, ledger_url="http://ledger/"), record, say=said.append)
+    assert ledger.seen == {
+        "url": "http://ledger/api/runs",
+        "json": record,
+        "headers": {"Authorization": "Bearer s3cret"},
+        "timeout": records.POST_SECONDS,
+    }
+    assert said == []
+
+
+TROUBLE = {
+    "down": (Ledger(error=requests.ConnectionError("refused")), "ConnectionError: it cannot be reached"),
+    "slow": (Ledger(error=requests.Timeout()), "Timeout: it cannot be reached"),
+    "url": (Ledger(error=requests.exceptions.InvalidURL("x")), "InvalidURL: it cannot be reached"),
+    "token": (Ledger(401), "401: set DOCKYARD_LEDGER_TOKEN to the ledger's token"),
+    "forbidden": (Ledger(403), "403: set DOCKYARD_LEDGER_TOKEN to the ledger's token"),
+    "broken": (Ledger(500, "<html>\n  oh no\n</html>"), "500 <html> oh no </html>"),
+    "odd token": (
+        Ledger(error=requests.exceptions.InvalidHeader("x")),
+        "DOCKYARD_LEDGER_TOKEN has characters that no HTTP header can carry",
+    ),
+}
+
+
+@pytest.mark.parametrize(("ledger", "trouble"), TROUBLE.values(), ids=TROUBLE)
+def test_a_ledger_in_trouble_fails_nothing(
+    settings: Settings, answering: Callable[[Ledger], Ledger], ledger: Ledger, trouble: str
+) -> None:
+    """One line says what is wrong, the file is written, and nothing is raised."""
+    answering(ledger)
+    said: list[str] = []
+    path = records.keep(replace(settings, ledger_url="http://ledger"), made(settings), say=said.append)
+    assert path is not None
+    assert path.is_file()
+    assert said == [f"the ledger at http://ledger did not take the run record: {trouble}"]
+
+
+@pytest.mark.parametrize("token", ["s\u0142owo", "line\nbreak"])
+def test_a_token_that_no_header_carries(token: str) -> None:
+    """A token pasted wrongly is a message, found before anything is sent."""
+    assert "no HTTP header can carry" in records.post("http://127.0.0.1:9", {}, token)
+
+
+def test_a_folder_that_cannot_be_written(settings: Settings) -> None:
+    """A file in the way of the folder is told, and the run goes on."""
+    (settings.root / ".dockyard").write_text("")
+    said: list[str] = []
+    assert records.keep(settings, made(settings), say=said.append) is None
+    assert said[0].startswith("the run record could not be written: ")
