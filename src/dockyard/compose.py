@@ -1,0 +1,207 @@
+"""Read what Compose says: the services a stack should have, the containers it has, and how they do (pure)."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
+RESTARTS = 3
+"""How often a service may end and be restarted before it counts as failed: some wait so for another one."""
+HEALTH = re.compile(r"\((?:health: )?(starting|healthy|unhealthy)\)")
+PROGRESS = re.compile(r"\s*(Container|Network|Volume|Image|Service) \S+\s+[A-Z][a-z]+\s*$")
+
+
+@dataclass(frozen=True)
+class Port:
+    """A TCP port that a service publishes: `host` is empty for every address of the machine."""
+
+    host: str
+    published: int
+
+
+@dataclass(frozen=True)
+class Service:
+    """What the Compose files say of a service; `builds` is whether they say how to build its image."""
+
+    name: str
+    image: str
+    builds: bool = False
+    ports: tuple[Port, ...] = ()
+
+
+@dataclass(frozen=True)
+class Model:
+    """A stack as the Compose files want it; `secrets` are the names and paths of files to be mounted."""
+
+    services: tuple[Service, ...]
+    secrets: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def ports(self) -> tuple[Port, ...]:
+        """Every port of every service."""
+        return tuple(port for service in self.services for port in service.ports)
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container of a stack; `addresses` are (host, published port, port inside).
+
+    `restarts` says how often its restart policy has started it again; it is only counted where it matters.
+    """
+
+    id: str
+    name: str
+    service: str
+    image: str
+    state: str
+    health: str = ""
+    exit_code: int = 0
+    status: str = ""
+    addresses: tuple[tuple[str, int, int], ...] = ()
+    restarts: int = 0
+
+    @property
+    def running(self) -> bool:
+        """Whether its process lives."""
+        return self.state == "running"
+
+    @property
+    def failed(self) -> bool:
+        """Whether it cannot become ready without help."""
+        ended = self.state == "exited" and self.exit_code != 0
+        looping = self.state == "restarting" and self.restarts >= RESTARTS
+        return ended or looping or self.state == "dead" or self.health == "unhealthy"
+
+    @property
+    def ready(self) -> bool:
+        """Whether it does its work, or a job that ran once has done it; without a health check, running is enough."""
+        done = self.state == "exited" and not self.failed
+        return done or (self.running and self.health in {"", "healthy"})
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a start goes: the services still awaited, and the first container that failed."""
+
+    waiting: tuple[str, ...] = ()
+    failed: Container | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether nothing is left to wait for."""
+        return not self.waiting and self.failed is None
+
+
+def parse_model(text: str, project: str) -> Model:
+    """Return the stack in the output of `docker compose config --format json`."""
+    document = json.loads(text)
+    services = [_service(name, body, project) for name, body in document.get("services", {}).items() if _wanted(body)]
+    secrets = document.get("secrets", {})
+    return Model(tuple(services), tuple((name, body["file"]) for name, body in secrets.items() if body.get("file")))
+
+
+def _wanted(service: Mapping[str, Any]) -> bool:
+    replicas = (service.get("deploy") or {}).get("replicas", service.get("scale", 1))
+    return bool(replicas != 0)
+
+
+def _service(name: str, body: Mapping[str, Any], project: str) -> Service:
+    image = body.get("image") or f"{project}-{name}"
+    ports = [port for port in body.get("ports") or () if port.get("protocol", "tcp") == "tcp"]
+    # A range such as 8000-8010 leaves the choice to the engine, and so does a port without a host's side.
+    chosen = [Port(port.get("host_ip", ""), int(port["published"])) for port in ports if _fixed(port)]
+    return Service(name, image, bool(body.get("build")), tuple(chosen))
+
+
+def _fixed(port: Mapping[str, Any]) -> bool:
+    return str(port.get("published", "")).isdecimal() and int(port["published"]) > 0
+
+
+def parse_containers(text: str) -> tuple[Container, ...]:
+    """Return the containers in the output of `docker compose ps --format json`: one array, or an object a line."""
+    text = text.strip()
+    entries = json.loads(text) if text.startswith("[") else [json.loads(line) for line in text.splitlines()]
+    return tuple(sorted((_container(entry) for entry in entries), key=lambda one: one.name))
+
+
+def _container(entry: Mapping[str, Any]) -> Container:
+    publishers = entry.get("Publishers") or ()
+    addresses = {(one["URL"], one["PublishedPort"], one["TargetPort"]) for one in publishers if one["PublishedPort"]}
+    status = entry.get("Status", "")
+    # Health is another, later look than Status: it is empty for a container that ended in between.
+    shown = HEALTH.search(status)
+    return Container(
+        id=entry["ID"],
+        name=entry["Name"],
+        service=entry["Service"],
+        image=entry.get("Image", ""),
+        state=entry["State"],
+        health=entry.get("Health") or (shown[1] if shown else ""),
+        exit_code=int(entry.get("ExitCode", 0)),
+        status=status,
+        addresses=tuple(sorted(addresses)),
+    )
+
+
+def judge(containers: Sequence[Container], services: Sequence[Service]) -> Verdict:
+    """Decide how a start goes: a service that publishes a port, or all of them, may not have ended."""
+    publishing = {service.name for service in services if service.ports}
+    awaited = {service.name for service in services}
+    containers = [container for container in containers if container.service in awaited]
+    for container in containers:
+        ended = container.state == "exited" and container.service in publishing
+        if container.failed or ended:
+            return Verdict(failed=container)
+    waiting = tuple(service.name for service in services if not _all_ready(containers, service.name))
+    if not waiting and containers and not any(container.running for container in containers):
+        return Verdict(failed=containers[0])
+    return Verdict(waiting)
+
+
+def _all_ready(containers: Sequence[Container], service: str) -> bool:
+    its = [container.ready for container in containers if container.service == service]
+    return bool(its) and all(its)
+
+
+def unsettled(containers: Sequence[Container], before: Sequence[Container]) -> frozenset[tuple[str, int]]:
+    """Return the containers, by id and restarts, that have just started and have no health check to vouch for them."""
+    ran = {container.id for container in before if container.running}
+    return frozenset(
+        (one.id, one.restarts) for one in containers if one.running and not one.health and one.id not in ran
+    )
+
+
+def urls(containers: Sequence[Container], web: Iterable[int]) -> dict[str, tuple[str, ...]]:
+    """Return where each service is reached from this machine; ports inside that are in `web` speak HTTP."""
+    found: dict[str, dict[str, None]] = {}
+    for container in containers:
+        for host, published, target in container.addresses:
+            here = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "127.0.0.1"}.get(host, host)  # noqa: S104 - shown only
+            address = f"[{here}]:{published}" if ":" in here else f"{here}:{published}"
+            found.setdefault(container.service, {})[f"http://{address}" if target in set(web) else address] = None
+    return {service: tuple(addresses) for service, addresses in found.items()}
+
+
+def explain(name: str, state: Mapping[str, Any]) -> str:
+    """Say in one line why a container is not up, from the State of `docker inspect`."""
+    code, status = state.get("ExitCode", 0), state.get("Status", "")
+    if state.get("OOMKilled"):
+        return f"{name} ran out of memory and was killed (exit code {code})"
+    if state.get("Error"):
+        return f"{name} could not be started: {state['Error']}"
+    if status in {"exited", "restarting", "dead"}:
+        again = ", and is being restarted" if status == "restarting" else ""
+        return f"{name} ended with exit code {code}{again}"
+    health = state.get("Health") or {}
+    log = health.get("Log") or [{}]
+    said = " ".join(str(log[-1].get("Output", "")).split())
+    condition = "is unhealthy" if health.get("Status") == "unhealthy" else "is not ready"
+    return f"{name} {condition}" + (f"; its health check says: {said[:300]}" if said else "")
+
+
+def complaint(output: str) -> str:
+    """Return what Compose says is wrong, without its progress."""
+    lines = [line.rstrip() for line in output.splitlines() if line.strip() and not PROGRESS.match(line)]
+    return "\n".join(lines[-5:])

@@ -1,0 +1,50 @@
+"""Find a shell for a running service: in its container, or beside it where a minimal image has none."""
+
+from dockyard.compose import Container
+from dockyard.errors import DockyardError, UsageError
+from dockyard.execute import Command, capture
+from dockyard.images import Variant, local_name
+from dockyard.provision import local_targets
+from dockyard.stack import Say, Stack, chosen
+
+TOOLS = "development"
+
+
+def command(stack: Stack, service: str, *, terminal: bool, say: Say) -> Command:
+    """Return the command that opens a shell in a running container, or beside one whose image has none."""
+    found = chosen(stack, service)
+    running = [one for one in found if one.running]
+    if not running:
+        raise DockyardError(f"{found[0].service} does not run", "`invoke logs` may say why; `invoke up` starts it")
+    container = _preferred(stack, running, service)
+    attached = ("--interactive", "--tty") if terminal else ("--interactive",)
+    if capture(stack.engine.command("exec", container.id, "sh", "-c", ":"), check=False).ok:
+        return stack.engine.command("exec", *attached, container.id, "sh")
+    return _beside(stack, container, attached, say)
+
+
+def _preferred(stack: Stack, running: list[Container], service: str) -> Container:
+    if service or len({one.service for one in running}) == 1:
+        return running[0]
+    built = local_targets(stack.settings)
+    own = [one for one in running if one.image in built]
+    if own:
+        return own[0]
+    names = ", ".join(dict.fromkeys(one.service for one in running))
+    raise UsageError("which service is meant?", f"name one with --service: {names}")
+
+
+def _beside(stack: Stack, container: Container, attached: tuple[str, ...], say: Say) -> Command:
+    """Return a shell of the development image that shares a minimal container's processes and network."""
+    tools = local_name(stack.settings, Variant(TOOLS, stack.settings.python))
+    if not capture(stack.engine.command("image", "inspect", tools), check=False).ok:
+        raise DockyardError(
+            f"the image of {container.service} has no shell, and {tools}, whose shell could stand beside it, is absent",
+            f"`invoke build --target {TOOLS}` makes it",
+        )
+    say(f"{container.image} has no shell: this is {tools} beside it; its files are below /proc/1/root")
+    user = capture(stack.engine.command("inspect", "--format", "{{.Config.User}}", container.id)).stdout.strip()
+    shared = (f"--pid=container:{container.id}", f"--network=container:{container.id}")
+    # Only the same user may look into the other process's file system.
+    same = ("--user", user) if user else ()
+    return stack.engine.command("run", "--rm", *attached, *shared, *same, "--no-healthcheck", tools, "sh")

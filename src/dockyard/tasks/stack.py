@@ -1,0 +1,160 @@
+"""`invoke up`, `down`, `ps`, `logs`, `shell` and `restart`: the project's Compose stack."""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from invoke.context import Context
+
+from dockyard import report
+from dockyard.errors import UsageError
+from dockyard.tasks.door import settings, task
+
+if TYPE_CHECKING:
+    from dockyard.compose import Container
+    from dockyard.stack import Stack
+
+SERVICE = "the service that is meant (default: all)"
+TIMEOUT = "seconds to wait until every service is ready (default: 120)"
+
+
+@task(
+    help={
+        "production": "the stack as it is in production: compose.production.yaml on top of compose.yaml",
+        "build": "build the images anew before the start",
+        "no_build": "build nothing: an absent image is an error",
+        "port": "the port of this machine to publish at (default: as compose.yaml says)",
+        "timeout": TIMEOUT,
+        "json": "print the result as JSON",
+    },
+)
+def up(
+    _context: Context,
+    production: bool = False,
+    build: bool = False,
+    no_build: bool = False,
+    port: str = "",
+    timeout: str = "",
+    json: bool = False,
+) -> None:
+    """Start the stack, building what is absent, wait until it is ready, and print where it answers."""
+    from dockyard import stack
+    from dockyard.engine import find
+
+    if build and no_build:
+        raise UsageError("--build and --no-build exclude each other", "leave one of them out")
+    request = stack.Request(
+        production=production,
+        build="always" if build else "never" if no_build else "absent",
+        port=number(port, "--port", 65535) if port else None,
+        timeout=number(timeout, "--timeout", 86_400) if timeout else stack.Request.timeout,
+    )
+    chosen = settings()
+    stack.find_files(chosen.root, production=production)  # a missing file is said before an engine starts
+    done = stack.up(chosen, find(chosen, say=report.say), request, say=report.say)
+    if json:
+        services = [_as_json(one, done.urls) for one in done.containers]
+        report.as_json({"stack": chosen.stack, "changed": done.changed, "seconds": done.seconds, "services": services})
+        return
+    took = f"ready after {report.duration(done.seconds)}" if done.changed else "up and up to date already"
+    report.say(f"the stack {chosen.stack} is {took}")
+    report.pairs({service: "  ".join(addresses) for service, addresses in done.urls.items()})
+
+
+@task(help={"volumes": "remove the stack's data too"})
+def down(_context: Context, volumes: bool = False) -> None:
+    """Stop the stack and remove its containers and networks; its data stays."""
+    from dockyard import stack
+
+    gone = stack.down(_stack(), volumes=volumes)
+    report.say(f"removed: {', '.join(gone.containers)}" if gone.containers else "there was no container to remove")
+    if gone.volumes:
+        report.say(f"removed with all data: {', '.join(gone.volumes)}")
+
+
+@task(help={"json": "print the result as JSON"})
+def ps(_context: Context, json: bool = False) -> None:
+    """Show the stack's containers, how they do, and where they answer."""
+    from dockyard import compose
+
+    stack = _stack()
+    found = stack.containers()
+    urls = compose.urls(found, stack.settings.ports)
+    if json:
+        report.as_json([_as_json(one, urls) for one in found])
+    elif not found:
+        report.say(f"the stack {stack.settings.stack} is not there: `invoke up` starts it")
+    else:
+        rows = [(one.service, one.state, one.health or "-", one.image, _joined(urls, one), one.status) for one in found]
+        report.table(("service", "state", "health", "image", "address", "status"), rows)
+
+
+@task(
+    help={
+        "follow": "go on as lines come, until Ctrl-C",
+        "service": SERVICE,
+        "tail": "how many lines of the past to show (default: all)",
+    },
+)
+def logs(_context: Context, follow: bool = False, service: str = "", tail: str = "") -> None:
+    """Show what the stack's services have logged."""
+    from dockyard import execute, stack
+
+    past = number(tail, "--tail", 1_000_000_000, lowest=0) if tail else None
+    command = stack.logs(_stack(), service, past, follow=follow)
+    if sys.stdout.isatty():
+        execute.replace(command)
+    for line in execute.lines(command):
+        # Compose erases the terminal's line before each of its own, where there is no terminal too.
+        sys.stdout.write(line.removeprefix("\x1b[2K") + "\n")
+        sys.stdout.flush()
+
+
+@task(help={"service": "the service that is meant (default: the project's own)"})
+def shell(_context: Context, service: str = "") -> None:
+    """Open a shell in a running service, or beside it where its image has none."""
+    from dockyard import shell
+    from dockyard.execute import replace
+
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    replace(shell.command(_stack(), service, terminal=terminal, say=report.say))
+
+
+@task(help={"service": SERVICE, "timeout": TIMEOUT})
+def restart(_context: Context, service: str = "", timeout: str = "") -> None:
+    """Restart the stack, or one service of it, and wait until it is ready again."""
+    from dockyard import stack
+
+    seconds = number(timeout, "--timeout", 86_400) if timeout else stack.Request.timeout
+    restarted = stack.restart(_stack(), service, seconds, say=report.say)
+    report.say(f"restarted: {', '.join(one.name for one in restarted if service in {'', one.service})}")
+
+
+def number(text: str, option: str, highest: int, *, lowest: int = 1) -> int:
+    """Return an option's whole number; raise UsageError when it is none, or out of bounds."""
+    if text.isascii() and text.isdecimal() and lowest <= int(text[:12]) <= highest:
+        return int(text)
+    raise UsageError(f"{option} {text}: must be a whole number from {lowest} to {highest}")
+
+
+def _stack() -> "Stack":
+    from dockyard.engine import find
+    from dockyard.stack import Stack
+
+    chosen = settings()
+    return Stack(chosen, find(chosen, say=report.say))
+
+
+def _joined(urls: dict[str, tuple[str, ...]], container: "Container") -> str:
+    return "\n".join(urls.get(container.service, ())) or "-"
+
+
+def _as_json(container: "Container", urls: dict[str, tuple[str, ...]]) -> dict[str, Any]:
+    return {
+        "service": container.service,
+        "container": container.name,
+        "image": container.image,
+        "state": container.state,
+        "health": container.health or None,
+        "exit_code": None if container.running else container.exit_code,
+        "addresses": urls.get(container.service, ()),
+    }

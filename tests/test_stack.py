@@ -1,0 +1,321 @@
+"""The flow of a stack: what is asked of Docker, in which order, and what is left when it goes wrong."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from dockyard import provision, stack
+from dockyard.engine import Engine
+from dockyard.errors import CommandError, DockyardError, SettingsError, UsageError
+from dockyard.execute import Command, Completed
+from dockyard.settings import Settings
+from dockyard.stack import Request, Stack
+from tests.scripted_docker import PROJECT, Docker, container
+
+
+@pytest.fixture
+def docker(monkeypatch: pytest.MonkeyPatch) -> Docker:
+    """Put a scripted Docker in place of the real one; no time passes between looks."""
+    docker = Docker()
+    clock = SimpleNamespace(now=0.0)
+
+    def sleep(seconds: float) -> None:
+        clock.now += seconds
+
+    monkeypatch.setattr(stack, "capture", docker.capture)
+    monkeypatch.setattr(stack, "lines", docker.lines)
+    monkeypatch.setattr(stack, "time", SimpleNamespace(monotonic=lambda: clock.now, sleep=sleep))
+    for need in ("ports", "images", "secrets"):
+        monkeypatch.setattr(provision, need, lambda *_arguments, **_options: None)
+    return docker
+
+
+@pytest.fixture
+def engine() -> Engine:
+    """Return an engine that exists on paper."""
+    return Engine("host", "28.5.1", True, environment={"DOCKER_HOST": "unix:///run/x.sock"})
+
+
+@pytest.fixture
+def shop(settings: Settings) -> Settings:
+    """Return the settings of a project with both Compose files."""
+    for name in ("compose.yaml", "compose.production.yaml"):
+        (settings.root / name).write_text("services: {}\n")
+    return settings
+
+
+Up = Callable[..., stack.Up]
+
+
+@pytest.fixture
+def said() -> list[str]:
+    """Return the lines that a person was shown."""
+    return []
+
+
+@pytest.fixture
+def up(docker: Docker, engine: Engine, shop: Settings, said: list[str]) -> Up:
+    """Return a function that starts the stack."""
+    return lambda **request: stack.up(shop, engine, Request(**request), say=said.append)
+
+
+@pytest.mark.parametrize(
+    ("present", "production", "expected"),
+    [
+        (("compose.yaml",), False, ("compose.yaml",)),
+        (("compose.yaml", "compose.override.yaml"), False, ("compose.yaml", "compose.override.yaml")),
+        (
+            ("compose.yaml", "compose.override.yaml", "compose.production.yaml"),
+            True,
+            ("compose.yaml", "compose.production.yaml"),
+        ),
+        (("docker-compose.yml", "docker-compose.production.yaml"), True, None),
+        (("docker-compose.yaml", "compose.yml"), False, ("compose.yml",)),
+    ],
+)
+def test_files(
+    settings: Settings, present: tuple[str, ...], production: bool, expected: tuple[str, ...] | None
+) -> None:
+    """Compose's own names count, in its own order; production replaces what a developer overrides."""
+    for name in present:
+        (settings.root / name).touch()
+    found = stack.find_files(settings.root, production=production)
+    assert found == (expected or present)
+
+
+@pytest.mark.parametrize(
+    ("present", "message"),
+    [((), "there is no compose.yaml"), (("compose.yml",), "there is no compose.production.yml beside compose.yml")],
+)
+def test_file_missing(settings: Settings, present: tuple[str, ...], message: str) -> None:
+    """The missing file is named, and where it was looked for."""
+    for name in present:
+        (settings.root / name).touch()
+    with pytest.raises(SettingsError, match=message) as caught:
+        stack.find_files(settings.root, production=True)
+    assert str(settings.root) in caught.value.message
+    assert caught.value.hint
+
+
+def test_commands(settings: Settings, engine: Engine) -> None:
+    """A start reads the files in the project's folder; the rest goes by the stack's name, away from any file."""
+    made = Stack(settings, engine, ("a.yaml", "b.yaml"), 8001)
+    start = made.by_files("up")
+    assert start.argv == (*PROJECT, "--file", "a.yaml", "--file", "b.yaml", "up")
+    assert start.cwd == settings.root
+    assert start.env == {**engine.environment, "DOCKYARD_IMAGE": "shop", "COMPOSE_FILE": None, "PORT": "8001"}
+    look = made.by_name("ps")
+    assert (look.argv, look.cwd, look.env["COMPOSE_FILE"]) == ((*PROJECT, "ps"), Path("/"), None)
+
+
+def test_up(docker: Docker, up: Up) -> None:
+    """A start ends when the stack is healthy, and says where it answers."""
+    docker.states = [[], [container(Health="starting")], [container()]]
+    done = up(production=True)
+    assert done.changed
+    assert done.urls == {"web": ("http://127.0.0.1:8000",)}
+    (started,) = docker.changing
+    assert started == (
+        *PROJECT, "--file", "compose.yaml", "--file", "compose.production.yaml",
+        "up", "--detach", "--no-color", "--remove-orphans",
+    )  # fmt: skip
+
+
+def test_up_again(docker: Docker, up: Up) -> None:
+    """What runs already is not called changed."""
+    docker.states = [[container()], [container()]]
+    assert not up().changed
+
+
+def test_up_settles(docker: Docker, up: Up) -> None:
+    """A service without a health check that ends at once is not called up."""
+    docker.states = [[], [container(Health="")], [container(Health="", State="exited", ExitCode=3)]]
+    with pytest.raises(DockyardError, match="web ended with exit code 3"):
+        up()
+
+
+def test_failure_is_shown_and_undone(docker: Docker, up: Up, said: list[str]) -> None:
+    """The failing service's log is shown; what was started goes away, a new volume too."""
+    docker.states = [[], [container(State="exited", ExitCode=3)]]
+    docker.volumes = ["", "shop_data\n"]
+    with pytest.raises(DockyardError, match="web ended with exit code 3") as caught:
+        up()
+    assert caught.value.hint == "its log is above"
+    assert "web | ImportError: no module named shop" in said
+    assert docker.changing[1:] == [(*PROJECT, "down", "--remove-orphans"), ("docker", "volume", "rm", "shop_data")]
+
+
+def test_timeout(docker: Docker, up: Up) -> None:
+    """A stack that never gets healthy is given up after the time that was asked for."""
+    docker.states = [[], [container(Health="starting")]]
+    docker.inspected = [{"Status": "running", "Health": {"Status": "starting", "Log": [{"Output": "no answer"}]}}]
+    with pytest.raises(DockyardError, match="web is not ready; its health check says: no answer after 7 s") as caught:
+        up(timeout=7)
+    assert "--timeout" in caught.value.hint
+    assert (*PROJECT, "down", "--remove-orphans") in docker.changing
+
+
+def test_service_that_is_never_made(docker: Docker, up: Up) -> None:
+    """A service without any container is named when time is up."""
+    docker.states = [[]]
+    with pytest.raises(DockyardError, match="web was not started within 7 s"):
+        up(timeout=7)
+
+
+def test_service_that_is_restarted(docker: Docker, up: Up) -> None:
+    """A service that ends again and again is caught ended, when its exit code can be read."""
+    docker.states, docker.restarts = [[], [container(State="restarting", Health="")]], [1, 2, 3]
+    docker.inspected = [{"Status": "running"}, {"Status": "restarting", "ExitCode": 3}]
+    with pytest.raises(DockyardError, match="web ended with exit code 3, and is being restarted"):
+        up()
+
+
+def test_service_that_ends_between_two_looks(docker: Docker, up: Up) -> None:
+    """A service without a health check that runs at each look, but was restarted in between, is not up yet."""
+    docker.states, docker.restarts = [[], [container(Health="")]], [0, 1, 2, 2]
+    assert up().containers[0].restarts == 2
+    assert docker.restarts == [2]
+
+
+def test_interrupt(docker: Docker, up: Up, said: list[str]) -> None:
+    """Ctrl-C in the middle takes down what was started, and goes on as an interrupt."""
+    docker.fails = {"up": KeyboardInterrupt()}
+    with pytest.raises(KeyboardInterrupt):
+        up()
+    assert docker.changing[-1] == (*PROJECT, "down", "--remove-orphans")
+    assert "interrupted: taking down what was started" in said
+
+
+def test_what_ran_before_is_left(docker: Docker, up: Up, said: list[str]) -> None:
+    """After a failure only what this call made or woke goes away: another service of the stack runs on."""
+    old, asleep = container(ID="0", Service="db", Name="shop-db-1"), container(ID="5", Service="x", State="exited")
+    after = [old, {**asleep, "State": "running"}, container(State="restarting", ExitCode=1)]
+    docker.states, docker.restarts = [[old, asleep], after], [3]
+    with pytest.raises(DockyardError):
+        up()
+    assert docker.changing[1:] == [("docker", "rm", "--force", "1"), ("docker", "stop", "5")]
+    assert any("was there before" in line for line in said)
+
+
+def test_compose_cannot_start(docker: Docker, up: Up) -> None:
+    """Where no container failed, Compose's own words say what is wrong."""
+    docker.states = [[]]
+    docker.fails = {"up": CommandError("exit status 1", output=" Network a  Creating\nport is already allocated")}
+    with pytest.raises(DockyardError, match=r"Compose could not start the stack: port is already allocated$"):
+        up()
+
+
+def test_dependency_fails(docker: Docker, up: Up, said: list[str]) -> None:
+    """Where Compose gave up because a container failed, that container's log is shown."""
+    docker.states = [[], [container(State="exited", ExitCode=3)]]
+    docker.fails = {"up": CommandError("exit status 1", output="dependency failed to start")}
+    with pytest.raises(DockyardError, match="web ended with exit code 3"):
+        up()
+    assert "web | Traceback" in said
+
+
+def test_cleaning_up_fails(docker: Docker, up: Up, said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be removed is said, and the first error stays the one that is told."""
+    docker.states = [[], [container(State="exited", ExitCode=3)]]
+
+    def answer(command: Command, *, check: bool = True) -> Completed:
+        if "down" in command.argv:
+            return Completed(1, "", "network in use", 0.1)
+        return docker.capture(command, check=check)
+
+    monkeypatch.setattr(stack, "capture", answer)
+    with pytest.raises(DockyardError, match="web ended"):
+        up()
+    assert "not all of it could be removed: network in use; `invoke down` tries again" in said
+
+
+def test_invalid_file(docker: Docker, up: Up) -> None:
+    """Compose's own message is passed on with the files' names, and nothing is started."""
+    docker.config = Completed(15, "", "services.web Additional property prots is not allowed\n", 0.1)
+    with pytest.raises(SettingsError, match=r"compose.yaml: services.web Additional property prots is not allowed"):
+        up()
+    assert docker.changing == []
+
+
+def test_no_service(docker: Docker, up: Up) -> None:
+    """A file without services is not a stack."""
+    docker.config = Completed(0, "{}", "", 0.1)
+    with pytest.raises(SettingsError, match="there is no service to start"):
+        up()
+
+
+def test_port_without_effect(docker: Docker, up: Up) -> None:
+    """A port that the file does not take from ${PORT} is refused: it would be published elsewhere."""
+    with pytest.raises(UsageError, match=r"--port 9000 has no effect: compose.yaml takes no port from \$\{PORT\}"):
+        up(port=9000)
+    assert up(port=8000).changed
+
+
+def test_warnings_of_compose(docker: Docker, up: Up, said: list[str]) -> None:
+    """What Compose warns of is passed on."""
+    docker.config = dataclasses.replace(docker.config, stderr="the TOKEN variable is not set\n")
+    up()
+    assert "the TOKEN variable is not set" in said
+
+
+@pytest.mark.parametrize("volumes", [False, True])
+def test_down(docker: Docker, engine: Engine, settings: Settings, volumes: bool) -> None:
+    """Containers go; data goes only when asked, and then all of it."""
+    docker.states, docker.volumes = [[container()]], ["shop_data\nshop_old\n", "shop_old\n"]
+    gone = stack.down(Stack(settings, engine), volumes=volumes)
+    assert gone.containers == ("shop-web-1",)
+    assert gone.volumes == (("shop_data", "shop_old") if volumes else ())
+    data = [("docker", "volume", "rm", "shop_old")] if volumes else []
+    assert docker.changing == [(*PROJECT, "down", "--remove-orphans", *(["--volumes"] if volumes else [])), *data]
+
+
+def test_restart(docker: Docker, engine: Engine, settings: Settings, said: list[str]) -> None:
+    """Only the service that is named is restarted, and then awaited."""
+    other = container(ID="0", Service="db")
+    docker.states = [[container(), other], [container(Health="starting"), other], [container(), other]]
+    stack.restart(Stack(settings, engine), "web", 9, say=said.append)
+    assert docker.changing == [(*PROJECT, "restart", "web")]
+    assert docker.states == [[container(), other]]
+
+
+def test_restart_that_fails(docker: Docker, engine: Engine, settings: Settings, said: list[str]) -> None:
+    """A service that does not come back is shown with its log, and left to be looked at."""
+    docker.states, docker.restarts = [[container()], [container(State="restarting")]], [3]
+    with pytest.raises(DockyardError, match="web ended with exit code 3"):
+        stack.restart(Stack(settings, engine), "", 9, say=said.append)
+    assert "web | Traceback" in said
+    assert docker.changing == [(*PROJECT, "restart", "web")]
+
+
+def test_not_there(docker: Docker, engine: Engine, shop: Settings) -> None:
+    """What needs a stack says that there is none, and how to start it."""
+    docker.states = [[]]
+    with pytest.raises(DockyardError, match="the stack shop is not there") as caught:
+        stack.chosen(Stack(shop, engine), "web")
+    assert caught.value.hint == "`invoke up` starts it"
+
+
+def test_not_there_and_no_file(docker: Docker, engine: Engine, settings: Settings) -> None:
+    """In a project without a Compose file, that is what is said."""
+    docker.states = [[]]
+    with pytest.raises(SettingsError, match=r"there is no compose.yaml"):
+        stack.chosen(Stack(settings, engine), "web")
+
+
+def test_unknown_service(docker: Docker, engine: Engine, settings: Settings) -> None:
+    """A wrong service is named beside the right ones."""
+    docker.states = [[container()]]
+    with pytest.raises(UsageError, match="the stack shop has no service 'wbe'") as caught:
+        stack.chosen(Stack(settings, engine), "wbe")
+    assert caught.value.hint == "it has: web"
+
+
+def test_logs(docker: Docker, engine: Engine, settings: Settings) -> None:
+    """Each option reaches Compose."""
+    docker.states = [[container()]]
+    made = Stack(settings, engine)
+    assert stack.logs(made, "", None, follow=False).argv == (*PROJECT, "logs")
+    assert stack.logs(made, "web", 0, follow=True).argv == (*PROJECT, "logs", "--follow", "--tail", "0", "web")
