@@ -1,0 +1,56 @@
+"""Tests that hold the reference pages to the code."""
+
+import re
+from pathlib import Path
+
+from dockyard import settings
+from dockyard.errors import ExitCode
+
+REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
+
+
+def rows(page: str) -> list[list[str]]:
+    """Return the cells of every table row of a page, without the head."""
+    lines = (REFERENCE / page).read_text(encoding="utf-8").splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    return [row for row in cells[1:] if not set(row[0]) <= set("-: ")]
+
+
+def test_the_settings_page_has_every_key_and_no_other() -> None:
+    """A key that is added, renamed or removed changes its row."""
+    assert [row[0].strip("`") for row in rows("settings.md")] == list(settings.KEYS)
+
+
+def test_the_settings_page_has_the_right_environment_names() -> None:
+    """Each row names the variable that overrides its key."""
+    names = {row[0].strip("`"): row[1].strip("`") for row in rows("settings.md")}
+    assert names == {key: settings.PREFIX + key.upper().replace("-", "_") for key in settings.KEYS}
+
+
+def test_the_settings_page_has_the_right_defaults() -> None:
+    """A default that is written as a value is the default; others are computed, and stand there in words."""
+    described = {"app": "required", "image": "required", "python": "the last of `pythons`"}
+    described["stack"] = "the last part of `image`"
+    described["allow"] = described["trial-environment"] = "empty"
+    for key, _, default, _ in rows("settings.md"):
+        name = key.strip("`")
+        value = settings.KEYS[name].default
+        written = str(list(value) if isinstance(value, tuple) else value).replace("'", '"')
+        written = f'"{value}"' if isinstance(value, str) else written.lower()
+        assert default == described.get(name, f"`{written}`"), name
+
+
+def test_the_settings_page_names_every_choice() -> None:
+    """A key with a fixed choice says what there is to choose from."""
+    meanings = {row[0].strip("`"): row[3] for row in rows("settings.md")}
+    for key, choices in {
+        "base": {"auto", "registry", "debian"},
+        "engine": {"auto", "host", "embedded"},
+        "resolver": {"pip-tools", "uv"},
+    }.items():
+        assert choices <= set(re.findall(r"`([a-z-]+)`", meanings[key])), key
+
+
+def test_the_exit_codes_page_has_every_code() -> None:
+    """The page lists the codes of ExitCode, in order."""
+    assert [int(row[0]) for row in rows("exit-codes.md")] == [int(code) for code in ExitCode]
