@@ -42,6 +42,16 @@ def test_a_plain_build(settings: Settings) -> None:
     assert image.secrets == ("id=ca,src=/ca.crt",)
 
 
+def test_the_settings_index_reaches_the_build(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes the place of the one that the host's pip would ask."""
+    (settings.root / "Dockerfile").write_text("FROM x AS production\n")
+    monkeypatch.setattr(world, "read_git", lambda _root: GIT)
+    monkeypatch.setenv("PIP_INDEX_URL", "https://host.example/simple")
+    found = build.read(replace(settings, index_url="https://own.example/simple"))
+    assert "index-url = https://own.example/simple" in found.pip_conf
+    assert "host.example" not in found.pip_conf
+
+
 def test_a_build_cache_is_read_by_all_and_written_by_one(settings: Settings) -> None:
     """Several images would overwrite each other's cache in the same place."""
     cached = replace(settings, build_cache="type=registry,ref=cache")

@@ -1,6 +1,7 @@
 """Build images: read the world, decide, show the plan, execute, report and record."""
 
 import json
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -81,7 +82,9 @@ class Job:
 
 def read(settings: Settings) -> World:
     """Read what needs no engine."""
-    return World(world.read_git(settings.root), world.ca_bundle(), world.pip_conf(), (), stages(settings.root))
+    chosen = {"PIP_INDEX_URL": settings.index_url} if settings.index_url else {}
+    pip_conf = world.pip_conf({**os.environ, **chosen})
+    return World(world.read_git(settings.root), world.ca_bundle(), pip_conf, (), stages(settings.root))
 
 
 def stages(root: Path) -> tuple[str, ...]:
@@ -99,11 +102,16 @@ def stages(root: Path) -> tuple[str, ...]:
     return tuple(words[-1] for words in froms if words[-2].upper() == "AS")
 
 
+def require_targets(targets: Sequence[str], stages: Sequence[str]) -> None:
+    """Raise UsageError for a target that is no stage of the Dockerfile (pure)."""
+    for target in targets:
+        if target not in stages:
+            raise UsageError(f"the Dockerfile has no target {target!r}", f"its targets are {', '.join(stages)}")
+
+
 def plan(settings: Settings, found: World, request: Request) -> tuple[bake.Image, ...]:
     """Decide what to build: one bake target per variant whose base is at hand (pure)."""
-    for target in request.targets:
-        if target not in found.stages:
-            raise UsageError(f"the Dockerfile has no target {target!r}", f"its targets are {', '.join(found.stages)}")
+    require_targets(request.targets, found.stages)
     if request.push and not (request.tags or found.git):
         raise UsageError("there is no git commit to take a tag from", "name one: `invoke build --push --tag 1.2.3`")
     bases = {base.python: base for base in found.bases}
@@ -293,7 +301,7 @@ def retag(settings: Settings, engine: Engine, target: str, python: str, chosen: 
     local = images.local_name(settings, variant)
     references = images.tags(settings, world.read_git(settings.root), variant, chosen)
     if not references:
-        raise UsageError("there is no git commit to take a tag from", "name one: `invoke tag 1.2.3`")
+        raise UsageError("there is no git commit to take a tag from", "name one: `invoke tag --tag 1.2.3`")
     if not capture(engine.command("image", "inspect", local), check=False).ok:
         raise DockyardError(
             f"there is no image {local}", f"`invoke build --target {target} --python {python}` makes it"

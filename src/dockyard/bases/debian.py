@@ -1,0 +1,258 @@
+"""Make a base image from Debian packages with mmdebstrap, which is itself only fetched and unpacked.
+
+It needs no Docker Engine and no registry. As root it works in a chroot; for others in a user namespace, which
+needs the package uidmap and a range of subordinate ids.
+"""
+
+import contextlib
+import os
+import platform
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+
+from dockyard import execute, packages, report
+from dockyard.bases import files, layout, recipe, store
+from dockyard.bases.model import Say, UnavailableError
+from dockyard.bases.store import Record
+from dockyard.errors import CommandError, DockyardError
+from dockyard.execute import Command
+
+TOOL = packages.Package("mmdebstrap", "trixie")
+SHIPPED = ("finish.sh", "dpkg.cfg")
+LONGEST = 1800.0
+INSTEAD = 'use base = "registry", or run this as root'
+PHASES: Mapping[str, str] = {
+    "I: running apt-get update": "reading the lists of packages",
+    "I: downloading packages": "downloading packages",
+    "I: installing essential": "installing Debian's essentials",
+    "I: installing remaining": "installing Python",
+    "I: running --customize-hook": "compiling the standard library",
+}
+REASONS: tuple[tuple[str, str], ...] = (
+    (r"(?i)release file for (\S+) is expired", "the mirror's release is past its Valid-Until date: {0}"),
+    (
+        r"(?i)unable to locate package (\S+)|package '(\S+)' has no installation candidate",
+        "the mirror's release has no package {0}{1}",
+    ),
+    (r"(?i)(\S+ \S+) Release' does not have a Release file", "the mirror does not hold that release: {0}"),
+)
+
+
+def architecture() -> tuple[str, str]:
+    """Return this machine's architecture by its names in Debian and in image configurations."""
+    found = recipe.ARCHITECTURES.get(platform.machine())
+    if found is None:
+        raise DockyardError(
+            f"base images from Debian packages are not made for {platform.machine()}", 'use base = "registry"'
+        )
+    return found
+
+
+def current() -> str:
+    """Return the fingerprint of today's recipe: a base of another one is made anew."""
+    return recipe.fingerprint(_shipped(name) for name in SHIPPED)
+
+
+def cached(python: str) -> Record | None:
+    """Return the base of a Python that the cache holds, whatever recipe it was made by, or None."""
+    found = recipe.ARCHITECTURES.get(platform.machine())
+    return store.read(python, found[0]) if found else None
+
+
+def at_hand(python: str) -> Record | None:
+    """Return the base of a Python that the cache holds and today's recipe would make, or None."""
+    record = cached(python)
+    return record if record is not None and record.recipe == current() else None
+
+
+def ensure(python: str, *, allow_expired: bool, say: Say, anew: bool = False) -> Record:
+    """Return the base of a Python, made first if the cache has none, or `anew`; of two commands only one makes it."""
+    before = at_hand(python)
+    if before is not None and not anew:
+        return before
+    release = recipe.release_of(python)
+    with files.alone(files.folder() / f".python-{python}.lock"):
+        found = at_hand(python)
+        if found is not None and found != before:  # another command has made it meanwhile
+            return found
+        say(f"Python {python}: making its base image from packages of Debian {release}")
+        started = time.monotonic()
+        record = make(python, allow_expired=allow_expired, say=say)
+        took = report.duration(time.monotonic() - started)
+        say(f"Python {python}: base image of {record.version} made in {took}, {report.size(record.image.size)} packed")
+        return record
+
+
+def make(python: str, *, allow_expired: bool, say: Say) -> Record:
+    """Make the base of a Python and keep it; raise UnavailableError where there can be none."""
+    names = architecture()
+    files.folder().mkdir(parents=True, exist_ok=True)
+    with _workplace(python, allow_expired) as job, _half_made(python) as made:
+        _run(job, say)
+        held = layout.installed(job.tree)
+        version = recipe.python_version(held, python)
+        about = layout.About(
+            names[1],
+            recipe.EPOCH,
+            f"dockyard: Python {version} from Debian {job.release}",
+            recipe.image_environment(version),
+            ("python3",),
+        )
+        image = layout.write(job.tree, made, about)
+        record = Record(python, version, job.release, names[0], current(), held, image, "")
+        return store.keep(made, record)
+
+
+def simulate(python: str, *, allow_expired: bool) -> dict[str, str]:
+    """Return the versions of packages that a base of a Python would get from the mirror now."""
+    with _workplace(python, allow_expired) as job:
+        command = Command(
+            recipe.command(job, simulate=True), env=recipe.child_environment(job, os.environ), timeout=LONGEST
+        )
+        done = execute.capture(command, check=False)
+        if not done.ok:
+            raise explain(python, done.stderr + done.stdout)
+        return recipe.parse_simulation(done.stdout + done.stderr)
+
+
+def fetch_tool() -> Path:
+    """Return the folder with mmdebstrap, fetching it the first time."""
+    folder = files.folder() / "mmdebstrap"
+    with files.alone(files.folder() / ".mmdebstrap.lock"):
+        if not (folder / "usr/bin/mmdebstrap").is_file():
+            packages.unpack((TOOL,), folder)
+    return folder
+
+
+def mode(environment: Mapping[str, str] = os.environ) -> str:
+    """Return how mmdebstrap may work for this user; raise DockyardError saying what is missing."""
+    if os.geteuid() == 0:
+        return "root"
+    user = environment.get("USER") or environment.get("LOGNAME") or ""
+    if execute.which("newuidmap") is None:
+        raise DockyardError(
+            "without root, base images need the program newuidmap", f"install the package uidmap; or {INSTEAD}"
+        )
+    with contextlib.suppress(OSError):
+        if re.search(rf"^(?:{re.escape(user)}|{os.geteuid()}):", Path("/etc/subuid").read_text("utf-8"), re.MULTILINE):
+            return "unshare"
+    raise DockyardError(
+        f"without root, base images need subordinate ids, and /etc/subuid has none for {user or os.geteuid()}",
+        f"`usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}` as root gives them; or {INSTEAD}",
+    )
+
+
+def explain(python: str, said: str) -> DockyardError:
+    """Return the error that tells why no base was made, from what mmdebstrap and apt said."""
+    for pattern, message in REASONS:
+        if found := re.search(pattern, said):
+            expired = "Valid-Until" in message
+            hint = "set allow-expired-release = true in [tool.dockyard] if you trust this mirror" if expired else ""
+            return UnavailableError(message.format(*found.groups(default="")), hint)
+    if re.search(r"(?i)can't locate \S+\.pm", said):
+        return DockyardError("making base images needs Perl with its modules", "install the package perl")
+    if re.search(r"(?i)operation not permitted|cannot open user namespace|unshare\(\) failed", said):
+        return DockyardError(
+            f"this system does not permit making the base of Python {python}: {_last(said)}",
+            f"outside a container it may; or {INSTEAD}",
+        )
+    if re.search(r"(?i)no space left on device|don't have enough free space", said):
+        return DockyardError(
+            f"the disk is full: no base of Python {python} was made",
+            "free about 1 GB, or set TMPDIR and XDG_CACHE_HOME to folders on a larger disk",
+        )
+    known = packages.explain(said)
+    if known.message.startswith("fetching Debian packages failed"):
+        return DockyardError(f"making the base of Python {python} from Debian packages failed:\n{_last(said, 8)}")
+    return known
+
+
+def _run(job: recipe.Job, say: Say) -> None:
+    command = Command(recipe.command(job), env=recipe.child_environment(job, os.environ), timeout=LONGEST)
+    heard: list[str] = []
+    try:
+        for line in execute.lines(command):
+            heard.append(line)
+            phase = next((phase for start, phase in PHASES.items() if line.startswith(start)), "")
+            if phase:
+                say(f"  Python {job.python}: {phase}")
+    except CommandError as error:
+        raise explain(job.python, "\n".join(heard) or error.message) from None
+
+
+@contextlib.contextmanager
+def _workplace(python: str, allow_expired: bool) -> Iterator[recipe.Job]:
+    """Prepare a folder for one run of mmdebstrap, and leave nothing of it, mounts included."""
+    release = recipe.release_of(python)
+    mirror = packages.mirror()
+    chosen = mode()
+    tools = fetch_tool()
+    work = Path(tempfile.mkdtemp(prefix=f"dockyard-base-{python}-"))
+    try:
+        work.chmod(0o755)  # in a user namespace the tool is another user, who cannot look into a home
+        shutil.copytree(tools / "usr", work / "tools" / "usr", ignore=shutil.ignore_patterns("doc", "man"))
+        (work / "tools").chmod(0o755)
+        for name in SHIPPED:
+            (work / name).write_bytes(_shipped(name))
+        archives = recipe.archives(mirror, release, packages.host_sources())
+        kept = [recipe.without_password(archive) for archive in archives]
+        texts = {
+            "build.list": recipe.sources(archives, str(mirror.keyring)),
+            "kept.list": recipe.sources(kept, recipe.KEYRING, allow_expired=allow_expired and release == "testing"),
+            "apt.conf": recipe.apt_configuration(_proxies(), allow_expired=allow_expired),
+        }
+        for name, text in texts.items():
+            (work / name).write_text(text, "utf-8")
+        for name in (*SHIPPED, *texts):
+            (work / name).chmod(0o644)
+        yield recipe.Job(python, release, chosen, work / "tools", work)
+    finally:
+        _clear(work)
+
+
+@contextlib.contextmanager
+def _half_made(python: str) -> Iterator[Path]:
+    """Yield an empty folder in the cache; what is still there afterwards is no finished base and goes."""
+    made = Path(tempfile.mkdtemp(prefix=f".making-{python}-", dir=files.folder()))
+    try:
+        made.chmod(0o755)
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _clear(work: Path) -> None:
+    """Remove a work folder; a mount that a killed mmdebstrap left is undone first, or the host's own files would go."""
+    for place in _mounts(work):
+        execute.capture(Command(("umount", "--lazy", place)), check=False)
+    if _mounts(work):
+        raise DockyardError(
+            f"{work} still holds mounts", f"unmount them and delete it: findmnt --list | grep {work.name}"
+        )
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _mounts(work: Path) -> list[str]:
+    """Return the mount points below a folder, the deepest first."""
+    places = (line.split()[4] for line in Path("/proc/self/mountinfo").read_text("utf-8").splitlines())
+    return sorted((place for place in places if place.startswith(f"{work}/")), key=len, reverse=True)
+
+
+def _proxies() -> dict[str, str]:
+    return recipe.parse_proxies(
+        execute.capture(Command(("apt-config", "dump"), env={"LC_ALL": "C"}), check=False).stdout
+    )
+
+
+def _shipped(name: str) -> bytes:
+    return resources.files("dockyard.bases").joinpath(name).read_bytes()
+
+
+def _last(said: str, count: int = 1) -> str:
+    errors = [line for line in said.strip().splitlines() if not line.startswith(("I: ", "W: "))]
+    return "\n".join(errors[-count:])

@@ -1,0 +1,172 @@
+"""The recipe of a base image made from Debian packages: which release, which packages, which command (pure).
+
+The image is a function of the recipe and the package versions alone. Its time is therefore fixed: the date of
+the mirror's release would give other digests, and a rebuild of everything above, while no package changed.
+"""
+
+import hashlib
+import json
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from dockyard.bases.model import UnavailableError
+from dockyard.packages import Mirror, Source
+
+EPOCH = 1_767_225_600
+"""2026-01-01: files that packages date later, and all that installation makes, are given this time."""
+
+RELEASES: Mapping[str, str] = {"3.11": "bookworm", "3.13": "trixie", "3.14": "testing", "3.15": "testing"}
+"""The Debian release that each Python is taken from."""
+
+PACKAGES = ("ca-certificates", "media-types", "netbase", "tzdata")
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+ARCHITECTURES: Mapping[str, tuple[str, str]] = {
+    "x86_64": ("amd64", "amd64"),
+    "aarch64": ("arm64", "arm64"),
+    "ppc64le": ("ppc64el", "ppc64le"),
+    "riscv64": ("riscv64", "riscv64"),
+    "s390x": ("s390x", "s390x"),
+}
+"""A machine's name to the architecture's names in Debian and in image configurations."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A part of a Debian archive that packages may come from, such as trixie-security."""
+
+    uri: str
+    suite: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """One base to make: `tools` is mmdebstrap unpacked, `work` a folder of its own; both are readable to all."""
+
+    python: str
+    release: str
+    mode: str
+    tools: Path
+    work: Path
+
+    @property
+    def tree(self) -> Path:
+        """The tar file that the job makes."""
+        return self.work / "tree.tar"
+
+
+def release_of(python: str) -> str:
+    """Return the Debian release that has a Python; raise UnavailableError for one that no release ships."""
+    if python in RELEASES:
+        return RELEASES[python]
+    raise UnavailableError(
+        f"no Debian release ships Python {python}",
+        f"Debian packages make {', '.join(RELEASES)}; a registry may have others",
+    )
+
+
+def archives(mirror: Mirror, release: str, host: Iterable[Source]) -> tuple[Archive, ...]:
+    """Return where packages come from: the release, and its updates and security fixes if the host uses its own."""
+    found = [Archive(mirror.uri, release)]
+    for source in host:
+        signer = source.options.get("signed-by", "")
+        if "main" not in source.components or (signer and "debian-archive" not in signer and "BEGIN PGP" not in signer):
+            continue
+        for suite in source.suites:
+            ending = re.search(r"-(updates|security)$", suite)
+            if ending and not (ending[1] == "updates" and release == "testing"):
+                found.append(Archive(source.uri, release + ending[0]))
+    return tuple(dict.fromkeys(found))
+
+
+def sources(wanted: Iterable[Archive], keyring: str, *, allow_expired: bool = False) -> str:
+    """Return a sources.list."""
+    options = f"signed-by={keyring}" + (" check-valid-until=no" if allow_expired else "")
+    return "".join(f"deb [{options}] {archive.uri} {archive.suite} main\n" for archive in wanted)
+
+
+def without_password(archive: Archive) -> Archive:
+    """Return an archive whose address names no user: what stays in an image is no secret."""
+    parts = urlsplit(archive.uri)
+    return Archive(urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), archive.suite)
+
+
+def apt_configuration(proxies: Mapping[str, str], *, allow_expired: bool) -> str:
+    """Return the settings that apt works with while it makes the tree; none of them stays in the image."""
+    values = {
+        "APT::Install-Recommends": "false",
+        "Acquire::Languages": "none",
+        "Acquire::Check-Date": "true",
+        "Acquire::Check-Valid-Until": "false" if allow_expired else "true",
+        "Acquire::Retries": "2",
+        "Acquire::http::Timeout": "20",
+        "Acquire::https::Timeout": "20",
+        **proxies,
+    }
+    return "".join(f'{name} "{value}";\n' for name, value in values.items())
+
+
+def parse_proxies(dump: str) -> dict[str, str]:
+    """Return the proxies that `apt-config dump` tells of."""
+    found = re.findall(r'^(Acquire::https?::(?:\S+::)?Proxy) "(.+)";$', dump, re.MULTILINE)
+    return dict(found)
+
+
+def command(job: Job, *, simulate: bool = False) -> tuple[str, ...]:
+    """Return the command that makes the tree of a job, or only says which packages it would hold."""
+    work = shlex.quote(str(job.work))
+    finish = f'sh {work}/finish.sh "$1" {job.python} {work}/kept.list'
+    hooks: tuple[str, ...] = (
+        f'--extract-hook=install -m 644 {work}/dpkg.cfg "$1/etc/dpkg/dpkg.cfg.d/docker"',
+        f"--customize-hook={finish}",
+    )
+    if job.release == "bookworm":  # elsewhere a tree has its links of /bin, /lib and /sbin from a package
+        hooks = (f"--hook-dir={job.tools}/usr/share/mmdebstrap/hooks/merged-usr", *hooks)
+    return (
+        *("sh", "-c", 'umask 022; exec "$@"', "sh"),
+        *("perl", str(job.tools / "usr/bin/mmdebstrap"), f"--mode={job.mode}", "--variant=apt", "--format=tar"),
+        f"--include={','.join((f'python{job.python}', f'python{job.python}-venv', *PACKAGES))}",
+        *(f"--aptopt={job.work}/apt.conf", "--skip=cleanup/apt", "--skip=output/dev"),
+        *(("--simulate", "--verbose") if simulate else hooks),
+        *(job.release, "/dev/null" if simulate else str(job.tree), str(job.work / "build.list")),
+    )
+
+
+def child_environment(job: Job, environment: Mapping[str, str]) -> dict[str, str | None]:
+    """Return the changes to the environment under which the tree is made: nothing of the host's taste gets in."""
+    foreign = ("PIP_", "PYTHON", "PERL", "APT_", "DPKG_", "DEB_", "MMDEBSTRAP_", "UV_")
+    cleared: dict[str, str | None] = {name: None for name in environment if name.startswith(foreign)}
+    return {**cleared, "TMPDIR": str(job.work), "SOURCE_DATE_EPOCH": str(EPOCH), "LC_ALL": "C.UTF-8"}
+
+
+def image_environment(version: str) -> dict[str, str]:
+    """Return the environment of the image, named as in the official one."""
+    path = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
+    return {"PATH": path, "LANG": "C.UTF-8", "PYTHON_VERSION": version}
+
+
+def python_version(packages: Mapping[str, str], python: str) -> str:
+    """Return the full version of the Python that some packages hold: 3.15.0~rc1-1 is 3.15.0rc1."""
+    found = re.match(r"[\d.]+(?:~?(?:a|b|rc)\d+)?", packages.get(f"python{python}", ""))
+    return found[0].replace("~", "") if found else python
+
+
+def parse_simulation(said: str) -> dict[str, str]:
+    """Return the packages and versions that apt says it would install."""
+    return dict(re.findall(r"^Inst (\S+) (?:\[\S+\] )?\((\S+)", said, re.MULTILINE))
+
+
+def fingerprint(files: Iterable[bytes]) -> str:
+    """Return a short digest that changes with whatever shapes the image besides its packages."""
+    job = Job("PYTHON", "bookworm", "MODE", Path("/tools"), Path("/work"))
+    known = [
+        EPOCH,
+        dict(RELEASES),
+        command(job),
+        image_environment("VERSION"),
+        [hashlib.sha256(file).hexdigest() for file in files],
+    ]
+    return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:12]

@@ -1,0 +1,66 @@
+"""Do the same work for several Pythons side by side, and end all of it when one interrupt comes."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Set
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from dockyard.errors import DockyardError
+
+T = TypeVar("T")
+PAUSE = 0.1
+"""Seconds between two looks at whether the others have ended."""
+
+
+def each(work: Callable[[str], T], items: Iterable[str]) -> dict[str, T | DockyardError]:
+    """Return what `work` returns, or the DockyardError that it raises, for every item, in their order.
+
+    Only the main thread hears of an interrupt: it ends the programs that the others wait for, so that
+    each of them cleans up what it has begun, and then goes on with the interrupt.
+    """
+    items = tuple(items)
+    working: set[int] = set()
+    stopped = threading.Event()
+
+    def run(item: str) -> T | DockyardError:
+        thread = threading.get_native_id()
+        working.add(thread)
+        try:
+            return DockyardError("interrupted") if stopped.is_set() else work(item)
+        except DockyardError as error:
+            return error
+        finally:
+            working.discard(thread)
+
+    with ThreadPoolExecutor(max(2, min(len(items), os.cpu_count() or 1))) as pool:
+        try:
+            futures = [pool.submit(run, item) for item in items]
+            wait(futures)
+        except BaseException:
+            stopped.set()
+            ended: set[int] = set()
+            while working:
+                ended |= end_children(working, ended)
+                time.sleep(PAUSE)
+            raise
+        return {item: future.result() for item, future in zip(items, futures, strict=True)}
+
+
+def end_children(threads: Iterable[int], told: Set[int] = frozenset()) -> set[int]:
+    """Ask the programs that some threads of this process have started, and all below them, to end.
+
+    Those in `told` know already. Return the process ids of the others.
+    """
+    found: set[int] = set()
+    for thread in tuple(threads):
+        with suppress(OSError):
+            found.update(map(int, Path(f"/proc/self/task/{thread}/children").read_text("ascii").split()))
+    for child in found - told:
+        with suppress(OSError):
+            os.killpg(child, signal.SIGTERM)
+    return found - told

@@ -1,0 +1,138 @@
+"""Move base images on: pins to what the registry has now, Debian-made bases to the mirror's packages of today."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from dockyard.bases import debian, files, from_registry, know, pins, recipe, registry, store
+from dockyard.bases.choice import Answer, Known
+from dockyard.bases.model import Missing, Say, Source, UnavailableError, local_name, reference
+from dockyard.bases.pins import Pin
+from dockyard.bases.together import each
+from dockyard.errors import DockyardError
+
+if TYPE_CHECKING:
+    from dockyard.engine import Engine
+    from dockyard.settings import Settings
+
+
+@dataclass(frozen=True)
+class Change:
+    """What an update changes for one Python; `before` is empty where there is nothing yet.
+
+    For a pin these are digests, for packages the version of Python, and `packages` names each package's versions.
+    """
+
+    python: str
+    source: Source
+    before: str
+    after: str
+    packages: Mapping[str, tuple[str, str]]
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is anything to change."""
+        return self.before != self.after or bool(self.packages)
+
+
+def plan(
+    settings: "Settings", engine: "Engine", pythons: Sequence[str], *, say: Say
+) -> tuple[tuple[Change, ...], tuple[Missing, ...]]:
+    """Return what an update would change for each Python, and the Pythons that have no base here; change nothing."""
+    with files.disk_errors():
+        pinned = pins.read(settings.root)
+        answers: Mapping[str, Answer] = {}
+        if settings.base != "debian":
+            say("asking the registry")
+            answers = registry.ask(engine, [reference(python) for python in pythons])
+        digests = {python: answers[reference(python)].digest for python in pythons if reference(python) in answers}
+        changes = [moved_pin(python, pinned, digest) for python, digest in digests.items() if digest]
+        rest = [python for python in pythons if not digests.get(python)]
+        if settings.base == "registry":
+            known = {python: Known(answer=answers[reference(python)]) for python in rest}
+            return tuple(changes), tuple(from_registry(known, rest)[1])
+        more, missing = _packages(settings, rest, say)
+        return tuple(sorted((*changes, *more), key=lambda change: pythons.index(change.python))), missing
+
+
+def apply(settings: "Settings", engine: "Engine", changes: Sequence[Change], *, say: Say) -> None:
+    """Carry out those changes that are pending: write bases.lock, make the bases anew and give them to the engine."""
+    moved = {change.python: change.after for change in changes if change.source == "registry" and change.pending}
+    with files.disk_errors():
+        if moved:
+            new = {python: Pin(reference(python), digest) for python, digest in moved.items()}
+            pins.write(settings.root, {**pins.read(settings.root), **new})
+        stale = [change.python for change in changes if change.source == "debian" and change.pending]
+        allowed = settings.allow_expired_release
+        remade = each(lambda python: debian.ensure(python, allow_expired=allowed, say=say, anew=True), stale)
+        for outcome in remade.values():
+            if isinstance(outcome, DockyardError):
+                raise outcome
+            store.load(engine, (outcome,))
+
+
+def moved_pin(python: str, pinned: Mapping[str, Pin], digest: str) -> Change:
+    """Return the change of a pin to a digest (pure)."""
+    return Change(python, "registry", pinned[python].digest if python in pinned else "", digest, {})
+
+
+def moved_packages(python: str, record: store.Record | None, current: str, offered: Mapping[str, str]) -> Change:
+    """Return the change from a base to the package versions that a mirror offers (pure).
+
+    A simulated installation may name a few packages more than a real one, so those alone are no change.
+    """
+    after = recipe.python_version(offered, python)
+    if record is None or record.recipe != current:
+        return Change(python, "debian", "", after, {})
+    held = record.packages
+    differing = {name: (held[name], offered[name]) for name in held if offered.get(name, held[name]) != held[name]}
+    return Change(python, "debian", record.version, after, differing)
+
+
+def listing(settings: "Settings", pythons: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what is known of each Python's base image without asking anybody, as plain values."""
+    pinned = pins.read(settings.root)
+    known = know(settings, pythons, pinned)
+    rows = []
+    for python in pythons:
+        record, answer = debian.cached(python), known[python].answer
+        rows.append(
+            {
+                "python": python,
+                "reference": reference(python),
+                "pin": known[python].pin or None,
+                "registry": asdict(answer) if answer else None,
+                "debian": _described(python, record) if record else None,
+                "release": recipe.RELEASES.get(python),
+            }
+        )
+    return rows
+
+
+def _described(python: str, record: store.Record) -> dict[str, Any]:
+    return {
+        "image": local_name(python),
+        "version": record.version,
+        "release": record.release,
+        "architecture": record.architecture,
+        "digest": record.image.config,
+        "manifest": record.image.manifest,
+        "size": record.image.size,
+        "current": record.recipe == debian.current(),
+        "packages": dict(record.packages),
+    }
+
+
+def _packages(settings: "Settings", pythons: Sequence[str], say: Say) -> tuple[list[Change], tuple[Missing, ...]]:
+    if pythons:
+        say(f"asking the Debian mirror about Python {', '.join(pythons)}")
+    changes, missing = [], []
+    allowed = settings.allow_expired_release
+    for python, offered in each(lambda python: debian.simulate(python, allow_expired=allowed), pythons).items():
+        if isinstance(offered, UnavailableError):
+            missing.append(Missing(python, f"{offered.message}{f' ({offered.hint})' if offered.hint else ''}"))
+        elif isinstance(offered, DockyardError):
+            raise offered
+        else:
+            changes.append(moved_packages(python, debian.cached(python), debian.current(), offered))
+    return changes, tuple(missing)

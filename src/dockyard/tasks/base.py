@@ -1,0 +1,92 @@
+"""`invoke base.list` and `invoke base.update`: the images that a Dockerfile's FROM stands for."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from invoke.context import Context
+
+from dockyard import report
+from dockyard.tasks.door import settings, task
+
+if TYPE_CHECKING:
+    from dockyard.bases.update import Change
+    from dockyard.settings import Settings
+
+
+@task(name="list", help={"json": "print the list as JSON, with every Debian package"})
+def show(_context: Context, json: bool = False) -> None:
+    """List each Python's base image: its pin, and the one made from Debian packages."""
+    from dockyard.bases import update as updating
+
+    chosen = settings()
+    rows = updating.listing(chosen, chosen.pythons)
+    if json:
+        report.as_json({"base": chosen.base, "bases": rows})
+        return
+    columns = ("python", "pinned in bases.lock", "made from Debian", "version", "size")
+    report.table(columns, [_row(row) for row in rows], title=f'base = "{chosen.base}"', right=("size",))
+
+
+@task(
+    iterable=["python"],
+    help={
+        "python": "a supported Python; may be given again (default: all)",
+        "dry_run": "only show what would change, and exit with 1 if anything would",
+        "json": "print the changes as JSON",
+    },
+)
+def update(_context: Context, python: list[str], dry_run: bool = False, json: bool = False) -> None:
+    """Move the pins in bases.lock to the registry's images, and Debian-made bases to the mirror's packages."""
+    from dockyard.bases import update as updating
+    from dockyard.engine import find
+    from dockyard.errors import ChangesPending
+
+    chosen = settings()
+    pythons = supported(chosen, python)
+    engine = find(chosen, say=report.say)
+    changes, missing = updating.plan(chosen, engine, pythons, say=report.say)
+    pending = [change for change in changes if change.pending]
+    if pending and not dry_run:
+        updating.apply(chosen, engine, pending, say=report.say)
+    if json:
+        report.as_json(
+            {
+                "changes": [{**vars(change), "pending": change.pending} for change in changes],
+                "missing": [vars(absent) for absent in missing],
+                "applied": bool(pending) and not dry_run,
+            }
+        )
+    else:
+        report.table(("python", "source", "from", "to"), [_change_row(change) for change in changes])
+        for absent in missing:
+            report.warn(f"Python {absent.python} cannot be updated: {absent.reason}")
+    if pending and dry_run:
+        names = ", ".join(change.python for change in pending)
+        raise ChangesPending(f"base images can be updated: Python {names}", "`invoke base.update` does it")
+
+
+def supported(chosen: "Settings", asked: Sequence[str]) -> tuple[str, ...]:
+    """Return the Pythons asked for, or all of the project's; raise UsageError for one that is not among those."""
+    from dockyard.errors import UsageError
+
+    for python in asked:
+        if python not in chosen.pythons:
+            raise UsageError(f"Python {python} is not among the project's", f"pythons = {', '.join(chosen.pythons)}")
+    return tuple(dict.fromkeys(asked)) or chosen.pythons
+
+
+def _row(row: dict[str, Any]) -> tuple[str, ...]:
+    made = row["debian"]
+    pin = (row["pin"] or "-")[:19]
+    if made is None:
+        return (row["python"], pin, "not yet" if row["release"] else "no release ships it", "-", "-")
+    stale = "" if made["current"] else ", by an older recipe"
+    return (row["python"], pin, f"{made['release']}{stale}", made["version"], report.size(made["size"]))
+
+
+def _change_row(change: "Change") -> tuple[str, ...]:
+    if not change.pending:
+        return (change.python, change.source, change.before[:19], "up to date")
+    moved = [f"{name} {old} → {new}" for name, (old, new) in change.packages.items()]
+    more = [f"and {len(moved) - 3} more"] if len(moved) > 3 else []
+    return (change.python, change.source, change.before[:19] or "-", "\n".join([change.after[:19], *moved[:3], *more]))

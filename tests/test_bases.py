@@ -1,0 +1,256 @@
+"""Ensuring base images: who is asked, what is made, and who is named as missing."""
+
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dockyard import bases
+from dockyard.bases import debian, pins, registry, store, together, update
+from dockyard.bases.choice import Answer
+from dockyard.bases.layout import Image
+from dockyard.bases.model import Say, UnavailableError
+from dockyard.bases.pins import Pin
+from dockyard.bases.store import Record
+from dockyard.engine import Engine
+from dockyard.errors import DockyardError
+from dockyard.settings import Settings
+
+ENGINE = Engine(kind="host", version="28.5", snapshotter=True)
+DIGEST = "sha256:" + "a" * 64
+OTHER = "sha256:" + "b" * 64
+
+
+class World:
+    """A registry, a mirror and a cache of made-up content, and a note of everything that is asked of them."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Answer] = {}
+        self.remembered: dict[str, Answer] = {}
+        self.cached: dict[str, Record] = {}
+        self.offered: dict[str, dict[str, str]] = {}
+        self.unavailable = {"3.12": UnavailableError("no Debian release ships Python 3.12", "try a registry")}
+        self.trouble: DockyardError | None = None
+        self.asked: list[str] = []
+        self.made: list[str] = []
+        self.loaded: list[str] = []
+        self.lines: list[str] = []
+
+    def ask(self, _engine: Engine, references: Sequence[str]) -> dict[str, Answer]:
+        """Answer as the registry."""
+        self.asked += references
+        return {reference: self.answers.get(reference, Answer(reason="no such host")) for reference in references}
+
+    def ensure(self, python: str, *, allow_expired: bool, say: Say, anew: bool = False) -> Record:
+        """Make a base as debian.ensure does."""
+        if self.trouble:
+            raise self.trouble
+        if python in self.unavailable:
+            raise self.unavailable[python]
+        if python not in self.cached or anew:
+            self.made.append(python)
+            self.cached[python] = record(python)
+        return self.cached[python]
+
+    def simulate(self, python: str, *, allow_expired: bool) -> dict[str, str]:
+        """Say what the mirror offers."""
+        if python in self.unavailable:
+            raise self.unavailable[python]
+        return self.offered[python]
+
+    def load(self, _engine: Engine, records: Sequence[Record]) -> None:
+        """Note what an engine is given."""
+        self.loaded += [one.python for one in records]
+
+
+def record(python: str, **packages: str) -> Record:
+    """Return a base that lies in the cache."""
+    image = Image("sha256:m", "sha256:c", "sha256:l", "sha256:d", 5)
+    held = {f"python{python}": f"{python}.1-1", **packages}
+    return Record(python, f"{python}.1", "trixie", "amd64", "today", held, image, f"python-{python}")
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
+    """Return a world in which nothing is cached, no registry answers, and Debian has all but 3.12."""
+    made = World()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(registry, "ask", made.ask)
+    monkeypatch.setattr(registry, "recall", lambda: made.remembered)
+    monkeypatch.setattr(debian, "ensure", made.ensure)
+    monkeypatch.setattr(debian, "simulate", made.simulate)
+    monkeypatch.setattr(debian, "at_hand", made.cached.get)
+    monkeypatch.setattr(debian, "cached", made.cached.get)
+    monkeypatch.setattr(debian, "current", lambda: "today")
+    monkeypatch.setattr(store, "load", made.load)
+    return made
+
+
+def test_auto_without_a_registry(world: World, settings: Settings) -> None:
+    """The registry is asked about all at once, then packages are taken, and a Python without one is named."""
+    found, missing = bases.ensure(settings, ENGINE, ["3.12", "3.13"], say=world.lines.append)
+    assert world.asked == ["python:3.12-slim", "python:3.13-slim"]
+    assert [(base.python, base.source, base.image) for base in found] == [
+        ("3.13", "debian", "dockyard-base/python:3.13-slim")
+    ]
+    assert [absent.python for absent in missing] == ["3.12"]
+    assert missing[0].reason == "no Debian release ships Python 3.12 (try a registry); the registry: no such host"
+    assert world.loaded == ["3.13"]
+    assert world.lines == ["base images: Python 3.13 from Debian packages (no such host)"]
+
+
+def test_nothing_is_asked_when_all_is_at_hand(world: World, settings: Settings) -> None:
+    """A second build asks no registry and makes nothing."""
+    world.cached["3.13"] = record("3.13")
+    bases.ensure(settings, ENGINE, ["3.13"], say=world.lines.append)
+    assert (world.asked, world.made) == ([], [])
+
+
+def test_auto_with_a_registry(world: World, settings: Settings) -> None:
+    """An answer is used with its digest, and the other Python comes from packages."""
+    world.answers["python:3.12-slim"] = Answer(digest=DIGEST)
+    found, missing = bases.ensure(settings, ENGINE, ["3.13", "3.12"], say=world.lines.append)
+    assert [(base.python, base.source) for base in found] == [("3.13", "debian"), ("3.12", "registry")]
+    assert found[1].image == f"python:3.12-slim@{DIGEST}"
+    assert found[1].context == f"docker-image://python:3.12-slim@{DIGEST}"
+    assert missing == ()
+
+
+def test_a_pin_is_obeyed_without_asking(world: World, settings: Settings) -> None:
+    """`registry` with a pin needs no network of its own."""
+    pins.write(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
+    found, _ = bases.ensure(replace(settings, base="registry"), ENGINE, ["3.13"], say=world.lines.append)
+    assert found[0].digest == OTHER
+    assert world.asked == []
+
+
+def test_auto_asks_for_the_pinned_image(world: World, settings: Settings) -> None:
+    """What the registry must have is the pinned digest, not just the tag."""
+    pins.write(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
+    world.answers[f"python:3.13-slim@{OTHER}"] = Answer(digest=OTHER)
+    found, _ = bases.ensure(settings, ENGINE, ["3.13"], say=world.lines.append)
+    assert (found[0].source, found[0].digest) == ("registry", OTHER)
+
+
+def test_a_silent_registry_is_left_alone_for_a_while(world: World, settings: Settings) -> None:
+    """A no-op build is not slowed by a registry that lately did not answer."""
+    pins.write(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
+    world.remembered[f"python:3.13-slim@{OTHER}"] = Answer(reason="no such host")
+    found, _ = bases.ensure(settings, ENGINE, ["3.13"], say=world.lines.append)
+    assert (world.asked, found[0].source) == ([], "debian")
+
+
+def test_registry_only_and_silent(world: World, settings: Settings) -> None:
+    """`registry` never becomes packages by itself: the error says how to get them."""
+    with pytest.raises(DockyardError, match=r"does not say what python:3\.13-slim is: no such host") as caught:
+        bases.ensure(replace(settings, base="registry"), ENGINE, ["3.13"], say=world.lines.append)
+    assert 'base = "debian"' in caught.value.hint
+
+
+def test_registry_without_that_python(world: World, settings: Settings) -> None:
+    """A tag that does not exist is a missing Python, not a failure of all."""
+    world.answers["python:3.12-slim"] = Answer(reason="not found", absent=True)
+    _, missing = bases.ensure(replace(settings, base="registry"), ENGINE, ["3.12"], say=world.lines.append)
+    assert missing == (bases.Missing("3.12", "the registry has no python:3.12-slim"),)
+
+
+def test_trouble_is_raised(world: World, settings: Settings) -> None:
+    """A full disk is no missing Python."""
+    world.trouble = DockyardError("the disk is full")
+    with pytest.raises(DockyardError, match="the disk is full"):
+        bases.ensure(replace(settings, base="debian"), ENGINE, ["3.13"], say=world.lines.append)
+
+
+def test_update_moves_pins(world: World, settings: Settings) -> None:
+    """Where the registry answers, pins go from the old digest to the new, and are written on apply only."""
+    pins.write(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
+    world.answers |= {f"python:{python}-slim": Answer(digest=DIGEST) for python in ("3.12", "3.13")}
+    changes, missing = update.plan(settings, ENGINE, ["3.12", "3.13"], say=world.lines.append)
+    assert [(change.python, change.before, change.after, change.pending) for change in changes] == [
+        ("3.12", "", DIGEST, True),
+        ("3.13", OTHER, DIGEST, True),
+    ]
+    assert missing == ()
+    assert pins.read(settings.root)["3.13"].digest == OTHER
+    update.apply(settings, ENGINE, changes, say=world.lines.append)
+    assert {python: pin.digest for python, pin in pins.read(settings.root).items()} == {"3.12": DIGEST, "3.13": DIGEST}
+    again, _ = update.plan(settings, ENGINE, ["3.12", "3.13"], say=world.lines.append)
+    assert not [change for change in again if change.pending]
+
+
+def test_update_of_packages(world: World, settings: Settings) -> None:
+    """A package that the mirror has in a newer version makes a change; apply makes the base anew and loads it."""
+    world.cached["3.13"] = record("3.13", libc6="1")
+    world.offered["3.13"] = {"python3.13": "3.13.1-1", "libc6": "2", "extra": "1"}
+    changes, missing = update.plan(replace(settings, base="debian"), ENGINE, ["3.12", "3.13"], say=world.lines.append)
+    assert [dict(change.packages) for change in changes] == [{"libc6": ("1", "2")}]
+    assert [absent.python for absent in missing] == ["3.12"]
+    assert world.asked == []
+    update.apply(settings, ENGINE, changes, say=world.lines.append)
+    assert (world.made, world.loaded) == (["3.13"], ["3.13"])
+
+
+@pytest.mark.parametrize(
+    ("before", "pending"),
+    [(record("3.13"), False), (None, True), (replace(record("3.13"), recipe="yesterday"), True)],
+    ids=["same", "none yet", "older recipe"],
+)
+def test_packages_that_did_not_move(before: Record | None, pending: bool) -> None:
+    """The same versions are no change; a base that is not there, or of another recipe, is one."""
+    assert update.moved_packages("3.13", before, "today", {"python3.13": "3.13.1-1"}).pending is pending
+
+
+def test_update_in_a_registry_that_is_silent(world: World, settings: Settings) -> None:
+    """`base = "registry"` cannot be updated without an answer."""
+    with pytest.raises(DockyardError, match="does not say"):
+        update.plan(replace(settings, base="registry"), ENGINE, ["3.13"], say=world.lines.append)
+
+
+def test_listing_asks_nobody(world: World, settings: Settings) -> None:
+    """The list tells of pins, bases and those that no release ships."""
+    pins.write(settings.root, {"3.12": Pin("python:3.12-slim", DIGEST)})
+    world.cached["3.13"] = record("3.13")
+    first, second = update.listing(settings, ["3.12", "3.13"])
+    assert (first["pin"], first["debian"], first["release"]) == (DIGEST, None, None)
+    assert (second["pin"], second["debian"]["version"], second["release"]) == (None, "3.13.1", "trixie")
+    assert world.asked == []
+
+
+def test_side_by_side_keeps_order_and_errors() -> None:
+    """Every item has its outcome, in the order given; errors are outcomes too."""
+
+    def work(item: str) -> str:
+        if item == "b":
+            raise DockyardError("no b")
+        return item.upper()
+
+    found = together.each(work, ["c", "b", "a"])
+    assert list(found) == ["c", "b", "a"]
+    assert (found["c"], found["a"]) == ("C", "A")
+    assert isinstance(found["b"], DockyardError)
+
+
+def test_an_interrupt_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while several work: what they wait for is ended, those not begun never begin, and it goes on."""
+    ended, begun = threading.Event(), []
+
+    def end(_threads: object, _told: object) -> set[int]:
+        ended.set()
+        return set()
+
+    def work(item: str) -> None:
+        begun.append(item)
+        if item == "a":
+            os.kill(os.getpid(), signal.SIGINT)
+        assert ended.wait(10)
+
+    monkeypatch.setattr(together, "end_children", end)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    with pytest.raises(KeyboardInterrupt):
+        together.each(work, ["a", "b", "c", "d"])
+    assert ended.is_set()
+    assert "d" not in begun

@@ -1,0 +1,62 @@
+"""Where a base image comes from is decided without asking more often than needed."""
+
+import pytest
+
+from dockyard.bases.choice import ANSWER_SECONDS, SILENCE_SECONDS, Answer, Choice, Known, choose, settle, summary
+from dockyard.bases.model import Base, local_name, reference
+
+YES = Answer(digest="sha256:" + "a" * 64)
+NO = Answer(reason="no such host")
+PIN = "sha256:" + "b" * 64
+
+
+@pytest.mark.parametrize(
+    ("mode", "known", "choice"),
+    [
+        pytest.param("debian", Known(pin=PIN, answer=YES), Choice.DEBIAN, id="debian is obeyed"),
+        pytest.param("registry", Known(pin=PIN), Choice.REGISTRY, id="a pin needs no question"),
+        pytest.param("registry", Known(answer=YES), Choice.REGISTRY, id="an answer lately given counts"),
+        pytest.param("registry", Known(made=True), Choice.ASK, id="registry never becomes packages"),
+        pytest.param("registry", Known(answer=NO), Choice.ASK, id="registry asks again after silence"),
+        pytest.param("auto", Known(), Choice.ASK, id="auto knows nothing"),
+        pytest.param("auto", Known(made=True), Choice.DEBIAN, id="what was made is kept"),
+        pytest.param(
+            "auto", Known(made=True, answer=YES), Choice.DEBIAN, id="what was made is kept although one answers"
+        ),
+        pytest.param("auto", Known(pin=PIN, made=True), Choice.ASK, id="a pin goes before what was made"),
+        pytest.param("auto", Known(pin=PIN, answer=YES), Choice.REGISTRY, id="a pin that the registry has"),
+        pytest.param("auto", Known(pin=PIN, made=True, answer=NO), Choice.DEBIAN, id="silence leads to packages"),
+        pytest.param("auto", Known(answer=YES), Choice.REGISTRY, id="auto prefers a registry"),
+    ],
+)
+def test_choice_without_asking(mode: str, known: Known, choice: Choice) -> None:
+    """Each setting and state leads to one choice."""
+    assert choose(mode, known) is choice
+
+
+@pytest.mark.parametrize(("mode", "choice"), [("registry", Choice.REGISTRY), ("auto", Choice.DEBIAN)])
+def test_silence_is_final_once_asked(mode: str, choice: Choice) -> None:
+    """After the question, `registry` stays with the registry, and `auto` goes to packages."""
+    assert settle(mode, Known(answer=NO)) is choice
+
+
+@pytest.mark.parametrize(("answer", "seconds"), [(YES, ANSWER_SECONDS), (NO, SILENCE_SECONDS)])
+def test_answers_grow_old(answer: Answer, seconds: int) -> None:
+    """A digest counts for a day, silence for minutes, and an answer from the future not at all."""
+    assert answer.fresh(seconds - 1)
+    assert not answer.fresh(seconds)
+    assert not answer.fresh(-1)
+
+
+def test_summary_names_both_sources() -> None:
+    """One line says which Pythons come from where, and why the registry was passed over."""
+    said = summary({"3.12": "registry", "3.13": "debian", "3.14": "debian"}, "no such host")
+    assert said == "base images: Python 3.12 from the registry; 3.13, 3.14 from Debian packages (no such host)"
+
+
+def test_context_is_a_layout_where_there_is_one() -> None:
+    """BuildKit reads a base from the cache where it can, because it looks an engine's image up in a registry first."""
+    base = Base("3.13", reference("3.13"), "debian", local_name("3.13"), "sha256:1", "/cache/python@sha256:2")
+    assert base.context == "oci-layout:///cache/python@sha256:2"
+    plain = Base("3.13", reference("3.13"), "debian", local_name("3.13"), "sha256:1")
+    assert plain.context == "docker-image://dockyard-base/python:3.13-slim"

@@ -1,0 +1,225 @@
+"""The cache of bases and the engine's share in it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dockyard import execute
+from dockyard.bases import files, layout, registry, store
+from dockyard.bases.choice import Answer
+from dockyard.bases.layout import About
+from dockyard.bases.store import Record
+from dockyard.engine import Engine
+from dockyard.errors import CommandError, DockyardError, EngineError
+from dockyard.execute import Command, Completed
+
+ENGINE = Engine(kind="host", version="28.5", snapshotter=True)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep every base of these tests in a folder of their own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    files.folder().mkdir(parents=True)
+    return files.folder()
+
+
+def record(cache: Path, content: bytes, python: str = "3.13") -> Record:
+    """Return a base that was just made and kept, whose tree is `content`."""
+    tree = cache / "tree"
+    tree.write_bytes(content)
+    made = cache / ".making"
+    image = layout.write(tree, made, About("amd64", 0, "test", {}, ()))
+    tree.unlink()
+    return store.keep(made, Record(python, f"{python}.1", "trixie", "amd64", "r1", {"libc6": "1"}, image, ""))
+
+
+def said(monkeypatch: pytest.MonkeyPatch, *answers: Completed | CommandError) -> list[Command]:
+    """Let the commands that are run get these answers, and return the list that they are noted in."""
+    ran: list[Command] = []
+    waiting = list(answers)
+
+    def capture(command: Command, *, check: bool = True) -> Completed:
+        ran.append(command)
+        answer = waiting.pop(0)
+        if isinstance(answer, CommandError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(execute, "capture", capture)
+    return ran
+
+
+def inspected(*images: tuple[str, str]) -> Completed:
+    """Return what `docker image inspect` says of some images with one layer each."""
+    lines = [json.dumps({"tags": [name], "layers": [layer]}) for name, layer in images]
+    return Completed(0, "\n".join(lines), "", 0.1)
+
+
+def test_kept_and_read(cache: Path) -> None:
+    """What is kept is read again, and nothing half-made stays beside it."""
+    kept = record(cache, b"one")
+    assert store.read("3.13", "amd64") == kept
+    assert store.read("3.13", "arm64") is None
+    assert sorted(path.name for path in cache.iterdir()) == [kept.folder, "python-3.13-amd64.json"]
+
+
+def test_a_newer_base_replaces_the_older(cache: Path) -> None:
+    """One base per Python is kept; others' stay."""
+    other = record(cache, b"one", "3.11")
+    older, newer = record(cache, b"one"), record(cache, b"two")
+    assert store.read("3.13", "amd64") == newer
+    assert not (cache / older.folder).exists()
+    assert store.read("3.11", "amd64") == other
+
+
+def test_the_same_base_again(cache: Path) -> None:
+    """Making the same image twice keeps one layout, whole."""
+    assert record(cache, b"one") == record(cache, b"one")
+    assert store.read("3.13", "amd64") is not None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", "null", '{"python": "3.13"}', '{"image": {"layer": 1}}', '{"image": []}']
+)
+def test_a_torn_record_counts_as_none(cache: Path, text: str) -> None:
+    """A file that was damaged leads to a new base, not to a traceback."""
+    record(cache, b"one")
+    (cache / "python-3.13-amd64.json").write_text(text)
+    assert store.read("3.13", "amd64") is None
+
+
+def test_a_lost_layout_counts_as_none(cache: Path) -> None:
+    """A record whose layout somebody deleted is no base."""
+    kept = record(cache, b"one")
+    (cache / kept.folder / "index.json").unlink()
+    assert store.read("3.13", "amd64") is None
+
+
+def test_an_engine_that_has_all_is_asked_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two bases, one question, no load."""
+    both = [record(cache, b"one"), record(cache, b"two", "3.11")]
+    ran = said(
+        monkeypatch, inspected(*((f"dockyard-base/python:{one.python}-slim", one.image.diff_id) for one in both))
+    )
+    store.load(ENGINE, both)
+    assert [command.argv[:3] for command in ran] == [("docker", "image", "inspect")]
+    assert ran[0].argv[-2:] == ("dockyard-base/python:3.13-slim", "dockyard-base/python:3.11-slim")
+
+
+@pytest.mark.parametrize("layers", [(), (("dockyard-base/python:3.13-slim", "sha256:older"),)])
+def test_an_engine_that_lacks_it_gets_it(cache: Path, monkeypatch: pytest.MonkeyPatch, layers: Any) -> None:
+    """A base that the engine lacks, or has in another state, is loaded."""
+    ran = said(monkeypatch, inspected(*layers), Completed(0, "", "", 1.0))
+    store.load(ENGINE, [record(cache, b"one")])
+    assert ran[1].argv == ("docker", "load", "--quiet")
+    assert b"dockyard-base/python:3.13-slim" in (ran[1].input or b"")
+
+
+def test_no_base_no_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a base there is nothing to ask an engine."""
+    assert said(monkeypatch) == []
+    store.load(ENGINE, [])
+
+
+def test_an_engine_that_refuses(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine with a full disk is named as the trouble, with its own words."""
+    said(monkeypatch, inspected(), CommandError("exit", output="no space left on device"))
+    with pytest.raises(EngineError, match="no space left on device"):
+        store.load(ENGINE, [record(cache, b"one")])
+
+
+@pytest.mark.parametrize("layouts", [True, False])
+def test_base_of_a_record(cache: Path, layouts: bool) -> None:
+    """An engine whose BuildKit reads layouts gets one; for another the image's name must do."""
+    kept = record(cache, b"one")
+    base = store.as_base(kept, layouts=layouts)
+    assert base.digest == kept.image.config
+    assert base.layout == (f"{cache / kept.folder}@{kept.image.manifest}" if layouts else "")
+
+
+def test_what_a_registry_says_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each reference is asked about once, briefly, and both digest and silence are recalled while they are fresh."""
+    digest = "sha256:" + "a" * 64
+    ran = said(monkeypatch, Completed(0, json.dumps({"digest": digest}), "", 0.1))
+    answers = registry.ask(ENGINE, ["python:3.13-slim"])
+    assert answers["python:3.13-slim"].digest == digest
+    assert ran[0].argv == (
+        "docker",
+        "buildx",
+        "imagetools",
+        "inspect",
+        "python:3.13-slim",
+        "--format",
+        "{{json .Manifest}}",
+    )
+    assert ran[0].timeout == registry.PATIENCE
+    at = answers["python:3.13-slim"].at
+    assert registry.recall(at + 1) == answers
+    assert registry.recall(at + 10**6) == {}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "7", '{"x": 1}', '{"x": {"y": 1}}'])
+def test_a_torn_memory_is_no_memory(cache: Path, text: str) -> None:
+    """A damaged file of answers is as good as none."""
+    (cache / registry.MEMORY).write_text(text)
+    assert registry.recall() == {}
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "absent"),
+    [
+        (CommandError("x", output="ERROR: python:3.99-slim: not found"), "python:3.99-slim: not found", True),
+        (
+            CommandError(
+                "x", output='ERROR: failed to do request: Head "https://r/v2/": dial tcp: lookup r: no such host'
+            ),
+            "lookup r: no such host",
+            False,
+        ),
+        (CommandError("docker did not finish"), "no answer within 5 s", False),
+        (CommandError("docker is not installed", returncode=127), "docker is not installed", False),
+    ],
+)
+def test_a_registry_without_an_answer(
+    monkeypatch: pytest.MonkeyPatch, error: CommandError, reason: str, absent: bool
+) -> None:
+    """Silence and an image that does not exist are told apart, in one short line."""
+    said(monkeypatch, error)
+    answer = registry.ask(ENGINE, ["python:3.99-slim"])["python:3.99-slim"]
+    assert (answer.digest, answer.reason, answer.absent) == ("", reason, absent)
+
+
+def test_an_answer_that_is_no_json() -> None:
+    """A proxy's web page is no digest."""
+    assert "not understood" in registry.understand("<html>", 1.0).reason
+    assert registry.understand('{"digest": "sha256:1"}', 1.0) == Answer("sha256:1", "", 1.0)
+
+
+def test_disk_trouble_is_told(tmp_path: Path) -> None:
+    """A file that cannot be written is an error with its path, and a hint about folders."""
+    with pytest.raises(DockyardError, match="somewhere") as caught, files.disk_errors():
+        raise OSError(28, "No space left on device", "somewhere")
+    assert "XDG_CACHE_HOME" in caught.value.hint
+
+
+def test_a_failed_write_leaves_the_older_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupt between writing and renaming keeps the older file and no temporary one."""
+    path = tmp_path / "file"
+    files.write_atomically(path, "old")
+
+    def interrupted(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        files.write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_relative_cache_folder_is_ignored() -> None:
+    """XDG says that a relative path is invalid; the default is taken then."""
+    assert files.folder({"XDG_CACHE_HOME": "relative"}) == Path("~/.cache").expanduser() / "dockyard" / "bases"
