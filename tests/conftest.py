@@ -27,10 +27,16 @@ def nothing_unplanned(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
     def no_process(*arguments: Any, **_options: Any) -> None:
         raise UnplannedProcess(f"a unit test started {arguments[0] if arguments else 'a process'!r}")
 
-    def no_connection(_socket: socket.socket, address: object) -> None:
+    processes = bool(request.node.get_closest_marker("processes"))
+    really_connect = socket.socket.connect
+
+    def no_connection(opened: socket.socket, address: Any) -> None:
+        if processes and opened.family == socket.AF_UNIX:  # how multiprocessing talks to its own workers
+            really_connect(opened, address)
+            return
         raise UnplannedConnection(f"a unit test connected to {address!r}")
 
-    if not request.node.get_closest_marker("processes"):
+    if not processes:
         monkeypatch.setattr(subprocess.Popen, "__init__", no_process)
     monkeypatch.setattr(socket.socket, "connect", no_connection)
 

@@ -164,6 +164,7 @@ def test_a_folder_that_is_no_package_has_nothing_to_install() -> None:
     assert bootstrap.project_fingerprint(b"[tool.dockyard]\n") == "-"
 
 
+@pytest.mark.host
 def test_scripts_get_their_final_path(project: Any) -> None:
     """Scripts and pyvenv.cfg name .venv afterwards; programs and links stay as they are."""
     programs = project.new / "bin"

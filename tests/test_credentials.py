@@ -136,6 +136,7 @@ def test_a_helper_that_is_not_installed_is_named(tmp_path: Path) -> None:
         find(HOST, [write(tmp_path, {"credsStore": "vault"})], {}, run=absent)
 
 
+@pytest.mark.host
 @pytest.mark.processes
 def test_a_real_helper_is_found_on_the_engines_path(tmp_path: Path) -> None:
     """The protocol is spoken with a real program."""

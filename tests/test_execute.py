@@ -166,6 +166,7 @@ def test_a_folder_that_is_missing(tmp_path: Path) -> None:
         capture(Command(("true",), cwd=tmp_path / "absent"))
 
 
+@pytest.mark.host
 def test_a_file_that_is_no_program(tmp_path: Path) -> None:
     """No permission and no executable format are told apart from a missing program."""
     (tmp_path / "plain").write_text("")
@@ -177,6 +178,7 @@ def test_a_file_that_is_no_program(tmp_path: Path) -> None:
         capture(Command((str(tmp_path / "broken"),)))
 
 
+@pytest.mark.host
 def test_the_path_of_the_command_counts(tmp_path: Path) -> None:
     """A program is looked up on the PATH that the command brings: the embedded engine's tools are found so."""
     program = tmp_path / "mine"

@@ -45,6 +45,7 @@ def git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GitCommand:
     return run
 
 
+@pytest.mark.host
 @pytest.mark.processes
 class TestGit:
     """A real repository in each state that matters."""

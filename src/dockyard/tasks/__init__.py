@@ -2,12 +2,13 @@
 
 from invoke.collection import Collection
 
-from dockyard.tasks import base, build, doctor, engine, lock, push, stack
+from dockyard.tasks import base, build, doctor, engine, lock, push, stack, verify
 
 namespace = Collection(
     build.build,
     build.tag,
     push.push,
+    verify.verify,
     lock.lock,
     doctor.doctor,
     stack.up,

@@ -1,0 +1,238 @@
+"""What is known of an image, what is expected of it, and what a rule says when the two differ."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One path in one layer: `kind` is file, folder, link, device or pipe; `layer` counts from 0.
+
+    `data` is kept for what rules read: Python sources, package metadata, and the header of bytecode.
+    `leaks` names the kinds of secret in it, `certificates` the SHA-256 of every certificate.
+    """
+
+    path: str
+    kind: str
+    mode: int = 0o644
+    uid: int = 0
+    gid: int = 0
+    size: int = 0
+    mtime: int = 0
+    layer: int = 0
+    link: str = ""
+    privileged: bool = False
+    sha256: str = ""
+    data: bytes = b""
+    leaks: frozenset[str] = frozenset()
+    certificates: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer: the digest of its content (its diff ID), the instruction that made it, its compressed bytes."""
+
+    digest: str
+    instruction: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What an image holds: `files` is what a container sees, `hidden` what a later layer replaced or deleted."""
+
+    digest: str
+    config: Mapping[str, Any]
+    layers: tuple[Layer, ...]
+    files: Mapping[str, Entry]
+    hidden: tuple[Entry, ...] = ()
+    history: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """The compressed bytes of all layers: what a pull transfers."""
+        return sum(layer.size for layer in self.layers)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The part of the configuration that a container starts from: User, Env, Labels and so on."""
+        return self.config.get("config") or {}
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The image's labels."""
+        return self.settings.get("Labels") or {}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The image's environment."""
+        pairs = (line.partition("=") for line in self.settings.get("Env") or ())
+        return {name: value for name, _, value in pairs}
+
+    def resolve(self, path: str, hops: int = 20) -> Entry | None:
+        """Return what `path` leads to, links followed, or None."""
+        walked = ""
+        for part in filter(None, path.split("/")):
+            walked = walked.rpartition("/")[0] if part == ".." else walked if part == "." else f"{walked}/{part}"
+            entry = self.files.get(walked)
+            if entry and entry.kind == "link":
+                target = entry.link if entry.link.startswith("/") else f"{walked.rpartition('/')[0]}/{entry.link}"
+                found = self.resolve(target, hops - 1) if hops else None
+                if found is None:
+                    return None
+                walked = found.path
+        return self.files.get(walked)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How a container of the image did; times are in seconds, None where it never came to that.
+
+    `refused` is what the engine said where it could not start the container at all, `exit_code` the status
+    of one that ended by itself. `listening` holds addresses as host:port. `plain` is the same trial without
+    any hardening, made where the hardened one failed, so that the two causes can be told apart.
+    """
+
+    port: int
+    refused: str = ""
+    exit_code: int | None = None
+    out_of_memory: bool = False
+    answer: float | None = None
+    listening: tuple[str, ...] = ()
+    healthy: bool | None = None
+    health_output: str = ""
+    memory: int | None = None
+    stop: float | None = None
+    stop_code: int | None = None
+    log: tuple[str, ...] = ()
+    waited: float = 0.0
+    plain: "Trial | None" = None
+
+    @property
+    def serves(self) -> bool:
+        """Whether the service came up: it answers, and its health check, if there is one, passes."""
+        return self.answer is not None and self.healthy is not False
+
+
+@dataclass(frozen=True)
+class Pin:
+    """A distribution that the lock names; an empty version means an address, whose version the lock does not say."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """Upper limits, None for no limit: compressed bytes, seconds to the first answer, bytes of memory."""
+
+    size: int | None = None
+    start: float | None = None
+    memory: int | None = None
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the project expects of an image.
+
+    `labels` must be there with these values. `pins` is the lock, None where there is none to compare with;
+    `own` is the project's own distribution. `private` maps the SHA-256 of certificates that only this host
+    trusts to their names. `uncompilable` holds Python files that the image's own Python cannot compile.
+    """
+
+    target: str = "production"
+    python: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    pins: Mapping[str, Pin] | None = None
+    lock: str = ""
+    own: str = ""
+    private: Mapping[str, str] = field(default_factory=dict)
+    uncompilable: frozenset[str] = frozenset()
+    writable: tuple[str, ...] = ("/tmp",)  # noqa: S108 - a path in the image
+    budgets: Budgets = Budgets()
+
+
+@dataclass(frozen=True)
+class Case:
+    """All that a rule may look at."""
+
+    facts: Facts
+    expected: Expected
+    trial: Trial | None = None
+
+
+@dataclass(frozen=True)
+class Violation:
+    """What a rule found: `layer` is an index into the layers, an empty `hint` means the rule's own."""
+
+    message: str
+    path: str = ""
+    layer: int | None = None
+    hint: str = ""
+
+
+class Scope(StrEnum):
+    """Which images a rule is for."""
+
+    EVERY = "every image"
+    SERVICE = "production and slim"
+    MINIMAL = "production"
+
+
+class Severity(StrEnum):
+    """How bad a violation is, in SARIF's words; each of them makes the verdict fail."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+Check = Callable[[Case], Iterable[Violation]]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One thing that holds for a good image; `runs` says that it needs a trial."""
+
+    id: str
+    meaning: str
+    check: Check
+    hint: str
+    scope: Scope = Scope.SERVICE
+    severity: Severity = Severity.ERROR
+    runs: bool = False
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A violation with where it comes from; `accepted` is the reason where the settings accept it."""
+
+    rule: str
+    severity: Severity
+    message: str
+    hint: str
+    path: str = ""
+    layer: str = ""
+    instruction: str = ""
+    line: int | None = None
+    accepted: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of all rules: which were looked at, what they found, which acceptances were of no use."""
+
+    checked: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    unused: tuple[str, ...] = ()
+
+    @property
+    def violations(self) -> tuple[Finding, ...]:
+        """The findings that nobody has accepted."""
+        return tuple(finding for finding in self.findings if not finding.accepted)

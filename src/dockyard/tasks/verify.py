@@ -1,0 +1,91 @@
+"""`invoke verify`: an image held against the policy."""
+
+from pathlib import Path
+from typing import Any
+
+from invoke.context import Context
+
+from dockyard import report
+from dockyard.errors import DockyardError
+from dockyard.tasks.door import settings, task
+
+SHORT = 19
+"""Of a digest, so much is enough to find it: sha256: and twelve digits."""
+
+
+@task(
+    help={
+        "target": "the target whose newest image is meant (default: production)",
+        "python": "the Python whose newest image is meant (default: the settings' python)",
+        "image": "an image by its reference instead: it is held to the policy, but not to this commit",
+        "json": "print the result as JSON",
+        "sarif": "write the result to this file as SARIF 2.1.0 too, for code scanning",
+        "junit": "write the result to this file as JUnit's XML too, for a CI's test report",
+    },
+)
+def verify(
+    _context: Context,
+    target: str = "production",
+    python: str = "",
+    image: str = "",
+    json: bool = False,
+    sarif: str = "",
+    junit: str = "",
+) -> None:
+    """Check a built image against the policy without trusting its Dockerfile; exit 1 with violations."""
+    from dockyard import findings
+    from dockyard import verify as verifying
+
+    found = verifying.verify(settings(), verifying.Asked(target, python, image), say=report.say)
+    if sarif:
+        findings.write_sarif(Path(sarif), found)
+    if junit:
+        findings.write_junit(Path(junit), found)
+    if json:
+        report.as_json(findings.as_json(found))
+    else:
+        show(found)
+    count = len(found.verdict.violations)
+    if count:
+        raise DockyardError(
+            f"{found.image} breaks the policy: {count} violation{'s' if count > 1 else ''}",
+            "docs/reference/policy.md explains every rule; `allow` in [tool.dockyard] accepts one with a reason",
+        )
+
+
+def show(found: Any) -> None:
+    """Print what was found: violations, then what is accepted, then what was measured."""
+    for title, rows in (
+        ("violations", found.verdict.violations),
+        ("accepted in [tool.dockyard]", [finding for finding in found.verdict.findings if finding.accepted]),
+    ):
+        if rows:
+            report.table(("rule", "what", "from"), [_row(finding) for finding in rows], title=title)
+    for key in found.verdict.unused:
+        report.warn(f"allow in [tool.dockyard]: {key} accepts nothing any more: take it out")
+    report.table(
+        ("image", "rules", "broken", "to pull", "first answer", "memory", "stop"), [_summary(found)], right=MEASURED
+    )
+
+
+MEASURED = ("rules", "broken", "to pull", "first answer", "memory", "stop")
+
+
+def _row(finding: Any) -> tuple[str, str, str]:
+    what = f"{finding.message}\n{f'accepted: {finding.accepted}' if finding.accepted else f'tip: {finding.hint}'}"
+    line = f"Dockerfile:{finding.line}\n" if finding.line else ""
+    return finding.rule, what, f"{line}{finding.instruction[:60]}\n{finding.layer[:SHORT]}".strip()
+
+
+def _summary(found: Any) -> tuple[str, ...]:
+    trial = found.trial
+    broken = {finding.rule for finding in found.verdict.violations}
+    return (
+        f"{found.image}\n{found.digest[:SHORT]}",
+        str(len(found.verdict.checked)),
+        str(len(broken)),
+        report.size(found.size),
+        f"{trial.answer:.2f} s" if trial and trial.answer is not None else "-",
+        report.size(trial.memory) if trial and trial.memory is not None else "-",
+        f"{trial.stop:.1f} s" if trial and trial.stop is not None else "-",
+    )

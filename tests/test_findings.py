@@ -1,0 +1,149 @@
+"""A verdict in the forms that other programs read."""
+
+import json
+import stat
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dockyard import findings, policy
+from dockyard.errors import DockyardError
+from dockyard.findings import Report
+from dockyard.policy.model import Case, Trial
+from tests import small_images
+from tests.small_images import File, worked
+
+DOCKERFILE = "FROM scratch AS production\nCOPY /layer-0/ /\nCOPY /layer-1/ /\n"
+
+
+def report(trial: Trial | None = None, files: dict[str, File] | None = None) -> Report:
+    """Return the report on an image with an accepted finding, one with a line, and one without."""
+    more = {"/app/.env": File(b"A=1"), "/usr/bin/sh": File(b"x", 0o755)} if files is None else files
+    case: Case = small_images.case(more, trial=trial or worked(stop=None))
+    verdict = policy.judge(case, allow={"no-shell": "a script starts it"}, dockerfile=DOCKERFILE)
+    return Report("shop:production", "sha256:abc", "production", "3.13", 1234, verdict, trial or worked(stop=None), 2.5)
+
+
+def test_json_says_what_was_found_accepted_and_measured() -> None:
+    """A machine reads all of it, and it can be written as JSON."""
+    found = json.loads(json.dumps(findings.as_json(report())))
+    assert (found["ok"], found["size_bytes"], found["start_seconds"], found["memory_bytes"]) == (
+        False,
+        1234,
+        0.4,
+        40_000_000,
+    )
+    assert [(one["rule"], one["severity"], one["line"]) for one in found["violations"]] == [
+        ("no-credential-file", "error", 3),
+        ("stops", "error", None),
+    ]
+    assert [(one["rule"], one["accepted"]) for one in found["accepted"]] == [("no-shell", "a script starts it")]
+    assert found["rules"] == [rule.id for rule in policy.RULES]
+
+
+def test_json_without_a_trial() -> None:
+    """A target that does not serve has nothing measured."""
+    verdict = policy.judge(small_images.case())
+    found = findings.as_json(Report("x", "y", "test", "3.13", 1, verdict, None, 0.1))
+    assert (found["ok"], found["start_seconds"], found["stop_seconds"]) == (True, None, None)
+
+
+def results() -> list[dict[str, Any]]:
+    """Return the results of the SARIF log."""
+    return list(findings.sarif(report())["runs"][0]["results"])
+
+
+def test_sarif_has_the_frame_that_version_2_1_0_asks_for() -> None:
+    """Version, one run, a named tool whose rules are all described once."""
+    log = findings.sarif(report())
+    assert (log["version"], log["$schema"].endswith("sarif-schema-2.1.0.json")) == ("2.1.0", True)
+    (run,) = log["runs"]
+    driver = run["tool"]["driver"]
+    assert driver["name"] == "dockyard"
+    assert [rule["id"] for rule in driver["rules"]] == [rule.id for rule in policy.RULES]
+    for rule in driver["rules"]:
+        assert rule["shortDescription"]["text"]
+        assert rule["help"]["text"]
+        assert rule["defaultConfiguration"]["level"] in ("error", "warning", "note", "none")
+
+
+def test_sarif_results_point_at_their_rule_and_place() -> None:
+    """By index and by name; the line of the Dockerfile, the path in the image, a mark that outlives both."""
+    rules = findings.sarif(report())["runs"][0]["tool"]["driver"]["rules"]
+    for one in results():
+        assert rules[one["ruleIndex"]]["id"] == one["ruleId"]
+        assert one["message"]["text"]
+        (place,) = one["locations"]
+        assert place["physicalLocation"]["artifactLocation"]["uri"] == "Dockerfile"
+        assert place["physicalLocation"]["region"]["startLine"] >= 1
+        assert len(one["partialFingerprints"]["dockyardFinding/v1"]) == 64
+    named = {one["ruleId"]: one for one in results()}
+    place = named["no-credential-file"]["locations"][0]
+    assert place["physicalLocation"]["region"]["startLine"] == 3
+    assert place["logicalLocations"][0]["fullyQualifiedName"] == "/app/.env"
+    assert named["no-credential-file"]["properties"]["instruction"] == "COPY /layer-1/ / # buildkit"
+    assert "logicalLocations" not in named["stops"]["locations"][0]
+
+
+def test_sarif_suppresses_what_is_accepted() -> None:
+    """With the reason, so that a viewer can show it."""
+    suppressed = {one["ruleId"]: one["suppressions"] for one in results() if "suppressions" in one}
+    assert suppressed == {
+        "no-shell": [{"kind": "external", "status": "accepted", "justification": "a script starts it"}]
+    }
+
+
+def test_fingerprints_tell_findings_apart_and_stay_the_same() -> None:
+    """Two runs have the same, two findings never."""
+    marks = [one["partialFingerprints"]["dockyardFinding/v1"] for one in results()]
+    assert len(set(marks)) == 3
+    assert marks == [one["partialFingerprints"]["dockyardFinding/v1"] for one in results()]
+
+
+def test_junit_has_a_case_for_every_rule() -> None:
+    """A violation is a failure, an accepted one is skipped, and the counts agree."""
+    root = findings.junit(report())
+    suite = root.find("testsuite")
+    assert suite is not None
+    assert [case.get("name") for case in suite] == [rule.id for rule in policy.RULES]
+    counts = {key: int(suite.get(key, "-1")) for key in ("tests", "failures", "errors", "skipped")}
+    assert counts == {"tests": len(policy.RULES), "failures": 2, "errors": 0, "skipped": 1}
+    failed = {case.get("name"): case.find("failure") for case in suite if case.find("failure") is not None}
+    assert set(failed) == {"no-credential-file", "stops"}
+    text = failed["no-credential-file"].text  # type: ignore[union-attr]
+    assert text is not None
+    assert "at: Dockerfile:3" in text
+    assert "layer: sha256:" in text
+    skipped = [case.find("skipped") for case in suite if case.find("skipped") is not None]
+    assert [one.get("message") for one in skipped if one is not None] == ["accepted: a script starts it"]
+
+
+def test_junit_is_xml_whatever_a_log_says(tmp_path: Path) -> None:
+    """Control characters, which no XML may hold, and marks of its own."""
+    trial = worked(stop_code=1, log=("\x1b[31m<&\x00]]>\ud800",))
+    findings.write_junit(tmp_path / "junit.xml", report(trial, {}))
+    root = ET.parse(tmp_path / "junit.xml").getroot()
+    failure = next(root.iter("failure"))
+    assert "<&\ufffd]]>\ufffd" in (failure.text or "")
+
+
+def test_files_are_written_whole(tmp_path: Path) -> None:
+    """Into folders that are made, readable for the CI that comes after, with nothing beside them."""
+    path = tmp_path / "reports" / "verify.sarif"
+    findings.write_sarif(path, report())
+    assert json.loads(path.read_text(encoding="utf-8"))["version"] == "2.1.0"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    findings.write_sarif(path, report())
+    assert [one.name for one in path.parent.iterdir()] == ["verify.sarif"]
+
+
+def test_a_file_that_cannot_be_written_is_a_message(tmp_path: Path) -> None:
+    """Its folder is a file, for instance."""
+    (tmp_path / "x").write_text("")
+    with pytest.raises(DockyardError, match="cannot be written"):
+        findings.write_sarif(tmp_path / "x" / "y.sarif", report())
+    with pytest.raises(DockyardError, match="cannot be written"):
+        findings.write_junit(tmp_path, report())
+    assert [one.name for one in tmp_path.iterdir()] == ["x"]

@@ -1,0 +1,417 @@
+"""The flow of a verify: what is asked of the engine, what is expected, what is printed."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dockyard import facts, policy, trial, verify
+from dockyard import world as world_module
+from dockyard.engine import Engine
+from dockyard.errors import CommandError, DockyardError, UsageError
+from dockyard.execute import Command, Completed
+from dockyard.findings import Report
+from dockyard.images import Variant
+from dockyard.policy.model import Expected, Facts
+from dockyard.settings import Settings
+from dockyard.tasks import verify as task
+from dockyard.trial import Patience, Setup
+from dockyard.verify import Asked
+from tests import small_images
+from tests.small_images import worked
+
+ENGINE = Engine("host", "28.5", True)
+ANSWER = json.dumps({"answer": 0.41234, "listening": [["0.0.0.0", 8000], ["::", 8000]]})
+
+
+class Docker:
+    """A Docker that plays one container: `says` maps a word of a command to how it ends."""
+
+    def __init__(self) -> None:
+        self.asked: list[Command] = []
+        self.says: dict[str, Completed | CommandError] = {
+            "run": Completed(0, "id", "", 0.1),
+            "-c": Completed(0, ANSWER, "", 0.1),
+            "shop.probe": Completed(0, "", "", 0.1),
+            "--format={{json .State}}": Completed(0, '{"Running": true, "ExitCode": 0}', "", 0.1),
+            "wait": Completed(0, "0\n", "", 0.1),
+            "logs": Completed(0, "one\n\n", "two\n", 0.1),
+        }
+
+    def capture(self, command: Command, *, check: bool = True) -> Completed:
+        """Answer one command."""
+        self.asked.append(command)
+        for word, said in self.says.items():
+            if word in command.argv:
+                if isinstance(said, CommandError):
+                    raise said
+                return said
+        return Completed(0, "", "", 0.1)
+
+    def verbs(self) -> list[str]:
+        """Return the docker commands that were asked for, in order."""
+        return [command.argv[1] for command in self.asked]
+
+
+@pytest.fixture
+def docker(monkeypatch: pytest.MonkeyPatch) -> Docker:
+    """Return a Docker in which all goes well."""
+    made = Docker()
+    monkeypatch.setattr(trial, "capture", made.capture)
+    monkeypatch.setattr(verify, "capture", made.capture)
+    monkeypatch.setattr(trial, "_memory", lambda _engine, _name: 40_000_000)
+    return made
+
+
+FACTS = Facts("", {"config": small_images.settings()}, (), {})
+
+
+def test_a_trial_in_which_all_goes_well(docker: Docker) -> None:
+    """Run, watch, check, stop, read the log, remove; the times are those that the container saw."""
+    found = trial.run(ENGINE, "shop:production", FACTS, Setup(8000))
+    assert (found.answer, found.healthy, found.memory, found.stop_code) == (0.412, True, 40_000_000, 0)
+    assert found.listening == ("0.0.0.0:8000", "[::]:8000")
+    assert found.log == ("one", "two")
+    assert (found.serves, found.plain) == (True, None)
+    assert docker.verbs() == ["run", "exec", "inspect", "exec", "kill", "wait", "logs", "rm"]
+
+
+def test_the_options_of_a_trial() -> None:
+    """As hard as production, with what production gives it; the second trial is without."""
+    setup = Setup(8000, {"KEY": "secret"}, ("/data",))
+    found = trial.options(setup, "x")
+    for option in (
+        "--read-only",
+        "--cap-drop=ALL",
+        "--security-opt=no-new-privileges",
+        "--user=65532:65532",
+        "--tmpfs=/tmp",
+    ):
+        assert option in found
+    assert "--env=KEY=secret" in found
+    assert "--tmpfs=/data:uid=65532,gid=65532,mode=0700" in found
+    plain = trial.options(replace(setup, hardened=False), "x")
+    assert not {"--read-only", "--cap-drop=ALL", "--user=65532:65532"} & set(plain)
+    assert "--env=KEY=secret" in plain
+
+
+def test_the_values_given_to_a_trial_are_never_shown(docker: Docker) -> None:
+    """They may be secrets."""
+    trial.once(ENGINE, "x", FACTS, Setup(8000, {"KEY": "password"}))
+    assert "password" not in docker.asked[0].display()
+
+
+def test_a_container_that_cannot_start_is_tried_once_more_without_hardening(docker: Docker) -> None:
+    """What the engine said is kept, and both containers are removed."""
+    docker.says["run"] = Completed(127, "", "exec: no such file\n", 0.1)
+    found = trial.run(ENGINE, "x", FACTS, Setup(8000))
+    assert found.refused == "exec: no such file"
+    assert found.plain is not None
+    assert docker.verbs() == ["run", "logs", "rm"] * 2
+    assert "--read-only" in docker.asked[0].argv
+    assert "--read-only" not in docker.asked[3].argv
+
+
+def test_a_container_that_ends_by_itself(docker: Docker) -> None:
+    """The watch breaks off with it; its status and its log are what there is."""
+    docker.says["-c"] = Completed(137, "", "", 0.1)
+    docker.says["--format={{json .State}}"] = Completed(
+        0, '{"Running": false, "ExitCode": 3, "OOMKilled": true}', "", 0.1
+    )
+    found = trial.once(ENGINE, "x", FACTS, Setup(8000))
+    assert (found.exit_code, found.out_of_memory, found.refused, found.serves) == (3, True, "", False)
+    assert "kill" not in docker.verbs()
+
+
+def test_an_image_without_python_cannot_be_looked_into(docker: Docker) -> None:
+    """It runs, and the reason why nothing is known is told."""
+    docker.says["-c"] = Completed(127, "", 'exec: "python": executable file not found in $PATH', 0.1)
+    found = trial.once(ENGINE, "x", FACTS, Setup(8000))
+    assert "executable file not found" in found.refused
+
+
+def test_a_health_check_is_run_until_it_passes(docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first answer may come before the service is ready."""
+    answers: list[Completed | CommandError] = [
+        Completed(1, "", "starting", 0.1),
+        CommandError("late"),
+        Completed(0, "", "", 0.1),
+    ]
+    monkeypatch.setattr(trial, "PAUSE", 0.0)
+    original = docker.capture
+
+    def capture(command: Command, *, check: bool = True) -> Completed:
+        if "shop.probe" not in command.argv:
+            return original(command, check=check)
+        said = answers.pop(0)
+        if isinstance(said, CommandError):
+            raise said
+        return said
+
+    monkeypatch.setattr(trial, "capture", capture)
+    assert trial.once(ENGINE, "x", FACTS, Setup(8000)).healthy is True
+    assert answers == []
+
+
+def test_a_health_check_that_never_passes(docker: Docker) -> None:
+    """What it said is kept, and the service is not asked to stop well."""
+    docker.says["shop.probe"] = Completed(1, "", "503", 0.1)
+    found = trial.once(ENGINE, "x", FACTS, Setup(8000, patience=Patience(health=0)))
+    assert (found.healthy, found.health_output, found.stop) == (False, "503", None)
+    docker.says["shop.probe"] = CommandError("late")
+    assert "did not end" in trial.once(ENGINE, "x", FACTS, Setup(8000, patience=Patience(health=0))).health_output
+
+
+@pytest.mark.parametrize(
+    ("check", "argv"),
+    [(["CMD", "probe", "x"], ("probe", "x")), (["CMD-SHELL", "probe x"], ("/bin/sh", "-c", "probe x"))],
+)
+def test_both_forms_of_health_check(docker: Docker, check: list[str], argv: tuple[str, ...]) -> None:
+    """As the engine runs them."""
+    trial.once(ENGINE, "x", Facts("", {"config": {"Healthcheck": {"Test": check}}}, (), {}), Setup(8000))
+    assert any(command.argv[-len(argv) :] == argv for command in docker.asked)
+
+
+@pytest.mark.parametrize("check", [None, {"Test": ["NONE"]}, {}])
+def test_an_image_without_health_check(docker: Docker, check: object) -> None:
+    """There is nothing to run, and the rest goes on."""
+    found = trial.once(ENGINE, "x", Facts("", {"config": {"Healthcheck": check}}, (), {}), Setup(8000))
+    assert (found.healthy, found.serves, found.stop_code) == (None, True, 0)
+
+
+def test_a_service_that_does_not_stop(docker: Docker) -> None:
+    """The wait ends by itself, and the container is removed by force."""
+    docker.says["wait"] = CommandError("docker did not finish within 10 s")
+    found = trial.once(ENGINE, "x", FACTS, Setup(8000))
+    assert (found.stop, found.stop_code) == (None, None)
+    assert docker.asked[-1].argv[:3] == ("docker", "rm", "--force")
+
+
+def test_an_interrupt_leaves_no_container(docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever happens, it is removed."""
+
+    def interrupted(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trial, "_awaited", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trial.once(ENGINE, "x", FACTS, Setup(8000))
+    assert docker.verbs() == ["run", "rm"]
+
+
+def test_memory_by_the_numbers_of_either_version_of_control_groups() -> None:
+    """The cache of files is no use of the service."""
+    assert trial.used({"usage": 100, "stats": {"inactive_file": 30}}) == 70
+    assert trial.used({"usage": 100, "stats": {"total_inactive_file": 40}}) == 60
+    assert trial.used({"usage": 100}) == 100
+    assert trial.used({}) is None
+
+
+def test_the_programs_that_look_into_a_container_are_python() -> None:
+    """Any that a service may run on: nothing newer than 3.9 is in them."""
+    import ast
+
+    for program in (trial.WATCH, trial.COMPILE):
+        ast.parse(program, feature_version=(3, 9))
+
+
+def test_files_that_cannot_be_compiled_are_asked_of_the_images_own_python(docker: Docker) -> None:
+    """Only what was asked for counts; an image whose Python does not answer excuses nothing."""
+    docker.says = {"run": Completed(0, '["/a.py", "/etc"]', "", 0.1)}
+    assert trial.uncompilable(ENGINE, "x", ("/a.py", "/b.py")) == {"/a.py"}
+    assert json.loads(docker.asked[0].input or b"") == ["/a.py", "/b.py"]
+    docker.says = {"run": Completed(127, "", "no python", 0.1)}
+    assert trial.uncompilable(ENGINE, "x", ("/a.py",)) == frozenset()
+
+
+@pytest.fixture
+def project(settings: Settings) -> Settings:
+    """Return the settings of a project with a lock and a Dockerfile."""
+    (settings.root / "pyproject.toml").write_text('[project]\nname = "shop"\n')
+    lock = settings.root / "requirements" / "3.13" / "production.txt"
+    lock.parent.mkdir(parents=True)
+    lock.write_text("flask==3.1.3 --hash=sha256:00\n")
+    for purpose in ("production", "test"):
+        (settings.root / "requirements" / f"{purpose}.in").write_text("flask\n")
+    (settings.root / "Dockerfile").write_text("FROM scratch AS production\nCOPY /layer-0/ /\n")
+    return settings
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a world without git and certificates."""
+    monkeypatch.setattr(world_module, "read_git", lambda _root: None)
+    monkeypatch.setattr(verify, "private_certificates", dict)
+
+
+def test_what_is_expected_of_a_projects_own_image(project: Settings, world: None) -> None:
+    """Its labels by git and settings, its lock, its budgets."""
+    wanted = replace(project, size_budget=1, start_budget=2.0, memory_budget=3, writable=("/x",))
+    found = verify.expectations(wanted, Variant("production", "3.13"), Asked(), {})
+    assert found.pins is not None
+    assert found.pins["flask"].version == "3.1.3"
+    assert (found.lock, found.own, found.writable) == ("requirements/3.13/production.txt", "shop", ("/x",))
+    assert (found.budgets.size, found.budgets.start, found.budgets.memory) == (1, 2.0, 3)
+    assert found.labels["io.dockyard.target"] == "production"
+    assert found.labels["org.opencontainers.image.title"] == "shop"
+
+
+def test_what_is_expected_of_an_image_from_elsewhere(project: Settings, world: None) -> None:
+    """It is what it says it is, and of any commit; one that says nothing is held to everything."""
+    labels = {"io.dockyard.target": "slim", "io.dockyard.python": "3.12"}
+    found = verify.expectations(project, Variant("production", "3.13"), Asked(image="x"), labels)
+    assert (found.target, found.python, found.labels) == ("slim", "3.12", {})
+    assert (found.pins, found.lock) == (None, "requirements/3.12/production.txt")
+    assert verify.expectations(project, Variant("production", "3.13"), Asked(image="x"), {}).target == ""
+
+
+def test_each_target_has_the_lock_of_its_purpose(project: Settings, world: None) -> None:
+    """Where there is none of its name, that of production."""
+    for target, lock in (("test", "test"), ("slim", "production"), ("production", "production")):
+        found = verify.expectations(project, Variant(target, "3.13"), Asked(), {})
+        assert found.lock == f"requirements/3.13/{lock}.txt"
+
+
+def test_an_image_that_is_not_there_says_what_makes_it(docker: Docker, settings: Settings) -> None:
+    """The project's own is built, another one is pulled; any other trouble is told as it is."""
+    docker.says = {"inspect": Completed(1, "", "Error response from daemon: No such image: shop:slim-py3.12", 0.1)}
+    with pytest.raises(DockyardError, match=r"there is no image shop:slim-py3\.12") as caught:
+        verify.verify(settings, Asked("slim", "3.12"), say=print, engine=ENGINE)
+    assert caught.value.hint == "`invoke build --target slim --python 3.12` makes it"
+    with pytest.raises(DockyardError) as caught:
+        verify.verify(settings, Asked(image="far/x:1"), say=print, engine=ENGINE)
+    assert "docker pull far/x:1" in caught.value.hint
+    docker.says = {"inspect": Completed(1, "", "permission denied", 0.1)}
+    with pytest.raises(DockyardError, match="permission denied"):
+        verify.verify(settings, Asked(), say=print, engine=ENGINE)
+
+
+def test_a_python_that_the_project_does_not_support(settings: Settings) -> None:
+    """Told before any engine is asked."""
+    with pytest.raises(UsageError, match=r"Python 3\.9 is not supported"):
+        verify.verify(settings, Asked(python="3.9"), say=print)
+
+
+def test_a_whole_verify(docker: Docker, project: Settings, world: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read, tried, judged: the good image has no violation."""
+    config = {
+        **small_images.settings(),
+        "Labels": {**small_images.settings()["Labels"], "org.opencontainers.image.created": "1980-01-01T00:00:00Z"},
+    }
+    docker.says = {"image": Completed(0, json.dumps(config), "", 0.1), **docker.says}
+    held = small_images.facts(small_images.good(), Labels=config["Labels"])
+    monkeypatch.setattr(facts, "read", lambda _engine, _reference: held)
+    found = verify.verify(project, Asked(), say=print, engine=ENGINE)
+    assert found.verdict.findings == ()
+    assert (found.ok, found.image, found.target, found.python) == (True, "shop:production", "production", "3.13")
+
+
+def test_the_first_answer_is_told_before_anything_else_is_done(docker: Docker) -> None:
+    """Once for both trials, and where there never is one, when that is given up."""
+    setup = Setup(8000, answered=lambda: docker.asked.append(Command(("docker", "ANSWERED"))))
+    trial.run(ENGINE, "x", FACTS, setup)
+    assert docker.verbs()[:5] == ["run", "exec", "inspect", "ANSWERED", "exec"]
+    docker.asked.clear()
+    docker.says["-c"] = Completed(0, '{"answer": null, "listening": []}', "", 0.1)
+    trial.run(ENGINE, "x", FACTS, setup)
+    assert docker.verbs().count("ANSWERED") == 1
+
+
+def test_an_image_is_read_when_the_first_answer_is_there(docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading takes a processor, and would make the start look slow."""
+    monkeypatch.setattr(facts, "read", lambda _engine, _reference: docker.asked.append(Command(("docker", "READ"))))
+    verify.look(ENGINE, "x", small_images.settings(), Setup(8000))
+    assert docker.verbs().count("READ") == 1
+    assert docker.verbs().index("READ") > docker.verbs().index("inspect")
+
+
+def test_a_target_that_does_not_serve_is_only_read(docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test image has no service to run."""
+    monkeypatch.setattr(facts, "read", lambda _engine, _reference: FACTS)
+    assert verify.look(ENGINE, "x", {}, None) == (FACTS, None)
+    assert docker.asked == []
+    assert not verify.serves(Expected(target="test"))
+    assert verify.serves(Expected(target="slim"))
+
+
+def test_the_certificates_of_this_host_that_the_public_has_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that certifi or the distribution has are public."""
+    from tests.test_policy_leaks import der, pem
+
+    public = tmp_path / "public.crt"
+    public.write_bytes(pem(der("Public CA")))
+    bundle = tmp_path / "bundle.crt"
+    bundle.write_bytes(pem(der("Public CA")) + pem(der("Proxy CA")))
+    monkeypatch.setattr(verify, "PUBLIC", (str(public), str(tmp_path / "none")))
+    monkeypatch.setattr(world_module, "ca_bundle", lambda: bundle)
+    verify.private_certificates.cache_clear()
+    assert list(verify.private_certificates().values()) == ["Proxy CA"]
+    verify.private_certificates.cache_clear()
+    monkeypatch.setattr(world_module, "ca_bundle", lambda: None)
+    assert verify.private_certificates() == {}
+    verify.private_certificates.cache_clear()
+
+
+def test_patience_goes_past_the_budget(settings: Settings) -> None:
+    """So that it can be told by how much the budget is missed."""
+    assert verify.patient(settings, {}) == Patience()
+    assert verify.patient(replace(settings, start_budget=40.0), {}).start == 80.0
+    assert verify.patient(settings, {"Healthcheck": {"StartPeriod": 60_000_000_000}}).health == 60.0
+
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Run:
+    """Return a function that runs the task on an image with or without a violation."""
+
+    def run(broken: bool, **options: Any) -> int:
+        from invoke.context import Context
+        from invoke.exceptions import Exit
+
+        more = {"/app/.env": small_images.File(b"A=1")} if broken else None
+        case = small_images.case(more, trial=worked())
+        verdict = policy.judge(case, allow={"no-shell": "old"})
+        made = Report("shop:production", "sha256:abc", "production", "3.13", 1_200_000, verdict, worked(), 1.0)
+        monkeypatch.setattr(task, "settings", lambda: settings)
+        monkeypatch.setattr(verify, "verify", lambda *_arguments, **_options: made)
+        try:
+            task.verify.body(Context(), **options)
+        except Exit as end:
+            return int(end.code)
+        return 0
+
+    return run
+
+
+def test_a_violation_is_exit_code_1_and_stands_in_a_table(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """Rule, what, where from, and what to do."""
+    assert run(True) == 1
+    printed = capsys.readouterr()
+    assert "no-credential-file" in printed.out
+    assert "/app/.env is a file for credentials" in printed.out
+    assert "COPY /layer-1/" in printed.out
+    assert "1 violation" in printed.err
+    assert "1.2 MB" in printed.out
+
+
+def test_a_good_image_is_exit_code_0(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """One table with what was measured; an acceptance that is of no use is told."""
+    assert run(False) == 0
+    printed = capsys.readouterr()
+    assert "0.40 s" in printed.out
+    assert "violations" not in printed.out
+    assert "no-shell accepts nothing" in printed.err
+
+
+def test_json_and_files(run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """For machines, on standard output and in files, with the same exit code."""
+    sarif, junit = tmp_path / "a.sarif", tmp_path / "b.xml"
+    assert run(True, json=True, sarif=str(sarif), junit=str(junit)) == 1
+    assert json.loads(capsys.readouterr().out)["violations"][0]["rule"] == "no-credential-file"
+    assert sarif.is_file()
+    assert junit.is_file()
