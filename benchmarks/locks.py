@@ -1,0 +1,196 @@
+"""Measure locks: the offline check, its hook, and a compile of a whole matrix, each beside what it replaces.
+
+    python benchmarks/locks.py check      offline; compares with pip-compile-multi's check, installed for this
+    python benchmarks/locks.py compile    needs an engine and an index; takes minutes, most of them pip-compile's
+
+Both sides of a ratio run in turns in one process, so that a busy machine slows both.
+"""
+
+import argparse
+import io
+import os
+import statistics
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+from dockyard import bases, engine, report, world
+from dockyard.engine import Engine
+from dockyard.execute import Command, capture
+from dockyard.locks import compile as compiling
+from dockyard.locks import files, make, plan, quick, verify
+from dockyard.locks.plan import Wish
+from dockyard.settings import Settings
+
+PURPOSES = {
+    "base": "flask\nfastjsonschema\n",
+    "production": "-r base.in\ngunicorn\n",
+    "test": "-r base.in\npytest\ncoverage\n",
+    "development": "-r test.in\ninvoke\nrich\n",
+}
+PINS, HASHES, ROUNDS = 100, 20, 15
+
+
+def main() -> None:
+    """Run the measurement that was asked for."""
+    parser = argparse.ArgumentParser(description="Measure locks.")
+    parser.add_argument("what", choices=("check", "compile"))
+    with tempfile.TemporaryDirectory() as folder:
+        {"check": check, "compile": compile_matrix}[parser.parse_args().what](Path(folder))
+
+
+def project(root: Path) -> Settings:
+    """Return a project with four purposes and three Pythons."""
+    (root / "requirements").mkdir()
+    for name, text in PURPOSES.items():
+        (root / f"requirements/{name}.in").write_text(text)
+    pythons = ("3.11", "3.13", "3.14")
+    table = '[tool.dockyard]\napp = "a:b"\nimage = "bench"\npythons = ["3.11", "3.13", "3.14"]\n'
+    (root / "pyproject.toml").write_text(table)
+    return Settings(root=root, app="a:b", image="bench", pythons=pythons, python="3.13", stack="bench")
+
+
+def check(root: Path) -> None:
+    """Time the check of 12 locks of 100 pins: in this process, as the hook, and as the fastest tool like it."""
+    settings = project(root)
+    pins = "".join(map(_pin, range(PINS)))
+    for batch in plan.plan(verify.inspect(quick.of(settings)), Wish()):
+        made = plan.finished(batch, dict.fromkeys(PURPOSES, pins), verify.PIP_TOOLS)
+        files.write_all({root / path: text for path, text in made.items()})
+    asked = quick.of(settings)
+    inside = _median(lambda: _none(verify.check(asked)))
+    bare = Command((sys.executable, "-c", "pass"), cwd=root)
+    hook = Command((sys.executable, "-c", "from dockyard.locks.hook import main; raise SystemExit(main())"), cwd=root)
+    other = _pip_compile_multi(root)
+    times = _in_turns(*(command for command in (bare, hook, other) if command))
+    limit = 1.5 * times[0] + 0.060
+    report.pairs(
+        {
+            "12 locks of 100 pins, in this process": f"{inside * 1000:.1f} ms (30 ms is the aim)",
+            "python -c pass": f"{times[0] * 1000:.0f} ms",
+            "dockyard-lock-check": f"{times[1] * 1000:.0f} ms (1.5 x bare + 60 ms = {limit * 1000:.0f} ms is the aim)",
+            "pip-compile-multi verify": f"{times[2] * 1000:.0f} ms; it looks at the inputs only"
+            if other
+            else "not to be had",
+        }
+    )
+
+
+def compile_matrix(root: Path) -> None:
+    """Time the locks of 4 purposes and 3 Pythons from nothing, and the same by pip-compile one after another."""
+    settings = project(root)
+    host = engine.find(settings, say=report.say)
+    compiling.VOLUME = "dockyard-bench"
+    images = {base.python: base.image for base in bases.ensure(settings, host, settings.pythons, say=report.say)[0]}
+    make.make(settings, Wish(), find_engine=lambda: host, say=report.say)  # installs the compilers
+    for image, python in ((image, python) for python, image in images.items()):
+        _run(host, image, python, ("rm", "-rf", "/cache/pip", "/cache/pip-tools"))
+    ours = _time(lambda: make.make(settings, Wish(), find_engine=lambda: host, say=report.say))
+    theirs = 0.0
+    for python, image in images.items():
+        _run(host, image, python, ("rm", "-rf", "/cache/pip", "/cache/pip-tools"))
+        for purpose in PURPOSES:
+            seconds = _time(lambda: _plain(host, image, python, purpose, root))  # noqa: B023 - called at once
+            report.say(f"pip-compile, Python {python}, {purpose}: {seconds:.1f} s")
+            theirs += seconds
+    volumes = [f"{compiling.VOLUME}-{python}" for python in (*settings.pythons, "uv")]
+    capture(host.command("volume", "rm", "--force", *volumes), check=False)
+    report.pairs(
+        {
+            "invoke lock, everything": f"{ours:.1f} s",
+            "pip-compile, one after another": f"{theirs:.1f} s",
+            "ratio": f"{ours / theirs:.2f} (0.35 is the aim)",
+        }
+    )
+
+
+def _plain(host: Engine, image: str, python: str, purpose: str, root: Path) -> None:
+    """Compile one lock with pip-compile as its manual says."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        archive.add(root / "requirements", "requirements")
+        if ca := world.ca_bundle():
+            archive.add(ca.resolve(), "ca.pem")
+    script = (
+        'set -e; mkdir /tmp/w; cd /tmp/w; python -c "import sys, tarfile; '
+        "tarfile.open(fileobj=sys.stdin.buffer, mode='r|').extractall(filter='data')\"; "
+        "test ! -f ca.pem || export PIP_CERT=/tmp/w/ca.pem; "
+        "export PYTHONPATH=$(ls -d /cache/tools-*) PIP_CACHE_DIR=/cache/pip; "
+        f"python -m piptools compile --quiet --generate-hashes --allow-unsafe --strip-extras "
+        f"--cache-dir /cache/pip-tools -o {purpose}.txt requirements/{purpose}.in"
+    )
+    _run(host, image, python, ("sh", "-c", script), packed.getvalue())
+
+
+def _run(host: Engine, image: str, python: str, argv: tuple[str, ...], data: bytes = b"") -> None:
+    mount = f"type=volume,src={compiling.VOLUME}-{python},dst=/cache"
+    capture(host.command("run", "--rm", "--interactive", "--mount", mount, image, *argv, input=data))
+
+
+def _pin(number: int) -> str:
+    digests = (sha256(f"{number} {each}".encode()).hexdigest() for each in range(HASHES))
+    return (
+        f"package-{number:03}==1.{number}.0 \\\n" + " \\\n".join(f"    --hash=sha256:{each}" for each in digests) + "\n"
+    )
+
+
+def _pip_compile_multi(root: Path) -> Command | None:
+    """Install pip-compile-multi beside the project, and let it stamp flat locks of the same size."""
+    venv, flat = root / "venv", root / "flat"
+    try:
+        capture(Command((sys.executable, "-m", "venv", str(venv))))
+        capture(Command((str(venv / "bin/pip"), "install", "--quiet", "pip-compile-multi")))
+    except Exception as error:  # noqa: BLE001 - without a network the other numbers still count
+        report.warn(f"pip-compile-multi cannot be installed: {error}")
+        return None
+    flat.mkdir()
+    from_inputs = str(venv / "bin/python"), "-c", _STAMP
+    for number in range(12):
+        (flat / f"purpose{number}.in").write_text("".join(f"package-{each:03}\n" for each in range(PINS)))
+        (flat / f"purpose{number}.txt").write_text("# SHA1:\n" + "".join(map(_pin, range(PINS))))
+    capture(Command((*from_inputs, str(flat))))
+    return Command((str(venv / "bin/pip-compile-multi"), "verify", "--directory", str(flat)), cwd=root)
+
+
+_STAMP = """
+import pathlib, sys
+from pipcompilemulti.verify import generate_hash_comment
+for path in pathlib.Path(sys.argv[1]).glob('*.in'):
+    lock = path.with_suffix('.txt')
+    lock.write_text(lock.read_text().replace('# SHA1:\\n', generate_hash_comment(str(path)), 1))
+"""
+
+
+def _in_turns(*commands: Command) -> list[float]:
+    """Return the median time of each command, all run in turns; all must succeed."""
+    times: list[list[float]] = [[] for _ in commands]
+    for _ in range(ROUNDS):
+        for taken, command in zip(times, commands, strict=True):
+            started = time.perf_counter()
+            capture(command)
+            taken.append(time.perf_counter() - started)
+    return [statistics.median(taken) for taken in times]
+
+
+def _median(work: Callable[[], object]) -> float:
+    return statistics.median(_time(work) for _ in range(ROUNDS))
+
+
+def _time(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _none(problems: tuple[verify.Problem, ...]) -> None:
+    if problems:
+        raise SystemExit(f"the benchmark's own locks are wrong: {problems[0]}")
+
+
+if __name__ == "__main__":
+    os.environ.pop("PIP_CONFIG_FILE", None)
+    main()

@@ -1,0 +1,87 @@
+"""The pins of a lock: read them from what a compiler or Dockyard wrote, and write them in one form."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+PIN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?[ \t]*(==[ \t]*[^\s;\\]+|@[ \t]*[^\s\\]+)")
+HASH = re.compile(r"--hash=(\w+:[0-9a-f]+)")
+VIA = re.compile(r"[ \t]+#[ \t]*(?:via\b[ \t]*)?(.*)")
+
+
+class Pin(NamedTuple):
+    """One package of a lock: `version` is '' and `address` set where it comes from an address."""
+
+    name: str
+    version: str
+    hashes: tuple[str, ...]
+    via: tuple[str, ...]
+    """Who asks for it: packages by name, inputs as '-r requirements/base.in'."""
+
+    address: str = ""
+    line: int = 0
+
+    @property
+    def requirement(self) -> str:
+        """The package as a requirement that nothing else can meet."""
+        return f"{self.name} @ {self.address}" if self.address else f"{self.name}=={self.version}"
+
+
+def canonical_name(name: str) -> str:
+    """Return the one spelling of a package's name."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def split_name(requirement: str) -> str:
+    """Return the name at the start of a requirement."""
+    match = re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", requirement)
+    return match[0] if match else requirement
+
+
+def parse(text: str) -> tuple[Pin, ...]:
+    """Return the pins of a lock by name; lines that say nothing about a pin are passed over."""
+    found: dict[str, Pin] = {}
+    current = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        match = PIN.match(line)
+        if match:
+            current, pin = _started(match, number)
+            found.setdefault(current, pin)
+        elif not line.startswith((" ", "\t")):
+            current = ""
+        if current:
+            found[current] = _extended(found[current], line)
+    return tuple(found[name]._replace(hashes=tuple(sorted(found[name].hashes))) for name in sorted(found))
+
+
+def render(options: Iterable[str], pins: Iterable[Pin]) -> str:
+    """Return the part of a lock below its header; every pin stands with its hashes and who asks for it."""
+    return "".join([*(f"{option}\n" for option in options), *map(_written, pins)])
+
+
+def _started(match: re.Match[str], number: int) -> tuple[str, Pin]:
+    name, source = canonical_name(match[1]), match[2]
+    if source.startswith("@"):
+        return name, Pin(name, "", (), (), address=source[1:].strip(), line=number)
+    return name, Pin(name, source[2:].strip(), (), (), line=number)
+
+
+def _extended(pin: Pin, line: str) -> Pin:
+    if hashes := tuple(HASH.findall(line)):
+        return pin._replace(hashes=(*pin.hashes, *hashes))
+    match = VIA.match(line)
+    if not match or not match[1] or match[1].startswith(("-c ", "(")):
+        return pin
+    return pin._replace(via=tuple(sorted({*pin.via, *_askers(match[1])})))
+
+
+def _askers(said: str) -> Sequence[str]:
+    if said.startswith("-"):
+        return [re.sub(r"[ \t]*\(line \d+\)$", "", said)]
+    return [canonical_name(re.sub(r"\[.*\]", "", name.strip())) for name in said.split(",")]
+
+
+def _written(pin: Pin) -> str:
+    lines = [pin.requirement, *(f"    --hash={digest}" for digest in pin.hashes)]
+    via = [f"    # via {pin.via[0]}"] if len(pin.via) == 1 else ["    # via", *(f"    #   {name}" for name in pin.via)]
+    return " \\\n".join(lines) + "\n" + "".join(f"{line}\n" for line in via if pin.via)

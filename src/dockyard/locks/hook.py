@@ -1,0 +1,27 @@
+# ruff: noqa: PTH109
+# Importing pathlib would take a third of the hook's time.
+"""The pre-commit hook: check the locks of the project around the current folder, and import almost nothing."""
+
+import os
+import sys
+
+from dockyard.errors import DockyardError
+from dockyard.locks import quick, verify
+
+
+def main() -> int:
+    """Print each problem with file and line, and return the exit code."""
+    try:
+        problems = verify.check(quick.read(os.getcwd(), os.environ))
+    except DockyardError as error:
+        sys.stderr.write(f"ERROR {error.message}\n" + (f"TIP   {error.hint}\n" if error.hint else ""))
+        return int(error.code)
+    for problem in problems:
+        sys.stdout.write(f"{problem.path}:{problem.line}: {problem.message}\n")
+    if problems:
+        sys.stderr.write(f"TIP   to mend: {'; '.join(dict.fromkeys(problem.mend for problem in problems))}\n")
+    return int(bool(problems))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""Decide which locks to make, from which preferences (pure)."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from dockyard.errors import UsageError
+from dockyard.locks import access, body, header
+from dockyard.locks.body import Pin, canonical_name
+from dockyard.locks.text import canonical
+from dockyard.locks.verify import Lock, State
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a person asks of `invoke lock`: everything newer, or some packages, each as NAME or NAME==VERSION."""
+
+    everything: bool = False
+    packages: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The canonical names of the packages to renew."""
+        return frozenset(canonical_name(body.split_name(package)) for package in self.packages)
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The packages that must get a certain version."""
+        return tuple(package for package in self.packages if canonical_name(package) not in self.names)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One lock to make: `pins` are the versions to keep where they fit."""
+
+    lock: Lock
+    agrees_with: tuple[str, ...]
+    pins: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The locks to make for one Python, in order, and the pins of those they agree with that stay as they are."""
+
+    python: str
+    jobs: tuple[Job, ...]
+    agreed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Every input that the jobs read, by its path."""
+        return {file.path: file.text for job in self.jobs for file in job.lock.made.inputs}
+
+
+def plan(state: State, wish: Wish) -> tuple[Batch, ...]:
+    """Return what to compile; raise UsageError for a package that no lock has."""
+    pins = {lock.path: body.parse(text(lock)) for lock in state.locks}
+    _check_names(wish, pins.values())
+    batches = []
+    for python in dict.fromkeys(lock.python for lock in state.locks):
+        locks = [lock for lock in state.locks if lock.python == python]
+        jobs = _jobs(locks, pins, wish)
+        made = {job.lock.purpose for job in jobs}
+        others = {lock.purpose: lock for lock in locks if lock.purpose not in made}
+        agreed = {name for job in jobs for name in job.agrees_with if name not in made}
+        if jobs:
+            kept = {name: tuple(pin.requirement for pin in pins[others[name].path]) for name in sorted(agreed)}
+            batches.append(Batch(python, tuple(jobs), kept))
+    return tuple(batches)
+
+
+def finished(batch: Batch, texts: dict[str, str], compiler: str) -> dict[str, str]:
+    """Return the locks of a batch as they are to be written, by path, from what the compiler wrote by purpose."""
+    done: dict[str, str] = {}
+    for job in batch.jobs:
+        made = job.lock.made
+        written = body.render(access.options(made.inputs), body.parse(texts[job.lock.purpose]))
+        bodies = {path: _body_fingerprint(done[path]) if path in done else said for path, said in made.constraints}
+        complete = made._replace(compiler=compiler, constraints=tuple(bodies.items()))
+        done[job.lock.path] = header.render(complete, canonical(written.encode())) + "\n" + written
+    return done
+
+
+def text(lock: Lock) -> str:
+    """Return what a lock holds, bytes that are no text replaced."""
+    return lock.content.decode("utf-8-sig", "replace")
+
+
+def _jobs(locks: Sequence[Lock], pins: dict[str, tuple[Pin, ...]], wish: Wish) -> list[Job]:
+    jobs: list[Job] = []
+    paths = {lock.path: lock.purpose for lock in locks}
+    for lock in locks:
+        agrees_with = tuple(paths[path] for path, _ in lock.made.constraints)
+        follows = any(job.lock.purpose in agrees_with for job in jobs)
+        asked = wish.everything or any(pin.name in wish.names for pin in pins[lock.path])
+        if lock.problems or follows or asked:
+            kept = () if wish.everything else (pin for pin in pins[lock.path] if pin.name not in wish.names)
+            jobs.append(Job(lock, agrees_with, tuple(pin.requirement for pin in kept if pin.version)))
+    return jobs
+
+
+def _check_names(wish: Wish, locked: Iterable[Iterable[Pin]]) -> None:
+    known = sorted({pin.name for pins in locked for pin in pins})
+    for name in sorted(wish.names - set(known)):
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {close[0]}?" if close else "add it to a .in file to lock it"
+        raise UsageError(f"no lock has a package {name}", hint)
+
+
+def _body_fingerprint(lock: str) -> str:
+    return header.fingerprint(canonical(lock.encode()))

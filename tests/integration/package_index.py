@@ -1,0 +1,173 @@
+"""A package index on loopback: pages with stated hashes, TLS, a password, and every kind of trouble."""
+
+import base64
+import hashlib
+import io
+import re
+import ssl
+import tarfile
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote
+
+USER, PASSWORD = "sailor", "p@ss w#rd"
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a release, as an index offers it."""
+
+    name: str
+    content: bytes
+    stated: bool = True
+    yanked: bool = False
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the file as it should be."""
+        return hashlib.sha256(self.content).hexdigest()
+
+
+@dataclass
+class Index:
+    """What an index has and how it behaves: change it while it runs."""
+
+    files: list[File] = field(default_factory=list)
+    password: str = ""
+    stalls: set[str] = field(default_factory=set)
+    corrupt: set[str] = field(default_factory=set)
+    asked: list[str] = field(default_factory=list)
+    address: str = ""
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def add(self, name: str, version: str, *needs: str, sdist: bool = False, **how: bool) -> File:
+        """Put a release with one wheel, and perhaps an sdist, into the index; return the wheel."""
+        made = File(f"{name}-{version}-py3-none-any.whl", wheel(name, version, needs), **how)
+        self.files.append(made)
+        if sdist:
+            self.files.append(File(f"{name}-{version}.tar.gz", source(name, version)))
+        return made
+
+    def page(self, name: str) -> str | None:
+        """Return the page of a project, or nothing."""
+        found = [file for file in self.files if file.name.startswith(f"{name}-")]
+        links = (
+            f'<a href="/files/{file.name}{f"#sha256={file.digest}" if file.stated else ""}"'
+            f"{' data-yanked=broken' if file.yanked else ''}>{file.name}</a><br>"
+            for file in found
+        )
+        return f"<!DOCTYPE html><html><body>{''.join(links)}</body></html>" if found else None
+
+
+def wheel(name: str, version: str, needs: tuple[str, ...]) -> bytes:
+    """Return a wheel that holds nothing but what it needs."""
+    info = f"{name}-{version}.dist-info"
+    extras = "".join(f"Provides-Extra: {extra}\n" for each in needs for extra in re.findall(r'extra == "(\w+)"', each))
+    required = extras + "".join(f"Requires-Dist: {each}\n" for each in needs)
+    members = {
+        f"{name}.py": f"version = {version!r}\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{required}",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    members[f"{info}/RECORD"] = "".join(f"{member},,\n" for member in members)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for member, text in members.items():
+            archive.writestr(zipfile.ZipInfo(member), text)
+    return buffer.getvalue()
+
+
+def source(name: str, version: str) -> bytes:
+    """Return an sdist that is never built."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode()
+        entry = tarfile.TarInfo(f"{name}-{version}/PKG-INFO")
+        entry.size = len(text)
+        archive.addfile(entry, io.BytesIO(text))
+    return buffer.getvalue()
+
+
+@contextmanager
+def serving(index: Index, certificate: tuple[Path, Path] | None = None) -> Iterator[Index]:
+    """Serve an index on a free port of 127.0.0.1; it knows its own address while it does."""
+
+    class Handler(BaseHTTPRequestHandler):
+        """Answer for the index."""
+
+        def do_GET(self) -> None:
+            """Send a page or a file, or do the harm that the index is told to do."""
+            path = unquote(self.path)
+            index.asked.append(path)
+            if index.password and self.headers.get("Authorization") != _basic(index.password):
+                self.send_response(401)
+                self.send_header("WWW-Authenticate", 'Basic realm="index"')
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            _, kind, name, *_ = [*path.split("/"), "", ""]
+            if name in index.stalls:
+                index.stop.wait(60)
+            if kind == "simple":
+                page = index.page(name)
+                self.answer(page.encode() if page else None, "text/html")
+            else:
+                found = [file.content for file in index.files if file.name == name]
+                content = found[0] + b"!" if found and name in index.corrupt else found[0] if found else None
+                self.answer(content, "application/octet-stream")
+
+        do_HEAD = do_GET  # noqa: N815 - the name that http.server looks for
+
+        def answer(self, content: bytes | None, kind: str) -> None:
+            """Send a body, or 404."""
+            self.send_response(404 if content is None else 200)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(content or b"")))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(content or b"")
+
+        def log_message(self, *_arguments: object) -> None:
+            """Keep quiet."""
+
+    class Server(ThreadingHTTPServer):
+        """A server that does not mind clients who hang up."""
+
+        daemon_threads = True
+
+        def handle_error(self, *_arguments: object) -> None:
+            """Keep quiet."""
+
+    server = Server(("127.0.0.1", 0), Handler)
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    index.address = f"{'https' if certificate else 'http'}://127.0.0.1:{server.server_address[1]}/simple"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield index
+    finally:
+        index.stop.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _basic(password: str) -> str:
+    return "Basic " + base64.b64encode(f"{USER}:{password}".encode()).decode()
+
+
+def wait_for(index: Index, path: str, seconds: float = 60) -> None:
+    """Wait until somebody has asked for a path."""
+    until = time.monotonic() + seconds
+    while not any(path in asked for asked in index.asked):
+        assert time.monotonic() < until, f"nobody asked for {path}: {index.asked}"
+        time.sleep(0.05)

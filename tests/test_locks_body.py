@@ -1,0 +1,79 @@
+"""Pins: read from what compilers write, written in one form."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dockyard.locks.body import Pin, canonical_name, parse, render
+from dockyard.locks.text import canonical, logical_lines
+
+BY_PIP_TOOLS = """\
+blinker==1.9.0 \\
+    --hash=sha256:bb \\
+    --hash=sha256:aa
+    # via
+    #   -c production.agreed
+    #   flask
+coverage[toml]==7.1 ; python_version >= "3.9" \\
+    --hash=sha256:cc
+    # via -r requirements/test.in (line 2)
+tool @ https://host/tool.zip \\
+    --hash=sha256:dd
+    # via -r requirements/test.in
+
+# The following packages are considered to be unsafe in a requirements file:
+Setup_Tools==84 \\
+    --hash=sha256:ee
+    # via
+    #   Pip.Tools
+    #   wheel
+"""
+
+
+def test_what_pip_tools_writes_is_read_and_put_in_one_form() -> None:
+    """Extras, markers and constraints go, names become canonical, hashes are sorted, no package stands apart."""
+    assert parse(BY_PIP_TOOLS) == (
+        Pin("blinker", "1.9.0", ("sha256:aa", "sha256:bb"), ("flask",), line=1),
+        Pin("coverage", "7.1", ("sha256:cc",), ("-r requirements/test.in",), line=7),
+        Pin("setup-tools", "84", ("sha256:ee",), ("pip-tools", "wheel"), line=15),
+        Pin("tool", "", ("sha256:dd",), ("-r requirements/test.in",), "https://host/tool.zip", line=10),
+    )
+
+
+def test_a_lock_with_both_sides_of_a_merge_keeps_the_first() -> None:
+    """Marks of a conflict are passed over, and a package that is there twice counts once."""
+    text = "<<<<<<< ours\na==1 \\\n    --hash=sha256:aa\n=======\na==2 \\\n    --hash=sha256:bb\n>>>>>>> theirs\n"
+    assert [pin.requirement for pin in parse(text)] == ["a==1"]
+
+
+names = st.from_regex(r"[a-z][a-z0-9]{0,8}(-[a-z0-9]{1,4})?", fullmatch=True)
+digests = st.lists(st.from_regex(r"sha256:[0-9a-f]{8}", fullmatch=True), min_size=1, max_size=4, unique=True)
+pins = st.builds(
+    lambda name, version, hashes, via: Pin(name, version, tuple(sorted(hashes)), tuple(sorted(via))),
+    names,
+    st.from_regex(r"[0-9]{1,3}(\.[0-9]{1,3}){0,3}", fullmatch=True),
+    digests,
+    st.sets(names | st.just("-r requirements/base.in"), max_size=3),
+)
+
+
+@given(st.lists(pins, max_size=6, unique_by=lambda pin: pin.name))
+def test_what_is_written_is_read_back(written: list[Pin]) -> None:
+    """Writing and reading pins loses nothing, and pip sees one line for each."""
+    text = render((), written)
+    assert [pin._replace(line=0) for pin in parse(text)] == sorted(written)
+    assert len(list(logical_lines(text))) == len(written)
+    assert canonical(text.encode()).count("--hash=") == sum(len(pin.hashes) for pin in written)
+
+
+def test_options_come_first() -> None:
+    """A lock from another index says so before its pins, as the input does."""
+    assert render(["--index-url https://host/simple"], [Pin("a", "1", ("sha256:aa",), ())]) == (
+        "--index-url https://host/simple\na==1 \\\n    --hash=sha256:aa\n"
+    )
+
+
+def test_names_have_one_spelling() -> None:
+    """Dots, dashes and underscores are the same, and so is case."""
+    assert {canonical_name(name) for name in ("Ruamel.Yaml", "ruamel_yaml", "ruamel-yaml", "RUAMEL-_yaml")} == {
+        "ruamel-yaml"
+    }

@@ -1,0 +1,164 @@
+"""Containers that compile: their commands, what they are given, and that none is left."""
+
+import json
+import threading
+from concurrent import futures
+from dataclasses import dataclass, field
+
+import pytest
+
+from dockyard.engine import Engine
+from dockyard.errors import CommandError
+from dockyard.execute import Command, Completed
+from dockyard.locks import compile as compiling
+from dockyard.locks import plan, quick, verify
+from dockyard.locks.access import Access
+from dockyard.locks.compile import Place, Run, compile_all, container, request
+from dockyard.locks.plan import Batch, Wish
+from dockyard.settings import Settings
+from tests.lock_project import COMPILED, write_inputs
+
+ENGINE = Engine(kind="host", version="28.5", snapshotter=True, environment={"DOCKER_HOST": "unix:///x"})
+SECRET = Access(environment={"WORD": "hush"}, netrc="machine h login me password hush\n", ca="CA", secrets=("hush",))
+
+
+@pytest.fixture
+def batches(settings: Settings) -> tuple[Batch, ...]:
+    """Return the batches of a project without locks."""
+    write_inputs(settings.root)
+    return plan.plan(verify.inspect(quick.of(settings)), Wish())
+
+
+def test_the_command_shows_no_secret_and_mounts_nothing_of_the_host(batches: tuple[Batch, ...]) -> None:
+    """All that a container needs comes on its standard input: a process list and `docker inspect` tell nothing."""
+    command = container(Run(ENGINE, SECRET, Wish(), "5eed"), batches[1], Place("python:3.13-slim", "pip-tools"))
+    assert command.argv[:8] == (
+        *(
+            "docker",
+            "run",
+            "--rm",
+            "--interactive",
+            "--name",
+            "dockyard-lock-3.13-5eed",
+            "--label",
+            "dockyard.locks=5eed",
+        ),
+    )
+    assert "type=volume,src=dockyard-locks-3.13,dst=/cache,volume-label=dockyard.locks" in command.argv
+    assert command.argv[-5:-1] == ("python", "python:3.13-slim", "-I", "-c")
+    assert not [word for word in command.argv if "hush" in word or "bind" in word]
+    assert command.env == {"DOCKER_HOST": "unix:///x"}
+    program, asked = _halves(command)
+    compile(program, "inside.py", "exec")
+    assert json.loads(asked)["netrc"] == SECRET.netrc
+
+
+def _halves(command: Command) -> tuple[bytes, bytes]:
+    assert command.input is not None
+    length, rest = command.input.split(b"\n", 1)
+    return rest[: int(length)], rest[int(length) :]
+
+
+def test_a_request_holds_the_inputs_and_the_pinned_compiler(batches: tuple[Batch, ...]) -> None:
+    """The compiler's own lock travels too, and is that of the version which headers name."""
+    asked = request(
+        Run(ENGINE, Access(index="https://m/simple"), Wish(packages=("a==1",)), "x"), batches[0], Place("i", "uv")
+    )
+    assert asked["python"] == "3.12"
+    assert verify.UV.replace(" ", "==") in str(asked["tools"])
+    assert asked["wanted"] == ("a==1",)
+    assert asked["environment"] == {"PIP_INDEX_URL": "https://m/simple", "UV_DEFAULT_INDEX": "https://m/simple"}
+    both = request(Run(ENGINE, Access(), Wish(), "x"), batches[0], Place("i", "pip-tools"))
+    assert verify.PIP_TOOLS.replace(" ", "==") in str(both["tools"])
+
+
+def test_an_index_on_loopback_is_reached_through_the_hosts_network(batches: tuple[Batch, ...]) -> None:
+    """Inside a container's own network 127.0.0.1 is the container."""
+    place = Place("i", "pip-tools")
+    for loopback, network in ((True, "host"), (False, "default")):
+        argv = container(Run(ENGINE, Access(loopback=loopback), Wish(), "x"), batches[0], place).argv
+        assert argv[argv.index("--network") + 1] == network
+
+
+@dataclass
+class Docker:
+    """An engine whose containers run until they are removed, answer, or fail, as their Python says."""
+
+    answers: dict[str, str]
+    removed: threading.Event = field(default_factory=threading.Event)
+    started: list[str] = field(default_factory=list)
+    interrupt: BaseException | None = None
+
+    def capture(self, command: Command, *, check: bool = True) -> Completed:
+        """Stand in for dockyard.execute.capture."""
+        verb = command.argv[1]
+        if verb == "run":
+            return self.run(command.argv[5].split("-")[2])
+        if verb == "ps":
+            assert "label=dockyard.locks=" in " ".join(command.argv)
+            return Completed(0, "a1b2\n" if not self.removed.is_set() else "", "", 0)
+        assert command.argv[1:4] == ("rm", "--force", "--volumes")
+        self.removed.set()
+        return Completed(0, "", "", 0)
+
+    def run(self, python: str) -> Completed:
+        """Behave as the container of a Python."""
+        self.started.append(python)
+        if self.answers[python] == "endless":
+            assert self.removed.wait(10)
+            raise CommandError("the container was removed")
+        return Completed(0, self.answers[python], "", 0)
+
+
+def _answer() -> str:
+    return json.dumps({"locks": {name: {"text": text, "seconds": 1} for name, text in COMPILED.items()}})
+
+
+def test_every_python_is_compiled_and_its_locks_are_complete(
+    batches: tuple[Batch, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answers of all containers become locks with headers."""
+    docker = Docker({"3.12": _answer(), "3.13": _answer()})
+    monkeypatch.setattr(compiling, "capture", docker.capture)
+    said: list[str] = []
+    place = Place("i", "pip-tools")
+    made = compile_all(ENGINE, [(batch, place) for batch in batches], Access(), Wish(), said.append)
+    assert len(made) == 6
+    assert all(text.startswith("# Made by Dockyard") for text in made.values())
+    assert not docker.removed.is_set()
+    assert sorted(line.split(":")[0] for line in said) == ["Python 3.12", "Python 3.13"]
+
+
+def test_a_failure_of_one_removes_the_others(batches: tuple[Batch, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """When one lock cannot be made the run ends at once, with that reason, and no container goes on."""
+    wrong = {"doing": "test", "said": "hush!", "causes": [], "network": "", "agreed": {}}
+    docker = Docker({"3.12": "endless", "3.13": json.dumps({"failed": wrong})})
+    monkeypatch.setattr(compiling, "capture", docker.capture)
+    place = Place("i", "pip-tools")
+    with pytest.raises(CommandError, match=r"3\.13/test\.txt cannot be made: \*\*\*!"):
+        compile_all(ENGINE, [(batch, place) for batch in batches], SECRET, Wish(), lambda _line: None)
+    assert docker.removed.is_set()
+
+
+def test_an_interrupt_removes_every_container(batches: tuple[Batch, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while containers run leaves none of them."""
+    docker = Docker({"3.12": "endless", "3.13": "endless"})
+    monkeypatch.setattr(compiling, "capture", docker.capture)
+    real = futures.wait
+
+    def interrupted(*_arguments: object, **_options: object) -> object:
+        monkeypatch.setattr(compiling, "wait", real)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compiling, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        compile_all(ENGINE, [(batch, Place("i", "uv")) for batch in batches], Access(), Wish(), lambda _line: None)
+    assert docker.removed.is_set()
+
+
+def test_an_answer_that_is_none_is_an_error(batches: tuple[Batch, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container that prints something else is told with its command."""
+    docker = Docker({"3.12": "Killed", "3.13": "Killed"})
+    monkeypatch.setattr(compiling, "capture", docker.capture)
+    with pytest.raises(CommandError, match="no answer from: docker run"):
+        compile_all(ENGINE, [(batches[0], Place("i", "uv"))], Access(), Wish(), lambda _line: None)

@@ -1,0 +1,105 @@
+"""Why a lock cannot be made, in a sentence."""
+
+from typing import Any
+
+import pytest
+
+from dockyard.locks import plan, quick, verify
+from dockyard.locks.conflict import explain
+from dockyard.locks.plan import Batch, Wish
+from dockyard.settings import Settings
+from tests.lock_project import write_inputs
+
+
+@pytest.fixture
+def batch(settings: Settings) -> Batch:
+    """Return the batch of a project without locks."""
+    write_inputs(settings.root)
+    return plan.plan(verify.inspect(quick.of(settings)), Wish())[1]
+
+
+def failed(said: str = "", **more: Any) -> dict[str, Any]:
+    """Return the answer of a compile that failed."""
+    return {"doing": "test", "said": said, "causes": [], "network": "", "agreed": {}, **more}
+
+
+def asks(what: str, by: str = "", line: int = 2) -> dict[str, str]:
+    """Return a requirement that pip blames."""
+    return {"what": what, "by": by, "line": "" if by else f"-r requirements/test.in (line {line})"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        pytest.param(
+            failed(causes=[asks("click<8.2")], agreed={"production": ["blinker==1.9", "click==8.5.1"]}),
+            "requirements/test.in:2 asks for click<8.2, but the lock for production has click==8.5.1",
+            id="with production",
+        ),
+        pytest.param(
+            failed(causes=[asks("Click<8.2", by="old 1.0")], agreed={"base": ["click==8.5.1"]}),
+            "old 1.0 needs Click<8.2, but the lock for base has click==8.5.1",
+            id="of a package with base",
+        ),
+        pytest.param(
+            failed(causes=[asks("click<8"), asks("click>=8.1", by="flask 3.1"), asks("click>=8.1", by="flask 3.0")]),
+            "requirements/test.in:2 asks for click<8, but flask 3.1 needs click>=8.1",
+            id="two packages",
+        ),
+        pytest.param(
+            failed(causes=[asks("flask==99")]),
+            "requirements/test.in:2 asks for flask==99, and no index has that for Python 3.13",
+            id="no such version",
+        ),
+        pytest.param(
+            failed(
+                "error: No solution found\n  cause: Because you require a<1\n         and a>2, we can conclude x.\n"
+            ),
+            "Because you require a<1 and a>2, we can conclude x.",
+            id="uv",
+        ),
+        pytest.param(
+            failed(
+                "x\nInvalid requirement: 'a b': Expected end\n    a b\n      ^ (from line 2 of requirements/test.in)\n"
+            ),
+            "requirements/test.in:2: not a requirement: 'a b': Expected end",
+            id="syntax",
+        ),
+        pytest.param(
+            failed("Traceback\nFailed to build 'PyTest' when getting requirements to build wheel\n"),
+            "pytest would have to be built from source, and does not build on Python 3.13; requirements/test.in:2",
+            id="build",
+        ),
+        pytest.param(
+            failed(network="Could not fetch URL https://host/simple/a/: 401 Client Error: No - skipping"),
+            "https://host/simple/a/ does not answer: 401 Client Error: No",
+            id="refused",
+        ),
+        pytest.param(
+            failed("error: x\n  cause: Failed to fetch: https://h/simple/a/\n  cause: refused (os error 111)\n"),
+            "https://h/simple/a/ does not answer: refused (os error 111)",
+            id="uv refused",
+        ),
+        pytest.param(
+            failed(network="Unable to fetch x: h didn't respond"), "Unable to fetch x: h didn't respond", id="stall"
+        ),
+        pytest.param(
+            failed("    a from https://h/a.whl#sha256=1 (from -r x):\n      Expected sha256 11\n      Got 22\n"),
+            "https://h/a.whl is not what the index says: its SHA-256 is 22, and should be 11",
+            id="corrupt",
+        ),
+        pytest.param(failed("one\ntwo\n"), "one\ntwo", id="anything else"),
+    ],
+)
+def test_a_failure_is_told_in_a_sentence(batch: Batch, answer: dict[str, Any], sentence: str) -> None:
+    """Each kind of failure names the lock, the two sides or the address, and what to do."""
+    error = explain(batch, answer)
+    assert error.message.startswith("requirements/3.13/test.txt cannot be made: ")
+    assert sentence in error.message
+    assert error.hint
+
+
+def test_a_compiler_that_cannot_be_installed_is_no_conflict(batch: Batch) -> None:
+    """Trouble before the first lock names the Python and what was being done."""
+    error = explain(batch, failed("No matching distribution", doing="installing the compiler"))
+    assert error.message.startswith("Python 3.13: installing the compiler failed\nNo matching")

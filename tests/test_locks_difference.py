@@ -1,0 +1,59 @@
+"""What changed between two sets of locks."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dockyard.locks.body import Pin
+from dockyard.locks.difference import Change, changes, rehashed, step
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("1.2.3", "2.0.0", "major"),
+        ("1.2.3", "1.3.0", "minor"),
+        ("1.2.3", "1.2.4", "patch"),
+        ("1.2", "1.2.1", "patch"),
+        ("1.2.3.4", "1.2.3.5", "patch"),
+        ("1.2.4", "1.2.3", "patch back"),
+        ("1.0rc1", "1.0", "other"),
+        ("1.0", "1.0.0.post1", "other"),
+        ("2024.1", "1!1.0", "major"),
+        ("", "", "other"),
+    ],
+)
+def test_a_step_has_a_size(before: str, after: str, expected: str) -> None:
+    """The first number that differs says how far a step goes, and whether it goes back."""
+    assert step(before, after) == expected
+
+
+def test_one_step_in_many_locks_is_one_change() -> None:
+    """Locks that take the same step share a row; who asks for it is gathered from all of them."""
+    old = {"a.txt": [Pin("x", "1.0", (), ("p",))], "b.txt": [Pin("x", "1.0", (), ("q",))], "c.txt": []}
+    new = {
+        "a.txt": [Pin("x", "1.1", (), ("p",))],
+        "b.txt": [Pin("x", "1.1", (), ("q",))],
+        "c.txt": [Pin("y", "2", (), ())],
+    }
+    assert changes(old, new) == (
+        Change("x", "1.0", "1.1", ("a.txt", "b.txt"), ("p", "q")),
+        Change("y", "", "2", ("c.txt",), ()),
+    )
+    assert [each.step for each in changes(old, new)] == ["minor", "added"]
+    assert changes(new, old)[-1].step == "removed"
+
+
+def test_new_hashes_of_an_old_version_are_seen() -> None:
+    """A release that got another file changes a lock without changing a version."""
+    old, new = {"a": [Pin("x", "1", ("h",), ())]}, {"a": [Pin("x", "1", ("h", "i"), ())]}
+    assert changes(old, new) == ()
+    assert rehashed(old, new) == ("x",)
+    assert rehashed(old, old) == rehashed({}, new) == ()
+
+
+@given(st.dictionaries(st.sampled_from("abc"), st.dictionaries(st.sampled_from("xyz"), st.sampled_from(["1", "2"]))))
+def test_nothing_differs_from_itself(versions: dict[str, dict[str, str]]) -> None:
+    """Locks compared with themselves have no change."""
+    pins = {path: [Pin(name, version, (), ()) for name, version in held.items()] for path, held in versions.items()}
+    assert changes(pins, pins) == ()

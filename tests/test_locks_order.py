@@ -1,0 +1,30 @@
+"""Which lock takes over which other one's pins."""
+
+from dockyard.locks.inputs import Input, closure, parse
+from dockyard.locks.order import agreements
+
+
+def closures(**files: str) -> dict[str, tuple[Input, ...]]:
+    """Return the closures of purposes whose files have these texts."""
+    known = {f"requirements/{name}.in": parse(f"requirements/{name}.in", text.encode()) for name, text in files.items()}
+    return {name: closure(name, known.__getitem__) for name in files}
+
+
+def test_production_decides_and_what_is_included_follows() -> None:
+    """Production takes over nothing, though it includes base; the others take over production and what they include."""
+    order = agreements(
+        closures(base="flask\n", development="-r test.in\n", production="-r base.in\n", test="-r base.in\npytest\n")
+    )
+    assert list(order) == ["production", "base", "test", "development"]
+    assert order["production"] == ()
+    assert order["base"] == ("production",)
+    assert order["development"] == ("production", "base", "test")
+
+
+def test_purposes_without_production_agree_with_what_they_include() -> None:
+    """Names are free: two purposes that do not know each other need not agree."""
+    assert agreements(closures(web="flask\n", worker="rq\n", all="-r web.in\n-r worker.in\n")) == {
+        "web": (),
+        "worker": (),
+        "all": ("web", "worker"),
+    }

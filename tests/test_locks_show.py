@@ -1,0 +1,201 @@
+"""What `invoke lock` and the hook print, and how they end."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from dockyard import bases, engine
+from dockyard.engine import Engine
+from dockyard.errors import ChangesPending, DockyardError, UsageError
+from dockyard.locks import hook, make, quick, show, verify
+from dockyard.locks.compile import Place
+from dockyard.locks.inputs import InputError
+from dockyard.locks.plan import Wish, finished, plan
+from dockyard.settings import Settings
+from tests.lock_project import COMPILED, locked_project, pin
+
+PROJECT = '[tool.dockyard]\napp = "shop:app"\nimage = "shop"\npythons = ["3.12", "3.13"]\n'
+
+
+@pytest.fixture
+def project(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Return a locked project whose folder is the current one."""
+    (settings.root / "pyproject.toml").write_text(PROJECT, encoding="utf-8")
+    monkeypatch.chdir(settings.root)
+    for name in ("DOCKYARD_RESOLVER", "DOCKYARD_PYTHONS"):
+        monkeypatch.delenv(name, raising=False)
+    return locked_project(settings)
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Stand in for the engine: return the texts that compiles give, to be changed by a test."""
+    texts = dict(COMPILED)
+
+    def compile_all(_engine: object, work: list[tuple[object, object]], *_more: object) -> dict[str, str]:
+        return {path: text for batch, place in work for path, text in finished(batch, texts, verify.PIP_TOOLS).items()}  # type: ignore[arg-type]
+
+    monkeypatch.setattr(make, "compile_all", compile_all)
+    monkeypatch.setattr(engine, "find", lambda settings, say: Engine("host", "28", snapshotter=True))
+    monkeypatch.setattr(
+        bases,
+        "ensure",
+        lambda settings, engine, pythons, say: (
+            tuple(bases.Base(python, f"python:{python}-slim", "debian", f"local:{python}", "") for python in pythons),
+            (),
+        ),
+    )
+    return texts
+
+
+def test_the_hook_is_silent_where_all_is_well(project: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 0 and not a word."""
+    assert hook.main() == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_hook_names_place_and_remedy(project: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 1, one line that an editor can follow for each problem, and the command that mends it."""
+    (project.root / "requirements/test.in").write_text("pytest\nidna\n", encoding="utf-8")
+    assert hook.main() == 1
+    out, err = capsys.readouterr()
+    assert "requirements/test.in:2: `idna` is new or changed since the locks were made\n" in out
+    assert err == "TIP   to mend: invoke lock\n"
+
+
+def test_the_hook_tells_wrong_settings(project: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 2 with the settings' own message."""
+    (project.root / "pyproject.toml").write_text(PROJECT.replace('"3.13"', "3.13"), encoding="utf-8")
+    assert hook.main() == 2
+    assert "pythons" in capsys.readouterr().err
+
+
+def test_check_prints_a_table_or_json(project: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    """People get a table and an error, machines the same as JSON."""
+    show.checked(project, as_json=False)
+    (project.root / "requirements/3.13/test.txt").unlink()
+    with pytest.raises(ChangesPending, match="1 problem with the locks"):
+        show.checked(project, as_json=False)
+    assert "requirements/3.13/test.txt:1" in capsys.readouterr().out
+    with pytest.raises(ChangesPending):
+        show.checked(project, as_json=True)
+    assert json.loads(capsys.readouterr().out)[0]["path"] == "requirements/3.13/test.txt"
+
+
+def test_nothing_stale_needs_no_engine(project: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    """A compile after a compile asks for no engine and changes nothing."""
+    show.made(project, Wish(), dry_run=False, as_json=False)
+    assert "nothing was stale" in capsys.readouterr().err
+
+
+def test_a_compile_shows_what_changed_and_writes_it(
+    project: Settings, compiled: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The table says package, from, to, step, locks and reason; afterwards the check passes."""
+    compiled["test"] = compiled["test"].replace("pytest==9.2.0", "pytest==10.0")
+    show.made(project, Wish(packages=("pytest",)), dry_run=False, as_json=False)
+    out, err = capsys.readouterr()
+    row = next(line for line in out.splitlines() if "pytest" in line).split()
+    assert row == ["pytest", "9.2.0", "10.0", "major", "test", "all", "requirements/test.in"]
+    assert "2 locks written" in err
+    assert hook.main() == 0
+
+
+def test_a_dry_run_writes_nothing_and_ends_with_one(
+    project: Settings, compiled: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Changes pending are exit 1, so that CI can watch for upgrades; none pending is exit 0."""
+    before = {path: path.read_bytes() for path in project.root.rglob("*.txt")}
+    compiled["test"] += pin("zipp", "4", "pytest")
+    with pytest.raises(ChangesPending, match="the locks would change"):
+        show.made(project, Wish(everything=True), dry_run=True, as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert [(each["package"], each["step"], each["from"]) for each in told["changes"]] == [("zipp", "added", None)]
+    assert before == {path: path.read_bytes() for path in project.root.rglob("*.txt")}
+    del compiled["test"]
+    compiled["test"] = COMPILED["test"]
+    show.made(project, Wish(everything=True), dry_run=True, as_json=False)
+
+
+def test_locks_that_nothing_asks_for_are_removed(
+    project: Settings, compiled: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those that Dockyard made go with their Python; a file of another origin stays, and is a problem."""
+    (project.root / "requirements/3.12/notes.txt").write_text("mine\n", encoding="utf-8")
+    show.made(replace(project, pythons=("3.13",)), Wish(), dry_run=False, as_json=False)
+    assert [path.name for path in (project.root / "requirements/3.12").iterdir()] == ["notes.txt"]
+    assert "3 removed" in capsys.readouterr().err
+
+
+def test_a_broken_input_stops_a_compile(project: Settings) -> None:
+    """Nothing is compiled while an input cannot be read."""
+    (project.root / "requirements/test.in").write_text("", encoding="utf-8")
+    with pytest.raises(InputError, match=r"test\.in:1: asks for nothing"):
+        show.made(project, Wish(), dry_run=False, as_json=False)
+
+
+def test_new_hashes_alone_are_said(
+    project: Settings, compiled: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A release that got another file is a change of its own kind."""
+    compiled["test"] = compiled["test"].replace("# via -r requirements/test.in", "# via x") + ""
+    compiled["test"] = compiled["test"].replace("pytest==9.2.0 \\\n", "pytest==9.2.0 \\\n    --hash=sha256:0123 \\\n")
+    show.made(project, Wish(everything=True), dry_run=False, as_json=False)
+    assert "2 locks written; new hashes for pytest" in capsys.readouterr().err
+
+
+def test_reasons_are_chains_from_the_inputs(project: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    """--why says who asks for a package and in which locks; an unknown one is a usage error."""
+    show.reasons(project, "Flask", as_json=False)
+    assert "requirements/base.in -> flask" in capsys.readouterr().out
+    show.reasons(project, "gunicorn", as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert told == [
+        {
+            "pin": "gunicorn==27.0.1",
+            "locks": ["requirements/3.12/production.txt", "requirements/3.13/production.txt"],
+            "chains": [["requirements/production.in", "gunicorn"]],
+        }
+    ]
+    with pytest.raises(UsageError, match="no lock has a package nothing"):
+        show.reasons(project, "nothing", as_json=False)
+
+
+def base(python: str) -> bases.Base:
+    """Return a base image of a Python."""
+    return bases.Base(python, f"python:{python}-slim", "debian", f"local:{python}", "")
+
+
+def test_a_python_without_a_base_is_compiled_by_uv_in_another_one(settings: Settings) -> None:
+    """It says so in one line, and takes the newest base there is."""
+    said: list[str] = []
+    here = {"3.9": base("3.9"), "3.13": base("3.13")}
+    assert make.place("3.13", here, settings, said.append) == Place("local:3.13", "pip-tools")
+    assert make.place("3.12", here, settings, said.append) == Place("local:3.13", "uv")
+    assert len(said) == 1
+    assert said[0].startswith("Python 3.12: no base image here; uv makes its locks from Python 3.13")
+
+
+@pytest.mark.parametrize("spare", [True, False])
+def test_with_no_base_at_all_another_python_is_looked_for(
+    project: Settings, monkeypatch: pytest.MonkeyPatch, spare: bool
+) -> None:
+    """A lock of the one Python without a base is made in a base of another; where there is none, the reason is told."""
+
+    def ensure(
+        _settings: Settings, _engine: Engine, pythons: list[str], say: Callable[[str], None]
+    ) -> tuple[tuple[bases.Base, ...], tuple[bases.Missing, ...]]:
+        found = tuple(base(python) for python in pythons if python == "3.13" and spare)
+        return found, tuple(bases.Missing(python, "nobody ships it") for python in pythons if python == "3.12")
+
+    monkeypatch.setattr(bases, "ensure", ensure)
+    (project.root / "requirements/3.12/test.txt").unlink()
+    batches = plan(verify.inspect(quick.of(project)), Wish())
+    there = Engine("host", "28", snapshotter=True)
+    if spare:
+        assert make.places(project, there, batches, print) == [(batches[0], Place("local:3.13", "uv"))]
+    else:
+        with pytest.raises(DockyardError, match=r"no base image for Python 3\.12: nobody ships it"):
+            make.places(project, there, batches, print)

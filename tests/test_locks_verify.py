@@ -1,0 +1,312 @@
+"""The check: whatever makes a lock stale or was edited is found and named, and nothing else is."""
+
+import re
+import string
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, assume, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from dockyard import locks
+from dockyard.locks import quick, verify
+from dockyard.locks.text import canonical, logical_lines, spaced
+from dockyard.settings import Settings
+from tests.lock_project import COMPILED, INPUTS, lock_all, locked_project, pin, write_inputs
+
+LOCK = "requirements/3.13/production.txt"
+
+
+@pytest.fixture
+def project(settings: Settings) -> Settings:
+    """Return a project whose locks are all as they should be."""
+    return locked_project(settings)
+
+
+def edit(project: Settings, path: str, old: str, new: str) -> None:
+    """Replace a text in a file of the project, which must hold it."""
+    place = project.root / path
+    text = place.read_text(encoding="utf-8")
+    assert old in text
+    place.write_text(text.replace(old, new, 1), encoding="utf-8", newline="")
+
+
+def found(project: Settings) -> list[str]:
+    """Return the problems as lines."""
+    return [f"{each.path}:{each.line}: {each.message}" for each in locks.check(project)]
+
+
+def test_a_check_after_a_compile_passes(project: Settings) -> None:
+    """Fresh locks have no problem."""
+    assert found(project) == []
+
+
+def test_the_api_names_places_and_purposes(project: Settings) -> None:
+    """Others ask this package where a lock is and which purposes there are."""
+    assert locks.path(project, "3.13", "production") == project.root / LOCK
+    assert locks.purposes(project) == ("base", "production", "test")
+
+
+def _rename_input(root: Path) -> None:
+    (root / "requirements/test.in").rename(root / "requirements/tests.in")
+
+
+def _old_python(root: Path) -> None:
+    (root / "requirements/3.10").mkdir()
+    (root / "requirements/3.10/test.txt").write_text("a==1\n", encoding="utf-8")
+
+
+def _foreign(root: Path) -> None:
+    (root / LOCK).write_text("flask==3.1.3\n", encoding="utf-8")
+
+
+def _other_python(root: Path) -> None:
+    (root / LOCK).write_bytes((root / "requirements/3.12/production.txt").read_bytes())
+
+
+def _not_text(root: Path) -> None:
+    (root / LOCK).write_bytes((root / LOCK).read_bytes() + b"\xff\n")
+
+
+def _folder(root: Path) -> None:
+    (root / LOCK).unlink()
+    (root / LOCK).mkdir()
+
+
+def _add_input(root: Path) -> None:
+    (root / "requirements/docs.in").write_text("sphinx\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        pytest.param(_rename_input, "requirements/3.13/tests.txt:1: is missing", id="input renamed: new lock"),
+        pytest.param(
+            _rename_input,
+            "requirements/3.13/test.txt:1: there is no requirements/test.in any more",
+            id="input renamed: old lock",
+        ),
+        pytest.param(
+            _old_python, "requirements/3.10/test.txt:1: Python 3.10 is not among the pythons", id="Python gone"
+        ),
+        pytest.param(_foreign, f"{LOCK}:1: was not made by Dockyard", id="no header"),
+        pytest.param(
+            _other_python,
+            f"{LOCK}:2: was made for Python 3.12, linux, all hashes, and should be made for Python 3.13",
+            id="other interpreter",
+        ),
+        pytest.param(_not_text, "is not UTF-8: it was edited by hand", id="not text"),
+        pytest.param(_folder, f"{LOCK}:1: cannot be read: Is a directory", id="folder"),
+        pytest.param(
+            _add_input,
+            "requirements/3.12/docs.txt:1: is missing: nothing is locked for requirements/docs.in",
+            id="input added",
+        ),
+        pytest.param(lambda root: (root / LOCK).unlink(), f"{LOCK}:1: is missing", id="lock removed"),
+    ],
+)
+def test_files_that_came_or_went_are_named(project: Settings, change: Callable[[Path], None], expected: str) -> None:
+    """A missing, misplaced or foreign lock is a problem of its own kind."""
+    change(project.root)
+    assert [line for line in found(project) if expected in line], found(project)
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "expected"),
+    [
+        ("requirements/base.in", "flask>=3", "flask>=3.1", "requirements/base.in:2: `flask>=3.1` is new or changed"),
+        ("requirements/base.in", "fastjsonschema\n", "", "requirements/base.in:3: a line was taken out"),
+        ("requirements/base.in", "fastjsonschema\n", "fastjsonschema\nidna\n", "requirements/base.in:4: `idna` is new"),
+        ("requirements/test.in", "3.9", "3.8", "requirements/test.in:2: `pytest ; python_version"),
+        (LOCK, "gunicorn==27.0.1", "gunicorn==27.0.2", "gunicorn==27.0.2 or a hash of it was edited by hand"),
+        (
+            LOCK,
+            "==3.1.3 \\\n    --hash=sha256:",
+            "==3.1.3 \\\n    --hash=sha256:0",
+            "flask==3.1.3 or a hash of it was edited",
+        ),
+        (LOCK, "gunicorn==27.0.1 \\\n", "", "or a hash of it was edited by hand"),
+        (LOCK, "# by: pip-tools 7", "# by: pip-tools 6", f"{LOCK}:3: was made by pip-tools 6"),
+        (LOCK, "# inputs: sha256:", "# inputs: sha256:0", "its header does not fit its inputs"),
+        (LOCK, "# body: sha256:", "# body: sha256:0", "the fingerprint of its pins was edited by hand"),
+        (LOCK, "# body: ", "# bodi: ", "the fingerprint of its pins was edited by hand"),
+    ],
+)
+def test_an_edit_is_named_with_its_line(project: Settings, path: str, old: str, new: str, expected: str) -> None:
+    """An edit of an input or a lock is found, and the message points at the line."""
+    edit(project, path, old, new)
+    assert [line for line in found(project) if expected in line], found(project)
+
+
+def test_the_line_of_an_edited_pin_is_right(project: Settings) -> None:
+    """The number in the message is the pin's own line."""
+    edit(project, LOCK, "gunicorn==27.0.1", "gunicorn==27.0.2")
+    lines = (project.root / LOCK).read_text(encoding="utf-8").splitlines()
+    problem = locks.check(project)[0]
+    assert lines[problem.line - 1].startswith("gunicorn==27.0.2")
+    assert problem.mend == "invoke lock"
+
+
+def test_a_change_of_production_reaches_the_locks_that_agree_with_it(project: Settings) -> None:
+    """A lock records the pins that it took over, and is stale when they are others."""
+    lock_all(project, {**COMPILED, "production": COMPILED["production"] + pin("zipp", "4.1", "flask")})
+    edit(project, LOCK, "zipp==4.1", "zipp==4.2")
+    assert any(
+        line.startswith("requirements/3.13/test.txt:") and f"{LOCK} has changed" in line for line in found(project)
+    )
+
+
+def test_settings_are_part_of_what_made_a_lock(project: Settings) -> None:
+    """Another platform or resolver, or a Python more, makes locks stale."""
+    assert not found(project)
+    assert "was made for Python 3.12, linux, all" in found(replace(project, platforms=("linux/arm64",)))[0]
+    assert "was made by pip-tools" in found(replace(project, resolver="uv"))[0]
+    assert (
+        "requirements/3.14/production.txt:1: is missing" in found(replace(project, pythons=("3.12", "3.13", "3.14")))[0]
+    )
+
+
+def test_a_lock_by_uv_stands_where_pip_tools_is_asked_for(project: Settings) -> None:
+    """A Python without a base image gets its locks from uv, which writes the same pins; they are accepted anywhere."""
+    for path in sorted(project.root.glob("requirements/3.12/*.txt")):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace(f"# by: {verify.PIP_TOOLS}", f"# by: {verify.UV}"), encoding="utf-8")
+    assert found(project) == []
+
+
+def test_a_broken_input_is_one_problem(project: Settings) -> None:
+    """What is wrong with an input is told once, not for every lock of it."""
+    edit(project, "requirements/base.in", "flask>=3", "-r gone.in")
+    broken = [line for line in found(project) if "gone.in" in line]
+    assert broken == ["requirements/base.in:2: -r requirements/gone.in: there is no such file"]
+
+
+def test_a_project_without_inputs_is_told_to_write_one(settings: Settings) -> None:
+    """No requirements folder at all is a problem with a way out."""
+    assert [(each.path, each.mend) for each in locks.check(settings)] == [
+        ("requirements", "write requirements/production.in")
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "{}\n"])
+def test_a_merge_conflict_in_a_lock_is_found(project: Settings, text: str) -> None:
+    """Conflict marks are no comments."""
+    edit(project, LOCK, "gunicorn==", f"<<<<<<< ours\n{text}=======\n>>>>>>> theirs\ngunicorn==")
+    assert found(project)
+
+
+@pytest.fixture(scope="session")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Return a locked project for the tests that edit it again and again."""
+    root = tmp_path_factory.mktemp("room")
+    return locked_project(Settings(root=root, app="shop:app", image="shop", pythons=("3.13",), python="3.13"))
+
+
+edits = hypothesis_settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+characters = st.sampled_from([*string.printable, "\u00a0", "\u2028", "\ufeff", "é", ""])
+
+
+def edited(text: str, at: int, character: str, *, insert: bool) -> str:
+    """Return a text with one character put in, replaced or, with none given, taken out."""
+    at %= len(text)
+    return text[:at] + character + text[at if insert else at + 1 :]
+
+
+def meaning(text: str) -> str:
+    """Return what a line says: pip takes the file of -r with or without a space before it."""
+    return re.sub(r"^(-[rc])[ \t]*", r"\1 ", spaced(text))
+
+
+@edits
+@given(st.sampled_from(sorted(INPUTS)), st.integers(0, 500), characters, st.booleans())
+def test_an_edit_of_an_input_is_found_exactly_if_it_means_something(
+    room: Settings, name: str, at: int, character: str, insert: bool
+) -> None:
+    """One character anywhere in any input: the check fails if and only if a requirement is another one."""
+    after = edited(INPUTS[name], at, character, insert=insert)
+    meant, means = (
+        [meaning(line.text) for line in logical_lines(text)] for text in (INPUTS[name], after.lstrip("\ufeff"))
+    )
+    assume(after.count("\ufeff") == after.startswith("\ufeff"))
+    place = room.root / "requirements" / f"{name}.in"
+    try:
+        place.write_text(after, encoding="utf-8", newline="")
+        problems = locks.check(room)
+    finally:
+        place.write_text(INPUTS[name], encoding="utf-8", newline="")
+    assert bool(problems) == (means != meant), (after, problems)
+    assert all(problem.line > 0 and problem.mend for problem in problems)
+
+
+@edits
+@given(st.integers(0, 5000), characters, st.booleans())
+def test_an_edit_of_a_lock_is_found_exactly_if_it_means_something(
+    room: Settings, at: int, character: str, insert: bool
+) -> None:
+    """One character anywhere below the header: the check fails if and only if pip would read another lock."""
+    place = room.root / LOCK
+    before = place.read_bytes()
+    head, body = before.decode().split("\n\n", 1)
+    after = f"{head}\n\n{edited(body, at, character, insert=insert)}".encode()
+    try:
+        place.write_bytes(after)
+        problems = [problem for problem in locks.check(room) if problem.path == LOCK]
+    finally:
+        place.write_bytes(before)
+    assert bool(problems) == (canonical(after) != canonical(before)), (after, problems)
+
+
+@edits
+@given(st.integers(0, 5000), st.sampled_from([*string.ascii_letters, *string.digits, ""]))
+def test_an_edit_of_a_header_is_found(room: Settings, at: int, character: str) -> None:
+    """One letter or digit anywhere in the fields of the header, but for the marks that only help to explain."""
+    place = room.root / LOCK
+    before = place.read_text(encoding="utf-8")
+    head, body = before.split("\n\n", 1)
+    title, fields = head.split("\n", 1)
+    changed = edited(fields, at, character, insert=False)
+    assume(changed.split() != fields.split())
+    assume(all(line in changed for line in fields.split("\n") if line.startswith("# pins:")))
+    try:
+        place.write_text(f"{title}\n{changed}\n\n{body}", encoding="utf-8")
+        problems = locks.check(room)
+    finally:
+        place.write_text(before, encoding="utf-8")
+    assert problems, changed
+
+
+@pytest.mark.parametrize("mark", ["\r\n", "\n\n", "  \n", "\n# a remark\n"])
+def test_line_ends_blank_lines_and_comments_never_count(project: Settings, mark: str) -> None:
+    """In every input: CRLF, blank lines, trailing spaces, comments and a byte order mark change nothing."""
+    for name, text in INPUTS.items():
+        place = project.root / "requirements" / f"{name}.in"
+        place.write_text("\ufeff" + text.replace("\n", mark), encoding="utf-8", newline="")
+    assert found(project) == []
+
+
+def test_locks_with_crlf_and_a_byte_order_mark_pass(project: Settings) -> None:
+    """A checkout that turns line ends around does not make a lock stale."""
+    for place in project.root.glob("requirements/*/*.txt"):
+        place.write_bytes(b"\xef\xbb\xbf" + place.read_bytes().replace(b"\n", b"\r\n"))
+    assert found(project) == []
+
+
+def test_reading_quickly_gives_what_reading_carefully_gives(tmp_path: Path) -> None:
+    """The hook's short way through pyproject.toml ends where the settings themselves end, defaults included."""
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.dockyard]\napp = "a:b"\nimage = "a"\npythons = ["3.12"]\n', encoding="utf-8"
+    )
+    (tmp_path / "below").mkdir()
+    assert quick.read(str(tmp_path / "below"), {}) == quick.read(str(tmp_path), {"DOCKYARD_PYTHONS": "3.12"})
+    assert quick.read(str(tmp_path), {"DOCKYARD_RESOLVER": "uv"}).resolver == "uv"
+
+
+def test_inputs_alone_are_reported_as_locks_that_are_missing(settings: Settings) -> None:
+    """Before the first compile every lock is missing, for each Python and purpose."""
+    write_inputs(settings.root)
+    assert len([line for line in found(settings) if "is missing" in line]) == 6
