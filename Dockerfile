@@ -64,7 +64,7 @@ COPY src src
 COPY tests tests
 RUN mkdir -m 1777 /results
 USER 65532:65532
-ENTRYPOINT ["python", "-m", "coverage", "run", "--data-file=/results/.coverage", "-m", "pytest", "-p", "no:cacheprovider"]
+ENTRYPOINT ["python", "-m", "coverage", "run", "--data-file=/results/.coverage", "-m", "pytest", "-p", "no:cacheprovider", "-m", "not host"]
 
 
 FROM base AS development-packages

@@ -281,3 +281,87 @@ def test_wrong_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str
         rootfs.main(arguments)
     assert caught.value.code == 2
     assert "usage:" in capsys.readouterr().err
+
+
+STATUS = """\
+Package: libx1
+Status: install ok installed
+Architecture: amd64
+Source: x (1.0)
+Version: 1.0-2
+Description: first line
+ Version: of the description
+
+Package: tables
+Status: install ok installed
+Version: 3
+
+Package: unused
+Status: install ok installed
+Version: 4
+"""
+
+
+@pytest.fixture
+def dpkg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a system of three packages, whose lists still name /lib, which is a link to usr/lib."""
+    system = tmp_path / "system"
+    for folder in ("usr/lib", "etc", "dpkg/info"):
+        (system / folder).mkdir(parents=True)
+    (system / "lib").symlink_to("usr/lib")
+    for name in ("usr/lib/libx.so.1", "etc/tables", "etc/made"):
+        (system / name).write_text(name)
+    lists = {"libx1:amd64": f"/.\n{system}/lib\n{system}/lib/libx.so.1\n", "tables": f"{system}/etc/tables\n"}
+    for name, text in {**lists, "unused": f"{system}/etc\n{system}/etc/other\n"}.items():
+        (system / "dpkg" / "info" / f"{name}.list").write_text(text)
+    (system / "dpkg" / "status").write_text(STATUS)
+    monkeypatch.setattr(rootfs, "DPKG", system / "dpkg")
+    return system
+
+
+def recorded(layer: Path) -> dict[str, str]:
+    """Return what a layer says of packages."""
+    return {path.name: path.read_text() for path in rootfs.inside(layer, rootfs.STATUS).glob("*")}
+
+
+def test_packages_whose_files_were_copied_are_recorded(dpkg: Path, layer: Path) -> None:
+    """Each has a file of its own, with the fields that name it; folders and files that are not there do not count."""
+    rootfs.copy(dpkg / "lib" / "libx.so.1", layer)
+    (rootfs.inside(layer, dpkg) / "etc").mkdir()
+    rootfs.record_packages(layer)
+    found = "Package: libx1\nStatus: install ok installed\nArchitecture: amd64\nSource: x (1.0)\nVersion: 1.0-2\n"
+    assert recorded(layer) == {"libx1": found}
+
+
+def test_packages_that_the_runtime_has_are_not_recorded_again(dpkg: Path, layer: Path, tmp_path: Path) -> None:
+    """Layers do not repeat one another."""
+    rootfs.copy(dpkg / "usr" / "lib" / "libx.so.1", layer)
+    rootfs.copy(dpkg / "etc" / "tables", layer)
+    known = tmp_path / "known"
+    known.mkdir()
+    (known / "libx1").touch()
+    rootfs.record_packages(layer, known)
+    assert list(recorded(layer)) == ["tables"]
+
+
+def test_files_that_no_list_names(dpkg: Path, layer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a package makes at its installation is known by name; a base without dpkg records nothing."""
+    rootfs.copy(dpkg / "etc" / "made", layer)
+    rootfs.record_packages(layer)
+    assert recorded(layer) == {}
+    monkeypatch.setattr(rootfs, "GENERATED", {str(dpkg / "etc" / "made"): "tables"})
+    rootfs.record_packages(layer)
+    assert list(recorded(layer)) == ["tables"]
+    monkeypatch.setattr(rootfs, "DPKG", dpkg / "nowhere")
+    rootfs.record_packages(layer)
+
+
+def test_records_carry_modes_of_their_own(dpkg: Path, layer: Path) -> None:
+    """The umask of whoever builds has no say."""
+    before = os.umask(0o077)
+    try:
+        rootfs.copy(dpkg / "etc" / "tables", layer)
+        rootfs.record_packages(layer)
+    finally:
+        os.umask(before)
+    assert mode(rootfs.inside(layer, rootfs.STATUS) / "tables") == 0o644

@@ -227,9 +227,9 @@ def readable(created_by: str) -> str:
 
 def explained(error: CommandError) -> DockyardError:
     """Turn a failed build into words: what BuildKit said stands above already, so only the tip is added (pure)."""
-    said = bake.ESCAPE.sub("", error.output)
+    said = bake.ESCAPE.sub("", error.output).casefold()
     for sign, message, hint in FAILURES:
-        if sign in said:
+        if sign.casefold() in said:
             return DockyardError(message, hint)
     if error.returncode == 130:
         return DockyardError("the build was interrupted")
@@ -265,7 +265,7 @@ FAILURES = (
         "run `invoke lock`",
     ),
 )
-"""Signs in BuildKit's output, what they mean, and what to do."""
+"""Signs in BuildKit's output, in whatever case it writes them, what they mean, and what to do."""
 
 
 def _record(job: Job, built: Sequence[Built], outcome: str, say: Say) -> None:

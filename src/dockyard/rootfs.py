@@ -48,6 +48,12 @@ DATA = (
 """Certificates, time zones and the small tables that the standard library reads by path."""
 BY_NAME = ("libgcc_s.so.1",)
 """Libraries that glibc opens by name at run time: thread cancellation needs this one."""
+DPKG = Path("/var/lib/dpkg")
+STATUS = Path("/var/lib/dpkg/status.d")
+"""Where scanners look for the packages of an image that has no package manager: a file for each."""
+FIELDS = ("Package", "Status", "Priority", "Section", "Maintainer", "Architecture", "Source", "Version", "Homepage")
+GENERATED = {str(CERTIFICATES): "ca-certificates"}
+"""Files that a package makes when it is installed, and so does not list."""
 
 
 def main(arguments: list[str]) -> int:
@@ -87,6 +93,7 @@ def make_runtime(layer: Path) -> None:
     for name in DATA:
         if os.path.lexists(name):
             copy(Path(name), layer)
+    record_packages(layer)
     trust_certificates(layer)
     make_user(layer)
     compile_bytecode(inside(layer, library), layer)
@@ -95,11 +102,12 @@ def make_runtime(layer: Path) -> None:
 def make_packages(layer: Path, folder: Path, runtime: Path) -> None:
     """Compile the packages in `folder`, put them into `layer`, and with them what the runtime lacks."""
     compile_bytecode(folder, strict=False)
-    link_tree(folder, layer)
     objects = sorted(path for path in folder.rglob("*.so*") if is_elf(path))
     for found in libraries(objects):
         if not found.is_relative_to(folder) and not os.path.lexists(inside(runtime, found)):
             copy(found, layer)
+    record_packages(layer, inside(runtime, STATUS))
+    link_tree(folder, layer)
 
 
 def make_application(layer: Path, folder: Path) -> None:
@@ -110,6 +118,43 @@ def make_application(layer: Path, folder: Path) -> None:
             executable = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
             path.chmod(0o755 if executable else 0o644)
     link_tree(folder, layer)
+
+
+def record_packages(layer: Path, known: Path | None = None) -> None:
+    """Write down which Debian packages the files in `layer` come from, but those that the folder `known` has."""
+    owners = {**package_files(DPKG), **GENERATED}
+    paths = ("/" + str(path.relative_to(layer)) for path in layer.rglob("*") if path.is_symlink() or path.is_file())
+    found = {owners[path] for path in paths if path in owners}
+    wanted = {name for name in found if not (known and (known / name).exists())}
+    stanzas = package_stanzas(DPKG / "status") if wanted else {}
+    for name in sorted(wanted & stanzas.keys()):
+        target = inside(layer, STATUS) / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(stanzas[name], encoding="utf-8")
+        target.chmod(0o644)
+
+
+def package_files(dpkg: Path) -> dict[str, str]:
+    """Return the package of every path that dpkg's lists name; links in a path's folders are followed."""
+    owners: dict[str, str] = {}
+    folders: dict[Path, Path] = {}
+    for listing in sorted((dpkg / "info").glob("*.list")):
+        for line in listing.read_text(encoding="utf-8").splitlines():
+            path = Path(line)
+            if path.parent not in folders:
+                folders[path.parent] = path.parent.resolve()
+            owners[str(folders[path.parent] / path.name)] = listing.stem.partition(":")[0]
+    return owners
+
+
+def package_stanzas(status: Path) -> dict[str, str]:
+    """Return what dpkg's status file says of every package, reduced to the fields that name it and its source."""
+    found: dict[str, str] = {}
+    for stanza in status.read_text(encoding="utf-8").split("\n\n") if status.exists() else ():
+        lines = [line for line in stanza.splitlines() if line.partition(":")[0] in FIELDS]
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("Package:")]
+        found.update({name: "\n".join(lines) + "\n" for name in names})
+    return found
 
 
 def link_tree(folder: Path, layer: Path) -> None:

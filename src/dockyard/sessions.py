@@ -18,16 +18,21 @@ __all__ = ["integration", "lint", "pipeline", "tests", "types"]
 nox.options.sessions = ["lint", "types", "pipeline", "tests", "integration"]
 nox.options.error_on_missing_interpreters = True
 
+PATIENCE = 60.0
+"""Seconds that pytest has to end after Ctrl-C: a test that is cut off removes its containers first."""
+
 
 @nox.session(python=False)
 def tests(session: nox.Session) -> None:
     """Test the app and the pipeline inside the test image of every supported Python."""
     from dockyard import testing
     from dockyard.settings import load
+    from dockyard.tasks.door import ending_as_interrupt
 
     try:
         settings = load(Path.cwd(), os.environ)
-        outcomes, missing = testing.run_matrix(settings, session.posargs, say=report.say)
+        with ending_as_interrupt():
+            outcomes, missing = testing.run_matrix(settings, session.posargs, say=report.say)
         coverage = testing.combine_coverage(settings.root, outcomes)
         columns = ("Python", "tests", "passed", "failed", "skipped", "time")
         title = f"coverage of all Pythons together: {coverage:.1f} %" if coverage is not None else ""
@@ -41,13 +46,13 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=False)
 def pipeline(session: nox.Session) -> None:
     """Run the unit tests on the host's Python; they need no engine."""
-    session.run(sys.executable, "-m", "pytest", "-m", "not integration", *session.posargs)
+    _pytest(session, "not integration")
 
 
 @nox.session(python=False)
 def integration(session: nox.Session) -> None:
     """Run the tests that need a real engine, registry and Compose."""
-    session.run(sys.executable, "-m", "pytest", "-m", "integration", *session.posargs)
+    _pytest(session, "integration")
 
 
 @nox.session(python=False)
@@ -60,3 +65,8 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check the types with mypy."""
     session.run(sys.executable, "-m", "mypy", *session.posargs)
+
+
+def _pytest(session: nox.Session, marked: str) -> None:
+    command = (sys.executable, "-m", "pytest", "-m", marked, *session.posargs)
+    session.run(*command, interrupt_timeout=PATIENCE, terminate_timeout=PATIENCE)

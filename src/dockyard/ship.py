@@ -6,7 +6,7 @@ from typing import Any
 
 from dockyard import images, records, world
 from dockyard.bases import Missing
-from dockyard.build import Built, Request, build
+from dockyard.build import Built, Request, build, require_targets, stages
 from dockyard.engine import find
 from dockyard.errors import UsageError
 from dockyard.images import Variant
@@ -17,7 +17,11 @@ Say = Callable[[str], None]
 
 
 def references(settings: Settings, request: Request) -> dict[Variant, tuple[str, ...]]:
-    """Return the names under which each image is pushed; raise UsageError where nothing says what they are."""
+    """Return the names under which each image is pushed; raise UsageError where nothing says what they are.
+
+    A target that the Dockerfile has not is told here too, before anybody looks for an engine or a registry.
+    """
+    require_targets(request.targets, stages(settings.root))
     git = world.read_git(settings.root)
     chosen = {variant: images.tags(settings, git, variant, request.tags) for variant in request.variants(settings)}
     if not all(chosen.values()):

@@ -3,10 +3,11 @@
 import secrets
 import shutil
 import sys
+import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dockyard import build, images, records
@@ -54,7 +55,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of the matrix: `name` begins the name of each of its containers, `folder` takes the results."""
+    """One run of the matrix: `name` begins the name of each of its containers, `folder` takes the results.
+
+    `cut` is set when it ends before its tests do.
+    """
 
     settings: Settings
     engine: Engine
@@ -62,10 +66,16 @@ class Run:
     folder: Path
     arguments: tuple[str, ...]
     say: Say
+    cut: threading.Event = field(default_factory=threading.Event)
 
     def container(self, variant: Variant) -> str:
         """Return the name of a variant's container."""
         return f"{self.name}-{variant.name}"
+
+    def remove(self, variants: Sequence[Variant]) -> None:
+        """Remove the containers of variants, running or not, with their volumes."""
+        names = [self.container(variant) for variant in variants]
+        capture(self.engine.command("rm", "--force", "--volumes", *names), check=False)
 
 
 def run_matrix(
@@ -81,12 +91,24 @@ def run_matrix(
     run = Run(settings, engine, name, folder, tuple(arguments), say)
     variants = [image.variant for image in built]
     try:
-        with ThreadPoolExecutor(max_workers=max(1, engine.cpus)) as pool:
-            outcomes = tuple(pool.map(lambda variant: run_one(run, variant), variants))
+        outcomes = side_by_side(run, variants)
     finally:
-        containers = [run.container(variant) for variant in variants]
-        capture(engine.command("rm", "--force", "--volumes", *containers), check=False)
+        run.remove(variants)
     return outcomes, missing
+
+
+def side_by_side(run: Run, variants: Sequence[Variant]) -> tuple[Outcome, ...]:
+    """Test in every image; an interrupt ends the containers too, or it would last until their tests are over."""
+    with ThreadPoolExecutor(max_workers=max(1, run.engine.cpus)) as pool:
+        futures = [pool.submit(run_one, run, variant) for variant in variants]
+        try:
+            return tuple(future.result() for future in futures)
+        except BaseException:
+            run.cut.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            while not all(future.done() for future in futures):  # one may be on its way to its container
+                run.remove(variants)
+            raise
 
 
 def run_one(run: Run, variant: Variant) -> Outcome:
@@ -101,10 +123,11 @@ def run_one(run: Run, variant: Variant) -> Outcome:
     except CommandError as error:
         returncode = error.returncode
     into = run.folder / variant.python
-    into.mkdir(parents=True, exist_ok=True)
-    copied = capture(run.engine.command("cp", f"{container}:{RESULTS}/.", str(into)), check=False)
-    if not copied.ok:
-        run.say(f"{variant.python} | no results came out of the container: {copied.stderr.strip()}")
+    if not run.cut.is_set():
+        into.mkdir(parents=True, exist_ok=True)
+        copied = capture(run.engine.command("cp", f"{container}:{RESULTS}/.", str(into)), check=False)
+        if not copied.ok:
+            run.say(f"{variant.python} | no results came out of the container: {copied.stderr.strip()}")
     outcome = Outcome(variant.python, *count(into / "junit.xml"), clock.seconds(), returncode, image)
     _record(run, outcome, clock)
     return outcome
@@ -171,9 +194,8 @@ def rows(outcomes: Sequence[Outcome], missing: Sequence[Missing]) -> list[tuple[
         )
         for outcome in outcomes
     ]
-    return sorted(
-        [*tested, *((absent.python, f"NOT TESTED: {absent.reason}", "-", "-", "-", "-") for absent in missing)]
-    )
+    absent = [(lost.python, f"NOT TESTED: {lost.reason}", "-", "-", "-", "-") for lost in missing]
+    return sorted([*tested, *absent], key=lambda row: [int(part) for part in row[0].split(".")])
 
 
 def _record(run: Run, outcome: Outcome, clock: records.Clock) -> None:
@@ -183,7 +205,7 @@ def _record(run: Run, outcome: Outcome, clock: records.Clock) -> None:
         read_git(run.settings.root),
         clock,
         "test",
-        "passed" if outcome.ok else "failed",
+        "interrupted" if run.cut.is_set() else "passed" if outcome.ok else "failed",
         python=outcome.python,
         target=TARGET,
         tests={**counts, "coverage_percent": None},

@@ -49,7 +49,7 @@ def build(
     targets = tuple(dict.fromkeys(target)) or ("production",)
     request = building.Request(targets, pythons, tuple(platform), tuple(tag), no_cache, push)
     if dry_run:
-        show_plan(chosen, request)
+        show_plan(plan(chosen, request), json=json)
         return
     built, missing = (
         ship.build_and_push(chosen, request, force=force, say=report.say)
@@ -63,8 +63,8 @@ def build(
         show(built)
 
 
-def show_plan(chosen: "Settings", request: "Request") -> None:
-    """Print the steps of a build without doing any of them."""
+def plan(chosen: "Settings", request: "Request") -> list[tuple[str, str]]:
+    """Return the steps of a build, what and how, without doing any of them."""
     from dockyard import bake
     from dockyard import build as building
     from dockyard.bases import Base
@@ -77,7 +77,7 @@ def show_plan(chosen: "Settings", request: "Request") -> None:
     options = bake.arguments(
         builder=chosen.builder, no_cache=request.no_cache, push=request.push, metadata="metadata.json"
     )
-    steps = [
+    return [
         ("find a Docker Engine", f"engine = {chosen.engine}"),
         *((f"have the base image of Python {python}", f"base = {chosen.base}") for python in pythons),
         *((f"build {variant.target} on Python {variant.python}", ", ".join(image.references))
@@ -85,6 +85,13 @@ def show_plan(chosen: "Settings", request: "Request") -> None:
         ("all of them with", " ".join(("docker", *options))),
         ("record the run", str(FOLDER)),
     ]  # fmt: skip
+
+
+def show_plan(steps: Sequence[tuple[str, str]], *, json: bool) -> None:
+    """Print the steps of a build."""
+    if json:
+        report.as_json({"steps": [{"what": what, "how": how} for what, how in steps]})
+        return
     rows = [(str(number), what, how) for number, (what, how) in enumerate(steps, 1)]
     report.table(("step", "what", "how"), rows, right=("step",))
 
@@ -124,7 +131,6 @@ def as_json(image: "Built") -> dict[str, Any]:
 
 
 @task(
-    positional=["tag"],
     iterable=["tag"],
     help={
         "tag": "a tag to give; may be given again (default: those from git)",
@@ -138,6 +144,7 @@ def tag(_context: Context, tag: list[str], target: str = "production", python: s
     from dockyard.engine import find
 
     chosen = settings()
+    building.require_targets((target,), building.stages(chosen.root))
     named = building.retag(chosen, find(chosen, say=report.say), target, python or chosen.python, tuple(tag))
     for reference in named:
         print(reference)

@@ -36,6 +36,9 @@ def push(
     wanted = ship.references(chosen, request)
     if dry_run:
         planned = [(variant.target, variant.python, name) for variant, names in wanted.items() for name in names]
+        if json:
+            report.as_json([dict(zip(("target", "python", "reference"), row, strict=True)) for row in planned])
+            return
         report.table(("target", "Python", "would be pushed as"), planned)
         return
     pushed = ship.ship(chosen, wanted, force=force, say=report.say)

@@ -1,0 +1,171 @@
+"""Pushing what was built: the names, the order of what is asked, and what is recorded."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import fastjsonschema
+import pytest
+
+from dockyard import records, ship, world
+from dockyard.bake import Cache
+from dockyard.bases import Missing
+from dockyard.build import Built, Request
+from dockyard.engine import Engine
+from dockyard.errors import DockyardError, UsageError
+from dockyard.images import Variant
+from dockyard.push import Pushed
+from dockyard.settings import Settings
+from dockyard.world import Git
+
+SCHEMA = Path(__file__).parents[1] / "docs" / "reference" / "run-record.schema.json"
+GIT = Git("0123456789abcdef0123456789abcdef01234567", 1_700_000_000, "main", "v1.2.3")
+DIRTY = Git(GIT.commit, GIT.time, "main", "v1.2.3", dirty=True)
+ENGINE = Engine("host", "28.5.2", True)
+PRODUCTION = Variant("production", "3.13")
+TEST = Variant("test", "3.12")
+DIGEST = "sha256:" + "a" * 64
+
+
+class Harbour:
+    """Everything around a push, faked: it remembers what was asked in which order, and what was recorded."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.records: list[dict[str, Any]] = []
+        self.ending: BaseException | None = None
+        self.wrong: BaseException | None = None
+
+    def find(self, _settings: Settings, *, say: object) -> Engine:
+        """Stand in for the search for an engine."""
+        self.asked.append("engine")
+        return ENGINE
+
+    def preflight(self, _engine: Engine, names: list[str], *, say: object) -> None:
+        """Stand in for the question to the registry before a build."""
+        self.asked.append(f"preflight {' '.join(names)}")
+        if self.wrong:
+            raise self.wrong
+
+    def build(self, _settings: Settings, request: Request, *, say: object, engine: Engine) -> Any:
+        """Stand in for a build that pushes."""
+        self.asked.append("build")
+        named = ("shop:1.2.3", "shop:0123456789ab")
+        return (Built(PRODUCTION, named, DIGEST, 0, (), 1.0, Cache(1, 0)),), (Missing("3.12", "nobody ships it"),)
+
+    def verify(self, _engine: Engine, name: str, digest: str, *, say: object) -> int:
+        """Stand in for the registry's answer about what has arrived."""
+        self.asked.append(f"verify {name} {digest[:8]}")
+        return 1234
+
+    def push(self, _engine: Engine, names: list[str], *, say: object) -> tuple[Pushed, ...]:
+        """Stand in for the push of images that the engine has."""
+        self.asked.append(f"push {' '.join(names)}")
+        if self.ending:
+            raise self.ending
+        return tuple(Pushed(name, DIGEST, 1234, 1, 0, 2, 1.5) for name in names)
+
+    def keep(self, _settings: Settings, record: dict[str, Any], *, say: object) -> None:
+        """Stand in for the file and the ledger; a record must have the documented form."""
+        self.records.append(fastjsonschema.compile(json.loads(SCHEMA.read_text()))(json.loads(json.dumps(record))))
+
+
+@pytest.fixture
+def harbour(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Harbour:
+    """Put fakes around a push of this project."""
+    made = Harbour()
+    (settings.root / "Dockerfile").write_text("FROM x AS test\nFROM x AS production\n")
+    monkeypatch.setattr(ship, "find", made.find)
+    monkeypatch.setattr(ship, "preflight", made.preflight)
+    monkeypatch.setattr(ship, "build", made.build)
+    monkeypatch.setattr(ship, "verify_pushed", made.verify)
+    monkeypatch.setattr(ship, "push", made.push)
+    monkeypatch.setattr(records, "keep", made.keep)
+    monkeypatch.setattr(world, "read_git", lambda _root: GIT)
+    return made
+
+
+def test_references(settings: Settings, harbour: Harbour) -> None:
+    """Every image has its names from git, or those that were chosen, and never the one that moves."""
+    request = Request(("production", "test"), ("3.13",))
+    assert ship.references(settings, request) == {
+        PRODUCTION: ("shop:1.2.3", "shop:0123456789ab"),
+        Variant("test", "3.13"): ("shop:1.2.3-test", "shop:0123456789ab-test"),
+    }
+    assert ship.references(settings, Request(tags=("7",))) == {PRODUCTION: ("shop:7",)}
+
+
+def test_no_name(settings: Settings, harbour: Harbour, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without git and without a tag it is a usage error."""
+    monkeypatch.setattr(world, "read_git", lambda _root: None)
+    with pytest.raises(UsageError, match="no git commit to take a tag from"):
+        ship.references(settings, Request())
+
+
+def test_build_and_push(settings: Settings, harbour: Harbour) -> None:
+    """The registry is asked before the build and checked after it, under every name; its size is the image's."""
+    (built,), missing = ship.build_and_push(settings, Request(push=True), force=False, say=print)
+    assert harbour.asked == [
+        "engine",
+        "preflight shop:1.2.3 shop:0123456789ab",
+        "build",
+        "verify shop:1.2.3 sha256:a",
+        "verify shop:0123456789ab sha256:a",
+    ]
+    assert (built.size, built.digest) == (1234, DIGEST)
+    assert [absent.python for absent in missing] == ["3.12"]
+
+
+def test_a_registry_that_would_refuse(settings: Settings, harbour: Harbour) -> None:
+    """Nobody waits for a build that cannot be pushed."""
+    harbour.wrong = DockyardError("denied")
+    with pytest.raises(DockyardError, match="denied"):
+        ship.build_and_push(settings, Request(push=True), force=False, say=print)
+    assert "build" not in harbour.asked
+
+
+def test_an_unknown_target(settings: Settings, harbour: Harbour) -> None:
+    """It is told before an engine is sought or a registry asked."""
+    with pytest.raises(UsageError, match="the Dockerfile has no target 'prod'"):
+        ship.build_and_push(settings, Request(("prod",), push=True), force=False, say=print)
+    assert harbour.asked == []
+
+
+def test_uncommitted_changes(settings: Settings, harbour: Harbour, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are refused before anything else, unless forced."""
+    monkeypatch.setattr(world, "read_git", lambda _root: DIRTY)
+    with pytest.raises(DockyardError, match="built from uncommitted changes"):
+        ship.build_and_push(settings, Request(push=True), force=False, say=print)
+    wanted = ship.references(settings, Request())
+    with pytest.raises(DockyardError, match="built from uncommitted changes"):
+        ship.ship(settings, wanted, force=False, say=print)
+    assert (harbour.asked, harbour.records) == ([], [])
+    ship.ship(settings, wanted, force=True, say=print)
+    assert harbour.asked == ["engine", "push shop:0123456789ab-dirty"]
+
+
+def test_ship(settings: Settings, harbour: Harbour) -> None:
+    """All names go in one push; each image has one record, under its first name."""
+    wanted = {PRODUCTION: ("shop:1", "shop:2"), TEST: ("shop:1-test-py3.12",)}
+    pushed = ship.ship(settings, wanted, force=False, say=print)
+    assert [image.reference for image in pushed] == ["shop:1", "shop:2", "shop:1-test-py3.12"]
+    assert harbour.asked == ["engine", "push shop:1 shop:2 shop:1-test-py3.12"]
+    facts = [(one["kind"], one["outcome"], one["target"], one["python"], one["image"]) for one in harbour.records]
+    image = {"digest": DIGEST, "size_bytes": 1234, "layers": []}
+    assert facts == [
+        ("push", "passed", "production", "3.13", {"reference": "shop:1", **image}),
+        ("push", "passed", "test", "3.12", {"reference": "shop:1-test-py3.12", **image}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ending", "outcome"),
+    [(DockyardError("denied"), "failed"), (KeyboardInterrupt(), "interrupted")],
+    ids=["failed", "interrupted"],
+)
+def test_a_push_that_does_not_finish(settings: Settings, harbour: Harbour, ending: BaseException, outcome: str) -> None:
+    """It is recorded as what it was, without an image, and raised as what it was."""
+    harbour.ending = ending
+    with pytest.raises(type(ending)):
+        ship.ship(settings, {PRODUCTION: ("shop:1",)}, force=False, say=print)
+    assert [(one["outcome"], one["image"]) for one in harbour.records] == [(outcome, None)]

@@ -1,0 +1,274 @@
+"""The matrix: its commands, its counts, its verdict, and that no end of it leaves a container."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import fastjsonschema
+import pytest
+
+from dockyard import build, records, testing
+from dockyard.bake import Cache
+from dockyard.bases import Missing
+from dockyard.build import Built, Request
+from dockyard.engine import Engine
+from dockyard.errors import CommandError, DockyardError
+from dockyard.execute import Command, Completed
+from dockyard.images import Variant
+from dockyard.settings import Settings
+from dockyard.testing import Outcome
+
+SCHEMA = Path(__file__).parents[1] / "docs" / "reference" / "run-record.schema.json"
+PYTHONS = ("3.12", "3.13")
+ENGINE = Engine("host", "28.5.2", True, 2)
+ALONE = Engine("host", "28.5.2", True, 1)
+GOOD = Outcome("3.13", 10, 0, 0, 1.5, 0, "shop:test")
+JUNIT = '<testsuites><testsuite tests="{}" errors="{}" failures="{}" skipped="{}"/></testsuites>'
+
+
+@dataclass
+class Docker:
+    """An engine whose containers run tests: `results` are what each writes, `exits` how each ends."""
+
+    folder: Path
+    engine: Engine = ENGINE
+    asked: list[tuple[str, ...]] = field(default_factory=list)
+    records: list[dict[str, Any]] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+    results: dict[str, str] = field(default_factory=lambda: {python: JUNIT.format(3, 0, 0, 0) for python in PYTHONS})
+    exits: dict[str, int] = field(default_factory=dict)
+    removed: threading.Event = field(default_factory=threading.Event)
+    slow: str = ""
+    interrupts: str = ""
+
+    def build(self, settings: Settings, request: Request, *, say: object, engine: Engine) -> Any:
+        """Stand in for the one solve that makes the test images; nobody ships Python 3.11."""
+        self.requests.append(request)
+        made = [python for python in request.pythons if python != "3.11"]
+        built = [Built(Variant("test", one), (f"shop:t-{one}",), "", 1, (), 1.0, Cache(1, 0)) for one in made]
+        lost = [Missing(python, "nobody ships it") for python in request.pythons if python == "3.11"]
+        return tuple(built), tuple(lost)
+
+    def lines(self, command: Command) -> Iterator[str]:
+        """Stand in for `docker run`."""
+        self.asked.append(command.argv)
+        python = next(python for python in PYTHONS if f"-{python}".replace(".", "_") in command.argv[2])
+        yield f"testing {python}"
+        if python == self.interrupts:
+            raise KeyboardInterrupt
+        if python == self.slow:
+            assert self.removed.wait(20), "its container was not ended"
+            raise CommandError("killed", returncode=137)
+        if self.exits.get(python):
+            raise CommandError("failed", returncode=self.exits[python])
+
+    def capture(self, command: Command, *, check: bool = True) -> Completed:
+        """Stand in for `docker cp` and `docker rm`."""
+        self.asked.append(command.argv)
+        if command.argv[1] == "rm":
+            self.removed.set()
+        if command.argv[1] == "cp":
+            into = Path(command.argv[3])
+            if into.name not in self.results:
+                return Completed(1, "", "no such folder\n", 0.1)
+            (into / "junit.xml").write_text(self.results[into.name])
+        return Completed(0, "", "", 0.1)
+
+    def keep(self, _settings: Settings, record: dict[str, Any], *, say: object) -> None:
+        """Stand in for the file and the ledger; a record must have the documented form."""
+        self.records.append(fastjsonschema.compile(json.loads(SCHEMA.read_text()))(json.loads(json.dumps(record))))
+
+    def outcomes(self) -> list[tuple[str, str]]:
+        """Return what was recorded of each Python."""
+        return sorted((record["python"], record["outcome"]) for record in self.records)
+
+
+@pytest.fixture
+def docker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Docker:
+    """Put fakes around a matrix of this project."""
+    made = Docker(settings.root)
+    monkeypatch.setattr(testing, "find", lambda _settings, say: made.engine)
+    monkeypatch.setattr(build, "build", made.build)
+    monkeypatch.setattr(testing, "lines", made.lines)
+    monkeypatch.setattr(testing, "capture", made.capture)
+    monkeypatch.setattr(testing, "read_git", lambda _root: None)
+    monkeypatch.setattr(records, "keep", made.keep)
+    return made
+
+
+def test_the_command(settings: Settings) -> None:
+    """As hard as production, results in a volume of its own, arguments to the test runner last."""
+    made = testing.command(ENGINE, "shop:test", "x-test", ("-k", "health"))
+    assert made.argv == (
+        "docker", "run", "--name=x-test",
+        "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--user=65532:65532",
+        "--pids-limit=512", "--mount=type=volume,destination=/results",
+        "shop:test", "--junitxml=/results/junit.xml", "-k", "health",
+    )  # fmt: skip
+
+
+def test_a_matrix(settings: Settings, docker: Docker) -> None:
+    """One solve, a container per Python, its results in a folder of its own, and all of it removed in the end."""
+    settings = replace(settings, pythons=("3.11", *PYTHONS))
+    stale = settings.root / testing.RESULTS_HERE / "3.9" / "junit.xml"
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    docker.results["3.12"] = JUNIT.format(5, 0, 0, 1)
+    said: list[str] = []
+    outcomes, missing = testing.run_matrix(settings, ("-x",), say=said.append)
+    assert docker.requests == [Request(("test",), ("3.11", *PYTHONS))]
+    assert [(one.python, one.passed, one.skipped, one.ok, one.image) for one in outcomes] == [
+        ("3.12", 4, 1, True, "shop:test-py3.12"),
+        ("3.13", 3, 0, True, "shop:test"),
+    ]
+    assert missing == (Missing("3.11", "nobody ships it"),)
+    assert set(said) == {"3.12 | testing 3.12", "3.13 | testing 3.13"}
+    assert not stale.exists()
+    names = sorted(words[2].removeprefix("--name=") for words in docker.asked if words[1] == "run")
+    assert docker.asked[-1] == ("docker", "rm", "--force", "--volumes", *names)
+    assert docker.outcomes() == [("3.12", "passed"), ("3.13", "passed")]
+    assert docker.records[0]["tests"]["coverage_percent"] is None
+
+
+def test_two_matrices_have_different_containers(settings: Settings, docker: Docker) -> None:
+    """Runs side by side, in two windows, do not remove each other's."""
+    for _ in range(2):
+        testing.run_matrix(settings, (), say=print)
+    assert len({words[2] for words in docker.asked if words[1] == "run"}) == 4
+
+
+FAILURES: dict[str, tuple[str | None, int, tuple[int, int]]] = {
+    "a failed test": (JUNIT.format(3, 0, 1, 0), 1, (2, 1)),
+    "an error": (JUNIT.format(3, 1, 0, 0), 1, (2, 1)),
+    "a runner that ends with an error after good tests": (JUNIT.format(3, 0, 0, 0), 3, (3, 0)),
+    "no test at all": (JUNIT.format(0, 0, 0, 0), 0, (0, 0)),
+    "only skipped tests": (JUNIT.format(2, 0, 0, 2), 0, (0, 0)),
+    "results that are none": ("<testsuite", 0, (0, 0)),
+    "no results": (None, 0, (0, 0)),
+}
+
+
+@pytest.mark.parametrize(("junit", "code", "counts"), FAILURES.values(), ids=FAILURES)
+def test_what_fails_a_python(
+    settings: Settings, docker: Docker, junit: str | None, code: int, counts: tuple[int, int]
+) -> None:
+    """Whatever is not a good end of at least one test fails its Python; the other one is tested all the same."""
+    docker.exits["3.12"] = code
+    docker.results["3.12"] = junit or ""
+    if junit is None:
+        del docker.results["3.12"]
+    said: list[str] = []
+    (bad, good), _ = testing.run_matrix(settings, (), say=said.append)
+    assert (bad.ok, bad.passed, bad.failed, good.ok) == (False, *counts, True)
+    assert docker.outcomes() == [("3.12", "failed"), ("3.13", "passed")]
+    assert ("3.12 | no results came out of the container: no such folder" in said) == (junit is None)
+
+
+@pytest.mark.parametrize("engine", [ENGINE, ALONE], ids=["side by side", "one after the other"])
+def test_an_interrupt(settings: Settings, docker: Docker, engine: Engine) -> None:
+    """It ends the containers of the other Pythons at once, starts no more of them, and does not read their results."""
+    docker.engine, docker.interrupts, docker.slow = engine, "3.12", "3.13"
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        testing.run_matrix(settings, (), say=print)
+    assert time.monotonic() - started < 10
+    verbs = [words[1] for words in docker.asked]
+    assert verbs.count("run") <= 2
+    assert (verbs[-1], "cp" in verbs) == ("rm", False)
+    assert {outcome for _, outcome in docker.outcomes()} <= {"interrupted"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (JUNIT.format(9, 1, 2, 3), (3, 3, 3)),
+        ('<testsuite tests="2" errors="0" failures="0" skipped="1"/>', (1, 0, 1)),
+        ('<testsuites><testsuite tests="2"/><testsuite tests="3" failures="1"/></testsuites>', (4, 1, 0)),
+        ("", (0, 0, 0)),
+    ],
+    ids=["one suite", "a suite as the root", "two suites", "empty"],
+)
+def test_count(tmp_path: Path, text: str, expected: tuple[int, int, int]) -> None:
+    """Passed, failed, skipped: errors are failures, and what is not written counts as nothing."""
+    (tmp_path / "junit.xml").write_text(text)
+    assert testing.count(tmp_path / "junit.xml") == expected
+
+
+def test_count_without_a_file(tmp_path: Path) -> None:
+    """A container that died has written none."""
+    assert testing.count(tmp_path / "junit.xml") == (0, 0, 0)
+
+
+def test_judge() -> None:
+    """Failures come first, each Python is named, and a skip is an error only where it is forbidden."""
+    bad, skipping = replace(GOOD, python="3.11", failed=1), replace(GOOD, python="3.12", skipped=2)
+    with pytest.raises(DockyardError, match=r"^the tests failed on Python 3\.11, 3\.14$"):
+        testing.judge((bad, skipping, GOOD, replace(bad, python="3.14")), forbid_skips=True)
+    with pytest.raises(DockyardError, match=r"^tests were skipped on Python 3\.12$"):
+        testing.judge((GOOD, skipping), forbid_skips=True)
+    testing.judge((GOOD, skipping), forbid_skips=False)
+    testing.judge((GOOD,), forbid_skips=True)
+
+
+def test_rows() -> None:
+    """Every supported Python has its row in the order of versions, tested or not."""
+    outcomes = (GOOD, replace(GOOD, python="3.9", failed=2, passed=8, returncode=1))
+    assert testing.rows(outcomes, (Missing("3.12", "nobody ships it"),)) == [
+        ("3.9", "FAILED", "8", "2", "0", "1.5 s"),
+        ("3.12", "NOT TESTED: nobody ships it", "-", "-", "-", "-"),
+        ("3.13", "passed", "10", "0", "0", "1.5 s"),
+    ]
+
+
+class Coverage:
+    """A coverage tool that answers `report` with a total."""
+
+    def __init__(self, total: Completed) -> None:
+        self.total = total
+        self.asked: list[tuple[str, ...]] = []
+
+    def capture(self, command: Command, *, check: bool = True) -> Completed:
+        """Stand in for `python -m coverage`."""
+        self.asked.append(command.argv[3:])
+        return self.total if "report" in command.argv else Completed(0, "", "", 0.1)
+
+
+Put = Callable[[Completed], Coverage]
+
+
+@pytest.fixture
+def coverage(monkeypatch: pytest.MonkeyPatch) -> Put:
+    """Return a function that puts a fake in the place of the coverage tool."""
+
+    def put(total: Completed) -> Coverage:
+        made = Coverage(total)
+        monkeypatch.setattr(testing, "capture", made.capture)
+        return made
+
+    return put
+
+
+def test_coverage_of_all_pythons(tmp_path: Path, coverage: Put) -> None:
+    """What each container measured is combined and kept; a Python without data is left out."""
+    file = tmp_path / testing.RESULTS_HERE / "3.13" / ".coverage"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    tool = coverage(Completed(0, "97.5\n", "", 0.1))
+    assert testing.combine_coverage(tmp_path, (GOOD, replace(GOOD, python="3.12"))) == 97.5
+    assert tool.asked == [
+        ("combine", "--keep", "--quiet", str(file)),
+        ("report", "--format=total", "--precision=1"),
+    ]
+    coverage(Completed(1, "", "No data to report.", 0.1))
+    assert testing.combine_coverage(tmp_path, (GOOD,)) is None
+
+
+def test_no_coverage(tmp_path: Path, coverage: Put) -> None:
+    """A project that measures none asks no tool for it."""
+    tool = coverage(Completed(0, "97.5\n", "", 0.1))
+    assert testing.combine_coverage(tmp_path, (GOOD,)) is None
+    assert tool.asked == []
