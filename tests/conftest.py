@@ -5,9 +5,17 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from dockyard.settings import Settings
+
+
+# A machine busy with other containers draws examples slowly: that says nothing of the code.
+hypothesis.settings.register_profile(
+    "shared", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("shared")
 
 
 class UnplannedProcess(AssertionError):

@@ -91,7 +91,8 @@ def test_texts_that_are_no_whole_dockerfile(text: str) -> None:
     assert dockerfile.lines(text, "x", ("COPY a b",)) == (None,)
 
 
-def test_this_repositorys_own_dockerfile() -> None:
+@pytest.mark.host
+def test_the_dockerfile_of_this_repository() -> None:
     """Every layer of the production image is found in it."""
     text = (Path(__file__).parents[1] / "Dockerfile").read_text()
     history = [

@@ -67,6 +67,19 @@ def test_beside(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+def test_beside_as_the_same_numbers(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The container itself is asked who it runs as: its image's own names mean nothing in another."""
+
+    class WithoutShell(Shells):
+        def capture(self, command: Command, *, check: bool = True) -> Completed:
+            if "python" in command.argv:
+                return Completed(0, "1000:2000\n", "", 0.1)
+            return super().capture(command, check=check)
+
+    argv, _ = opened(WithoutShell("exec"), settings, monkeypatch)
+    assert argv[argv.index("--user") + 1] == "1000:2000"
+
+
 def test_nothing_to_stand_beside(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the development image, the way to it is said."""
     with pytest.raises(DockyardError, match="has no shell, and shop:development") as caught:

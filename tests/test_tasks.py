@@ -125,7 +125,7 @@ def test_the_help_of_a_task(invoke: Line, name: str) -> None:
     """`--help` shows its docstring, whose first line is a sentence for `--list`."""
     summary = (tasks()[name].__doc__ or "").splitlines()[0]
     assert summary.endswith((".", ":"))
-    code, out, err = invoke(name, "--help")
+    code, out, err = invoke("--help", name)
     assert (code, err) == (0, "")
     assert f"Usage: invoke [--core-opts] {name} " in out
     assert " ".join(summary.split()[:3]) in out
@@ -133,9 +133,9 @@ def test_the_help_of_a_task(invoke: Line, name: str) -> None:
 
 def test_an_option_that_is_none(invoke: Line) -> None:
     """Invoke itself tells of it, before any task begins."""
-    code, out, err = invoke("build", "--taget", "test")
+    code, out, err = invoke("build", "--targett", "test")
     assert (code, out) == (1, "")
-    assert "--taget" in err
+    assert "--targett" in err
     assert invoke.asked == []
 
 

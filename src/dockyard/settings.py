@@ -17,7 +17,7 @@ from dockyard.errors import SettingsError
 
 FILE = "pyproject.toml"
 PREFIX = "DOCKYARD_"
-NOT_SETTINGS = {"DOCKYARD_LEDGER_TOKEN"}
+NOT_SETTINGS = {"DOCKYARD_LEDGER_TOKEN", "DOCKYARD_COSIGN_KEY"}
 """Environment names that are read elsewhere, because a secret has no place in pyproject.toml."""
 
 

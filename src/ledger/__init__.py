@@ -12,6 +12,6 @@ __all__ = ["create_app"]
 def create_app(config: Mapping[str, Any] | None = None) -> "Flask":
     """Make the application: see ledger.application."""
     # The health check imports this package too, every few seconds, and must not wait for Flask.
-    from ledger import application  # noqa: PLC0415
+    from ledger import application
 
     return application.create_app(config)

@@ -13,9 +13,7 @@ PLACE = re.compile(r"-r (\S+) \(line (\d+)\)")
 FETCH = re.compile(
     r"(?:Could not fetch URL|Failed to fetch:?) `?(\w+://[^\s`]*[^\s`:])`?(?:: (.*?))?(?: - skipping)?$", re.MULTILINE
 )
-MISMATCH = re.compile(
-    r"from (\S+?)(?:#\S*)?(?: \(from .*\))?:\s*\n\s*Expected sha256 (\w+)\s*\n\s*Got\s+(\w+)"
-)
+MISMATCH = re.compile(r"from (\S+?)(?:#\S*)?(?: \(from .*\))?:\s*\n\s*Expected sha256 (\w+)\s*\n\s*Got\s+(\w+)")
 BUILD = re.compile(r"Failed to build [`'\"]?([A-Za-z0-9._-]+)")
 SYNTAX = re.compile(r"Invalid requirement: (.*?)(?:\n.*)*?\(from line (\d+) of (\S+)\)")
 INDEX_HINT = (

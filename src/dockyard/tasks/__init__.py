@@ -2,13 +2,30 @@
 
 from invoke.collection import Collection
 
-from dockyard.tasks import base, build, doctor, engine, lock, push, stack, verify
+from dockyard.tasks import (
+    base,
+    build,
+    debug,
+    doctor,
+    engine,
+    inspect,
+    lock,
+    push,
+    release,
+    reproduce,
+    stack,
+    verify,
+)
 
 namespace = Collection(
     build.build,
     build.tag,
     push.push,
     verify.verify,
+    reproduce.reproduce,
+    inspect.inspect,
+    release.release,
+    debug.debug,
     lock.lock,
     doctor.doctor,
     stack.up,

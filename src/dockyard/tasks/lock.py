@@ -1,6 +1,5 @@
 """`invoke lock`: make, check and explain the locks."""
 
-
 from invoke.context import Context
 
 from dockyard.tasks.door import settings, task
@@ -17,7 +16,7 @@ from dockyard.tasks.door import settings, task
         "json": "print the result as JSON",
     },
 )
-def lock(  # noqa: PLR0913, PLR0917 - one parameter for each option of the command
+def lock(
     _context: Context,
     check: bool = False,
     upgrade: bool = False,

@@ -1,0 +1,91 @@
+"""`invoke inspect`: what an image is."""
+
+import json as encoding
+import sys
+from typing import Any
+
+from invoke.context import Context
+
+from dockyard import report
+from dockyard.tasks.door import settings, task
+
+
+@task(
+    positional=["reference"],
+    help={
+        "reference": "an image, local or in a registry, by name, tag or digest, such as ledger:production",
+        "sbom": "print the attached bill of materials, whole",
+        "provenance": "print the attached provenance, whole",
+        "json": "print the result as JSON",
+    },
+)
+def inspect(
+    _context: Context, reference: str, sbom: bool = False, provenance: bool = False, json: bool = False
+) -> None:
+    """Show an image: digest, layers, configuration, and what is attached to it in its registry."""
+    from dockyard import inspection
+
+    found = inspection.inspect(settings(), reference, say=report.say)
+    if sbom or provenance:
+        for kind in (*(("SBOM",) if sbom else ()), *(("provenance",) if provenance else ())):
+            for content in inspection.chosen(found, kind):
+                sys.stdout.write(content.decode("utf-8", "replace"))
+    elif json:
+        report.as_json(as_json(found))
+    else:
+        show(found)
+
+
+def show(found: Any) -> None:
+    """Print an image, or each image of an index, as tables."""
+    from dockyard.inspection import settings_of, summary
+
+    for image in found.images:
+        rows = [
+            ("digest", image.digest if image.digest == found.digest else f"{image.digest}\nof {found.digest}"),
+            ("platform", image.platform),
+            ("created", image.created),
+            ("size", f"{report.size(image.size)} in {len(image.layers)} layers"),
+            *settings_of(image.config),
+        ]
+        report.table(("image", f"{found.reference} (in the {found.where})"), rows)
+        layers = [(report.size(layer.size), layer.diff_id[:19], layer.instruction) for layer in image.layers]
+        report.table(("size", "diff ID", "layer"), layers, right=("size",))
+        if image.attachments:
+            attached = [(one.kind, one.digest[:19], summary(one)) for one in image.attachments]
+            report.table(("attached", "digest", "says"), attached)
+
+
+def as_json(found: Any) -> dict[str, Any]:
+    """Return what was found, for machines."""
+    return {
+        "reference": found.reference,
+        "where": found.where,
+        "digest": found.digest,
+        "images": [_image(image) for image in found.images],
+    }
+
+
+def _image(image: Any) -> dict[str, Any]:
+    return {
+        "digest": image.digest,
+        "platform": image.platform,
+        "created": image.created,
+        "size_bytes": image.size,
+        "config": image.config,
+        "layers": [
+            {"diff_id": layer.diff_id, "size_bytes": layer.size, "created_by": layer.instruction}
+            for layer in image.layers
+        ],
+        "attachments": [
+            {"kind": one.kind, "media_type": one.media_type, "digest": one.digest, "content": _parsed(one.content)}
+            for one in image.attachments
+        ],
+    }
+
+
+def _parsed(content: bytes) -> Any:
+    try:
+        return encoding.loads(content)
+    except ValueError:
+        return None

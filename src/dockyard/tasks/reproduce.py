@@ -1,0 +1,76 @@
+"""`invoke reproduce`: build an image anew and compare."""
+
+from typing import Any
+
+from invoke.context import Context
+
+from dockyard import report
+from dockyard.errors import DockyardError
+from dockyard.tasks.door import settings, task
+
+ROWS = 40
+"""So many differences are shown; `--json` has all of them."""
+
+
+@task(
+    help={
+        "target": "the target whose newest image is meant (default: production)",
+        "python": "the Python whose newest image is meant (default: the settings' python)",
+        "image": "an image that the engine has, by its reference instead, such as one that was pulled",
+        "json": "print the result as JSON",
+    },
+)
+def reproduce(
+    _context: Context, target: str = "production", python: str = "", image: str = "", json: bool = False
+) -> None:
+    """Build an image anew without cache and compare: exit 1 and name each file that differs, and how."""
+    from dockyard import reproduce as reproducing
+    from dockyard.difference import Verdict, hint
+
+    outcome = reproducing.reproduce(settings(), reproducing.Asked(target, python, image), say=report.say)
+    if json:
+        report.as_json(as_json(outcome))
+    else:
+        show(outcome)
+    if outcome.verdict is Verdict.DIFFERENT:
+        advice = "build from the same inputs: see above" if outcome.notes else hint(outcome.findings)
+        raise DockyardError(reproducing.summary(outcome), advice)
+    report.say(f"built and compared in {report.duration(outcome.seconds)}")
+
+
+def show(outcome: Any) -> None:
+    """Print the one line of a good end, or the table of differences."""
+    from dockyard.difference import Verdict
+    from dockyard.reproduce import summary
+
+    if outcome.verdict is not Verdict.DIFFERENT:
+        print(summary(outcome))
+        return
+    rows = [_row(finding) for finding in outcome.findings]
+    title = f"{outcome.image}: {len(rows)} difference{'s' if len(rows) > 1 else ''}"
+    report.table(("layer", "file or setting", "differs in", "existing", "rebuilt"), rows[:ROWS], title=title)
+    if len(rows) > ROWS:
+        report.say(f"and {len(rows) - ROWS} more: --json shows them all")
+    for finding in outcome.findings[:ROWS]:
+        if finding.diff:
+            print("\n".join((f"{finding.path}:", *(f"  {line}" for line in finding.diff))))
+
+
+def as_json(outcome: Any) -> dict[str, Any]:
+    """Return the outcome for machines."""
+    return {
+        **{name: getattr(outcome, name) for name in ("image", "verdict", "existing", "rebuilt", "notes", "seconds")},
+        "differences": [
+            {name: getattr(finding, name) for name in finding.__dataclass_fields__} for finding in outcome.findings
+        ],
+    }
+
+
+def _row(finding: Any) -> tuple[str, ...]:
+    where = f"{finding.layer}: {_short(finding.instruction)}" if finding.layer else "configuration"
+    return where, finding.path or "-", finding.how, _short(finding.before) or "-", _short(finding.after) or "-"
+
+
+def _short(text: str, longest: int = 60) -> str:
+    text = text.replace(" # buildkit", "")
+    return text if len(text) <= longest else f"{text[:longest]}…"

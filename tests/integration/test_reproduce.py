@@ -1,0 +1,150 @@
+"""Reproducing images for real: everything varied that one machine can vary, and an image that cannot be reproduced."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from dockyard import reproduce, world
+from dockyard.difference import Verdict
+from dockyard.engine import Engine
+from dockyard.errors import DockyardError
+from dockyard.execute import Command, Completed, capture
+from dockyard.reproduce import Asked
+from dockyard.settings import Settings, load
+
+ROOT = Path(__file__).parents[2]
+INVOKE = "import sys; from invoke.main import program; sys.argv = ['invoke', *sys.argv[1:]]; program.run()"
+TABLE = '[tool.dockyard]\napp = "shop:app"\nimage = "{image}"\n'
+COMMIT = ("-c", "user.name=t", "-c", "user.email=t@t", "-c", "commit.gpgsign=false", "commit", "--quiet", "-m", "x")
+CONFIGURATION = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+
+
+def git(folder: Path, *words: str, **environment: str) -> str:
+    """Run git in a folder, with no configuration but our own."""
+    return capture(Command(("git", *words), cwd=folder, env={**CONFIGURATION, **environment})).stdout
+
+
+def committed(folder: Path) -> None:
+    """Make a folder a repository of one commit, with a date of its own."""
+    git(folder, "init", "--quiet")
+    git(folder, "add", "--all")
+    git(folder, *COMMIT, GIT_COMMITTER_DATE="1700000000 +0000", GIT_AUTHOR_DATE="1700000000 +0000")
+
+
+def copied(target: Path, umask: int, time: float) -> None:
+    """Copy what git knows or would know of this project as somebody with that umask would, at another time."""
+    for name in git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0"):
+        source = ROOT / name
+        if not name or not source.is_file():
+            continue
+        made = target / name
+        for parent in reversed(made.parents):
+            if not parent.exists():
+                parent.mkdir(0o777 & ~umask)
+                parent.chmod(0o777 & ~umask)
+        made.write_bytes(source.read_bytes())
+        made.chmod((0o777 if source.stat().st_mode & 0o100 else 0o666) & ~umask)
+        os.utime(made, (time, time))
+
+
+def invoke(folder: Path, umask: str, environment: Mapping[str, str], *words: str) -> Completed:
+    """Run a task of the copied project with the copied pipeline."""
+    argv = ("sh", "-c", f'umask {umask} && exec "$@"', "sh", sys.executable, "-c", INVOKE, *words)
+    return capture(Command(argv, cwd=folder, env={"PYTHONPATH": "src", **environment}), check=False)
+
+
+@pytest.fixture
+def renamed(unique: str) -> Mapping[str, str]:
+    """Return the environment that gives a project's images a name of this test's own."""
+    return {"DOCKYARD_IMAGE": unique}
+
+
+def test_everything_varied(
+    engine: Engine, unique: str, renamed: Mapping[str, str], tmp_path: Path, project: Settings
+) -> None:
+    """Another path, umask, locale, time zone, home and clock of files, no cache: the same manifest digest.
+
+    The first build may use every cache there is; the second, by `invoke reproduce`, uses none.
+    """
+    here, there = tmp_path / "here", tmp_path / "a longer path" / "there"
+    copied(here, 0o022, 1_600_000_000)
+    committed(here)
+    first = {"TZ": "UTC", "LC_ALL": "C.UTF-8", **engine.environment, **renamed}
+    made = invoke(here, "022", first, "build", "--json")
+    assert made.ok, made.stderr[-2000:]
+    digest = json.loads(made.stdout)["images"][0]["digest"]
+    copied(there, 0o077, 1_650_000_000.5)
+    committed(there)
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    # Where bases are kept follows HOME, and making one anew takes minutes: only that folder stays the same.
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    second = {"TZ": "Pacific/Kiritimati", "LC_ALL": "tr_TR.UTF-8", "LANG": "tr_TR.UTF-8", "USER": "somebody"}
+    changes = {**second, "HOME": str(home), "XDG_CACHE_HOME": cache, "PYTHONHASHSEED": "77", "LOGNAME": "somebody"}
+    told = invoke(there, "077", {**engine.environment, **changes, **renamed}, "reproduce", "--json")
+    assert told.ok, told.stderr[-2000:]
+    outcome = json.loads(told.stdout)
+    assert (outcome["verdict"], outcome["notes"]) == ("identical", [])
+    assert outcome["existing"] == outcome["rebuilt"]
+    assert outcome["existing"] == digest or not engine.snapshotter
+    assert "dockyard-reproduce" not in capture(engine.command("images")).stdout.replace("REPOSITORY", "")
+
+
+def small(root: Path, image: str, instruction: str, engine: Engine) -> Settings:
+    """Build an image of one instruction on the default base, and return its project's settings."""
+    root.mkdir()
+    (root / "pyproject.toml").write_text(TABLE.format(image=image))
+    (root / ".gitignore").write_text(".dockyard/\n")
+    (root / "Dockerfile").write_text(
+        f"FROM python:3.13-slim AS base\nRUN {instruction}\nFROM scratch AS production\nCOPY --from=base /made /made\n"
+    )
+    committed(root)
+    settings = load(root, {})
+    from dockyard import build
+
+    build.build(settings, build.Request(), say=lambda _line: None, engine=engine)
+    return settings
+
+
+def test_an_image_that_cannot_be_reproduced(engine: Engine, unique: str, tmp_path: Path) -> None:
+    """A date written to a file: the layer, the file, both lines, and what else the clock got into."""
+    instruction = "mkdir /made && date +%s.%N > /made/when && echo same > /made/what && umask 077 && mkdir /made/x"
+    settings = small(tmp_path / "shop", unique, instruction, engine)
+    outcome = reproduce.reproduce(settings, Asked(), say=lambda _line: None, engine=engine)
+    assert outcome.verdict is Verdict.DIFFERENT
+    (changed,) = [finding for finding in outcome.findings if finding.how == "content"]
+    assert (changed.path, changed.layer) == ("/made/when", 1)
+    assert "COPY /made /made" in changed.instruction
+    assert [line[0] for line in changed.diff] == ["@", "-", "+"]
+    assert {finding.path for finding in outcome.findings if finding.how == "time"} >= {"/made/when", "/made/what"}
+    assert not [finding for finding in outcome.findings if finding.how == "mode"]
+    assert not [finding for finding in outcome.findings if finding.path == "/made/what" and finding.how != "time"]
+    assert capture(engine.command("images", "--quiet", f"dockyard-reproduce/{unique}")).stdout == ""
+
+
+def test_another_commit_is_named_as_the_cause(engine: Engine, unique: str, tmp_path: Path) -> None:
+    """An image of an older commit differs from what the tree makes now, and it is said why."""
+    settings = small(tmp_path / "shop", unique, "mkdir -p /made && touch -d @0 /made/what /made", engine)
+    before = world.read_git(settings.root)
+    git(settings.root, *COMMIT, "--allow-empty")
+    after = world.read_git(settings.root)
+    said: list[str] = []
+    outcome = reproduce.reproduce(settings, Asked(), say=said.append, engine=engine)
+    assert before
+    assert after
+    assert outcome.notes == (f"it was made from the commit {before.commit}, this tree is {after.commit}",)
+    assert any(outcome.notes[0] in line for line in said)
+    assert {finding.layer for finding in outcome.findings} == {0}
+
+
+def test_nothing_to_compare_with(engine: Engine, unique: str, tmp_path: Path) -> None:
+    """Without an image there is nothing to reproduce: the tip names the command that makes it."""
+    (tmp_path / "pyproject.toml").write_text(TABLE.format(image=unique))
+    (tmp_path / "Dockerfile").write_text("FROM python:3.13-slim AS production\n")
+    with pytest.raises(DockyardError, match=f"there is no image {unique}:production") as caught:
+        reproduce.reproduce(load(tmp_path, {}), Asked(), say=print, engine=engine)
+    assert caught.value.hint == "`invoke build --target production --python 3.13` makes it"

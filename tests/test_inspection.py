@@ -1,0 +1,231 @@
+"""What an image is, told from the engine or a registry, for people and for machines."""
+
+import gzip
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from invoke.context import Context
+from invoke.exceptions import Exit
+
+from dockyard import archive, inspection, provenance, sbom
+from dockyard.engine import Engine
+from dockyard.errors import DockyardError
+from dockyard.inspection import Attachment, Inspected, inspect, settings_of, summary
+from dockyard.registry_errors import RegistryError
+from dockyard.registry_write import WritableRegistry
+from dockyard.settings import Settings
+from dockyard.tasks import inspect as tasks
+
+from . import saved_images
+from .memory_registry import Memory
+from .saved_images import Entry, layer
+from .test_attest import digest
+from .test_registry import Answer
+
+ENGINE = Engine("host", "28.5.2", True, 4)
+NAME = "registry.example:5000/fleet/shop"
+LAYERS = [layer([Entry("/a", b"x")]), layer([Entry("/b", bytes(2000))])]
+STARTS = {"User": "65532:65532", "Env": ["PATH=/bin"], "Labels": {"title": "shop"}, "Cmd": ["python", "-m", "shop"]}
+CONFIG = saved_images.config(LAYERS, config=STARTS)
+BILL = b'{"components": [{"purl": "pkg:pypi/a@1"}, {"purl": "pkg:deb/debian/b@1"}, {"purl": "pkg:pypi/c@1"}]}'
+ORIGIN = json.dumps(
+    {
+        "predicate": {
+            "buildDefinition": {
+                "resolvedDependencies": [
+                    {"name": "source", "digest": {"gitCommit": "0123456789abcdef"}},
+                    {"uri": "git+x"},
+                ]
+            }
+        }
+    }
+).encode()
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
+    """Return a registry with an image of two layers, and an engine without any."""
+    made = Memory()
+    packed = {digest(one): one for one in (gzip.compress(layer, mtime=0) for layer in LAYERS)}
+    made.push(packed, json.dumps(CONFIG).encode(), "1.0")
+
+    @contextmanager
+    def connected(*_args: object, **_options: object) -> Iterator[WritableRegistry]:
+        with made.client() as registry:
+            yield registry
+
+    def absent(_engine: Engine, reference: str, _visit: object) -> None:
+        raise DockyardError(f"there is no image {reference}")
+
+    monkeypatch.setattr(inspection, "connected", connected)
+    monkeypatch.setattr(archive, "read", absent)
+    return made
+
+
+def look(settings: Settings, reference: str, said: list[str] | None = None) -> Inspected:
+    """Look at an image."""
+    return inspect(settings, reference, say=(said if said is not None else []).append, engine=ENGINE)
+
+
+def attach(memory: Memory, content: bytes, media_type: str, **annotations: str) -> None:
+    """Attach a document to the image."""
+    with memory.client() as registry:
+        image = registry.document("fleet/shop", "1.0")
+        registry.attach("fleet/shop", image.descriptor, content, media_type, annotations)
+
+
+def test_an_image_in_a_registry(memory: Memory, settings: Settings) -> None:
+    """Sizes are those that a pull brings; diff IDs and instructions come from the configuration."""
+    found = look(settings, f"{NAME}:1.0")
+    (image,) = found.images
+    assert (found.where, found.digest, image.digest) == ("registry", image.digest, digest(memory.manifests["1.0"][1]))
+    assert (image.platform, image.created) == ("linux/amd64", "2026-11-21T00:00:00Z")
+    assert [(one.diff_id, one.instruction) for one in image.layers] == [
+        (digest(LAYERS[0]), "COPY layer1 /"),
+        (digest(LAYERS[1]), "COPY layer2 /"),
+    ]
+    assert image.size == sum(len(gzip.compress(one, mtime=0)) for one in LAYERS)
+    assert look(settings, f"{NAME}@{found.digest}").images == found.images
+
+
+def test_the_platforms_of_an_index(memory: Memory, settings: Settings) -> None:
+    """Each is shown, under the index's own digest."""
+    kind, one = memory.manifests["1.0"]
+    entry = {"mediaType": kind, "digest": digest(one), "size": len(one), "platform": {"os": "linux"}}
+    index = json.dumps({"manifests": [entry, {**entry, "platform": {"os": "unknown"}}, entry]}).encode()
+    memory.manifests["2.0"] = ("application/vnd.oci.image.index.v1+json", index)
+    found = look(settings, f"{NAME}:2.0")
+    assert (found.digest, [image.digest for image in found.images]) == (digest(index), [digest(one)] * 2)
+
+
+def test_what_is_attached(memory: Memory, settings: Settings) -> None:
+    """Ours by their kinds, others by the type that they give."""
+    attach(memory, BILL, sbom.MEDIA_TYPE)
+    attach(memory, ORIGIN, provenance.MEDIA_TYPE)
+    attach(memory, b"{}", provenance.MEDIA_TYPE, **{"in-toto.io/predicate-type": "https://x.example/vuln"})
+    attach(memory, b"sig", "application/vnd.other")
+    found = look(settings, f"{NAME}:1.0")
+    (image,) = found.images
+    assert [one.kind for one in image.attachments] == [
+        "SBOM",
+        "provenance",
+        "https://x.example/vuln",
+        "application/vnd.other",
+    ]
+    assert [summary(one) for one in image.attachments] == [
+        "1 deb, 2 pypi",
+        "source 0123456789ab, git+x ?",
+        "2 B",
+        "3 B",
+    ]
+    assert list(inspection.chosen(found, "SBOM")) == [BILL]
+    with pytest.raises(DockyardError, match="no thing is attached to"):
+        list(inspection.chosen(found, "thing"))
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"{}", b'{"components": [1]}'])
+def test_a_document_of_another_form(content: bytes) -> None:
+    """Whatever others attach, it is shown and nothing breaks."""
+    for kind in ("SBOM", "provenance"):
+        assert summary(Attachment(kind, "", "", content)) == "not in a form that is known here"
+
+
+def test_something_large_is_only_named(memory: Memory, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not fetched."""
+    attach(memory, b"four", "application/vnd.large")
+    monkeypatch.setattr(inspection, "LARGEST", 3)
+    (image,) = look(settings, f"{NAME}:1.0").images
+    assert image.attachments[0].content == b""
+
+
+def test_what_the_registry_lacks_the_engine_may_have(
+    memory: Memory, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image that is tagged and not pushed yet; that it is the engine's is said."""
+    saved = saved_images.archive(LAYERS, config=STARTS)
+    monkeypatch.setattr(archive, "read", lambda _engine, _name, visit: archive.from_archive([saved], visit))
+    said: list[str] = []
+    found = look(settings, f"{NAME}:2.0", said)
+    assert (found.where, found.digest) == ("engine", found.images[0].digest)
+    assert said == [f"{NAME}:2.0 is not in its registry: asking the engine"]
+    assert look(settings, "").reference == "shop:production"
+    assert look(settings, "shop:test").images[0].layers == found.images[0].layers
+
+
+def test_what_is_nowhere(memory: Memory, settings: Settings) -> None:
+    """It is named as it was asked for; a registry that refuses is not taken for one that lacks."""
+    with pytest.raises(DockyardError, match=r"there is no image registry.*:2\.0"):
+        look(settings, f"{NAME}:2.0")
+    memory.trouble = [("GET", "manifests", Answer(403))]
+    with pytest.raises(RegistryError):
+        look(settings, f"{NAME}:1.0")
+
+
+def test_what_a_container_starts_from() -> None:
+    """Everything that is set, in words; a user that is not set is root."""
+    full = {
+        **STARTS,
+        "Entrypoint": ["tini"],
+        "WorkingDir": "/app",
+        "ExposedPorts": {"8000/tcp": {}, "80/tcp": {}},
+        "Healthcheck": {"Test": ["CMD", "probe"], "Interval": 30_000_000_000},
+        "StopSignal": "SIGTERM",
+    }
+    assert dict(settings_of(full)) == {
+        "user": "65532:65532",
+        "entrypoint": '["tini"]',
+        "command": '["python", "-m", "shop"]',
+        "folder": "/app",
+        "ports": "80/tcp, 8000/tcp",
+        "health check": "CMD probe, every 30 s",
+        "stops on": "SIGTERM",
+        "environment": "PATH=/bin",
+        "labels": "title=shop",
+    }
+    assert dict(settings_of({})) == {"user": "root"}
+
+
+def run(monkeypatch: pytest.MonkeyPatch, found: Inspected, **options: Any) -> int:
+    """Run the task with what was found, and return its exit code."""
+    monkeypatch.setattr(tasks, "settings", lambda: None)
+    monkeypatch.setattr(inspection, "inspect", lambda *_args, **_options: found)
+    try:
+        tasks.inspect.body(Context(), "shop", **options)
+    except Exit as error:
+        return int(error.code or 0)
+    return 0
+
+
+def test_the_task(
+    memory: Memory, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tables for people, JSON for machines, and documents byte for byte."""
+    attach(memory, BILL, sbom.MEDIA_TYPE)
+    attach(memory, b"no json", "application/vnd.other")
+    found = look(settings, f"{NAME}:1.0")
+    assert run(monkeypatch, found) == 0
+    shown = capsys.readouterr().out
+    for words in (f"{NAME}:1.0 (in the registry)", found.digest, "65532:65532", "COPY layer2 /", "1 deb, 2 pypi"):
+        assert words in shown
+    assert run(monkeypatch, found, json=True) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["images"][0]["attachments"][0]["content"] == json.loads(BILL)
+    assert document["images"][0]["attachments"][1]["content"] is None
+    assert document["images"][0]["layers"][0]["created_by"] == "COPY layer1 /"
+    assert run(monkeypatch, found, sbom=True) == 0
+    assert capsys.readouterr().out == BILL.decode()
+    assert run(monkeypatch, found, provenance=True) == 1
+    assert "no provenance is attached" in capsys.readouterr().err
+
+
+def test_the_task_for_an_image_of_the_engine(
+    memory: Memory, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where there can be nothing attached, the tip says where to look."""
+    found = replace(look(settings, f"{NAME}:1.0"), where="engine")
+    assert run(monkeypatch, found, sbom=True) == 1
+    assert "TIP   documents are attached to images in a registry" in capsys.readouterr().err

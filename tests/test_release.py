@@ -1,0 +1,560 @@
+"""Which names a release gets, what it still lacks, when it is refused, and that running it again finishes it."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dockyard import (
+    attest,
+    build,
+    facts,
+    push,
+    release,
+    release_journal,
+    release_local,
+    release_plan,
+    reproduce,
+    ship,
+    signing,
+    testing,
+    verify,
+)
+from dockyard.bases import Missing
+from dockyard.difference import Verdict
+from dockyard.engine import Engine
+from dockyard.errors import DockyardError
+from dockyard.execute import Command, Completed
+from dockyard.push import Pushed
+from dockyard.release_journal import FOLDER, Journal
+from dockyard.release_plan import Local, Names, State, Status
+from dockyard.reproduce import Outcome
+from dockyard.settings import Settings
+from dockyard.signing import Signer
+from dockyard.tasks import release as task
+from dockyard.world import Git
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+SHA = COMMIT[:12]
+GIT = Git(COMMIT, 1_700_000_000, "main", "v1.2.3")
+ENGINE = Engine("host", "28.5.2", True, 2)
+LOCAL = Local(GIT, versions=("1.2.3",))
+IMAGE, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+CHANGELOG = "# Changelog\n\n## [1.2.3] - 2026-11-21\n\n- A button.\n"
+ORDER = ["build", "verify", "reproduce", "test", "push", "attest", "tag", "move", "notes"]
+
+
+@pytest.mark.parametrize(
+    ("version", "tagged", "moving"),
+    [
+        ("1.2.3", (), ("1.2", "1", "latest")),
+        ("1.2.3", ("1.2.3", "1.2.2", "0.9"), ("1.2", "1", "latest")),
+        ("1.2.3", ("1.2.4",), ()),
+        ("1.2.3", ("1.3.0",), ("1.2",)),
+        ("1.2.10", ("1.2.9",), ("1.2", "1", "latest")),
+        ("1.2.3", ("2.0.0",), ("1.2", "1")),
+        ("1.2.3", ("2.0.0rc1", "1.2.4.dev1"), ("1.2", "1", "latest")),
+        ("1.2.3", ("winter",), ("1.2", "1", "latest")),
+        ("1.2.3rc1", (), ()),
+        ("1.2.3-rc.1", (), ()),
+        ("1.2.3.dev4", (), ()),
+        ("1.2.3-next.4", (), ()),
+        ("1.2.3.post1", ("1.2.3",), ("1.2", "1", "latest")),
+        ("1.2", (), ("1", "latest")),
+        ("1.2.1", ("1.2",), ("1", "latest")),
+        ("2026.11.1", (), ("2026.11", "2026", "latest")),
+    ],
+)
+def test_the_moving_names(version: str, tagged: tuple[str, ...], moving: tuple[str, ...]) -> None:
+    """Each series follows its highest version, a candidate moves nothing, and a version's own name stays its own."""
+    assert release_plan.names(version, COMMIT, tagged) == Names(version, SHA, moving)
+
+
+def test_what_is_published_counts_like_what_is_tagged() -> None:
+    """A clone that lacks a tag does not bring a series back; names that moved before are no rivals."""
+    there = ("1.2", "1.2.4", "1", "latest", SHA, "1.2.9-test-py3.12", "1.2.8-dev")
+    assert release_plan.names("1.2.3", COMMIT, (), there).moving == ()
+    assert release_plan.names("1.2.4", COMMIT, (), there).moving == ("1.2", "1", "latest")
+
+
+def test_a_build_number() -> None:
+    """A plus sign cannot stand in a tag."""
+    assert release_plan.names("1.2.3+7", COMMIT, ("1.2.3", "1.2.3+7")).own == "1.2.3-7"
+
+
+def test_the_versions_among_tags() -> None:
+    """Tags may be about anything."""
+    assert release_plan.versions(["v1.2.3", "2.0", "nightly", "v3", "release-4.0"]) == ("1.2.3", "2.0")
+
+
+def statuses(state: State) -> dict[str, Status]:
+    """Return how it stands with each step."""
+    return {step.name: step.status for step in release_plan.plan(state)}
+
+
+NAMES = Names("1.2.3", SHA, ("1.2", "latest"))
+
+
+def test_the_plan_at_the_start() -> None:
+    """Everything is to be done, and the names that people pull come last."""
+    found = statuses(State(NAMES, left_out={"sign": "no key"}))
+    assert [name for name, status in found.items() if status is Status.DUE] == ORDER
+    assert found["sign"] is Status.LEFT_OUT
+
+
+def test_the_plan_in_the_middle() -> None:
+    """What the registry has and what was passed is done; a series that is behind is not."""
+    passed = frozenset({"verify", "reproduce", "test"})
+    state = State(NAMES, IMAGE, passed, {SHA: IMAGE, "1.2.3": IMAGE, "1.2": IMAGE, "latest": OTHER})
+    assert [name for name, status in statuses(state).items() if status is Status.DUE] == [
+        "attest",
+        "sign",
+        "move",
+        "notes",
+    ]
+    assert release_plan.due(state) == release_plan.plan(state)[5]
+
+
+def test_the_plan_at_the_end() -> None:
+    """Nothing is due."""
+    passed = frozenset({"verify", "reproduce", "test", "attest", "sign"})
+    registry = dict.fromkeys(("1.2.3", SHA, "1.2", "latest"), IMAGE)
+    state = State(NAMES, IMAGE, passed, registry, noted=True)
+    assert release_plan.due(state) is None
+    assert set(statuses(state).values()) == {Status.DONE}
+
+
+def test_a_candidate_moves_nothing() -> None:
+    """The step is shown as left out, with the reason."""
+    found = release_plan.plan(State(Names("1.2.3rc1", SHA)))
+    assert next(step.what for step in found if step.name == "move") == "no series ends with this version"
+
+
+def test_the_plan_names_what_is_in_the_way() -> None:
+    """Before the build nobody can tell whether the version in the registry is this one: it is shown."""
+    found = release_plan.plan(State(NAMES, registry={"1.2.3": OTHER}))
+    assert next(step.what for step in found if step.name == "tag") == f"1.2.3: in the registry as {OTHER}"
+
+
+REFUSED = [
+    (Local(None), "no git commit", "commit first"),
+    (replace(LOCAL, git=replace(GIT, tag=None), next="1.3.0"), "commit 0123456789ab has no version", "git tag v1.3.0"),
+    (replace(LOCAL, git=replace(GIT, tag="nightly")), "has no version tag", "git tag v1.2.3"),
+    (replace(LOCAL, git=replace(GIT, dirty=True), changes=("a.py", "b.py")), "changes: a.py, b.py", "commit or stash"),
+    (replace(LOCAL, git=replace(GIT, dirty=True), changes=tuple("1234567")), "1, 2, 3, 4, 5 and 2 more", "commit"),
+    (replace(LOCAL, git=replace(GIT, dirty=True), changes=(".dockyard/",)), ".dockyard/", ".gitignore"),
+    (replace(LOCAL, shallow=True), "shallow", "fetch-depth: 0"),
+    (replace(LOCAL, registry=False), "no registry", "DOCKYARD_REGISTRY"),
+    (replace(LOCAL, stale=("requirements/3.13/test.txt is missing",)), "stale: requirements", "invoke lock"),
+    (replace(LOCAL, changelog=DockyardError("no section", "write it")), "no section", "write it"),
+]
+
+
+@pytest.mark.parametrize(("local", "message", "hint"), REFUSED, ids=[row[1] for row in REFUSED])
+def test_refused(local: Local, message: str, hint: str) -> None:
+    """Each reason has its own words, and says what to do."""
+    with pytest.raises(DockyardError) as caught:
+        release_plan.allowed(local)
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_refused_for_several_reasons() -> None:
+    """All are told at once: nobody mends one to meet the next."""
+    with pytest.raises(DockyardError, match="for 2 reasons") as caught:
+        release_plan.allowed(replace(LOCAL, shallow=True, stale=("x is missing",)))
+    assert "\n- the locks are stale: x is missing\n  run `invoke lock`" in caught.value.message
+
+
+def test_allowed() -> None:
+    """A good commit has a version."""
+    assert release_plan.allowed(LOCAL) == ("1.2.3", COMMIT)
+
+
+def test_a_version_that_is_out_is_never_overwritten() -> None:
+    """The error says both digests; until the image is built there is nothing to compare."""
+    there = State(NAMES, registry={"1.2.3": OTHER})
+    release_plan.refuse_overwriting("shop", there)
+    release_plan.refuse_overwriting("shop", replace(there, digest=OTHER))
+    with pytest.raises(DockyardError, match="never overwritten") as caught:
+        release_plan.refuse_overwriting("shop", replace(there, digest=IMAGE))
+    assert IMAGE in caught.value.message
+    assert OTHER in caught.value.message
+
+
+INSPECTED = "Name: default\nDriver: docker\n\nNodes:\nPlatforms:  linux/amd64*, linux/amd64/v2\nLabels:\n"
+
+
+def test_platforms_that_a_builder_lacks() -> None:
+    """Without emulation another platform cannot be built: said before anything starts."""
+    release_plan.refuse_platforms(INSPECTED, "", ("linux/amd64",))
+    more = INSPECTED + "Platforms: linux/arm64\n"
+    release_plan.refuse_platforms(more, "far", ("linux/amd64", "linux/arm64/v8"))
+    with pytest.raises(DockyardError, match="linux/arm64 cannot be built here: the engine's own builder") as caught:
+        release_plan.refuse_platforms(INSPECTED, "", ("linux/amd64", "linux/arm64"))
+    assert "qemu-user-static" in caught.value.hint
+
+
+@dataclass
+class Yard:
+    """A world to release in: a registry that is a dictionary, a builder that gives one image, steps that can die."""
+
+    settings: Settings
+    monkeypatch: pytest.MonkeyPatch
+    local: Local = LOCAL
+    image: str = IMAGE
+    registry: dict[str, str] = field(default_factory=dict)
+    here: dict[str, str] = field(default_factory=dict)
+    did: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    violations: list[Any] = field(default_factory=list)
+    missing: tuple[Missing, ...] = ()
+    configs: dict[str, str] = field(default_factory=lambda: {IMAGE: "config", OTHER: "another"})
+    verdict: Verdict = Verdict.IDENTICAL
+    rebuilt: str = ""
+    dies_at: str = ""
+
+    def run(self, key: str = "", **settings: Any) -> release.Shipped:
+        """Release, and return what was shipped; `did` holds this run's work alone."""
+        self.did.clear()
+        self.said.clear()
+        return release.release(replace(self.settings, **settings), key, say=self.said.append, engine=ENGINE)
+
+    def step(self, name: str) -> None:
+        """Note some work, or die at it."""
+        if name == self.dies_at:
+            raise KeyboardInterrupt
+        self.did.append(name)
+
+    def capture(self, command: Command, *, check: bool = True) -> Completed:
+        """Answer as an engine: images have digests, a tag gives them one more name."""
+        words = command.argv
+        if words[1] == "tag":
+            self.here[words[3]] = self.here[words[2]]
+        if words[1:3] == ("image", "inspect"):
+            found = [self.here.get(name, "") for name in words[4:]]
+            return Completed(int(not all(found)), "\n".join(found), "", 0.1)
+        return Completed(0, INSPECTED if words[1] == "buildx" else "", "", 0.1)
+
+    def build(self, settings: Settings, request: Any, **_more: Any) -> tuple[tuple[Any], tuple[()]]:
+        """Give the image its names, as a build does."""
+        self.step(" ".join(("build", *request.platforms)))
+        assert self.local.git
+        for tag in ("1.2.3", self.local.git.commit[:12], "production"):
+            self.here[f"{settings.repository if tag != 'production' else settings.image}:{tag}"] = self.image
+        return (SimpleNamespace(digest=self.image),), ()
+
+    def verify(self, *_: Any, **_more: Any) -> Any:
+        """Judge the image."""
+        self.step("verify")
+        return SimpleNamespace(verdict=SimpleNamespace(violations=self.violations))
+
+    def reproduce(self, _settings: Settings, _asked: Any, **_more: Any) -> Outcome:
+        """Build once more."""
+        self.step("reproduce")
+        return Outcome("shop:production", self.verdict, self.image, self.rebuilt or self.image, (), ())
+
+    def test(self, *_: Any, **_more: Any) -> Any:
+        """Test on one Python."""
+        self.step("test")
+        return (testing.Outcome("3.13", 1, 0, 0, 0.1, 0, "shop:test"),), self.missing
+
+    def ship(self, _settings: Settings, wanted: Any, **_more: Any) -> tuple[Pushed, ...]:
+        """Push: the registry has what the engine has."""
+        names = [name for references in wanted.values() for name in references]
+        for name in names:
+            self.step(f"push {name.rpartition(':')[2]}")
+            self.registry[name.rpartition(":")[2]] = self.here[name]
+        return tuple(Pushed(name, self.here[name], 1_000, 1, 0, 0, 0.1) for name in names)
+
+    @contextmanager
+    def published(self, *_: Any, **_more: Any) -> Iterator[Any]:
+        """Answer as a registry."""
+
+        def digests(tags: Any) -> dict[str, str]:
+            return {tag: self.registry[tag] for tag in tags if tag in self.registry}
+
+        def name(digest: str, tags: Any) -> None:
+            for tag in tags:
+                self.step(f"push {tag}")
+                self.registry[tag] = digest
+
+        yield SimpleNamespace(
+            tags=lambda: tuple(self.registry), digests=digests, name=name, config=lambda digest: self.configs[digest]
+        )
+
+    def verify_pushed(self, _engine: Engine, reference: str, digest: str, **_more: Any) -> int:
+        """Check the registry at the end."""
+        assert self.registry[reference.rpartition(":")[2]] == digest
+        return 1_000
+
+
+@pytest.fixture
+def yard(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Yard:
+    """Return a world in which a release goes well, and no program starts."""
+    made = Yard(replace(settings, registry="registry.example"), monkeypatch)
+    (settings.root / "CHANGELOG.md").write_text(CHANGELOG)
+    monkeypatch.setattr(release_local, "look", lambda _settings: made.local)
+    monkeypatch.setattr(release, "capture", made.capture)
+    monkeypatch.setattr(release, "published", made.published)
+    monkeypatch.setattr(build, "build", made.build)
+    monkeypatch.setattr(verify, "verify", made.verify)
+    monkeypatch.setattr(reproduce, "reproduce", made.reproduce)
+    monkeypatch.setattr(testing, "run_matrix", made.test)
+    monkeypatch.setattr(attest, "attest", lambda *_args, **_more: made.step("attest"))
+    monkeypatch.setattr(facts, "read", lambda *_args: SimpleNamespace(digest=made.configs[made.image]))
+    monkeypatch.setattr(ship, "ship", made.ship)
+    monkeypatch.setattr(push, "preflight", lambda *_args, **_more: None)
+    monkeypatch.setattr(push, "verify_pushed", made.verify_pushed)
+    return made
+
+
+def test_a_release(yard: Yard) -> None:
+    """All steps in their order; the registry has every name, the notes stand in a file."""
+    shipped = yard.run()
+    assert yard.did == [
+        "build",
+        "verify",
+        "reproduce",
+        "test",
+        f"push {SHA}",
+        "attest",
+        "push 1.2.3",
+        "push 1.2",
+        "push 1",
+        "push latest",
+    ]
+    assert yard.registry == dict.fromkeys((SHA, "1.2.3", "1.2", "1", "latest"), IMAGE)
+    assert shipped.notes.read_text().startswith("# shop 1.2.3 (2026-11-21)\n\n- A button.\n")
+    assert f"registry.example/shop@{IMAGE}" in shipped.notes.read_text()
+    assert (shipped.digest, shipped.size, shipped.changed) == (IMAGE, 1_000, True)
+    assert "the image will not be signed: no key is given (--key FILE or DOCKYARD_COSIGN_KEY)" in yard.said
+
+
+def test_again(yard: Yard) -> None:
+    """A complete release is looked at, and left alone."""
+    first = yard.run()
+    assert yard.run() == replace(first, changed=False)
+    assert yard.did == []
+
+
+@pytest.mark.parametrize(
+    "step", ["build", "verify", "reproduce", "test", f"push {SHA}", "push 1.2.3", "push 1", "push latest"]
+)
+def test_a_release_that_dies_is_finished_by_the_next(yard: Yard, step: str) -> None:
+    """Wherever it dies, the second run does what is left, and nothing twice."""
+    yard.dies_at = step
+    with pytest.raises(KeyboardInterrupt):
+        yard.run()
+    before = list(yard.did)
+    assert any("goes on from here" in line for line in yard.said)
+    yard.dies_at = ""
+    yard.run()
+    every = [
+        "build",
+        "verify",
+        "reproduce",
+        "test",
+        f"push {SHA}",
+        "attest",
+        "push 1.2.3",
+        "push 1.2",
+        "push 1",
+        "push latest",
+    ]
+    assert before == every[: every.index(step)]
+    # The names of all series are one step: within it, one that did arrive is sent again where no answer came.
+    assert [one for one in yard.did if one not in before] == every[every.index(step) :]
+    assert not set(yard.did) & {"build", "verify", "reproduce", "test"} & set(before)
+    assert yard.registry == dict.fromkeys((SHA, "1.2.3", "1.2", "1", "latest"), IMAGE)
+
+
+def test_on_another_machine(yard: Yard) -> None:
+    """Without a journal the checks are made again; what is in the registry is not sent again."""
+    yard.run()
+    (yard.settings.root / FOLDER / "1.2.3.json").unlink()
+    yard.run()
+    assert yard.did == ["build", "verify", "reproduce", "test", "attest"]
+
+
+def test_another_commit_remembers_nothing(yard: Yard) -> None:
+    """A tag that was moved before anything was pushed starts anew."""
+    yard.run()
+    yard.registry.clear()
+    yard.local = replace(LOCAL, git=replace(GIT, commit="f" * 40))
+    yard.run()
+    assert yard.did[:5] == ["build", "verify", "reproduce", "test", f"push {'f' * 12}"]
+
+
+def test_another_image_passes_its_own_checks(yard: Yard) -> None:
+    """A base that was updated between two runs gives another image: what the first passed does not count for it."""
+    yard.dies_at = f"push {SHA}"
+    with pytest.raises(KeyboardInterrupt):
+        yard.run()
+    yard.dies_at, yard.image = "", OTHER
+    yard.here.clear()
+    assert yard.run().digest == OTHER
+    assert yard.did[:4] == ["build", "verify", "reproduce", "test"]
+    assert any("its checks begin anew" in line for line in yard.said)
+
+
+def test_a_version_that_is_another_image(yard: Yard) -> None:
+    """Another configuration is another image: known after the build, and nothing is pushed."""
+    yard.registry["1.2.3"] = OTHER
+    with pytest.raises(DockyardError, match="never overwritten"):
+        yard.run()
+    assert yard.did == ["build"]
+    assert yard.registry == {"1.2.3": OTHER}
+
+
+def test_a_version_that_another_engine_has_compressed(yard: Yard) -> None:
+    """The same configuration names the same content: the release is finished with what is out."""
+    yard.registry["1.2.3"], yard.configs[OTHER] = OTHER, "config"
+    assert yard.run().digest == OTHER
+    assert yard.registry == dict.fromkeys((SHA, "1.2.3", "1.2", "1", "latest"), OTHER)
+    assert any("compressed by another engine" in line for line in yard.said)
+    yard.run()
+    assert yard.did == ["build"]
+
+
+def test_a_version_that_somebody_else_pushes_meanwhile(yard: Yard) -> None:
+    """The registry is asked again right before the version gets its name."""
+    real = ship.ship
+
+    def meanwhile(*arguments: Any, **options: Any) -> Any:
+        yard.registry["1.2.3"] = OTHER
+        return real(*arguments, **options)
+
+    yard.monkeypatch.setattr(ship, "ship", meanwhile)
+    with pytest.raises(DockyardError, match="never overwritten"):
+        yard.run()
+    assert yard.registry == {"1.2.3": OTHER, SHA: IMAGE}
+
+
+def test_violations_stop_it(yard: Yard) -> None:
+    """An image that breaks the policy is not pushed; each violation is said."""
+    yard.violations = [SimpleNamespace(rule="root", message="runs as root")]
+    with pytest.raises(DockyardError, match=r"breaks the policy: 1 violation$"):
+        yard.run()
+    assert "  root: runs as root" in yard.said
+    assert yard.registry == {}
+
+
+def test_a_build_that_is_not_reproducible_stops_it(yard: Yard) -> None:
+    """Nobody could check such an image: it is not pushed."""
+    yard.verdict, yard.rebuilt = Verdict.DIFFERENT, OTHER
+    with pytest.raises(DockyardError, match="a build without cache gives another image") as caught:
+        yard.run()
+    assert OTHER in caught.value.message
+    assert yard.registry == {}
+
+
+def test_a_python_that_cannot_be_tested_stops_it(yard: Yard) -> None:
+    """What the project promises to support is tested, or not released."""
+    yard.missing = (Missing("3.12", "no base"),)
+    with pytest.raises(DockyardError, match=r"Python 3\.12 could not be tested: no base"):
+        yard.run()
+    assert yard.registry == {}
+
+
+def test_every_platform_is_verified(yard: Yard) -> None:
+    """Each alone, then all are one image again."""
+    yard.run(platforms=("linux/amd64", "linux/amd64/v2"))
+    both = "build linux/amd64 linux/amd64/v2"
+    assert yard.did[:6] == [both, "build linux/amd64", "verify", "build linux/amd64/v2", "verify", both]
+
+
+def test_an_old_image_store(yard: Yard) -> None:
+    """An engine that cannot tell a digest before a push is of no use here: said at once."""
+    old = replace(ENGINE, snapshotter=False)
+    with pytest.raises(DockyardError, match="containerd's store"):
+        release.inspect(yard.settings, "", say=yard.said.append, engine=old)
+
+
+def sealed(yard: Yard, signatures: list[str]) -> Callable[[str], None]:
+    """Let a key be at hand; return what makes another one of it."""
+
+    def use(public: str) -> None:
+        yard.monkeypatch.setattr(signing, "unlock", lambda key, _environment: Signer(key, public, 2))
+
+    def sign(signer: Signer, pinned: str) -> None:
+        yard.step("sign")
+        signatures.append(signer.public + pinned)
+
+    yard.monkeypatch.setattr(signing, "hindrance", lambda _key: "")
+    yard.monkeypatch.setattr(signing, "signed", lambda signer, pinned: signer.public + pinned in signatures)
+    yard.monkeypatch.setattr(signing, "sign", sign)
+    use("one")
+    return use
+
+
+def test_a_signature_comes_before_the_version(yard: Yard) -> None:
+    """Whoever pulls a version finds it signed; a second run signs nothing, with another key it does."""
+    signatures: list[str] = []
+    use = sealed(yard, signatures)
+    yard.run("cosign.key")
+    assert yard.did.index(f"push {SHA}") < yard.did.index("sign") < yard.did.index("push 1.2.3")
+    assert signatures == [f"oneregistry.example/shop@{IMAGE}"]
+    yard.run("cosign.key")
+    assert yard.did == []
+    use("two")
+    yard.run("cosign.key")
+    assert yard.did == ["sign"]
+
+
+def test_a_signature_that_is_there_already(yard: Yard) -> None:
+    """Another machine may have signed it."""
+    sealed(yard, [f"oneregistry.example/shop@{IMAGE}"])
+    yard.run("cosign.key")
+    assert "sign" not in yard.did
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{", '{"commit": "x"}', json.dumps({"commit": "f" * 40, "digest": IMAGE, "passed": ["test"]})],
+    ids=["empty", "list", "cut", "other", "other commit"],
+)
+def test_a_journal_of_no_use(tmp_path: Path, content: str) -> None:
+    """What cannot be read, or is about another commit, is forgotten."""
+    file = tmp_path / "1.json"
+    assert release_journal.read(file, COMMIT) == Journal()
+    file.write_text(content)
+    assert release_journal.read(file, COMMIT) == Journal()
+
+
+def test_the_table_and_the_json(yard: Yard, capsys: pytest.CaptureFixture[str]) -> None:
+    """People get a row per tag, and last the name that never changes; machines get the same as JSON."""
+    shipped = yard.run()
+    task.show(shipped)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == f"registry.example/shop@{IMAGE}"
+    assert [line.split()[0] for line in lines if IMAGE in line][:-1] == ["1.2.3", "1.2", "1", "latest", SHA]
+    found = task.as_json(shipped)
+    assert found["image"] == f"registry.example/shop@{IMAGE}"
+    assert found["tags"][0] == {
+        "tag": "1.2.3",
+        "reference": "registry.example/shop:1.2.3",
+        "digest": IMAGE,
+        "size_bytes": 1_000,
+    }
+    assert found["signed"] is False
+
+
+def test_the_plan_is_shown(yard: Yard, capsys: pytest.CaptureFixture[str]) -> None:
+    """A dry run shows what is done and what is not, and does nothing."""
+    yard.dies_at = "push 1.2.3"
+    with pytest.raises(KeyboardInterrupt):
+        yard.run()
+    yard.did.clear()
+    job, state = release.inspect(yard.settings, "", say=yard.said.append, engine=ENGINE)
+    task.show_plan(job, state, json=True)
+    found = {step["name"]: step["status"] for step in json.loads(capsys.readouterr().out)["steps"]}
+    assert (found["push"], found["sign"], found["tag"]) == ("done", "left out", "to do")
+    task.show_plan(job, state, json=False)
+    assert "registry.example/shop 1.2.3, commit 0123456789ab" in capsys.readouterr().out
+    assert yard.did == []

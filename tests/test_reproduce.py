@@ -1,0 +1,242 @@
+"""What `invoke reproduce` builds, what it compares, what it says, and that nothing of it stays."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from invoke.context import Context
+from invoke.exceptions import Exit
+
+from dockyard import archive, build, reproduce
+from dockyard.archive import Image
+from dockyard.bases import Base, Missing
+from dockyard.build import World
+from dockyard.difference import Finding, Item, Verdict
+from dockyard.engine import Engine
+from dockyard.errors import CommandError, DockyardError, UsageError
+from dockyard.execute import Command, Completed
+from dockyard.reproduce import Asked, Outcome, changed_inputs, summary
+from dockyard.settings import Settings
+from dockyard.tasks import reproduce as tasks
+from dockyard.world import Git
+
+from .saved_images import Entry, saved
+
+GIT = Git("0123456789abcdef0123456789abcdef01234567", 1_700_000_000, "main")
+ENGINE = Engine("host", "28.5.2", True, 4)
+BASE = Base("3.13", "python:3.13-slim", "registry", "python:3.13-slim@sha256:3", "sha256:3")
+REVISION = "org.opencontainers.image.revision"
+FILE = Entry("/a", b"x\n")
+
+
+class Yard:
+    """An engine with images by name; building gives the temporary name the image `built`."""
+
+    def __init__(self) -> None:
+        self.images: dict[str, str] = {"shop:production": "sha256:old"}
+        self.labels: dict[str, str] = {}
+        self.built = "sha256:old"
+        self.contents: dict[str, Image[Item]] = {}
+        self.built_as: list[str] = []
+        self.arguments: tuple[str, ...] = ()
+        self.trouble: BaseException | None = None
+        self.meanwhile: dict[str, str] = {}
+
+    def capture(self, command: Command, *, check: bool = True) -> Completed:
+        """Answer `image inspect` and `rmi`."""
+        name = command.argv[-1]
+        if "rmi" in command.argv:
+            self.images.pop(name)
+        elif name not in self.images:
+            return Completed(1, "", f"Error response from daemon: No such image: {name}", 0.1)
+        else:
+            found = {"Id": self.images[name], "Config": {"Labels": self.labels}}
+            return Completed(0, json.dumps([found]), "", 0.1)
+        return Completed(0, "", "", 0.1)
+
+    def tee(self, command: Command, *, check: bool = True) -> Completed:
+        """Answer a bake."""
+        (target,) = json.loads(command.input or b"")["target"].values()
+        self.arguments = command.argv
+        self.built_as = target["tags"]
+        self.images |= {target["tags"][0]: self.built, **self.meanwhile}
+        if self.trouble:
+            raise self.trouble
+        return Completed(0, "", "", 0.1)
+
+    def read(self, _engine: Engine, reference: str, _visit: object) -> Image[Item]:
+        """Answer with the content of an image, by digest or name."""
+        return self.contents[self.images.get(reference, reference)]
+
+
+@pytest.fixture
+def yard(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[Yard]:
+    """Yield the engine, beside a project with a production target."""
+    made = Yard()
+    found = World(GIT, None, "", (), ("base", "production"))
+    planned = build.plan(settings, replace(found, bases=(BASE,)), build.Request())
+    made.labels = dict(planned[0].labels)
+    monkeypatch.setattr(build, "read", lambda _settings: found)
+    monkeypatch.setattr(reproduce, "ensure", lambda *_args, **_options: ((BASE,), ()))
+    monkeypatch.setattr(reproduce, "capture", made.capture)
+    monkeypatch.setattr(reproduce, "tee", made.tee)
+    monkeypatch.setattr(archive, "read", made.read)
+    yield made
+    assert not [name for name in made.images if name.startswith("dockyard-reproduce/")]
+
+
+def run(settings: Settings, said: list[str] | None = None, **asked: str) -> Outcome:
+    """Reproduce with the scripted engine."""
+    say = (said if said is not None else []).append
+    return reproduce.reproduce(settings, Asked(**asked), say=say, engine=ENGINE)
+
+
+def test_the_same_digest_needs_no_reading(yard: Yard, settings: Settings) -> None:
+    """Built without cache, under one name of its own that is gone afterwards; the image that was there stays."""
+    outcome = run(settings)
+    assert (outcome.verdict, outcome.notes, outcome.existing) == (Verdict.IDENTICAL, (), "sha256:old")
+    assert summary(outcome) == "shop:production is reproducible: sha256:old, built anew sha256:old"
+    assert "--no-cache" in yard.arguments
+    assert [name.partition(":")[0] for name in yard.built_as] == ["dockyard-reproduce/shop"]
+    assert yard.images == {"shop:production": "sha256:old"}
+
+
+def test_other_digests_are_looked_into(yard: Yard, settings: Settings) -> None:
+    """The existing image is read by its digest, and the differences come from what was read."""
+    yard.built = "sha256:new"
+    yard.contents = {"sha256:old": saved([FILE]), "sha256:new": saved([replace(FILE, mode=0o600)])}
+    yard.meanwhile = {"shop:production": "sha256:moved"}
+    outcome = run(settings)
+    assert [(one.path, one.how) for one in outcome.findings] == [("/a", "mode")]
+    assert (outcome.existing, outcome.rebuilt) == tuple(one.manifest for one in yard.contents.values())
+
+
+def test_another_engine_compresses_otherwise(yard: Yard, settings: Settings) -> None:
+    """Other manifests of the same content are fine, and said to be what they are."""
+    yard.built = "sha256:new"
+    long = Entry("/long", bytes(range(256)) * 400)
+    yard.contents = {"sha256:old": saved([long], level=9), "sha256:new": saved([long], level=1)}
+    outcome = run(settings)
+    assert outcome.verdict is Verdict.RECOMPRESSED
+    assert "is reproducible: the same configuration and layers, compressed otherwise" in summary(outcome)
+
+
+def test_an_index_around_the_same_image(yard: Yard, settings: Settings) -> None:
+    """An image with attestations goes by its index's digest: the manifests inside count."""
+    yard.built = "sha256:new"
+    yard.contents = {"sha256:old": saved([FILE]), "sha256:new": saved([FILE])}
+    outcome = run(settings)
+    assert outcome.verdict is Verdict.IDENTICAL
+    assert outcome.existing == outcome.rebuilt == saved([FILE]).manifest
+
+
+def test_other_inputs_are_said_first(yard: Yard, settings: Settings) -> None:
+    """An image of another commit cannot be the same: that is said before the long build."""
+    yard.labels[REVISION] = "ffff"
+    said: list[str] = []
+    outcome = run(settings, said)
+    assert outcome.notes == (f"it was made from the commit ffff, this tree is {GIT.commit}",)
+    assert said[0] == f"shop:production: {outcome.notes[0]}"
+
+
+def test_inputs_without_labels() -> None:
+    """An image without labels is not of our making; a label of both sides that agrees is no news."""
+    assert list(changed_inputs({}, {REVISION: "1"})) == ["it was made from the commit none, this tree is 1"]
+    assert list(changed_inputs({REVISION: "1", "other": "2"}, {REVISION: "1"})) == []
+
+
+@pytest.mark.parametrize("trouble", [CommandError("x", returncode=1), KeyboardInterrupt()])
+def test_a_build_that_fails_or_is_interrupted_leaves_nothing(
+    yard: Yard, settings: Settings, trouble: BaseException
+) -> None:
+    """The temporary name is taken away (the fixture looks), and the failure is told as a build's."""
+    yard.trouble = trouble
+    with pytest.raises(DockyardError if isinstance(trouble, Exception) else KeyboardInterrupt):
+        run(settings)
+
+
+def test_what_is_not_there(yard: Yard, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No image, no such target, no such Python, no base: each is told before anything is built."""
+    with pytest.raises(DockyardError, match=r"there is no image shop:production-py3\.12") as caught:
+        run(settings, python="3.12")
+    assert caught.value.hint == "`invoke build --target production --python 3.12` makes it"
+    with pytest.raises(DockyardError, match="there is no image host/shop:1") as caught:
+        run(settings, image="host/shop:1")
+    assert caught.value.hint == "`docker pull host/shop:1` brings it"
+    with pytest.raises(UsageError, match="no target 'other'"):
+        run(settings, target="other")
+    with pytest.raises(UsageError, match=r"Python 3\.9 is not supported"):
+        run(settings, python="3.9")
+    monkeypatch.setattr(reproduce, "ensure", lambda *_args, **_options: ((), (Missing("3.13", "no network"),)))
+    with pytest.raises(DockyardError, match=r"Python 3\.13 cannot be built here: no network"):
+        run(settings)
+    assert yard.built_as == []
+
+
+def test_an_engine_that_does_not_answer(yard: Yard, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not taken for an engine without the image."""
+    broken = Completed(1, "", "Cannot connect to the Docker daemon", 0.1)
+    monkeypatch.setattr(reproduce, "capture", lambda *_args, **_options: broken)
+    with pytest.raises(DockyardError, match="cannot say what shop:production is: Cannot connect"):
+        run(settings)
+
+
+OUTCOME = Outcome("shop:production", Verdict.DIFFERENT, "sha256:1", "sha256:2", (), (), 1.0)
+CONTENT = Finding(2, "COPY /made /made # buildkit", "/made/when", "content", "sha256:1", "sha256:2", ("-a", "+b"))
+
+
+def ended(monkeypatch: pytest.MonkeyPatch, outcome: Outcome, root: Path, **options: Any) -> int:
+    """Run the task with a scripted outcome and return its exit code."""
+    monkeypatch.setattr(tasks, "settings", lambda: None)
+    monkeypatch.setattr(reproduce, "reproduce", lambda *_args, **_options: outcome)
+    try:
+        tasks.reproduce.body(Context(), **options)
+    except Exit as error:
+        return int(error.code or 0)
+    return 0
+
+
+def test_the_task_tells_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The result is one line on stdout with both digests, and the exit code 0; so for another compression."""
+    for verdict in (Verdict.IDENTICAL, Verdict.RECOMPRESSED):
+        outcome = replace(OUTCOME, verdict=verdict)
+        assert ended(monkeypatch, outcome, tmp_path) == 0
+        assert capsys.readouterr().out == summary(outcome) + "\n"
+
+
+def test_the_task_tells_each_difference(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A table, then the lines that differ, then the error with a tip; exit code 1."""
+    assert ended(monkeypatch, replace(OUTCOME, findings=(CONTENT,)), tmp_path) == 1
+    out, err = capsys.readouterr()
+    assert "2: COPY /made /made" in out
+    assert "/made/when:\n  -a\n  +b\n" in out
+    assert "ERROR shop:production is not reproducible: sha256:1, built anew sha256:2" in err
+    assert "TIP   write nothing into files that another build would write otherwise" in err
+
+
+def test_the_task_shows_so_many_and_no_more(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A thousand files that differ in time do not fill the screen."""
+    assert ended(monkeypatch, replace(OUTCOME, findings=(CONTENT,) * (tasks.ROWS + 7)), tmp_path) == 1
+    out, err = capsys.readouterr()
+    assert out.count("/made/when:") == out.count("2: COPY") == tasks.ROWS
+    assert "and 7 more: --json shows them all" in err
+
+
+def test_the_task_as_json(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All there is, for machines; inputs that were others are the tip."""
+    outcome = replace(OUTCOME, findings=(CONTENT,), notes=("other commit",))
+    assert ended(monkeypatch, outcome, tmp_path, json=True) == 1
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    assert (document["verdict"], document["notes"]) == ("different", ["other commit"])
+    assert document["differences"][0]["path"] == "/made/when"
+    assert "TIP   build from the same inputs: see above" in err
