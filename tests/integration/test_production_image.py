@@ -1,0 +1,181 @@
+"""The production image of this repository: hardened, reproducible, and what it does while it is stopped."""
+
+import http.client
+import json
+import secrets
+import shutil
+import socket
+import tarfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dockyard import build, report
+from dockyard.build import Built, Request
+from dockyard.engine import Engine
+from dockyard.execute import capture
+from dockyard.settings import Settings
+
+HARDENED = (
+    "--read-only",
+    "--cap-drop=ALL",
+    "--security-opt=no-new-privileges",
+    "--tmpfs=/tmp",
+    "--user=65532",
+)  # fmt: skip
+COPIED = ("src", "requirements")
+TOKEN = "a-token-of-this-test"
+TOOLS = {"sh", "bash", "dash", "busybox", "pip", "pip3", "uv", "uvx", "gcc", "cc", "c++", "g++", "ld", "as", "make"}
+TOOLS |= {"apt", "apt-get", "dpkg", "perl", "curl", "wget", "tar", "su", "mount"}
+
+
+@pytest.fixture(scope="module")
+def copy(project: Settings, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Yield a copy of this project outside git, whose images have a name of this module's own."""
+    root = tmp_path_factory.mktemp("project")
+    for name in ("Dockerfile", ".dockerignore", "pyproject.toml", "bootstrap", "tasks.py", "noxfile.py"):
+        shutil.copy(project.root / name, root)
+    for folder in COPIED:
+        shutil.copytree(project.root / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    name = f"dockyard-production-{secrets.token_hex(4)}"
+    yield replace(project, root=root, image=name)
+    listing = ("images", "--filter", f"reference={name}", "--format", "{{.Repository}}:{{.Tag}}")
+    capture(engine.command("rmi", "--force", *capture(engine.command(*listing)).stdout.split()))
+
+
+@pytest.fixture(scope="module")
+def image(copy: Settings, engine: Engine) -> Built:
+    """Return the production image as it comes out of a build with the cache."""
+    ((built,), _) = build.build(copy, Request(), say=report.say, engine=engine)
+    return built
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running container of the image, and where it is reached."""
+
+    engine: Engine
+    name: str
+    host: str
+    port: int
+
+    def get(self, path: str) -> Any:
+        """Return what it answers, read as JSON."""
+        with urllib.request.urlopen(f"http://{self.host}:{self.port}{path}", timeout=10) as answer:
+            return json.load(answer)
+
+    def state(self) -> Any:
+        """Return what the engine knows of the container's state."""
+        return json.loads(capture(self.engine.command("inspect", "--format={{json .State}}", self.name)).stdout)
+
+    def health(self) -> str:
+        """Return what the image's own health check says."""
+        return str(self.state()["Health"]["Status"])
+
+
+@pytest.fixture
+def service(image: Built, engine: Engine, unique: str) -> Service:
+    """Return the service, started as the hardest host would start it, when its health check says that it is well."""
+    options = ("--detach", f"--name={unique}", "--publish=127.0.0.1::8000", f"--env=LEDGER_TOKEN={TOKEN}")
+    capture(engine.command("run", *options, *HARDENED, image.references[0]))
+    published = capture(engine.command("port", unique, "8000/tcp")).stdout.strip()
+    host, _, port = published.rpartition(":")
+    started = Service(engine, unique, host, int(port))
+    if not eventually(lambda: started.health() == "healthy"):
+        pytest.fail(f"{started.state()}\n{capture(engine.command('logs', unique)).stderr}")
+    return started
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 40) -> bool:
+    """Wait until something is so, and return whether it came to that."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def run_record() -> dict[str, Any]:
+    """Return a run as it is posted to the ledger."""
+    return {
+        "schema": "dockyard.run/1",
+        "id": secrets.token_hex(16),
+        "kind": "build",
+        "project": "shop",
+        "started": "2026-11-21T01:02:03Z",
+        "duration_seconds": 1.5,
+        "outcome": "passed",
+        "dockyard": "0.1.0",
+    }
+
+
+def test_hardened_service(service: Service) -> None:
+    """It answers, is well, writes one JSON object per request, and ends with exit code 0 when asked to."""
+    assert service.get("/healthz") == {"status": "ok"}
+    assert service.get("/readyz") == {"status": "ok"}
+    started = time.monotonic()
+    capture(service.engine.command("stop", "--time=30", service.name))
+    assert time.monotonic() - started < 15, "it waited for nothing"
+    state = service.state()
+    assert (state["ExitCode"], state["OOMKilled"], state["Running"]) == (0, False, False)
+    logs = capture(service.engine.command("logs", service.name)).stdout.splitlines()
+    lines = [json.loads(line) for line in logs]
+    assert {("GET", "/healthz", 200), ("GET", "/readyz", 200)} <= {
+        (line["method"], line["path"], line["status"]) for line in lines
+    }
+
+
+def test_request_in_flight(service: Service) -> None:
+    """A record whose first half was sent before the stop is taken and answered when the second half arrives."""
+    record = run_record()
+    body = json.dumps(record).encode()
+    head = (
+        f"POST /api/runs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    with socket.create_connection((service.host, service.port), timeout=20) as connection:
+        connection.sendall(head.encode() + body[:40])
+        time.sleep(0.5)  # for a worker to take it up: nothing can be seen of that from outside
+        capture(service.engine.command("kill", "--signal=TERM", service.name))
+        time.sleep(1)
+        assert service.state()["Running"], "it did not wait for the request"
+        connection.sendall(body[40:])
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        assert (answer.status, json.load(answer)) == (201, record)
+    assert capture(service.engine.command("wait", service.name)).stdout.strip() == "0"
+
+
+def test_what_is_not_in_it(image: Built, engine: Engine, unique: str, tmp_path: Path) -> None:
+    """No shell, package manager, compiler or pipeline; what its user may write to is one folder."""
+    capture(engine.command("create", f"--name={unique}", image.references[0]))
+    archive = tmp_path / "image.tar"
+    capture(engine.command("export", f"--output={archive}", unique))
+    with tarfile.open(archive) as files:
+        members = files.getmembers()
+    names = {Path(member.name).name for member in members if not member.isdir()}
+    assert "gunicorn" in names
+    assert not names & TOOLS
+    packages = {Path(member.name).name for member in members if "site-packages" in member.name}
+    assert "flask" in packages
+    assert not packages & {"pip", "setuptools", "dockyard", "pytest", "invoke", "nox", "uv"}
+    # docker adds /dev, /etc/hosts and the like to every container: those are root's.
+    assert {member.name.rstrip("/") for member in members if member.uid == 65532} == {"data"}
+    absent = capture(engine.command("run", "--rm", *HARDENED, image.references[0], "python", "-m", "pip"), check=False)
+    assert (absent.returncode, "No module named pip" in absent.stderr) == (1, True)
+
+
+def test_the_same_digest_twice(copy: Settings, image: Built, engine: Engine) -> None:
+    """Built once more without the cache, every byte of the image is the same, outside git too."""
+    request = Request(tags=("again",), no_cache=True)
+    ((again,), _) = build.build(copy, request, say=report.say, engine=engine)
+    assert again.cache.cached < again.cache.steps
+    assert (again.digest, again.layers) == (image.digest, image.layers)
+    created = "--format={{.Created}}"
+    assert capture(engine.command("image", "inspect", created, again.references[0])).stdout == "1980-01-01T00:00:00Z\n"
