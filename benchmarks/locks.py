@@ -116,8 +116,7 @@ def _plain(host: Engine, image: str, python: str, purpose: str, root: Path) -> N
         if ca := world.ca_bundle():
             archive.add(ca.resolve(), "ca.pem")
     script = (
-        'set -e; mkdir /tmp/w; cd /tmp/w; python -c "import sys, tarfile; '
-        "tarfile.open(fileobj=sys.stdin.buffer, mode='r|').extractall(filter='data')\"; "
+        "set -e; mkdir /tmp/w; cd /tmp/w; tar -x; "
         "test ! -f ca.pem || export PIP_CERT=/tmp/w/ca.pem; "
         "export PYTHONPATH=$(ls -d /cache/tools-*) PIP_CACHE_DIR=/cache/pip; "
         f"python -m piptools compile --quiet --generate-hashes --allow-unsafe --strip-extras "

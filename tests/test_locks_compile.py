@@ -87,7 +87,7 @@ class Docker:
     answers: dict[str, str]
     removed: threading.Event = field(default_factory=threading.Event)
     started: list[str] = field(default_factory=list)
-    interrupt: BaseException | None = None
+    forgotten: bool = False
 
     def capture(self, command: Command, *, check: bool = True) -> Completed:
         """Stand in for dockyard.execute.capture."""
@@ -105,7 +105,7 @@ class Docker:
         """Behave as the container of a Python."""
         self.started.append(python)
         if self.answers[python] == "endless":
-            assert self.removed.wait(10)
+            self.forgotten = not self.removed.wait(10)
             raise CommandError("the container was removed")
         return Completed(0, self.answers[python], "", 0)
 
@@ -138,6 +138,7 @@ def test_a_failure_of_one_removes_the_others(batches: tuple[Batch, ...], monkeyp
     with pytest.raises(CommandError, match=r"3\.13/test\.txt cannot be made: \*\*\*!"):
         compile_all(ENGINE, [(batch, place) for batch in batches], SECRET, Wish(), lambda _line: None)
     assert docker.removed.is_set()
+    assert not docker.forgotten
 
 
 def test_an_interrupt_removes_every_container(batches: tuple[Batch, ...], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,6 +155,7 @@ def test_an_interrupt_removes_every_container(batches: tuple[Batch, ...], monkey
     with pytest.raises(KeyboardInterrupt):
         compile_all(ENGINE, [(batch, Place("i", "uv")) for batch in batches], Access(), Wish(), lambda _line: None)
     assert docker.removed.is_set()
+    assert not docker.forgotten
 
 
 def test_an_answer_that_is_none_is_an_error(batches: tuple[Batch, ...], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,11 +65,22 @@ def test_the_hook_names_place_and_remedy(project: Settings, capsys: pytest.Captu
     assert err == "TIP   to mend: invoke lock\n"
 
 
-def test_the_hook_tells_wrong_settings(project: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (PROJECT.replace('"3.13"', "3.13"), "pythons"),
+        (PROJECT + 'resolver = "pip"\n', "resolver = 'pip': must be one of"),
+        (PROJECT + "platforms = 1\n", "platforms = 1: must be a list"),
+        ("[tool", "not valid TOML"),
+    ],
+)
+def test_the_hook_tells_wrong_settings(
+    project: Settings, capsys: pytest.CaptureFixture[str], wrong: str, said: str
+) -> None:
     """Exit 2 with the settings' own message."""
-    (project.root / "pyproject.toml").write_text(PROJECT.replace('"3.13"', "3.13"), encoding="utf-8")
+    (project.root / "pyproject.toml").write_text(wrong, encoding="utf-8")
     assert hook.main() == 2
-    assert "pythons" in capsys.readouterr().err
+    assert said in capsys.readouterr().err
 
 
 def test_check_prints_a_table_or_json(project: Settings, capsys: pytest.CaptureFixture[str]) -> None:

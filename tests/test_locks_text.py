@@ -77,6 +77,11 @@ def test_a_lock_is_read_the_same_way_quickly_and_slowly() -> None:
     assert careful.splitlines()[0] == "click==8.5.1 --hash=sha256:aa --hash=sha256:bb"
 
 
+def test_a_comment_cannot_swallow_a_hash() -> None:
+    """Pip does not continue a comment, so a hash after one stands for itself."""
+    assert canonical(b"x==1\n# a \\\n    --hash=sha256:bb\n") == "x==1\n--hash=sha256:bb"
+
+
 @given(st.integers(0, len(LOCK)), st.sampled_from(["", " ", "\\", "#", "\n", "x", "\t", "\r", "\x0c", "    --hash="]))
 def test_every_edit_of_a_lock_reads_as_pip_would_read_it(at: int, inserted: str) -> None:
     """With anything put anywhere, both ways of reading agree; the careful one is pip's."""
