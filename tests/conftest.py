@@ -10,11 +10,8 @@ import pytest
 
 from dockyard.settings import Settings
 
-
 # A machine busy with other containers draws examples slowly: that says nothing of the code.
-hypothesis.settings.register_profile(
-    "shared", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
+hypothesis.settings.register_profile("shared", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("shared")
 
 

@@ -44,11 +44,17 @@ class Yard:
         self.arguments: tuple[str, ...] = ()
         self.trouble: BaseException | None = None
         self.meanwhile: dict[str, str] = {}
+        self.mounts = {"other": "bench/dockyard-pip"}
 
     def capture(self, command: Command, *, check: bool = True) -> Completed:
-        """Answer `image inspect` and `rmi`."""
+        """Answer `image inspect`, `rmi`, and what buildx says and forgets of cache mounts."""
         name = command.argv[-1]
-        if "rmi" in command.argv:
+        if "du" in command.argv:
+            records = (f'ID:\t{key}\nDescription:\tmount /x with id "{where}"\n' for key, where in self.mounts.items())
+            return Completed(0, "\n".join(records), "", 0.1)
+        if "prune" in command.argv:
+            self.mounts.pop(name.removeprefix("--filter=id="))
+        elif "rmi" in command.argv:
             self.images.pop(name)
         elif name not in self.images:
             return Completed(1, "", f"Error response from daemon: No such image: {name}", 0.1)
@@ -62,6 +68,7 @@ class Yard:
         (target,) = json.loads(command.input or b"")["target"].values()
         self.arguments = command.argv
         self.built_as = target["tags"]
+        self.mounts["own"] = f"{target['args']['BUILDKIT_CACHE_MOUNT_NS']}/dockyard-pip"
         self.images |= {target["tags"][0]: self.built, **self.meanwhile}
         if self.trouble:
             raise self.trouble
@@ -86,6 +93,7 @@ def yard(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[Yard]:
     monkeypatch.setattr(archive, "read", made.read)
     yield made
     assert not [name for name in made.images if name.startswith("dockyard-reproduce/")]
+    assert made.mounts == {"other": "bench/dockyard-pip"}
 
 
 def run(settings: Settings, said: list[str] | None = None, **asked: str) -> Outcome:
@@ -140,6 +148,27 @@ def test_other_inputs_are_said_first(yard: Yard, settings: Settings) -> None:
     outcome = run(settings, said)
     assert outcome.notes == (f"it was made from the commit ffff, this tree is {GIT.commit}",)
     assert said[0] == f"shop:production: {outcome.notes[0]}"
+
+
+def test_only_the_mounts_of_one_build_are_found() -> None:
+    """As buildx prints them; mounts without a namespace, or of a longer one, belong to others."""
+    printed = """\
+ID:\t\tone
+Reclaimable:\ttrue
+Description:\tcached mount /root/.cache/pip from exec /bin/sh -c pip: install with id "ns/dockyard-pip"
+Type:\t\texec.cachemount
+
+ID:\t\ttwo
+Description:\tcached mount /c from exec x with id "/dockyard-pip"
+
+ID:\t\tthree
+Description:\tcached mount /c from exec x with id "ns-more/dockyard-pip"
+
+Reclaimable:\t1 GB
+Total:\t2 GB
+"""
+    assert reproduce.mounts(printed, "ns") == ("one",)
+    assert reproduce.mounts("", "ns") == ()
 
 
 def test_inputs_without_labels() -> None:

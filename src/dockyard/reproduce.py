@@ -20,6 +20,10 @@ from dockyard.execute import capture, tee
 from dockyard.settings import Settings
 
 Say = Callable[[str], None]
+OWN = "dockyard-reproduce"
+"""What the names of images and cache mounts begin with that are made for one comparison."""
+MOUNTS = "BUILDKIT_CACHE_MOUNT_NS"
+"""The build argument by which BuildKit keeps the cache mounts of one build apart; the image does not show it."""
 PREFIX = "org.opencontainers.image."
 TOLD = {
     f"{PREFIX}revision": "it was made from the commit {before}, this tree is {after}",
@@ -96,13 +100,19 @@ def prepared(settings: Settings, engine: Engine, request: Request, clock: record
         raise DockyardError(f"Python {absent.python} cannot be built here: {absent.reason}")
     found = replace(build.read(settings), bases=bases)
     (image,) = build.plan(settings, found, request)
-    named = replace(image, references=(f"dockyard-reproduce/{settings.image}:{secrets.token_hex(6)}",))
-    return Job(settings, engine, found, request, (named,), clock)
+    token = secrets.token_hex(6)
+    own = replace(
+        image,
+        references=(f"{OWN}/{settings.image}:{token}",),
+        # `--no-cache` leaves cache mounts as they are: what was compiled or fetched into them must not count either.
+        arguments={**image.arguments, MOUNTS: f"{OWN}-{token}"},
+    )
+    return Job(settings, engine, found, request, (own,), clock)
 
 
 @contextmanager
 def rebuilt(job: Job) -> Iterator[str]:
-    """Build, yield the image's name, and take it away whatever happens."""
+    """Build, yield the image's name, and take it and its cache mounts away whatever happens."""
     name = job.planned[0].references[0]
     try:
         with tempfile.TemporaryDirectory(prefix="dockyard-") as folder:
@@ -113,6 +123,26 @@ def rebuilt(job: Job) -> Iterator[str]:
         yield name
     finally:
         capture(job.engine.command("rmi", name), check=False)
+        forget_mounts(job)
+
+
+def forget_mounts(job: Job) -> None:
+    """Remove the cache mounts that this one build has filled, and no others."""
+    builder = (f"--builder={job.settings.builder}",) if job.settings.builder else ()
+    listing = ("buildx", "du", *builder, "--verbose", "--filter=type=exec.cachemount")
+    said = capture(job.engine.command(*listing), check=False).stdout
+    for record in mounts(said, job.planned[0].arguments[MOUNTS]):
+        capture(job.engine.command("buildx", "prune", *builder, "--force", f"--filter=id={record}"), check=False)
+
+
+def mounts(listing: str, namespace: str) -> tuple[str, ...]:
+    """Return the records of a namespace's cache mounts in what `buildx du --verbose` prints (pure)."""
+    found = []
+    for record in listing.split("\n\n"):
+        fields = {key: value.strip() for key, _, value in (line.partition(":") for line in record.splitlines())}
+        if f'with id "{namespace}/' in fields.get("Description", "") and fields.get("ID"):
+            found.append(fields["ID"])
+    return tuple(found)
 
 
 def inspected(engine: Engine, reference: str) -> dict[str, Any] | None:

@@ -126,6 +126,17 @@ def test_an_image_that_cannot_be_reproduced(engine: Engine, unique: str, tmp_pat
     assert capture(engine.command("images", "--quiet", f"dockyard-reproduce/{unique}")).stdout == ""
 
 
+def test_a_cache_mount_hides_nothing(engine: Engine, unique: str, tmp_path: Path) -> None:
+    """A file that a first build put into a cache mount is not there for the second, and nothing of that stays."""
+    folder = "--mount=type=cache,target=/kept"
+    instruction = f"{folder} test -e /kept/a || date +%s.%N > /kept/a; mkdir /made && cp /kept/a /made/a"
+    settings = small(tmp_path / "shop", unique, instruction, engine)
+    outcome = reproduce.reproduce(settings, Asked(), say=lambda _line: None, engine=engine)
+    assert "/made/a" in {finding.path for finding in outcome.findings if finding.how == "content"}
+    listed = capture(engine.command("buildx", "du", "--verbose", "--filter=type=exec.cachemount")).stdout
+    assert not [line for line in listed.splitlines() if "dockyard-reproduce-" in line and "/kept" in line]
+
+
 def test_another_commit_is_named_as_the_cause(engine: Engine, unique: str, tmp_path: Path) -> None:
     """An image of an older commit differs from what the tree makes now, and it is said why."""
     settings = small(tmp_path / "shop", unique, "mkdir -p /made && touch -d @0 /made/what /made", engine)
