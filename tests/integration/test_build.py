@@ -169,10 +169,10 @@ def test_a_detached_head(shop: Shop) -> None:
 
 def test_an_unknown_target(shop: Shop) -> None:
     """A slip of the finger is a usage error that names the targets; nothing is recorded."""
-    done = shop.invoke("build", "--target", "prodction")
+    done = shop.invoke("build", "--target", "productive")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "ERROR the Dockerfile has no target 'prodction'\nTIP   its targets are base, test, production\n"
+        "ERROR the Dockerfile has no target 'productive'\nTIP   its targets are base, test, production\n"
     )
     assert shop.runs() == []
 
