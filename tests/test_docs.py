@@ -31,7 +31,7 @@ def test_the_settings_page_has_the_right_defaults() -> None:
     """A default that is written as a value is the default; others are computed, and stand there in words."""
     described = {"app": "required", "image": "required", "python": "the last of `pythons`"}
     described["stack"] = "the last part of `image`"
-    described["allow"] = described["trial-environment"] = "empty"
+    described["allow"] = described["accept-vulnerabilities"] = described["trial-environment"] = "empty"
     for key, _, default, _ in rows("settings.md"):
         name = key.strip("`")
         value = settings.KEYS[name].default

@@ -64,6 +64,7 @@ def test_every_key_can_be_written(write: Write) -> None:
         memory-budget = "128 MiB"
         writable = ["/tmp", "/var/spool/shop"]
         allow = { no-shell = "a script starts it" }
+        accept-vulnerabilities = { CVE-2024-1234 = "until 2030-01-31: not reachable" }
         trial-environment = { SHOP_KEY = "x" }
         trial-tmpfs = ["/data"]
         """,
@@ -93,6 +94,7 @@ def test_every_key_can_be_written(write: Write) -> None:
         "memory_budget": 134_217_728,
         "writable": ("/tmp", "/var/spool/shop"),
         "allow": {"no-shell": "a script starts it"},
+        "accept_vulnerabilities": {"CVE-2024-1234": "until 2030-01-31: not reachable"},
         "trial_environment": {"SHOP_KEY": "x"},
         "trial_tmpfs": ("/data",),
     }

@@ -159,6 +159,12 @@ def _allowed(name: str, reason: str) -> str:
     return "" if reason.strip() else "needs a reason: why may this image break the rule?"
 
 
+def _vulnerability(name: str, acceptance: str) -> str:
+    from dockyard.locks.audit import wrong_acceptance  # only a project that accepts some pays for this import
+
+    return wrong_acceptance(name, acceptance)
+
+
 def _variable(name: str, _value: str) -> str:
     return "" if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) else "is no name for an environment variable"
 
@@ -214,6 +220,7 @@ class Settings:
     memory_budget: int | None = _key(_bytes, default=None)
     writable: tuple[str, ...] = _key(_list(_PATH, empty=True), default=("/tmp",))  # noqa: S108 - a path in the image
     allow: Mapping[str, str] = _key(_table(_allowed), default_factory=dict)
+    accept_vulnerabilities: Mapping[str, str] = _key(_table(_vulnerability), default_factory=dict)
     trial_environment: Mapping[str, str] = _key(_table(_variable), default_factory=dict)
     trial_tmpfs: tuple[str, ...] = _key(_list(_PATH, empty=True), default=())
 

@@ -3,6 +3,7 @@
 from invoke.collection import Collection
 
 from dockyard.tasks import (
+    audit,
     base,
     build,
     debug,
@@ -27,6 +28,7 @@ namespace = Collection(
     release.release,
     debug.debug,
     lock.lock,
+    audit.audit,
     doctor.doctor,
     stack.up,
     stack.down,

@@ -12,6 +12,7 @@ from dockyard.tasks.door import settings, task
         "upgrade": "let every package move to its newest fitting version",
         "upgrade_package": "let one package move: NAME, or NAME==VERSION; may be repeated",
         "dry_run": "compile and show, write nothing; exit 1 when changes are pending",
+        "outdated": "show which packages --upgrade would move, and how far; write nothing",
         "why": "say who asks for a package, in which locks",
         "json": "print the result as JSON",
     },
@@ -22,10 +23,12 @@ def lock(
     upgrade: bool = False,
     upgrade_package: list[str] | None = None,
     dry_run: bool = False,
+    outdated: bool = False,
     why: str = "",
     json: bool = False,
 ) -> None:
     """Compile what is stale of requirements/*.in to hashed locks, one for each purpose and Python."""
+    from dockyard.locks import outdated as behind
     from dockyard.locks import show
     from dockyard.locks.plan import Wish
 
@@ -34,5 +37,7 @@ def lock(
         show.checked(loaded, as_json=json)
     elif why:
         show.reasons(loaded, why, as_json=json)
+    elif outdated:
+        behind.outdated(loaded, as_json=json)
     else:
         show.made(loaded, Wish(upgrade, tuple(upgrade_package or ())), dry_run=dry_run, as_json=json)

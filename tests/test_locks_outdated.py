@@ -1,0 +1,83 @@
+"""Which pins are behind: what an upgrade would give, with nothing written."""
+
+import json
+
+import pytest
+from invoke.context import Context
+
+from dockyard import bases, engine
+from dockyard.engine import Engine
+from dockyard.locks import make, outdated, show, verify
+from dockyard.locks.plan import finished
+from dockyard.settings import Settings
+from dockyard.tasks import lock as task
+from tests.lock_project import COMPILED, locked_project, pin
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Stand in for the engine: return the texts that compiles give, to be changed by a test."""
+    texts = dict(COMPILED)
+
+    def compile_all(_engine: object, work: list[tuple[object, object]], *_more: object) -> dict[str, str]:
+        return {path: text for batch, place in work for path, text in finished(batch, texts, verify.PIP_TOOLS).items()}  # type: ignore[arg-type]
+
+    monkeypatch.setattr(make, "compile_all", compile_all)
+    monkeypatch.setattr(engine, "find", lambda settings, say: Engine("host", "28", snapshotter=True))
+    monkeypatch.setattr(
+        bases,
+        "ensure",
+        lambda settings, engine, pythons, say: (
+            tuple(bases.Base(python, f"python:{python}-slim", "debian", f"local:{python}", "") for python in pythons),
+            (),
+        ),
+    )
+    return texts
+
+
+def test_what_is_behind(settings: Settings, compiled: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The table says package, locked, newest, step and locks; a package that an upgrade adds is not outdated."""
+    project = locked_project(settings)
+    before = {path: path.read_bytes() for path in project.root.rglob("*.txt")}
+    compiled["test"] = compiled["test"].replace("pytest==9.2.0", "pytest==10.0") + pin("zipp", "4", "pytest")
+    outdated.outdated(project, as_json=False)
+    out, err = capsys.readouterr()
+    row = next(line for line in out.splitlines() if "pytest" in line).split()
+    assert row == ["pytest", "9.2.0", "10.0", "major", "test", "all"]
+    assert "zipp" not in out
+    assert "1 package behind what the .in files and each Python allow; `invoke lock --upgrade` takes" in err
+    assert before == {path: path.read_bytes() for path in project.root.rglob("*.txt")}
+
+
+def test_nothing_is_behind(settings: Settings, compiled: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """No table, and one line."""
+    outdated.outdated(locked_project(settings), as_json=False)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.endswith("no package is behind what the .in files and each Python allow\n")
+
+
+def test_as_json(settings: Settings, compiled: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Machines get a list."""
+    project = locked_project(settings)
+    compiled["production"] = compiled["production"].replace("gunicorn==27.0.1", "gunicorn==27.1.0")
+    outdated.outdated(project, as_json=True)
+    assert json.loads(capsys.readouterr().out) == [
+        {
+            "package": "gunicorn",
+            "locked": "27.0.1",
+            "newest": "27.1.0",
+            "step": "minor",
+            "locks": ["requirements/3.12/production.txt", "requirements/3.13/production.txt"],
+        }
+    ]
+
+
+def test_the_option_asks_for_it(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`invoke lock --outdated` never makes a lock."""
+    asked: list[bool] = []
+    monkeypatch.setattr(task, "settings", lambda: settings)
+    monkeypatch.setattr(outdated, "outdated", lambda settings, as_json: asked.append(as_json))
+    monkeypatch.setattr(show, "made", lambda *arguments, **options: pytest.fail("a lock was made"))
+    task.lock(Context(), outdated=True, json=True)
+    assert asked == [True]
