@@ -48,6 +48,8 @@ DATA = (
 """Certificates, time zones and the small tables that the standard library reads by path."""
 BY_NAME = ("libgcc_s.so.1",)
 """Libraries that glibc opens by name at run time: thread cancellation needs this one."""
+FEW = 20
+"""Files that one process compiles in less time than several take to start."""
 DPKG = Path("/var/lib/dpkg")
 STATUS = Path("/var/lib/dpkg/status.d")
 """Where scanners look for the packages of an image that has no package manager: a file for each."""
@@ -295,7 +297,7 @@ def compile_bytecode(folder: Path, root: Path | None = None, *, strict: bool = T
     good = compileall.compile_dir(
         folder,
         quiet=1 if strict else 2,
-        workers=0,
+        workers=0 if sum(1 for _ in folder.rglob("*.py")) > FEW else 1,
         force=True,
         stripdir=str(root) if root else None,
         prependdir="/" if root else None,
