@@ -158,7 +158,8 @@ def test_only_what_says_something_is_kept() -> None:
 def schema() -> Callable[[Any], None]:
     """Return what raises unless a document keeps to CycloneDX's own schema, which comes with their library."""
     library = importlib.util.find_spec("cyclonedx")
-    assert library is not None and library.origin is not None, "cyclonedx-python-lib comes with the development lock"
+    assert library is not None, "cyclonedx-python-lib comes with the development lock"
+    assert library.origin is not None
     folder = Path(library.origin).parent / "schema" / "_res"
 
     def shipped(uri: str) -> Any:

@@ -257,7 +257,8 @@ def test_the_registry_has_what_was_built(port: Port) -> None:
     """A pull by the digest gives the very image of the engine."""
     shipped = port.release()
     pinned = f"{shipped.repository}@{shipped.digest}"
-    capture(port.engine.command("pull", "--quiet", pinned))
+    logged_in = {"DOCKER_CONFIG": os.environ["DOCKER_CONFIG"]}  # an embedded engine has a folder of its own
+    capture(port.engine.command("pull", "--quiet", pinned, env=logged_in))
     found = capture(
         port.engine.command("image", "inspect", "--format={{.Id}}", pinned, f"{port.settings.image}:production")
     )
