@@ -4,6 +4,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -212,11 +213,15 @@ def _inspected(engine: Engine, image: Built) -> Built:
     Two calls of the CLI take less time than importing the SDK.
     """
     name = image.references[0]
-    size = int(capture(engine.command("image", "inspect", "--format={{.Size}}", name)).stdout)
-    told = capture(engine.command("history", "--no-trunc", "--human=false", "--format=json", name)).stdout
+    questions = (
+        engine.command("image", "inspect", "--format={{.Size}}", name),
+        engine.command("history", "--no-trunc", "--human=false", "--format=json", name),
+    )
+    with ThreadPoolExecutor() as pool:
+        size, told = (answer.stdout for answer in pool.map(capture, questions))
     history = [json.loads(line) for line in told.splitlines()]
     layers = [(int(entry["Size"]), readable(entry["CreatedBy"])) for entry in reversed(history)]
-    return replace(image, size=size, layers=tuple(layer for layer in layers if layer[0]))
+    return replace(image, size=int(size), layers=tuple(layer for layer in layers if layer[0]))
 
 
 def readable(created_by: str) -> str:

@@ -6,6 +6,7 @@ import os
 import re
 import ssl
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,14 +39,18 @@ class Git:
 
 def read_git(root: Path) -> Git | None:
     """Return the state of the repository that `root` is in; None where there is none, or no commit yet."""
-    said = _git(root, "log", "-1", "--no-show-signature", "--format=%H %ct")
+    questions = (
+        ("log", "-1", "--no-show-signature", "--format=%H %ct"),
+        ("tag", "--points-at", "HEAD"),
+        ("symbolic-ref", "--quiet", "--short", "HEAD"),
+        ("status", "--porcelain", "--untracked-files=normal"),
+    )
+    with ThreadPoolExecutor(len(questions)) as pool:
+        said, tags, branch, changes = pool.map(lambda question: _git(root, *question), questions)
     if said is None:
         return None
     commit, time = said.split()
-    tags = (_git(root, "tag", "--points-at", "HEAD") or "").split()
-    branch = _git(root, "symbolic-ref", "--quiet", "--short", "HEAD")
-    dirty = bool(_git(root, "status", "--porcelain", "--untracked-files=normal"))
-    return Git(commit, int(time), branch, newest(tags), dirty)
+    return Git(commit, int(time), branch, newest((tags or "").split()), bool(changes))
 
 
 def newest(tags: Iterable[str]) -> str | None:

@@ -42,7 +42,6 @@ def build(
 ) -> None:
     """Build images for one or more targets and Pythons in one parallel solve."""
     from dockyard import build as building
-    from dockyard import ship
 
     chosen = settings()
     pythons = chosen.pythons if "all" in python else tuple(dict.fromkeys(python))
@@ -51,11 +50,12 @@ def build(
     if dry_run:
         show_plan(plan(chosen, request), json=json)
         return
-    built, missing = (
-        ship.build_and_push(chosen, request, force=force, say=report.say)
-        if push
-        else building.build(chosen, request, say=report.say)
-    )
+    if push:
+        from dockyard import ship
+
+        built, missing = ship.build_and_push(chosen, request, force=force, say=report.say)
+    else:
+        built, missing = building.build(chosen, request, say=report.say)
     if json:
         absent = [{"python": python.python, "reason": python.reason} for python in missing]
         report.as_json({"images": [as_json(image) for image in built], "missing": absent})
