@@ -3,13 +3,14 @@
 import json
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dockyard import bake, images, records, world
+from dockyard import bake, images, records, report, world
 from dockyard.bases import Base, Missing, ensure
 from dockyard.engine import Engine, find
 from dockyard.errors import CommandError, DockyardError, UsageError
@@ -192,6 +193,7 @@ def command(job: Job, metadata: Path) -> Command:
 def _run(job: Job) -> tuple[Built, ...]:
     with tempfile.TemporaryDirectory(prefix="dockyard-") as folder:
         metadata = Path(folder) / "metadata.json"
+        threading.Thread(target=report.prepare, daemon=True).start()  # while BuildKit works, this process only waits
         try:
             done = tee(command(job, metadata))
         except CommandError as error:

@@ -62,6 +62,14 @@ def table(
     console(sys.stdout).print(made)
 
 
+def prepare() -> None:
+    """Import what a table needs, so that it can be printed at once later."""
+    import rich.box
+    import rich.console
+    import rich.table
+    import rich.text  # noqa: F401
+
+
 @contextmanager
 def status(message: str) -> Iterator[None]:
     """Show that long work is going on: a spinner on a terminal, one line elsewhere."""
