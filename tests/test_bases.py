@@ -90,6 +90,14 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     return made
 
 
+def test_a_build_reads_a_base_from_the_cache(world: World, settings: Settings) -> None:
+    """Only an engine whose BuildKit cannot do that needs a copy of its own."""
+    bases.ensure(settings, ENGINE, ["3.13"], say=world.lines.append, run=False)
+    assert world.loaded == []
+    bases.ensure(settings, replace(ENGINE, snapshotter=False), ["3.13"], say=world.lines.append, run=False)
+    assert world.loaded == ["3.13"]
+
+
 def test_auto_without_a_registry(world: World, settings: Settings) -> None:
     """The registry is asked about all at once, then packages are taken, and a Python without one is named."""
     found, missing = bases.ensure(settings, ENGINE, ["3.12", "3.13"], say=world.lines.append)

@@ -244,9 +244,20 @@ LAYERS = (
 def inspected(command: Command) -> Completed:
     """Answer the two questions about a finished image as the CLI does."""
     words = command.argv[1:3]
-    answer = "1000\n" if words == ("image", "inspect") else "".join(json.dumps(layer) + "\n" for layer in LAYERS)
+    history = "".join(json.dumps(layer) + "\n" for layer in LAYERS)
+    answer = '{"Size": 1000}\n' if words == ("image", "inspect") else history
     assert words[0] in ("image", "history")
     return Completed(0, answer, "", 0.1)
+
+
+def answered(_engine: Engine, what: str) -> Any:
+    """Answer the same two questions as the engine's API does."""
+    reference, _, about = what.removeprefix("/images/").rpartition("/")
+    assert reference == "shop:1.2.3"
+    if about == "json":
+        return {"Size": 1000}
+    assert about == "history"
+    return [{**layer, "Size": int(layer["Size"])} for layer in LAYERS]
 
 
 @pytest.fixture
@@ -255,13 +266,13 @@ def bench(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Bench:
     made = Bench()
     (settings.root / "Dockerfile").write_text("FROM x AS production\n")
     monkeypatch.setattr(build, "tee", made.tee)
-    monkeypatch.setattr(build, "ensure", lambda _s, _e, pythons, say: (
+    monkeypatch.setattr(build, "ensure", lambda _s, _e, pythons, say, run: (
         tuple(base(python) for python in pythons if python != "3.12"),
         tuple(Missing(python, "nobody ships it") for python in pythons if python == "3.12"),
     ))  # fmt: skip
     monkeypatch.setattr(world, "read_git", lambda _root: GIT)
     monkeypatch.setattr(records, "keep", made.keep)
-    monkeypatch.setattr(build, "capture", inspected)
+    monkeypatch.setattr(Engine, "ask", answered)
     return made
 
 
@@ -289,9 +300,20 @@ def test_a_whole_build(settings: Settings, bench: Bench) -> None:
     }
 
 
+def test_an_engine_without_a_local_socket_is_asked_by_the_cli(
+    settings: Settings, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A remote engine tells the same of the image."""
+    ((near,), _) = build.build(settings, Request(), say=print, engine=ENGINE)
+    monkeypatch.setattr(Engine, "ask", lambda *_: None)
+    monkeypatch.setattr(build, "capture", inspected)
+    ((far,), _) = build.build(settings, Request(), say=print, engine=ENGINE)
+    assert (far.size, far.layers) == (near.size, near.layers) == (1000, ((70, "COPY a /"), (30, "COPY b /")))
+
+
 def test_a_pushed_build_is_not_inspected(settings: Settings, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine has no copy of what went straight to a registry."""
-    monkeypatch.setattr(build, "capture", lambda _command: pytest.fail("the engine was asked"))
+    monkeypatch.setattr(Engine, "ask", lambda *_: pytest.fail("the engine was asked"))
     ((image,), _) = build.build(settings, Request(push=True), say=print, engine=ENGINE)
     assert (image.size, image.layers, image.digest) == (0, (), "sha256:production-3_13")
 

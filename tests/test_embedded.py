@@ -379,7 +379,7 @@ def test_a_rival_is_named_with_its_socket(somewhere: Place, monkeypatch: pytest.
     monkeypatch.setattr(processes, "running", lambda: running(rival))
     monkeypatch.setattr(processes, "rivals", lambda *_: [rival])
     monkeypatch.setattr(starting, "clean", lambda _place: False)
-    monkeypatch.setattr(starting, "ask", lambda *_: None)
+    monkeypatch.setattr(starting, "info", lambda *_: None)
     monkeypatch.setattr(install, "require_host", lambda: None)
     with pytest.raises(EngineError, match="process 77") as caught:
         starting.start(somewhere, say=print)
@@ -394,7 +394,7 @@ def test_disk_trouble_is_explained(somewhere: Place, monkeypatch: pytest.MonkeyP
         raise OSError(number, os.strerror(number), "/cache")
 
     monkeypatch.setattr(starting, "_start", fail)
-    monkeypatch.setattr(starting, "ask", lambda *_: None)
+    monkeypatch.setattr(starting, "info", lambda *_: None)
     monkeypatch.setattr(install, "require_host", lambda: None)
     with pytest.raises(EngineError, match=said) as caught:
         starting.start(somewhere, say=print)
@@ -412,7 +412,7 @@ def test_the_log_is_told_from_its_end(tmp_path: Path) -> None:
 def test_a_missing_engine_has_a_status(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Asking changes nothing: no folder is made."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(embedded, "ask", lambda *_: None)
+    monkeypatch.setattr(embedded, "info", lambda *_: None)
     found = embedded.status()
     assert not found.running
     assert found.disk == 0

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dockyard import embedded, engine, execute
+from dockyard import ask, embedded, engine, execute
 from dockyard.engine import Endpoint, Engine
 from dockyard.errors import CommandError, EngineError
 from dockyard.execute import Command, Completed
@@ -295,6 +295,28 @@ def test_certificates_of_an_endpoint_are_used(tmp_path: Path) -> None:
     made = engine.certificates(Endpoint("tcp://h:2376", tmp_path, verify=False))
     assert made.cert == (str(tmp_path / "cert.pem"), str(tmp_path / "key.pem"))
     assert made.verify is False
+
+
+@pytest.mark.parametrize(
+    ("environment", "path"),
+    [
+        ({"DOCKER_HOST": "unix:///x.sock"}, "/x.sock"),
+        ({}, "docker.sock"),
+        ({"DOCKER_CONTEXT": "remote"}, ""),
+        ({"DOCKER_HOST": "tcp://h:2375"}, ""),
+        ({"DOCKER_HOST": "ssh://h"}, ""),
+    ],
+)
+def test_only_a_local_socket_is_asked_directly(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, environment: dict[str, str], path: str
+) -> None:
+    """Everything else is reached in ways that only the CLI knows."""
+    for name in ("DOCKER_HOST", "DOCKER_CONTEXT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.setattr(ask, "ask", lambda asked, what: [str(asked), what])
+    found = Engine("host", "28.5", snapshotter=True, environment=environment)
+    assert found.ask("/info") == ([str(tmp_path / path), "/info"] if path else None)
 
 
 def test_commands_carry_the_engines_environment() -> None:

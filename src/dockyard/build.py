@@ -157,7 +157,7 @@ def build(
     plan(settings, found, request)  # a wrong target is said before an engine starts
     pythons = tuple(dict.fromkeys(variant.python for variant in request.variants(settings)))
     engine = engine or find(settings, say=say)
-    bases, missing = ensure(settings, engine, pythons, say=say)
+    bases, missing = ensure(settings, engine, pythons, say=say, run=False)
     for absent in missing:
         say(f"Python {absent.python} cannot be built here: {absent.reason}")
     found = replace(found, bases=bases)
@@ -210,20 +210,24 @@ def _run(job: Job) -> tuple[Built, ...]:
 
 
 def _inspected(engine: Engine, image: Built) -> Built:
-    """Return a built image with its size and layers, as the engine that holds it knows them.
-
-    Two calls of the CLI take less time than importing the SDK.
-    """
+    """Return a built image with its size and layers, as the engine that holds it knows them."""
     name = image.references[0]
+    size, history = (engine.ask(f"/images/{name}/{what}") for what in ("json", "history"))
+    if size is None or history is None:
+        size, history = _inspected_by_cli(engine, name)
+    layers = [(int(entry["Size"]), readable(entry["CreatedBy"])) for entry in reversed(history)]
+    return replace(image, size=int(size["Size"]), layers=tuple(layer for layer in layers if layer[0]))
+
+
+def _inspected_by_cli(engine: Engine, name: str) -> tuple[Any, list[Any]]:
+    """Return what the engine's API says of an image and its history, from an engine without a local socket."""
     questions = (
-        engine.command("image", "inspect", "--format={{.Size}}", name),
+        engine.command("image", "inspect", "--format={{json .}}", name),
         engine.command("history", "--no-trunc", "--human=false", "--format=json", name),
     )
     with ThreadPoolExecutor() as pool:
-        size, told = (answer.stdout for answer in pool.map(capture, questions))
-    history = [json.loads(line) for line in told.splitlines()]
-    layers = [(int(entry["Size"]), readable(entry["CreatedBy"])) for entry in reversed(history)]
-    return replace(image, size=int(size), layers=tuple(layer for layer in layers if layer[0]))
+        inspected, history = (answer.stdout for answer in pool.map(capture, questions))
+    return json.loads(inspected), [json.loads(line) for line in history.splitlines()]
 
 
 def readable(created_by: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dockyard import embedded, execute
+from dockyard import ask, embedded, execute
 from dockyard.errors import CommandError, EngineError
 from dockyard.execute import Command
 
@@ -67,6 +67,15 @@ class Engine:
             return docker.DockerClient(base_url=endpoint.host, tls=certificates(endpoint), timeout=SDK_TIMEOUT_SECONDS)
         except docker.errors.DockerException as error:
             raise EngineError(f"the Docker Engine at {endpoint.host} does not answer: {error}") from None
+
+    def ask(self, what: str) -> Any:
+        """Return the engine's JSON answer to GET `what` (the Engine API), or None where only the CLI can ask it.
+
+        That is quicker than a process or the SDK, and works for a local socket.
+        """
+        environment = {**os.environ, **self.environment}
+        host = environment.get("DOCKER_HOST") or ("" if context_named(environment) else f"unix://{DEFAULT_SOCKET}")
+        return ask.ask(Path(host.removeprefix("unix://")), what) if host.startswith("unix://") else None
 
     def endpoint(self) -> Endpoint:
         """Return where this engine listens; a context is looked up by the CLI, because the SDK ignores a wrong one."""

@@ -95,7 +95,7 @@ def compared(outcome: Outcome, before: Image[Item], after: Image[Item]) -> Outco
 
 def prepared(settings: Settings, engine: Engine, request: Request, clock: records.Clock, say: Say) -> Job:
     """Return the one build that is asked for, under a name that no other image has."""
-    bases, missing = ensure(settings, engine, request.pythons or (settings.python,), say=say)
+    bases, missing = ensure(settings, engine, request.pythons or (settings.python,), say=say, run=False)
     for absent in missing:
         raise DockyardError(f"Python {absent.python} cannot be built here: {absent.reason}")
     found = replace(build.read(settings), bases=bases)

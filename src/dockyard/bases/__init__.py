@@ -19,12 +19,13 @@ __all__ = ["Base", "Missing", "Source", "UnavailableError", "ensure", "local_nam
 
 
 def ensure(
-    settings: "Settings", engine: "Engine", pythons: Sequence[str], *, say: Say
+    settings: "Settings", engine: "Engine", pythons: Sequence[str], *, say: Say, run: bool = True
 ) -> tuple[tuple[Base, ...], tuple[Missing, ...]]:
     """Return the base image of each Python, asking for it or making it where need be, and the Pythons without one.
 
     When all is at hand this costs one question to the engine, and no network. A Python that cannot be had here
     is Missing, with the reason; trouble with the network, the disk or the engine is raised as DockyardError.
+    Without `run`, the bases serve builds only: an engine whose BuildKit reads them from the cache is not given them.
     """
     pinned = pins.read(settings.root)
     with files.disk_errors():
@@ -34,7 +35,8 @@ def ensure(
         packaged = [python for python in pythons if chosen[python] is Choice.DEBIAN]
         registered, missing = from_registry(known, [python for python in pythons if python not in packaged])
         records, absent = from_debian(settings, packaged, known, say)
-        store.load(engine, records)
+        if run or not engine.snapshotter:
+            store.load(engine, records)
     made = (store.as_base(record, layouts=engine.snapshotter) for record in records)
     bases = {base.python: base for base in (*registered, *made)}
     found = tuple(bases[python] for python in pythons if python in bases)

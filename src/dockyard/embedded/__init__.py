@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dockyard.ask import info
 from dockyard.embedded import install, processes, starting, stopping
-from dockyard.embedded.ask import ask
 from dockyard.embedded.places import Place, place
 
 __all__ = ["Place", "Status", "environment", "here", "remove", "running", "start", "status", "stop"]
@@ -54,7 +54,7 @@ def remove() -> bool:
 
 def running() -> dict[str, Any] | None:
     """Return what the engine says of itself, or None where it does not answer."""
-    return ask(here().socket, "/info")
+    return info(here().socket)
 
 
 def status() -> Status:

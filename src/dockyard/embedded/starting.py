@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from dockyard import execute
+from dockyard.ask import info
 from dockyard.embedded import bridge, install, processes
-from dockyard.embedded.ask import ask
 from dockyard.embedded.places import Place, State, kernel, locked, write_state
 from dockyard.embedded.stopping import clean
 from dockyard.errors import EngineError
@@ -30,12 +30,12 @@ FOLDERS = ("/opt/containerd", "/run/containerd", "/run/docker", "/run/runc", "/e
 
 def start(place: Place, *, say: Callable[[str], None], allow_expired: bool = False) -> dict[str, Any]:
     """Make sure that the engine runs, and return what it says of itself; one process at a time starts it."""
-    if answer := ask(place.socket, "/info"):
+    if answer := info(place.socket):
         return answer
     install.require_host()
     try:
         with locked(place.home.parent):
-            return ask(place.socket, "/info") or _start(place, say, allow_expired=allow_expired)
+            return info(place.socket) or _start(place, say, allow_expired=allow_expired)
     except OSError as error:
         raise _trouble(error, place) from None
 
@@ -114,7 +114,7 @@ def _make_bridge(name: str, addresses: bridge.Addresses) -> None:
 def _wait(place: Place, pid: int) -> dict[str, Any]:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
-        if answer := ask(place.socket, "/info", timeout=5):
+        if answer := info(place.socket, timeout=5):
             return answer
         if not processes.is_alive(pid):
             raise EngineError(

@@ -25,8 +25,8 @@ class _Connection(http.client.HTTPConnection):
             raise
 
 
-def ask(path: Path, what: str, *, timeout: float = 10.0) -> dict[str, Any] | None:
-    """Return the engine's JSON answer to GET `what`, or None where no engine answers within `timeout` seconds."""
+def ask(path: Path, what: str, *, timeout: float = 10.0) -> Any:
+    """Return the engine's JSON answer to GET `what`, or None where no engine answers so within `timeout` seconds."""
     connection = _Connection(path, timeout)
     try:
         connection.request("GET", what)
@@ -36,4 +36,10 @@ def ask(path: Path, what: str, *, timeout: float = 10.0) -> dict[str, Any] | Non
         return None
     finally:
         connection.close()
-    return body if answer.status == http.client.OK and isinstance(body, dict) else None
+    return body if answer.status == http.client.OK else None
+
+
+def info(path: Path, *, timeout: float = 10.0) -> dict[str, Any] | None:
+    """Return what an engine says of itself (the API's /info), or None where none answers within `timeout` seconds."""
+    answer = ask(path, "/info", timeout=timeout)
+    return answer if isinstance(answer, dict) else None
