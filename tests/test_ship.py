@@ -1,6 +1,7 @@
 """Pushing what was built: the names, the order of what is asked, and what is recorded."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ class Harbour:
         self.asked: list[str] = []
         self.records: list[dict[str, Any]] = []
         self.ending: BaseException | None = None
+        self.until: int | None = None
         self.wrong: BaseException | None = None
 
     def find(self, _settings: Settings, *, say: object) -> Engine:
@@ -58,12 +60,17 @@ class Harbour:
         self.asked.append(f"verify {name} {digest[:8]}")
         return 1234
 
-    def push(self, _engine: Engine, names: list[str], *, say: object) -> tuple[Pushed, ...]:
+    def push(
+        self, _engine: Engine, names: list[str], *, say: object, arrived: Callable[[Pushed], None]
+    ) -> tuple[Pushed, ...]:
         """Stand in for the push of images that the engine has."""
         self.asked.append(f"push {' '.join(names)}")
+        pushed = [Pushed(name, DIGEST, 1234, 1, 0, 2, 1.5) for name in names]
+        for image in pushed[: self.until]:
+            arrived(image)
         if self.ending:
             raise self.ending
-        return tuple(Pushed(name, DIGEST, 1234, 1, 0, 2, 1.5) for name in names)
+        return tuple(pushed)
 
     def keep(self, _settings: Settings, record: dict[str, Any], *, say: object) -> None:
         """Stand in for the file and the ledger; a record must have the documented form."""
@@ -165,7 +172,19 @@ def test_ship(settings: Settings, harbour: Harbour) -> None:
 )
 def test_a_push_that_does_not_finish(settings: Settings, harbour: Harbour, ending: BaseException, outcome: str) -> None:
     """It is recorded as what it was, without an image, and raised as what it was."""
-    harbour.ending = ending
+    harbour.ending, harbour.until = ending, 0
     with pytest.raises(type(ending)):
         ship.ship(settings, {PRODUCTION: ("shop:1",)}, force=False, say=print)
     assert [(one["outcome"], one["image"]) for one in harbour.records] == [(outcome, None)]
+
+
+def test_a_push_that_fails_half_way(settings: Settings, harbour: Harbour) -> None:
+    """What arrived under all its names is recorded as that, and only the rest as failed."""
+    harbour.ending, harbour.until = DockyardError("denied"), 3
+    wanted = {PRODUCTION: ("shop:1", "shop:2"), TEST: ("shop:1-test", "shop:2-test")}
+    with pytest.raises(DockyardError, match="denied"):
+        ship.ship(settings, wanted, force=False, say=print)
+    assert [(one["target"], one["outcome"]) for one in harbour.records] == [
+        ("production", "passed"),
+        ("test", "failed"),
+    ]

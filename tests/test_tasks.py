@@ -4,7 +4,7 @@ import inspect
 import json
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -313,6 +313,13 @@ def test_push_dry_run(invoke: Line) -> None:
         {"target": "production", "python": "3.13", "reference": "shop:7"},
     ]
     assert invoke.asked == []
+
+
+def test_push_dry_run_with_uncommitted_changes(invoke: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says that the push would be refused, unless it is forced."""
+    monkeypatch.setattr(world, "read_git", lambda _root: replace(GIT, dirty=True))
+    assert "WARNING shop:0123456789ab-dirty: built from uncommitted changes" in invoke("push", "--dry-run")[2]
+    assert invoke("push", "--dry-run", "--force")[2] == ""
 
 
 def test_push(invoke: Line) -> None:

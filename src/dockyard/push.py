@@ -59,27 +59,43 @@ class Pushed:
         return f"{parse(self.reference).name}@{self.digest}"
 
 
+def refused(references: Sequence[str], *, force: bool) -> str:
+    """Return why these are not pushed: a tag says that it was built from uncommitted changes; '' when forced (pure)."""
+    dirty = [reference for reference in references if _DIRTY.search(parse(reference).tag)]
+    if not dirty or force:
+        return ""
+    return f"{', '.join(dirty)}: built from uncommitted changes, so nobody could build the same image again"
+
+
 def refuse_dirty(references: Sequence[str], force: bool) -> None:
     """Raise DockyardError where a tag says that it was built from uncommitted changes, unless forced."""
-    dirty = [reference for reference in references if _DIRTY.search(parse(reference).tag)]
-    if dirty and not force:
-        text = f"{', '.join(dirty)}: built from uncommitted changes, so nobody could build the same image again"
-        raise DockyardError(text, "commit first, or push it all the same with --force")
+    if why := refused(references, force=force):
+        raise DockyardError(why, "commit first, or push it all the same with --force")
 
 
-def push(engine: "Engine", references: Sequence[str], *, say: Say = report.say) -> tuple[Pushed, ...]:
+def push(
+    engine: "Engine",
+    references: Sequence[str],
+    *,
+    say: Say = report.say,
+    arrived: Callable[[Pushed], None] = lambda _image: None,
+) -> tuple[Pushed, ...]:
     """Push images that the engine has, check that the registry has them, and return what was pushed.
 
-    Nothing is uploaded unless every image exists and every registry would take it. Raise RegistryError
-    with the kind of what went wrong.
+    Nothing is uploaded unless every image exists and every registry would take it. `arrived` is told of each image
+    that did. Raise RegistryError with the kind of what went wrong.
     """
+    pushed: list[Pushed] = []
     wanted = [_qualified(reference) for reference in references]
     with _client(engine) as client:
         for reference in wanted:
             _require_image(client, str(reference))
         with _registries(engine, client, wanted, say) as registries:
             _check(registries, wanted)
-            return tuple(_push(client, registries[reference.host], reference, say) for reference in wanted)
+            for reference in wanted:
+                pushed.append(_push(client, registries[reference.host], reference, say))
+                arrived(pushed[-1])
+    return tuple(pushed)
 
 
 def preflight(engine: "Engine", references: Sequence[str], *, say: Say = report.say) -> None:

@@ -43,30 +43,28 @@ def build_and_push(
 
 
 def ship(settings: Settings, wanted: Mapping[Variant, Sequence[str]], *, force: bool, say: Say) -> tuple[Pushed, ...]:
-    """Push every image under all its names and record each; uncommitted changes need `force`."""
+    """Push every image under all its names and record how each ended; uncommitted changes need `force`."""
     names = [name for named in wanted.values() for name in named]
     refuse_dirty(names, force)
     clock = records.Clock.start()
     engine = find(settings, say=say)
     outcome = "failed"
-    pushed: tuple[Pushed, ...] = ()
+    arrived: dict[str, Pushed] = {}
     try:
-        pushed = push(engine, names, say=say)
-        outcome = "passed"
+        return push(engine, names, say=say, arrived=lambda image: arrived.update({image.reference: image}))
     except KeyboardInterrupt:
         outcome = "interrupted"
         raise
     finally:
         git = world.read_git(settings.root)
         facts = {"kind": engine.kind, "version": engine.version}
-        arrived = {image.reference: image for image in pushed}
         for variant, named in wanted.items():
+            ending = "passed" if all(name in arrived for name in named) else outcome
             record = records.make(
-                settings, git, clock, "push", outcome, target=variant.target, python=variant.python,
+                settings, git, clock, "push", ending, target=variant.target, python=variant.python,
                 image=_image_record(arrived.get(named[0])), engine=facts,
             )  # fmt: skip
             records.keep(settings, record, say=say)
-    return pushed
 
 
 def _image_record(image: Pushed | None) -> dict[str, Any] | None:

@@ -29,6 +29,7 @@ def push(
     """Push images under their tags, and check that the registry has them."""
     from dockyard import ship
     from dockyard.build import Request
+    from dockyard.push import refused
 
     chosen = settings()
     pythons = chosen.pythons if "all" in python else tuple(dict.fromkeys(python))
@@ -40,6 +41,8 @@ def push(
             report.as_json([dict(zip(("target", "python", "reference"), row, strict=True)) for row in planned])
             return
         report.table(("target", "Python", "would be pushed as"), planned)
+        if dirty := refused([name for _, _, name in planned], force=force):
+            report.warn(dirty)
         return
     pushed = ship.ship(chosen, wanted, force=force, say=report.say)
     if json:
