@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from dockyard import archive as archiving
 from dockyard import facts as reading
 from dockyard.errors import DockyardError
 from dockyard.facts import from_archive
-from dockyard.policy.model import Facts
+from dockyard.policy.model import Entry, Facts
 from tests import small_images
 from tests.small_images import File, archive, folder, good, layer, link
 
@@ -50,14 +51,6 @@ def test_the_older_form_of_archive_says_the_same_but_for_the_size() -> None:
     new, old = read(files), read(files, compress=False)
     assert new.files == old.files
     assert abs(new.size - old.size) < 200
-
-
-def test_links_in_the_archive_stand_for_layers_that_are_there_once() -> None:
-    """The oldest engines write a layer that occurs twice as a link to the first."""
-    blobs = {"one/layer.tar": reading.Blob((), 10)}
-    documents = {"manifest.json": b'[{"Config": "c", "Layers": ["one/layer.tar", "two/layer.tar"]}]', "c": b"{}"}
-    found = reading.assemble(blobs, documents, {"two/layer.tar": "one/layer.tar"})
-    assert [one.size for one in found.layers] == [10, 10]
 
 
 def test_a_replaced_file_is_hidden() -> None:
@@ -177,16 +170,14 @@ def test_an_archive_that_is_cut_short_is_an_error(cut: int) -> None:
 def test_a_layer_that_cannot_be_read_is_named() -> None:
     """An unknown compression is not taken for an empty layer."""
     text = layer({"blobs/sha256/abc": File(b"\x28\xb5\x2f\xfd" + bytes(1000)), "manifest.json": File(b"[]")})
-    with pytest.raises(DockyardError, match="layer blobs/sha256/abc cannot be read") as caught:
+    with pytest.raises(DockyardError, match="layer blobs/sha256/abc is compressed with zstd"):
         from_archive([text])
-    assert "zstd" in caught.value.hint
 
 
 def test_an_image_without_history_has_layers_without_instructions() -> None:
     """`docker import` leaves none."""
-    documents = {"manifest.json": b'[{"Config": "c", "Layers": ["l"]}]', "c": b'{"rootfs": {"diff_ids": ["sha256:1"]}}'}
-    found = reading.assemble({"l": reading.Blob((), 1)}, documents, {})
-    assert [(one.digest, one.instruction) for one in found.layers] == [("sha256:1", "")]
+    image: archiving.Image[Entry] = archiving.Image("", "c", {}, (archiving.Layer("sha256:1", "", 1, ()),))
+    assert [(one.digest, one.instruction) for one in reading.of(image).layers] == [("sha256:1", "")]
 
 
 def test_configuration_and_labels() -> None:

@@ -39,7 +39,7 @@ class Readable(Protocol):
 
 @dataclass(frozen=True)
 class Layer(Generic[T]):
-    """One layer, and what was kept of its entries; `size` is that of the layer as it was stored, in bytes."""
+    """One layer, and what was kept of its entries; `size` is in bytes, packed with gzip as a registry has it."""
 
     diff_id: str
     instruction: str
@@ -64,10 +64,14 @@ class Image(Generic[T]):
 
 @dataclass(frozen=True)
 class Content(Generic[T]):
-    """What was kept of one layer's entries, and the digest of its plain bytes."""
+    """What was kept of one layer's entries, and the digest of its plain bytes.
+
+    `packed` is the size that a layer has when it is packed, 0 where it came so.
+    """
 
     diff_id: str
     items: tuple[T, ...]
+    packed: int = 0
 
 
 def read(engine: "Engine", reference: str, visit: Visit[T]) -> Image[T]:
@@ -105,7 +109,8 @@ def from_archive(chunks: Iterable[bytes], visit: Visit[T]) -> Image[T]:
                     if start[:1] in (b"{", b"[") and member.size <= LARGEST_DOCUMENT:
                         documents[member.name] = whole.read()
                     elif start[MAGIC_AT:] == MAGIC or start.startswith((GZIP, ZSTD)) or not start.strip(b"\0"):
-                        contents[member.name] = layer(whole, visit, member.name), member.size
+                        content = layer(whole, visit, member.name)
+                        contents[member.name] = content, content.packed or member.size
     except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
         raise DockyardError(
             f"the image's archive cannot be read: {error}", "an archive cut short? run it again"
@@ -121,19 +126,23 @@ def layer(blob: Readable, visit: Visit[T], name: str = "a layer") -> Content[T]:
         raise DockyardError(
             f"the layer {name} is compressed with zstd", "Dockyard reads gzip, which is what engines use by default"
         )
-    if start.startswith(GZIP):
-        source = _unpacked(source)
-    plain = _Hashed(source)
+    packed = start.startswith(GZIP)
+    plain = _Hashed(_unpacked(source)) if packed else _Counted(source)
     with _open(plain) as archive:
         items = tuple(_visited(archive, visit))
     while plain.read(CHUNK):
         pass
-    return Content(f"sha256:{plain.digest.hexdigest()}", items)
+    return Content(f"sha256:{plain.digest.hexdigest()}", items, plain.packed())
 
 
 def path_of(member: tarfile.TarInfo) -> str:
     """Return an entry's path as a container sees it: /usr/bin/python3."""
-    return "/" + "/".join(part for part in member.name.split("/") if part not in ("", "."))
+    return absolute(member.name)
+
+
+def absolute(name: str) -> str:
+    """Return the path that a name in a layer means."""
+    return "/" + "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
 def _open(source: Any) -> tarfile.TarFile:
@@ -222,6 +231,28 @@ class _Hashed:
         data = self.source.read(size)
         self.digest.update(data)
         return data
+
+    def packed(self) -> int:
+        """Return the size that these bytes have when they are packed, 0 where they came so."""
+        return 0
+
+
+class _Counted(_Hashed):
+    """A plain stream that is also packed on the way, to know the size that a registry would store."""
+
+    def __init__(self, source: Readable) -> None:
+        super().__init__(source)
+        self.press, self.count = zlib.compressobj(6), 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Read on."""
+        data = super().read(size)
+        self.count += len(self.press.compress(data))
+        return data
+
+    def packed(self) -> int:
+        """Return the size so far when packed."""
+        return self.count + len(self.press.flush())
 
 
 class _Stream:
