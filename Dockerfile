@@ -6,6 +6,10 @@ ARG PYTHON_VERSION=3.13
 # Python's images set PYTHON_VERSION to their full version inside, so the locks' folder has a name of its own.
 ARG LOCKS=requirements/${PYTHON_VERSION}
 
+# The files that build a minimal image. In another project, a named context of this name replaces the stage.
+FROM scratch AS dockyard
+COPY src/dockyard/rootfs.py src/dockyard/parts.py /
+
 FROM python:${PYTHON_VERSION}-slim AS base
 ENV LANG=C.UTF-8 \
     PIP_CERT=/etc/ssl/certs/ca-certificates.crt \
@@ -13,37 +17,77 @@ ENV LANG=C.UTF-8 \
     PIP_ROOT_USER_ACTION=ignore \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
-RUN python -m venv --without-pip /opt/venv
+# With bytecode for its library, Python starts sooner in every step below. /opt/pip is the base's pip, which the
+# environment's Python runs itself: `pip --python` would start it twice.
+RUN --mount=type=bind,from=dockyard,target=/dockyard \
+    python /dockyard/rootfs.py library \
+    && python -m venv --without-pip /opt/venv \
+    && ln -s "$(python -c 'import pip; print(pip.__path__[0])')" /opt/pip
 
-# The files that build a minimal image. In another project, a named context of this name replaces the stage.
-FROM scratch AS dockyard
-COPY src/dockyard/rootfs.py /
-
-
-FROM base AS production-packages
-ARG LOCKS
-RUN --mount=type=cache,id=dockyard-pip,target=/root/.cache/pip \
-    --mount=type=bind,source=${LOCKS}/production.txt,target=/tmp/lock.txt \
-    --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
-    --mount=type=secret,id=pip,target=/etc/pip.conf \
-    python -m pip --python /opt/venv/bin/python install --no-compile --no-deps --require-hashes -r /tmp/lock.txt
 
 # The layers of the production image: each depends on its content alone, see rootfs.py.
 FROM base AS runtime-layer
 RUN --mount=type=bind,from=dockyard,target=/dockyard \
-    python /dockyard/rootfs.py runtime /runtime
+    mkdir /app \
+    && python /dockyard/rootfs.py runtime /runtime \
+    && python /dockyard/rootfs.py application /runtime /app
 
-FROM production-packages AS packages-layer
+# The lock in four parts, each with a stage and a layer of its own: a new version of one package changes one part,
+# and BuildKit knows the others again by their content.
+FROM base AS locks
+ARG LOCKS
 RUN --mount=type=bind,from=dockyard,target=/dockyard \
+    --mount=type=bind,source=${LOCKS}/production.txt,target=/tmp/lock.txt \
+    python /dockyard/parts.py /tmp/lock.txt /locks 4
+
+FROM base AS packages-1
+RUN --mount=type=cache,id=dockyard-pip,target=/root/.cache/pip \
+    --mount=type=bind,from=dockyard,target=/dockyard \
     --mount=type=bind,from=runtime-layer,source=/runtime,target=/runtime \
-    python /dockyard/rootfs.py packages /packages /opt/venv /runtime
+    --mount=type=bind,from=locks,source=/locks/1.txt,target=/tmp/lock.txt \
+    --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
+    --mount=type=secret,id=pip,target=/etc/pip.conf \
+    /opt/venv/bin/python /opt/pip install --no-compile --no-deps --require-hashes -r /tmp/lock.txt \
+    && python /dockyard/rootfs.py packages /packages/1 /opt/venv /runtime
+
+FROM base AS packages-2
+RUN --mount=type=cache,id=dockyard-pip,target=/root/.cache/pip \
+    --mount=type=bind,from=dockyard,target=/dockyard \
+    --mount=type=bind,from=runtime-layer,source=/runtime,target=/runtime \
+    --mount=type=bind,from=locks,source=/locks/2.txt,target=/tmp/lock.txt \
+    --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
+    --mount=type=secret,id=pip,target=/etc/pip.conf \
+    /opt/venv/bin/python /opt/pip install --no-compile --no-deps --require-hashes -r /tmp/lock.txt \
+    && python /dockyard/rootfs.py packages /packages/2 /opt/venv /runtime
+
+FROM base AS packages-3
+RUN --mount=type=cache,id=dockyard-pip,target=/root/.cache/pip \
+    --mount=type=bind,from=dockyard,target=/dockyard \
+    --mount=type=bind,from=runtime-layer,source=/runtime,target=/runtime \
+    --mount=type=bind,from=locks,source=/locks/3.txt,target=/tmp/lock.txt \
+    --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
+    --mount=type=secret,id=pip,target=/etc/pip.conf \
+    /opt/venv/bin/python /opt/pip install --no-compile --no-deps --require-hashes -r /tmp/lock.txt \
+    && python /dockyard/rootfs.py packages /packages/3 /opt/venv /runtime
+
+FROM base AS packages-4
+RUN --mount=type=cache,id=dockyard-pip,target=/root/.cache/pip \
+    --mount=type=bind,from=dockyard,target=/dockyard \
+    --mount=type=bind,from=runtime-layer,source=/runtime,target=/runtime \
+    --mount=type=bind,from=locks,source=/locks/4.txt,target=/tmp/lock.txt \
+    --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
+    --mount=type=secret,id=pip,target=/etc/pip.conf \
+    /opt/venv/bin/python /opt/pip install --no-compile --no-deps --require-hashes -r /tmp/lock.txt \
+    && python /dockyard/rootfs.py packages /packages/4 /opt/venv /runtime
+
+FROM base AS writable-layer
+RUN --mount=type=bind,from=dockyard,target=/dockyard \
+    mkdir /data && python /dockyard/rootfs.py application /writable /data
 
 FROM base AS application-layer
 COPY src/ledger /app/ledger
 RUN --mount=type=bind,from=dockyard,target=/dockyard \
-    mkdir /data \
-    && python /dockyard/rootfs.py application /application /app \
-    && python /dockyard/rootfs.py application /writable /data
+    python /dockyard/rootfs.py application /application /app
 
 
 FROM base AS test-packages
@@ -52,7 +96,7 @@ RUN --mount=type=cache,id=dockyard-pip,target=/root/.cache/pip \
     --mount=type=bind,source=${LOCKS}/test.txt,target=/tmp/lock.txt \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
-    python -m pip --python /opt/venv/bin/python install --no-compile --no-deps --require-hashes -r /tmp/lock.txt
+    /opt/venv/bin/python /opt/pip install --no-compile --no-deps --require-hashes -r /tmp/lock.txt
 
 FROM test-packages AS test
 WORKDIR /app
@@ -73,7 +117,7 @@ RUN --mount=type=cache,id=dockyard-pip,target=/root/.cache/pip \
     --mount=type=bind,source=${LOCKS}/development.txt,target=/tmp/lock.txt \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
-    python -m pip --python /opt/venv/bin/python install --no-compile --no-deps --require-hashes -r /tmp/lock.txt
+    /opt/venv/bin/python /opt/pip install --no-compile --no-deps --require-hashes -r /tmp/lock.txt
 
 FROM development-packages AS development
 WORKDIR /app
@@ -98,10 +142,14 @@ ENV LANG=C.UTF-8 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 COPY --link --from=runtime-layer /runtime/ /
-COPY --link --from=packages-layer /packages/ /
-COPY --link --from=application-layer /application/ /
-COPY --link --from=application-layer --chown=65532:65532 /writable/ /
+# The runtime has this folder already. Further down, this line would have every build merge all layers.
 WORKDIR /app
+COPY --link --from=packages-1 /packages/1/ /
+COPY --link --from=packages-2 /packages/2/ /
+COPY --link --from=packages-3 /packages/3/ /
+COPY --link --from=packages-4 /packages/4/ /
+COPY --link --from=writable-layer --chown=65532:65532 /writable/ /
+COPY --link --from=application-layer /application/ /
 USER 65532:65532
 EXPOSE 8000
 STOPSIGNAL SIGTERM

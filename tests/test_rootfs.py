@@ -5,6 +5,7 @@ import ssl
 import stat
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -253,6 +254,26 @@ def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "base stage of the Dockerfile" in str(caught.value)
 
 
+def test_each_missing_library_is_told_with_its_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One question is asked for all objects, and its answer has a heading for each."""
+    objects = [tmp_path / "a.so", tmp_path / "b.so"]
+    said = "".join(f"{path}:\n\tlib{path.stem}.so.1 => not found\n\tlibz.so.1 => /lib/z (0x1)\n" for path in objects)
+    for path in objects:
+        path.write_bytes(rootfs.ELF)
+    asked: list[list[str]] = []
+
+    def ldd(arguments: list[str], **_options: object) -> "subprocess.CompletedProcess[str]":
+        asked.append(arguments)
+        return subprocess.CompletedProcess(arguments, 1, said)
+
+    monkeypatch.setattr(subprocess, "run", ldd)
+    with pytest.raises(SystemExit) as caught:
+        rootfs.libraries(objects)
+    assert asked == [["ldd", *map(str, objects)]]
+    assert "a.so needs liba.so.1\n" in str(caught.value)
+    assert "b.so needs libb.so.1\n" in str(caught.value)
+
+
 def test_bytecode_names_files_as_if_the_layer_were_the_root(layer: Path) -> None:
     """A traceback in the container names /lib/x.py, not where the layer once lay."""
     source = layer / "lib" / "x.py"
@@ -263,6 +284,56 @@ def test_bytecode_names_files_as_if_the_layer_were_the_root(layer: Path) -> None
     script = f"import marshal; print(marshal.loads(open({str(compiled)!r}, 'rb').read()[16:]).co_filename)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "/lib/x.py\n"
+
+
+def test_finished_bytecode_is_kept_only_where_asked_and_fitting(tree: Path) -> None:
+    """The base's own may stay; what came with somebody's source code may not."""
+    rootfs.compile_bytecode(tree)
+    (compiled,) = tree.rglob("*.pyc")
+    marked = compiled.read_bytes() + b"mark"
+    compiled.write_bytes(marked)
+    rootfs.compile_bytecode(tree, keep=True)
+    assert compiled.read_bytes() == marked
+    rootfs.compile_bytecode(tree)
+    assert compiled.read_bytes() == marked.removesuffix(b"mark")
+    compiled.write_bytes(marked)
+    (tree / "shop" / "__init__.py").write_text("GREETING = 'other'\n")
+    rootfs.compile_bytecode(tree, keep=True)
+    assert not compiled.read_bytes().endswith(b"mark")
+
+
+def test_the_library_is_compiled_where_it_lies(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And so is pip beside it; what is no Python is passed over, and no layer is made."""
+    (tree / "shop" / "template.py").write_text("{{ name }} :\n")
+    (tmp_path / "pip").mkdir()
+    (tmp_path / "pip" / "main.py").write_text("")
+    monkeypatch.setattr(sysconfig, "get_path", {"stdlib": str(tree), "purelib": str(tmp_path / "pip")}.get)
+    assert rootfs.main(["library"]) == 0
+    assert [path.name.split(".")[0] for path in sorted(tmp_path.rglob("*.pyc"))] == ["__init__", "main"]
+
+
+def test_many_files_are_compiled_alike(tree: Path, tmp_path: Path) -> None:
+    """Several processes make the same bytes as one."""
+    for number in range(rootfs.FEW + 1):
+        (tree / "shop" / f"m{number}.py").write_text(f"NAMES = ('a', 'b', {number})\n")
+    rootfs.compile_bytecode(tree)
+    together = {path: path.read_bytes() for path in tree.rglob("*.pyc")}
+    rootfs.compile_files(list(rootfs.python_files(tree))[: rootfs.FEW], None, quiet=1)
+    assert {path: path.read_bytes() for path in tree.rglob("*.pyc")} == together
+
+
+def test_bytecode_of_the_library_comes_along(tmp_path: Path, layer: Path) -> None:
+    """For modules that were copied, and no others."""
+    library = tmp_path / "python3.13"
+    library.mkdir()
+    for name in ("os", "dropped"):
+        (library / f"{name}.py").write_text("")
+    rootfs.compile_bytecode(library)
+    there = rootfs.inside(layer, library)
+    there.mkdir(parents=True)
+    (there / "os.py").write_text("")
+    rootfs.copy_bytecode(library, layer)
+    assert [path.name.split(".")[0] for path in there.rglob("*.pyc")] == ["os"]
 
 
 def test_it_runs_alone(tmp_path: Path, tree: Path) -> None:

@@ -2,6 +2,7 @@
 
 This one file runs inside a build stage, so it imports the standard library only and nothing of Dockyard:
 
+    python rootfs.py library                         # no layer: bytecode for this Python's own library
     python rootfs.py runtime LAYER                   # Python, its standard library and what these load
     python rootfs.py packages LAYER FOLDER RUNTIME   # installed packages, and libraries the runtime lacks
     python rootfs.py application LAYER FOLDER        # source code
@@ -14,16 +15,17 @@ and every file carries one fixed time. No exporter has to rewrite anything for t
 import argparse
 import compileall
 import os
-import py_compile
 import re
 import shutil
-import ssl
 import stat
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from importlib.util import MAGIC_NUMBER, cache_from_source, source_hash
 from pathlib import Path
+from py_compile import PycInvalidationMode
 
 USER = 65532
 TIME = 315_532_800
@@ -62,24 +64,25 @@ def main(arguments: list[str]) -> int:
     """Make one layer; return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    for command, operands in (
-        ("runtime", ("layer",)),
-        ("packages", ("layer", "folder", "runtime")),
-        ("application", ("layer", "folder")),
-    ):
+    for command, (_, operands) in COMMANDS.items():
         subparser = commands.add_parser(command)
         for operand in operands:
             subparser.add_argument(operand, type=Path)
-    options = parser.parse_args(arguments)
-    options.layer.mkdir(parents=True, exist_ok=True)
-    if options.command == "runtime":
-        make_runtime(options.layer)
-    elif options.command == "packages":
-        make_packages(options.layer, options.folder, options.runtime)
-    else:
-        make_application(options.layer, options.folder)
-    settle(options.layer)
+    options = vars(parser.parse_args(arguments))
+    make, names = COMMANDS[options["command"]]
+    folders = [options[name] for name in names]
+    for layer in folders[:1]:
+        layer.mkdir(parents=True, exist_ok=True)
+    make(*folders)
+    for layer in folders[:1]:
+        settle(layer)
     return 0
+
+
+def compile_library() -> None:
+    """Compile the standard library, and pip, where they lie: every later step that runs Python starts sooner."""
+    for folder in {sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")}:
+        compile_bytecode(Path(folder), strict=False, keep=True)
 
 
 def make_runtime(layer: Path) -> None:
@@ -98,7 +101,8 @@ def make_runtime(layer: Path) -> None:
     record_packages(layer)
     trust_certificates(layer)
     make_user(layer)
-    compile_bytecode(inside(layer, library), layer)
+    copy_bytecode(library, layer)
+    compile_bytecode(inside(layer, library), layer, keep=True)
 
 
 def make_packages(layer: Path, folder: Path, runtime: Path) -> None:
@@ -202,12 +206,17 @@ def libraries(objects: Iterable[Path]) -> list[Path]:
     """Return the shared libraries, loader included, that the dynamic linker finds for `objects`, sorted."""
     found: set[Path] = set()
     missing: list[str] = []
-    for path in objects:
-        if not is_elf(path):
-            continue
-        said = subprocess.run(["ldd", str(path)], capture_output=True, text=True, check=False).stdout
-        missing += [f"{path} needs {name}" for name in re.findall(r"^\s*(\S+) => not found", said, re.MULTILINE)]
-        found.update(Path(name) for name in re.findall(r"(/\S+) \(0x", said))
+    elves = [str(path) for path in objects if is_elf(path)]
+    if elves:
+        said = subprocess.run(["ldd", *elves], capture_output=True, text=True, check=False).stdout
+        asked = elves[0]
+        for line in said.splitlines():
+            if line.endswith(":") and line[:-1] in elves:
+                asked = line[:-1]
+            elif lost := re.match(r"\s*(\S+) => not found", line):
+                missing.append(f"{asked} needs {lost[1]}")
+            elif name := re.search(r"(/\S+) \(0x", line):
+                found.add(Path(name[1]))
     if missing:
         raise SystemExit(
             "the base image lacks shared libraries:\n  "
@@ -261,6 +270,8 @@ def is_elf(path: Path) -> bool:
 
 def trust_certificates(root: Path) -> None:
     """Name the bundle as OpenSSL looks for it: by file, so that the folder of hashed links is not needed."""
+    import ssl
+
     wanted = ssl.get_default_verify_paths()
     link = inside(root, Path(wanted.openssl_cafile))
     if not os.path.lexists(link) and inside(root, CERTIFICATES).exists():
@@ -288,23 +299,70 @@ def make_user(root: Path) -> None:
         (root / name).chmod(mode)
 
 
-def compile_bytecode(folder: Path, root: Path | None = None, *, strict: bool = True) -> None:
+def copy_bytecode(library: Path, root: Path) -> None:
+    """Copy the bytecode that lies beside the standard library's files, for those that were copied."""
+    for source in python_files(inside(root, library)):
+        there = Path(cache_from_source(str(library / source.relative_to(inside(root, library)))))
+        if there.is_file():
+            target = Path(cache_from_source(str(source)))
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(there, target)
+
+
+def compile_bytecode(folder: Path, root: Path | None = None, *, strict: bool = True, keep: bool = False) -> None:
     """Compile a folder to bytecode that never depends on a file's time (PEP 552).
 
     With `root`, tracebacks will name the files as if it were /. Some packages ship files that are no Python
-    of this version, templates for instance: `strict` says whether that is an error.
+    of this version, templates for instance: `strict` says whether that is an error. `keep` leaves bytecode that fits.
     """
-    good = compileall.compile_dir(
-        folder,
-        quiet=1 if strict else 2,
-        workers=0 if sum(1 for _ in folder.rglob("*.py")) > FEW else 1,
+    wanted = [path for path in python_files(folder) if not (keep and fits(Path(cache_from_source(str(path))), path))]
+    if not compile_files(wanted, root, quiet=1 if strict else 2) and strict:
+        raise SystemExit(f"the Python files named above do not compile: see {folder}")
+
+
+def compile_files(sources: Sequence[Path], root: Path | None, *, quiet: int) -> bool:
+    """Compile files, many of them in several processes; return whether all were Python."""
+    work = partial(
+        compileall.compile_file,
+        quiet=quiet,
         force=True,
         stripdir=str(root) if root else None,
         prependdir="/" if root else None,
-        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
     )
-    if strict and not good:
-        raise SystemExit(f"the Python files named above do not compile: see {folder}")
+    if len(sources) <= FEW:
+        done = [work(source) for source in sources]
+    else:
+        from concurrent.futures import ProcessPoolExecutor
+
+        with ProcessPoolExecutor() as pool:
+            done = list(pool.map(work, sources, chunksize=FEW))
+    return all(done)
+
+
+def python_files(folder: Path) -> Iterator[Path]:
+    """Yield the source files below a folder."""
+    for place, _, names in os.walk(folder):
+        yield from (Path(place) / name for name in sorted(names) if name.endswith(".py"))
+
+
+def fits(compiled: Path, source: Path) -> bool:
+    """Say whether a file is this Python's bytecode of a source, and valid at all times."""
+    head = MAGIC_NUMBER + (1).to_bytes(4, "little") + source_hash(source.read_bytes())
+    try:
+        with compiled.open("rb") as file:
+            return file.read(16) == head
+    except OSError:
+        return False
+
+
+COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
+    "library": (compile_library, ()),
+    "runtime": (make_runtime, ("layer",)),
+    "packages": (make_packages, ("layer", "folder", "runtime")),
+    "application": (make_application, ("layer", "folder")),
+}
+"""What can be asked for: what does it, and the folders that it needs, the new layer first."""
 
 
 if __name__ == "__main__":

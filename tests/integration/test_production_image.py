@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
-from dockyard import build, report
+from dockyard import build, locks, parts, report, verify
 from dockyard.build import Built, Request
 from dockyard.engine import Engine
 from dockyard.execute import capture
 from dockyard.settings import Settings
+from dockyard.verify import Asked
 
 HARDENED = (
     "--read-only",
@@ -169,6 +170,31 @@ def test_what_is_not_in_it(image: Built, engine: Engine, unique: str, tmp_path: 
     assert {member.name.rstrip("/") for member in members if member.uid == 65532} == {"data"}
     absent = capture(engine.command("run", "--rm", *HARDENED, image.references[0], "python", "-m", "pip"), check=False)
     assert (absent.returncode, "No module named pip" in absent.stderr) == (1, True)
+
+
+def test_one_new_package(copy: Settings, image: Built, engine: Engine, unique: str) -> None:
+    """One layer is new, every other is the one that hosts have already; the image still keeps to the policy."""
+    lock = locks.path(copy, copy.python, "production")
+    before = lock.read_text()
+    more = locks.path(copy, copy.python, "development").read_text()
+    (packaging,) = [line for line in parts.requirements(more) if line.startswith("packaging==")]
+    lock.write_text(f"{before}{packaging}\n")
+    try:
+        other = replace(copy, image=unique)
+        ((changed,), _) = build.build(other, Request(), say=report.say, engine=engine)
+        found = verify.verify(other, Asked(), say=report.say, engine=engine)
+    finally:
+        lock.write_text(before)
+    old, new = (layers(engine, one.references[0]) for one in (image, changed))
+    assert len(old) == len(new)
+    assert len(set(old) - set(new)) == 1
+    assert found.verdict.violations == ()
+
+
+def layers(engine: Engine, reference: str) -> list[str]:
+    """Return the digests of an image's unpacked layers."""
+    done = capture(engine.command("image", "inspect", "--format={{json .RootFS.Layers}}", reference))
+    return list(json.loads(done.stdout))
 
 
 def test_the_same_digest_twice(copy: Settings, image: Built, engine: Engine) -> None:
