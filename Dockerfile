@@ -1,4 +1,5 @@
-# Targets: development (live reload, every tool), test (what nox runs), production (minimal, hardened).
+# Targets: development (live reload, every tool), test (what nox runs), production (minimal, hardened), and slim (all
+# that production has, on the base image itself: for those who need a shell).
 # It builds with a bare `docker buildx build .`; `invoke build` adds tags, labels, a base and a cache.
 # Secrets, all optional: `ca` is the host's CA bundle, `pip` a pip.conf that names a private index.
 
@@ -8,9 +9,11 @@ ARG LOCKS=requirements/${PYTHON_VERSION}
 
 # The files that build a minimal image. In another project, a named context of this name replaces the stage.
 FROM scratch AS dockyard
-COPY src/dockyard/rootfs.py src/dockyard/parts.py /
+COPY src/dockyard/rootfs.py src/dockyard/parts.py src/dockyard/keep.py src/dockyard/slim.py /
 
-FROM python:${PYTHON_VERSION}-slim AS base
+FROM python:${PYTHON_VERSION}-slim AS python
+
+FROM python AS base
 ENV LANG=C.UTF-8 \
     PIP_CERT=/etc/ssl/certs/ca-certificates.crt \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
@@ -27,9 +30,12 @@ RUN --mount=type=bind,from=dockyard,target=/dockyard \
 
 # The layers of the production image: each depends on its content alone, see rootfs.py.
 FROM base AS runtime-layer
+# Paths that no scan finds, with : between them: `keep` in [tool.dockyard].
+ARG KEEP=""
 RUN --mount=type=bind,from=dockyard,target=/dockyard \
     mkdir /app \
     && python /dockyard/rootfs.py runtime /runtime \
+    && python -m dockyard.keep /runtime "${KEEP}" \
     && python /dockyard/rootfs.py application /runtime /app
 
 # The lock in four parts, each with a stage and a layer of its own: a new version of one package changes one part,
@@ -156,3 +162,29 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=3s --start-period=20s --start-interval=0.5s \
     CMD ["python", "-m", "ledger.probe"]
 CMD ["gunicorn", "--config", "python:ledger.gunicorn_conf", "ledger:create_app()"]
+
+
+FROM base AS slim-layer
+RUN --mount=type=bind,from=dockyard,target=/dockyard \
+    --mount=type=bind,from=production,target=/image \
+    --mount=type=bind,from=python,target=/base \
+    python -m dockyard.slim /slim /image /base
+
+FROM python AS slim
+ENV LANG=C.UTF-8 \
+    PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
+    PORT=8000 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+COPY --link --from=slim-layer /slim/ /
+WORKDIR /app
+COPY --link --from=writable-layer --chown=65532:65532 /writable/ /
+USER 65532:65532
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=3s --start-period=20s --start-interval=0.5s \
+    CMD ["python", "-m", "ledger.probe"]
+CMD ["gunicorn", "--config", "python:ledger.gunicorn_conf", "ledger:create_app()"]
+
+
+# The last stage is what a bare build makes.
+FROM production

@@ -300,6 +300,25 @@ def test_a_whole_build(settings: Settings, bench: Bench) -> None:
     }
 
 
+def test_what_is_to_be_kept_is_given_to_the_dockerfile(settings: Settings) -> None:
+    """One build argument; a Dockerfile that would ignore it is told, and without the setting there is none."""
+    kept = replace(settings, keep=("/usr/share/misc/magic.mgc", "/usr/lib/*/libmagic.so.1*"))
+    found = replace(FOUND, arguments=frozenset({"PYTHON_VERSION", "KEEP"}))
+    (image,) = build.plan(kept, found, Request())
+    assert image.arguments["KEEP"] == "/usr/share/misc/magic.mgc:/usr/lib/*/libmagic.so.1*"
+    assert "KEEP" not in build.plan(settings, found, Request())[0].arguments
+    with pytest.raises(DockyardError, match="has no ARG KEEP") as caught:
+        build.plan(kept, FOUND, Request())
+    assert "dockyard.keep" in caught.value.hint
+
+
+def test_the_arguments_of_a_dockerfile(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With and without a default, in any case, several on a line."""
+    monkeypatch.setattr(world, "read_git", lambda _root: None)
+    (settings.root / "Dockerfile").write_text("ARG A=1 B\nFROM x AS y\narg C\nENV ARG=D\n")
+    assert build.read(settings).arguments == {"A", "B", "C"}
+
+
 def test_an_engine_without_a_local_socket_is_asked_by_the_cli(
     settings: Settings, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

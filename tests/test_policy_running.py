@@ -164,7 +164,7 @@ def test_budgets_that_are_kept_exactly() -> None:
         ("ImportError: libodd.so: cannot open shared object file", "libodd.so is missing", "the package that holds it"),
         ('{"exc": "ModuleNotFoundError: No module named \'six\'\\n"}', "no module six", "invoke lock"),
         ("No module named shop.probe", "no module shop.probe", "invoke lock"),
-        ("ModuleNotFoundError: No module named 'tkinter'", "tkinter, which the minimal image leaves out", "target"),
+        ("ModuleNotFoundError: No module named 'tkinter'", "tkinter, which the minimal image leaves out", "keep"),
         ("[Errno 2] No such file or directory: '/usr/share/prices.csv'", "/usr/share/prices.csv is missing", "copy"),
         ("FileNotFoundError: [Errno 2] No such file or directory: 'git'", "calls the program git", "no shell"),
         ("PermissionError: [Errno 13] Permission denied: '/app/x'", "user 65532 may not use /app/x", "--chown"),
@@ -182,6 +182,30 @@ def test_causes_that_a_log_gives_away(line: str, what: str, hint: str) -> None:
     cause = diagnose(Trial(8000, log=("Traceback:", line, "Shutting down")))
     assert what in cause.what
     assert hint in cause.hint
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("OSError: libmagic.so.1: cannot open shared object file: No such file or directory", "libmagic.so.1"),
+        ("ModuleNotFoundError: No module named 'ensurepip._bundled'", "ensurepip"),
+        ("[Errno 2] No such file or directory: '/usr/share/misc/magic.mgc'", "/usr/share/misc/magic.mgc"),
+        ("FileNotFoundError: [Errno 2] No such file or directory: 'file'", "file"),
+        ("KeyError: 'SECRET_KEY'", ""),
+    ],
+)
+def test_what_the_base_has_is_named(line: str, wanted: str) -> None:
+    """The tip is the line for the settings, where the base has what is missing; else it stays what it was."""
+    trial = Trial(8000, log=(line,))
+    usual = diagnose(trial)
+    assert usual.wanted == wanted
+    told = diagnose(replace(trial, in_base=("/usr/lib/a", "/usr/lib/b")))
+    assert told.what == usual.what
+    assert (
+        told.hint == usual.hint
+        if not wanted
+        else told.hint.endswith('keep = ["/usr/lib/a", "/usr/lib/b"] in [tool.dockyard]')
+    )
 
 
 def test_a_missing_file_is_the_path_of_the_finding() -> None:

@@ -51,6 +51,7 @@ def test_every_key_can_be_written(write: Write) -> None:
         ports = [8000, 9000]
         base = "debian"
         engine = "embedded"
+        keep = ["/usr/lib/*/libmagic.so.1*", "/usr/share/misc/magic.mgc"]
         platforms = ["linux/amd64", "linux/arm64/v8"]
         builder = "far-away"
         build-cache = "type=registry,ref=localhost:5000/cache"
@@ -81,6 +82,7 @@ def test_every_key_can_be_written(write: Write) -> None:
         "ports": (8000, 9000),
         "base": "debian",
         "engine": "embedded",
+        "keep": ("/usr/lib/*/libmagic.so.1*", "/usr/share/misc/magic.mgc"),
         "platforms": ("linux/amd64", "linux/arm64/v8"),
         "builder": "far-away",
         "build_cache": "type=registry,ref=localhost:5000/cache",
@@ -127,6 +129,8 @@ BAD = [
     ("ports = [0]", "ports = 0", "from 1 to 65535"),
     ("ports = [65536]", "ports = 65536", "from 1 to 65535"),
     ("ports = [true]", "ports = True", "from 1 to 65535"),
+    ('keep = ["lib/x"]', "keep = 'lib/x'", "an absolute path in the base image"),
+    ('keep = ["/a:/b"]', "keep = '/a:/b'", "an absolute path in the base image"),
     ('ports = ["http"]', "ports = 'http'", "from 1 to 65535"),
     ("ports = 8000", "ports = 8000", "must be a list"),
     ("ports = [8000, 8000]", "ports = [8000, 8000]", "names 8000 more than once"),

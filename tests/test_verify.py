@@ -10,12 +10,13 @@ import pytest
 
 from dockyard import facts, policy, trial, verify
 from dockyard import world as world_module
+from dockyard.bases import Base
 from dockyard.engine import Engine
 from dockyard.errors import CommandError, DockyardError, UsageError
 from dockyard.execute import Command, Completed
 from dockyard.findings import Report
 from dockyard.images import Variant
-from dockyard.policy.model import Expected, Facts
+from dockyard.policy.model import Expected, Facts, Trial
 from dockyard.settings import Settings
 from dockyard.tasks import verify as task
 from dockyard.trial import Patience, Setup
@@ -64,6 +65,34 @@ def docker(monkeypatch: pytest.MonkeyPatch) -> Docker:
     monkeypatch.setattr(verify, "capture", made.capture)
     monkeypatch.setattr(trial, "_memory", lambda _engine, _name: 40_000_000)
     return made
+
+
+def lacking(docker: Docker, monkeypatch: pytest.MonkeyPatch, *bases: Base) -> tuple[Trial, list[str]]:
+    """Return a trial of a service that lacks a library, after the search for it in these bases."""
+    docker.says = {"--entrypoint=python3": Completed(0, '["/usr/lib/libmagic.so.1"]', "", 0.1), **docker.says}
+    monkeypatch.setattr(verify, "ensure", lambda *_args, **_options: (bases, ()))
+    log = ("OSError: libmagic.so.1: cannot open shared object file: No such file or directory",)
+    settings = Settings(Path("/shop"), "shop:app", "shop", pythons=("3.13",), python="3.13")
+    said: list[str] = []
+    found = verify.searched(settings, ENGINE, "3.13", Trial(8000, plain=Trial(8000, log=log)), say=said.append)
+    return found, said
+
+
+def test_what_a_service_lacks_is_looked_for_in_its_base(docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container that can do no harm; the trial that shows the cause gets the paths."""
+    base = Base("3.13", "python:3.13-slim", "debian", "base/python:3.13-slim", "sha256:1")
+    found, _ = lacking(docker, monkeypatch, base)
+    assert found.plain is not None
+    assert found.plain.in_base == ("/usr/lib/libmagic.so.1",)
+    (command,) = docker.asked
+    assert {"--network=none", "--read-only", "base/python:3.13-slim"} <= set(command.argv)
+    assert command.argv[-1] == "libmagic.so.1"
+
+
+def test_without_a_base_nothing_is_looked_for(docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The usual tip has to do."""
+    found, _ = lacking(docker, monkeypatch)
+    assert (found.plain and found.plain.in_base, docker.asked) == ((), [])
 
 
 FACTS = Facts("", {"config": small_images.settings()}, (), {})

@@ -4,7 +4,7 @@ import json
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from dockyard.world import Git
 
 Say = Callable[[str], None]
 STAGE = "dockyard"
+KEEP = "KEEP"
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,17 @@ class Request:
 
 @dataclass(frozen=True)
 class World:
-    """What is true before a build: the commit, the host's certificates and index, the bases at hand."""
+    """What is true before a build: the commit, the host's certificates and index, the bases at hand.
+
+    `stages` and `arguments` are those that the Dockerfile declares.
+    """
 
     git: Git | None
     ca: Path | None
     pip_conf: str
     bases: tuple[Base, ...] = ()
     stages: tuple[str, ...] = ()
+    arguments: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -86,11 +91,19 @@ def read(settings: Settings) -> World:
     """Read what needs no engine."""
     chosen = {"PIP_INDEX_URL": settings.index_url} if settings.index_url else {}
     pip_conf = world.pip_conf({**os.environ, **chosen})
-    return World(world.read_git(settings.root), world.ca_bundle(), pip_conf, (), stages(settings.root))
+    lines = dockerfile(settings.root)
+    return World(
+        world.read_git(settings.root), world.ca_bundle(), pip_conf, (), _stages(lines), frozenset(_arguments(lines))
+    )
 
 
 def stages(root: Path) -> tuple[str, ...]:
     """Return the names of the Dockerfile's stages: these are the targets that can be built."""
+    return _stages(dockerfile(root))
+
+
+def dockerfile(root: Path) -> list[list[str]]:
+    """Return the words of each line of the Dockerfile; raise DockyardError where there is none."""
     try:
         text = (root / "Dockerfile").read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -99,7 +112,16 @@ def stages(root: Path) -> tuple[str, ...]:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise DockyardError(f"the Dockerfile cannot be read: {error}") from None
-    lines = [line.split() for line in text.splitlines()]
+    return [line.split() for line in text.splitlines()]
+
+
+def _arguments(lines: Sequence[Sequence[str]]) -> Iterator[str]:
+    for words in lines:
+        if words[:1] and words[0].upper() == "ARG":
+            yield from (word.partition("=")[0] for word in words[1:])
+
+
+def _stages(lines: Sequence[Sequence[str]]) -> tuple[str, ...]:
     froms = [words for words in lines if len(words) > 3 and words[0].upper() == "FROM"]
     return tuple(words[-1] for words in froms if words[-2].upper() == "AS")
 
@@ -114,6 +136,11 @@ def require_targets(targets: Sequence[str], stages: Sequence[str]) -> None:
 def plan(settings: Settings, found: World, request: Request) -> tuple[bake.Image, ...]:
     """Decide what to build: one bake target per variant whose base is at hand (pure)."""
     require_targets(request.targets, found.stages)
+    if settings.keep and KEEP not in found.arguments:
+        raise DockyardError(
+            f"the Dockerfile has no ARG {KEEP}, so nothing would come of keep in [tool.dockyard]",
+            f'give it one in the stage that makes the runtime, and there run python -m dockyard.keep FOLDER "${KEEP}"',
+        )
     if request.push and not (request.tags or found.git):
         raise UsageError("there is no git commit to take a tag from", "name one: `invoke build --push --tag 1.2.3`")
     bases = {base.python: base for base in found.bases}
@@ -139,7 +166,11 @@ def _image(settings: Settings, found: World, request: Request, variant: Variant,
         name=variant.name,
         target=variant.target,
         references=(*named, *moving),
-        arguments={"PYTHON_VERSION": variant.python, "SOURCE_DATE_EPOCH": str(images.epoch(found.git))},
+        arguments={
+            "PYTHON_VERSION": variant.python,
+            "SOURCE_DATE_EPOCH": str(images.epoch(found.git)),
+            **({KEEP: ":".join(settings.keep)} if settings.keep else {}),
+        },
         contexts=contexts,
         labels=images.labels(settings, found.git, variant, base.reference, base.digest),
         secrets=secrets,

@@ -31,6 +31,8 @@ USER = 65532
 TIME = 315_532_800
 """1980-01-01, in seconds: the earliest time that a zip archive can hold too."""
 ELF = b"\x7fELF"
+PRIVILEGED = stat.S_ISUID | stat.S_ISGID
+"""Bits that give whoever runs a program the rights of its owner."""
 UNWANTED = {
     "__pycache__", "config", "dist-packages", "ensurepip", "idlelib", "pip", "site-packages",
     "test", "tests", "tkinter", "turtledemo", "EXTERNALLY-MANAGED",
@@ -247,7 +249,7 @@ def copy(source: Path, root: Path, *, follow: bool = True) -> None:
     elif source.is_file() and not os.path.lexists(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source, target)
-        target.chmod(stat.S_IMODE(source.stat().st_mode) & ~(stat.S_ISUID | stat.S_ISGID))
+        target.chmod(stat.S_IMODE(source.stat().st_mode) & ~PRIVILEGED)
 
 
 def resolve_parents(path: Path) -> Path:

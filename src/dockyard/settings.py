@@ -185,6 +185,9 @@ _STACK = _text(r"[a-z0-9][a-z0-9_-]*", "a Compose project name in lower case")
 _URL = _text(r"https?://[^\s/]+\S*", "an http or https URL", empty=True)
 _PLATFORM = _text(r"linux/[a-z0-9]+(?:/v[0-9]+)?", "a platform such as linux/amd64")
 _PATH = _text(r"/[\w./@+-]*", "an absolute path in the image")
+_KEEP = _text(
+    r"/[\w./@+*?\[\]-]+", "an absolute path in the base image, * and ? allowed, such as /usr/share/misc/magic.mgc"
+)
 _CACHE = _text(r"type=[a-z0-9]+(?:,[^\s]+)*", "a BuildKit cache such as type=registry,ref=host:5000/cache", empty=True)
 _BUILDER = _text(r"[A-Za-z0-9][A-Za-z0-9._-]*", "the name of a buildx builder", empty=True)
 
@@ -207,6 +210,7 @@ class Settings:
     ports: tuple[int, ...] = _key(_list(_port), default=(8000,))
     base: str = _key(_choice("auto", "registry", "debian"), default="auto")
     engine: str = _key(_choice("auto", "host", "embedded"), default="auto")
+    keep: tuple[str, ...] = _key(_list(_KEEP, empty=True), default=())
     platforms: tuple[str, ...] = _key(_list(_PLATFORM, empty=True), default=())
     builder: str = _key(_BUILDER, default="")
     build_cache: str = _key(_CACHE, default="")

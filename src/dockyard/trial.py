@@ -77,6 +77,19 @@ for path in json.load(sys.stdin):
 print(json.dumps(bad))
 """
 
+FIND = r"""
+import json, os, sys
+
+wanted = sys.argv[1]
+names = {wanted, wanted + ".py"}
+found = [wanted] if wanted.startswith("/") and os.path.exists(wanted) else []
+for top in () if wanted.startswith("/") else ("/usr", "/opt", "/etc"):
+    for folder, folders, files in os.walk(top):
+        found += [os.path.join(folder, name) for name in (*folders, *files) if name in names]
+print(json.dumps(sorted(found)[:3]))
+"""
+"""Looks for a path, or for a file, folder or module by its name."""
+
 
 @dataclass(frozen=True)
 class Patience:
@@ -140,6 +153,14 @@ def uncompilable(engine: "Engine", image: str, paths: tuple[str, ...]) -> frozen
     done = capture(engine.command(*argv, image, "-c", COMPILE, input=asked, timeout=ENGINE_SECONDS), check=False)
     found = _document(done.stdout)
     return frozenset(found) & frozenset(paths) if isinstance(found, list) else frozenset()
+
+
+def find(engine: "Engine", image: str, wanted: str) -> tuple[str, ...]:
+    """Return the paths under which an image with Python has a file: by its path, or by its name wherever it lies."""
+    argv = ("run", "--rm", "--network=none", "--no-healthcheck", *HARDENED, "--entrypoint=python3", image)
+    done = capture(engine.command(*argv, "-c", FIND, wanted, timeout=ENGINE_SECONDS), check=False)
+    found = _document(done.stdout)
+    return tuple(map(str, found)) if isinstance(found, list) else ()
 
 
 @contextmanager

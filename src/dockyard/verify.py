@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from dockyard import facts, images, locks, policy, records, trial, world
+from dockyard.bases import ensure
 from dockyard.engine import Engine, find
 from dockyard.errors import DockyardError, UsageError
 from dockyard.execute import capture
 from dockyard.findings import Report
 from dockyard.images import Variant
 from dockyard.policy import bytecode, content, distributions
+from dockyard.policy.diagnosis import diagnose
 from dockyard.policy.files import scope
 from dockyard.policy.model import Budgets, Case, Expected, Facts, Scope, Trial
 from dockyard.settings import Settings
@@ -52,6 +54,8 @@ def verify(
     )
     say(f"reading and running {reference}" if serves(expected) else f"reading {reference}")
     found, result = look(engine, reference, config, setup if serves(expected) else None)
+    if result and not result.serves:
+        result = searched(settings, engine, expected.python, result, say=say)
     doubtful = bytecode.missing(found, expected.python) if result else ()
     if doubtful:
         expected = replace(expected, uncompilable=trial.uncompilable(engine, reference, doubtful))
@@ -78,6 +82,17 @@ def look(
         result = trial.run(engine, reference, configured, replace(setup, answered=begin))
         begin()
         return reading[0].result(), result
+
+
+def searched(settings: Settings, engine: Engine, python: str, result: Trial, *, say: Say) -> Trial:
+    """Return a failed trial with the paths under which the base image has what the service lacked."""
+    failed = result.plain or result
+    wanted = diagnose(failed).wanted
+    if not wanted or python not in settings.pythons:
+        return result
+    bases, _ = ensure(settings, engine, (python,), say=say)
+    paths = trial.find(engine, bases[0].image, wanted) if bases else ()
+    return replace(result, plain=replace(failed, in_base=paths)) if result.plain else replace(result, in_base=paths)
 
 
 def chosen(settings: Settings, asked: Asked) -> Variant:
@@ -125,7 +140,9 @@ def expectations(settings: Settings, variant: Variant, asked: Asked, labels: Map
         own=distributions.own_name(tomllib.loads((settings.root / "pyproject.toml").read_text("utf-8-sig"))),
         private=private_certificates(),
         writable=settings.writable,
-        budgets=Budgets(settings.size_budget, settings.start_budget, settings.memory_budget),
+        budgets=Budgets(
+            None if target == images.SLIM else settings.size_budget, settings.start_budget, settings.memory_budget
+        ),
     )
 
 

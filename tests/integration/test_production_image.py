@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import secrets
 import shutil
 import socket
@@ -18,6 +19,7 @@ import pytest
 from dockyard import build, locks, parts, report, verify
 from dockyard.build import Built, Request
 from dockyard.engine import Engine
+from dockyard.errors import DockyardError
 from dockyard.execute import capture
 from dockyard.settings import Settings
 from dockyard.verify import Asked
@@ -205,3 +207,55 @@ def test_the_same_digest_twice(copy: Settings, image: Built, engine: Engine) -> 
     assert (again.digest, again.layers) == (image.digest, image.layers)
     created = "--format={{.Created}}"
     assert capture(engine.command("image", "inspect", created, again.references[0])).stdout == "1980-01-01T00:00:00Z\n"
+
+
+OPENED = 'import ctypes\n\nctypes.CDLL("libselinux.so.1")\n'
+"""A library that every Debian base has for its tools, that Python is not linked to, and that needs another one."""
+
+
+@pytest.fixture
+def opens_a_library(copy: Settings, engine: Engine, tmp_path: Path) -> Iterator[Settings]:
+    """Yield the project with an application that opens a library by its name."""
+    root = tmp_path / "shop"
+    shutil.copytree(copy.root, root)
+    package = root / "src" / "ledger" / "__init__.py"
+    package.write_text(OPENED + package.read_text("utf-8").replace("from __future__ import annotations\n", ""), "utf-8")
+    settings = replace(copy, root=root, image=f"dockyard-keep-{secrets.token_hex(4)}")
+    yield settings
+    listing = ("images", "--filter", f"reference={settings.image}", "--format", "{{.Repository}}:{{.Tag}}")
+    capture(engine.command("rmi", "--force", *capture(engine.command(*listing)).stdout.split()))
+
+
+def test_what_no_scan_sees_is_found_missing_and_kept(opens_a_library: Settings, engine: Engine) -> None:
+    """The smoke test says which file of the base would mend it; with that in the settings all is well."""
+    build.build(opens_a_library, Request(), say=report.say, engine=engine)
+    (violation,) = verify.verify(opens_a_library, Asked(), say=report.say, engine=engine).verdict.violations
+    assert violation.rule == "starts"
+    assert "the shared library libselinux.so.1 is missing" in violation.message
+    (path,) = re.findall(r'keep = \["([^"]+)"\]', violation.hint)
+    assert path.endswith("/libselinux.so.1")
+    mended = replace(opens_a_library, keep=(path,))
+    build.build(mended, Request(), say=report.say, engine=engine)
+    assert verify.verify(mended, Asked(), say=report.say, engine=engine).verdict.findings == ()
+
+
+def test_a_path_to_keep_that_is_nowhere_ends_the_build(
+    copy: Settings, engine: Engine, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It is named, with where to correct it."""
+    with pytest.raises(DockyardError, match="the build failed"):
+        build.build(replace(copy, keep=("/usr/share/no/such.file",)), Request(), say=report.say, engine=engine)
+    assert "nothing in the base image matches /usr/share/no/such.file" in "".join(capfd.readouterr())
+
+
+def test_the_slim_image(copy: Settings, engine: Engine) -> None:
+    """It has a shell and its tools, serves as production does, and breaks no rule that it is held to."""
+    ((built,), _) = build.build(copy, Request(("slim",)), say=report.say, engine=engine)
+    found = verify.verify(copy, Asked("slim"), say=report.say, engine=engine)
+    assert found.verdict.findings == ()
+    assert found.trial is not None
+    assert found.trial.serves
+    run = ("run", "--rm", "--network=none", *HARDENED, "--entrypoint=sh", built.references[0], "-c")
+    tools = "id -un && command -v bash && command -v gunicorn && python -c 'import ledger'"
+    said = capture(engine.command(*run, tools)).stdout
+    assert said.split() == ["nonroot", "/usr/bin/bash", "/opt/venv/bin/gunicorn"]

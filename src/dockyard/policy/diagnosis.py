@@ -33,14 +33,28 @@ PACKAGES = {
 
 
 class Cause(NamedTuple):
-    """Why something failed, what to do about it, and the path that it is about, each empty where it is unknown."""
+    """Why something failed, what to do about it, and the path that it is about, each empty where it is unknown.
+
+    `wanted` is the file that would mend it: its path, or its name alone.
+    """
 
     what: str = ""
     hint: str = ""
     path: str = ""
+    wanted: str = ""
 
 
 def diagnose(trial: Trial) -> Cause:
+    """Return the cause, and where the base image has the file that is missing, how to keep it."""
+    cause = _cause(trial)
+    if not cause.wanted or not trial.in_base:
+        return cause
+    paths = ", ".join(f'"{path}"' for path in trial.in_base)
+    hint = f"the base image has it, but nothing showed that it is needed: keep = [{paths}] in [tool.dockyard]"
+    return cause._replace(hint=hint)
+
+
+def _cause(trial: Trial) -> Cause:
     """Return the cause that the log, the health check's output or the engine's refusal gives away."""
     said = "\n".join((*trial.log, trial.health_output, trial.refused))
     for form, explain in SIGNS:
@@ -68,15 +82,17 @@ def _library(name: str) -> Cause:
         if package
         else "install the package that holds it in the base stage"
     )
-    scan = "where the base has it already, it is opened by name, which no scan sees: copy the file"
-    return Cause(f"the shared library {name} is missing", f"{install}; {scan}")
+    scan = "if it is opened by name, which no scan sees, add it to keep in [tool.dockyard] as well"
+    return Cause(f"the shared library {name} is missing", f"{install}; {scan}", "", name)
 
 
 def _module(name: str) -> Cause:
     if name.partition(".")[0] in LEFT_OUT:
         return Cause(
             f"it imports {name}, which the minimal image leaves out",
-            "do without it, or build a target that keeps the whole standard library",
+            "do without it, or add its path in the base image to keep in [tool.dockyard]",
+            "",
+            name.partition(".")[0],
         )
     hint = (
         "add its distribution to requirements/production.in and run `invoke lock`, or copy the module, if it is yours"
@@ -87,7 +103,9 @@ def _module(name: str) -> Cause:
 def _data(path: str) -> Cause:
     return Cause(
         f"the file {path} is missing",
-        f"copy {path} into the final stage: a minimal image holds only what was found to be needed",
+        f"copy {path} into the final stage, or install its package in the base stage and add it to keep in "
+        "[tool.dockyard]: a minimal image holds only what was found to be needed",
+        path,
         path,
     )
 
@@ -95,8 +113,9 @@ def _data(path: str) -> Cause:
 def _program(name: str) -> Cause:
     return Cause(
         f"it calls the program {name}, which the image has not",
-        "a minimal image has no shell or tools: do it in Python, or copy that program",
+        "a minimal image has no shell or tools: do it in Python, or add the program's path to keep in [tool.dockyard]",
         "",
+        name,
     )
 
 
@@ -151,7 +170,10 @@ def _zone(name: str) -> Cause:
 
 
 def _locale() -> Cause:
-    return Cause("it asks for a locale that the image has not", "use C.UTF-8, or copy the locale into the final stage")
+    return Cause(
+        "it asks for a locale that the image has not",
+        "use C.UTF-8, or make the locale in the base stage and add /usr/lib/locale to keep in [tool.dockyard]",
+    )
 
 
 SIGNS: tuple[tuple[re.Pattern[str], Callable[..., Cause]], ...] = (

@@ -97,7 +97,8 @@ class Trial:
 
     `refused` is what the engine said where it could not start the container at all, `exit_code` the status
     of one that ended by itself. `listening` holds addresses as host:port. `plain` is the same trial without
-    any hardening, made where the hardened one failed, so that the two causes can be told apart.
+    any hardening, made where the hardened one failed, so that the two causes can be told apart. `in_base` holds
+    the paths under which the base image has what the service lacked.
     """
 
     port: int
@@ -114,6 +115,7 @@ class Trial:
     log: tuple[str, ...] = ()
     waited: float = 0.0
     plain: "Trial | None" = None
+    in_base: tuple[str, ...] = ()
 
     @property
     def serves(self) -> bool:

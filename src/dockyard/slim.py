@@ -1,0 +1,114 @@
+"""Make of a base image one that serves as the minimal image does, and keeps the policy; runs in a build stage.
+
+    python -m dockyard.slim LAYER IMAGE BASE    # IMAGE and BASE: where the minimal and the base image are mounted
+
+The layer holds what the base image lacks, so that a person has a shell, its tools and every library of the base, and
+the service all that it has in the minimal image.
+"""
+
+import contextlib
+import filecmp
+import os
+import shutil
+import stat
+import sys
+from importlib.util import cache_from_source
+from pathlib import Path
+from py_compile import PycInvalidationMode, PyCompileError
+from py_compile import compile as compile_file
+
+from dockyard.rootfs import PRIVILEGED, STATUS, fits, settle
+
+ACCOUNTS = ("etc/group", "etc/passwd")
+
+
+def main(arguments: list[str]) -> int:
+    """Make the layer; return the exit code."""
+    layer, image, base = map(Path, arguments)
+    layer.mkdir(parents=True, exist_ok=True)
+    add_image(layer, image, base)
+    mend(layer, base)
+    settle(layer)
+    return 0
+
+
+def add_image(layer: Path, image: Path, base: Path) -> None:
+    """Put into `layer` what `image` has and `base` has not; accounts are added to those of the base."""
+    for path in sorted(image.rglob("*")):
+        place = path.relative_to(image)
+        if place.is_relative_to(STATUS.relative_to("/")):
+            continue  # the base image has dpkg's own records
+        if path.is_dir() and not path.is_symlink():
+            if not os.path.lexists(base / place):
+                make_folders(layer, image, place)
+        elif str(place) in ACCOUNTS:
+            make_folders(layer, image, place.parent)
+            add_accounts(base / place, path, layer / place)
+        elif not same(path, base / place):
+            make_folders(layer, image, place.parent)
+            shutil.copy2(path, layer / place, follow_symlinks=False)
+
+
+def mend(layer: Path, base: Path) -> None:
+    """Put into `layer` the bytecode that the base image lacks, and its programs without the rights of others."""
+    for path in base.rglob("*"):
+        place = path.relative_to(base)
+        if path.is_symlink() or not path.is_file() or (layer / place).exists():
+            continue
+        if path.stat().st_mode & PRIVILEGED:
+            make_folders(layer, base, place.parent)
+            shutil.copyfile(path, layer / place)
+            (layer / place).chmod(stat.S_IMODE(path.stat().st_mode) & ~PRIVILEGED)
+        elif path.suffix == ".py":
+            add_bytecode(layer, base, place)
+
+
+def add_accounts(known: Path, more: Path, target: Path) -> None:
+    """Write the accounts or groups of two files into a third, where both have one as the first has it."""
+    lines = known.read_text("utf-8").splitlines()
+    names = {line.partition(":")[0] for line in lines}
+    lines += [line for line in more.read_text("utf-8").splitlines() if line.partition(":")[0] not in names]
+    target.write_text("\n".join([*lines, ""]), "utf-8")
+    target.chmod(stat.S_IMODE(known.stat().st_mode))
+
+
+def add_bytecode(layer: Path, base: Path, place: Path) -> None:
+    """Put bytecode of one of the base image's files into `layer`, unless the base has what is valid at all times.
+
+    This stage may have compiled it already; what is no Python of this version is left alone.
+    """
+    compiled = Path(cache_from_source(str(place)))
+    if fits(base / compiled, base / place):
+        return
+    make_folders(layer, base, place.parent)
+    (layer / compiled).parent.mkdir(exist_ok=True)
+    if fits("/" / compiled, base / place):
+        shutil.copyfile("/" / compiled, layer / compiled)
+        return
+    with contextlib.suppress(PyCompileError):
+        compile_file(
+            str(base / place),
+            cfile=str(layer / compiled),
+            dfile=str("/" / place),
+            doraise=True,
+            invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
+        )
+
+
+def make_folders(layer: Path, like: Path, place: Path) -> None:
+    """Make a folder and those above it in `layer`, with the modes that they have below `like`."""
+    for folder in (*reversed(place.parents), place):
+        if not (layer / folder).exists():
+            (layer / folder).mkdir()
+            (layer / folder).chmod(stat.S_IMODE((like / folder).stat().st_mode))
+
+
+def same(one: Path, other: Path) -> bool:
+    """Say whether two paths hold the same file, or are links to the same place."""
+    if one.is_symlink() or other.is_symlink():
+        return one.is_symlink() and other.is_symlink() and one.readlink() == other.readlink()
+    return other.is_file() and filecmp.cmp(one, other, shallow=False)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
