@@ -118,6 +118,12 @@ def test_the_package_index_is_a_secret_from_the_environment(settings: Settings) 
     assert "hunter2" not in command.display() + (command.input or b"").decode()
 
 
+def test_what_lies_outside_the_project(settings: Settings) -> None:
+    """The certificates and the base are the host's: a newer buildx would refuse to read them, or ask first."""
+    command = build.command(Job(settings, ENGINE, FOUND, Request(), (), records.Clock.start()), Path("/m"))
+    assert command.env["BUILDX_BAKE_ENTITLEMENTS_FS"] == "0"
+
+
 def test_platforms(settings: Settings) -> None:
     """The command line is stronger than the settings."""
     there = replace(settings, platforms=("linux/amd64",))
