@@ -141,6 +141,7 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --start-interval=0.5s
 CMD ["sh", "-c", "exec flask run --host 0.0.0.0 --port $PORT"]
 
 
+# No EXPOSE here: BuildKit's versions write it differently into the history, so engines would give different digests.
 FROM scratch AS production
 ENV LANG=C.UTF-8 \
     PATH=/opt/venv/bin:/usr/local/bin:/usr/bin \
@@ -157,7 +158,6 @@ COPY --link --from=packages-4 /packages/4/ /
 COPY --link --from=writable-layer --chown=65532:65532 /writable/ /
 COPY --link --from=application-layer /application/ /
 USER 65532:65532
-EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=3s --start-period=20s --start-interval=0.5s \
     CMD ["python", "-m", "ledger.probe"]
