@@ -218,7 +218,7 @@ def command(job: Job, metadata: Path) -> Command:
     )
     text = json.dumps(bake.document(job.planned), indent=2)
     secret = {"DOCKYARD_PIP_CONF": job.found.pip_conf} if job.found.pip_conf else {}
-    return job.engine.command(*arguments, cwd=job.settings.root, env={**bake.ENVIRONMENT, **secret}, input=text.encode())
+    return job.engine.command(*arguments, cwd=job.settings.root, env=bake.ENVIRONMENT | secret, input=text.encode())
 
 
 def _run(job: Job) -> tuple[Built, ...]:

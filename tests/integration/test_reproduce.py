@@ -1,8 +1,6 @@
 """Reproducing images for real: everything varied that one machine can vary, and an image that cannot be reproduced."""
 
 import json
-import os
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,49 +11,12 @@ from dockyard import reproduce, world
 from dockyard.difference import Verdict
 from dockyard.engine import Engine
 from dockyard.errors import DockyardError
-from dockyard.execute import Command, Completed, capture
+from dockyard.execute import capture
 from dockyard.reproduce import Asked
 from dockyard.settings import Settings, load
+from tests.integration.checkout import COMMIT, committed, copied, elsewhere, git, invoke, plain
 
-ROOT = Path(__file__).parents[2]
-INVOKE = "import sys; from invoke.main import program; sys.argv = ['invoke', *sys.argv[1:]]; program.run()"
 TABLE = '[tool.dockyard]\napp = "shop:app"\nimage = "{image}"\n'
-COMMIT = ("-c", "user.name=t", "-c", "user.email=t@t", "-c", "commit.gpgsign=false", "commit", "--quiet", "-m", "x")
-CONFIGURATION = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
-
-
-def git(folder: Path, *words: str, **environment: str) -> str:
-    """Run git in a folder, with no configuration but our own."""
-    return capture(Command(("git", *words), cwd=folder, env={**CONFIGURATION, **environment})).stdout
-
-
-def committed(folder: Path) -> None:
-    """Make a folder a repository of one commit, with a date of its own."""
-    git(folder, "init", "--quiet")
-    git(folder, "add", "--all")
-    git(folder, *COMMIT, GIT_COMMITTER_DATE="1700000000 +0000", GIT_AUTHOR_DATE="1700000000 +0000")
-
-
-def copied(target: Path, umask: int, time: float) -> None:
-    """Copy what git knows or would know of this project as somebody with that umask would, at another time."""
-    for name in git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0"):
-        source = ROOT / name
-        if not name or not source.is_file():
-            continue
-        made = target / name
-        for parent in reversed(made.parents):
-            if not parent.exists():
-                parent.mkdir(0o777 & ~umask)
-                parent.chmod(0o777 & ~umask)
-        made.write_bytes(source.read_bytes())
-        made.chmod((0o777 if source.stat().st_mode & 0o100 else 0o666) & ~umask)
-        os.utime(made, (time, time))
-
-
-def invoke(folder: Path, umask: str, environment: Mapping[str, str], *words: str) -> Completed:
-    """Run a task of the copied project with the copied pipeline."""
-    argv = ("sh", "-c", f'umask {umask} && exec "$@"', "sh", sys.executable, "-c", INVOKE, *words)
-    return capture(Command(argv, cwd=folder, env={"PYTHONPATH": "src", **environment}), check=False)
 
 
 @pytest.fixture
@@ -74,19 +35,13 @@ def test_everything_varied(
     here, there = tmp_path / "here", tmp_path / "a longer path" / "there"
     copied(here, 0o022, 1_600_000_000)
     committed(here)
-    first = {"TZ": "UTC", "LC_ALL": "C.UTF-8", **engine.environment, **renamed}
-    made = invoke(here, "022", first, "build", "--json")
+    made = invoke(here, "022", {**plain(), **engine.environment, **renamed}, "build", "--json")
     assert made.ok, made.stderr[-2000:]
     digest = json.loads(made.stdout)["images"][0]["digest"]
     copied(there, 0o077, 1_650_000_000.5)
     committed(there)
-    home = tmp_path / "home"
-    home.mkdir(mode=0o700)
-    # Where bases are kept follows HOME, and making one anew takes minutes: only that folder stays the same.
-    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    second = {"TZ": "Pacific/Kiritimati", "LC_ALL": "tr_TR.UTF-8", "LANG": "tr_TR.UTF-8", "USER": "somebody"}
-    changes = {**second, "HOME": str(home), "XDG_CACHE_HOME": cache, "PYTHONHASHSEED": "77", "LOGNAME": "somebody"}
-    told = invoke(there, "077", {**engine.environment, **changes, **renamed}, "reproduce", "--json")
+    changes = {**engine.environment, **elsewhere(tmp_path / "home"), **renamed}
+    told = invoke(there, "077", changes, "reproduce", "--json")
     assert told.ok, told.stderr[-2000:]
     outcome = json.loads(told.stdout)
     assert (outcome["verdict"], outcome["notes"]) == ("identical", [])

@@ -63,10 +63,10 @@ def require_host() -> None:
         raise EngineError(f"the embedded engine needs glibc 2.34 or newer; this system has {library}", INSTEAD)
 
 
-def wanted() -> tuple[Package, ...]:
-    """Return the packages of an engine for this host."""
+def wanted(release: str = ENGINE_RELEASE) -> tuple[Package, ...]:
+    """Return the packages of an engine for this host, the engine itself from a Debian release."""
     host = packages.codename()
-    return (*(Package(name, ENGINE_RELEASE) for name in ENGINE), *(Package(name, host) for name in HOST))
+    return (*(Package(name, release) for name in ENGINE), *(Package(name, host) for name in HOST))
 
 
 def recipe() -> str:

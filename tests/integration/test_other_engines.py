@@ -1,0 +1,159 @@
+"""One commit on several engines: with other data, for another user, of another version. The image is the same."""
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from dockyard import archive, execute
+from dockyard.archive import Image
+from dockyard.difference import Item, Verdict, item, judge
+from dockyard.embedded import bridge, install, processes, stopping
+from dockyard.engine import Engine
+from dockyard.errors import DockyardError
+from dockyard.execute import Command, capture
+from dockyard.settings import Settings
+from tests.integration import second_engine
+from tests.integration.checkout import committed, copied, elsewhere, invoke, plain
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="a second engine needs root"),
+    pytest.mark.skipif(execute.which("apt-get") is None, reason="a second engine needs apt"),
+]
+
+OTHER_RELEASE = "testing"
+USER = "4321"
+SOMEBODY_ELSE = ("unshare", f"--map-user={USER}", f"--map-group={USER}")
+"""A user namespace in which we, and our files, have another user id: for the pipeline, docker and buildx it is theirs."""
+Download = Callable[[str], Path]
+
+
+@dataclass(frozen=True)
+class Made:
+    """An image, and the engine that built it."""
+
+    engine: Engine
+    image: Image[Item]
+
+
+@pytest.fixture(scope="module")
+def download(project: Settings, tmp_path_factory: pytest.TempPathFactory) -> Download:
+    """Return a function that fetches the engine of a Debian release, once."""
+    folder = tmp_path_factory.mktemp("engines")
+
+    @cache
+    def fetched(release: str) -> Path:
+        return second_engine.unpacked(release, folder / release, allow_expired=project.allow_expired_release)
+
+    return fetched
+
+
+@pytest.fixture(scope="module")
+def slirp(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with what gives a second engine its network."""
+    return second_engine.carrier(tmp_path_factory.mktemp("slirp") / "root")
+
+
+@pytest.fixture(scope="module")
+def named(engine: Engine) -> Iterator[Mapping[str, str]]:
+    """Yield the environment that names every image of this module alike, since an image's labels hold its name."""
+    name = f"dockyard-engines-{secrets.token_hex(4)}"
+    yield {"DOCKYARD_IMAGE": name}
+    listing = ("images", "--filter", f"reference={name}", "--format", "{{.Repository}}:{{.Tag}}")
+    capture(engine.command("rmi", "--force", *capture(engine.command(*listing)).stdout.split()))
+
+
+@pytest.fixture(scope="module")
+def first(engine: Engine, named: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Return the image as the engine in use makes it, out of whatever caches it has."""
+    folder = tmp_path_factory.mktemp("first") / "here"
+    copied(folder, 0o022, 1_600_000_000)
+    return built(engine, folder, "022", {**plain(), **named})
+
+
+def built(
+    engine: Engine, folder: Path, umask: str, environment: Mapping[str, str], under: tuple[str, ...] = ()
+) -> Made:
+    """Commit a checkout, build its production image, and read it."""
+    committed(folder)
+    told = invoke(folder, umask, {**engine.environment, **environment}, "build", "--json", under=under)
+    assert told.ok, told.stderr[-3000:]
+    (made,) = json.loads(told.stdout)["images"]
+    return Made(engine, archive.read(engine, made["references"][0], item))
+
+
+def test_other_data_another_user(
+    first: Made, named: Mapping[str, str], download: Download, slirp: Path, tmp_path: Path
+) -> None:
+    """On a second engine with nothing in its data root, for another user elsewhere: the same manifest digest."""
+    folder = tmp_path / "a longer path" / "there"
+    copied(folder, 0o077, 1_650_000_000.5)
+    environment = {**elsewhere(tmp_path / "home"), **named}
+    assert capture(Command((*SOMEBODY_ELSE, "id", "-u"))).stdout.strip() == USER
+    with second_engine.running(download(install.ENGINE_RELEASE), slirp) as second:
+        again = built(second, folder, "077", environment, under=SOMEBODY_ELSE)
+    verdict, findings = judge(first.image, again.image)
+    assert findings == ()
+    assert again.image.config_digest == first.image.config_digest
+    if (second.version, second.snapshotter) == (first.engine.version, first.engine.snapshotter):
+        assert verdict is Verdict.IDENTICAL
+        assert again.image.manifest == first.image.manifest != ""
+
+
+def test_another_version(
+    first: Made, named: Mapping[str, str], download: Download, slirp: Path, tmp_path: Path
+) -> None:
+    """On the engine of Debian's next release: the same configuration and layers, if maybe packed otherwise."""
+    try:
+        root = download(OTHER_RELEASE)
+    except DockyardError as error:
+        pytest.skip(f"no engine of Debian {OTHER_RELEASE}: {error}")
+    copied(tmp_path / "there", 0o027, 1_500_000_000)
+    with second_engine.running(root, slirp) as second:
+        again = built(second, tmp_path / "there", "027", {**plain(), **named})
+    verdict, findings = judge(first.image, again.image)
+    assert findings == ()
+    assert again.image.config_digest == first.image.config_digest
+    assert verdict in (Verdict.IDENTICAL, Verdict.RECOMPRESSED)
+
+
+def traces() -> tuple[tuple[str, ...], ...]:
+    """Return what second engines have left on this machine: processes, mounts, folders; and its network."""
+    running = processes.running()
+    mounts = stopping.mounts(Path("/proc/self/mountinfo").read_text("utf-8"), [Path("/")])
+    return (
+        tuple(sorted({one.name for one in running.values() if any("dockyard-second-" in word for word in one.argv)})),
+        tuple(mount for mount in mounts if "dockyard-second-" in mount),
+        tuple(sorted(map(str, Path(tempfile.gettempdir()).glob("dockyard-second-*")))),
+        bridge.interfaces(),
+    )
+
+
+def test_nothing_stays_of_one_whose_user_is_killed(download: Download, slirp: Path) -> None:
+    """Killed without a chance to clean up, the user of a second engine leaves none behind."""
+    before = traces()
+    code = (
+        "import sys, time; from pathlib import Path; from tests.integration import second_engine\n"
+        "with second_engine.running(*map(Path, sys.argv[1:])) as engine: print(engine.version, flush=True); time.sleep(600)"
+    )
+    argv = (sys.executable, "-c", code, str(download(install.ENGINE_RELEASE)), str(slirp))
+    paths = f"{second_engine.ROOT}{os.pathsep}{second_engine.ROOT / 'src'}"
+    with subprocess.Popen(argv, env={**os.environ, "PYTHONPATH": paths}, stdout=subprocess.PIPE, text=True) as user:
+        assert user.stdout
+        assert user.stdout.readline().strip() == install.ENGINE_VERSION
+        assert "dockerd" in traces()[0]
+        user.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while traces() != before and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert traces() == before
