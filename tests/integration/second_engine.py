@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
-from dockyard import embedded, engine, packages
+from dockyard import embedded, engine, packages, report
 from dockyard.embedded import install, places, starting, stopping
 from dockyard.embedded.places import Place
 from dockyard.engine import Engine
@@ -91,8 +91,9 @@ def main(arguments: list[str]) -> int:
         thread = inside.submit(threading.get_native_id).result()
         with carried(slirp, f"/proc/{os.getpid()}/task/{thread}/ns/net"):
             try:
-                info = inside.submit(starting.start, where, say=print_error).result()
-                print(json.dumps(info), flush=True)
+                info = inside.submit(starting.start, where, say=report.say).result()
+                sys.stdout.write(json.dumps(info) + "\n")
+                sys.stdout.flush()
                 sys.stdin.read()
             finally:
                 inside.submit(stopping.remove, where).result()
@@ -133,11 +134,6 @@ def words(log: IO[bytes]) -> str:
     """Return what a keeper has said."""
     log.seek(0)
     return log.read().decode("utf-8", "replace")
-
-
-def print_error(line: str) -> None:
-    """Print progress where it is in nobody's way."""
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ pytestmark = [
 OTHER_RELEASE = "testing"
 USER = "4321"
 SOMEBODY_ELSE = ("unshare", f"--map-user={USER}", f"--map-group={USER}")
-"""A user namespace in which we, and our files, have another user id: for the pipeline, docker and buildx it is theirs."""
+"""A user namespace in which we, and our files, have another user id: the pipeline, docker and buildx see that one."""
 Download = Callable[[str], Path]
 
 
@@ -144,7 +144,8 @@ def test_nothing_stays_of_one_whose_user_is_killed(download: Download, slirp: Pa
     before = traces()
     code = (
         "import sys, time; from pathlib import Path; from tests.integration import second_engine\n"
-        "with second_engine.running(*map(Path, sys.argv[1:])) as engine: print(engine.version, flush=True); time.sleep(600)"
+        "with second_engine.running(*map(Path, sys.argv[1:])) as engine:\n"
+        "    print(engine.version, flush=True); time.sleep(600)"
     )
     argv = (sys.executable, "-c", code, str(download(install.ENGINE_RELEASE)), str(slirp))
     paths = f"{second_engine.ROOT}{os.pathsep}{second_engine.ROOT / 'src'}"
