@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import io
 import json
 from collections.abc import Callable
 from datetime import date
@@ -9,160 +10,228 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+import requests.adapters
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from dockyard import execute
 from dockyard.errors import DockyardError, SettingsError
-from dockyard.execute import Command, Completed
-from dockyard.locks import audit, body
+from dockyard.locks import audit, body, osv
 from dockyard.settings import Settings, load
 from dockyard.tasks import audit as task
+from tests.advisory_service import Advisories, Answer, advisory
 from tests.lock_project import locked_project, pin
 
 TODAY = date(2026, 11, 21)
-VULNERABILITY = {
-    "id": "PYSEC-2026-7",
-    "fix_versions": ["3.1.4", "3.2.0"],
-    "aliases": ["GHSA-aaaa-bbbb-cccc", "CVE-2026-1234"],
-    "description": "It leaks.",
-}
+HIGH = [{"type": "CVSS_V3", "score": "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:N/A:N"}]
 LOCKED = {"fastjsonschema", "flask", "gunicorn", "pytest"}
-Answer = Callable[[dict[str, Any]], Completed]
+QUERY = "/v1/querybatch"
 
 
-def recorded(rows: dict[str, Any], **changes: Any) -> Completed:
-    """Return what pip-audit 2.10 prints for these rows by package."""
-    found = any(row.get("vulns") for row in rows.values())
-    said = json.dumps({"dependencies": list(rows.values()), "fixes": []})
-    said_last = "Found 1 known vulnerability in 1 package" if found else "No known vulnerabilities found"
-    return dataclasses.replace(Completed(int(found), said, said_last, 0.1), **changes)
+@pytest.fixture(autouse=True)
+def service(monkeypatch: pytest.MonkeyPatch) -> Advisories:
+    """Stand in for the network: every request reaches a service without advisories for the project."""
+    made = Advisories()
 
+    def send(_adapter: object, request: requests.PreparedRequest, **_options: object) -> requests.Response:
+        status, content = made.answer(str(request.method), request.path_url, request.body or b"")  # type: ignore[arg-type]
+        answer = requests.Response()
+        answer.status_code, answer.raw, answer.reason = status, io.BytesIO(content), "as told"
+        answer.url, answer.request = str(request.url), request
+        return answer
 
-def clean(pins: tuple[body.Pin, ...]) -> dict[str, Any]:
-    """Return pip-audit's rows for pins without a vulnerability."""
-    return {each.name: {"name": each.name, "version": each.version, "vulns": []} for each in pins}
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
+    return made
 
 
 @pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch) -> tuple[list[tuple[body.Pin, ...]], list[Answer]]:
-    """Stand in for pip-audit: return the pins of each run, and a list whose last function makes the answer."""
-    asked: list[tuple[body.Pin, ...]] = []
-    how: list[Answer] = [recorded]
-
-    def capture(command: Command, *, check: bool = True) -> Completed:
-        assert not check, "an exit status of 1 says that something was found, too"
-        argv = command.argv
-        assert argv[1:3] == ("-m", "pip_audit")
-        assert {"--require-hashes", "--disable-pip", "--no-deps", "--strict"} <= set(argv)
-        asked.append(body.parse(Path(argv[argv.index("--requirement") + 1]).read_text(encoding="utf-8")))
-        assert all(each.hashes for each in asked[-1])
-        return how[-1](clean(asked[-1]))
-
-    monkeypatch.setattr(execute, "capture", capture)
-    return asked, how
+def vulnerable(service: Advisories) -> Advisories:
+    """Return a service that knows of a vulnerability of flask, in two records."""
+    service.records += [
+        advisory("PYSEC-2026-7", "flask", "3.1.4", "CVE-2026-1234"),
+        advisory("GHSA-aaaa-bbbb-cccc", "flask", "3.2.0", "CVE-2026-1234", severity=HIGH),
+    ]
+    return service
 
 
-def vulnerable(rows: dict[str, Any]) -> Completed:
-    """Answer with a vulnerability of flask."""
-    rows["flask"]["vulns"] = [VULNERABILITY]
-    return recorded(rows)
+def look(settings: Settings, **changes: Any) -> audit.Audit:
+    """Audit a locked project."""
+    return audit.audit(dataclasses.replace(locked_project(settings), **changes), TODAY, lambda _: None)
 
 
-def test_every_pin_is_asked_once(settings: Settings, answers: Any) -> None:
-    """Six locks of the same four packages are one run with four pins, and nothing is left behind."""
-    found = audit.audit(locked_project(settings), TODAY, lambda _: None)
-    assert found == audit.Audit((), 4)
-    assert [{each.name for each in pins} for pins in answers[0]] == [LOCKED]
+def test_every_pin_is_asked_once(settings: Settings, service: Advisories) -> None:
+    """Six locks of the same four packages are one question, with a release besides that tells an empty service."""
+    assert look(settings) == audit.Audit((), 4)
+    assert service.asked == [f"POST {QUERY}"]
+    (queries,) = service.questions
+    assert sorted(each["package"]["name"] for each in queries) == sorted({*LOCKED, osv.SENTINEL.name})
+    assert queries[-1] == {"package": {"name": "jinja2", "ecosystem": "PyPI"}, "version": "2.4.1"}
 
 
-def test_two_versions_are_two_runs(settings: Settings, answers: Any) -> None:
-    """pip-audit refuses one package in two versions; the second run asks for the second one only."""
+def test_two_versions_are_both_asked_for(settings: Settings, vulnerable: Advisories) -> None:
+    """Each version has its own findings and its own locks; a lock that was edited is audited as it is."""
     project = locked_project(settings)
     path = project.root / "requirements/3.12/base.txt"
-    path.write_text(path.read_text(encoding="utf-8").replace("flask==3.1.3", "flask==3.0.9"), encoding="utf-8")
+    path.write_text(path.read_text(encoding="utf-8").replace("flask==3.1.3", "flask==3.1.9"), encoding="utf-8")
     said: list[str] = []
-    assert audit.audit(project, TODAY, said.append).asked == 5
-    assert [sorted(each.requirement for each in pins if each.name == "flask") for pins in answers[0]] == [
-        ["flask==3.1.3"],
-        ["flask==3.0.9"],
+    found = audit.audit(project, TODAY, said.append)
+    assert found.asked == 5
+    assert [(each.version, each.mended_in, len(each.locks)) for each in found.findings] == [
+        ("3.1.3", ("3.1.4", "3.2.0"), 5),
+        ("3.1.9", ("3.2.0",), 1),
     ]
-    assert len(answers[0][1]) == 1
     assert "`invoke lock --check` finds something wrong" in said[0]
 
 
-def test_a_finding(settings: Settings, answers: Any) -> None:
-    """It says what is affected, what mends it, and every lock that holds it."""
-    answers[1].append(vulnerable)
-    (found,) = audit.audit(locked_project(settings), TODAY, lambda _: None).findings
-    assert (found.package, found.version, found.id, found.severity) == ("flask", "3.1.3", "PYSEC-2026-7", "")
-    assert found.aliases == ("CVE-2026-1234", "GHSA-aaaa-bbbb-cccc")
-    assert found.mended_in == ("3.1.4", "3.2.0")
-    assert len(found.locks) == 6
+def test_a_finding(settings: Settings, vulnerable: Advisories) -> None:
+    """It says what is affected, how badly, what mends it, and every lock that holds it with the line."""
+    (found,) = look(settings).findings
+    assert (found.package, found.version, found.id) == ("flask", "3.1.3", "CVE-2026-1234")
+    assert found.aliases == ("GHSA-aaaa-bbbb-cccc", "PYSEC-2026-7")
+    assert (found.severity, found.score, found.mended_in) == ("high", 7.5, ("3.1.4", "3.2.0"))
+    assert len(found.locks) == len(found.lines) == 6
+    text = (settings.root / found.locks[0]).read_text(encoding="utf-8").splitlines()
+    assert text[found.lines[0] - 1].startswith("flask==3.1.3")
     assert found.counts
+
+
+def test_the_worst_comes_first(settings: Settings, service: Advisories) -> None:
+    """What nobody has rated stands above what is rated low."""
+    for number, word in enumerate(("LOW", "", "HIGH", "CRITICAL"), 1):
+        service.records.append(advisory(f"PYSEC-1-{number}", "flask", "9", database_specific={"severity": word}))
+    assert [each.severity for each in look(settings).findings] == ["critical", "high", "unknown", "low"]
+
+
+def test_a_long_answer_comes_in_pages(settings: Settings, service: Advisories) -> None:
+    """Every page is asked for, and every advisory counts."""
+    service.page = 2
+    service.records += [advisory(f"PYSEC-1-{number}", "flask", "9") for number in range(5)]
+    assert len(look(settings).findings) == 5
+    assert [len(queries) for queries in service.questions] == [5, 1, 1]
+
+
+def test_many_packages_are_several_questions(service: Advisories) -> None:
+    """The service refuses more than a thousand at once."""
+    found = osv.ask(osv.Way("http://service"), [osv.Release(f"p{number}", "1") for number in range(1500)])
+    assert len(found) == 1500
+    assert [len(queries) for queries in service.questions] == [1000, 501]
 
 
 @pytest.mark.parametrize(
     ("until", "counts"), [("2026-11-20", True), ("2026-11-21", False), ("2027-01-01", False)], ids=str
 )
-def test_an_acceptance_ends(settings: Settings, answers: Any, until: str, counts: bool) -> None:
+def test_an_acceptance_ends(settings: Settings, vulnerable: Advisories, until: str, counts: bool) -> None:
     """It holds through its day, by any alias in any case; one that fits nothing is named."""
-    answers[1].append(vulnerable)
-    table = {"cve-2026-1234": f"until {until}: not reachable", "CVE-2020-1": "until 2030-01-01: gone"}
-    project = dataclasses.replace(locked_project(settings), accept_vulnerabilities=table)
-    found = audit.audit(project, TODAY, lambda _: None)
+    table = {"pysec-2026-7": f"until {until}: not reachable", "CVE-2020-1": "until 2030-01-01: gone"}
+    found = look(settings, accept_vulnerabilities=table)
     assert found.findings[0].counts is counts
     assert found.findings[0].acceptance == audit.Acceptance(date.fromisoformat(until), "not reachable")
     assert found.unused == ("CVE-2020-1",)
 
 
-def without_flask(rows: dict[str, Any]) -> Completed:
-    """Leave a pin out of the answer."""
-    del rows["flask"]
-    return recorded(rows)
+def changed(path: str, **fields: Any) -> Callable[[str, Answer], Answer]:
+    """Return a fault that changes fields of the answer under one path."""
+    return lambda asked, right: (right[0], {**right[1], **fields}) if asked == path else right
 
 
-def skipped(rows: dict[str, Any]) -> Completed:
-    """Skip every pin and still say that nothing was found, as pip-audit does without --strict."""
-    return recorded({name: {"name": name, "skip_reason": f"{name} not found on PyPI"} for name in rows})
+def status(path: str, number: int) -> Callable[[str, Answer], Answer]:
+    """Return a fault that answers with another status under a path."""
+    return lambda asked, right: (number, {"code": 13, "message": "no"}) if asked.startswith(path) else right
 
 
-STRICT = "ERROR:pip_audit._cli:flask: Dependency not found on PyPI and could not be audited: flask (3.1.3)"
-TRACEBACK = "Traceback (most recent call last):\n  File ...\nrequests.exceptions.ConnectionError: no route to pypi.org"
-NOT_WHOLE: list[tuple[Answer, str]] = [
-    (without_flask, "no answer for flask==3.1.3"),
-    (skipped, "no answer for fastjsonschema==2.22.3, flask==3.1.3"),
-    (lambda rows: Completed(1, "", STRICT, 0.1), "Dependency not found on PyPI"),
-    (lambda rows: Completed(1, "", TRACEBACK, 0.1), "no route to pypi.org"),
-    (lambda rows: Completed(0, "", "No known vulnerabilities found", 0.1), "No known vulnerabilities found"),
-    (lambda rows: Completed(0, "[]", "", 0.1), "exit status 0"),
-    (lambda rows: Completed(0, '{"dependencies": null}', "", 0.1), "exit status 0"),
-    (lambda rows: recorded({**rows, "flask": {"name": "flask", "vulns": [{}]}}), "not complete"),
-    (lambda rows: recorded({**rows, "flask": {"name": "flask", "vulns": None}}), "not complete"),
-    (lambda rows: recorded(rows, returncode=1, stderr="ERROR:pip_audit._cli:half"), "half"),
-    (lambda rows: recorded(rows, returncode=-9, stderr=""), "exit status -9"),
-    (lambda rows: Completed(1, "", "python: No module named pip_audit", 0.1), "pip-audit is not installed"),
+def short(_path: str, right: Answer) -> Answer:
+    """Leave the last result out."""
+    return 200, {"results": right[1]["results"][:-1]}
+
+
+def second(result: Any) -> Callable[[str, Answer], Answer]:
+    """Return a fault that puts something else in the place of the second result, or of the only one."""
+
+    def harm(path: str, right: Answer) -> Answer:
+        results = right[1]["results"] if path == QUERY else []
+        return (200, {"results": [*results[:-1][:1], result, *results[2:]]}) if results else right
+
+    return harm
+
+
+RECORD = "/v1/vulns/PYSEC-2026-7"
+NOT_WHOLE: list[tuple[Callable[[str, Answer], Answer | bytes], str]] = [
+    (status(QUERY, 500), "answered with status 500"),
+    (status(QUERY, 429), "answered with status 429"),
+    (status(QUERY, 403), "answered with status 403"),
+    (status(RECORD, 404), "/v1/vulns/PYSEC-2026-7 answered with status 404"),
+    (lambda _path, _right: b"<html>Log in to the guest network</html>", "did not answer with JSON"),
+    (lambda _path, _right: b"", "did not answer with JSON"),
+    (lambda _path, _right: b"[]", "answered with something else"),
+    (lambda _path, _right: b"null", "answered with something else"),
+    (
+        lambda _path, _right: b"{}",
+        "did not answer for fastjsonschema==2.22.3, flask==3.1.3, gunicorn==27.0.1 and 2 more",
+    ),
+    (short, "did not answer for fastjsonschema==2.22.3"),
+    (second(None), "did not answer for flask==3.1.3"),
+    (second({"vulns": "PYSEC-2026-7"}), "did not answer for flask==3.1.3"),
+    (second({"vulns": [{"modified": "today"}]}), "did not answer for flask==3.1.3"),
+    (second({"vulns": [{"id": None}]}), "did not answer for flask==3.1.3"),
+    (second({"next_page_token": 7}), "did not answer for flask==3.1.3"),
+    (second({"next_page_token": "0"}), "goes on for ever with flask==3.1.3"),
+    (lambda path, right: (200, {"results": [{}] * 5}), "no data on Python packages"),
+    (changed(RECORD, id="PYSEC-2026-8"), "no readable record of PYSEC-2026-7"),
+    (changed(RECORD, schema_version="2.0.0"), "no readable record of PYSEC-2026-7"),
+    (changed(RECORD, affected=7), "what PYSEC-2026-7, GHSA-aaaa-bbbb-cccc says of flask==3.1.3 cannot be read"),
+    (changed(RECORD, affected=[{"package": {"ecosystem": "PyPI"}}]), "cannot be read"),
+    (changed(RECORD, aliases=[{}]), "cannot be read"),
+    (changed(RECORD, severity=["CVSS"]), "cannot be read"),
 ]
 
 
-@pytest.mark.parametrize(("answer", "said"), NOT_WHOLE, ids=[said for _, said in NOT_WHOLE])
-def test_what_was_not_answered_is_an_error(settings: Settings, answers: Any, answer: Answer, said: str) -> None:
+@pytest.mark.parametrize(("harm", "said"), NOT_WHOLE, ids=[said for _, said in NOT_WHOLE])
+def test_what_was_not_answered_is_an_error(
+    settings: Settings, vulnerable: Advisories, harm: Callable[[str, Answer], Answer | bytes], said: str
+) -> None:
     """A service that cannot answer is said plainly, never taken for 'none found'."""
-    answers[1].append(answer)
+    vulnerable.harm = harm
     with pytest.raises(DockyardError) as caught:
-        audit.audit(locked_project(settings), TODAY, lambda _: None)
+        look(settings)
     assert said in caught.value.message
+    assert "nothing can be said of the locks" in caught.value.message
     assert caught.value.code == 1
     assert caught.value.hint
 
 
-def test_a_missing_lock_is_an_error(settings: Settings, answers: Any) -> None:
+BROKEN = [
+    (requests.ConnectTimeout("no answer in 10 s"), "ConnectTimeout: no answer in 10 s"),
+    (requests.ReadTimeout("silent for 30 s"), "ReadTimeout: silent for 30 s"),
+    (requests.exceptions.SSLError(OSError("certificate verify failed")), "certificate verify failed"),
+    (requests.exceptions.ProxyError("http://me:hunter2@proxy:1 says 407"), "http://me:***@proxy:1 says 407"),
+    (requests.ConnectionError(OSError(111, "Connection refused")), "Connection refused"),
+]
+
+
+@pytest.mark.parametrize(("error", "said"), BROKEN, ids=[said for _, said in BROKEN])
+def test_a_service_that_cannot_be_reached(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    """The reason is told, without the password of a proxy."""
+
+    def send(*_arguments: object, **_options: object) -> None:
+        raise error
+
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:hunter2@proxy:1")
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
+    with pytest.raises(DockyardError, match="cannot be had") as caught:
+        look(settings, audit_url="https://advisories.example")
+    assert said in caught.value.message
+    assert "https://advisories.example/v1/querybatch" in caught.value.message
+
+
+def test_a_missing_lock_is_an_error(settings: Settings, service: Advisories) -> None:
     """It would pass for a lock without vulnerabilities; nothing is asked."""
     project = locked_project(settings)
     (project.root / "requirements/3.13/test.txt").unlink()
     with pytest.raises(DockyardError, match=r"requirements/3\.13/test\.txt:1: is missing"):
         audit.audit(project, TODAY, lambda _: None)
-    assert not answers[0]
+    assert not service.asked
 
 
 def test_an_address_cannot_be_looked_up() -> None:
@@ -172,16 +241,17 @@ def test_an_address_cannot_be_looked_up() -> None:
         audit.placed({"a.txt": pins})
 
 
-def test_proxy_passwords_are_not_shown(tmp_path: Path) -> None:
-    """What pip-audit says of a proxy loses the password; certificates of the host are passed on."""
+def test_the_way_to_the_service(settings: Settings, tmp_path: Path) -> None:
+    """The address is the setting's, the public one without; certificates are the host's, and a password is secret."""
     bundle = tmp_path / "ca.pem"
     bundle.write_text("")
     environment = {"HTTPS_PROXY": "http://me:hunter2@proxy:1", "HOME": str(tmp_path), "SSL_CERT_FILE": str(bundle)}
-    asked = audit.command(Path("pins.txt"), environment)
-    assert asked.env["REQUESTS_CA_BUNDLE"] == str(bundle)
-    with pytest.raises(DockyardError) as caught:
-        audit.answered(asked, Completed(1, "", "InvalidProxyURL: http://me:hunter2@proxy:1", 0.1), ())
-    assert "http://me:***@proxy:1" in caught.value.message
+    assert audit.way(settings, environment).address == osv.DEFAULT
+    own = dataclasses.replace(settings, audit_url="https://us:w0rd@advisories.example/osv/")
+    found = audit.way(own, environment)
+    assert found.address == "https://us:w0rd@advisories.example/osv"
+    assert found.bundle == bundle
+    assert {"hunter2", "w0rd"} <= set(found.secrets)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +292,9 @@ def project(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return found
 
 
-def test_the_task_with_nothing_found(project: Settings, answers: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_task_with_nothing_found(
+    project: Settings, service: Advisories, capsys: pytest.CaptureFixture[str]
+) -> None:
     """One line says how many were looked up."""
     task.audit(Context())
     out, err = capsys.readouterr()
@@ -230,14 +302,13 @@ def test_the_task_with_nothing_found(project: Settings, answers: Any, capsys: py
     assert "4 packages looked up: no known vulnerability" in err
 
 
-def test_the_task_with_a_finding(project: Settings, answers: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_task_with_a_finding(project: Settings, vulnerable: Advisories, capsys: pytest.CaptureFixture[str]) -> None:
     """A table, and exit 1 with what to do."""
-    answers[1].append(vulnerable)
     with pytest.raises(Exit) as caught:
         task.audit(Context())
     out, err = capsys.readouterr()
     assert caught.value.code == 1
-    for word in ("flask", "PYSEC-2026-7", "CVE-2026-1234", "not given", "3.1.4, 3.2.0", "production 3.12 3.13"):
+    for word in ("flask", "PYSEC-2026-7", "CVE-2026-1234", "high 7.5", "3.1.4, 3.2.0", "production 3.12 3.13"):
         assert word in out
     assert "ERROR 1 known vulnerability in the locks" in err
 
@@ -245,13 +316,12 @@ def test_the_task_with_a_finding(project: Settings, answers: Any, capsys: pytest
 @pytest.mark.parametrize("until", ["2000-01-01", "9999-12-31"])
 def test_the_task_with_an_acceptance(
     settings: Settings,
-    answers: Any,
+    vulnerable: Advisories,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     until: str,
 ) -> None:
     """One that holds is shown apart and is no failure; one that is over is said to be."""
-    answers[1].append(vulnerable)
     table = {"CVE-2026-1234": f"until {until}: not reachable", "CVE-2020-1": "until 9999-12-31: gone"}
     found = dataclasses.replace(locked_project(settings), accept_vulnerabilities=table)
     monkeypatch.setattr(task, "settings", lambda: found)
@@ -264,12 +334,38 @@ def test_the_task_with_an_acceptance(
     assert "CVE-2020-1 accepts nothing any more" in err
 
 
-def test_the_task_as_json(project: Settings, answers: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_task_as_json(project: Settings, vulnerable: Advisories, capsys: pytest.CaptureFixture[str]) -> None:
     """Machines get every field, and the same exit code."""
-    answers[1].append(vulnerable)
     with pytest.raises(Exit):
         task.audit(Context(), json=True)
     said = json.loads(capsys.readouterr().out)
     assert said["asked"] == 4
     assert said["counting"] == 1
     assert said["findings"][0]["mended_in"] == ["3.1.4", "3.2.0"]
+    assert (said["findings"][0]["severity"], said["findings"][0]["score"]) == ("high", 7.5)
+
+
+def test_the_task_as_sarif(
+    settings: Settings, vulnerable: Advisories, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Code scanners get a rule with a score, a result at each line that pins it, and what is accepted as suppressed."""
+    vulnerable.records.append(advisory("PYSEC-2026-9", "gunicorn", "", summary="It smuggles"))
+    table = {"CVE-2026-1234": "until 9999-12-31: not reachable"}
+    found = dataclasses.replace(locked_project(settings), accept_vulnerabilities=table)
+    monkeypatch.setattr(task, "settings", lambda: found)
+    with pytest.raises(Exit):
+        task.audit(Context(), sarif=str(tmp_path / "reports/audit.sarif"))
+    (run,) = json.loads((tmp_path / "reports/audit.sarif").read_text(encoding="utf-8"))["runs"]
+    known, unrated = run["tool"]["driver"]["rules"]
+    assert (known["id"], known["properties"]["security-severity"]) == ("CVE-2026-1234", "7.5")
+    assert (unrated["shortDescription"], unrated["properties"]) == ({"text": "It smuggles"}, {"tags": ["security"]})
+    accepted, open_one = run["results"]
+    assert (accepted["level"], open_one["level"]) == ("error", "warning")
+    assert accepted["suppressions"][0]["justification"] == "not reachable"
+    assert "suppressions" not in open_one
+    assert "no version mends it yet" in open_one["message"]["text"]
+    assert "mended in 3.1.4, 3.2.0" in accepted["message"]["text"]
+    places = [each["physicalLocation"] for each in accepted["locations"]]
+    assert len(places) == 6
+    lines = (settings.root / places[0]["artifactLocation"]["uri"]).read_text(encoding="utf-8").splitlines()
+    assert lines[places[0]["region"]["startLine"] - 1].startswith("flask==")

@@ -58,6 +58,7 @@ def test_every_key_can_be_written(write: Write) -> None:
         stack = "shop_1"
         resolver = "uv"
         index-url = "http://localhost:3141/simple"
+        audit-url = "http://localhost:8081"
         ledger-url = "http://localhost:8000"
         allow-expired-release = true
         size-budget = "35 MB"
@@ -89,6 +90,7 @@ def test_every_key_can_be_written(write: Write) -> None:
         "stack": "shop_1",
         "resolver": "uv",
         "index_url": "http://localhost:3141/simple",
+        "audit_url": "http://localhost:8081",
         "ledger_url": "http://localhost:8000",
         "allow_expired_release": True,
         "size_budget": 35_000_000,

@@ -104,7 +104,8 @@ def _index(value: Any, origin: Origin) -> str:
     parsed = str(_URL(value, origin))
     if "@" in parsed and origin.file != "environment":
         hidden = dataclasses.replace(origin, value=re.sub("//.*@", "//***@", parsed))
-        raise hidden.error("must not hold a password", "keep it in ~/.netrc, or in DOCKYARD_INDEX_URL")
+        name = PREFIX + origin.key.upper().replace("-", "_")
+        raise hidden.error("must not hold a password", f"keep it in ~/.netrc, or in {name}")
     return parsed
 
 
@@ -217,6 +218,7 @@ class Settings:
     stack: str = _key(_STACK, default="")
     resolver: str = _key(_choice("pip-tools", "uv"), default="pip-tools")
     index_url: str = _key(_index, default="")
+    audit_url: str = _key(_index, default="")
     ledger_url: str = _key(_URL, default="")
     allow_expired_release: bool = _key(_flag, default=False)
     size_budget: int | None = _key(_bytes, default=None)

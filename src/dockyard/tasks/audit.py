@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from json import dumps
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invoke.context import Context
@@ -15,12 +17,19 @@ if TYPE_CHECKING:
     from dockyard.locks.audit import Audit, Finding
 
 
-@task(help={"json": "print the result as JSON"})
-def audit(_context: Context, json: bool = False) -> None:
+@task(
+    help={
+        "json": "print the result as JSON",
+        "sarif": "write the result to this file as SARIF 2.1.0 too, for code scanning",
+    }
+)
+def audit(_context: Context, json: bool = False, sarif: str = "") -> None:
     """Look for known vulnerabilities in every lock; exit 1 with one that is not accepted, or without an answer."""
     from dockyard.locks import audit as auditing
 
     found = auditing.audit(settings(), datetime.now(UTC).date(), report.say)
+    if sarif:
+        write_sarif(Path(sarif), found)
     if json:
         report.as_json({**dataclasses.asdict(found), "counting": sum(each.counts for each in found.findings)})
     else:
@@ -36,19 +45,33 @@ def audit(_context: Context, json: bool = False) -> None:
     report.say(f"{found.asked} packages looked up: no known vulnerability that is not accepted")
 
 
+def write_sarif(path: Path, found: "Audit") -> None:
+    """Write what was found as SARIF to a file."""
+    from dockyard.findings import write
+    from dockyard.locks.sarif import log
+
+    write(path, dumps(log(found), indent=2, ensure_ascii=False) + "\n")
+
+
 def show(found: "Audit") -> None:
     """Print what was found: what counts, then what is accepted and until when."""
     columns = ("package", "version", "id", "severity", "mended in", "locks")
     counting = [_row(each) for each in found.findings if each.counts]
     accepted = [
-        (each.package, each.version, each.id, f"until {each.acceptance.until}: {each.acceptance.reason}")
+        (
+            each.package,
+            each.version,
+            each.id,
+            severity(each),
+            f"until {each.acceptance.until}: {each.acceptance.reason}",
+        )
         for each in found.findings
         if each.acceptance and not each.counts
     ]
     if counting:
         report.table(columns, counting)
     if accepted:
-        report.table((*columns[:3], "accepted"), accepted)
+        report.table((*columns[:4], "accepted"), accepted)
 
 
 def warn(found: "Audit") -> None:
@@ -61,10 +84,15 @@ def warn(found: "Audit") -> None:
         report.warn(f"accept-vulnerabilities in [tool.dockyard]: {key} accepts nothing any more: take it out")
 
 
+def severity(each: "Finding") -> str:
+    """Return a severity as a person reads it: 'high 7.5', or the word alone where there is no score."""
+    return each.severity if each.score is None else f"{each.severity} {each.score:.1f}"
+
+
 def _row(each: "Finding") -> tuple[str, ...]:
     names = "\n".join((each.id, *each.aliases))
     mended = ", ".join(each.mended_in) or "nothing yet"
-    return each.package, each.version, names, each.severity or "not given", mended, _places(each.locks)
+    return each.package, each.version, names, severity(each), mended, _places(each.locks)
 
 
 def _places(paths: Sequence[str]) -> str:
