@@ -1,7 +1,7 @@
 # Targets: development (live reload, every tool), test (what nox runs), production (minimal, hardened), and slim (all
 # that production has, on the base image itself: for those who need a shell).
 # It builds with a bare `docker buildx build .`; `invoke build` adds tags, labels, a base and a cache.
-# Secrets, all optional: `ca` is the host's CA bundle, `pip` a pip.conf that names a private index.
+# Secrets, all optional: `ca` is the host's CA bundle, `pip` a pip.conf that names a private index, `netrc` its logins.
 
 ARG PYTHON_VERSION=3.13
 # Python's images set PYTHON_VERSION to their full version inside, so the locks' folder has a name of its own.
@@ -53,6 +53,7 @@ RUN --mount=type=cache,id=dockyard-pip,target=/root/.cache/pip \
     --mount=type=bind,from=locks,source=/locks/1.txt,target=/tmp/lock.txt \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
+    --mount=type=secret,id=netrc,target=/root/.netrc \
     /opt/venv/bin/python /opt/pip install --no-compile --no-deps --require-hashes -r /tmp/lock.txt \
     && python /dockyard/rootfs.py packages /packages/1 /opt/venv /runtime
 
@@ -63,6 +64,7 @@ RUN --mount=type=cache,id=dockyard-pip,target=/root/.cache/pip \
     --mount=type=bind,from=locks,source=/locks/2.txt,target=/tmp/lock.txt \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
+    --mount=type=secret,id=netrc,target=/root/.netrc \
     /opt/venv/bin/python /opt/pip install --no-compile --no-deps --require-hashes -r /tmp/lock.txt \
     && python /dockyard/rootfs.py packages /packages/2 /opt/venv /runtime
 
@@ -73,6 +75,7 @@ RUN --mount=type=cache,id=dockyard-pip,target=/root/.cache/pip \
     --mount=type=bind,from=locks,source=/locks/3.txt,target=/tmp/lock.txt \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
+    --mount=type=secret,id=netrc,target=/root/.netrc \
     /opt/venv/bin/python /opt/pip install --no-compile --no-deps --require-hashes -r /tmp/lock.txt \
     && python /dockyard/rootfs.py packages /packages/3 /opt/venv /runtime
 
@@ -83,6 +86,7 @@ RUN --mount=type=cache,id=dockyard-pip,target=/root/.cache/pip \
     --mount=type=bind,from=locks,source=/locks/4.txt,target=/tmp/lock.txt \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
+    --mount=type=secret,id=netrc,target=/root/.netrc \
     /opt/venv/bin/python /opt/pip install --no-compile --no-deps --require-hashes -r /tmp/lock.txt \
     && python /dockyard/rootfs.py packages /packages/4 /opt/venv /runtime
 
@@ -102,6 +106,7 @@ RUN --mount=type=cache,id=dockyard-pip,target=/root/.cache/pip \
     --mount=type=bind,source=${LOCKS}/test.txt,target=/tmp/lock.txt \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
+    --mount=type=secret,id=netrc,target=/root/.netrc \
     /opt/venv/bin/python /opt/pip install --no-compile --no-deps --require-hashes -r /tmp/lock.txt
 
 FROM test-packages AS test
@@ -123,6 +128,7 @@ RUN --mount=type=cache,id=dockyard-pip,target=/root/.cache/pip \
     --mount=type=bind,source=${LOCKS}/development.txt,target=/tmp/lock.txt \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
+    --mount=type=secret,id=netrc,target=/root/.netrc \
     /opt/venv/bin/python /opt/pip install --no-compile --no-deps --require-hashes -r /tmp/lock.txt
 
 FROM development-packages AS development

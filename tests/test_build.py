@@ -15,8 +15,10 @@ from dockyard.engine import Engine
 from dockyard.errors import CommandError, DockyardError, ExitCode, UsageError
 from dockyard.execute import Command, Completed
 from dockyard.images import Variant
+from dockyard.locks.installing import Logins
 from dockyard.settings import Settings
 from dockyard.world import Git
+from tests.lock_project import write_inputs
 
 GIT = Git("0123456789abcdef0123456789abcdef01234567", 1_700_000_000, "main", "v1.2.3")
 ENGINE = Engine("host", "28.5.2", True, 4, {"DOCKER_HOST": "unix:///run/x.sock"})
@@ -122,6 +124,41 @@ def test_what_lies_outside_the_project(settings: Settings) -> None:
     """The certificates and the base are the host's: a newer buildx would refuse to read them, or ask first."""
     command = build.command(Job(settings, ENGINE, FOUND, Request(), (), records.Clock.start()), Path("/m"))
     assert command.env["BUILDX_BAKE_ENTITLEMENTS_FS"] == "0"
+
+
+def test_logins_are_secrets_from_the_environment(settings: Settings) -> None:
+    """A netrc, and each variable that an address in a lock holds, under its own name; the output shows none of them."""
+    logins = Logins("", "machine x login me password hunter2\n", {"WORD": "me:hunter2"}, ("hunter2",))
+    found = replace(FOUND, logins=logins)
+    planned = build.plan(settings, found, Request())
+    command = build.command(Job(settings, ENGINE, found, Request(), planned, records.Clock.start()), Path("/m"))
+    assert planned[0].secrets[1:] == ("id=netrc,env=DOCKYARD_NETRC", "id=WORD,env=WORD")
+    assert "hunter2" in str(command.env["DOCKYARD_NETRC"])
+    assert command.env["WORD"] == "me:hunter2"
+    assert command.secrets == ("hunter2",)
+    assert "hunter2" not in command.display() + (command.input or b"").decode()
+
+
+def test_what_the_indexes_of_the_locks_need(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build reads the inputs for their indexes, and takes along their logins alone."""
+    write_inputs(settings.root, {"production": "--index-url https://pip.corp/${TEAM}/simple\nflask\n"})
+    (settings.root / "Dockerfile").write_text("FROM x AS production\n")
+    (settings.root / "rc").write_text("machine pip.corp login me password w0rd\nmachine other login a password b\n")
+    monkeypatch.setattr(world, "read_git", lambda _root: GIT)
+    monkeypatch.setenv("NETRC", str(settings.root / "rc"))
+    monkeypatch.setenv("TEAM", "red")
+    found = build.read(settings)
+    assert found.logins.netrc == "machine pip.corp login me password w0rd\n"
+    assert found.logins.variables == {"TEAM": "red"}
+    assert "w0rd" in found.logins.secrets
+
+
+@pytest.mark.host
+def test_every_install_of_this_project_may_log_in() -> None:
+    """Wherever the Dockerfile mounts a pip.conf it mounts the netrc beside it."""
+    text = (Path(__file__).parents[1] / "Dockerfile").read_text(encoding="utf-8")
+    logins = text.count("--mount=type=secret,id=netrc,target=/root/.netrc ")
+    assert logins == text.count("--mount=type=secret,id=pip,target=/etc/pip.conf ") > 0
 
 
 def test_platforms(settings: Settings) -> None:

@@ -6,7 +6,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from dockyard.engine import Engine, find
 from dockyard.errors import CommandError, DockyardError, UsageError
 from dockyard.execute import Command, capture, tee
 from dockyard.images import Variant
+from dockyard.locks import installing, verify
+from dockyard.locks.installing import Logins
 from dockyard.settings import Settings
 from dockyard.world import Git
 
@@ -49,7 +51,7 @@ class Request:
 
 @dataclass(frozen=True)
 class World:
-    """What is true before a build: the commit, the host's certificates and index, the bases at hand.
+    """What is true before a build: the commit, the host's certificates, index and logins, the bases at hand.
 
     `stages` and `arguments` are those that the Dockerfile declares.
     """
@@ -60,6 +62,7 @@ class World:
     bases: tuple[Base, ...] = ()
     stages: tuple[str, ...] = ()
     arguments: frozenset[str] = frozenset()
+    logins: Logins = field(default_factory=Logins)
 
 
 @dataclass(frozen=True)
@@ -91,9 +94,15 @@ def read(settings: Settings) -> World:
     """Read what needs no engine."""
     chosen = {"PIP_INDEX_URL": settings.index_url} if settings.index_url else {}
     pip_conf = world.pip_conf({**os.environ, **chosen})
+    logins = installing.read(verify.read_inputs(str(settings.root)), pip_conf, os.environ)
     lines = dockerfile(settings.root)
     return World(
-        world.read_git(settings.root), world.ca_bundle(), pip_conf, (), _stages(lines), frozenset(_arguments(lines))
+        git=world.read_git(settings.root),
+        ca=world.ca_bundle(),
+        pip_conf=logins.pip_conf,
+        stages=_stages(lines),
+        arguments=frozenset(_arguments(lines)),
+        logins=logins,
     )
 
 
@@ -158,6 +167,8 @@ def _image(settings: Settings, found: World, request: Request, variant: Variant,
     secrets = (
         *((f"id=ca,src={found.ca}",) if found.ca else ()),
         *(("id=pip,env=DOCKYARD_PIP_CONF",) if found.pip_conf else ()),
+        *(("id=netrc,env=DOCKYARD_NETRC",) if found.logins.netrc else ()),
+        *(f"id={name},env={name}" for name in found.logins.variables),
     )
     contexts = {base.reference: base.context}
     if STAGE in found.stages and not (settings.root / "src" / "dockyard" / "rootfs.py").is_file():
@@ -217,8 +228,10 @@ def command(job: Job, metadata: Path) -> Command:
         builder=job.settings.builder, no_cache=job.request.no_cache, push=job.request.push, metadata=str(metadata)
     )
     text = json.dumps(bake.document(job.planned), indent=2)
-    secret = {"DOCKYARD_PIP_CONF": job.found.pip_conf} if job.found.pip_conf else {}
-    return job.engine.command(*arguments, cwd=job.settings.root, env=bake.ENVIRONMENT | secret, input=text.encode())
+    logins = job.found.logins
+    secret = {"DOCKYARD_PIP_CONF": job.found.pip_conf, "DOCKYARD_NETRC": logins.netrc, **logins.variables}
+    env = bake.ENVIRONMENT | {name: value for name, value in secret.items() if value}
+    return job.engine.command(*arguments, cwd=job.settings.root, env=env, input=text.encode(), secrets=logins.secrets)
 
 
 def _run(job: Job) -> tuple[Built, ...]:

@@ -95,8 +95,8 @@ def source(name: str, version: str) -> bytes:
 
 
 @contextmanager
-def serving(index: Index, certificate: tuple[Path, Path] | None = None) -> Iterator[Index]:
-    """Serve an index on a free port of 127.0.0.1; it knows its own address while it does."""
+def serving(index: Index, certificate: tuple[Path, Path] | None = None, host: str = "127.0.0.1") -> Iterator[Index]:
+    """Serve an index on a free port of an address of this machine; it knows its own address while it does."""
 
     class Handler(BaseHTTPRequestHandler):
         """Answer for the index."""
@@ -144,12 +144,12 @@ def serving(index: Index, certificate: tuple[Path, Path] | None = None) -> Itera
         def handle_error(self, *_arguments: object) -> None:
             """Keep quiet."""
 
-    server = Server(("127.0.0.1", 0), Handler)
+    server = Server((host, 0), Handler)
     if certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*certificate)
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    index.address = f"{'https' if certificate else 'http'}://127.0.0.1:{server.server_address[1]}/simple"
+    index.address = f"{'https' if certificate else 'http'}://{host}:{server.server_address[1]}/simple"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

@@ -65,6 +65,12 @@ class Yard:
             first = f"--index-url {index.address}\n" if name == "base" or "-r base.in" not in text else ""
             (self.settings.root / f"requirements/{name}.in").write_text(first + text)
 
+    def write_plain(self) -> None:
+        """Write the inputs without an index: the settings name one."""
+        (self.settings.root / "requirements").mkdir(exist_ok=True)
+        for name, text in INPUTS.items():
+            (self.settings.root / f"requirements/{name}.in").write_text(text)
+
     def lock(self, wish: Wish | None = None, **settings: str) -> make.Outcome:
         """Make the locks and write them."""
         asked = dataclasses.replace(self.settings, **settings)  # type: ignore[arg-type]

@@ -1,13 +1,14 @@
-"""What a compile needs to reach the package indexes that the inputs name, and nothing else of the host.
+"""What a compile or a build needs to reach the package indexes that the inputs name, and nothing else of the host.
 
-Credentials come from ~/.netrc, from `${NAME}` in an input, and from DOCKYARD_INDEX_URL. They travel to the
-container on standard input, and every text that comes back has them taken out.
+Credentials come from `${NAME}` in an input, from DOCKYARD_INDEX_URL, from ~/.netrc, and for a user without a password
+from the host's keyring. They travel to a container on standard input and to a build as secrets, and every text that
+comes back has them taken out.
 """
 
 import contextlib
 import netrc
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -33,6 +34,8 @@ class Access:
     index: str = ""
     secrets: tuple[str, ...] = ()
     loopback: bool = False
+    logins: Mapping[str, tuple[str, str]] = field(default_factory=dict, repr=False)
+    """User and password for each host, as they stand in the netrc."""
 
 
 def options(inputs: Iterable[Input]) -> list[str]:
@@ -40,17 +43,23 @@ def options(inputs: Iterable[Input]) -> list[str]:
     return list(dict.fromkeys(line.text for file in inputs for line in file.lines if OPTION.match(line.text)))
 
 
-def read(inputs: Iterable[Input], index: str, environment: Mapping[str, str], ca: Path | None) -> Access:
-    """Collect what the indexes of these inputs need; raise where a variable that an input names is not set."""
+def read(
+    inputs: Iterable[Input], index: str, environment: Mapping[str, str], ca: Path | None, more: Iterable[str] = ()
+) -> Access:
+    """Collect what the indexes of these inputs need, and `more` addresses.
+
+    Raise where a variable that an input names is not set.
+    """
     inputs = tuple(inputs)
     variables = {name: environment[name] for file in inputs for name in _variables(file, environment)}
-    addresses = [VARIABLE.sub(lambda match: variables[match[1]], address) for address in _addresses(inputs)]
-    if index:
-        addresses.append(index)
+    addresses = [VARIABLE.sub(lambda match: variables[match[1]], written) for written in addresses_in(inputs)]
+    addresses += [*([index] if index else ()), *more]
     logins = _logins(addresses, environment)
     proxies = {name: environment[name] for known in PROXIES for name in (known, known.lower()) if environment.get(name)}
     passwords = [password for _, password in logins.values()]
     inside = [part for address in (*addresses, *proxies.values()) for part in _userinfo(address)]
+    # A user name that stands alone may be a token; one with a password is none, and may be a package's name as well.
+    users = {"", *({user for user, password in logins.values() if password} - set(passwords))}
     return Access(
         environment={**variables, **proxies},
         netrc="".join(
@@ -58,8 +67,9 @@ def read(inputs: Iterable[Input], index: str, environment: Mapping[str, str], ca
         ),
         ca=_certificates(ca),
         index=_bare(index),
-        secrets=tuple(dict.fromkeys(secret for secret in (*variables.values(), *passwords, *inside) if secret)),
+        secrets=tuple(word for word in dict.fromkeys((*variables.values(), *passwords, *inside)) if word not in users),
         loopback=any(_is_loopback(address) for address in addresses),
+        logins=logins,
     )
 
 
@@ -73,27 +83,39 @@ def _variables(file: Input, environment: Mapping[str, str]) -> Iterable[str]:
             yield name
 
 
-def _addresses(inputs: Iterable[Input]) -> list[str]:
+def addresses_in(inputs: Iterable[Input]) -> list[str]:
+    """Return the addresses of indexes as the inputs name them."""
     found = (INDEX.match(line) for line in options(inputs))
     return [match[1] for match in found if match]
 
 
-def _logins(addresses: Iterable[str], environment: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+def _logins(addresses: Sequence[str], environment: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """Return user and password for each host among the addresses that has them, its own address first."""
-    known = _netrc(Path(environment.get("NETRC") or Path(environment.get("HOME") or Path.home()) / ".netrc"))
-    logins = {}
-    for address in addresses:
+    logins: dict[str, tuple[str, str]] = {}
+    file = Path(environment.get("NETRC") or Path(environment.get("HOME") or Path.home()) / ".netrc")
+    known = _netrc(file) if addresses else None
+    for address in dict.fromkeys(addresses):
         parts = urlsplit(address)
-        if parts.hostname and parts.username is not None:
-            logins[parts.hostname] = (unquote(parts.username), unquote(parts.password or ""))
-        elif (
-            parts.hostname
-            and parts.hostname not in logins
-            and known
-            and (found := known.authenticators(parts.hostname))
-        ):
-            logins[parts.hostname] = (found[0] or "", found[2] or "")
+        if not parts.hostname:
+            continue
+        user, word = unquote(parts.username or ""), unquote(parts.password or "")
+        kept = known.authenticators(parts.hostname) if known else None
+        if word:
+            logins[parts.hostname] = (user, word)
+        elif user:
+            logins.setdefault(parts.hostname, _login(_bare(address), user, kept))
+        elif kept:
+            logins.setdefault(parts.hostname, (kept[0] or "", kept[2] or ""))
     return logins
+
+
+def _login(address: str, user: str, kept: tuple[str, str | None, str | None] | None) -> tuple[str, str]:
+    """Return the login for a user whose password is not in the address: from netrc, then from the keyring."""
+    if kept and kept[0] == user and kept[2]:
+        return user, kept[2]
+    from dockyard.locks.keyring import password
+
+    return user, password(address, user)
 
 
 def _netrc(path: Path) -> netrc.netrc | None:

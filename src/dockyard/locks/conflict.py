@@ -17,7 +17,8 @@ MISMATCH = re.compile(r"from (\S+?)(?:#\S*)?(?: \(from .*\))?:\s*\n\s*Expected s
 BUILD = re.compile(r"Failed to build [`'\"]?([A-Za-z0-9._-]+)")
 SYNTAX = re.compile(r"Invalid requirement: (.*?)(?:\n.*)*?\(from line (\d+) of (\S+)\)")
 INDEX_HINT = (
-    "check the index's address, its certificate (SSL_CERT_FILE) and the password in ~/.netrc; nothing was written"
+    "check the index's address, its certificate (SSL_CERT_FILE) and the password in ~/.netrc or the keyring; "
+    "nothing was written"
 )
 BOTH_HINT = "loosen one of the two; no lock was changed"
 

@@ -106,6 +106,12 @@ def read_purposes(root: str) -> tuple[tuple[Purpose, ...], tuple[Problem, ...]]:
     return tuple(found), tuple(broken)
 
 
+def read_inputs(root: str) -> tuple[Input, ...]:
+    """Return every requirements file that can be read, each once."""
+    found, _ = read_purposes(root)
+    return tuple({file.path: file for purpose in found for file in purpose.inputs}.values())
+
+
 def target(asked: Asked, python: str) -> str:
     """Return for what a lock is made, as its header says it."""
     return f"Python {python}, {', '.join(asked.platforms) or 'linux'}, all hashes"
