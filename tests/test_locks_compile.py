@@ -111,7 +111,8 @@ class Docker:
 
 
 def _answer() -> str:
-    return json.dumps({"locks": {name: {"text": text, "seconds": 1} for name, text in COMPILED.items()}})
+    said = 'warning: `flask==3.1.3` is yanked (reason: "broken")\n'
+    return json.dumps({"locks": {name: {"text": text, "seconds": 1, "said": said} for name, text in COMPILED.items()}})
 
 
 def test_every_python_is_compiled_and_its_locks_are_complete(
@@ -122,8 +123,10 @@ def test_every_python_is_compiled_and_its_locks_are_complete(
     monkeypatch.setattr(compiling, "capture", docker.capture)
     said: list[str] = []
     place = Place("i", "pip-tools")
-    made = compile_all(ENGINE, [(batch, place) for batch in batches], Access(), Wish(), said.append)
+    done = compile_all(ENGINE, [(batch, place) for batch in batches], Access(), Wish(), said.append)
+    made = done.texts
     assert len(made) == 6
+    assert done.yanked == {"flask==3.1.3": "broken"}
     assert all(text.startswith("# Made by Dockyard") for text in made.values())
     assert not docker.removed.is_set()
     assert sorted(line.split(":")[0] for line in said) == ["Python 3.12", "Python 3.13"]

@@ -8,6 +8,7 @@ from invoke.context import Context
 from dockyard import bases, engine
 from dockyard.engine import Engine
 from dockyard.locks import make, outdated, show, verify
+from dockyard.locks.compile import Compiled
 from dockyard.locks.plan import finished
 from dockyard.settings import Settings
 from dockyard.tasks import lock as task
@@ -19,8 +20,9 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Stand in for the engine: return the texts that compiles give, to be changed by a test."""
     texts = dict(COMPILED)
 
-    def compile_all(_engine: object, work: list[tuple[object, object]], *_more: object) -> dict[str, str]:
-        return {path: text for batch, place in work for path, text in finished(batch, texts, verify.PIP_TOOLS).items()}  # type: ignore[arg-type]
+    def compile_all(_engine: object, work: list[tuple[object, object]], *_more: object) -> Compiled:
+        made = [finished(batch, texts, verify.PIP_TOOLS) for batch, place in work]  # type: ignore[arg-type]
+        return Compiled({path: text for each in made for path, text in each.items()})
 
     monkeypatch.setattr(make, "compile_all", compile_all)
     monkeypatch.setattr(engine, "find", lambda settings, say: Engine("host", "28", snapshotter=True))

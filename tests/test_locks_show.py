@@ -10,7 +10,7 @@ from dockyard import bases, engine
 from dockyard.engine import Engine
 from dockyard.errors import ChangesPending, DockyardError, UsageError
 from dockyard.locks import hook, make, quick, show, verify
-from dockyard.locks.compile import Place
+from dockyard.locks.compile import Compiled, Place
 from dockyard.locks.inputs import InputError
 from dockyard.locks.plan import Wish, finished, plan
 from dockyard.settings import Settings
@@ -29,13 +29,18 @@ def project(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return locked_project(settings)
 
 
+YANKED: dict[str, str] = {}
+"""What the compilers say is yanked; a test puts something in."""
+
+
 @pytest.fixture
 def compiled(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Stand in for the engine: return the texts that compiles give, to be changed by a test."""
     texts = dict(COMPILED)
 
-    def compile_all(_engine: object, work: list[tuple[object, object]], *_more: object) -> dict[str, str]:
-        return {path: text for batch, place in work for path, text in finished(batch, texts, verify.PIP_TOOLS).items()}  # type: ignore[arg-type]
+    def compile_all(_engine: object, work: list[tuple[object, object]], *_more: object) -> Compiled:
+        made = [finished(batch, texts, verify.PIP_TOOLS) for batch, place in work]  # type: ignore[arg-type]
+        return Compiled({path: text for each in made for path, text in each.items()}, YANKED)
 
     monkeypatch.setattr(make, "compile_all", compile_all)
     monkeypatch.setattr(engine, "find", lambda settings, say: Engine("host", "28", snapshotter=True))
@@ -210,3 +215,18 @@ def test_with_no_base_at_all_another_python_is_looked_for(
     else:
         with pytest.raises(DockyardError, match=r"no base image for Python 3\.12: nobody ships it"):
             make.places(project, there, batches, print)
+
+
+def test_a_yanked_pin_that_stays_is_told(
+    project: Settings, compiled: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line with the reason and the command, however many locks keep it; machines get it as well."""
+    monkeypatch.setitem(YANKED, "pytest==9.2.0", "broken on Mondays")
+    (project.root / "requirements/test.in").write_text("-r base.in\npytest>1\n", encoding="utf-8")
+    show.made(project, Wish(), dry_run=False, as_json=False)
+    said = "pytest==9.2.0 was yanked from its index, because: broken on Mondays; "
+    said += "the lock keeps it until `invoke lock --upgrade-package pytest`"
+    assert capsys.readouterr().err.count(said) == 1
+    (project.root / "requirements/test.in").write_text("-r base.in\npytest>2\n", encoding="utf-8")
+    show.made(project, Wish(), dry_run=False, as_json=True)
+    assert json.loads(capsys.readouterr().out)["yanked"] == [said]

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import json
 import re
 import ssl
 import tarfile
@@ -11,11 +12,13 @@ import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
 
+JSON = "application/vnd.pypi.simple.v1+json"
 USER, PASSWORD = "sailor", "p@ss w#rd"
 
 
@@ -27,6 +30,8 @@ class File:
     content: bytes
     stated: bool = True
     yanked: bool = False
+    requires: str = ""
+    """The Pythons that it is for, such as >=3.9."""
 
     @property
     def digest(self) -> str:
@@ -44,31 +49,55 @@ class Index:
     corrupt: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
     address: str = ""
+    json: bool = False
+    """Whether it answers in JSON, as PEP 691 has it, whoever accepts that."""
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def add(self, name: str, version: str, *needs: str, sdist: bool = False, **how: bool) -> File:
+    def add(self, name: str, version: str, *needs: str, sdist: bool = False, requires: str = "", **how: bool) -> File:
         """Put a release with one wheel, and perhaps an sdist, into the index; return the wheel."""
-        made = File(f"{name}-{version}-py3-none-any.whl", wheel(name, version, needs), **how)
+        content = wheel(name, version, needs, requires)
+        made = File(f"{name}-{version}-py3-none-any.whl", content, requires=requires, **how)
         self.files.append(made)
         if sdist:
             self.files.append(File(f"{name}-{version}.tar.gz", source(name, version)))
         return made
+
+    def yank(self, start: str) -> None:
+        """Take back every file whose name begins so."""
+        self.files = [replace(file, yanked=file.yanked or file.name.startswith(start)) for file in self.files]
 
     def page(self, name: str) -> str | None:
         """Return the page of a project, or nothing."""
         found = [file for file in self.files if file.name.startswith(f"{name}-")]
         links = (
             f'<a href="/files/{file.name}{f"#sha256={file.digest}" if file.stated else ""}"'
-            f"{' data-yanked=broken' if file.yanked else ''}>{file.name}</a><br>"
+            f"{' data-yanked=broken' if file.yanked else ''}"
+            f'{f""" data-requires-python="{escape(file.requires)}" """ if file.requires else ""}>{file.name}</a><br>'
             for file in found
         )
         return f"<!DOCTYPE html><html><body>{''.join(links)}</body></html>" if found else None
 
+    def document(self, name: str) -> str | None:
+        """Return the page of a project as JSON, or nothing."""
+        files = [
+            {
+                "filename": file.name,
+                "url": f"/files/{file.name}",
+                "hashes": {"sha256": file.digest} if file.stated else {},
+                "yanked": "broken" if file.yanked else False,
+                **({"requires-python": file.requires} if file.requires else {}),
+            }
+            for file in self.files
+            if file.name.startswith(f"{name}-")
+        ]
+        return json.dumps({"meta": {"api-version": "1.0"}, "name": name, "files": files}) if files else None
 
-def wheel(name: str, version: str, needs: tuple[str, ...]) -> bytes:
+
+def wheel(name: str, version: str, needs: tuple[str, ...], python: str = "") -> bytes:
     """Return a wheel that holds nothing but what it needs."""
     info = f"{name}-{version}.dist-info"
     extras = "".join(f"Provides-Extra: {extra}\n" for each in needs for extra in re.findall(r'extra == "(\w+)"', each))
+    extras += f"Requires-Python: {python}\n" if python else ""
     required = extras + "".join(f"Requires-Dist: {each}\n" for each in needs)
     members = {
         f"{name}.py": f"version = {version!r}\n",
@@ -115,8 +144,9 @@ def serving(index: Index, certificate: tuple[Path, Path] | None = None, host: st
             if name in index.stalls:
                 index.stop.wait(60)
             if kind == "simple":
-                page = index.page(name)
-                self.answer(page.encode() if page else None, "text/html")
+                wanted = index.json and JSON in self.headers.get("Accept", "")
+                page = index.document(name) if wanted else index.page(name)
+                self.answer(page.encode() if page else None, JSON if wanted else "text/html")
             else:
                 found = [file.content for file in index.files if file.name == name]
                 content = found[0] + b"!" if found and name in index.corrupt else found[0] if found else None

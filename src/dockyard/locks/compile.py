@@ -3,17 +3,17 @@
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
 from dockyard.engine import Engine
 from dockyard.errors import CommandError
 from dockyard.execute import Command, capture, redact
-from dockyard.locks import verify
+from dockyard.locks import verify, yanked
 from dockyard.locks.access import Access
 from dockyard.locks.conflict import explain
 from dockyard.locks.plan import Batch, Wish, finished
@@ -49,10 +49,16 @@ class Run:
     mark: str
 
 
-def compile_all(
-    engine: Engine, work: Sequence[tuple[Batch, Place]], access: Access, wish: Wish, say: Say
-) -> dict[str, str]:
-    """Return the text of every lock of every batch by its path; raise for the first that cannot be made.
+@dataclass(frozen=True)
+class Compiled:
+    """The text of every lock by its path, and the pins in them that are yanked, each with the reason."""
+
+    texts: Mapping[str, str]
+    yanked: Mapping[str, str] = field(default_factory=dict)
+
+
+def compile_all(engine: Engine, work: Sequence[tuple[Batch, Place]], access: Access, wish: Wish, say: Say) -> Compiled:
+    """Return the locks of every batch; raise for the first that cannot be made.
 
     On any error or interrupt every container of the run is removed before this returns.
     """
@@ -60,10 +66,12 @@ def compile_all(
     with ThreadPoolExecutor(max_workers=max(len(work), 1)) as pool, _swept(run) as pending:
         pending += [pool.submit(_compile, run, batch, place, say) for batch, place in work]
         wait(pending, return_when=FIRST_EXCEPTION)
-        done: dict[str, str] = {}
+        texts, pins = dict[str, str](), dict[str, str]()
         for future in sorted(pending, key=lambda future: not (future.done() and future.exception())):
-            done |= future.result()
-    return done
+            made = future.result()
+            texts |= made.texts
+            pins |= made.yanked
+    return Compiled(texts, pins)
 
 
 def container(run: Run, batch: Batch, place: Place) -> Command:
@@ -115,7 +123,7 @@ def volume(place: Place, batch: Batch) -> str:
     return f"{VOLUME}-{python}"
 
 
-def _compile(run: Run, batch: Batch, place: Place, say: Say) -> dict[str, str]:
+def _compile(run: Run, batch: Batch, place: Place, say: Say) -> Compiled:
     started = time.monotonic()
     command = container(run, batch, place)
     answer = _answer(redact(capture(command).stdout, run.access.secrets), command)
@@ -123,7 +131,8 @@ def _compile(run: Run, batch: Batch, place: Place, say: Say) -> dict[str, str]:
         raise explain(batch, answer["failed"])
     texts = {purpose: made["text"] for purpose, made in answer["locks"].items()}
     say(f"Python {batch.python}: {', '.join(texts)} in {time.monotonic() - started:.1f} s with {place.compiler}")
-    return finished(batch, texts, place.compiler)
+    pins = yanked.found("\n".join(made.get("said", "") for made in answer["locks"].values()))
+    return Compiled(finished(batch, texts, place.compiler), pins)
 
 
 def _answer(said: str, command: Command) -> dict[str, Any]:
@@ -134,9 +143,9 @@ def _answer(said: str, command: Command) -> dict[str, Any]:
 
 
 @contextmanager
-def _swept(run: Run) -> Iterator[list["Future[dict[str, str]]"]]:
+def _swept(run: Run) -> Iterator[list["Future[Compiled]"]]:
     """Give a list for the work that is under way; when its body fails, remove containers until none is left."""
-    pending: list[Future[dict[str, str]]] = []
+    pending: list[Future[Compiled]] = []
     try:
         yield pending
     except BaseException:

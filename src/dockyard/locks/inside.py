@@ -113,7 +113,7 @@ def install_tools(request: dict[str, Any]) -> pathlib.Path:
 
 
 def compile_all(request: dict[str, Any], work: pathlib.Path) -> dict[str, Any]:
-    """Compile the jobs in their order; return text and seconds of each by its purpose."""
+    """Compile the jobs in their order; return text, seconds and the compiler's words of each by its purpose."""
     folder = install_tools(request)
     compiler = use_uv(request, folder) if request["resolver"] == "uv" else use_pip_tools(folder)
     done = {}
@@ -128,7 +128,7 @@ def compile_all(request: dict[str, Any], work: pathlib.Path) -> dict[str, Any]:
         if wrong is not None:
             agreed = {name: read(agreed_file(name)).split() for name in job["agrees_with"]}
             raise FailedError(job["purpose"], read(log), wrong, agreed)
-        done[job["purpose"]] = {"text": read(output), "seconds": time.monotonic() - began}
+        done[job["purpose"]] = {"text": read(output), "seconds": time.monotonic() - began, "said": read(log)}
     return done
 
 
@@ -184,7 +184,7 @@ def use_uv(request: dict[str, Any], folder: pathlib.Path) -> Compiler:
         options += [word for name in constraints for word in ("--constraint", name)]
         if request["python"] != ".".join(platform.python_version_tuple()[:2]):
             options += ["--python-version", request["python"]]
-        command = [str(folder / "bin" / "uv"), "pip", "compile", "--quiet", "--python", sys.executable, *options]
+        command = [str(folder / "bin" / "uv"), "pip", "compile", "--python", sys.executable, *options]
         return {} if subprocess.call([*command, "--output-file", job["output"], job["input"]]) else None
 
     return compiler

@@ -2,15 +2,15 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dockyard import world
 from dockyard.errors import DockyardError
-from dockyard.locks import access, body, files, quick, verify
+from dockyard.locks import access, body, files, quick, verify, yanked
 from dockyard.locks.body import Pin
-from dockyard.locks.compile import Place, compile_all
+from dockyard.locks.compile import Compiled, Place, compile_all
 from dockyard.locks.difference import Change, changes, rehashed
 from dockyard.locks.inputs import InputError
 from dockyard.locks.plan import Batch, Wish, plan, text
@@ -32,6 +32,8 @@ class Outcome:
     changes: tuple[Change, ...]
     rehashed: tuple[str, ...]
     locks: int
+    yanked: tuple[str, ...] = ()
+    """What is to be said of pins that their index has yanked."""
 
     @property
     def pending(self) -> bool:
@@ -50,11 +52,12 @@ def make(settings: "Settings", wish: Wish, *, find_engine: Callable[[], "Engine"
     batches = plan(state, wish)
     inputs = [file for batch in batches for job in batch.jobs for file in job.lock.made.inputs]
     way = access.read(dict.fromkeys(inputs), settings.index_url, os.environ, world.ca_bundle())
-    made: dict[str, str] = {}
+    made = Compiled({})
     if batches:
         engine = find_engine()
         made = compile_all(engine, places(settings, engine, batches, say), way, wish, say)
-    return compared(settings.root, state, made)
+    kept = (pin for batch in batches for job in batch.jobs for pin in job.pins)
+    return replace(compared(settings.root, state, made.texts), yanked=tuple(yanked.warnings(made.yanked, kept)))
 
 
 def write(settings: "Settings", outcome: Outcome) -> None:

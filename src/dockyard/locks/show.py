@@ -37,6 +37,8 @@ def made(settings: "Settings", wish: Wish, *, dry_run: bool, as_json: bool) -> N
         report.as_json(described(outcome))
     elif outcome.changes:
         report.table(("package", "from", "to", "step", "locks", "because of"), rows(settings, outcome))
+    for line in outcome.yanked:
+        report.warn(line)
     report.say(summary(outcome, dry_run=dry_run))
     if dry_run and outcome.pending:
         raise ChangesPending("the locks would change", "run it again without --dry-run")
@@ -80,6 +82,7 @@ def described(outcome: "Outcome") -> dict[str, Any]:
             for each in outcome.changes
         ],
         "rehashed": outcome.rehashed,
+        "yanked": outcome.yanked,
         "files": sorted(outcome.files),
         "compiled": outcome.locks,
     }

@@ -1,0 +1,37 @@
+"""What compilers say of yanked versions, and what is made of it."""
+
+from dockyard.locks.yanked import found, warnings
+
+BY_PIP = """\
+  WARNING: The candidate selected for download or install is a yanked version: 'Web_App' candidate (version 2.0 at \
+http://127.0.0.1:1/files/web_app-2.0-py3-none-any.whl#sha256=7eba (from http://127.0.0.1:1/simple/web-app/))
+  Reason for being yanked: broken,  sometimes
+WARNING: The candidate selected for download or install is a yanked version: 'router' candidate (version 1.0 at \
+http://127.0.0.1:1/files/router-1.0.tar.gz (from http://127.0.0.1:1/simple/router/) (requires-python:>=3.9))
+Reason for being yanked: <none given>
+"""
+BY_UV = """\
+Resolved 3 packages in 5ms
+warning: `web-app==2.0` is yanked (reason: "broken, "sometimes"")
+warning: `router==1.0` is yanked
+"""
+
+
+def test_both_compilers_are_understood() -> None:
+    """Name, version and reason, where there is one."""
+    assert found(BY_PIP) == {"web-app==2.0": "broken, sometimes", "router==1.0": ""}
+    assert found(BY_UV) == {"web-app==2.0": 'broken, "sometimes"', "router==1.0": ""}
+    assert found("Resolved 3 packages in 5ms\n") == {}
+
+
+def test_the_line_says_what_to_do() -> None:
+    """A pin that was locked before can move; one that is new is asked for by its version."""
+    kept, new = warnings({"web-app==2.0": "broken", "router==1.0": ""}, ["web-app==2.0"])[::-1]
+    assert kept == (
+        "web-app==2.0 was yanked from its index, because: broken; "
+        "the lock keeps it until `invoke lock --upgrade-package web-app`"
+    )
+    assert new == (
+        "router==1.0 was yanked from its index, for no reason given; "
+        "it is locked because this very version is asked for"
+    )
