@@ -47,6 +47,7 @@ def test_the_settings_page_names_every_choice() -> None:
         "base": {"auto", "registry", "debian"},
         "engine": {"auto", "host", "embedded"},
         "resolver": {"pip-tools", "uv"},
+        "hashes": {"all", "platform"},
     }.items():
         assert choices <= set(re.findall(r"`([a-z-]+)`", meanings[key])), key
 

@@ -221,3 +221,40 @@ def test_output_is_kept_in_a_file(tmp_path: Path, capfd: pytest.CaptureFixture[s
     sys.stdout.flush()
     assert inside.read(log) in ("quiet\n", "")
     assert "loud" in capfd.readouterr().out
+
+
+def test_the_names_of_files_come_from_the_links_they_were_hashed_by(pip: SimpleNamespace) -> None:
+    """A hash that a lock holds can be told to be of a wheel for some platform, or of an sdist."""
+    shortcuts = inside.Shortcuts()
+    shortcuts.take()
+    digests = pip.repository.get_hashes(requirement("==1.0"))
+    assert {shortcuts.hashed[digest] for digest in digests} == set(PAGES["https://host/simple/a/"][:3])
+
+
+PYLOCK = """
+lock-version = "1.0"
+[[packages]]
+name = "a"
+sdist = { url = "https://host/a-1.tar.gz", hashes = { sha256 = "11" } }
+wheels = [
+    { url = "https://host/x/a-1%2Bcpu-py3-none-any.whl?signed=y", hashes = { sha256 = "22" } },
+    { name = "a-1-py2-none-any.whl", url = "https://host/4711", hashes = { sha256 = "33" } },
+]
+[[packages]]
+name = "b"
+archive = { url = "https://host/b.zip", hashes = { sha256 = "44" } }
+[[packages]]
+name = "c"
+wheels = [{ path = "wheels/c-1-py3-none-any.whl", hashes = { sha256 = "55" } }]
+"""
+
+
+def test_the_names_of_files_are_read_from_what_uv_writes() -> None:
+    """Archives, wheels, addresses and paths of a pylock.toml; a name that it states counts."""
+    assert inside.named_in(PYLOCK) == {
+        "sha256:11": "a-1.tar.gz",
+        "sha256:22": "a-1+cpu-py3-none-any.whl",
+        "sha256:33": "a-1-py2-none-any.whl",
+        "sha256:44": "b.zip",
+        "sha256:55": "c-1-py3-none-any.whl",
+    }

@@ -1,7 +1,7 @@
 """Which lock takes over which other one's pins."""
 
 from dockyard.locks.inputs import Input, closure, parse
-from dockyard.locks.order import agreements
+from dockyard.locks.order import agreements, shipped
 
 
 def closures(**files: str) -> dict[str, tuple[Input, ...]]:
@@ -28,3 +28,10 @@ def test_purposes_without_production_agree_with_what_they_include() -> None:
         "worker": (),
         "all": ("web", "worker"),
     }
+
+
+def test_what_ships_is_production_and_all_that_it_includes() -> None:
+    """Not what it is only constrained by, and not what includes it."""
+    files = {"base": "flask\n", "extra": "rq\n", "web": "-r base.in\n", "test": "-r production.in\npytest\n"}
+    assert shipped(closures(**files, production="-r web.in\n-c extra.in\n")) == {"production", "web", "base"}
+    assert shipped(closures(base="flask\n", web="-r base.in\n")) == set()

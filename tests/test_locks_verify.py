@@ -12,7 +12,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from dockyard import locks
-from dockyard.locks import quick, verify
+from dockyard.errors import SettingsError
+from dockyard.locks import plan, quick, verify
+from dockyard.locks.artefacts import Offer
+from dockyard.locks.body import parse
 from dockyard.locks.text import canonical, logical_lines, spaced
 from dockyard.settings import Settings
 from tests.lock_project import COMPILED, INPUTS, lock_all, locked_project, pin, write_inputs
@@ -131,8 +134,8 @@ def test_files_that_came_or_went_are_named(project: Settings, change: Callable[[
         (LOCK, "gunicorn==27.0.1 \\\n", "", "or a hash of it was edited by hand"),
         (LOCK, "# by: pip-tools 7", "# by: pip-tools 6", f"{LOCK}:3: was made by pip-tools 6"),
         (LOCK, "# inputs: sha256:", "# inputs: sha256:0", "its header does not fit its inputs"),
-        (LOCK, "# body: sha256:", "# body: sha256:0", "the fingerprint of its pins was edited by hand"),
-        (LOCK, "# body: ", "# bodi: ", "the fingerprint of its pins was edited by hand"),
+        (LOCK, "# body: sha256:", "# body: sha256:0", "or its fingerprint, was edited by hand"),
+        (LOCK, "# body: ", "# bodi: ", "or its fingerprint, was edited by hand"),
     ],
 )
 def test_an_edit_is_named_with_its_line(project: Settings, path: str, old: str, new: str, expected: str) -> None:
@@ -310,3 +313,79 @@ def test_inputs_alone_are_reported_as_locks_that_are_missing(settings: Settings)
     """Before the first compile every lock is missing, for each Python and purpose."""
     write_inputs(settings.root)
     assert len([line for line in found(settings) if "is missing" in line]) == 6
+
+
+NARROW = {"hashes": "platform", "platforms": ("linux/amd64",)}
+
+
+def offered(*purposes: str) -> dict[str, Offer]:
+    """Return what a compiler saw: every file is for any platform, but fastjsonschema has none that can be installed."""
+    offers = {}
+    for purpose in purposes:
+        pins = parse(COMPILED[purpose])
+        files = {digest: "a-1-py3-none-any.whl" for each in pins for digest in each.hashes}
+        files |= {digest: "a-1.tar.gz" for each in pins if each.name == "fastjsonschema" for digest in each.hashes}
+        offers[purpose] = Offer(files, "2.41")
+    return offers
+
+
+@pytest.fixture
+def narrow(settings: Settings) -> Settings:
+    """Return a project whose locks of what ships are for one platform, with a package that is built from source."""
+    narrowed = replace(settings, **NARROW)  # type: ignore[arg-type]
+    write_inputs(narrowed.root, {**INPUTS, "build": "setuptools\n"})
+    compiled = {**COMPILED, "build": pin("setuptools", "80.1", "-r requirements/build.in")}
+    for batch in plan.plan(verify.inspect(quick.of(narrowed)), plan.Wish()):
+        for path, text in plan.finished(batch, compiled, verify.PIP_TOOLS, offered("base", "production")).items():
+            (narrowed.root / path).parent.mkdir(exist_ok=True)
+            (narrowed.root / path).write_text(text, encoding="utf-8")
+    return narrowed
+
+
+def test_locks_for_a_platform_pass_the_check(narrow: Settings) -> None:
+    """Those of what ships say so; those of other purposes hold all hashes."""
+    assert found(narrow) == []
+    first = {path.stem: path.read_text(encoding="utf-8").splitlines()[1] for path in narrow.root.rglob("3.13/*.txt")}
+    assert {name for name, line in first.items() if line.endswith("platform hashes")} == {"base", "production"}
+    assert "# built from source: fastjsonschema on linux/amd64\n" in (narrow.root / LOCK).read_text(encoding="utf-8")
+
+
+def test_another_choice_of_hashes_makes_what_ships_stale(narrow: Settings) -> None:
+    """And nothing else: the setting, its platforms, and the command that mends it."""
+    lines = found(replace(narrow, hashes="all"))
+    said = (
+        "was made for Python 3.13, linux/amd64, platform hashes, and should be made for Python 3.13, linux/amd64, all"
+    )
+    assert [line for line in lines if line.startswith(f"{LOCK}:2: {said}")]
+    assert {line.split(":")[0].rpartition("/")[2] for line in lines} == {"base.txt", "production.txt"}
+    assert {each.mend for each in locks.check(replace(narrow, hashes="all"))} == {"invoke lock"}
+    assert found(replace(narrow, platforms=("linux/amd64", "linux/arm64")))
+
+
+def test_what_is_built_from_source_cannot_be_edited(narrow: Settings) -> None:
+    """The build acts on that line, so it is covered by the fingerprint."""
+    edit(narrow, LOCK, "fastjsonschema on linux/amd64", "flask on linux/amd64")
+    assert any("what it says is built from source" in line for line in found(narrow))
+
+
+def test_what_nothing_builds_is_a_problem(narrow: Settings) -> None:
+    """A package from source needs a lock of what builds it, and the remedy is not another compile."""
+    (narrow.root / "requirements/build.in").unlink()
+    for path in narrow.root.rglob("build.txt"):
+        path.unlink()
+    problems = locks.check(narrow)
+    assert {each.path for each in problems} == {"requirements/3.12/production.txt", LOCK}
+    assert problems[0].mend == "name it, such as setuptools, in requirements/build.in"
+    lines = (narrow.root / LOCK).read_text(encoding="utf-8").splitlines()
+    assert "fastjsonschema" in lines[problems[-1].line - 1]
+
+
+def test_the_quick_reader_of_settings_knows_the_hashes(settings: Settings) -> None:
+    """The hook reads pyproject.toml itself, and leaves what is not plainly right to the careful reader."""
+    place = settings.root / "pyproject.toml"
+    table = '[tool.dockyard]\napp = "shop:app"\nimage = "shop"\npythons = ["3.13"]\nhashes = "platform"\n'
+    place.write_text(table + 'platforms = ["linux/amd64"]\n', encoding="utf-8")
+    assert quick.read(str(settings.root), {}).hashes == "platform"
+    place.write_text(table, encoding="utf-8")
+    with pytest.raises(SettingsError, match="needs platforms"):
+        quick.read(str(settings.root), {})

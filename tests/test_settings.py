@@ -57,6 +57,7 @@ def test_every_key_can_be_written(write: Write) -> None:
         build-cache = "type=registry,ref=localhost:5000/cache"
         stack = "shop_1"
         resolver = "uv"
+        hashes = "platform"
         index-url = "http://localhost:3141/simple"
         audit-url = "http://localhost:8081"
         ledger-url = "http://localhost:8000"
@@ -89,6 +90,7 @@ def test_every_key_can_be_written(write: Write) -> None:
         "build_cache": "type=registry,ref=localhost:5000/cache",
         "stack": "shop_1",
         "resolver": "uv",
+        "hashes": "platform",
         "index_url": "http://localhost:3141/simple",
         "audit_url": "http://localhost:8081",
         "ledger_url": "http://localhost:8000",
@@ -143,6 +145,8 @@ BAD = [
     ('builder = "a b"', "builder = 'a b'", "buildx builder"),
     ('stack = "Shop"', "stack = 'Shop'", "Compose project name"),
     ('registry = "http://host"', "registry = 'http://host'", "registry host"),
+    ('hashes = "some"', "hashes = 'some'", "one of all, platform"),
+    ('hashes = "platform"', "hashes = 'platform'", 'platforms = ["linux/amd64"]'),
     ('resolver = "poetry"', "resolver = 'poetry'", "one of pip-tools, uv"),
     ('ledger-url = "ftp://host"', "ledger-url = 'ftp://host'", "http or https"),
     ('allow-expired-release = "yes"', "allow-expired-release = 'yes'", "true or false"),

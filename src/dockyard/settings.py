@@ -217,6 +217,7 @@ class Settings:
     build_cache: str = _key(_CACHE, default="")
     stack: str = _key(_STACK, default="")
     resolver: str = _key(_choice("pip-tools", "uv"), default="pip-tools")
+    hashes: str = _key(_choice("all", "platform"), default="all")
     index_url: str = _key(_index, default="")
     audit_url: str = _key(_index, default="")
     ledger_url: str = _key(_URL, default="")
@@ -295,6 +296,8 @@ def _completed(settings: Settings, origins: Mapping[str, Origin]) -> Settings:
         raise origins["python"].error(
             f"is not among pythons: {', '.join(settings.pythons)}", "add it to pythons, or choose one of them"
         )
+    if settings.hashes == "platform" and not settings.platforms:
+        raise origins["hashes"].error("needs platforms", 'name those that you ship: platforms = ["linux/amd64"]')
     stack = settings.stack or re.sub(r"[^a-z0-9_-]", "-", settings.image.rsplit("/", 1)[-1])
     return dataclasses.replace(settings, python=python, stack=stack)
 

@@ -13,8 +13,9 @@ from typing import Any
 from dockyard.engine import Engine
 from dockyard.errors import CommandError
 from dockyard.execute import Command, capture, redact
-from dockyard.locks import verify, yanked
+from dockyard.locks import access, verify, yanked
 from dockyard.locks.access import Access
+from dockyard.locks.artefacts import Offer
 from dockyard.locks.conflict import explain
 from dockyard.locks.plan import Batch, Wish, finished
 
@@ -111,6 +112,7 @@ def request(run: Run, batch: Batch, place: Place) -> dict[str, object]:
                 "output": job.lock.path,
                 "agrees_with": job.agrees_with,
                 "pins": job.pins,
+                "options": access.options(job.lock.made.inputs) if job.lock.platforms else None,
             }
             for job in batch.jobs
         ],
@@ -129,10 +131,12 @@ def _compile(run: Run, batch: Batch, place: Place, say: Say) -> Compiled:
     answer = _answer(redact(capture(command).stdout, run.access.secrets), command)
     if "failed" in answer:
         raise explain(batch, answer["failed"])
-    texts = {purpose: made["text"] for purpose, made in answer["locks"].items()}
+    made, glibc = answer["locks"], answer.get("glibc", "")
+    texts = {purpose: one["text"] for purpose, one in made.items()}
+    offers = {purpose: Offer(one["files"], glibc) for purpose, one in made.items() if "files" in one}
     say(f"Python {batch.python}: {', '.join(texts)} in {time.monotonic() - started:.1f} s with {place.compiler}")
-    pins = yanked.found("\n".join(made.get("said", "") for made in answer["locks"].values()))
-    return Compiled(finished(batch, texts, place.compiler), pins)
+    pins = yanked.found("\n".join(one.get("said", "") for one in made.values()))
+    return Compiled(finished(batch, texts, place.compiler, offers), pins)
 
 
 def _answer(said: str, command: Command) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
 
-from dockyard.locks.header import Made, mark, origin
+from dockyard.locks.header import MADE_OF, Made, mark, origin
 from dockyard.locks.inputs import Input
 from dockyard.locks.text import GAP, Line, logical_lines
 from dockyard.locks.verify import Problem
@@ -18,7 +18,7 @@ def body_problems(path: str, content: bytes, fields: Fields) -> list[Problem]:
     end = content.count(b"\n") + 1
     found = [Problem(path, number, _edited(text)) for number, text in _changed(recorded, lines, end)]
     stamp = next((number for number, row in fields if row.startswith("body:")), 1)
-    return found or [Problem(path, stamp, "the fingerprint of its pins was edited by hand")]
+    return found or [Problem(path, stamp, "what it says is built from source, or its fingerprint, was edited by hand")]
 
 
 def origin_problems(path: str, fields: Fields, made: Made) -> list[Problem]:
@@ -73,7 +73,7 @@ def _changed(recorded: Sequence[str], lines: Sequence[Line], end: int) -> Iterat
 
 
 def _odd(fields: Fields, wanted: Sequence[str]) -> int:
-    return next((number for number, row in fields if row not in wanted and not row.startswith(("pins:", "body:"))), 1)
+    return next((number for number, row in fields if row not in wanted and not row.startswith(MADE_OF)), 1)
 
 
 def _edited(text: str | None) -> str:

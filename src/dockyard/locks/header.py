@@ -8,6 +8,7 @@
     # from: requirements/base.in 0f3e
     # inputs: sha256:...
     # pins: 91be 77d0 ...
+    # built from source: sailmaker on linux/amd64, linux/arm64
     # body: sha256:...
 
 `inputs` and `body` are the fingerprints that count. The four-digit marks, one for each line of an input and
@@ -22,7 +23,10 @@ from typing import NamedTuple
 from dockyard.locks.inputs import Input
 
 MARKS_PER_LINE = 16
-FIELDS = {"for:", "by:", "from:", "with:", "inputs:", "pins:", "body:"}
+FIELDS = {"for:", "by:", "from:", "with:", "inputs:", "pins:", "built", "body:"}
+BUILT = "built from source:"
+MADE_OF = ("pins:", BUILT, "body:")
+"""How the fields begin that tell of the lock itself, and not of what it was made from."""
 
 
 class Made(NamedTuple):
@@ -65,11 +69,24 @@ def origin(made: Made) -> list[str]:
     return [f"for: {made.target}", f"by: {made.compiler}", *constraints, *made.sources]
 
 
-def render(made: Made, canonical_body: str) -> str:
-    """Return the header of a lock as comment lines."""
-    rows = [*origin(made), *_marked("pins:", canonical_body.split("\n")), f"body: {fingerprint(canonical_body)}"]
+def render(made: Made, canonical_body: str, sources: Iterable[str] = ()) -> str:
+    """Return the header of a lock as comment lines; `sources` name what is built, and where."""
+    built = [f"{BUILT} {source}" for source in sources]
+    marks = _marked("pins:", canonical_body.split("\n"))
+    rows = [*origin(made), *marks, *built, f"body: {body(canonical_body, built)}"]
     title = f"Made by Dockyard from {made.inputs[0].path}: change that, then run `invoke lock`."
     return "".join(f"# {row}\n" for row in (title, *rows))
+
+
+def body(canonical_body: str, fields: Iterable[str]) -> str:
+    """Return the fingerprint of a lock's pins, and of what its fields say is built from source."""
+    return fingerprint("\n".join([canonical_body, *(row for row in fields if row.startswith(BUILT))]))
+
+
+def built(fields: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Return the platforms on which each package is built from source, as a header's fields say."""
+    rows = (row.removeprefix(BUILT).strip().partition(" on ") for row in fields if row.startswith(BUILT))
+    return {name: tuple(platforms.split(", ")) for name, _, platforms in rows}
 
 
 def read(content: bytes) -> list[tuple[int, str]]:

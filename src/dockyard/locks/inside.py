@@ -23,15 +23,20 @@ import subprocess  # the one exception to the rule: this file runs alone, where 
 import sys
 import tempfile
 import time
-from typing import Any, Callable, Dict, Iterator, List, Optional
+import urllib.parse
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 CACHE = pathlib.Path("/cache")
+HASH = re.compile(r"--hash=(sha256:[0-9a-f]+)")
 PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*==[^\s\\;]+)", re.MULTILINE)
 
 Wrong = Optional[Dict[str, Any]]
 """What a compiler tells of its failure, or None where it has none."""
 
 Compiler = Callable[[Dict[str, Any], List[str]], Wrong]
+
+Lister = Callable[[Dict[str, Any]], Dict[str, str]]
+"""Tells the name of each file that a job's lock has the hash of, by that hash."""
 
 
 class FailedError(Exception):
@@ -50,10 +55,18 @@ def main() -> None:
     work = pathlib.Path(tempfile.mkdtemp())
     try:
         set_up(request, work)
-        answer = {"locks": compile_all(request, work)}
+        answer = {"locks": compile_all(request, work), "glibc": glibc()}
     except FailedError as error:
         answer = {"failed": error.answer}
     json.dump(answer, sys.stdout)
+
+
+def glibc() -> str:
+    """Return the version of this system's glibc, or nothing where it has another C library."""
+    try:
+        return (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")[2]
+    except (ValueError, OSError):
+        return ""
 
 
 def set_up(request: dict[str, Any], work: pathlib.Path) -> None:
@@ -115,7 +128,7 @@ def install_tools(request: dict[str, Any]) -> pathlib.Path:
 def compile_all(request: dict[str, Any], work: pathlib.Path) -> dict[str, Any]:
     """Compile the jobs in their order; return text, seconds and the compiler's words of each by its purpose."""
     folder = install_tools(request)
-    compiler = use_uv(request, folder) if request["resolver"] == "uv" else use_pip_tools(folder)
+    compiler, files = use_uv(request, folder) if request["resolver"] == "uv" else use_pip_tools(folder)
     done = {}
     for job in request["jobs"]:
         began = time.monotonic()
@@ -128,7 +141,13 @@ def compile_all(request: dict[str, Any], work: pathlib.Path) -> dict[str, Any]:
         if wrong is not None:
             agreed = {name: read(agreed_file(name)).split() for name in job["agrees_with"]}
             raise FailedError(job["purpose"], read(log), wrong, agreed)
-        done[job["purpose"]] = {"text": read(output), "seconds": time.monotonic() - began, "said": read(log)}
+        listed = {} if job["options"] is None else {"files": files(job)}
+        done[job["purpose"]] = {
+            "text": read(output),
+            "seconds": time.monotonic() - began,
+            "said": read(log),
+            **listed,
+        }
     return done
 
 
@@ -176,25 +195,60 @@ def read(path: pathlib.Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace")
 
 
-def use_uv(request: dict[str, Any], folder: pathlib.Path) -> Compiler:
-    """Return a function that compiles a job with uv, for this interpreter or for another version."""
+def use_uv(request: dict[str, Any], folder: pathlib.Path) -> Tuple[Compiler, Lister]:
+    """Return what compiles a job with uv, for this interpreter or for another version, and what lists its files."""
+    always = [str(folder / "bin" / "uv"), "pip", "compile", "--python", sys.executable, "--no-config"]
+    always += ["--generate-hashes", "--no-header"]
+    if request["python"] != ".".join(platform.python_version_tuple()[:2]):
+        always += ["--python-version", request["python"]]
 
     def compiler(job: dict[str, Any], constraints: list[str]) -> Wrong:
-        options = ["--no-config", "--generate-hashes", "--no-header", "--no-emit-index-url", "--annotation-style=split"]
+        options = ["--no-emit-index-url", "--annotation-style=split"]
         options += [word for name in constraints for word in ("--constraint", name)]
-        if request["python"] != ".".join(platform.python_version_tuple()[:2]):
-            options += ["--python-version", request["python"]]
-        command = [str(folder / "bin" / "uv"), "pip", "compile", "--python", sys.executable, *options]
-        return {} if subprocess.call([*command, "--output-file", job["output"], job["input"]]) else None
+        return {} if subprocess.call([*always, *options, "--output-file", job["output"], job["input"]]) else None
 
-    return compiler
+    def files(job: dict[str, Any]) -> dict[str, str]:
+        # For its own purposes uv leaves out what this platform cannot install, but in a lock for all platforms.
+        lines = [*job["options"], read(pathlib.Path(job["output"]))]
+        pathlib.Path("pinned.in").write_text("\n".join(lines), encoding="utf-8")
+        options = ["--universal", "--no-deps", "--format", "pylock.toml", "--output-file", "pylock.toml"]
+        done = subprocess.run(
+            [*always, *options, "pinned.in"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+        if done.returncode:
+            raise FailedError(job["purpose"], done.stdout)
+        return named_in(read(pathlib.Path("pylock.toml")))
+
+    return compiler, files
 
 
-def use_pip_tools(folder: pathlib.Path) -> Compiler:
-    """Return a function that compiles a job with pip-tools in this process."""
+def named_in(pylock: str) -> dict[str, str]:
+    """Return the names of the files in a pylock.toml by their hashes."""
+    try:
+        toml: Any = importlib.import_module("tomllib")
+    except ImportError:  # before Python 3.11
+        toml = importlib.import_module("pip._vendor.tomli")
+    packages = toml.loads(pylock)["packages"]
+    kinds = ([each.get("sdist", {}), each.get("archive", {}), *each.get("wheels", [])] for each in packages)
+    return {
+        f"sha256:{file['hashes']['sha256']}": file.get("name") or filename(file.get("url") or file["path"])
+        for files in kinds
+        for file in files
+        if file
+    }
+
+
+def filename(address: str) -> str:
+    """Return the last part of an address's path."""
+    return urllib.parse.unquote(urllib.parse.urlsplit(address).path).rsplit("/", 1)[-1]
+
+
+def use_pip_tools(folder: pathlib.Path) -> Tuple[Compiler, Lister]:
+    """Return what compiles a job with pip-tools in this process, and what lists its files."""
     sys.path.insert(0, str(folder))
     script: Any = importlib.import_module("piptools.scripts.compile")
-    Shortcuts().take()
+    shortcuts = Shortcuts()
+    shortcuts.take()
 
     def compiler(job: dict[str, Any], constraints: list[str]) -> Wrong:
         options = ["--generate-hashes", "--no-reuse-hashes", "--allow-unsafe", "--strip-extras", "--no-config"]
@@ -210,7 +264,11 @@ def use_pip_tools(folder: pathlib.Path) -> Compiler:
             return {"causes": list(blamed(error)), "network": network_trouble(error)}
         return None
 
-    return compiler
+    def files(job: dict[str, Any]) -> dict[str, str]:
+        hashes = HASH.findall(read(pathlib.Path(job["output"])))
+        return {digest: shortcuts.hashed[digest] for digest in hashes if digest in shortcuts.hashed}
+
+    return compiler, files
 
 
 def blamed(error: BaseException) -> Iterator[dict[str, str]]:
@@ -256,6 +314,7 @@ class Shortcuts:
         self.version: Any = importlib.import_module("pip._vendor.packaging.version")
         self.pages: dict[str, Any] = {}
         self.links: dict[Any, Any] = {}
+        self.hashed: dict[str, str] = {}
         self.only: Any = None
         self.trouble: list[str] = []
 
@@ -267,12 +326,14 @@ class Shortcuts:
             self.remember_pages()
 
     def take_stated_hashes(self) -> None:
-        """Take the SHA-256 that a link states, and hash only the files of links without one."""
+        """Take the SHA-256 that a link states, hash only the files of links without one, and note whose it is."""
         hashed = self.repository._get_file_hash
 
         def stated(repository: Any, link: Any) -> str:
             known = getattr(link, "hash_name", None) == "sha256" and link.hash
-            return f"sha256:{known}" if known else str(hashed(repository, link))
+            digest = f"sha256:{known}" if known else str(hashed(repository, link))
+            self.hashed[digest] = link.filename
+            return digest
 
         self.repository._get_file_hash = stated
         self.repository._get_project = lambda _repository, _requirement: None

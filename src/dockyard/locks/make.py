@@ -1,20 +1,20 @@
 """Make the locks of a project: read the world, plan, compile, compare, write."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dockyard import world
 from dockyard.errors import DockyardError
-from dockyard.locks import access, body, files, quick, verify, yanked
+from dockyard.locks import access, body, files, header, quick, verify, yanked
 from dockyard.locks.body import Pin
 from dockyard.locks.compile import Compiled, Place, compile_all
 from dockyard.locks.difference import Change, changes, rehashed
 from dockyard.locks.inputs import InputError
 from dockyard.locks.plan import Batch, Wish, plan, text
-from dockyard.locks.verify import State
+from dockyard.locks.verify import Lock, Problem, State
 
 if TYPE_CHECKING:
     from dockyard.bases import Base
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from dockyard.settings import Settings
 
 Say = Callable[[str], None]
+
+
+class Built(NamedTuple):
+    """A package that is built from source, the platforms that have no wheel of it, and the locks that say so."""
+
+    package: str
+    platforms: tuple[str, ...]
+    locks: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,11 @@ class Outcome:
     locks: int
     yanked: tuple[str, ...] = ()
     """What is to be said of pins that their index has yanked."""
+
+    built: tuple[Built, ...] = ()
+    """What is built from source, in all locks of the project."""
+
+    unbuildable: tuple[Problem, ...] = ()
 
     @property
     def pending(self) -> bool:
@@ -72,7 +85,24 @@ def compared(root: Path, state: State, made: Mapping[str, str]) -> Outcome:
     gone = {problem.path: None for problem in state.strays if _ours(root / problem.path)}
     before: dict[str, tuple[Pin, ...]] = {path: body.parse(text(old[path])) for path in stale}
     after = {path: body.parse(new) for path, new in stale.items()}
-    return Outcome({**stale, **gone}, changes(before, after), rehashed(before, after), len(made))
+    now = State(tuple(lock._replace(content=made.get(lock.path, "").encode() or lock.content) for lock in state.locks))
+    return Outcome(
+        {**stale, **gone},
+        changes(before, after),
+        rehashed(before, after),
+        len(made),
+        built=built(now.locks),
+        unbuildable=tuple(verify.unbuildable(now)),
+    )
+
+
+def built(locks: Iterable[Lock]) -> tuple[Built, ...]:
+    """Return what locks say is built from source; what is so in several of them is told once."""
+    found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for lock in locks:
+        for key in header.built(row for _, row in header.read(lock.content)).items():
+            found.setdefault(key, []).append(lock.path)
+    return tuple(Built(*key, tuple(paths)) for key, paths in sorted(found.items()))
 
 
 def places(settings: "Settings", engine: "Engine", batches: Sequence[Batch], say: Say) -> list[tuple[Batch, Place]]:

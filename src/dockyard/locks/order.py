@@ -1,10 +1,12 @@
-"""Which lock agrees with which: production decides, then what a purpose includes decides for it."""
+"""Which lock agrees with which, and which ones ship: production decides, then what a purpose includes."""
 
 from collections.abc import Mapping, Sequence
 
 from dockyard.locks.inputs import FOLDER, SUFFIX, Input
 
 DECIDES = "production"
+BUILDS = "build"
+"""The purpose whose lock holds what builds the packages that production takes from source."""
 
 
 def agreements(closures: Mapping[str, Sequence[Input]]) -> dict[str, tuple[str, ...]]:
@@ -22,8 +24,18 @@ def agreements(closures: Mapping[str, Sequence[Input]]) -> dict[str, tuple[str, 
     return made
 
 
+def shipped(closures: Mapping[str, Sequence[Input]]) -> frozenset[str]:
+    """Return the purposes whose packages are in the image that ships: production, and all that it includes by -r."""
+    included = {f"{FOLDER}/{DECIDES}{SUFFIX}"} | _included(closures.get(DECIDES, ()))
+    return frozenset(name for name in closures if f"{FOLDER}/{name}{SUFFIX}" in included)
+
+
 def _wanted(purpose: str, closures: Mapping[str, Sequence[Input]]) -> set[str]:
     if purpose == DECIDES:
         return set()
-    included = {include.path for file in closures[purpose] for include in file.includes if include.option == "-r"}
+    included = _included(closures[purpose])
     return {name for name in closures if name in {DECIDES} or f"{FOLDER}/{name}{SUFFIX}" in included} - {purpose}
+
+
+def _included(closure: Sequence[Input]) -> set[str]:
+    return {include.path for file in closure for include in file.includes if include.option == "-r"}

@@ -1,11 +1,12 @@
 """Decide which locks to make, from which preferences (pure)."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dockyard.errors import UsageError
+from dockyard.errors import DockyardError, UsageError
 from dockyard.locks import access, body, header
+from dockyard.locks.artefacts import Offer, Source, Target, narrowed
 from dockyard.locks.body import Pin, canonical_name
 from dockyard.locks.text import canonical
 from dockyard.locks.verify import Lock, State
@@ -69,16 +70,30 @@ def plan(state: State, wish: Wish) -> tuple[Batch, ...]:
     return tuple(batches)
 
 
-def finished(batch: Batch, texts: dict[str, str], compiler: str) -> dict[str, str]:
-    """Return the locks of a batch as they are to be written, by path, from what the compiler wrote by purpose."""
+def finished(
+    batch: Batch, texts: Mapping[str, str], compiler: str, offers: Mapping[str, Offer] | None = None
+) -> dict[str, str]:
+    """Return the locks of a batch as they are to be written, by path, from what the compiler wrote by purpose.
+
+    `offers` holds what the compiler saw for each purpose whose lock is for certain platforms only.
+    """
     done: dict[str, str] = {}
     for job in batch.jobs:
-        made = job.lock.made
-        written = body.render(access.options(made.inputs), body.parse(texts[job.lock.purpose]))
-        bodies = {path: _body_fingerprint(done[path]) if path in done else said for path, said in made.constraints}
-        complete = made._replace(compiler=compiler, constraints=tuple(bodies.items()))
-        done[job.lock.path] = header.render(complete, canonical(written.encode())) + "\n" + written
+        lock, pins, sources = job.lock, body.parse(texts[job.lock.purpose]), list[str]()
+        if lock.platforms:
+            pins, built = _narrowed(lock, pins, (offers or {})[lock.purpose])
+            sources = [f"{source.name} on {', '.join(source.platforms)}" for source in built]
+        written = body.render(access.options(lock.made.inputs), pins)
+        bodies = {path: fingerprint(done[path]) if path in done else said for path, said in lock.made.constraints}
+        complete = lock.made._replace(compiler=compiler, constraints=tuple(bodies.items()))
+        done[lock.path] = header.render(complete, canonical(written.encode()), sources) + "\n" + written
     return done
+
+
+def fingerprint(text: str) -> str:
+    """Return the fingerprint of a whole lock's body, as its header says it."""
+    content = text.encode()
+    return header.body(canonical(content), [row for _, row in header.read(content)])
 
 
 def text(lock: Lock) -> str:
@@ -107,5 +122,8 @@ def _check_names(wish: Wish, locked: Iterable[Iterable[Pin]]) -> None:
         raise UsageError(f"no lock has a package {name}", hint)
 
 
-def _body_fingerprint(lock: str) -> str:
-    return header.fingerprint(canonical(lock.encode()))
+def _narrowed(lock: Lock, pins: Iterable[Pin], offer: Offer) -> tuple[tuple[Pin, ...], tuple[Source, ...]]:
+    try:
+        return narrowed(pins, offer, Target(lock.python, lock.platforms))
+    except DockyardError as error:
+        raise DockyardError(f"{lock.path} cannot be made: {error.message}", error.hint) from None

@@ -22,6 +22,7 @@ class Asked(NamedTuple):
     pythons: tuple[str, ...]
     platforms: tuple[str, ...]
     resolver: str
+    hashes: str = "all"
 
 
 def read(folder: str, environment: Mapping[str, str]) -> Asked:
@@ -39,7 +40,7 @@ def read(folder: str, environment: Mapping[str, str]) -> Asked:
 
 def of(settings: "Settings") -> Asked:
     """Return what a check needs of all settings."""
-    return Asked(str(settings.root), settings.pythons, settings.platforms, settings.resolver)
+    return Asked(str(settings.root), settings.pythons, settings.platforms, settings.resolver, settings.hashes)
 
 
 def _plain(folder: str) -> Asked | None:
@@ -50,11 +51,12 @@ def _plain(folder: str) -> Asked | None:
         with open(f"{root}/{FILE}", "rb") as file:
             table: Any = tomllib.load(file)["tool"]["dockyard"]
         pythons, platforms = table["pythons"], table.get("platforms", [])
-        resolver = table.get("resolver", "pip-tools")
+        resolver, hashes = table.get("resolver", "pip-tools"), table.get("hashes", "all")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     right = _texts(pythons) and pythons and _texts(platforms) and resolver in ("pip-tools", "uv")
-    return Asked(root, tuple(pythons), tuple(platforms), resolver) if right else None
+    right = right and (hashes == "all" or (hashes == "platform" and platforms))
+    return Asked(root, tuple(pythons), tuple(platforms), resolver, hashes) if right else None
 
 
 def _root(folder: str) -> str:

@@ -39,6 +39,10 @@ def made(settings: "Settings", wish: Wish, *, dry_run: bool, as_json: bool) -> N
         report.table(("package", "from", "to", "step", "locks", "because of"), rows(settings, outcome))
     for line in outcome.yanked:
         report.warn(line)
+    if outcome.built and not as_json:
+        report.table(("built from source", "on", "locks"), built_rows(settings, outcome))
+    for problem in outcome.unbuildable:
+        report.say(f"{problem.path}:{problem.line}: {problem.message}; {problem.mend}")
     report.say(summary(outcome, dry_run=dry_run))
     if dry_run and outcome.pending:
         raise ChangesPending("the locks would change", "run it again without --dry-run")
@@ -83,6 +87,7 @@ def described(outcome: "Outcome") -> dict[str, Any]:
         ],
         "rehashed": outcome.rehashed,
         "yanked": outcome.yanked,
+        "built": [each._asdict() for each in outcome.built],
         "files": sorted(outcome.files),
         "compiled": outcome.locks,
     }
@@ -94,6 +99,11 @@ def rows(settings: "Settings", outcome: "Outcome") -> list[tuple[str, ...]]:
         (each.package, each.before or "-", each.after or "-", each.step, _places(settings, each.locks), each.why)
         for each in outcome.changes
     ]
+
+
+def built_rows(settings: "Settings", outcome: "Outcome") -> list[tuple[str, ...]]:
+    """Return the rows of the table of packages without a wheel."""
+    return [(each.package, ", ".join(each.platforms), _places(settings, each.locks)) for each in outcome.built]
 
 
 def summary(outcome: "Outcome", *, dry_run: bool) -> str:

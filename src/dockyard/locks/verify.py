@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from dockyard.locks import header
 from dockyard.locks.inputs import FOLDER, SUFFIX, Input, InputError, closure, loader
-from dockyard.locks.order import agreements
+from dockyard.locks.order import BUILDS, DECIDES, agreements, shipped
 from dockyard.locks.quick import Asked
 from dockyard.locks.text import canonical
 
@@ -41,6 +41,8 @@ class Purpose(NamedTuple):
     inputs: tuple[Input, ...]
     sources: tuple[str, ...]
     agrees_with: tuple[str, ...]
+    ships: bool
+    """Whether its packages are in the production image."""
 
 
 class Lock(NamedTuple):
@@ -50,6 +52,9 @@ class Lock(NamedTuple):
     python: str
     purpose: str
     made: header.Made
+    platforms: tuple[str, ...] = ()
+    """The platforms whose hashes it holds; empty where it holds all."""
+
     content: bytes = b""
     body: str = ""
     problems: tuple[Problem, ...] = ()
@@ -59,8 +64,8 @@ class State(NamedTuple):
     """All that a check finds: every lock that should exist, files that should not, and broken inputs."""
 
     locks: tuple[Lock, ...]
-    strays: tuple[Problem, ...]
-    broken: tuple[Problem, ...]
+    strays: tuple[Problem, ...] = ()
+    broken: tuple[Problem, ...] = ()
 
 
 def lock_path(python: str, purpose: str) -> str:
@@ -76,9 +81,8 @@ def purposes(root: str) -> tuple[str, ...]:
 def check(asked: Asked) -> tuple[Problem, ...]:
     """Return everything that is wrong with the project's locks and their inputs; empty means that all is well."""
     state = inspect(asked)
-    return tuple(
-        dict.fromkeys((*state.broken, *state.strays, *(problem for lock in state.locks for problem in lock.problems)))
-    )
+    problems = (problem for lock in state.locks for problem in lock.problems)
+    return tuple(dict.fromkeys((*state.broken, *state.strays, *problems, *unbuildable(state))))
 
 
 def inspect(asked: Asked) -> State:
@@ -90,6 +94,17 @@ def inspect(asked: Asked) -> State:
     return State(locks, tuple(_strays(asked)), broken)
 
 
+def unbuildable(state: State) -> Iterator[Problem]:
+    """Find what production has built from source while nothing says what builds it."""
+    if any(lock.purpose == BUILDS for lock in state.locks):
+        return
+    for lock in (lock for lock in state.locks if lock.purpose == DECIDES):
+        for number, row in header.read(lock.content):
+            for name in header.built([row]):
+                wrong = f"{name} is built from source, and nothing says what builds it"
+                yield Problem(lock.path, number, wrong, f"name it, such as setuptools, in {FOLDER}/{BUILDS}{SUFFIX}")
+
+
 def read_purposes(root: str) -> tuple[tuple[Purpose, ...], tuple[Problem, ...]]:
     """Return each purpose whose inputs can be read, in the order of making, and what is wrong with the others."""
     load = loader(root)
@@ -99,8 +114,9 @@ def read_purposes(root: str) -> tuple[tuple[Purpose, ...], tuple[Problem, ...]]:
             closures[name] = closure(name, load)
         except InputError as error:
             broken[Problem(error.path, error.line, error.wrong, error.hint)] = None
+    ships = shipped(closures)
     found = (
-        Purpose(name, closures[name], header.sources(closures[name]), agrees_with)
+        Purpose(name, closures[name], header.sources(closures[name]), agrees_with, name in ships)
         for name, agrees_with in agreements(closures).items()
     )
     return tuple(found), tuple(broken)
@@ -112,9 +128,10 @@ def read_inputs(root: str) -> tuple[Input, ...]:
     return tuple({file.path: file for purpose in found for file in purpose.inputs}.values())
 
 
-def target(asked: Asked, python: str) -> str:
+def target(asked: Asked, python: str, *, ships: bool = False) -> str:
     """Return for what a lock is made, as its header says it."""
-    return f"Python {python}, {', '.join(asked.platforms) or 'linux'}, all hashes"
+    kind = asked.hashes if ships else "all"
+    return f"Python {python}, {', '.join(asked.platforms) or 'linux'}, {kind} hashes"
 
 
 def _locks(asked: Asked, python: str, wanted: Iterable[Purpose]) -> Iterator[Lock]:
@@ -122,8 +139,11 @@ def _locks(asked: Asked, python: str, wanted: Iterable[Purpose]) -> Iterator[Loc
     for purpose in wanted:
         agreed = tuple((lock_path(python, name), bodies[name]) for name in purpose.agrees_with)
         compilers = COMPILERS[asked.resolver]
-        made = header.Made(target(asked, python), compilers[0], purpose.inputs, purpose.sources, agreed)
-        lock = _read(asked.root, Lock(lock_path(python, purpose.name), python, purpose.name, made), compilers)
+        wanted_for = target(asked, python, ships=purpose.ships)
+        made = header.Made(wanted_for, compilers[0], purpose.inputs, purpose.sources, agreed)
+        platforms = asked.platforms if purpose.ships and asked.hashes == "platform" else ()
+        lock = Lock(lock_path(python, purpose.name), python, purpose.name, made, platforms)
+        lock = _read(asked.root, lock, compilers)
         bodies[purpose.name] = lock.body
         yield lock
 
@@ -132,7 +152,8 @@ def _read(root: str, lock: Lock, compilers: Sequence[str]) -> Lock:
     try:
         with open(f"{root}/{lock.path}", "rb") as file:
             content = file.read()
-        body = header.fingerprint(canonical(content))
+        fields = header.read(content)
+        body = header.body(canonical(content), [row for _, row in fields])
     except FileNotFoundError:
         return lock._replace(
             problems=(Problem(lock.path, 1, f"is missing: nothing is locked for {lock.made.inputs[0].path}"),)
@@ -146,13 +167,14 @@ def _read(root: str, lock: Lock, compilers: Sequence[str]) -> Lock:
             content=content, problems=(Problem(lock.path, line, "is not UTF-8: it was edited by hand"),)
         )
     possible = [lock.made._replace(compiler=name) for name in compilers]
-    return lock._replace(content=content, body=body, problems=tuple(_compared(lock.path, content, body, possible)))
+    lock = lock._replace(content=content, body=body)
+    return lock._replace(problems=tuple(_compared(lock, fields, possible)))
 
 
-def _compared(path: str, content: bytes, body: str, possible: Sequence[header.Made]) -> list[Problem]:
+def _compared(lock: Lock, fields: Sequence[tuple[int, str]], possible: Sequence[header.Made]) -> list[Problem]:
     """Compare a lock with the headers it may have; only a lock that fits none of them is looked at closely."""
-    fields = header.read(content)
-    said = [row for _, row in fields if not row.startswith(("pins:", "body:"))]
+    path, content, body = lock.path, lock.content, lock.body
+    said = [row for _, row in fields if not row.startswith(header.MADE_OF)]
     stamped = [row for _, row in fields if row.startswith("body:")] == [f"body: {body}"]
     if stamped and any(said == header.origin(made) for made in possible):
         return []
