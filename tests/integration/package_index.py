@@ -10,7 +10,7 @@ import tarfile
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from html import escape
@@ -51,6 +51,7 @@ class Index:
     address: str = ""
     json: bool = False
     """Whether it answers in JSON, as PEP 691 has it, whoever accepts that."""
+
     stop: threading.Event = field(default_factory=threading.Event)
 
     def add(self, name: str, version: str, *needs: str, sdist: bool = False, requires: str = "", **how: bool) -> File:
@@ -65,6 +66,22 @@ class Index:
     def yank(self, start: str) -> None:
         """Take back every file whose name begins so."""
         self.files = [replace(file, yanked=file.yanked or file.name.startswith(start)) for file in self.files]
+
+    def add_wheels(self, name: str, version: str, *tags: str) -> list[File]:
+        """Put wheels with these tags into the index; each has other bytes."""
+        made = [File(f"{name}-{version}-{tag}.whl", wheel(name, version, (), tag=tag)) for tag in tags]
+        self.files += made
+        return made
+
+    def add_source(self, name: str, version: str, members: Mapping[str, str]) -> File:
+        """Put an sdist that can be built into the index."""
+        made = File(f"{name}-{version}.tar.gz", source(name, version, members))
+        self.files.append(made)
+        return made
+
+    def listing(self, name: str, accepted: str) -> tuple[str | None, str]:
+        """Return what a project's address answers, and of what type that is."""
+        return (self.document(name), JSON) if self.json and JSON in accepted else (self.page(name), "text/html")
 
     def page(self, name: str) -> str | None:
         """Return the page of a project, or nothing."""
@@ -93,7 +110,7 @@ class Index:
         return json.dumps({"meta": {"api-version": "1.0"}, "name": name, "files": files}) if files else None
 
 
-def wheel(name: str, version: str, needs: tuple[str, ...], python: str = "") -> bytes:
+def wheel(name: str, version: str, needs: tuple[str, ...], python: str = "", tag: str = "py3-none-any") -> bytes:
     """Return a wheel that holds nothing but what it needs."""
     info = f"{name}-{version}.dist-info"
     extras = "".join(f"Provides-Extra: {extra}\n" for each in needs for extra in re.findall(r'extra == "(\w+)"', each))
@@ -102,7 +119,7 @@ def wheel(name: str, version: str, needs: tuple[str, ...], python: str = "") -> 
     members = {
         f"{name}.py": f"version = {version!r}\n",
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{required}",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {tag}\n",
     }
     members[f"{info}/RECORD"] = "".join(f"{member},,\n" for member in members)
     buffer = io.BytesIO()
@@ -112,14 +129,15 @@ def wheel(name: str, version: str, needs: tuple[str, ...], python: str = "") -> 
     return buffer.getvalue()
 
 
-def source(name: str, version: str) -> bytes:
-    """Return an sdist that is never built."""
+def source(name: str, version: str, members: Mapping[str, str] | None = None) -> bytes:
+    """Return an sdist; without members it can be locked and not built."""
+    about = {"PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"}
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode()
-        entry = tarfile.TarInfo(f"{name}-{version}/PKG-INFO")
-        entry.size = len(text)
-        archive.addfile(entry, io.BytesIO(text))
+        for member, text in {**about, **(members or {})}.items():
+            entry = tarfile.TarInfo(f"{name}-{version}/{member}")
+            entry.size = len(text.encode())
+            archive.addfile(entry, io.BytesIO(text.encode()))
     return buffer.getvalue()
 
 
@@ -144,9 +162,8 @@ def serving(index: Index, certificate: tuple[Path, Path] | None = None, host: st
             if name in index.stalls:
                 index.stop.wait(60)
             if kind == "simple":
-                wanted = index.json and JSON in self.headers.get("Accept", "")
-                page = index.document(name) if wanted else index.page(name)
-                self.answer(page.encode() if page else None, JSON if wanted else "text/html")
+                page, form = index.listing(name, self.headers.get("Accept", ""))
+                self.answer(page.encode() if page else None, form)
             else:
                 found = [file.content for file in index.files if file.name == name]
                 content = found[0] + b"!" if found and name in index.corrupt else found[0] if found else None

@@ -71,9 +71,13 @@ class Yard:
         for name, text in INPUTS.items():
             (self.settings.root / f"requirements/{name}.in").write_text(text)
 
+    def with_settings(self, **settings: object) -> Settings:
+        """Return the project's settings with some of them changed."""
+        return dataclasses.replace(self.settings, **settings)  # type: ignore[arg-type]
+
     def lock(self, wish: Wish | None = None, **settings: str) -> make.Outcome:
         """Make the locks and write them."""
-        asked = dataclasses.replace(self.settings, **settings)  # type: ignore[arg-type]
+        asked = self.with_settings(**settings)
         outcome = make.make(asked, wish or Wish(), find_engine=lambda: self.engine, say=report.say)
         make.write(asked, outcome)
         return outcome
