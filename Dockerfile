@@ -9,7 +9,7 @@ ARG LOCKS=requirements/${PYTHON_VERSION}
 
 # The files that build a minimal image. In another project, a named context of this name replaces the stage.
 FROM scratch AS dockyard
-COPY src/dockyard/rootfs.py src/dockyard/parts.py src/dockyard/keep.py src/dockyard/slim.py /
+COPY src/dockyard/rootfs.py src/dockyard/parts.py src/dockyard/wheels.py src/dockyard/keep.py src/dockyard/slim.py /
 
 FROM python:${PYTHON_VERSION}-slim AS python
 
@@ -39,21 +39,34 @@ RUN --mount=type=bind,from=dockyard,target=/dockyard \
     && python /dockyard/rootfs.py application /runtime /app
 
 # The lock in four parts, each with a stage and a layer of its own: a new version of one package changes one part,
-# and BuildKit knows the others again by their content.
+# and BuildKit knows the others again by their content. What is to be built from source is kept apart likewise.
 FROM base AS locks
 ARG LOCKS
+ARG TARGETPLATFORM
 RUN --mount=type=bind,from=dockyard,target=/dockyard \
-    --mount=type=bind,source=${LOCKS}/production.txt,target=/tmp/lock.txt \
-    python /dockyard/parts.py /tmp/lock.txt /locks 4
+    --mount=type=bind,source=${LOCKS},target=/tmp/locks \
+    python /dockyard/parts.py /tmp/locks/production.txt /locks 4 \
+    && python /dockyard/wheels.py select /tmp/locks "${TARGETPLATFORM}" /sources
+
+# The one stage with compilers, where anything is built at all. Debian packages that it needs go behind /wheels.
+FROM base AS wheels
+RUN --mount=type=bind,from=dockyard,target=/dockyard \
+    --mount=type=bind,from=locks,source=/sources,target=/sources \
+    --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
+    --mount=type=secret,id=pip,target=/etc/pip.conf \
+    --mount=type=secret,id=netrc,target=/root/.netrc \
+    python /dockyard/wheels.py build /sources /wheels
 
 FROM base AS packages-1
 RUN --mount=type=cache,id=dockyard-pip,target=/root/.cache/pip \
     --mount=type=bind,from=dockyard,target=/dockyard \
     --mount=type=bind,from=runtime-layer,source=/runtime,target=/runtime \
     --mount=type=bind,from=locks,source=/locks/1.txt,target=/tmp/lock.txt \
+    --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
     --mount=type=secret,id=netrc,target=/root/.netrc \
+    python /dockyard/wheels.py install /wheels /tmp/lock.txt \
     /opt/venv/bin/python /opt/pip install --no-compile --no-deps --require-hashes -r /tmp/lock.txt \
     && python /dockyard/rootfs.py packages /packages/1 /opt/venv /runtime
 
@@ -62,9 +75,11 @@ RUN --mount=type=cache,id=dockyard-pip,target=/root/.cache/pip \
     --mount=type=bind,from=dockyard,target=/dockyard \
     --mount=type=bind,from=runtime-layer,source=/runtime,target=/runtime \
     --mount=type=bind,from=locks,source=/locks/2.txt,target=/tmp/lock.txt \
+    --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
     --mount=type=secret,id=netrc,target=/root/.netrc \
+    python /dockyard/wheels.py install /wheels /tmp/lock.txt \
     /opt/venv/bin/python /opt/pip install --no-compile --no-deps --require-hashes -r /tmp/lock.txt \
     && python /dockyard/rootfs.py packages /packages/2 /opt/venv /runtime
 
@@ -73,9 +88,11 @@ RUN --mount=type=cache,id=dockyard-pip,target=/root/.cache/pip \
     --mount=type=bind,from=dockyard,target=/dockyard \
     --mount=type=bind,from=runtime-layer,source=/runtime,target=/runtime \
     --mount=type=bind,from=locks,source=/locks/3.txt,target=/tmp/lock.txt \
+    --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
     --mount=type=secret,id=netrc,target=/root/.netrc \
+    python /dockyard/wheels.py install /wheels /tmp/lock.txt \
     /opt/venv/bin/python /opt/pip install --no-compile --no-deps --require-hashes -r /tmp/lock.txt \
     && python /dockyard/rootfs.py packages /packages/3 /opt/venv /runtime
 
@@ -84,9 +101,11 @@ RUN --mount=type=cache,id=dockyard-pip,target=/root/.cache/pip \
     --mount=type=bind,from=dockyard,target=/dockyard \
     --mount=type=bind,from=runtime-layer,source=/runtime,target=/runtime \
     --mount=type=bind,from=locks,source=/locks/4.txt,target=/tmp/lock.txt \
+    --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
     --mount=type=secret,id=netrc,target=/root/.netrc \
+    python /dockyard/wheels.py install /wheels /tmp/lock.txt \
     /opt/venv/bin/python /opt/pip install --no-compile --no-deps --require-hashes -r /tmp/lock.txt \
     && python /dockyard/rootfs.py packages /packages/4 /opt/venv /runtime
 
@@ -103,10 +122,13 @@ RUN --mount=type=bind,from=dockyard,target=/dockyard \
 FROM base AS test-packages
 ARG LOCKS
 RUN --mount=type=cache,id=dockyard-pip,target=/root/.cache/pip \
+    --mount=type=bind,from=dockyard,target=/dockyard \
     --mount=type=bind,source=${LOCKS}/test.txt,target=/tmp/lock.txt \
+    --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
     --mount=type=secret,id=netrc,target=/root/.netrc \
+    python /dockyard/wheels.py install /wheels /tmp/lock.txt \
     /opt/venv/bin/python /opt/pip install --no-compile --no-deps --require-hashes -r /tmp/lock.txt
 
 FROM test-packages AS test
@@ -125,10 +147,13 @@ ENTRYPOINT ["python", "-m", "coverage", "run", "--data-file=/results/.coverage",
 FROM base AS development-packages
 ARG LOCKS
 RUN --mount=type=cache,id=dockyard-pip,target=/root/.cache/pip \
+    --mount=type=bind,from=dockyard,target=/dockyard \
     --mount=type=bind,source=${LOCKS}/development.txt,target=/tmp/lock.txt \
+    --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
     --mount=type=secret,id=netrc,target=/root/.netrc \
+    python /dockyard/wheels.py install /wheels /tmp/lock.txt \
     /opt/venv/bin/python /opt/pip install --no-compile --no-deps --require-hashes -r /tmp/lock.txt
 
 FROM development-packages AS development

@@ -1,0 +1,204 @@
+"""Build to wheels what a lock takes from source, in a stage with compilers that no image is made from.
+
+This one file runs inside build stages, so it imports the standard library only and nothing of Dockyard:
+
+    python wheels.py select LOCKS PLATFORM SOURCES       # what production has built on a platform, and by what
+    python wheels.py build SOURCES WHEELS [PACKAGE ...]  # the wheels; with Debian PACKAGEs that they need
+    python wheels.py install WHEELS LOCK COMMAND ...     # run COMMAND, which names LOCK, with the wheels in it
+
+What builds them is hashed too: it comes from the lock of the purpose `build`, and nothing else is installed.
+Where nothing is built from source, nothing is done, and COMMAND runs as if it stood alone.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+BUILT = re.compile(r"^# built from source: (\S+) on (.+)$", re.MULTILINE)
+ENTRY = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(==| @ )(\S+)(?: (?:\\\n +)?--hash=\S+)+$", re.MULTILINE)
+"""A pin, with its hashes on lines of their own or on its own line."""
+OPTION = re.compile(r"^-.+$", re.MULTILINE)
+
+TIME = "315532800"
+"""1980-01-01, in seconds: the earliest time that a zip archive can hold."""
+
+PLACE = Path("/tmp/dockyard-wheels")  # noqa: S108 - in a build stage
+"""Where wheels are built: always in one place, for compilers and linkers write it into what they make."""
+
+COMPILERS = ("gcc", "g++", "libc6-dev", "make")
+NATIVE = {".c", ".cc", ".cpp", ".cxx", ".f", ".f90", ".m", ".pyx", ".rs"}
+LAYOUTS = {"CMakeLists.txt", "meson.build"}
+"""What tells that a source archive needs a compiler."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do one step; return the exit code."""
+    step, *rest = arguments or ("",)
+    if step == "select" and len(rest) == 3:
+        select(Path(rest[0]), rest[1], Path(rest[2]))
+    elif step == "build" and len(rest) > 1:
+        build(Path(rest[0]), Path(rest[1]), rest[2:])
+    elif step == "install" and len(rest) > 2:
+        return install(Path(rest[0]), Path(rest[1]), rest[2:])
+    else:
+        raise SystemExit((__doc__ or "").partition("\n\n")[2])
+    return 0
+
+
+def select(locks: Path, platform: str, sources: Path) -> None:
+    """Write to a folder what the production lock of `locks` has built on a platform: no other change touches it."""
+    sources.mkdir(parents=True, exist_ok=True)
+    text = (locks / "production.txt").read_text(encoding="utf-8")
+    wanted = chosen(text, platform)
+    if not wanted:
+        return
+    if not (locks / "build.txt").is_file():
+        raise SystemExit(
+            f"{', '.join(sorted(wanted))}: built from source, and no lock says what builds that\n"
+            "name it, such as setuptools, in requirements/build.in, and run `invoke lock`"
+        )
+    entries = [match[0] for match in ENTRY.finditer(text) if normal(match[1]) in wanted]
+    (sources / "sources.txt").write_text("".join(f"{line}\n" for line in [*OPTION.findall(text), *entries]), "utf-8")
+    shutil.copyfile(locks / "build.txt", sources / "build.txt")
+
+
+def chosen(lock: str, platform: str) -> set[str]:
+    """Return the names of what a lock has built from source on a platform."""
+    rows = BUILT.findall(lock)
+    return {name for name, platforms in rows if plain(platform) in map(plain, platforms.split(", "))}
+
+
+def plain(platform: str) -> str:
+    """Return a platform's name as BuildKit writes it."""
+    return "linux/arm64" if platform == "linux/arm64/v8" else platform
+
+
+def build(sources: Path, wheels: Path, packages: Sequence[str]) -> None:
+    """Make a wheel of everything that was selected; compilers are only installed where a source needs them."""
+    wheels.mkdir(parents=True, exist_ok=True)
+    if not (sources / "sources.txt").is_file():
+        return
+    environment = prepare(sources / "build.txt")
+    fetched = fetch(sources / "sources.txt", environment)
+    if packages or not fetched or native(PLACE):
+        add_compilers(packages)
+    if not fetched and not fetch(sources / "sources.txt", environment):
+        raise SystemExit("a source archive cannot be used: the lines above say why")
+    for archive in sorted((PLACE / "archives").iterdir()):
+        pip(environment, "wheel", "--no-index", "--wheel-dir", str(wheels), str(unpack(archive, PLACE / "tree")))
+
+
+def prepare(lock: Path) -> dict[str, str]:
+    """Install what builds into an environment of its own; return the variables under which it works."""
+    tools = PLACE / "tools"
+    run((sys.executable, "-m", "venv", "--without-pip", str(tools)))
+    environment = {
+        **os.environ,
+        "CFLAGS": os.environ.get("CFLAGS", "-g0"),
+        "CXXFLAGS": os.environ.get("CXXFLAGS", "-g0"),
+        "PATH": f"{tools}/bin:{os.environ['PATH']}",
+        "PYTHONHASHSEED": "0",
+        "SOURCE_DATE_EPOCH": TIME,
+        "VIRTUAL_ENV": str(tools),
+    }
+    pip(environment, "install", "--only-binary=:all:", "--require-hashes", "-r", str(lock))
+    return environment
+
+
+def fetch(lock: Path, environment: dict[str, str]) -> bool:
+    """Download what a lock names and check it; return False where pip cannot even read what it is."""
+    folder = PLACE / "archives"
+    options = ("--no-binary=:all:", "--no-build-isolation", "--require-hashes", "--dest", str(folder), "-r", str(lock))
+    return pip(environment, "download", *options, check=False) == 0
+
+
+def unpack(archive: Path, folder: Path) -> Path:
+    """Unpack a source archive; return the folder that holds its files."""
+    place = folder / archive.name
+    if not place.is_dir():
+        safely = {} if archive.suffix == ".zip" or sys.version_info < (3, 12) else {"filter": "data"}
+        shutil.unpack_archive(archive, place, **safely)
+    inner = list(place.iterdir())
+    return inner[0] if len(inner) == 1 and inner[0].is_dir() else place
+
+
+def native(place: Path) -> bool:
+    """Return whether any of the fetched archives holds something to compile."""
+    trees = [unpack(archive, place / "tree") for archive in sorted((place / "archives").iterdir())]
+    return any(path.suffix in NATIVE or path.name in LAYOUTS for tree in trees for path in tree.rglob("*"))
+
+
+def add_compilers(packages: Iterable[str]) -> None:
+    """Install compilers, Python's headers where the image has none, and further Debian packages."""
+    headers = Path(sysconfig.get_path("include"), "Python.h").is_file()
+    wanted = [*COMPILERS, *([] if headers else [f"python3.{sys.version_info.minor}-dev"]), *packages]
+    run(("apt-get", "update", "--quiet"))
+    run(("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "--quiet", "--yes", *NO_MORE, *wanted))
+
+
+NO_MORE = ("--no-install-recommends", "--option=Dpkg::Use-Pty=0")
+
+
+def pip(environment: dict[str, str], verb: str, *arguments: str, check: bool = True) -> int:
+    """Run pip for the environment that builds; return its exit code."""
+    python = str(PLACE / "tools" / "bin" / "python")
+    always = ("--no-deps", *(("--no-build-isolation",) if verb == "wheel" else ()))
+    return run((sys.executable, "-m", "pip", "--python", python, verb, *always, *arguments), environment, check=check)
+
+
+def run(command: Sequence[str], environment: dict[str, str] | None = None, *, check: bool = True) -> int:
+    """Run a command, and end with its exit code where it fails."""
+    code = subprocess.run(command, env=environment, check=False).returncode
+    if code and check:
+        raise SystemExit(code)
+    return code
+
+
+def install(wheels: Path, lock: Path, command: Sequence[str]) -> int:
+    """Run a command that installs a lock; what was built is taken from its wheel, and from nowhere else."""
+    built = hashes(wheels)
+    if not built:
+        os.execvp(command[0], command)  # noqa: S606 - the command stands in the Dockerfile
+    with tempfile.TemporaryDirectory() as folder:
+        rewritten = Path(folder, lock.name)
+        rewritten.write_text(replaced(lock.read_text(encoding="utf-8"), built), encoding="utf-8")
+        words = [str(rewritten) if word == str(lock) else word for word in command]
+        links = " ".join(filter(None, (os.environ.get("PIP_FIND_LINKS", ""), str(wheels))))
+        return run(words, {**os.environ, "PIP_FIND_LINKS": links}, check=False)
+
+
+def hashes(wheels: Path) -> dict[str, tuple[str, str]]:
+    """Return version and SHA-256 of each wheel in a folder by its package."""
+    files = {path: path.name.split("-") for path in sorted(wheels.glob("*.whl"))}
+    return {
+        normal(name): (version, hashlib.sha256(path.read_bytes()).hexdigest())
+        for path, (name, version, *_) in files.items()
+    }
+
+
+def replaced(lock: str, built: dict[str, tuple[str, str]]) -> str:
+    """Return a lock in which each package that was built has the hash of its wheel, and no other."""
+
+    def entry(match: re.Match[str]) -> str:
+        if normal(match[1]) not in built:
+            return match[0]
+        version, digest = built[normal(match[1])]
+        return f"{match[1]}=={match[3] if match[2] == '==' else version} \\\n    --hash=sha256:{digest}"
+
+    return ENTRY.sub(entry, lock)
+
+
+def normal(name: str) -> str:
+    """Return a package's name as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
