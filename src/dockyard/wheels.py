@@ -3,7 +3,7 @@
 This one file runs inside build stages, so it imports the standard library only and nothing of Dockyard:
 
     python wheels.py select LOCKS PLATFORM SOURCES       # what production has built on a platform, and by what
-    python wheels.py build SOURCES WHEELS [PACKAGE ...]  # the wheels; with Debian PACKAGEs that they need
+    python wheels.py build SOURCES WHEELS [PACKAGE ...]  # the wheels; each PACKAGE is one of Debian that they need
     python wheels.py install WHEELS LOCK COMMAND ...     # run COMMAND, which names LOCK, with the wheels in it
 
 What builds them is hashed too: it comes from the lock of the purpose `build`, and nothing else is installed.
@@ -38,9 +38,9 @@ LAYOUTS = {"CMakeLists.txt", "meson.build"}
 """What tells that a source archive needs a compiler."""
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Do one step; return the exit code."""
-    step, *rest = arguments or ("",)
+    step, *rest = arguments or [""]
     if step == "select" and len(rest) == 3:
         select(Path(rest[0]), rest[1], Path(rest[2]))
     elif step == "build" and len(rest) > 1:
@@ -123,8 +123,8 @@ def unpack(archive: Path, folder: Path) -> Path:
     """Unpack a source archive; return the folder that holds its files."""
     place = folder / archive.name
     if not place.is_dir():
-        safely = {} if archive.suffix == ".zip" or sys.version_info < (3, 12) else {"filter": "data"}
-        shutil.unpack_archive(archive, place, **safely)
+        safe = archive.suffix != ".zip" and sys.version_info >= (3, 12)
+        shutil.unpack_archive(archive, place, filter="data" if safe else None)
     inner = list(place.iterdir())
     return inner[0] if len(inner) == 1 and inner[0].is_dir() else place
 
@@ -139,11 +139,9 @@ def add_compilers(packages: Iterable[str]) -> None:
     """Install compilers, Python's headers where the image has none, and further Debian packages."""
     headers = Path(sysconfig.get_path("include"), "Python.h").is_file()
     wanted = [*COMPILERS, *([] if headers else [f"python3.{sys.version_info.minor}-dev"]), *packages]
-    run(("apt-get", "update", "--quiet"))
-    run(("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "--quiet", "--yes", *NO_MORE, *wanted))
-
-
-NO_MORE = ("--no-install-recommends", "--option=Dpkg::Use-Pty=0")
+    quiet = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "--option=Dpkg::Use-Pty=0")
+    run((*quiet, "update"))
+    run((*quiet, "install", "--yes", "--no-install-recommends", *wanted))
 
 
 def pip(environment: dict[str, str], verb: str, *arguments: str, check: bool = True) -> int:
@@ -161,7 +159,7 @@ def run(command: Sequence[str], environment: dict[str, str] | None = None, *, ch
     return code
 
 
-def install(wheels: Path, lock: Path, command: Sequence[str]) -> int:
+def install(wheels: Path, lock: Path, command: list[str]) -> int:
     """Run a command that installs a lock; what was built is taken from its wheel, and from nowhere else."""
     built = hashes(wheels)
     if not built:

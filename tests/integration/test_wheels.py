@@ -1,0 +1,130 @@
+"""A package without a wheel: built in the stage with compilers, and installed in images that have none."""
+
+import dataclasses
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dockyard import build, images, locks, report, verify
+from dockyard.build import Request
+from dockyard.engine import Engine
+from dockyard.errors import DockyardError
+from dockyard.execute import capture
+from dockyard.images import Variant
+from dockyard.locks import make
+from dockyard.locks.plan import Wish
+from dockyard.settings import Settings
+from dockyard.verify import Asked
+
+from .package_index import Index, serving
+
+SETUP = """\
+from setuptools import Extension, setup
+setup(name="knot", version="1.2", ext_modules=[Extension("knot", ["knot.c"])])
+"""
+KNOT = """\
+#include <Python.h>
+static PyObject *tie(PyObject *self, PyObject *ends) {
+    long one, other;
+    if (!PyArg_ParseTuple(ends, "ll", &one, &other)) return NULL;
+    return PyLong_FromLong(one + other);
+}
+static PyMethodDef methods[] = {{"tie", tie, METH_VARARGS, __FILE__}, {NULL}};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "knot", NULL, -1, methods};
+PyMODINIT_FUNC PyInit_knot(void) { return PyModule_Create(&module); }
+"""
+BUILDS = '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+
+
+@pytest.fixture(scope="module")
+def index(engine: Engine) -> Iterator[Index]:
+    """Serve, where builds reach this machine, a package that is C and a package that is Python, both from source."""
+    gateway = ("network", "inspect", "bridge", "--format={{(index .IPAM.Config 0).Gateway}}")
+    index = Index()
+    index.add_source("knot", "1.2", {"setup.py": SETUP, "knot.c": KNOT, "pyproject.toml": BUILDS})
+    project = '[project]\nname = "splice"\nversion = "3"\n'
+    index.add_source("splice", "3", {"splice.py": "strands = 3\n", "pyproject.toml": BUILDS + project})
+    try:
+        with serving(index, host=capture(engine.command(*gateway)).stdout.strip()) as running:
+            yield running
+    except OSError:
+        pytest.skip("this machine is not where the engine's containers are")
+
+
+@pytest.fixture(scope="module")
+def yard(
+    project: Settings, engine: Engine, index: Index, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Settings]:
+    """Yield a copy of this project that needs both packages, locked for the engine's own platform."""
+    root = tmp_path_factory.mktemp("project")
+    for name in ("Dockerfile", ".dockerignore", "pyproject.toml", "bootstrap", "tasks.py", "noxfile.py"):
+        shutil.copy(project.root / name, root)
+    for folder in ("src", "requirements"):
+        shutil.copytree(project.root / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    host = index.address.partition("//")[2].partition(":")[0]
+    with (root / "requirements" / "base.in").open("a") as base:
+        base.write(f"knot\nsplice\n--extra-index-url {index.address}\n--trusted-host {host}\n")
+    (root / "requirements" / "build.in").write_text("setuptools\n")
+    with (root / "Dockerfile").open("a") as dockerfile:
+        dockerfile.write("FROM base AS shown\nCOPY --from=wheels /wheels /wheels\n")
+    platform = capture(engine.command("version", "--format={{.Server.Os}}/{{.Server.Arch}}")).stdout.strip()
+    name = f"dockyard-wheels-{secrets.token_hex(4)}"
+    made = dataclasses.replace(
+        project, root=root, image=name, pythons=(project.python,), hashes="platform", platforms=(platform,)
+    )
+    outcome = make.make(made, Wish(), find_engine=lambda: engine, say=report.say)
+    make.write(made, outcome)
+    assert [each.package for each in outcome.built] == ["knot", "splice"]
+    yield made
+    listing = ("images", "--filter", f"reference={name}", "--format", "{{.Repository}}:{{.Tag}}")
+    capture(engine.command("rmi", "--force", *capture(engine.command(*listing)).stdout.split()))
+
+
+def run(yard: Settings, engine: Engine, target: str, *command: str, no_cache: bool = False) -> str:
+    """Build a target, and return what a command prints in it."""
+    build.build(yard, Request(targets=(target,), no_cache=no_cache), say=report.say, engine=engine)
+    image = images.local_name(yard, Variant(target, yard.python))
+    return capture(
+        engine.command("run", "--rm", "--network=none", "--entrypoint", command[0], image, *command[1:])
+    ).stdout
+
+
+def test_what_was_built_runs_where_no_compiler_is(yard: Settings, engine: Engine) -> None:
+    """In the production image, which breaks no rule: what is installed is what the lock says."""
+    said = run(
+        yard, engine, "production", "python", "-c", "import knot, splice; print(knot.tie(20, 22), splice.strands)"
+    )
+    assert said == "42 3\n"
+    found = verify.verify(yard, Asked(), say=report.say, engine=engine)
+    assert found.verdict.findings == ()
+    assert found.ok
+
+
+def test_other_images_get_the_same_wheel(yard: Settings, engine: Engine) -> None:
+    """A lock with all hashes is installed from the wheel that was built, too."""
+    lock = locks.path(yard, yard.python, "test").read_text()
+    assert "built from source" not in lock
+    said = run(yard, engine, "test-packages", "/opt/venv/bin/python", "-c", "import knot; print(knot.tie(1, 1))")
+    assert said == "2\n"
+    here = "import shutil; print([name for name in ('gcc', 'cc', 'make') if shutil.which(name)])"
+    assert run(yard, engine, "test-packages", "python", "-c", here) == "[]\n"
+
+
+def test_a_wheel_that_is_built_again_is_the_same(yard: Settings, engine: Engine) -> None:
+    """Without any cache: compilers installed again, another temporary folder, the same bytes."""
+    command = ("sh", "-c", "cd /wheels && sha256sum *")
+    first = run(yard, engine, "shown", *command)
+    assert [line.split()[1].partition("-")[0] for line in first.splitlines()] == ["knot", "splice"]
+    assert run(yard, engine, "shown", *command, no_cache=True) == first
+
+
+def test_no_builder_without_a_lock_for_it(yard: Settings, engine: Engine, tmp_path: Path) -> None:
+    """Nothing unhashed ever builds a wheel: the build ends, and says what is missing."""
+    root = tmp_path / "copy"
+    shutil.copytree(yard.root, root)
+    locks.path(dataclasses.replace(yard, root=root), yard.python, "build").unlink()
+    with pytest.raises(DockyardError):
+        run(dataclasses.replace(yard, root=root), engine, "sources", "true")
