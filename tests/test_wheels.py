@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockyard import wheels
+from dockyard import parts, wheels
 from dockyard.locks import body, header
 from dockyard.locks.body import Pin
 from dockyard.locks.header import Made
@@ -231,10 +231,18 @@ def test_a_lock_with_what_was_built_takes_nothing_else(built: Path) -> None:
     assert found["sail"].via == SAIL.via
 
 
+def test_a_part_of_a_lock_takes_what_was_built_too(built: Path) -> None:
+    """parts.py writes each pin in one line with its hashes."""
+    (part,) = parts.divided(lock(SAIL, MAST), 1)
+    found = {pin.name: pin.hashes for pin in body.parse(wheels.replaced(part, wheels.hashes(built)))}
+    assert found == {"mast": MAST.hashes, "sail": (digest("sail-1.0-cp313-cp313-linux_x86_64.whl"),)}
+
+
 @given(st.lists(pins, unique_by=lambda pin: pin.name))
 def test_a_lock_of_which_nothing_was_built_stays_as_it_is(several: list[Pin]) -> None:
     """Byte for byte, whatever wheels of others there are."""
     text = lock(*several)
+    assert parts.divided(text, 1) == [wheels.replaced(parts.divided(text, 1)[0], {"sail": ("1.0", "0" * 64)})]
     assert wheels.replaced(text, {"sail": ("1.0", "0" * 64)}) == text
 
 

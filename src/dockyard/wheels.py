@@ -24,8 +24,8 @@ from pathlib import Path
 BUILT = re.compile(r"^# built from source: (\S+) on (.+)$", re.MULTILINE)
 ENTRY = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(==| @ )(\S+)(?: (?:\\\n +)?--hash=\S+)+$", re.MULTILINE)
 """A pin, with its hashes on lines of their own or on its own line."""
-OPTION = re.compile(r"^-.+$", re.MULTILINE)
 
+OPTION = re.compile(r"^-.+$", re.MULTILINE)
 TIME = "315532800"
 """1980-01-01, in seconds: the earliest time that a zip archive can hold."""
 
