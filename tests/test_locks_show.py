@@ -9,7 +9,7 @@ import pytest
 from dockyard import bases, engine
 from dockyard.engine import Engine
 from dockyard.errors import ChangesPending, DockyardError, UsageError
-from dockyard.locks import hook, make, quick, show, verify
+from dockyard.locks import header, hook, make, quick, show, verify
 from dockyard.locks.compile import Compiled, Place
 from dockyard.locks.inputs import InputError
 from dockyard.locks.plan import Wish, finished, plan
@@ -230,3 +230,46 @@ def test_a_yanked_pin_that_stays_is_told(
     (project.root / "requirements/test.in").write_text("-r base.in\npytest>2\n", encoding="utf-8")
     show.made(project, Wish(), dry_run=False, as_json=True)
     assert json.loads(capsys.readouterr().out)["yanked"] == [said]
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_what_is_built_from_source_is_listed(
+    project: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    """After every run, changes or not: package, platforms, locks; and what is missing to build it."""
+    paths = tuple(f"requirements/{python}/production.txt" for python in project.pythons)
+    built = (make.Built("sail", ("linux/arm64", "linux/s390x"), paths),)
+    missing = verify.Problem(paths[0], 7, "sail is built from source, and nothing says what builds it", "name it")
+    outcome = make.Outcome({}, (), (), 0, built=built, unbuildable=(missing,))
+    monkeypatch.setattr(make, "make", lambda *_arguments, **_options: outcome)
+    show.made(project, Wish(), dry_run=False, as_json=as_json)
+    out, err = capsys.readouterr()
+    if as_json:
+        assert json.loads(out)["built"] == [
+            {"package": "sail", "platforms": ["linux/arm64", "linux/s390x"], "locks": list(paths)}
+        ]
+    else:
+        row = next(line for line in out.splitlines() if "sail" in line).split()
+        assert row == ["sail", "linux/arm64,", "linux/s390x", "production", "all"]
+    assert f"{paths[0]}:7: sail is built from source, and nothing says what builds it; name it" in err
+
+
+def test_what_is_built_from_source_is_read_from_all_locks() -> None:
+    """From those that were made and those that stay; a package on other platforms elsewhere is told apart."""
+
+    def lock(name: str, *rows: str) -> verify.Lock:
+        text = "".join(f"# built from source: {row}\n" for row in rows)
+        return verify.Lock(name, "3.13", "production", header.Made("", "", (), (), ()), content=text.encode())
+
+    found = make.built(
+        [
+            lock("a", "sail on linux/arm64", "mast on linux/arm64"),
+            lock("b", "sail on linux/arm64"),
+            lock("c", "sail on linux/386"),
+        ]
+    )
+    assert found == (
+        make.Built("mast", ("linux/arm64",), ("a",)),
+        make.Built("sail", ("linux/386",), ("c",)),
+        make.Built("sail", ("linux/arm64",), ("a", "b")),
+    )

@@ -23,10 +23,10 @@ MAST = Pin("mast", "2.0", ("sha256:33",), ())
 AT_AN_ADDRESS = Pin("knot-x", "", ("sha256:44",), (), address="https://host/knot_x-7.tar.gz")
 
 
-def lock(*pins: Pin, sources: Sequence[str] = ()) -> str:
+def lock(*pins: Pin, sources: Sequence[str] = (), made_for: str = "Python 3.13, linux, all hashes") -> str:
     """Return a lock as Dockyard writes it."""
     source = parse("requirements/production.in", b"sail")
-    made = Made("Python 3.13", "uv 1", (source,), header.sources([source]), ())
+    made = Made(made_for, "uv 1", (source,), header.sources([source]), ())
     written = body.render(OPTIONS, pins)
     return header.render(made, written, sources) + "\n" + written
 
@@ -86,6 +86,25 @@ def test_nothing_is_selected_where_nothing_is_built(tmp_path: Path) -> None:
     written(tmp_path, production=lock(SAIL, sources=("sail on linux/arm64",)))
     wheels.select(tmp_path, "linux/amd64", tmp_path / "sources")
     assert list((tmp_path / "sources").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("made_for", "fits"),
+    [
+        ("linux, all hashes", True),
+        ("linux/amd64, all hashes", True),
+        ("linux/amd64, linux/arm64/v8, platform hashes", True),
+        ("linux/amd64, platform hashes", False),
+    ],
+)
+def test_a_platform_that_the_lock_is_not_for_is_told(tmp_path: Path, made_for: str, fits: bool) -> None:
+    """Before pip says that hashes do not match, which sounds like an attack."""
+    written(tmp_path, production=lock(MAST, made_for=f"Python 3.13, {made_for}"))
+    if fits:
+        wheels.select(tmp_path, "linux/arm64", tmp_path / "sources")
+        return
+    with pytest.raises(SystemExit, match=r"is for linux/amd64, and this build for linux/arm64\nadd that to platforms"):
+        wheels.select(tmp_path, "linux/arm64", tmp_path / "sources")
 
 
 def test_nothing_unhashed_builds(tmp_path: Path) -> None:

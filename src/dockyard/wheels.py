@@ -21,6 +21,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+MADE_FOR = re.compile(r"^# for: Python [^,]+, (.+), platform hashes$", re.MULTILINE)
 BUILT = re.compile(r"^# built from source: (\S+) on (.+)$", re.MULTILINE)
 ENTRY = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(==| @ )(\S+)(?: (?:\\\n +)?--hash=\S+)+$", re.MULTILINE)
 """A pin, with its hashes on lines of their own or on its own line."""
@@ -56,6 +57,7 @@ def select(locks: Path, platform: str, sources: Path) -> None:
     """Write to a folder what the production lock of `locks` has built on a platform: no other change touches it."""
     sources.mkdir(parents=True, exist_ok=True)
     text = (locks / "production.txt").read_text(encoding="utf-8")
+    check(text, platform)
     wanted = chosen(text, platform)
     if not wanted:
         return
@@ -67,6 +69,16 @@ def select(locks: Path, platform: str, sources: Path) -> None:
     entries = [match[0] for match in ENTRY.finditer(text) if normal(match[1]) in wanted]
     (sources / "sources.txt").write_text("".join(f"{line}\n" for line in [*OPTION.findall(text), *entries]), "utf-8")
     shutil.copyfile(locks / "build.txt", sources / "build.txt")
+
+
+def check(lock: str, platform: str) -> None:
+    """End the build for a platform whose hashes are not in the lock: pip would only say that they do not match."""
+    made_for = MADE_FOR.search(lock)
+    if made_for and plain(platform) not in map(plain, made_for[1].split(", ")):
+        raise SystemExit(
+            f"the production lock is for {made_for[1]}, and this build for {platform}\n"
+            "add that to platforms in [tool.dockyard], and run `invoke lock`"
+        )
 
 
 def chosen(lock: str, platform: str) -> set[str]:
