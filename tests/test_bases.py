@@ -1,6 +1,7 @@
 """Ensuring base images: who is asked, what is made, and who is named as missing."""
 
 import os
+import platform
 import signal
 import threading
 from collections.abc import Sequence
@@ -116,6 +117,38 @@ def test_nothing_is_asked_when_all_is_at_hand(world: World, settings: Settings) 
     world.cached["3.13"] = record("3.13")
     bases.ensure(settings, ENGINE, ["3.13"], say=world.lines.append)
     assert (world.asked, world.made) == ([], [])
+
+
+@pytest.mark.parametrize("base", ["auto", "debian"])
+def test_another_platform_without_a_registry(
+    world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch, base: str
+) -> None:
+    """BuildKit would build on the base of this machine and name the image after the other platform."""
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    world.cached["3.13"] = record("3.13")
+    asked = replace(settings, base=base, platforms=("linux/amd64/v2", "linux/arm64"))
+    with pytest.raises(DockyardError) as caught:
+        bases.ensure(asked, ENGINE, ["3.13"], say=world.lines.append, run=False)
+    why = " (no such host)" if base == "auto" else ""
+    assert caught.value.message == (
+        "nothing can be built for linux/arm64 here: the base image of Python 3.13 is made from Debian packages, "
+        f"for linux/amd64 alone{why}"
+    )
+    assert world.made == []
+    (found,), _ = bases.ensure(asked, ENGINE, ["3.13"], say=world.lines.append)
+    assert found.source == "debian", "to run it here, this machine's is the right one"
+    ours = replace(asked, platforms=("linux/amd64/v2", "amd64"))
+    assert bases.ensure(ours, ENGINE, ["3.13"], say=world.lines.append, run=False)[0] == (found,)
+
+
+def test_another_platform_with_a_registry(world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked even though a base from packages is at hand, which is of no use here."""
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    world.cached["3.13"] = record("3.13")
+    world.answers["python:3.13-slim"] = Answer(digest=DIGEST)
+    asked = replace(settings, platforms=("linux/arm64",))
+    found, _ = bases.ensure(asked, ENGINE, ["3.13"], say=world.lines.append, run=False)
+    assert (found[0].source, found[0].digest) == ("registry", DIGEST)
 
 
 def test_auto_with_a_registry(world: World, settings: Settings) -> None:

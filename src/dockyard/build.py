@@ -199,7 +199,8 @@ def build(
     plan(settings, found, request)  # a wrong target is said before an engine starts
     pythons = tuple(dict.fromkeys(variant.python for variant in request.variants(settings)))
     engine = engine or find(settings, say=say)
-    bases, missing = ensure(settings, engine, pythons, say=say, run=False)
+    wanted = replace(settings, platforms=request.platforms or settings.platforms)
+    bases, missing = ensure(wanted, engine, pythons, say=say, run=False)
     for absent in missing:
         say(f"Python {absent.python} cannot be built here: {absent.reason}")
     found = replace(found, bases=bases)
@@ -294,6 +295,12 @@ def explained(error: CommandError) -> DockyardError:
 
 
 FAILURES = (
+    (
+        "exec format error",
+        "the build failed: programs for another kind of processor do not run here",
+        "install emulation (the packages qemu-user-static and binfmt-support), "
+        "or name a builder that has it with `builder` in [tool.dockyard]",
+    ),
     (
         "no space left on device",
         "the build failed: no space is left on the disk",

@@ -189,6 +189,16 @@ def test_a_python_that_nobody_ships(shop: Shop, engine: Engine) -> None:
         build.build(settings, Request(pythons=("3.99",)), say=report.say, engine=engine)
 
 
+def test_another_platform_without_its_base(shop: Shop, engine: Engine) -> None:
+    """It is refused: BuildKit would take this machine's base and programs, and call the image another platform's."""
+    shop.environment["DOCKYARD_BASE"] = "debian"
+    done = shop.invoke("build", "--platform", "linux/s390x")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "ERROR nothing can be built for linux/s390x here: the base image of Python 3.13 is made from" in done.stderr
+    assert 'TIP   use base = "registry"' in done.stderr
+    assert capture(engine.command("images", "--quiet", shop.settings.image)).stdout == ""
+
+
 INSTALL = "python -m pip install --no-index --find-links=/wheels --require-hashes -r /wheels/lock.txt"
 BROKEN = {
     "a failing step": (

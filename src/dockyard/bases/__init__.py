@@ -26,13 +26,17 @@ def ensure(
     When all is at hand this costs one question to the engine, and no network. A Python that cannot be had here
     is Missing, with the reason; trouble with the network, the disk or the engine is raised as DockyardError.
     Without `run`, the bases serve builds only: an engine whose BuildKit reads them from the cache is not given them.
+    Then they are for the settings' platforms, while those made from packages are for this machine's alone.
     """
     pinned = pins.read(settings.root)
+    foreign = () if run else debian.foreign(settings.platforms)
     with files.disk_errors():
-        known = know(settings, pythons, pinned)
+        known = know(settings, pythons, pinned, made=not foreign)
         why = ask(settings, engine, known, pinned)
         chosen = {python: choice.settle(settings.base, known[python]) for python in pythons}
         packaged = [python for python in pythons if chosen[python] is Choice.DEBIAN]
+        if foreign and packaged:
+            raise refusal(foreign, packaged, why)
         registered, missing = from_registry(known, [python for python in pythons if python not in packaged])
         records, absent = from_debian(settings, packaged, known, say)
         if run or not engine.snapshotter:
@@ -45,13 +49,24 @@ def ensure(
     return found, tuple(sorted((*missing, *absent), key=lambda lost: pythons.index(lost.python)))
 
 
-def know(settings: "Settings", pythons: Sequence[str], pinned: Mapping[str, Pin]) -> dict[str, Known]:
-    """Return what is known about each Python's base images without asking anybody."""
+def refusal(foreign: Sequence[str], pythons: Sequence[str], why: str) -> DockyardError:
+    """Return the error for platforms that bases from packages are not for: BuildKit would take one of another."""
+    return DockyardError(
+        f"nothing can be built for {', '.join(foreign)} here: the base image of Python {', '.join(pythons)} "
+        f"is made from Debian packages, for {debian.own_platform()} alone" + (f" ({why})" if why else ""),
+        'use base = "registry", whose images are for many platforms, or build on a machine of that platform',
+    )
+
+
+def know(
+    settings: "Settings", pythons: Sequence[str], pinned: Mapping[str, Pin], *, made: bool = True
+) -> dict[str, Known]:
+    """Return what is known about each Python's base images without asking anybody; those `made` here may not count."""
     answers = registry.recall()
-    made = {python for python in pythons if settings.base != "registry" and debian.at_hand(python)}
+    held = {python for python in pythons if made and settings.base != "registry" and debian.at_hand(python)}
     return {
         python: Known(
-            pinned[python].digest if python in pinned else "", python in made, answers.get(wanted(python, pinned))
+            pinned[python].digest if python in pinned else "", python in held, answers.get(wanted(python, pinned))
         )
         for python in pythons
     }

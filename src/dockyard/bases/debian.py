@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -51,6 +51,17 @@ def architecture() -> tuple[str, str]:
             f"base images from Debian packages are not made for {platform.machine()}", 'use base = "registry"'
         )
     return found
+
+
+def own_platform() -> str:
+    """Return the platform of bases made here, as images name it: linux/amd64."""
+    return f"linux/{architecture()[1]}"
+
+
+def foreign(platforms: Sequence[str]) -> tuple[str, ...]:
+    """Return those platforms that this machine makes no bases for; a variant such as linux/amd64/v2 is its own."""
+    own = recipe.ARCHITECTURES.get(platform.machine(), ("", ""))[1]
+    return tuple(wanted for wanted in platforms if own not in wanted.split("/"))
 
 
 def current() -> str:
