@@ -27,6 +27,8 @@ LOGLESS = {
     "tsaUrls": [],
 }
 """What cosign 3 takes in place of `--tlog-upload=false`, which it refuses."""
+NEW_WAY = "--use-signing-config=true"
+"""What the help of a cosign shows that signs by such a configuration."""
 
 
 @dataclass(frozen=True)
@@ -122,12 +124,15 @@ def reaching(host: str, engine: Mapping[str, str], user: Mapping[str, str]) -> d
 
 
 def _major(environment: Mapping[str, str]) -> int:
-    """Return the number before the first dot of cosign's version; one that cannot be told is taken for a new one."""
+    """Return the number before the first dot of cosign's version: as it says, or else by the way that it signs.
+
+    Debian's calls itself "devel", be it 2 or 3.
+    """
     done = _cosign(environment, "version", "--json")
     with suppress(ValueError, TypeError, AttributeError):
-        found = re.search(r"(\d+)\.", str(json.loads(done.stdout).get("gitVersion")))
-        return int(found[1]) if found else 3
-    return 3
+        if found := re.search(r"(\d+)\.", str(json.loads(done.stdout).get("gitVersion"))):
+            return int(found[1])
+    return 3 if NEW_WAY in _cosign(environment, "sign", "--help").stdout else 2
 
 
 def _cosign(environment: Mapping[str, str], *words: str) -> Completed:
