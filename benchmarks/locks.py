@@ -1,6 +1,6 @@
 """Measure locks: the offline check, its hook, and a compile of a whole matrix, each beside what it replaces.
 
-    python benchmarks/locks.py check      offline; compares with pip-compile-multi's check, installed for this
+    python benchmarks/locks.py check      offline; compares with uv's check and pip-compile-multi's, installed for this
     python benchmarks/locks.py compile    needs an engine and an index; takes minutes, most of them pip-compile's
 
 Both sides of a ratio run in turns in one process, so that a busy machine slows both.
@@ -14,6 +14,7 @@ import sys
 import tarfile
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -64,18 +65,26 @@ def check(root: Path) -> None:
     asked = quick.of(settings)
     inside = _median(lambda: _none(verify.check(asked)))
     bare = Command((sys.executable, "-c", "pass"), cwd=root)
-    hook = Command((sys.executable, "-c", "from dockyard.locks.hook import main; raise SystemExit(main())"), cwd=root)
-    other = _pip_compile_multi(root)
-    times = _in_turns(*(command for command in (bare, hook, other) if command))
-    limit = 1.5 * times[0] + 0.060
+    hook = Command((str(Path(sys.executable).with_name("dockyard-lock-check")),), cwd=root)
+    others = {
+        "uv lock --check, of one lock of 100 pins": _uv(root),
+        "pip-compile-multi verify, of the inputs alone": _multi(root),
+    }
+    found = {name: command for name, command in others.items() if command}
+    alone, ours, *theirs = _in_turns(bare, hook, *found.values())
+    limit = 1.5 * alone + 0.060
+    verdict = "within" if ours <= limit else "ABOVE"
     report.pairs(
         {
             "12 locks of 100 pins, in this process": f"{inside * 1000:.1f} ms (30 ms is the aim)",
-            "python -c pass": f"{times[0] * 1000:.0f} ms",
-            "dockyard-lock-check": f"{times[1] * 1000:.0f} ms (1.5 x bare + 60 ms = {limit * 1000:.0f} ms is the aim)",
-            "pip-compile-multi verify": f"{times[2] * 1000:.0f} ms; it looks at the inputs only"
-            if other
-            else "not to be had",
+            "python -c pass": f"{alone * 1000:.0f} ms",
+            "dockyard-lock-check, the whole process": f"{ours * 1000:.0f} ms, {verdict} the aim of "
+            f"1.5 x {alone * 1000:.0f} + 60 = {limit * 1000:.0f} ms; {ours / alone:.1f} x bare",
+            **{
+                name: f"{time * 1000:.0f} ms; dockyard-lock-check takes {ours / time:.2f} of it"
+                for name, time in zip(found, theirs, strict=True)
+            },
+            **{name: "not to be had" for name in others if name not in found},
         }
     )
 
@@ -137,7 +146,31 @@ def _pin(number: int) -> str:
     )
 
 
-def _pip_compile_multi(root: Path) -> Command | None:
+def _uv(root: Path) -> Command | None:
+    """Let uv make a lock of as many packages, with files of our own, and return its offline check."""
+    program = Path(sys.executable).with_name("uv")
+    if not program.exists():
+        return None
+    folder = root / "uv"
+    (folder / "wheels").mkdir(parents=True)
+    for number in range(PINS):
+        name, version = f"package_{number:03}", f"1.{number}.0"
+        with zipfile.ZipFile(folder / f"wheels/{name}-{version}-py3-none-any.whl", "w") as wheel:
+            info = f"{name}-{version}.dist-info"
+            wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+            wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            wheel.writestr(f"{info}/RECORD", "")
+    needed = ", ".join(f'"package-{number:03}"' for number in range(PINS))
+    (folder / "pyproject.toml").write_text(
+        f'[project]\nname = "bench"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = [{needed}]\n'
+        '[tool.uv]\nno-index = true\nfind-links = ["wheels"]\n'
+    )
+    lock = (str(program), "lock", "--offline", "--quiet", "--python", sys.executable)
+    capture(Command(lock, cwd=folder))
+    return Command((*lock, "--check"), cwd=folder)
+
+
+def _multi(root: Path) -> Command | None:
     """Install pip-compile-multi beside the project, and let it stamp flat locks of the same size."""
     venv, flat = root / "venv", root / "flat"
     try:

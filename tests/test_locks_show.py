@@ -1,6 +1,8 @@
 """What `invoke lock` and the hook print, and how they end."""
 
 import json
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -9,6 +11,7 @@ import pytest
 from dockyard import bases, engine
 from dockyard.engine import Engine
 from dockyard.errors import ChangesPending, DockyardError, UsageError
+from dockyard.execute import Command, capture
 from dockyard.locks import header, hook, make, quick, show, verify
 from dockyard.locks.compile import Compiled, Place
 from dockyard.locks.inputs import InputError
@@ -59,6 +62,19 @@ def test_the_hook_is_silent_where_all_is_well(project: Settings, capsys: pytest.
     """Exit 0 and not a word."""
     assert hook.main() == 0
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.processes
+@pytest.mark.host
+def test_the_hook_as_a_program(project: Settings) -> None:
+    """What it says reaches a pipe before it ends, with its exit code."""
+    (project.root / "requirements/test.in").write_text("pytest\nidna\n", encoding="utf-8")
+    environment = {name: None for name in os.environ if name.startswith("DOCKYARD_")}
+    command = Command((sys.executable, "-m", "dockyard.locks.hook"), cwd=project.root, env=environment)
+    done = capture(command, check=False)
+    assert done.returncode == 1
+    assert "requirements/test.in:2: `idna` is new" in done.stdout
+    assert done.stderr == "TIP   to mend: invoke lock\n"
 
 
 def test_the_hook_names_place_and_remedy(project: Settings, capsys: pytest.CaptureFixture[str]) -> None:
