@@ -31,7 +31,7 @@ class Keyring:
         assert command.timeout
         self.asked.append((service, user))
         found = self.kept.get((service, user))
-        return Completed(int(found is None), "" if found is None else f"{found}\n", "", 0.1)
+        return Completed(int(found is None), "no such login\n" if found is None else f"{found}\n", "", 0.1)
 
 
 @pytest.fixture
@@ -88,6 +88,12 @@ def test_a_token_without_a_password_stays_secret(kept: dict[tuple[str, str], str
     """Where the keyring knows nothing, the user may be a token."""
     way = access.read(inputs(), f"https://t0ken@{HOST}/simple", {"HOME": str(tmp_path)}, None)
     assert way.netrc == 'machine pip.corp login t0ken password ""\n'
+    assert way.secrets == ("t0ken",)
+
+
+def test_a_user_who_is_the_password_stays_secret(tmp_path: Path) -> None:
+    """Some indexes take a token for both."""
+    way = access.read(inputs(), f"https://t0ken:t0ken@{HOST}/simple", {"HOME": str(tmp_path)}, None)
     assert way.secrets == ("t0ken",)
 
 

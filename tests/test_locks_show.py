@@ -69,7 +69,7 @@ def test_the_hook_is_silent_where_all_is_well(project: Settings, capsys: pytest.
 def test_the_hook_as_a_program(project: Settings) -> None:
     """What it says reaches a pipe before it ends, with its exit code."""
     (project.root / "requirements/test.in").write_text("pytest\nidna\n", encoding="utf-8")
-    environment = {name: None for name in os.environ if name.startswith("DOCKYARD_")}
+    environment = {name: None for name in os.environ if name.startswith(("DOCKYARD_", "PYTHON"))}
     command = Command((sys.executable, "-m", "dockyard.locks.hook"), cwd=project.root, env=environment)
     done = capture(command, check=False)
     assert done.returncode == 1
