@@ -34,7 +34,25 @@ LINES = (
     "\tzipp\t==\t3.*",
 )
 PINS = tuple(pin(name, version, "flask") for name in ("flask", "idna", "zipp") for version in ("1.0", "2.0.post1"))
-PIECES = ("a", "b==1", " ", "\t", "#", " # c", "\\", "\n", "\r\n", "\r", "\x0c", "\\\n", "\\ \n", "--hash=x", "\u00a0", "\u2028", "é")
+PIECES = (
+    "a",
+    "b==1",
+    " ",
+    "\t",
+    "#",
+    " # c",
+    "\\",
+    "\n",
+    "\r\n",
+    "\r",
+    "\x0c",
+    "\\\n",
+    "\\ \n",
+    "--hash=x",
+    "\u00a0",
+    "\u2028",
+    "é",
+)
 words = st.lists(st.sampled_from(PIECES), max_size=12).map("".join)
 requirement = st.sampled_from(
     (

@@ -2,6 +2,7 @@
 
 import json
 import os
+import ssl
 import sys
 import threading
 from collections.abc import Iterator
@@ -16,12 +17,16 @@ from dockyard.settings import Settings
 from tests.advisory_service import Advisories, advisory
 from tests.lock_project import locked_project
 
+from .registry_process import Authority, Programs, programs
+
+__all__ = ["programs"]
+
 VECTOR = {"type": "CVSS_V4", "score": "CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:H/VI:H/VA:H/SC:N/SI:N/SA:N"}
 
 
 @contextmanager
-def serving(service: Advisories) -> Iterator[str]:
-    """Serve advisories on a free port of 127.0.0.1, and yield the address."""
+def serving(service: Advisories, certificate: tuple[Path, Path] | None = None) -> Iterator[str]:
+    """Serve advisories on a free port of 127.0.0.1, and yield the address; as a proxy, refuse every tunnel."""
 
     class Handler(BaseHTTPRequestHandler):
         """Answer for the service."""
@@ -36,16 +41,25 @@ def serving(service: Advisories) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(content)
 
+        def do_CONNECT(self) -> None:
+            """Refuse to be a proxy."""
+            service.asked.append(f"CONNECT {self.path}")
+            self.send_error(403, "Not for you")
+
         do_POST = do_GET  # noqa: N815 - the name that http.server looks for
 
         def log_message(self, *_arguments: object) -> None:
             """Keep quiet."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
+            yield f"http{'s' if certificate else ''}://127.0.0.1:{server.server_address[1]}"
         finally:
             server.shutdown()
             thread.join()
@@ -63,11 +77,13 @@ def project(settings: Settings) -> Path:
     return root
 
 
-def audit(project: Path, address: str, *options: str) -> Completed:
+def audit(project: Path, address: str, *options: str, **environment: str) -> Completed:
     """Run `invoke audit` there, with the address of a service."""
-    environment = {name: None for name in os.environ if name.startswith("DOCKYARD_")}
+    proxies = ("DOCKYARD_", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+    clean = {name: None for name in os.environ if name.startswith(proxies)}
     command = (sys.executable, "-m", "invoke", "audit", *options)
-    return capture(Command(command, cwd=project, env={**environment, "DOCKYARD_AUDIT_URL": address}), check=False)
+    env = {**clean, **environment, "DOCKYARD_AUDIT_URL": address}
+    return capture(Command(command, cwd=project, env=env), check=False)
 
 
 def test_findings_of_a_real_service(project: Path) -> None:
@@ -116,8 +132,30 @@ def test_a_limited_service_is_asked_again(project: Path) -> None:
     assert "no known vulnerability" not in done.stderr
 
 
+def test_a_service_behind_a_private_authority(project: Path, programs: Programs, tmp_path: Path) -> None:
+    """The host's bundle counts; an authority that it does not hold is told, and the way out with it."""
+    authority = Authority(programs.openssl, tmp_path / "authority").make()
+    with serving(Advisories(), authority.issue()) as address:
+        assert audit(project, address, SSL_CERT_FILE=str(authority.certificate)).returncode == 0
+        done = audit(project, address)
+    assert done.returncode == 1
+    assert "certificate verify failed" in done.stderr
+
+
+def test_a_proxy_that_refuses(project: Path) -> None:
+    """It is told without its password."""
+    service = Advisories()
+    with serving(service) as address:
+        proxy = address.replace("//", "//me:hunter2@")
+        done = audit(project, "https://advisories.invalid", HTTPS_PROXY=proxy)
+    assert service.asked[0] == "CONNECT advisories.invalid:443"
+    assert done.returncode == 1
+    assert "403" in done.stderr
+    assert "hunter2" not in done.stderr + done.stdout
+
+
 def test_a_service_that_is_not_there(project: Path) -> None:
-    """Neither a closed port nor a proxy that refuses passes for 'none found'."""
+    """A closed port does not pass for 'none found'."""
     with serving(Advisories()) as address:
         pass
     done = audit(project, address)
