@@ -77,8 +77,10 @@ def test_both_compilers_keep_the_same(yard: Yard) -> None:
     """Hashes and what is built from source, whatever made the lock."""
     with serving(many(yard.settings.python)) as index:
         yard.settings = yard.with_settings(hashes="platform", platforms=(AMD, ARM))
-        write(yard, index, "-r base.in\nserver\nhull\nmast\n")
+        files = index.address.replace("/simple", "/files")
+        write(yard, index, f"-r base.in\nserver\nhull\nmast\nspeed @ {files}/speed-1.2.3-py3-none-any.whl\n")
         yard.lock(resolver="pip-tools")
+        assert names(yard, index, "production", "speed") == {"1.2.3-py3-none-any.whl"}
         by_pip_tools = yard.tree()
         yard.lock(Wish(everything=True), resolver="uv")
         by_uv = {path: text.replace(b"# by: uv 0.13.8", b"# by: pip-tools 7.6.2") for path, text in yard.tree().items()}
