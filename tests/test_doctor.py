@@ -30,6 +30,7 @@ from dockyard.diagnosis import (
 from dockyard.engine import Probe
 from dockyard.errors import CommandError, DockyardError
 from dockyard.execute import Command, Completed
+from dockyard.locks import keyring
 from dockyard.settings import Settings
 from dockyard.world import Git
 
@@ -505,11 +506,23 @@ def test_the_index_of_the_settings(
     programs: Programs, patient: doctor.Patient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The project's own index is stronger than the host's."""
-    monkeypatch.setattr(world, "pip_conf", lambda _environment: "[global]\nindex-url = https://host/\n\n")
+    monkeypatch.setenv("PIP_INDEX_URL", "https://host/")
     own = dataclasses.replace(patient.settings, index_url="https://own/")
     ran = programs(Completed(0, "", "", 1.0))
     assert [found.state for found in doctor.check_index(dataclasses.replace(patient, settings=own))] == [OK]
     assert ran[0].env["PIP_INDEX_URL"] == "https://own/"
+
+
+def test_the_index_is_asked_with_the_password_of_the_keyring(
+    programs: Programs, patient: doctor.Patient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A user without a password is no failure where a build would find one."""
+    monkeypatch.setattr(keyring, "password", lambda _address, user: f"{user}s")
+    own = dataclasses.replace(patient.settings, index_url="https://me@own/")
+    ran = programs(Completed(0, "", "", 1.0))
+    environment = {"HOME": str(tmp_path)}
+    assert list(doctor.check_index(dataclasses.replace(patient, settings=own, environment=environment)))
+    assert ran[0].env["PIP_INDEX_URL"] == "https://me:mes@own/"
 
 
 def test_bases_are_asked_for_with_the_client_at_hand(

@@ -26,6 +26,7 @@ from dockyard.embedded import install, processes
 from dockyard.embedded.places import place
 from dockyard.errors import CommandError, DockyardError
 from dockyard.execute import Command, capture, which
+from dockyard.locks import installing
 
 if TYPE_CHECKING:
     from dockyard.settings import Settings
@@ -260,12 +261,11 @@ def check_registry(patient: Patient) -> Iterable[Row]:
 
 def check_index(patient: Patient) -> Iterable[Row]:
     """Let pip ask for its own versions at the indexes that a build would use."""
-    written = world.pip_conf(patient.environment)
+    chosen = {"PIP_INDEX_URL": patient.settings.index_url} if patient.settings.index_url else {}
+    written = installing.read((), world.pip_conf({**patient.environment, **chosen}), patient.environment).pip_conf
     parser = configparser.RawConfigParser()
     parser.read_string(written)
     asked = {f"PIP_{key.upper().replace('-', '_')}": value for key, value in parser.items("global")} if written else {}
-    if patient.settings.index_url:
-        asked["PIP_INDEX_URL"] = patient.settings.index_url
     if bundle := world.ca_bundle(patient.environment):
         asked["PIP_CERT"] = str(bundle)
     clean = {name: None for name in patient.environment if name.startswith("PIP_")}
