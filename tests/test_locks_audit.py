@@ -308,7 +308,7 @@ def test_the_task_with_a_finding(project: Settings, vulnerable: Advisories, caps
         task.audit(Context())
     out, err = capsys.readouterr()
     assert caught.value.code == 1
-    for word in ("flask", "PYSEC-2026-7", "CVE-2026-1234", "high 7.5", "3.1.4, 3.2.0", "production 3.12 3.13"):
+    for word in ("flask", "PYSEC-2026-7", "CVE-2026-1234", "high 7.5", "3.1.4, 3.2.0", " all "):
         assert word in out
     assert "ERROR 1 known vulnerability in the locks" in err
 

@@ -65,7 +65,7 @@ def reasons(settings: "Settings", name: str, *, as_json: bool) -> None:
         report.as_json([{"pin": pin, "locks": paths, "chains": ways} for (pin, ways), paths in stories.items()])
         return
     shown = [
-        (pin, "\n".join(" -> ".join(way) for way in ways), _places(settings, paths))
+        (pin, "\n".join(" -> ".join(way) for way in ways), places(settings, paths))
         for (pin, ways), paths in stories.items()
     ]
     report.table(("pin", "asked for by", "locks"), shown)
@@ -96,7 +96,7 @@ def described(outcome: "Outcome") -> dict[str, Any]:
 def rows(settings: "Settings", outcome: "Outcome") -> list[tuple[str, ...]]:
     """Return the rows of the table of changes."""
     return [
-        (each.package, each.before or "-", each.after or "-", each.step, _places(settings, each.locks), each.why)
+        (each.package, each.before or "-", each.after or "-", each.step, places(settings, each.locks), each.why)
         for each in outcome.changes
     ]
 
@@ -118,7 +118,7 @@ def summary(outcome: "Outcome", *, dry_run: bool) -> str:
     return "; ".join(filter(None, parts))
 
 
-def _places(settings: "Settings", paths: "list[str] | tuple[str, ...]") -> str:
+def places(settings: "Settings", paths: "list[str] | tuple[str, ...]") -> str:
     """Name locks briefly: 'all' or 'production 3.11 3.12, test all'."""
     wanted: dict[str, list[str]] = {}
     for path in paths:

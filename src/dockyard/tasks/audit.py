@@ -1,7 +1,6 @@
 """`invoke audit`: known vulnerabilities in the locks."""
 
 import dataclasses
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from json import dumps
 from pathlib import Path
@@ -15,6 +14,7 @@ from dockyard.tasks.door import settings, task
 
 if TYPE_CHECKING:
     from dockyard.locks.audit import Audit, Finding
+    from dockyard.settings import Settings
 
 
 @task(
@@ -27,13 +27,14 @@ def audit(_context: Context, json: bool = False, sarif: str = "") -> None:
     """Look for known vulnerabilities in every lock; exit 1 with one that is not accepted, or without an answer."""
     from dockyard.locks import audit as auditing
 
-    found = auditing.audit(settings(), datetime.now(UTC).date(), report.say)
+    project = settings()
+    found = auditing.audit(project, datetime.now(UTC).date(), report.say)
     if sarif:
         write_sarif(Path(sarif), found)
     if json:
         report.as_json({**dataclasses.asdict(found), "counting": sum(each.counts for each in found.findings)})
     else:
-        show(found)
+        show(project, found)
     warn(found)
     count = sum(each.counts for each in found.findings)
     if count:
@@ -53,10 +54,10 @@ def write_sarif(path: Path, found: "Audit") -> None:
     write(path, dumps(log(found), indent=2, ensure_ascii=False) + "\n")
 
 
-def show(found: "Audit") -> None:
+def show(project: "Settings", found: "Audit") -> None:
     """Print what was found: what counts, then what is accepted and until when."""
     columns = ("package", "version", "id", "severity", "mended in", "locks")
-    counting = [_row(each) for each in found.findings if each.counts]
+    counting = [_row(project, each) for each in found.findings if each.counts]
     accepted = [
         (
             each.package,
@@ -89,16 +90,9 @@ def severity(each: "Finding") -> str:
     return each.severity if each.score is None else f"{each.severity} {each.score:.1f}"
 
 
-def _row(each: "Finding") -> tuple[str, ...]:
+def _row(project: "Settings", each: "Finding") -> tuple[str, ...]:
+    from dockyard.locks.show import places
+
     names = "\n".join((each.id, *each.aliases))
     mended = ", ".join(each.mended_in) or "nothing yet"
-    return each.package, each.version, names, severity(each), mended, _places(each.locks)
-
-
-def _places(paths: Sequence[str]) -> str:
-    """Name locks briefly, a line for each purpose: 'production 3.12 3.13'."""
-    pythons: dict[str, list[str]] = {}
-    for path in paths:
-        _, python, file = path.split("/")
-        pythons.setdefault(file.removesuffix(".txt"), []).append(python)
-    return "\n".join(f"{purpose} {' '.join(each)}" for purpose, each in pythons.items())
+    return each.package, each.version, names, severity(each), mended, places(project, each.locks)
