@@ -1,6 +1,7 @@
 """What a stack needs before it starts: ports, images, secret files."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,8 +85,9 @@ class Docker:
         """Note what Compose is to build or pull."""
         self.done.append(command.argv[-2:])
 
-    def build(self, _settings: Settings, request: build.Request, **_options: object) -> None:
+    def build(self, settings: Settings, request: build.Request, **_options: object) -> None:
         """Note what Dockyard is to build."""
+        assert settings.platforms == (), "a stack runs on this machine"
         self.done.append(("dockyard", *request.targets))
 
 
@@ -111,7 +113,8 @@ def provide(settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(build, "build", docker.build)
         monkeypatch.setattr(provision, "read_git", lambda _root: Git("b" * 40, 1))
         services = (*SERVICES, Service("live", "shop:production")) if docker.revision else SERVICES
-        provision.images(Stack(settings, engine), Model(services), mode, say=said.append)
+        shipped = replace(settings, platforms=("linux/amd64", "linux/arm64"))
+        provision.images(Stack(shipped, engine), Model(services), mode, say=said.append)
         return said
 
     return run

@@ -223,6 +223,11 @@ def build(
     return built, missing
 
 
+def for_here(settings: Settings) -> Settings:
+    """Return the settings for an image that runs on this machine's engine, whatever platforms are shipped (pure)."""
+    return replace(settings, platforms=())
+
+
 def command(job: Job, metadata: Path) -> Command:
     """Return the one command that builds everything planned."""
     arguments = bake.arguments(

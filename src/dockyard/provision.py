@@ -71,7 +71,8 @@ def images(stack: "Stack", model: Model, mode: str, *, say: Say) -> None:
             raise UsageError(f"the image {service.image} is absent, and --no-build forbids to build it")
         wanted = absent or mode == "always"
         if service.image in targets and wanted:
-            building.build(settings, building.Request(targets=(targets[service.image],)), say=say, engine=engine)
+            request = building.Request(targets=(targets[service.image],))
+            building.build(building.for_here(settings), request, say=say, engine=engine)
         elif service.builds and wanted:
             _compose(stack, "build", service)
         elif absent:

@@ -84,7 +84,7 @@ def run_matrix(
     """Build every test image in one solve, then test in them side by side."""
     engine = find(settings, say=say)
     request = build.Request(targets=(TARGET,), pythons=settings.pythons)
-    built, missing = build.build(settings, request, say=say, engine=engine)
+    built, missing = build.build(build.for_here(settings), request, say=say, engine=engine)
     folder = settings.root / RESULTS_HERE
     shutil.rmtree(folder, ignore_errors=True)
     name = f"{settings.stack}-test-{secrets.token_hex(4)}"

@@ -54,7 +54,8 @@ def refusal(foreign: Sequence[str], pythons: Sequence[str], why: str) -> Dockyar
     return DockyardError(
         f"nothing can be built for {', '.join(foreign)} here: the base image of Python {', '.join(pythons)} "
         f"is made from Debian packages, for {debian.own_platform()} alone" + (f" ({why})" if why else ""),
-        'use base = "registry", whose images are for many platforms, or build on a machine of that platform',
+        'use base = "registry", whose images are for many platforms, '
+        f"or build for this one alone: `invoke build --platform {debian.own_platform()}`",
     )
 
 
