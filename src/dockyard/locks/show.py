@@ -103,7 +103,7 @@ def rows(settings: "Settings", outcome: "Outcome") -> list[tuple[str, ...]]:
 
 def built_rows(settings: "Settings", outcome: "Outcome") -> list[tuple[str, ...]]:
     """Return the rows of the table of packages without a wheel."""
-    return [(each.package, ", ".join(each.platforms), _places(settings, each.locks)) for each in outcome.built]
+    return [(each.package, ", ".join(each.platforms), places(settings, each.locks)) for each in outcome.built]
 
 
 def summary(outcome: "Outcome", *, dry_run: bool) -> str:
