@@ -1,0 +1,156 @@
+"""What the benchmark of images compares, what it aims at, and whether the numbers reach it (pure)."""
+
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+OURS = "dockyard"
+YARDSTICK = "copy"
+SIZE_LIMIT = 35_000_000
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to pack the app: its Dockerfile's stem, what people call it, and what it leaves without bytecode."""
+
+    name: str
+    title: str
+    only_packages: bool = False
+
+
+RECIPES = (
+    Recipe("pip", "pip install, one stage", only_packages=True),
+    Recipe("venv", "virtual environment, two stages", only_packages=True),
+    Recipe("cache", "pip with a cache mount", only_packages=True),
+    Recipe("uv", "uv, two stages", only_packages=True),
+    Recipe("compiled", "everything compiled"),
+    Recipe(OURS, "Dockyard"),
+)
+COPY = Recipe(YARDSTICK, "a bare COPY")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One thing that is measured: its column's heading, and its unit, bytes or seconds."""
+
+    name: str
+    title: str
+    unit: str = "s"
+
+    def show(self, value: float) -> str:
+        """Return a value as a person reads it."""
+        return f"{value / 1e6:.1f} MB" if self.unit == "B" else f"{value:.2f} s"
+
+
+MEASURES = (
+    Measure("size", "pulled", "B"),
+    Measure("start", "start to first answer"),
+    Measure("process", "of it, since the process began"),
+    Measure("dependency", "one dependency changed"),
+    Measure("source", "one line changed"),
+    Measure("nothing", "from nothing"),
+)
+
+Samples = Mapping[str, Mapping[str, Sequence[float]]]
+"""Measure, then recipe, to its values in the order of the rounds: bytes or seconds."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One aim, what was measured, the most it may be, and where that comes from."""
+
+    measure: str
+    aim: str
+    value: float
+    limit: float
+
+    @property
+    def reached(self) -> bool:
+        """Whether the value is within the limit."""
+        return self.value <= self.limit
+
+
+def medians(samples: Samples) -> dict[str, dict[str, float]]:
+    """Return the median of every measure of every recipe that has one."""
+    return {
+        measure: {recipe: statistics.median(values) for recipe, values in of.items() if values}
+        for measure, of in samples.items()
+    }
+
+
+def bests(samples: Samples) -> dict[str, dict[str, float]]:
+    """Return the lowest value of every measure of every recipe: what the machine did when least disturbed."""
+    return {
+        measure: {recipe: min(values) for recipe, values in of.items() if values} for measure, of in samples.items()
+    }
+
+
+def judge(values: Mapping[str, Mapping[str, float]]) -> tuple[Verdict, ...]:
+    """Compare ours with the aims; one is left out where what it compares with was not measured."""
+    common = [recipe.name for recipe in RECIPES if recipe.name != OURS]
+    partly = [recipe.name for recipe in RECIPES if recipe.only_packages]
+    wanted: tuple[tuple[str, str, Callable[[float], float], Iterable[str]], ...] = (
+        ("start", "at most the best of the others", lambda best: best, common),
+        ("start", "at most half of those with bytecode for packages only", lambda best: best / 2, partly),
+        ("process", "at most half of those with bytecode for packages only", lambda best: best / 2, partly),
+        ("dependency", "at most 0.6 of the best of the others", lambda best: 0.6 * best, common),
+        ("source", "at most 1.2 of a bare COPY", lambda best: 1.2 * best, [YARDSTICK]),
+        ("nothing", "no slower than the best of the others", lambda best: best, common),
+    )
+    found = []
+    if OURS in values.get("size", {}):
+        found.append(Verdict("size", "at most 35 MB", values["size"][OURS], SIZE_LIMIT))
+    for measure, aim, limit, names in wanted:
+        of = values.get(measure, {})
+        against = [of[name] for name in names if name in of]
+        if OURS in of and against:
+            found.append(Verdict(measure, aim, of[OURS], limit(min(against))))
+    return tuple(found)
+
+
+def header(samples: Samples) -> list[str]:
+    """Return the table's columns: what is measured, then the name of every recipe that was."""
+    return ["", *(recipe.name for recipe in measured(samples))]
+
+
+def rows(samples: Samples) -> list[list[str]]:
+    """Return a row per measure, with the median and, where there are more values, the best in brackets."""
+    middle, best = medians(samples), bests(samples)
+
+    def cell(measure: Measure, recipe: Recipe) -> str:
+        values = samples[measure.name].get(recipe.name, ())
+        if not values:
+            return ""
+        shown = measure.show(middle[measure.name][recipe.name])
+        return f"{shown} ({best[measure.name][recipe.name]:.2f})" if len(values) > 1 else shown
+
+    found = [measure for measure in MEASURES if any(samples.get(measure.name, {}).values())]
+    return [[measure.title, *(cell(measure, recipe) for recipe in measured(samples))] for measure in found]
+
+
+def measured(samples: Samples) -> list[Recipe]:
+    """Return the recipes, and the yardstick, of which there is a value."""
+    names = {name for of in samples.values() for name, values in of.items() if values}
+    return [recipe for recipe in (*RECIPES, COPY) if recipe.name in names]
+
+
+def verdict_rows(verdicts: Iterable[Verdict]) -> list[tuple[str, str, str, str, str]]:
+    """Return a row per aim: what is measured, the aim, ours, the limit, and pass or fail."""
+    named = {measure.name: measure for measure in MEASURES}
+    return [
+        (
+            named[one.measure].title,
+            one.aim,
+            named[one.measure].show(one.value),
+            named[one.measure].show(one.limit),
+            "pass" if one.reached else "fail",
+        )
+        for one in verdicts
+    ]
+
+
+def document(samples: Samples, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run as JSON takes it: what it ran on, every value, and every aim."""
+    told = [{**vars(one), "reached": one.reached} for one in judge(medians(samples))]
+    return {"about": dict(about), "samples": samples, "aims": told}
