@@ -22,7 +22,7 @@ ENV LANG=C.UTF-8 \
     PYTHONUNBUFFERED=1
 # With bytecode for its library, Python starts sooner in every step below. /opt/pip is the base's pip, which the
 # environment's Python runs itself: `pip --python` would start it twice.
-RUN --mount=type=bind,from=dockyard,target=/dockyard \
+RUN --network=none --mount=type=bind,from=dockyard,target=/dockyard \
     python /dockyard/rootfs.py library \
     && python -m venv --without-pip /opt/venv \
     && ln -s "$(python -c 'import pip; print(pip.__path__[0])')" /opt/pip
@@ -32,7 +32,7 @@ RUN --mount=type=bind,from=dockyard,target=/dockyard \
 FROM base AS runtime-layer
 # Paths that no scan finds, with : between them: `keep` in [tool.dockyard].
 ARG KEEP=""
-RUN --mount=type=bind,from=dockyard,target=/dockyard \
+RUN --network=none --mount=type=bind,from=dockyard,target=/dockyard \
     mkdir /app \
     && python /dockyard/rootfs.py runtime /runtime \
     && python -m dockyard.keep /runtime "${KEEP}" \
@@ -43,7 +43,7 @@ RUN --mount=type=bind,from=dockyard,target=/dockyard \
 FROM base AS locks
 ARG LOCKS
 ARG TARGETPLATFORM
-RUN --mount=type=bind,from=dockyard,target=/dockyard \
+RUN --network=none --mount=type=bind,from=dockyard,target=/dockyard \
     --mount=type=bind,source=${LOCKS},target=/tmp/locks \
     python /dockyard/parts.py /tmp/locks/production.txt /locks 4 \
     && python /dockyard/wheels.py select /tmp/locks "${TARGETPLATFORM}" /sources
@@ -110,12 +110,12 @@ RUN --mount=type=cache,id=dockyard-pip,target=/root/.cache/pip \
     && python /dockyard/rootfs.py packages /packages/4 /opt/venv /runtime
 
 FROM base AS writable-layer
-RUN --mount=type=bind,from=dockyard,target=/dockyard \
+RUN --network=none --mount=type=bind,from=dockyard,target=/dockyard \
     mkdir /data && python /dockyard/rootfs.py application /writable /data
 
 FROM base AS application-layer
 COPY src/ledger /app/ledger
-RUN --mount=type=bind,from=dockyard,target=/dockyard \
+RUN --network=none --mount=type=bind,from=dockyard,target=/dockyard \
     python /dockyard/rootfs.py application /application /app
 
 
@@ -196,7 +196,7 @@ CMD ["gunicorn", "--config", "python:ledger.gunicorn_conf", "ledger:create_app()
 
 
 FROM base AS slim-layer
-RUN --mount=type=bind,from=dockyard,target=/dockyard \
+RUN --network=none --mount=type=bind,from=dockyard,target=/dockyard \
     --mount=type=bind,from=production,target=/image \
     --mount=type=bind,from=python,target=/base \
     python -m dockyard.slim /slim /image /base
