@@ -94,7 +94,10 @@ def test_the_line_of_an_aim_goes_through_no_number() -> None:
 def test_a_failed_measurement_is_made_again() -> None:
     """The failure is told and not counted; what fails every time ends the run."""
     said: list[str] = []
-    outcomes: list[CommandError | float] = [CommandError("the index\nis silent"), 2.0]
+    outcomes: list[CommandError | float] = [
+        CommandError("exit status 1", output="Collecting x\nthe index is silent\n"),
+        2.0,
+    ]
 
     def take() -> float:
         outcome = outcomes.pop(0)
@@ -103,7 +106,7 @@ def test_a_failed_measurement_is_made_again() -> None:
         return outcome
 
     assert packing.again(take, said.append) == 2.0
-    assert said == ["  not counted: the index"]
+    assert said == ["  failed, and not counted: the index is silent"]
     outcomes.extend(CommandError("x") for _ in range(packing.ATTEMPTS))
     with pytest.raises(CommandError):
         packing.again(take, said.append)
