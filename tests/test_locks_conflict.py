@@ -28,6 +28,10 @@ def asks(what: str, by: str = "", line: int = 2) -> dict[str, str]:
     return {"what": what, "by": by, "line": "" if by else f"-r requirements/test.in (line {line})"}
 
 
+NO_TOOLS = "  x installing build dependencies for splice did not run successfully.\n  ╰─> [3 lines of output]\n"
+SPLICE = "ERROR: Failed to build 'splice' when installing build dependencies for splice\n"
+
+
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [
@@ -50,6 +54,16 @@ def asks(what: str, by: str = "", line: int = 2) -> dict[str, str]:
             failed(causes=[asks("flask==99")]),
             "requirements/test.in:2 asks for flask==99, and no index has that for Python 3.13",
             id="no such version",
+        ),
+        pytest.param(
+            failed(f"{NO_TOOLS} WARNING: connection broken by 'NameResolution(\"h\")': /simple/a/\n{SPLICE}"),
+            'splice is a source archive, and what builds it cannot be installed: NameResolution("h")',
+            id="the index is gone before a build",
+        ),
+        pytest.param(
+            failed(f"{NO_TOOLS}      ERROR: No matching distribution found for setuptools\n{SPLICE}"),
+            "splice is a source archive, and what builds it cannot be installed: no index has setuptools",
+            id="the index has nothing that builds",
         ),
         pytest.param(
             failed(

@@ -15,6 +15,8 @@ FETCH = re.compile(
 )
 MISMATCH = re.compile(r"from (\S+?)(?:#\S*)?(?: \(from .*\))?:\s*\n\s*Expected sha256 (\w+)\s*\n\s*Got\s+(\w+)")
 BUILD = re.compile(r"Failed to build [`'\"]?([A-Za-z0-9._-]+)")
+NO_TOOLS = re.compile(r"installing (?:build|backend) dependencies\b.* did not run successfully")
+BROKEN = re.compile(r"connection broken by '(.*)': /|No matching distribution found for (\S+)")
 SYNTAX = re.compile(r"Invalid requirement: (.*?)(?:\n.*)*?\(from line (\d+) of (\S+)\)")
 INDEX_HINT = (
     "check the index's address, its certificate (SSL_CERT_FILE) and the password in ~/.netrc or the keyring; "
@@ -82,6 +84,10 @@ def _other(job: Job, said: str) -> tuple[str, str] | None:
         )
     if match := BUILD.search(said):
         name = canonical_name(match[1])
+        if NO_TOOLS.search(said):
+            broken = BROKEN.search(said)
+            reason = broken[1] or f"no index has {broken[2]}" if broken else "the compiler does not say why"
+            return f"{name} is a source archive, and what builds it cannot be installed: {reason}", INDEX_HINT
         lines = [f"{path}:{line.number} asks for {line.text}" for path, line in _asking(job, name)]
         wrong = f"{name} would have to be built from source, and does not build on Python {job.lock.python}"
         return "; ".join(
