@@ -1,6 +1,7 @@
 """A package without a wheel: built in the stage with compilers, and installed in images that have none."""
 
 import dataclasses
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -121,10 +122,48 @@ def test_a_wheel_that_is_built_again_is_the_same(yard: Settings, engine: Engine)
     assert run(yard, engine, "shown", *command, no_cache=True) == first
 
 
-def test_no_builder_without_a_lock_for_it(yard: Settings, engine: Engine, tmp_path: Path) -> None:
+def test_a_change_of_another_package_compiles_nothing(
+    yard: Settings, engine: Engine, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """BuildKit takes the wheels from its cache, though the lock is another one."""
+    run(yard, engine, "shown", "true")
+    capfd.readouterr()
+    lock = locks.path(yard, yard.python, "production")
+    text = lock.read_text()
+    lock.write_text(f"{text}zipp==4.1 \\\n    --hash=sha256:{'0' * 64}\n")
+    try:
+        run(yard, engine, "shown", "true")
+    finally:
+        lock.write_text(text)
+    said = "".join(capfd.readouterr())
+    steps = {stage: number for number, stage in re.findall(r"^#(\d+) \[(locks|wheels) 1/1\]", said, re.MULTILINE)}
+    assert f"#{steps['locks']} CACHED" not in said
+    assert f"#{steps['wheels']} CACHED" in said
+
+
+def test_no_builder_without_a_lock_for_it(
+    yard: Settings, engine: Engine, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Nothing unhashed ever builds a wheel: the build ends, and says what is missing."""
     root = tmp_path / "copy"
     shutil.copytree(yard.root, root)
     locks.path(dataclasses.replace(yard, root=root), yard.python, "build").unlink()
-    with pytest.raises(DockyardError):
-        run(dataclasses.replace(yard, root=root), engine, "sources", "true")
+    with pytest.raises(DockyardError, match="the build failed"):
+        run(dataclasses.replace(yard, root=root), engine, "production", "true")
+    assert "knot, splice: built from source, and no lock says what builds that" in "".join(capfd.readouterr())
+
+
+def test_no_other_platform_than_those_of_the_lock(
+    yard: Settings, engine: Engine, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The reason is told, and not that hashes do not match."""
+    (own,) = yard.platforms
+    lock = locks.path(yard, yard.python, "production")
+    text = lock.read_text()
+    lock.write_text(text.replace(f", {own}, platform hashes", ", linux/s390x, platform hashes"))
+    try:
+        with pytest.raises(DockyardError, match="the build failed"):
+            run(yard, engine, "production", "true")
+    finally:
+        lock.write_text(text)
+    assert f"the production lock is for linux/s390x, and this build for {own}" in "".join(capfd.readouterr())
