@@ -33,6 +33,9 @@ TIME = "315532800"
 PLACE = Path("/tmp/dockyard-wheels")  # noqa: S108 - in a build stage
 """Where wheels are built: always in one place, for compilers and linkers write it into what they make."""
 
+FOREIGN = "foreign.txt"
+"""The file that says so where the production lock is for other platforms: pip only says that hashes do not match."""
+
 COMPILERS = ("gcc", "g++", "libc6-dev", "make")
 NATIVE = {".c", ".cc", ".cpp", ".cxx", ".f", ".f90", ".m", ".pyx", ".rs"}
 LAYOUTS = {"CMakeLists.txt", "meson.build"}
@@ -57,7 +60,11 @@ def select(locks: Path, platform: str, sources: Path) -> None:
     """Write to a folder what the production lock of `locks` has built on a platform: no other change touches it."""
     sources.mkdir(parents=True, exist_ok=True)
     text = (locks / "production.txt").read_text(encoding="utf-8")
-    check(text, platform)
+    if foreign(text, platform):
+        (sources / FOREIGN).write_text(
+            f"the production lock is for {', '.join(made_for(text))}, and this build for {platform}:\n"
+            "add that to platforms in [tool.dockyard], and run `invoke lock`\n"
+        )
     wanted = chosen(text, platform)
     if not wanted:
         return
@@ -71,20 +78,21 @@ def select(locks: Path, platform: str, sources: Path) -> None:
     shutil.copyfile(locks / "build.txt", sources / "build.txt")
 
 
-def check(lock: str, platform: str) -> None:
-    """End the build for a platform whose hashes are not in the lock: pip would only say that they do not match."""
-    made_for = MADE_FOR.search(lock)
-    if made_for and plain(platform) not in map(plain, made_for[1].split(", ")):
-        raise SystemExit(
-            f"the production lock is for {made_for[1]}, and this build for {platform}\n"
-            "add that to platforms in [tool.dockyard], and run `invoke lock`"
-        )
+def made_for(lock: str) -> tuple[str, ...]:
+    """Return the platforms whose hashes a lock holds; none where it holds all."""
+    found = MADE_FOR.search(lock)
+    return tuple(map(plain, found[1].split(", "))) if found else ()
+
+
+def foreign(lock: str, platform: str) -> bool:
+    """Return whether a lock is for other platforms: images for tests and development are built on any."""
+    return bool(made_for(lock)) and plain(platform) not in made_for(lock)
 
 
 def chosen(lock: str, platform: str) -> set[str]:
-    """Return the names of what a lock has built from source on a platform."""
-    rows = BUILT.findall(lock)
-    return {name for name, platforms in rows if plain(platform) in map(plain, platforms.split(", "))}
+    """Return the names of what a lock has built from source on a platform, or on any where it is not for that one."""
+    rows = [(name, tuple(map(plain, platforms.split(", ")))) for name, platforms in BUILT.findall(lock)]
+    return {name for name, platforms in rows if plain(platform) in platforms or foreign(lock, platform)}
 
 
 def plain(platform: str) -> str:
@@ -95,6 +103,8 @@ def plain(platform: str) -> str:
 def build(sources: Path, wheels: Path, packages: Sequence[str]) -> None:
     """Make a wheel of everything that was selected; compilers are only installed where a source needs them."""
     wheels.mkdir(parents=True, exist_ok=True)
+    if (sources / FOREIGN).is_file():
+        shutil.copyfile(sources / FOREIGN, wheels / FOREIGN)
     if not (sources / "sources.txt").is_file():
         return
     environment = prepare(sources / "build.txt")
@@ -173,15 +183,18 @@ def run(command: Sequence[str], environment: dict[str, str] | None = None, *, ch
 
 def install(wheels: Path, lock: Path, command: list[str]) -> int:
     """Run a command that installs a lock; what was built is taken from its wheel, and from nowhere else."""
-    built = hashes(wheels)
-    if not built:
+    built, note = hashes(wheels), wheels / FOREIGN
+    if not built and not note.is_file():
         os.execvp(command[0], command)  # noqa: S606 - the command stands in the Dockerfile
     with tempfile.TemporaryDirectory() as folder:
         rewritten = Path(folder, lock.name)
         rewritten.write_text(replaced(lock.read_text(encoding="utf-8"), built), encoding="utf-8")
         words = [str(rewritten) if word == str(lock) else word for word in command]
         links = " ".join(filter(None, (os.environ.get("PIP_FIND_LINKS", ""), str(wheels))))
-        return run(words, {**os.environ, "PIP_FIND_LINKS": links}, check=False)
+        code = run(words, {**os.environ, "PIP_FIND_LINKS": links}, check=False)
+    if code and note.is_file():
+        sys.stderr.write(note.read_text(encoding="utf-8"))
+    return code
 
 
 def hashes(wheels: Path) -> dict[str, tuple[str, str]]:
