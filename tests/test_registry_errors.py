@@ -52,6 +52,7 @@ MESSAGES = (
         f"failed to copy: unexpected status from PUT request to {AT}/blobs/uploads/1: 503 Service Unavailable",
     ),
     (Kind.SERVER, "502 Bad Gateway"),
+    (Kind.SERVER, "error from registry: blob upload invalid"),
     (
         Kind.DROPPED,
         f'failed to copy: failed to do request: Put "{AT}": write tcp 192.0.2.2:1->192.0.2.9:5: broken pipe',

@@ -54,7 +54,7 @@ SIGNS: tuple[tuple[Kind, str], ...] = (
     (Kind.UNREACHABLE, r"server misbehaving|name resolution|proxyconnect"),
     (Kind.TLS, r"x509|tls: |certificate"),
     (Kind.DROPPED, r"timeout|timed out|deadline exceeded"),
-    (Kind.SERVER, r"\b5\d\d (internal|bad gateway|service|gateway)|(?:^|: )5\d\d\b|blob (upload )?unknown"),
+    (Kind.SERVER, r"\b5\d\d (internal|bad gateway|service|gateway)|(?:^|: )5\d\d\b|blob (upload )?(unknown|invalid)"),
     (Kind.UNKNOWN, r"name unknown|name not known|404 not found|repository .*(not found|does not exist)"),
 )
 """The words that give a kind away, the first match counting: engines pass a registry's own words on."""
