@@ -179,7 +179,8 @@ def _copied(source: Path, root: Path, host: str) -> Path:
         shutil.copytree(source / name, root / name, ignore=ignored)
     for pattern in ("*.*", ".dockerignore", ".gitignore", "Dockerfile", "bootstrap", "LICENSE", "requirements/*.in"):
         for file in source.glob(pattern):
-            if file.is_file() and file.name != ".env":
+            # In a worktree `.git` is a file that names the real repository: git would work on that one.
+            if file.is_file() and file.name not in {".env", ".git"}:
                 shutil.copy(file, root / file.relative_to(source))
     (root / "tests").mkdir()
     (root / "tests" / "test_small.py").write_text(TEST)
