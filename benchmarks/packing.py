@@ -1,10 +1,12 @@
 """Build and start the images that the benchmark compares, and take the time.
 
-BuildKit knows a step again by its input and a layer by its content, from other runs too. So the base, and the time
-that our layers carry, are another one in every run: nothing that is measured was built before.
+BuildKit knows a step again by its input and a layer by its content, from other runs too. So the base, and a
+file in each of our layers, are another one in every run: nothing that is measured was built before. The layers' times
+stay what they are, since BuildKit does not go by them: it would copy those of a benchmark into the next real image.
 """
 
 import json
+import re
 import secrets
 import shutil
 import tarfile
@@ -24,7 +26,6 @@ from dockyard.bases import Base
 from dockyard.engine import Engine
 from dockyard.errors import CommandError, DockyardError
 from dockyard.execute import capture
-from dockyard.rootfs import TIME
 
 Say = Callable[[str], None]
 RECIPES = Path(__file__).parent / "recipes"
@@ -62,7 +63,7 @@ class Bench:
         self.contexts = {self.base.reference: self.make_base(), "uv": str(self.folder / "uv-program")}
         for name in names:
             say(f"{name}: the first build")
-            make_context(self.root, self.context(name), name, stamp=TIME + secrets.randbelow(10**8))
+            make_context(self.root, self.context(name), name, run=self.run)
             self.build(name)
         self.names = tuple(names)
 
@@ -204,8 +205,12 @@ def again(take: Callable[[], float], say: Say) -> float:
     return take()
 
 
-def make_context(root: Path, folder: Path, name: str, *, stamp: int = TIME) -> None:
-    """Lay out what one recipe is built from; ours is the repository's Dockerfile with another app in it."""
+def make_context(root: Path, folder: Path, name: str, *, run: str) -> None:
+    """Lay out what one recipe is built from; ours is the repository's Dockerfile with another app in it.
+
+    The layers of other recipes are new in every run, since they hold the time. Ours would be known again from the
+    last one, and be packed for nothing: here each holds a file that names the run.
+    """
     shutil.copytree(APP, folder, ignore=shutil.ignore_patterns("__pycache__"))
     if name != OURS:
         shutil.copyfile(RECIPES / f"{name}.Dockerfile", folder / "Dockerfile")
@@ -213,9 +218,11 @@ def make_context(root: Path, folder: Path, name: str, *, stamp: int = TIME) -> N
     text = (root / "Dockerfile").read_text("utf-8")
     (folder / "Dockerfile").write_text(text.replace("ledger", "shop"), "utf-8")
     (folder / "src" / "dockyard").mkdir()
-    for helper in ("rootfs.py", "parts.py"):
-        text = (root / "src" / "dockyard" / helper).read_text("utf-8")
-        (folder / "src" / "dockyard" / helper).write_text(text.replace(f"TIME = {TIME:_}", f"TIME = {stamp}"), "utf-8")
+    for helper in re.findall(r"src/dockyard/\w+\.py", text):
+        shutil.copyfile(root / helper, folder / helper)
+    rootfs = folder / "src" / "dockyard" / "rootfs.py"
+    named = f'        (layer / ".run").write_text("{run}")\n        settle(layer)\n    return 0\n'
+    rootfs.write_text(rootfs.read_text("utf-8").replace("        settle(layer)\n    return 0\n", named), "utf-8")
     lock = folder / "requirements" / "3.13" / "production.txt"
     lock.parent.mkdir(parents=True)
     shutil.copyfile(APP / "requirements.txt", lock)
