@@ -229,6 +229,7 @@ def test_a_dockerfile_that_is_a_folder(tmp_path: Path) -> None:
         ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM", 1, "does not match the hash"),
         ("[Errno -3] Temporary failure in name resolution", 1, "cannot be reached from inside the build"),
         ("ERROR: No matching distribution found for flask==9", 1, "not to be had from the index"),
+        ("ERROR: failed to solve: failed to get state for index 0 on x", 1, "lost a step"),
         ("exec /bin/sh: exec format error", 1, "another kind of processor"),
         ("", 130, "the build was interrupted"),
         ("some other trouble", 17, "BuildKit ended with exit status 17"),

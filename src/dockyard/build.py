@@ -327,6 +327,11 @@ FAILURES = (
         "`invoke doctor` checks the network",
     ),
     (
+        "failed to get state for index",
+        "the build failed: BuildKit lost a step that it shared with another build at the same time",
+        "run it again: engines up to 26 do so now and then",
+    ),
+    (
         "No matching distribution found",
         "the build failed: a locked package is not to be had from the index",
         "run `invoke lock`",
