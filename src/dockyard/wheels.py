@@ -11,6 +11,7 @@ Where nothing is built from source, nothing is done, and COMMAND runs as if it s
 """
 
 import hashlib
+import inspect
 import os
 import re
 import shutil
@@ -20,6 +21,7 @@ import sysconfig
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 MADE_FOR = re.compile(r"^# for: Python [^,]+, (.+), platform hashes$", re.MULTILINE)
 BUILT = re.compile(r"^# built from source: (\S+) on (.+)$", re.MULTILINE)
@@ -145,8 +147,10 @@ def unpack(archive: Path, folder: Path) -> Path:
     """Unpack a source archive; return the folder that holds its files."""
     place = folder / archive.name
     if not place.is_dir():
-        safe = archive.suffix != ".zip" and sys.version_info >= (3, 12)
-        shutil.unpack_archive(archive, place, filter="data" if safe else None)
+        # Python knows no filter before 3.11.4, and zip archives need none.
+        known = "filter" in inspect.signature(shutil.unpack_archive).parameters
+        options: dict[str, Any] = {"filter": "data"} if known and archive.suffix != ".zip" else {}
+        shutil.unpack_archive(archive, place, **options)
     inner = list(place.iterdir())
     return inner[0] if len(inner) == 1 and inner[0].is_dir() else place
 
