@@ -113,6 +113,7 @@ def install_tools(request: dict[str, Any]) -> pathlib.Path:
     fresh = pathlib.Path(tempfile.mkdtemp(prefix="new-", dir=CACHE))
     pathlib.Path("tools.txt").write_text(lock, encoding="utf-8")
     install = ["-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:"]
+    install += ["--retries=5", "--timeout=15"]  # done once, and for every lock: worth more patience than a question
     command = [sys.executable, *install, "--target", str(fresh), "-r", "tools.txt"]
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
