@@ -130,8 +130,10 @@ def make_application(layer: Path, folder: Path) -> None:
 
 def record_packages(layer: Path, known: Path | None = None) -> None:
     """Write down which Debian packages the files in `layer` come from, but those that the folder `known` has."""
+    paths = ["/" + str(path.relative_to(layer)) for path in layer.rglob("*") if path.is_symlink() or path.is_file()]
+    if not paths:
+        return
     owners = {**package_files(DPKG), **GENERATED}
-    paths = ("/" + str(path.relative_to(layer)) for path in layer.rglob("*") if path.is_symlink() or path.is_file())
     found = {owners[path] for path in paths if path in owners}
     wanted = {name for name in found if not (known and (known / name).exists())}
     stanzas = package_stanzas(DPKG / "status") if wanted else {}

@@ -11,7 +11,6 @@ Where nothing is built from source, nothing is done, and COMMAND runs as if it s
 """
 
 import hashlib
-import inspect
 import os
 import re
 import shutil
@@ -147,6 +146,8 @@ def unpack(archive: Path, folder: Path) -> Path:
     """Unpack a source archive; return the folder that holds its files."""
     place = folder / archive.name
     if not place.is_dir():
+        import inspect  # most builds have nothing to unpack
+
         # Python knows no filter before 3.11.4, and zip archives need none.
         known = "filter" in inspect.signature(shutil.unpack_archive).parameters
         options: dict[str, Any] = {"filter": "data"} if known and archive.suffix != ".zip" else {}
