@@ -92,9 +92,7 @@ class Job:
 
 def read(settings: Settings) -> World:
     """Read what needs no engine."""
-    chosen = {"PIP_INDEX_URL": settings.index_url} if settings.index_url else {}
-    pip_conf = world.pip_conf({**os.environ, **chosen})
-    logins = installing.read(verify.read_inputs(str(settings.root)), pip_conf, os.environ)
+    logins = installing.find(settings, verify.read_inputs(str(settings.root)), os.environ)
     lines = dockerfile(settings.root)
     return World(
         git=world.read_git(settings.root),

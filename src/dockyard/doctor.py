@@ -261,8 +261,7 @@ def check_registry(patient: Patient) -> Iterable[Row]:
 
 def check_index(patient: Patient) -> Iterable[Row]:
     """Let pip ask for its own versions at the indexes that a build would use."""
-    chosen = {"PIP_INDEX_URL": patient.settings.index_url} if patient.settings.index_url else {}
-    written = installing.read((), world.pip_conf({**patient.environment, **chosen}), patient.environment).pip_conf
+    written = installing.find(patient.settings, (), patient.environment).pip_conf
     parser = configparser.RawConfigParser()
     parser.read_string(written)
     asked = {f"PIP_{key.upper().replace('-', '_')}": value for key, value in parser.items("global")} if written else {}

@@ -74,7 +74,9 @@ class Engine:
         That is quicker than a process or the SDK, and works for a local socket.
         """
         environment = {**os.environ, **self.environment}
-        host = environment.get("DOCKER_HOST") or ("" if context_named(environment) else f"unix://{DEFAULT_SOCKET}")
+        if context_named(environment) and not environment.get("DOCKER_HOST"):
+            return None
+        host = self.endpoint().host
         return ask.ask(Path(host.removeprefix("unix://")), what) if host.startswith("unix://") else None
 
     def endpoint(self) -> Endpoint:

@@ -5,6 +5,7 @@ import os
 import re
 import tempfile
 import xml.etree.ElementTree as ET
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -63,17 +64,24 @@ def sarif(report: Report) -> dict[str, Any]:
     """Return a report as a SARIF 2.1.0 log; what is accepted is there as suppressed, with the reason."""
     known = {rule.id: rule for rule in RULES}
     order = list(report.verdict.checked)
-    driver = {
-        "name": "dockyard",
-        "semanticVersion": __version__,
-        "version": __version__,
-        "rules": [_sarif_rule(known[name]) for name in order],
-    }
+    return sarif_log(
+        f"verify/{report.target}/{report.python}",
+        [_sarif_rule(known[name]) for name in order],
+        [_sarif_result(finding, order.index(finding.rule)) for finding in report.verdict.findings],
+        properties={"image": report.image, "digest": report.digest},
+    )
+
+
+def sarif_log(
+    category: str, rules: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]], **more: Any
+) -> dict[str, Any]:
+    """Return a SARIF 2.1.0 log with one run: its category keeps it apart from Dockyard's other runs on a commit."""
+    driver = {"name": "dockyard", "semanticVersion": __version__, "version": __version__, "rules": [*rules]}
     run = {
         "tool": {"driver": driver},
-        "automationDetails": {"id": f"dockyard/verify/{report.target}/{report.python}/"},
-        "properties": {"image": report.image, "digest": report.digest},
-        "results": [_sarif_result(finding, order.index(finding.rule)) for finding in report.verdict.findings],
+        "automationDetails": {"id": f"dockyard/{category}/"},
+        **more,
+        "results": [*results],
     }
     return {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
 
@@ -90,9 +98,9 @@ def junit(report: Report) -> ET.Element:
     return suites
 
 
-def write_sarif(path: Path, report: Report) -> None:
-    """Write a report as SARIF to a file."""
-    write(path, json.dumps(sarif(report), indent=2, ensure_ascii=False) + "\n")
+def write_sarif(path: Path, log: Mapping[str, Any]) -> None:
+    """Write a SARIF log to a file."""
+    write(path, json.dumps(log, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_junit(path: Path, report: Report) -> None:

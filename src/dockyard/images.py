@@ -10,7 +10,6 @@ from dockyard.settings import Settings
 from dockyard.world import Git
 
 PRODUCTION = "production"
-SLIM = "slim"
 NO_COMMIT_TIME = 315_532_800
 """1980-01-01, the earliest date a zip archive can hold: the time of a build that no commit dates."""
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")

@@ -5,6 +5,7 @@
 A plugin or library that is opened by name comes with the libraries that it is linked to, Python files with bytecode.
 """
 
+import argparse
 import shutil
 import sys
 from pathlib import Path
@@ -24,9 +25,12 @@ from dockyard.rootfs import (
 
 def main(arguments: list[str]) -> int:
     """Add to a layer; return the exit code."""
-    layer, patterns = Path(arguments[0]), arguments[1]
-    add(layer, [path for pattern in patterns.split(":") if pattern for path in matches(pattern)])
-    settle(layer)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("layer", type=Path)
+    parser.add_argument("patterns")
+    options = parser.parse_args(arguments)
+    add(options.layer, [path for pattern in options.patterns.split(":") if pattern for path in matches(pattern)])
+    settle(options.layer)
     return 0
 
 

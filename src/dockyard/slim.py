@@ -6,6 +6,7 @@ The layer holds what the base image lacks, so that a person has a shell, its too
 the service all that it has in the minimal image.
 """
 
+import argparse
 import contextlib
 import filecmp
 import os
@@ -24,11 +25,14 @@ ACCOUNTS = ("etc/group", "etc/passwd")
 
 def main(arguments: list[str]) -> int:
     """Make the layer; return the exit code."""
-    layer, image, base = map(Path, arguments)
-    layer.mkdir(parents=True, exist_ok=True)
-    add_image(layer, image, base)
-    mend(layer, base)
-    settle(layer)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    for name in ("layer", "image", "base"):
+        parser.add_argument(name, type=Path)
+    options = parser.parse_args(arguments)
+    options.layer.mkdir(parents=True, exist_ok=True)
+    add_image(options.layer, options.image, options.base)
+    mend(options.layer, options.base)
+    settle(options.layer)
     return 0
 
 

@@ -148,19 +148,21 @@ def options(setup: Setup, name: str) -> tuple[str, ...]:
 
 def uncompilable(engine: "Engine", image: str, paths: tuple[str, ...]) -> frozenset[str]:
     """Return which of an image's files its own Python cannot compile: templates, for instance, or another Python's."""
-    argv = ("run", "--rm", "--interactive", "--network=none", "--no-healthcheck", *HARDENED, "--entrypoint=python")
-    asked = json.dumps(paths).encode()
-    done = capture(engine.command(*argv, image, "-c", COMPILE, input=asked, timeout=ENGINE_SECONDS), check=False)
-    found = _document(done.stdout)
-    return frozenset(found) & frozenset(paths) if isinstance(found, list) else frozenset()
+    found = _told(engine, image, "python", COMPILE, asked=json.dumps(paths).encode())
+    return frozenset(found) & frozenset(paths)
 
 
 def find(engine: "Engine", image: str, wanted: str) -> tuple[str, ...]:
     """Return the paths under which an image with Python has a file: by its path, or by its name wherever it lies."""
-    argv = ("run", "--rm", "--network=none", "--no-healthcheck", *HARDENED, "--entrypoint=python3", image)
-    done = capture(engine.command(*argv, "-c", FIND, wanted, timeout=ENGINE_SECONDS), check=False)
-    found = _document(done.stdout)
-    return tuple(map(str, found)) if isinstance(found, list) else ()
+    return tuple(_told(engine, image, "python3", FIND, wanted))
+
+
+def _told(engine: "Engine", image: str, python: str, program: str, *words: str, asked: bytes = b"") -> list[str]:
+    """Run a program that prints a JSON list in an image, hardened; return the list, empty where it cannot be run."""
+    options = ("--rm", "--interactive", "--network=none", "--no-healthcheck", *HARDENED, f"--entrypoint={python}")
+    command = engine.command("run", *options, image, "-c", program, *words, input=asked, timeout=ENGINE_SECONDS)
+    found = _document(capture(command, check=False).stdout)
+    return [str(each) for each in found] if isinstance(found, list) else []
 
 
 @contextmanager

@@ -140,9 +140,7 @@ def expectations(settings: Settings, variant: Variant, asked: Asked, labels: Map
         own=distributions.own_name(tomllib.loads((settings.root / "pyproject.toml").read_text("utf-8-sig"))),
         private=private_certificates(),
         writable=settings.writable,
-        budgets=Budgets(
-            None if target == images.SLIM else settings.size_budget, settings.start_budget, settings.memory_budget
-        ),
+        budgets=Budgets(settings.size_budget, settings.start_budget, settings.memory_budget),
     )
 
 

@@ -5,10 +5,15 @@ import io
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
+from dockyard import world
 from dockyard.locks import access
 from dockyard.locks.inputs import Input
+
+if TYPE_CHECKING:
+    from dockyard.settings import Settings
 
 USER = re.compile(r"://\$\{([A-Z0-9_]+)\}@")
 KEYS = ("index-url", "extra-index-url")
@@ -22,6 +27,12 @@ class Logins:
     netrc: str = field(default="", repr=False)
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)
+
+
+def find(settings: "Settings", inputs: Iterable[Input], environment: Mapping[str, str]) -> Logins:
+    """Collect the logins that a build of this project needs, with pip's configuration on this machine."""
+    chosen = {"PIP_INDEX_URL": settings.index_url} if settings.index_url else {}
+    return read(inputs, world.pip_conf({**environment, **chosen}), environment)
 
 
 def read(inputs: Iterable[Input], pip_conf: str, environment: Mapping[str, str]) -> Logins:

@@ -3,8 +3,7 @@
 from hashlib import sha256
 from typing import Any
 
-from dockyard import __version__
-from dockyard.findings import SCHEMA
+from dockyard.findings import sarif_log
 from dockyard.locks.audit import Audit, Finding
 
 LEVELS = {"critical": "error", "high": "error", "medium": "warning", "low": "note", "none": "note"}
@@ -14,18 +13,7 @@ def log(found: Audit) -> dict[str, Any]:
     """Return an audit as a SARIF log; what is accepted is there as suppressed, with the reason."""
     rules = {each.id: _rule(each) for each in found.findings}
     order = list(rules)
-    driver = {
-        "name": "dockyard",
-        "semanticVersion": __version__,
-        "version": __version__,
-        "rules": list(rules.values()),
-    }
-    run = {
-        "tool": {"driver": driver},
-        "automationDetails": {"id": "dockyard/audit/"},
-        "results": [_result(each, order.index(each.id)) for each in found.findings],
-    }
-    return {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
+    return sarif_log("audit", list(rules.values()), [_result(each, order.index(each.id)) for each in found.findings])
 
 
 def _rule(finding: Finding) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from dockyard import report
 from dockyard.policy.diagnosis import Cause, diagnose
-from dockyard.policy.model import Case, Rule, Severity, Trial, Violation
+from dockyard.policy.model import Case, Rule, Scope, Severity, Trial, Violation
 
 STOP_SECONDS = 10.0
 LAST_LINES = 8
@@ -177,6 +177,7 @@ RULES = (
         small,
         "`invoke inspect` shows which layer has what",
         severity=Severity.WARNING,
+        scope=Scope.MINIMAL,
     ),
     Rule(
         "start-budget",

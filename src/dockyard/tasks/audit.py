@@ -2,7 +2,6 @@
 
 import dataclasses
 from datetime import UTC, datetime
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +29,10 @@ def audit(_context: Context, json: bool = False, sarif: str = "") -> None:
     project = settings()
     found = auditing.audit(project, datetime.now(UTC).date(), report.say)
     if sarif:
-        write_sarif(Path(sarif), found)
+        from dockyard.findings import write_sarif
+        from dockyard.locks.sarif import log
+
+        write_sarif(Path(sarif), log(found))
     if json:
         report.as_json({**dataclasses.asdict(found), "counting": sum(each.counts for each in found.findings)})
     else:
@@ -44,14 +46,6 @@ def audit(_context: Context, json: bool = False, sarif: str = "") -> None:
             "`accept-vulnerabilities` in [tool.dockyard] accepts one until a day",
         )
     report.say(f"{found.asked} packages looked up: no known vulnerability that is not accepted")
-
-
-def write_sarif(path: Path, found: "Audit") -> None:
-    """Write what was found as SARIF to a file."""
-    from dockyard.findings import write
-    from dockyard.locks.sarif import log
-
-    write(path, dumps(log(found), indent=2, ensure_ascii=False) + "\n")
 
 
 def show(project: "Settings", found: "Audit") -> None:

@@ -38,7 +38,7 @@ def verify(
 
     found = verifying.verify(settings(), verifying.Asked(target, python, image), say=report.say)
     if sarif:
-        findings.write_sarif(Path(sarif), found)
+        findings.write_sarif(Path(sarif), findings.sarif(found))
     if junit:
         findings.write_junit(Path(junit), found)
     if json:
