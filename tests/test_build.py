@@ -230,6 +230,7 @@ def test_a_dockerfile_that_is_a_folder(tmp_path: Path) -> None:
         ("[Errno -3] Temporary failure in name resolution", 1, "cannot be reached from inside the build"),
         ("ERROR: No matching distribution found for flask==9", 1, "not to be had from the index"),
         ("ERROR: failed to solve: failed to get state for index 0 on x", 1, "lost a step"),
+        ('failed to prepare snapshot "x": parent snapshot sha256:1 does not exist: not found', 1, "removed a layer"),
         ("exec /bin/sh: exec format error", 1, "another kind of processor"),
         ("", 130, "the build was interrupted"),
         ("some other trouble", 17, "BuildKit ended with exit status 17"),
@@ -258,16 +259,16 @@ def test_readable(instruction: str, expected: str) -> None:
 class Bench:
     """Everything around `build.build`, faked: it remembers the command and what was recorded."""
 
-    def __init__(self, ending: BaseException | None = None) -> None:
-        self.ending = ending
+    def __init__(self) -> None:
+        self.endings: list[BaseException] = []
         self.commands: list[Command] = []
         self.records: list[dict[str, Any]] = []
 
     def tee(self, command: Command) -> Completed:
         """Stand in for BuildKit: write the metadata that it would write."""
         self.commands.append(command)
-        if self.ending:
-            raise self.ending
+        if self.endings:
+            raise self.endings.pop(0)
         targets = json.loads(command.input or b"")["target"]
         metadata = next(word for word in command.argv if word.startswith("--metadata-file=")).partition("=")[2]
         Path(metadata).write_text(json.dumps({name: {"containerimage.digest": f"sha256:{name}"} for name in targets}))
@@ -393,13 +394,40 @@ def test_a_build_that_does_not_finish_is_recorded(
     settings: Settings, bench: Bench, ending: BaseException, raised: type[BaseException], outcome: str
 ) -> None:
     """One record tells of it, and no metadata file stays behind."""
-    bench.ending = ending
+    bench.endings = [ending]
     with pytest.raises(raised):
         build.build(settings, Request(), say=print, engine=ENGINE)
     (record,) = bench.records
     assert (record["outcome"], record["target"], record["python"]) == (outcome, "production", "3.13")
     metadata = next(word for word in bench.commands[0].argv if word.startswith("--metadata-file=")).partition("=")[2]
     assert not Path(metadata).parent.exists()
+
+
+RACE = CommandError("…", returncode=1, output="ERROR: parent snapshot sha256:1 does not exist: not found")
+
+
+def test_a_race_inside_the_engine_is_met_by_trying_again(settings: Settings, bench: Bench) -> None:
+    """Once, with the same command; it is said, and the build counts as one that passed."""
+    said: list[str] = []
+    bench.endings = [RACE]
+    (built, _) = build.build(settings, Request(), say=said.append, engine=ENGINE)
+    first, second = bench.commands
+    assert first.input == second.input
+    assert [image.digest for image in built] == ["sha256:production-3_13"]
+    assert len(said) == 1
+    assert said[0].endswith("came to need it: trying once more")
+    assert [record["outcome"] for record in bench.records] == ["passed"]
+
+
+@pytest.mark.parametrize(("endings", "tries"), [([RACE, RACE], 2), ([CommandError("no", returncode=1, output="x")], 1)])
+def test_nothing_is_tried_for_ever(settings: Settings, bench: Bench, endings: list[BaseException], tries: int) -> None:
+    """A second race is told, and a failure of the project's own is told at once."""
+    bench.endings = [*endings]
+    with pytest.raises(DockyardError, match="the build failed") as caught:
+        build.build(settings, Request(), say=print, engine=ENGINE)
+    assert len(bench.commands) == tries
+    assert caught.value.hint
+    assert [record["outcome"] for record in bench.records] == ["failed"]
 
 
 def test_no_base_at_all(settings: Settings, bench: Bench) -> None:

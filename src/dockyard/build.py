@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,7 @@ from dockyard import bake, images, records, report, world
 from dockyard.bases import Base, Missing, ensure
 from dockyard.engine import Engine, find
 from dockyard.errors import CommandError, DockyardError, UsageError
-from dockyard.execute import Command, capture, tee
+from dockyard.execute import Command, Completed, capture, tee
 from dockyard.images import Variant
 from dockyard.locks import installing, verify
 from dockyard.locks.installing import Logins
@@ -211,7 +212,7 @@ def build(
     outcome = "failed"
     built: tuple[Built, ...] = ()
     try:
-        built = _run(job)
+        built = _run(job, say)
         outcome = "passed"
     except KeyboardInterrupt:
         outcome = "interrupted"
@@ -238,14 +239,11 @@ def command(job: Job, metadata: Path) -> Command:
     return job.engine.command(*arguments, cwd=job.settings.root, env=env, input=text.encode(), secrets=logins.secrets)
 
 
-def _run(job: Job) -> tuple[Built, ...]:
+def _run(job: Job, say: Say) -> tuple[Built, ...]:
     with tempfile.TemporaryDirectory(prefix="dockyard-") as folder:
         metadata = Path(folder) / "metadata.json"
         threading.Thread(target=report.prepare, daemon=True).start()  # while BuildKit works, this process only waits
-        try:
-            done = tee(command(job, metadata))
-        except CommandError as error:
-            raise explained(error) from None
+        done = _solve(job, metadata, say)
         written = json.loads(metadata.read_text(encoding="utf-8"))
     digests = bake.digests(written, [image.name for image in job.planned])
     variants = [variant for variant in job.request.variants(job.settings) if variant.name in digests]
@@ -255,6 +253,20 @@ def _run(job: Job) -> tuple[Built, ...]:
         for variant, image in zip(variants, job.planned, strict=True)
     ]
     return tuple(made if job.request.push else (_inspected(job.engine, image) for image in made))
+
+
+def _solve(job: Job, metadata: Path, say: Say) -> Completed:
+    """Run BuildKit; where the engine tripped over its own work, run it once more: it has cached what was done."""
+    try:
+        return tee(command(job, metadata))
+    except CommandError as error:
+        if not tripped(error):
+            raise explained(error) from None
+        say(f"{explained(error).message}: trying once more")
+    try:
+        return tee(command(job, metadata))
+    except CommandError as error:
+        raise explained(error) from None
 
 
 def _inspected(engine: Engine, image: Built) -> Built:
@@ -284,11 +296,17 @@ def readable(created_by: str) -> str:
     return " ".join(text.split())
 
 
+def tripped(error: CommandError) -> bool:
+    """Say whether a build failed by a race inside the engine, which the same build again does not meet (pure)."""
+    said = bake.ESCAPE.sub("", error.output)
+    return any(re.search(sign, said, re.IGNORECASE) for sign, *_ in RACES)
+
+
 def explained(error: CommandError) -> DockyardError:
     """Turn a failed build into words: what BuildKit said stands above already, so only the tip is added (pure)."""
-    said = bake.ESCAPE.sub("", error.output).casefold()
-    for sign, message, hint in FAILURES:
-        if sign.casefold() in said:
+    said = bake.ESCAPE.sub("", error.output)
+    for sign, message, hint in (*RACES, *FAILURES):
+        if re.search(sign, said, re.IGNORECASE):
             return DockyardError(message, hint)
     if error.returncode == 130:
         return DockyardError("the build was interrupted")
@@ -296,6 +314,20 @@ def explained(error: CommandError) -> DockyardError:
         f"the build failed: BuildKit ended with exit status {error.returncode}", "its last lines above say why"
     )
 
+
+RACES = (
+    (
+        "failed to get state for index",
+        "the build failed: BuildKit lost a step that it shared with another build at the same time",
+        "run it again: engines up to 26 do so now and then",
+    ),
+    (
+        "parent snapshot .* does not exist",
+        "the build failed: the engine removed a layer that no image had any more while this one came to need it",
+        "run it again: engines that keep images in containerd's store do so now and then",
+    ),
+)
+"""Signs in BuildKit's output that the engine got into its own way, as regular expressions, and as in FAILURES."""
 
 FAILURES = (
     (
@@ -325,17 +357,12 @@ FAILURES = (
         "`invoke doctor` checks the network",
     ),
     (
-        "failed to get state for index",
-        "the build failed: BuildKit lost a step that it shared with another build at the same time",
-        "run it again: engines up to 26 do so now and then",
-    ),
-    (
         "No matching distribution found",
         "the build failed: a locked package is not to be had from the index",
         "run `invoke lock`",
     ),
 )
-"""Signs in BuildKit's output, in whatever case it writes them, what they mean, and what to do."""
+"""Signs in BuildKit's output, as regular expressions in whatever case, what they mean, and what to do."""
 
 
 def _record(job: Job, built: Sequence[Built], outcome: str, say: Say) -> None:
