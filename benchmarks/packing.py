@@ -5,7 +5,9 @@ file in each of our layers, are another one in every run: nothing that is measur
 stay what they are, since BuildKit does not go by them: it would copy those of a benchmark into the next real image.
 """
 
+import itertools
 import json
+import os
 import re
 import secrets
 import shutil
@@ -37,6 +39,9 @@ COMMAND = (
 PATIENCE = 60.0
 PAUSE = 0.002
 ATTEMPTS = 3
+REST = 10.0
+"""Seconds before a build that asks the network much: some name servers answer only so many questions at a time."""
+
 TIMES = {"start": 3, "source": 2}
 """Turns in a round: what takes little time is measured more often."""
 
@@ -77,6 +82,7 @@ class Bench:
     def measure(self, rounds: int, say: Say) -> dict[str, dict[str, list[float]]]:
         """Return all values: measure, recipe, one value per round."""
         changes = changed_blocks((APP / "changes.txt").read_text("utf-8"))
+        blocks = {name: itertools.cycle(changes) for name in self.names}
         samples: dict[str, dict[str, list[float]]] = {measure.name: {} for measure in MEASURES}
         packed = [name for name in self.names if name != YARDSTICK]
         for name in packed:
@@ -86,15 +92,20 @@ class Bench:
             order = rotated(self.names, number)
             takes: dict[str, Callable[[str], float]] = {
                 "start": partial(self.start, processes=samples["process"]),
-                "dependency": partial(self.change_dependency, block=changes[number % len(changes)]),
+                # Another version in every attempt: one that fails late has filled the caches.
+                "dependency": lambda name: self.change_dependency(name, next(blocks[name])),
                 "source": self.change_source,
                 **({"nothing": self.build_from_nothing} if number % 2 == 0 else {}),
             }
             for measure, take in takes.items():
                 turns = order if measure == "source" else [name for name in order if name != YARDSTICK]
                 for name in turns * TIMES.get(measure, 1):
+                    os.sync()  # what the build before has written is no load on this one
+                    time.sleep(REST if measure == "nothing" else 0)
                     samples[measure].setdefault(name, []).append(again(partial(take, name), say))
                     say(f"  {measure} {name}: {samples[measure][name][-1]:.2f} s")
+                    if measure == "dependency":
+                        again(partial(self.build, name), say)  # back to what it was, for the measures that follow
         return samples
 
     def context(self, name: str) -> Path:
