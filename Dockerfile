@@ -28,15 +28,16 @@ RUN --network=none --mount=type=bind,from=dockyard,target=/dockyard \
     && ln -s "$(python -c 'import pip; print(pip.__path__[0])')" /opt/pip
 
 
-# The layers of the production image: each depends on its content alone, see rootfs.py.
+# The layers of the production image: each depends on its content alone, see rootfs.py. What a stage makes lies in a
+# folder of its own: BuildKit reads all that lies beside what it copies or mounts, which would be the whole base.
 FROM base AS runtime-layer
 # Paths that no scan finds, with : between them: `keep` in [tool.dockyard].
 ARG KEEP=""
 RUN --network=none --mount=type=bind,from=dockyard,target=/dockyard \
     mkdir /app \
-    && python /dockyard/rootfs.py runtime /runtime \
-    && python -m dockyard.keep /runtime "${KEEP}" \
-    && python /dockyard/rootfs.py application /runtime /app
+    && python /dockyard/rootfs.py runtime /layers/runtime \
+    && python -m dockyard.keep /layers/runtime "${KEEP}" \
+    && python /dockyard/rootfs.py application /layers/runtime /app
 
 # The lock in four parts, each with a stage and a layer of its own: a new version of one package changes one part,
 # and BuildKit knows the others again by their content. What is to be built from source is kept apart likewise.
@@ -46,77 +47,73 @@ ARG TARGETPLATFORM
 RUN --network=none --mount=type=bind,from=dockyard,target=/dockyard \
     --mount=type=bind,source=${LOCKS},target=/tmp/locks \
     python /dockyard/parts.py /tmp/locks/production.txt /locks 4 \
-    && python /dockyard/wheels.py select /tmp/locks "${TARGETPLATFORM}" /sources
+    && python /dockyard/wheels.py select /tmp/locks "${TARGETPLATFORM}" /locks/sources
 
 # The one stage with compilers, where anything is built at all. Debian packages that it needs go behind /wheels.
 FROM base AS wheels
 RUN --mount=type=bind,from=dockyard,target=/dockyard \
-    --mount=type=bind,from=locks,source=/sources,target=/sources \
+    --mount=type=bind,from=locks,source=/locks/sources,target=/sources \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
     --mount=type=secret,id=netrc,target=/root/.netrc \
-    python /dockyard/wheels.py build /sources /wheels
+    python /dockyard/wheels.py build /sources /built/wheels
 
 FROM base AS packages-1
 RUN --mount=type=cache,id=dockyard-pip,target=/root/.cache/pip \
     --mount=type=bind,from=dockyard,target=/dockyard \
-    --mount=type=bind,from=runtime-layer,source=/runtime,target=/runtime \
     --mount=type=bind,from=locks,source=/locks/1.txt,target=/tmp/lock.txt \
-    --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
+    --mount=type=bind,from=wheels,source=/built/wheels,target=/wheels \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
     --mount=type=secret,id=netrc,target=/root/.netrc \
     python /dockyard/wheels.py install /wheels /tmp/lock.txt \
     /opt/venv/bin/python /opt/pip install --no-compile --no-deps --require-hashes -r /tmp/lock.txt \
-    && python /dockyard/rootfs.py packages /packages/1 /opt/venv /runtime
+    && python /dockyard/rootfs.py packages /layers/packages-1 /opt/venv
 
 FROM base AS packages-2
 RUN --mount=type=cache,id=dockyard-pip,target=/root/.cache/pip \
     --mount=type=bind,from=dockyard,target=/dockyard \
-    --mount=type=bind,from=runtime-layer,source=/runtime,target=/runtime \
     --mount=type=bind,from=locks,source=/locks/2.txt,target=/tmp/lock.txt \
-    --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
+    --mount=type=bind,from=wheels,source=/built/wheels,target=/wheels \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
     --mount=type=secret,id=netrc,target=/root/.netrc \
     python /dockyard/wheels.py install /wheels /tmp/lock.txt \
     /opt/venv/bin/python /opt/pip install --no-compile --no-deps --require-hashes -r /tmp/lock.txt \
-    && python /dockyard/rootfs.py packages /packages/2 /opt/venv /runtime
+    && python /dockyard/rootfs.py packages /layers/packages-2 /opt/venv
 
 FROM base AS packages-3
 RUN --mount=type=cache,id=dockyard-pip,target=/root/.cache/pip \
     --mount=type=bind,from=dockyard,target=/dockyard \
-    --mount=type=bind,from=runtime-layer,source=/runtime,target=/runtime \
     --mount=type=bind,from=locks,source=/locks/3.txt,target=/tmp/lock.txt \
-    --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
+    --mount=type=bind,from=wheels,source=/built/wheels,target=/wheels \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
     --mount=type=secret,id=netrc,target=/root/.netrc \
     python /dockyard/wheels.py install /wheels /tmp/lock.txt \
     /opt/venv/bin/python /opt/pip install --no-compile --no-deps --require-hashes -r /tmp/lock.txt \
-    && python /dockyard/rootfs.py packages /packages/3 /opt/venv /runtime
+    && python /dockyard/rootfs.py packages /layers/packages-3 /opt/venv
 
 FROM base AS packages-4
 RUN --mount=type=cache,id=dockyard-pip,target=/root/.cache/pip \
     --mount=type=bind,from=dockyard,target=/dockyard \
-    --mount=type=bind,from=runtime-layer,source=/runtime,target=/runtime \
     --mount=type=bind,from=locks,source=/locks/4.txt,target=/tmp/lock.txt \
-    --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
+    --mount=type=bind,from=wheels,source=/built/wheels,target=/wheels \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
     --mount=type=secret,id=netrc,target=/root/.netrc \
     python /dockyard/wheels.py install /wheels /tmp/lock.txt \
     /opt/venv/bin/python /opt/pip install --no-compile --no-deps --require-hashes -r /tmp/lock.txt \
-    && python /dockyard/rootfs.py packages /packages/4 /opt/venv /runtime
+    && python /dockyard/rootfs.py packages /layers/packages-4 /opt/venv
 
 FROM base AS writable-layer
 RUN --network=none --mount=type=bind,from=dockyard,target=/dockyard \
-    mkdir /data && python /dockyard/rootfs.py application /writable /data
+    mkdir /data && python /dockyard/rootfs.py application /layers/writable /data
 
 FROM base AS application-layer
 COPY src/ledger /app/ledger
 RUN --network=none --mount=type=bind,from=dockyard,target=/dockyard \
-    python /dockyard/rootfs.py application /application /app
+    python /dockyard/rootfs.py application /layers/application /app
 
 
 FROM base AS test-packages
@@ -124,7 +121,7 @@ ARG LOCKS
 RUN --mount=type=cache,id=dockyard-pip,target=/root/.cache/pip \
     --mount=type=bind,from=dockyard,target=/dockyard \
     --mount=type=bind,source=${LOCKS}/test.txt,target=/tmp/lock.txt \
-    --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
+    --mount=type=bind,from=wheels,source=/built/wheels,target=/wheels \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
     --mount=type=secret,id=netrc,target=/root/.netrc \
@@ -149,7 +146,7 @@ ARG LOCKS
 RUN --mount=type=cache,id=dockyard-pip,target=/root/.cache/pip \
     --mount=type=bind,from=dockyard,target=/dockyard \
     --mount=type=bind,source=${LOCKS}/development.txt,target=/tmp/lock.txt \
-    --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
+    --mount=type=bind,from=wheels,source=/built/wheels,target=/wheels \
     --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \
     --mount=type=secret,id=pip,target=/etc/pip.conf \
     --mount=type=secret,id=netrc,target=/root/.netrc \
@@ -179,15 +176,15 @@ ENV LANG=C.UTF-8 \
     PORT=8000 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
-COPY --link --from=runtime-layer /runtime/ /
+COPY --link --from=runtime-layer /layers/runtime/ /
 # The runtime has this folder already. Further down, this line would have every build merge all layers.
 WORKDIR /app
-COPY --link --from=packages-1 /packages/1/ /
-COPY --link --from=packages-2 /packages/2/ /
-COPY --link --from=packages-3 /packages/3/ /
-COPY --link --from=packages-4 /packages/4/ /
-COPY --link --from=writable-layer --chown=65532:65532 /writable/ /
-COPY --link --from=application-layer /application/ /
+COPY --link --from=packages-1 /layers/packages-1/ /
+COPY --link --from=packages-2 /layers/packages-2/ /
+COPY --link --from=packages-3 /layers/packages-3/ /
+COPY --link --from=packages-4 /layers/packages-4/ /
+COPY --link --from=writable-layer --chown=65532:65532 /layers/writable/ /
+COPY --link --from=application-layer /layers/application/ /
 USER 65532:65532
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=3s --start-period=20s --start-interval=0.5s \
@@ -199,7 +196,7 @@ FROM base AS slim-layer
 RUN --network=none --mount=type=bind,from=dockyard,target=/dockyard \
     --mount=type=bind,from=production,target=/image \
     --mount=type=bind,from=python,target=/base \
-    python -m dockyard.slim /slim /image /base
+    python -m dockyard.slim /layers/slim /image /base
 
 FROM python AS slim
 ENV LANG=C.UTF-8 \
@@ -207,9 +204,9 @@ ENV LANG=C.UTF-8 \
     PORT=8000 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
-COPY --link --from=slim-layer /slim/ /
+COPY --link --from=slim-layer /layers/slim/ /
 WORKDIR /app
-COPY --link --from=writable-layer --chown=65532:65532 /writable/ /
+COPY --link --from=writable-layer --chown=65532:65532 /layers/writable/ /
 USER 65532:65532
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=3s --start-period=20s --start-interval=0.5s \

@@ -95,16 +95,17 @@ def test_texts_that_are_no_whole_dockerfile(text: str) -> None:
 def test_the_dockerfile_of_this_repository() -> None:
     """Every layer of the production image is found in it."""
     text = (Path(__file__).parents[1] / "Dockerfile").read_text()
-    packages = [f"/packages/{number}/" for number in range(1, 5)]
+    packages = [f"/layers/packages-{number}/" for number in range(1, 5)]
     history = [
-        "COPY /runtime/ / # buildkit",
+        "COPY /layers/runtime/ / # buildkit",
         "WORKDIR /app",
         *(f"COPY {folder} / # buildkit" for folder in packages),
-        "COPY --chown=65532:65532 /writable/ / # buildkit",
-        "COPY /application/ / # buildkit",
+        "COPY --chown=65532:65532 /layers/writable/ / # buildkit",
+        "COPY /layers/application/ / # buildkit",
     ]
     found = dockerfile.lines(text, "production", history)
     lines = text.splitlines()
-    for line, words in zip(found, ("/runtime/", "WORKDIR", *packages, "/writable/", "/application/"), strict=True):
+    signs = ("/layers/runtime/", "WORKDIR", *packages, "/layers/writable/", "/layers/application/")
+    for line, words in zip(found, signs, strict=True):
         assert line is not None
         assert words in lines[line - 1]

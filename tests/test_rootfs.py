@@ -67,10 +67,10 @@ def test_application_with_a_syntax_error(tree: Path, layer: Path, capfd: pytest.
     assert "wrong.py" in capfd.readouterr().out
 
 
-def test_packages_may_hold_what_does_not_compile(tree: Path, layer: Path, tmp_path: Path) -> None:
+def test_packages_may_hold_what_does_not_compile(tree: Path, layer: Path) -> None:
     """A template of a package that only looks like Python is no error."""
     (tree / "shop" / "template.py").write_text("{{ name }} :\n")
-    rootfs.make_packages(layer, tree, tmp_path / "runtime")
+    rootfs.make_packages(layer, tree)
     assert (rootfs.inside(layer, tree) / "shop" / "template.py").is_file()
 
 
@@ -255,21 +255,23 @@ def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_each_missing_library_is_told_with_its_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One question is asked for all objects, and its answer has a heading for each."""
+    """Every object is asked about by itself: libraries of one name in two packages are not taken for each other."""
     objects = [tmp_path / "a.so", tmp_path / "b.so"]
-    said = "".join(f"{path}:\n\tlib{path.stem}.so.1 => not found\n\tlibz.so.1 => /lib/z (0x1)\n" for path in objects)
     for path in objects:
         path.write_bytes(rootfs.ELF)
     asked: list[list[str]] = []
 
-    def ldd(arguments: list[str], **_options: object) -> "subprocess.CompletedProcess[str]":
+    def linker(arguments: list[str], **_options: object) -> "subprocess.CompletedProcess[str]":
         asked.append(arguments)
+        lost = "" if arguments[0] == "ldd" else f"\tlib{Path(arguments[-1]).stem}.so.1 => not found\n"
+        said = f"{lost}\tlibz.so.1 => /lib/z (0x1)\n\t/lib/ld-linux.so (0x2)\n"
         return subprocess.CompletedProcess(arguments, 1, said)
 
-    monkeypatch.setattr(subprocess, "run", ldd)
+    monkeypatch.setattr(subprocess, "run", linker)
     with pytest.raises(SystemExit) as caught:
         rootfs.libraries(objects)
-    assert asked == [["ldd", *map(str, objects)]]
+    python = str(Path(sys.executable).resolve())
+    assert asked == [["ldd", python], *(["/lib/ld-linux.so", "--list", str(path)] for path in objects)]
     assert "a.so needs liba.so.1\n" in str(caught.value)
     assert "b.so needs libb.so.1\n" in str(caught.value)
 
@@ -404,15 +406,28 @@ def test_packages_whose_files_were_copied_are_recorded(dpkg: Path, layer: Path) 
     assert recorded(layer) == {"libx1": found}
 
 
-def test_packages_that_the_runtime_has_are_not_recorded_again(dpkg: Path, layer: Path, tmp_path: Path) -> None:
-    """Layers do not repeat one another."""
-    rootfs.copy(dpkg / "usr" / "lib" / "libx.so.1", layer)
-    rootfs.copy(dpkg / "etc" / "tables", layer)
-    known = tmp_path / "known"
-    known.mkdir()
-    (known / "libx1").touch()
-    rootfs.record_packages(layer, known)
-    assert list(recorded(layer)) == ["tables"]
+def test_packages_bring_the_libraries_that_the_runtime_lacks(
+    tree: Path, layer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not those that the interpreter loads, by whatever path they are found, nor the package's own."""
+    system = tmp_path / "system"
+    (system / "usr" / "lib").mkdir(parents=True)
+    (system / "lib").symlink_to("usr/lib")
+    for path in (system / "lib" / "libpq.so.5", system / "lib" / "libz.so.1", tree / "shop" / "fast.so"):
+        path.write_bytes(rootfs.ELF)
+    loads = {
+        tree / "shop" / "fast.so": [
+            system / "usr" / "lib" / "libz.so.1",
+            system / "lib" / "libpq.so.5",
+            tree / "shop" / "fast.so",
+        ],
+        Path(sys.executable): [system / "lib" / "libz.so.1"],
+    }
+    monkeypatch.setattr(rootfs, "runtime_objects", lambda: [Path(sys.executable)])
+    monkeypatch.setattr(rootfs, "libraries", lambda objects: [found for each in objects for found in loads[each]])
+    rootfs.make_packages(layer, tree)
+    brought = [path.name for path in rootfs.inside(layer, system).rglob("*") if path.is_file()]
+    assert brought == ["libpq.so.5"]
 
 
 def test_files_that_no_list_names(dpkg: Path, layer: Path, monkeypatch: pytest.MonkeyPatch) -> None:

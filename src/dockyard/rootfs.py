@@ -2,10 +2,10 @@
 
 This one file runs inside a build stage, so it imports the standard library only and nothing of Dockyard:
 
-    python rootfs.py library                         # no layer: bytecode for this Python's own library
-    python rootfs.py runtime LAYER                   # Python, its standard library and what these load
-    python rootfs.py packages LAYER FOLDER RUNTIME   # installed packages, and libraries the runtime lacks
-    python rootfs.py application LAYER FOLDER        # source code
+    python rootfs.py library                     # no layer: bytecode for this Python's own library
+    python rootfs.py runtime LAYER               # Python, its standard library and what these load
+    python rootfs.py packages LAYER FOLDER       # installed packages, and libraries the runtime lacks
+    python rootfs.py application LAYER FOLDER    # source code
 
 Files keep their path and links stay links, so that the layers work at once as `FROM scratch`. Every layer
 depends on its content alone: bytecode is checked by no time (PEP 552), modes follow the executable bit,
@@ -50,6 +50,10 @@ DATA = (
     "/usr/share/zoneinfo",
 )
 """Certificates, time zones and the small tables that the standard library reads by path."""
+LINKER = re.compile(r"^\s*(/\S+) \(0x", re.MULTILINE)
+LOADED = re.compile(r"(/\S+) \(0x")
+LOST = re.compile(r"^\s*(\S+) => not found", re.MULTILINE)
+"""Lines of ldd and of the dynamic linker: the linker itself, a library that is found, and one that is not."""
 BY_NAME = ("libgcc_s.so.1",)
 """Libraries that glibc opens by name at run time: thread cancellation needs this one."""
 FEW = 20
@@ -95,7 +99,7 @@ def make_runtime(layer: Path) -> None:
         copy(program, layer)
     library = Path(sysconfig.get_path("stdlib"))
     copy_library(library, layer)
-    for found in libraries([Path(sys.executable).resolve(), *library.rglob("*.so")]):
+    for found in libraries(runtime_objects()):
         copy(found, layer)
     for name in DATA:
         if os.path.lexists(name):
@@ -107,14 +111,19 @@ def make_runtime(layer: Path) -> None:
     compile_bytecode(inside(layer, library), layer, keep=True)
 
 
-def make_packages(layer: Path, folder: Path, runtime: Path) -> None:
-    """Compile the packages in `folder`, put them into `layer`, and with them what the runtime lacks."""
+def make_packages(layer: Path, folder: Path) -> None:
+    """Compile the packages in `folder`, put them into `layer`, and with them what the runtime lacks.
+
+    What the runtime has is found out anew, where that matters, so that no stage has to wait for its layer.
+    """
     compile_bytecode(folder, strict=False)
     objects = sorted(path for path in folder.rglob("*.so*") if is_elf(path))
-    for found in libraries(objects):
-        if not found.is_relative_to(folder) and not os.path.lexists(inside(runtime, found)):
+    needed = [found for found in libraries(objects) if not found.is_relative_to(folder)]
+    present = {resolve_parents(found) for found in libraries(runtime_objects())} if needed else set()
+    for found in needed:
+        if resolve_parents(found) not in present:
             copy(found, layer)
-    record_packages(layer, inside(runtime, STATUS))
+    record_packages(layer)
     link_tree(folder, layer)
 
 
@@ -128,14 +137,13 @@ def make_application(layer: Path, folder: Path) -> None:
     link_tree(folder, layer)
 
 
-def record_packages(layer: Path, known: Path | None = None) -> None:
-    """Write down which Debian packages the files in `layer` come from, but those that the folder `known` has."""
+def record_packages(layer: Path) -> None:
+    """Write down which Debian packages the files in `layer` come from; layers that say the same agree."""
     paths = ["/" + str(path.relative_to(layer)) for path in layer.rglob("*") if path.is_symlink() or path.is_file()]
     if not paths:
         return
     owners = {**package_files(DPKG), **GENERATED}
-    found = {owners[path] for path in paths if path in owners}
-    wanted = {name for name in found if not (known and (known / name).exists())}
+    wanted = {owners[path] for path in paths if path in owners}
     stanzas = package_stanzas(DPKG / "status") if wanted else {}
     for name in sorted(wanted & stanzas.keys()):
         target = inside(layer, STATUS) / name
@@ -210,17 +218,12 @@ def libraries(objects: Iterable[Path]) -> list[Path]:
     """Return the shared libraries, loader included, that the dynamic linker finds for `objects`, sorted."""
     found: set[Path] = set()
     missing: list[str] = []
-    elves = [str(path) for path in objects if is_elf(path)]
-    if elves:
-        said = subprocess.run(["ldd", *elves], capture_output=True, text=True, check=False).stdout
-        asked = elves[0]
-        for line in said.splitlines():
-            if line.endswith(":") and line[:-1] in elves:
-                asked = line[:-1]
-            elif lost := re.match(r"\s*(\S+) => not found", line):
-                missing.append(f"{asked} needs {lost[1]}")
-            elif name := re.search(r"(/\S+) \(0x", line):
-                found.add(Path(name[1]))
+    elves = [path for path in objects if is_elf(path)]
+    command = linker() if elves else ()
+    for path in elves:
+        said = subprocess.run([*command, str(path)], capture_output=True, text=True, check=False).stdout
+        found.update(map(Path, LOADED.findall(said)))
+        missing += [f"{path} needs {name}" for name in LOST.findall(said)]
     if missing:
         raise SystemExit(
             "the base image lacks shared libraries:\n  "
@@ -230,6 +233,18 @@ def libraries(objects: Iterable[Path]) -> list[Path]:
     folders = {path.parent for path in found}
     found.update(folder / name for folder in folders for name in BY_NAME if (folder / name).exists())
     return sorted(found)
+
+
+def linker() -> tuple[str, ...]:
+    """Return the command that lists what an object loads: the linker itself, since ldd is a script that starts many."""
+    said = subprocess.run(["ldd", str(Path(sys.executable).resolve())], capture_output=True, text=True, check=False)
+    found = LINKER.search(said.stdout)
+    return (found[1], "--list") if found else ("ldd",)
+
+
+def runtime_objects() -> list[Path]:
+    """Return what the runtime has that loads libraries: the interpreter, and the standard library's own."""
+    return [Path(sys.executable).resolve(), *Path(sysconfig.get_path("stdlib")).rglob("*.so")]
 
 
 def copy(source: Path, root: Path, *, follow: bool = True) -> None:
@@ -363,7 +378,7 @@ def fits(compiled: Path, source: Path) -> bool:
 COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
     "library": (compile_library, ()),
     "runtime": (make_runtime, ("layer",)),
-    "packages": (make_packages, ("layer", "folder", "runtime")),
+    "packages": (make_packages, ("layer", "folder")),
     "application": (make_application, ("layer", "folder")),
 }
 """What can be asked for: what does it, and the folders that it needs, the new layer first."""

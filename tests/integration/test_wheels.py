@@ -70,7 +70,7 @@ def yard(
         base.write(f"knot\nsplice\n--extra-index-url {index.address}\n--trusted-host {host}\n")
     (root / "requirements" / "build.in").write_text("setuptools\n")
     with (root / "Dockerfile").open("a") as dockerfile:
-        dockerfile.write("FROM base AS shown\nCOPY --from=wheels /wheels /wheels\n")
+        dockerfile.write("FROM base AS shown\nCOPY --from=wheels /built/wheels /wheels\n")
     platform = capture(engine.command("version", "--format={{.Server.Os}}/{{.Server.Arch}}")).stdout.strip()
     name = f"dockyard-wheels-{secrets.token_hex(4)}"
     made = dataclasses.replace(
