@@ -3,6 +3,7 @@
 import json
 import stat
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,13 @@ def test_json_says_what_was_found_accepted_and_measured() -> None:
     ]
     assert [(one["rule"], one["accepted"]) for one in found["accepted"]] == [("no-shell", "a script starts it")]
     assert found["rules"] == [rule.id for rule in policy.RULES]
+
+
+def test_json_names_the_image_as_a_build_and_a_push_do() -> None:
+    """By its manifest, where the engine's store keeps one; by its configuration always."""
+    found = findings.as_json(replace(report(), manifest="sha256:def"))
+    assert (found["digest"], found["manifest"]) == ("sha256:abc", "sha256:def")
+    assert findings.as_json(report())["manifest"] is None
 
 
 def test_json_without_a_trial() -> None:

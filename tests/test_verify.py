@@ -405,7 +405,9 @@ def run(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Run:
         more = {"/app/.env": small_images.File(b"A=1")} if broken else None
         case = small_images.case(more, trial=worked())
         verdict = policy.judge(case, allow={"no-shell": "old"})
-        made = Report("shop:production", "sha256:abc", "production", "3.13", 1_200_000, verdict, worked(), 1.0)
+        made = Report(
+            "shop:production", "sha256:abc", "production", "3.13", 1_200_000, verdict, worked(), 1.0, "sha256:def"
+        )
         monkeypatch.setattr(task, "settings", lambda: settings)
         monkeypatch.setattr(verify, "verify", lambda *_arguments, **_options: made)
         try:
@@ -433,6 +435,7 @@ def test_a_good_image_is_exit_code_0(run: Run, capsys: pytest.CaptureFixture[str
     assert run(False) == 0
     printed = capsys.readouterr()
     assert "0.40 s" in printed.out
+    assert "sha256:def" in printed.out
     assert "violations" not in printed.out
     assert "no-shell accepts nothing" in printed.err
 

@@ -61,6 +61,7 @@ def of(image: archive.Image[Entry]) -> Facts:
         files=view.files,
         hidden=tuple(view.hidden),
         history=tuple(str(row.get("created_by", "")) for row in image.config.get("history") or ()),
+        manifest=image.manifest,
     )
 
 

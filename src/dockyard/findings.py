@@ -33,6 +33,7 @@ class Report:
     verdict: Verdict
     trial: Trial | None
     seconds: float
+    manifest: str = ""
 
     @property
     def ok(self) -> bool:
@@ -46,6 +47,7 @@ def as_json(report: Report) -> dict[str, Any]:
     return {
         "image": report.image,
         "digest": report.digest,
+        "manifest": report.manifest or None,
         "target": report.target,
         "python": report.python,
         "ok": report.ok,
@@ -68,7 +70,7 @@ def sarif(report: Report) -> dict[str, Any]:
         f"verify/{report.target}/{report.python}",
         [_sarif_rule(known[name]) for name in order],
         [_sarif_result(finding, order.index(finding.rule)) for finding in report.verdict.findings],
-        properties={"image": report.image, "digest": report.digest},
+        properties={"image": report.image, "digest": report.digest, "manifest": report.manifest},
     )
 
 

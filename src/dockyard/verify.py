@@ -60,9 +60,8 @@ def verify(
     if doubtful:
         expected = replace(expected, uncompilable=trial.uncompilable(engine, reference, doubtful))
     verdict = policy.judge(Case(found, expected, result), allow=settings.allow, dockerfile=_dockerfile(settings.root))
-    return Report(
-        reference, found.digest, expected.target, expected.python, found.size, verdict, result, clock.seconds()
-    )
+    about = (reference, found.digest, expected.target, expected.python, found.size)
+    return Report(*about, verdict, result, clock.seconds(), found.manifest)
 
 
 def look(

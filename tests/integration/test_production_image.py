@@ -253,6 +253,7 @@ def test_the_slim_image(copy: Settings, engine: Engine) -> None:
     ((built,), _) = build.build(copy, Request(("slim",)), say=report.say, engine=engine)
     found = verify.verify(copy, Asked("slim"), say=report.say, engine=engine)
     assert found.verdict.findings == ()
+    assert found.manifest == built.digest
     assert found.trial is not None
     assert found.trial.serves
     run = ("run", "--rm", "--network=none", *HARDENED, "--entrypoint=sh", built.references[0], "-c")

@@ -46,7 +46,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class Facts:
-    """What an image holds: `files` is what a container sees, `hidden` what a later layer replaced or deleted."""
+    """What an image holds: `files` is what a container sees, `hidden` what a later layer replaced or deleted.
+
+    `digest` is that of the configuration, and `manifest` of the manifest, empty where the engine keeps none.
+    """
 
     digest: str
     config: Mapping[str, Any]
@@ -54,6 +57,7 @@ class Facts:
     files: Mapping[str, Entry]
     hidden: tuple[Entry, ...] = ()
     history: tuple[str, ...] = ()
+    manifest: str = ""
 
     @property
     def size(self) -> int:

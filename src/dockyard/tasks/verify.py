@@ -81,7 +81,7 @@ def _summary(found: Any) -> tuple[str, ...]:
     trial = found.trial
     broken = {finding.rule for finding in found.verdict.violations}
     return (
-        f"{found.image}\n{found.digest[:SHORT]}",
+        f"{found.image}\n{(found.manifest or found.digest)[:SHORT]}",
         str(len(found.verdict.checked)),
         str(len(broken)),
         report.size(found.size),
