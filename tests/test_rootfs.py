@@ -263,15 +263,18 @@ def test_each_missing_library_is_told_with_its_object(tmp_path: Path, monkeypatc
 
     def linker(arguments: list[str], **_options: object) -> "subprocess.CompletedProcess[str]":
         asked.append(arguments)
-        lost = "" if arguments[0] == "ldd" else f"\tlib{Path(arguments[-1]).stem}.so.1 => not found\n"
+        if arguments[1] == "--list":  # as glibc's does where a library is missing
+            return subprocess.CompletedProcess(arguments, 127, "")
+        lost = f"\tlib{Path(arguments[-1]).stem}.so.1 => not found\n"
         said = f"{lost}\tlibz.so.1 => /lib/z (0x1)\n\t/lib/ld-linux.so (0x2)\n"
-        return subprocess.CompletedProcess(arguments, 1, said)
+        return subprocess.CompletedProcess(arguments, 0, said)
 
     monkeypatch.setattr(subprocess, "run", linker)
     with pytest.raises(SystemExit) as caught:
         rootfs.libraries(objects)
     python = str(Path(sys.executable).resolve())
-    assert asked == [["ldd", python], *(["/lib/ld-linux.so", "--list", str(path)] for path in objects)]
+    each = [words for path in objects for words in (["/lib/ld-linux.so", "--list", str(path)], ["ldd", str(path)])]
+    assert asked == [["ldd", python], *each]
     assert "a.so needs liba.so.1\n" in str(caught.value)
     assert "b.so needs libb.so.1\n" in str(caught.value)
 

@@ -357,6 +357,16 @@ FAILURES = (
         "`invoke doctor` checks the network",
     ),
     (
+        "keep: nothing in the base image matches",
+        "the build failed: `keep` in [tool.dockyard] names what the base image does not have",
+        "the lines above say which; correct it, or install the Debian package that holds it in the base stage",
+    ),
+    (
+        "the base image lacks shared libraries",
+        "the build failed: a package loads a shared library that the base image does not have",
+        "the lines above say which; install the Debian package that holds it in the base stage of the Dockerfile",
+    ),
+    (
         "No matching distribution found",
         "the build failed: a locked package is not to be had from the index",
         "run `invoke lock`",

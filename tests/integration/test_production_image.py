@@ -47,8 +47,14 @@ def copy(project: Settings, engine: Engine, tmp_path_factory: pytest.TempPathFac
         shutil.copytree(project.root / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
     name = f"dockyard-production-{secrets.token_hex(4)}"
     yield replace(project, root=root, image=name)
+    remove_images(engine, name)
+
+
+def remove_images(engine: Engine, name: str) -> None:
+    """Take away what was built under a name, if anything was."""
     listing = ("images", "--filter", f"reference={name}", "--format", "{{.Repository}}:{{.Tag}}")
-    capture(engine.command("rmi", "--force", *capture(engine.command(*listing)).stdout.split()))
+    if found := capture(engine.command(*listing)).stdout.split():
+        capture(engine.command("rmi", "--force", *found))
 
 
 @pytest.fixture(scope="module")
@@ -222,8 +228,7 @@ def opens_a_library(copy: Settings, engine: Engine, tmp_path: Path) -> Iterator[
     package.write_text(OPENED + package.read_text("utf-8").replace("from __future__ import annotations\n", ""), "utf-8")
     settings = replace(copy, root=root, image=f"dockyard-keep-{secrets.token_hex(4)}")
     yield settings
-    listing = ("images", "--filter", f"reference={settings.image}", "--format", "{{.Repository}}:{{.Tag}}")
-    capture(engine.command("rmi", "--force", *capture(engine.command(*listing)).stdout.split()))
+    remove_images(engine, settings.image)
 
 
 def test_what_no_scan_sees_is_found_missing_and_kept(opens_a_library: Settings, engine: Engine) -> None:
@@ -243,9 +248,42 @@ def test_a_path_to_keep_that_is_nowhere_ends_the_build(
     copy: Settings, engine: Engine, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """It is named, with where to correct it."""
-    with pytest.raises(DockyardError, match="the build failed"):
+    with pytest.raises(DockyardError, match="names what the base image does not have"):
         build.build(replace(copy, keep=("/usr/share/no/such.file",)), Request(), say=report.say, engine=engine)
     assert "nothing in the base image matches /usr/share/no/such.file" in "".join(capfd.readouterr())
+
+
+LINKED = """\
+ARG PYTHON_VERSION
+FROM scratch AS dockyard
+FROM python:${PYTHON_VERSION}-slim AS packages
+COPY link.py /
+RUN --network=none --mount=type=bind,from=dockyard,target=/dockyard \\
+    python /link.py && python /dockyard/rootfs.py packages /layers/packages /opt/venv
+FROM scratch AS production
+COPY --from=packages /layers/packages/ /
+"""
+LINK = """\
+from pathlib import Path
+import _bz2
+there = Path(_bz2.__file__).read_bytes()
+assert there.count(b"libbz2.so") == 1
+Path("/opt/venv").mkdir()
+Path("/opt/venv/fast.so").write_bytes(there.replace(b"libbz2.so", b"libqz2.so"))
+"""
+"""Makes a compiled module that is linked to a library of another name, which no Debian package has."""
+
+
+def test_a_package_that_is_linked_to_what_the_base_lacks_ends_the_build(
+    copy: Settings, engine: Engine, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The dynamic linker says so, not only a fake of it: module and library are named, and what to do."""
+    (tmp_path / "Dockerfile").write_text(LINKED)
+    (tmp_path / "link.py").write_text(LINK)
+    with pytest.raises(DockyardError, match="a shared library that the base image does not have") as caught:
+        build.build(replace(copy, root=tmp_path), Request(), say=report.say, engine=engine)
+    assert "base stage of the Dockerfile" in caught.value.hint
+    assert "/opt/venv/fast.so needs libqz2.so.1.0" in "".join(capfd.readouterr())
 
 
 def test_the_slim_image(copy: Settings, engine: Engine) -> None:
