@@ -68,6 +68,7 @@ def test_sarif_has_the_frame_that_version_2_1_0_asks_for() -> None:
     log = findings.sarif(report())
     assert (log["version"], log["$schema"].endswith("sarif-schema-2.1.0.json")) == ("2.1.0", True)
     (run,) = log["runs"]
+    assert run["automationDetails"] == {"id": "dockyard/verify/production/3.13/"}
     driver = run["tool"]["driver"]
     assert driver["name"] == "dockyard"
     assert [rule["id"] for rule in driver["rules"]] == [rule.id for rule in policy.RULES]

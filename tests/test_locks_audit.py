@@ -356,6 +356,7 @@ def test_the_task_as_sarif(
     with pytest.raises(Exit):
         task.audit(Context(), sarif=str(tmp_path / "reports/audit.sarif"))
     (run,) = json.loads((tmp_path / "reports/audit.sarif").read_text(encoding="utf-8"))["runs"]
+    assert run["automationDetails"] == {"id": "dockyard/audit/"}
     known, unrated = run["tool"]["driver"]["rules"]
     assert (known["id"], known["properties"]["security-severity"]) == ("CVE-2026-1234", "7.5")
     assert (unrated["shortDescription"], unrated["properties"]) == ({"text": "It smuggles"}, {"tags": ["security"]})
