@@ -49,6 +49,7 @@ MEASURES = (
     Measure("process", "of it, since the process began"),
     Measure("dependency", "one dependency changed"),
     Measure("source", "one line changed"),
+    Measure("same", "nothing changed"),
     Measure("nothing", "from nothing"),
 )
 

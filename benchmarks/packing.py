@@ -42,7 +42,7 @@ ATTEMPTS = 3
 REST = 10.0
 """Seconds before a build that asks the network much: some name servers answer only so many questions at a time."""
 
-TIMES = {"start": 3, "source": 2}
+TIMES = {"start": 3, "source": 2, "same": 2}
 """Turns in a round: what takes little time is measured more often."""
 
 
@@ -95,10 +95,11 @@ class Bench:
                 # Another version in every attempt: one that fails late has filled the caches.
                 "dependency": lambda name: self.change_dependency(name, next(blocks[name])),
                 "source": self.change_source,
+                "same": self.build,
                 **({"nothing": self.build_from_nothing} if number % 2 == 0 else {}),
             }
             for measure, take in takes.items():
-                turns = order if measure == "source" else [name for name in order if name != YARDSTICK]
+                turns = order if measure in ("source", "same") else [name for name in order if name != YARDSTICK]
                 for name in turns * TIMES.get(measure, 1):
                     os.sync()  # what the build before has written is no load on this one
                     time.sleep(REST if measure == "nothing" else 0)
