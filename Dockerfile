@@ -13,10 +13,13 @@ COPY src/dockyard/rootfs.py src/dockyard/parts.py src/dockyard/wheels.py src/doc
 
 FROM python:${PYTHON_VERSION}-slim AS python
 
+# Four stages ask the index at once, and some name servers answer only so many questions at a time: pip's five tries
+# can all fall into one such pause.
 FROM python AS base
 ENV LANG=C.UTF-8 \
     PIP_CERT=/etc/ssl/certs/ca-certificates.crt \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_RETRIES=10 \
     PIP_ROOT_USER_ACTION=ignore \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
