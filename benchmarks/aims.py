@@ -32,11 +32,12 @@ COPY = Recipe(YARDSTICK, "a bare COPY")
 
 @dataclass(frozen=True)
 class Measure:
-    """One thing that is measured: its column's heading, and its unit, bytes or seconds."""
+    """One thing that is measured: its heading, its unit, bytes or seconds, and what it means."""
 
     name: str
     title: str
     unit: str = "s"
+    meaning: str = ""
 
     def show(self, value: float) -> str:
         """Return a value as a person reads it."""
@@ -44,13 +45,26 @@ class Measure:
 
 
 MEASURES = (
-    Measure("size", "pulled", "B"),
-    Measure("start", "start to first answer"),
+    Measure("size", "pulled", "B", "the sum of the layers as a registry holds them, in millions of bytes."),
+    Measure(
+        "start",
+        "start to first answer",
+        meaning="from asking the engine to start a container that exists, until `/healthz` answers; one\n"
+        "  worker. The engine's own part is in it; the next row is without.",
+    ),
     Measure("process", "of it, since the process began"),
-    Measure("dependency", "one dependency changed"),
-    Measure("source", "one line changed"),
-    Measure("same", "nothing changed"),
-    Measure("nothing", "from nothing"),
+    Measure(
+        "dependency",
+        "one dependency changed",
+        meaning="another version of Alembic in the lock, one that no cache has seen.",
+    ),
+    Measure("source", "one line changed", meaning="another line of source. The yardstick does nothing but copy it."),
+    Measure("same", "nothing changed", meaning="the least that a build of this image takes."),
+    Measure(
+        "nothing",
+        "from nothing",
+        meaning="`--no-cache`, for which BuildKit empties the cache mounts too, so that the network has a part.",
+    ),
 )
 
 Samples = Mapping[str, Mapping[str, Sequence[float]]]

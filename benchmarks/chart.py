@@ -81,6 +81,11 @@ def page(samples: Samples, about: Mapping[str, str], picture: str) -> str:
     return PAGE.format(
         ran="\n".join(f"- {name}: {value}" for name, value in about.items()),
         recipes="\n".join(f"- **{recipe.name}**: {recipe.title}" for recipe in aims.measured(samples)),
+        meanings="\n".join(
+            f"- **{measure.title}**: {measure.meaning}"
+            for measure in MEASURES
+            if measure.meaning and samples.get(measure.name)
+        ),
         numbers=markdown(aims.header(samples), aims.rows(samples)),
         aims=markdown(("measured", "aim", "ours", "limit", ""), aims.verdict_rows(judge(medians(samples)))),
         picture=picture,
@@ -109,13 +114,7 @@ something else was running, and the ratios say more than the seconds.
 
 {recipes}
 
-- **pulled**: the sum of the layers as a registry holds them, in millions of bytes.
-- **start to first answer**: from asking the engine to start a container that exists, until `/healthz` answers; one
-  worker. The engine's own part is in it; the next row is without.
-- **one dependency changed**: another version of Alembic in the lock, one that no cache has seen.
-- **one line changed**: another line of source. The yardstick does nothing but copy it.
-- **nothing changed**: the least that a build of this image takes.
-- **from nothing**: `--no-cache`, for which BuildKit empties the cache mounts too, so that the network has a part.
+{meanings}
 
 ## Aims
 
