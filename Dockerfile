@@ -52,7 +52,7 @@ RUN --network=none --mount=type=bind,from=dockyard,target=/dockyard \
     python /dockyard/parts.py /tmp/locks/production.txt /locks 4 \
     && python /dockyard/wheels.py select /tmp/locks "${TARGETPLATFORM}" /locks/sources
 
-# The one stage with compilers, where anything is built at all. Debian packages that it needs go behind /wheels.
+# The one stage with compilers, where anything is built at all. Debian packages that it needs go behind /built/wheels.
 FROM base AS wheels
 RUN --mount=type=bind,from=dockyard,target=/dockyard \
     --mount=type=bind,from=locks,source=/locks/sources,target=/sources \

@@ -89,7 +89,7 @@ def yard(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[Yard]:
     monkeypatch.setattr(build, "read", lambda _settings: found)
     monkeypatch.setattr(reproduce, "ensure", lambda *_args, **_options: ((BASE,), ()))
     monkeypatch.setattr(reproduce, "capture", made.capture)
-    monkeypatch.setattr(reproduce, "tee", made.tee)
+    monkeypatch.setattr(build, "tee", made.tee)
     monkeypatch.setattr(archive, "read", made.read)
     yield made
     assert not [name for name in made.images if name.startswith("dockyard-reproduce/")]

@@ -243,7 +243,7 @@ def _run(job: Job, say: Say) -> tuple[Built, ...]:
     with tempfile.TemporaryDirectory(prefix="dockyard-") as folder:
         metadata = Path(folder) / "metadata.json"
         threading.Thread(target=report.prepare, daemon=True).start()  # while BuildKit works, this process only waits
-        done = _solve(job, metadata, say)
+        done = solve(job, metadata, say)
         written = json.loads(metadata.read_text(encoding="utf-8"))
     digests = bake.digests(written, [image.name for image in job.planned])
     variants = [variant for variant in job.request.variants(job.settings) if variant.name in digests]
@@ -255,7 +255,7 @@ def _run(job: Job, say: Say) -> tuple[Built, ...]:
     return tuple(made if job.request.push else (_inspected(job.engine, image) for image in made))
 
 
-def _solve(job: Job, metadata: Path, say: Say) -> Completed:
+def solve(job: Job, metadata: Path, say: Say) -> Completed:
     """Run BuildKit; where the engine tripped over its own work, run it once more: it has cached what was done."""
     try:
         return tee(command(job, metadata))

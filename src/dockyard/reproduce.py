@@ -15,8 +15,8 @@ from dockyard.bases import ensure
 from dockyard.build import Job, Request
 from dockyard.difference import Finding, Item, Verdict, item, judge
 from dockyard.engine import Engine, find
-from dockyard.errors import CommandError, DockyardError
-from dockyard.execute import capture, tee
+from dockyard.errors import DockyardError
+from dockyard.execute import capture
 from dockyard.settings import Settings
 
 Say = Callable[[str], None]
@@ -75,7 +75,7 @@ def reproduce(settings: Settings, asked: Asked, *, say: Say, engine: Engine | No
     notes = tuple(changed_inputs(_labels(existing), job.planned[0].labels))
     for note in notes:
         say(f"{reference}: {note}")
-    with rebuilt(job) as name:
+    with rebuilt(job, say) as name:
         made = inspected(engine, name) or {"Id": ""}
         outcome = Outcome(reference, Verdict.IDENTICAL, existing["Id"], made["Id"], (), notes)
         if made["Id"] != existing["Id"]:
@@ -111,15 +111,12 @@ def prepared(settings: Settings, engine: Engine, request: Request, clock: record
 
 
 @contextmanager
-def rebuilt(job: Job) -> Iterator[str]:
+def rebuilt(job: Job, say: Say) -> Iterator[str]:
     """Build, yield the image's name, and take it and its cache mounts away whatever happens."""
     name = job.planned[0].references[0]
     try:
         with tempfile.TemporaryDirectory(prefix="dockyard-") as folder:
-            try:
-                tee(build.command(job, Path(folder) / "metadata.json"))
-            except CommandError as error:
-                raise build.explained(error) from None
+            build.solve(job, Path(folder) / "metadata.json", say)
         yield name
     finally:
         capture(job.engine.command("rmi", name), check=False)

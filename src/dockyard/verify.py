@@ -60,8 +60,17 @@ def verify(
     if doubtful:
         expected = replace(expected, uncompilable=trial.uncompilable(engine, reference, doubtful))
     verdict = policy.judge(Case(found, expected, result), allow=settings.allow, dockerfile=_dockerfile(settings.root))
-    about = (reference, found.digest, expected.target, expected.python, found.size)
-    return Report(*about, verdict, result, clock.seconds(), found.manifest)
+    return Report(
+        reference,
+        found.digest,
+        expected.target,
+        expected.python,
+        found.size,
+        verdict,
+        result,
+        clock.seconds(),
+        found.manifest,
+    )
 
 
 def look(
