@@ -11,10 +11,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from dockyard import bake, build, report
-from dockyard.bases import ensure
-from dockyard.engine import Engine, find
-from dockyard.execute import Command, capture
+from dockyard import console
+from dockyard.bases.resolve import ensure
+from dockyard.engine.client import Engine, find
+from dockyard.image import bake, build
+from dockyard.process import Command, capture
 from dockyard.settings import Settings, load
 
 INVOKE = str(Path(sys.executable).parent / "invoke")
@@ -24,20 +25,20 @@ def main(arguments: list[str]) -> int:
     """Print the table of medians; return 1 where the ratio is above the aim of 2."""
     rounds = int(arguments[0]) if arguments else 7
     settings = load(Path.cwd(), os.environ)
-    engine = find(settings, say=report.say)
+    engine = find(settings, say=console.say)
     ours = Command((INVOKE, "build", "--target", "production"), cwd=settings.root)
     bare = bare_build(settings, engine)
     capture(ours)
     capture(bare)
     times: dict[str, list[float]] = {"invoke build": [], "docker buildx build": []}
     for number in range(rounds):
-        report.say(f"round {number + 1} of {rounds}")
+        console.say(f"round {number + 1} of {rounds}")
         times["invoke build"].append(capture(ours).seconds)
         times["docker buildx build"].append(capture(bare).seconds)
     medians = {name: statistics.median(values) for name, values in times.items()}
     ratio = medians["invoke build"] / medians["docker buildx build"]
     rows = [(name, f"{median:.2f} s", f"{min(times[name]):.2f} s") for name, median in medians.items()]
-    report.table(
+    console.table(
         ("nothing changed", "median", "best"), rows, title=f"ratio {ratio:.2f}, aim at most 2", right=("median", "best")
     )
     return 0 if ratio <= 2 else 1
@@ -46,7 +47,7 @@ def main(arguments: list[str]) -> int:
 def bare_build(settings: Settings, engine: Engine) -> Command:
     """Return the plain command for what `invoke build` builds: same arguments, labels and contexts."""
     found = build.read(settings)
-    bases, _missing = ensure(settings, engine, (settings.python,), say=report.say)
+    bases, _missing = ensure(settings, engine, (settings.python,), say=console.say)
     (image,) = build.plan(settings, replace(found, bases=bases), build.Request())
     return engine.command(*build_arguments(image), cwd=settings.root)
 

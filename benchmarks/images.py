@@ -19,10 +19,11 @@ import chart
 from aims import Samples
 from packing import Bench
 
-from dockyard import report, settings, world
-from dockyard.bases import ensure
-from dockyard.engine import find
+from dockyard import console, settings
+from dockyard.bases.resolve import ensure
+from dockyard.engine.client import find
 from dockyard.errors import DockyardError
+from dockyard.host import ca_bundle
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "explanation" / "benchmarks.md"
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
         else:
             samples, about = measure(options.rounds, options.only or names)
     except DockyardError as error:
-        report.error(error.message, error.hint)
+        console.error(error.message, error.hint)
         return 1
     if options.json:
         options.json.write_text(json.dumps(aims.document(samples, about), indent=1) + "\n", "utf-8")
@@ -68,15 +69,15 @@ def positive(text: str) -> int:
 def measure(rounds: int, names: Sequence[str]) -> tuple[Samples, dict[str, Any]]:
     """Return every value of every measure, and what they were measured on."""
     configured = settings.load(ROOT, os.environ)
-    engine = find(configured, say=report.say)
-    bases, missing = ensure(configured, engine, (PYTHON,), say=report.say)
+    engine = find(configured, say=console.say)
+    bases, missing = ensure(configured, engine, (PYTHON,), say=console.say)
     if missing:
         raise DockyardError(f"there is no base image for Python {PYTHON}: {missing[0].reason}")
     with tempfile.TemporaryDirectory(prefix="dockyard-bench-") as folder:
-        bench = Bench(engine, Path(folder), ROOT, bases[0], world.ca_bundle())
+        bench = Bench(engine, Path(folder), ROOT, bases[0], ca_bundle())
         try:
-            bench.prepare([*names, aims.YARDSTICK], report.say)
-            samples = bench.measure(rounds, report.say)
+            bench.prepare([*names, aims.YARDSTICK], console.say)
+            samples = bench.measure(rounds, console.say)
         finally:
             bench.remove()
     about = {
@@ -98,9 +99,9 @@ def write_docs(samples: Samples, about: Mapping[str, Any]) -> None:
 def show(samples: Samples) -> int:
     """Print the table of values and that of aims; return 1 where one is missed."""
     columns = aims.header(samples)
-    report.table(columns, aims.rows(samples), title="median (best)")
+    console.table(columns, aims.rows(samples), title="median (best)")
     verdicts = aims.judge(aims.medians(samples))
-    report.table(
+    console.table(
         ("measured", "aim", "ours", "limit", ""),
         aims.verdict_rows(verdicts),
         right=("ours", "limit"),

@@ -19,12 +19,17 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
-from dockyard import bases, engine, report, world
-from dockyard.engine import Engine
-from dockyard.execute import Command, capture
+from dockyard import console
+from dockyard.bases import resolve
+from dockyard.engine import client
+from dockyard.engine.client import Engine
+from dockyard.host import ca_bundle
+from dockyard.locks import check as verify
 from dockyard.locks import compile as compiling
-from dockyard.locks import files, make, plan, quick, verify
+from dockyard.locks import files, options, plan
+from dockyard.locks import lock as make
 from dockyard.locks.plan import Wish
+from dockyard.process import Command, capture
 from dockyard.settings import Settings
 
 PURPOSES = {
@@ -59,10 +64,10 @@ def check(root: Path) -> None:
     """Time the check of 12 locks of 100 pins: in this process, as the hook, and as the fastest tool like it."""
     settings = project(root)
     pins = "".join(map(_pin, range(PINS)))
-    for batch in plan.plan(verify.inspect(quick.of(settings)), Wish()):
+    for batch in plan.plan(verify.inspect(options.of(settings)), Wish()):
         made = plan.finished(batch, dict.fromkeys(PURPOSES, pins), verify.PIP_TOOLS)
         files.write_all({root / path: text for path, text in made.items()})
-    asked = quick.of(settings)
+    asked = options.of(settings)
     inside = _median(lambda: _none(verify.check(asked)))
     bare = Command((sys.executable, "-c", "pass"), cwd=root)
     hook = Command((str(Path(sys.executable).with_name("dockyard-lock-check")),), cwd=root)
@@ -74,7 +79,7 @@ def check(root: Path) -> None:
     alone, ours, *theirs = _in_turns(bare, hook, *found.values())
     limit = 1.5 * alone + 0.060
     verdict = "within" if ours <= limit else "ABOVE"
-    report.pairs(
+    console.pairs(
         {
             "12 locks of 100 pins, in this process": f"{inside * 1000:.1f} ms (30 ms is the aim)",
             "python -c pass": f"{alone * 1000:.0f} ms",
@@ -92,23 +97,23 @@ def check(root: Path) -> None:
 def compile_matrix(root: Path) -> None:
     """Time the locks of 4 purposes and 3 Pythons from nothing, and the same by pip-compile one after another."""
     settings = project(root)
-    host = engine.find(settings, say=report.say)
+    host = client.find(settings, say=console.say)
     compiling.VOLUME = "dockyard-bench"
-    images = {base.python: base.image for base in bases.ensure(settings, host, settings.pythons, say=report.say)[0]}
-    make.make(settings, Wish(), find_engine=lambda: host, say=report.say)  # installs the compilers
+    images = {base.python: base.image for base in resolve.ensure(settings, host, settings.pythons, say=console.say)[0]}
+    make.make(settings, Wish(), find_engine=lambda: host, say=console.say)  # installs the compilers
     for image, python in ((image, python) for python, image in images.items()):
         _run(host, image, python, ("rm", "-rf", "/cache/pip", "/cache/pip-tools"))
-    ours = _time(lambda: make.make(settings, Wish(), find_engine=lambda: host, say=report.say))
+    ours = _time(lambda: make.make(settings, Wish(), find_engine=lambda: host, say=console.say))
     theirs = 0.0
     for python, image in images.items():
         _run(host, image, python, ("rm", "-rf", "/cache/pip", "/cache/pip-tools"))
         for purpose in PURPOSES:
             seconds = _time(lambda: _plain(host, image, python, purpose, root))  # noqa: B023 - called at once
-            report.say(f"pip-compile, Python {python}, {purpose}: {seconds:.1f} s")
+            console.say(f"pip-compile, Python {python}, {purpose}: {seconds:.1f} s")
             theirs += seconds
     volumes = [f"{compiling.VOLUME}-{python}" for python in (*settings.pythons, "uv")]
     capture(host.command("volume", "rm", "--force", *volumes), check=False)
-    report.pairs(
+    console.pairs(
         {
             "invoke lock, everything": f"{ours:.1f} s",
             "pip-compile, one after another": f"{theirs:.1f} s",
@@ -122,7 +127,7 @@ def _plain(host: Engine, image: str, python: str, purpose: str, root: Path) -> N
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
         archive.add(root / "requirements", "requirements")
-        if ca := world.ca_bundle():
+        if ca := ca_bundle():
             archive.add(ca.resolve(), "ca.pem")
     script = (
         "set -e; mkdir /tmp/w; cd /tmp/w; tar -x; "
@@ -177,7 +182,7 @@ def _multi(root: Path) -> Command | None:
         capture(Command((sys.executable, "-m", "venv", str(venv))))
         capture(Command((str(venv / "bin/pip"), "install", "--quiet", "pip-compile-multi")))
     except Exception as error:  # noqa: BLE001 - without a network the other numbers still count
-        report.warn(f"pip-compile-multi cannot be installed: {error}")
+        console.warn(f"pip-compile-multi cannot be installed: {error}")
         return None
     flat.mkdir()
     from_inputs = str(venv / "bin/python"), "-c", _STAMP

@@ -24,10 +24,10 @@ from typing import Any
 
 from aims import MEASURES, OURS, YARDSTICK
 
-from dockyard.bases import Base
-from dockyard.engine import Engine
+from dockyard.bases.resolve import Base
+from dockyard.engine.client import Engine
 from dockyard.errors import CommandError, DockyardError
-from dockyard.execute import capture
+from dockyard.process import capture
 
 Say = Callable[[str], None]
 RECIPES = Path(__file__).parent / "recipes"

@@ -2,6 +2,7 @@
 
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -50,3 +51,10 @@ def nothing_unplanned(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
 def settings(tmp_path: Path) -> Settings:
     """Return the settings of a small project in a folder of its own."""
     return Settings(root=tmp_path, app="shop:app", image="shop", pythons=("3.12", "3.13"), python="3.13", stack="shop")
+
+
+def replace_everywhere(monkeypatch: pytest.MonkeyPatch, name: str, value: Any) -> None:
+    """Replace a function of this name in every module of Dockyard that holds it."""
+    for module in [module for key, module in sys.modules.items() if key.startswith("dockyard.")]:
+        if name in vars(module):
+            monkeypatch.setattr(module, name, value)

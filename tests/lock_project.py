@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from dockyard.locks import plan, quick, verify
+from dockyard.locks import check, options, plan
 from dockyard.locks.plan import Wish
 from dockyard.settings import Settings
 
@@ -41,9 +41,9 @@ def write_inputs(root: Path, inputs: Mapping[str, str] = INPUTS) -> None:
 
 def lock_all(settings: Settings, compiled: Mapping[str, str] = COMPILED) -> None:
     """Write the locks that a compiler with these answers would leave."""
-    state = verify.inspect(quick.of(settings))
+    state = check.inspect(options.of(settings))
     for batch in plan.plan(state, Wish(everything=True)):
-        for path, text in plan.finished(batch, dict(compiled), verify.PIP_TOOLS).items():
+        for path, text in plan.finished(batch, dict(compiled), check.PIP_TOOLS).items():
             (settings.root / path).parent.mkdir(exist_ok=True)
             (settings.root / path).write_text(text, encoding="utf-8")
 

@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import requests
 
-from dockyard.registry_transport import Transport
-from dockyard.registry_write import INDEX, WritableRegistry
+from dockyard.registry.content import INDEX, WritableRegistry
+from dockyard.registry.transport import Transport
 
 from .test_registry import ACCESS, Answer, Wire
 

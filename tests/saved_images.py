@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dockyard.archive import Image, from_archive
-from dockyard.difference import Item, item
+from dockyard.engine.archive import Image, from_archive
+from dockyard.verify.compare import Item, item
 
 TIME = 315_532_800
 

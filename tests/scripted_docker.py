@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from dockyard.execute import Command, Completed
+from dockyard.process import Command, Completed
 
 PROJECT = ("docker", "compose", "--project-name", "shop")
 MODEL = {

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dockyard.facts import from_archive
-from dockyard.policy.bytecode import FINAL_MAGIC, source_hash
-from dockyard.policy.model import Case, Expected, Facts, Pin, Trial
+from dockyard.verify.contents import from_archive
+from dockyard.verify.model import Case, Expected, Facts, Pin, Trial
+from dockyard.verify.rules.bytecode import FINAL_MAGIC, source_hash
 
 LIBRARY = "/usr/lib/python3.13"
 SITE = "/opt/venv/lib/python3.13/site-packages"

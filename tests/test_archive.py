@@ -6,7 +6,7 @@ import tarfile
 
 import pytest
 
-from dockyard.archive import Image, from_archive, path_of
+from dockyard.engine.archive import Image, from_archive, path_of
 from dockyard.errors import DockyardError
 
 from .saved_images import Entry, archive, layer

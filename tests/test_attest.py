@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
-from dockyard import attest, provenance, sbom, world
-from dockyard.engine import Engine
+from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
-from dockyard.registry_errors import Kind, RegistryError
-from dockyard.registry_write import WritableRegistry
+from dockyard.git import Git
+from dockyard.registry import attest, provenance, sbom
+from dockyard.registry.content import WritableRegistry
+from dockyard.registry.errors import Kind, RegistryError
 from dockyard.settings import Settings
-from dockyard.world import Git
 
+from .conftest import replace_everywhere
 from .memory_registry import Memory
 from .saved_images import Entry, layer
 from .test_provenance import COMMIT, LABELS
@@ -46,7 +47,7 @@ def memory(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Memory:
             yield registry
 
     monkeypatch.setattr(attest, "connected", connected)
-    monkeypatch.setattr(world, "read_git", lambda _root: Git(COMMIT, 1, "main"))
+    replace_everywhere(monkeypatch, "read_git", lambda _root: Git(COMMIT, 1, "main"))
     (settings.root / "requirements" / "3.13").mkdir(parents=True)
     (settings.root / "requirements" / "production.in").write_text("flask\n")
     (settings.root / "requirements" / "3.13" / "production.txt").write_text("flask==3.1.3 \\\n    --hash=sha256:11\n")
@@ -120,7 +121,7 @@ def test_another_tree_has_no_say(
     memory: Memory, settings: Settings, monkeypatch: pytest.MonkeyPatch, git: Git | None, said: str
 ) -> None:
     """Its lock may be another one: nothing is attached, and the tip names the commit."""
-    monkeypatch.setattr(world, "read_git", lambda _root: git)
+    replace_everywhere(monkeypatch, "read_git", lambda _root: git)
     held = dict(memory.manifests)
     with pytest.raises(DockyardError, match=said) as caught:
         run(settings)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from dockyard import bake
-from dockyard.bake import Cache, Image
+from dockyard.image import bake
+from dockyard.image.bake import Cache, Image
 
 PLAIN = """\
 #0 building with "default" instance using docker driver

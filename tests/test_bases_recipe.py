@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from dockyard.apt import Mirror, Source
 from dockyard.bases import debian, recipe
 from dockyard.bases.model import UnavailableError
 from dockyard.bases.recipe import Archive, Job
-from dockyard.packages import Mirror, Source
 
 MIRROR = Mirror("http://mirror/debian", Path("/keys.gpg"))
 JOB = Job("3.13", "trixie", "root", Path("/tools"), Path("/work"))

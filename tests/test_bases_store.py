@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
-from dockyard import execute
-from dockyard.bases import files, layout, registry, store
+from dockyard import files, process
+from dockyard.bases import cache as store
+from dockyard.bases import lookup, oci
+from dockyard.bases.cache import Record
 from dockyard.bases.choice import Answer
-from dockyard.bases.layout import About
-from dockyard.bases.store import Record
-from dockyard.engine import Engine
+from dockyard.bases.oci import About
+from dockyard.engine.client import Engine
 from dockyard.errors import CommandError, DockyardError, EngineError
-from dockyard.execute import Command, Completed
+from dockyard.process import Command, Completed
 
 ENGINE = Engine(kind="host", version="28.5", snapshotter=True)
 
@@ -31,7 +32,7 @@ def record(cache: Path, content: bytes, python: str = "3.13") -> Record:
     tree = cache / "tree"
     tree.write_bytes(content)
     made = cache / ".making"
-    image = layout.write(tree, made, About("amd64", 0, "test", {}, ()))
+    image = oci.write(tree, made, About("amd64", 0, "test", {}, ()))
     tree.unlink()
     return store.keep(made, Record(python, f"{python}.1", "trixie", "amd64", "r1", {"libc6": "1"}, image, ""))
 
@@ -48,7 +49,7 @@ def said(monkeypatch: pytest.MonkeyPatch, *answers: Completed | CommandError) ->
             raise answer
         return answer
 
-    monkeypatch.setattr(execute, "capture", capture)
+    monkeypatch.setattr(process, "capture", capture)
     return ran
 
 
@@ -144,7 +145,7 @@ def test_what_a_registry_says_is_remembered(monkeypatch: pytest.MonkeyPatch) -> 
     """Each reference is asked about once, briefly, and both digest and silence are recalled while they are fresh."""
     digest = "sha256:" + "a" * 64
     ran = said(monkeypatch, Completed(0, json.dumps({"digest": digest}), "", 0.1))
-    answers = registry.ask(ENGINE, ["python:3.13-slim"])
+    answers = lookup.ask(ENGINE, ["python:3.13-slim"])
     assert answers["python:3.13-slim"].digest == digest
     assert ran[0].argv == (
         "docker",
@@ -155,17 +156,17 @@ def test_what_a_registry_says_is_remembered(monkeypatch: pytest.MonkeyPatch) -> 
         "--format",
         "{{json .Manifest}}",
     )
-    assert ran[0].timeout == registry.PATIENCE
+    assert ran[0].timeout == lookup.PATIENCE
     at = answers["python:3.13-slim"].at
-    assert registry.recall(at + 1) == answers
-    assert registry.recall(at + 10**6) == {}
+    assert lookup.recall(at + 1) == answers
+    assert lookup.recall(at + 10**6) == {}
 
 
 @pytest.mark.parametrize("text", ["", "[]", "7", '{"x": 1}', '{"x": {"y": 1}}'])
 def test_a_torn_memory_is_no_memory(cache: Path, text: str) -> None:
     """A damaged file of answers is as good as none."""
-    (cache / registry.MEMORY).write_text(text)
-    assert registry.recall() == {}
+    (cache / lookup.MEMORY).write_text(text)
+    assert lookup.recall() == {}
 
 
 @pytest.mark.parametrize(
@@ -188,14 +189,14 @@ def test_a_registry_without_an_answer(
 ) -> None:
     """Silence and an image that does not exist are told apart, in one short line."""
     said(monkeypatch, error)
-    answer = registry.ask(ENGINE, ["python:3.99-slim"])["python:3.99-slim"]
+    answer = lookup.ask(ENGINE, ["python:3.99-slim"])["python:3.99-slim"]
     assert (answer.digest, answer.reason, answer.absent) == ("", reason, absent)
 
 
 def test_an_answer_that_is_no_json() -> None:
     """A proxy's web page is no digest."""
-    assert "not understood" in registry.understand("<html>", 1.0).reason
-    assert registry.understand('{"digest": "sha256:1"}', 1.0) == Answer("sha256:1", "", 1.0)
+    assert "not understood" in lookup.understand("<html>", 1.0).reason
+    assert lookup.understand('{"digest": "sha256:1"}', 1.0) == Answer("sha256:1", "", 1.0)
 
 
 def test_disk_trouble_is_told(tmp_path: Path) -> None:

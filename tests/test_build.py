@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 
-from dockyard import bake, build, records, world
-from dockyard.bases import Base, Missing
-from dockyard.build import Job, Request, World
-from dockyard.engine import Engine
+from dockyard.bases.resolve import Base, Missing
+from dockyard.engine.client import Engine
 from dockyard.errors import CommandError, DockyardError, ExitCode, UsageError
-from dockyard.execute import Command, Completed
-from dockyard.images import Variant
-from dockyard.locks.installing import Logins
+from dockyard.git import Git
+from dockyard.image import bake, build, records
+from dockyard.image.build import Job, Request, World
+from dockyard.image.names import Variant
+from dockyard.locks.logins import Logins
+from dockyard.process import Command, Completed
 from dockyard.settings import Settings
-from dockyard.world import Git
+from tests.conftest import replace_everywhere
 from tests.lock_project import write_inputs
 
 GIT = Git("0123456789abcdef0123456789abcdef01234567", 1_700_000_000, "main", "v1.2.3")
@@ -47,7 +48,7 @@ def test_a_plain_build(settings: Settings) -> None:
 def test_the_settings_index_reaches_the_build(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes the place of the one that the host's pip would ask."""
     (settings.root / "Dockerfile").write_text("FROM x AS production\n")
-    monkeypatch.setattr(world, "read_git", lambda _root: GIT)
+    replace_everywhere(monkeypatch, "read_git", lambda _root: GIT)
     monkeypatch.setenv("PIP_INDEX_URL", "https://host.example/simple")
     found = build.read(replace(settings, index_url="https://own.example/simple"))
     assert "index-url = https://own.example/simple" in found.pip_conf
@@ -144,7 +145,7 @@ def test_what_the_indexes_of_the_locks_need(settings: Settings, monkeypatch: pyt
     write_inputs(settings.root, {"production": "--index-url https://pip.corp/${TEAM}/simple\nflask\n"})
     (settings.root / "Dockerfile").write_text("FROM x AS production\n")
     (settings.root / "rc").write_text("machine pip.corp login me password w0rd\nmachine other login a password b\n")
-    monkeypatch.setattr(world, "read_git", lambda _root: GIT)
+    replace_everywhere(monkeypatch, "read_git", lambda _root: GIT)
     monkeypatch.setenv("NETRC", str(settings.root / "rc"))
     monkeypatch.setenv("TEAM", "red")
     found = build.read(settings)
@@ -318,7 +319,7 @@ def bench(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Bench:
         tuple(base(python) for python in pythons if python != "3.12"),
         tuple(Missing(python, "nobody ships it") for python in pythons if python == "3.12"),
     ))  # fmt: skip
-    monkeypatch.setattr(world, "read_git", lambda _root: GIT)
+    replace_everywhere(monkeypatch, "read_git", lambda _root: GIT)
     monkeypatch.setattr(records, "keep", made.keep)
     monkeypatch.setattr(Engine, "ask", answered)
     return made
@@ -362,7 +363,7 @@ def test_what_is_to_be_kept_is_given_to_the_dockerfile(settings: Settings) -> No
 
 def test_the_arguments_of_a_dockerfile(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """With and without a default, in any case, several on a line."""
-    monkeypatch.setattr(world, "read_git", lambda _root: None)
+    replace_everywhere(monkeypatch, "read_git", lambda _root: None)
     (settings.root / "Dockerfile").write_text("ARG A=1 B\nFROM x AS y\narg C\nENV ARG=D\n")
     assert build.read(settings).arguments == {"A", "B", "C"}
 
@@ -457,7 +458,7 @@ def retagging(monkeypatch: pytest.MonkeyPatch, *, exists: bool) -> list[tuple[st
         return Completed(0 if exists else 1, "", "", 0.0)
 
     monkeypatch.setattr(build, "capture", capture)
-    monkeypatch.setattr(world, "read_git", lambda _root: GIT)
+    replace_everywhere(monkeypatch, "read_git", lambda _root: GIT)
     return asked
 
 
@@ -484,6 +485,6 @@ def test_retag_of_an_image_that_is_not_there(settings: Settings, monkeypatch: py
 def test_retag_without_git(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """No commit and no name given: a usage error."""
     retagging(monkeypatch, exists=True)
-    monkeypatch.setattr(world, "read_git", lambda _root: None)
+    replace_everywhere(monkeypatch, "read_git", lambda _root: None)
     with pytest.raises(UsageError, match="no git commit"):
         build.retag(settings, ENGINE, "production", "3.13")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from dockyard import changelog
 from dockyard.errors import DockyardError
+from dockyard.release import changelog
 
 TEXT = """\
 # Changelog

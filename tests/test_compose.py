@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from dockyard import compose
-from dockyard.compose import Container, Port, Service
+from dockyard.stack import compose
+from dockyard.stack.compose import Container, Port, Service
 
 WEB = Container("1", "shop-web-1", "web", "shop:development", "running", "healthy")
 JOB = Container("2", "shop-job-1", "job", "shop:development", "exited")

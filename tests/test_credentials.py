@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from dockyard.credentials import Credentials, config_folders, find
 from dockyard.errors import CommandError
-from dockyard.execute import Command, Completed
-from dockyard.registry_errors import Kind, RegistryError
+from dockyard.process import Command, Completed
+from dockyard.registry.errors import Kind, RegistryError
+from dockyard.registry.login import Credentials, config_folders, find
 
 HOST = "registry.example:5000"
 

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from dockyard import debugging, shell, stack
-from dockyard.debugging import Debuggee, Process
-from dockyard.engine import Engine
+from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError, UsageError
-from dockyard.execute import Command, Completed
+from dockyard.process import Command, Completed
 from dockyard.settings import Settings
-from dockyard.stack import Stack
+from dockyard.stack import debug, shell, stack
+from dockyard.stack.debug import Debuggee, Process
+from dockyard.stack.stack import Stack
 from tests.scripted_docker import PROJECT, Docker, container
 
 RELOADER = (Process(7, 1, "flask run"), Process(9, 7, "flask run"))
@@ -49,9 +49,9 @@ def made(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
     def make(docker: Docker) -> Stack:
         (settings.root / "compose.yaml").touch()
         (settings.root / "Dockerfile").write_text("FROM x AS development\n")
-        for module in (stack, shell, debugging):
+        for module in (stack, shell, debug):
             monkeypatch.setattr(module, "capture", docker.capture)
-        monkeypatch.setattr(debugging, "stream", getattr(docker, "stream", None))
+        monkeypatch.setattr(debug, "stream", getattr(docker, "stream", None))
         return Stack(settings, Engine("host", "28.5.1", True), ("compose.yaml",))
 
     return make
@@ -59,39 +59,39 @@ def made(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_the_process_below_all_others() -> None:
     """A reloader only watches: the server is the process below it."""
-    assert debugging.chosen(RELOADER, None).pid == 9
-    assert debugging.chosen(RELOADER, 7).pid == 7
+    assert debug.chosen(RELOADER, None).pid == 9
+    assert debug.chosen(RELOADER, 7).pid == 7
 
 
 def test_several_processes() -> None:
     """Among several workers one has to be named, and all are shown."""
     with pytest.raises(UsageError, match="which process") as caught:
-        debugging.chosen(WORKERS, None)
+        debug.chosen(WORKERS, None)
     assert "8 gunicorn: a; 9 gunicorn: b" in caught.value.hint
     with pytest.raises(UsageError, match="no Python process 10"):
-        debugging.chosen(WORKERS, 10)
+        debug.chosen(WORKERS, 10)
 
 
 def test_attached(made: Any) -> None:
     """From 3.14 on, the debugger goes to the running process."""
     there = made(Pythons(telling((3, 14), *RELOADER)))
-    found = debugging.look(there, "")
+    found = debug.look(there, "")
     assert found.attachable
-    assert debugging.attach(there, found, None, terminal=True).argv == (
+    assert debug.attach(there, found, None, terminal=True).argv == (
         "docker", "exec", "--interactive", "--tty", "--user=0", "--privileged", "1", "python", "-m", "pdb", "-p", "9",
     )  # fmt: skip
-    assert "--tty" not in debugging.attach(there, found, None, terminal=False).argv
+    assert "--tty" not in debug.attach(there, found, None, terminal=False).argv
 
 
 def test_an_older_python_runs_in_the_foreground(made: Any) -> None:
     """The service stops, runs at the terminal, and runs by itself again."""
     docker = Pythons(telling((3, 13), *RELOADER))
     there = made(docker)
-    found = debugging.look(there, "")
+    found = debug.look(there, "")
     assert not found.attachable
     said: list[str] = []
     docker.asked.clear()
-    debugging.foreground(there, found.container, terminal=False, say=said.append)
+    debug.foreground(there, found.container, terminal=False, say=said.append)
     run = ("run", "--rm", "--service-ports", "--use-aliases", "--no-TTY", "web")
     assert [command.argv for command in docker.asked] == [
         (*PROJECT, "stop", "web"),
@@ -106,9 +106,9 @@ def test_interrupted_in_the_foreground(made: Any) -> None:
     docker = Pythons(telling((3, 13)))
     docker.fails = {"run": KeyboardInterrupt()}
     there = made(docker)
-    found = Debuggee(debugging.look(there, "").container, (3, 13), ())
+    found = Debuggee(debug.look(there, "").container, (3, 13), ())
     with pytest.raises(KeyboardInterrupt):
-        debugging.foreground(there, found.container, terminal=True, say=lambda _: None)
+        debug.foreground(there, found.container, terminal=True, say=lambda _: None)
     assert docker.asked[-1].argv[-2:] == ("start", "web")
 
 
@@ -117,11 +117,11 @@ def test_production(made: Any) -> None:
     docker = Pythons(telling((3, 14)))
     docker.states = [[container(Image="shop:production")]]
     with pytest.raises(DockyardError, match="runs the production image"):
-        debugging.look(made(docker), "")
+        debug.look(made(docker), "")
 
 
 def test_no_python(made: Any) -> None:
     """A service that is no Python program cannot be debugged by it."""
     with pytest.raises(DockyardError, match="no Python to ask in web: not found") as caught:
-        debugging.look(made(Pythons(Completed(127, "", "not found\n", 0.1))), "")
+        debug.look(made(Pythons(Completed(127, "", "not found\n", 0.1))), "")
     assert "--service" in caught.value.hint

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dockyard.difference import Finding, Verdict, bytecode, hint, judge
+from dockyard.verify.compare import Finding, Verdict, bytecode, hint, judge
 
 from .saved_images import TIME, Entry, saved
 

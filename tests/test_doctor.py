@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 import dockyard.tasks.doctor as task
-from dockyard import diagnosis, doctor, execute, packages, ports, world
-from dockyard.diagnosis import (
+from dockyard import apt, host, process
+from dockyard.doctor import checks
+from dockyard.doctor import rows as diagnosis
+from dockyard.doctor.rows import (
     Bases,
     Certificates,
     Disk,
@@ -27,12 +29,13 @@ from dockyard.diagnosis import (
     Row,
     State,
 )
-from dockyard.engine import Probe
+from dockyard.engine.client import Probe
 from dockyard.errors import CommandError, DockyardError
-from dockyard.execute import Command, Completed
+from dockyard.git import Git
 from dockyard.locks import keyring
+from dockyard.process import Command, Completed
 from dockyard.settings import Settings
-from dockyard.world import Git
+from dockyard.stack import ports
 
 OK, WARN, FAIL = State.OK, State.WARN, State.FAIL
 PLUGINS = [{"Name": "buildx", "Version": "v0.29.1"}, {"Name": "compose", "Version": "2.26.1-4"}]
@@ -338,63 +341,63 @@ def test_python_and_hook() -> None:
 
 
 @pytest.fixture
-def patient(settings: Settings) -> doctor.Patient:
+def patient(settings: Settings) -> checks.Patient:
     """Return a machine without any engine, whose next build would fetch the embedded one."""
-    return doctor.Patient(settings, {}, doctor.Once(lambda: Docker("auto", OWN)))
+    return checks.Patient(settings, {}, checks.Once(lambda: Docker("auto", OWN)))
 
 
-def row(name: str) -> doctor.Check:
+def row(name: str) -> checks.Check:
     """Return a check that is content."""
     return lambda _patient: [Row(name, OK, "")]
 
 
-def test_rows_come_in_the_order_of_the_checks(patient: doctor.Patient) -> None:
+def test_rows_come_in_the_order_of_the_checks(patient: checks.Patient) -> None:
     """However long each takes."""
 
-    def slow(_patient: doctor.Patient) -> Iterable[Row]:
+    def slow(_patient: checks.Patient) -> Iterable[Row]:
         time.sleep(0.1)
         return [Row("a", OK, ""), Row("b", OK, "")]
 
-    assert [found.check for found in doctor.run({"slow": slow, "c": row("c")}, patient)] == ["a", "b", "c"]
+    assert [found.check for found in checks.run({"slow": slow, "c": row("c")}, patient)] == ["a", "b", "c"]
 
 
-def test_checks_run_side_by_side(patient: doctor.Patient) -> None:
+def test_checks_run_side_by_side(patient: checks.Patient) -> None:
     """Two checks that wait for each other can only end together."""
     barrier = threading.Barrier(2, timeout=5)
 
-    def meet(_patient: doctor.Patient) -> Iterable[Row]:
+    def meet(_patient: checks.Patient) -> Iterable[Row]:
         barrier.wait()
         return [Row("x", OK, "")]
 
-    assert all(found.state is OK for found in doctor.run({"one": meet, "two": meet}, patient))
+    assert all(found.state is OK for found in checks.run({"one": meet, "two": meet}, patient))
 
 
-def test_a_check_that_crashes_is_a_row(patient: doctor.Patient) -> None:
+def test_a_check_that_crashes_is_a_row(patient: checks.Patient) -> None:
     """Half of its rows do not count, the others do, and nothing is raised."""
 
-    def crash(_patient: doctor.Patient) -> Iterable[Row]:
+    def crash(_patient: checks.Patient) -> Iterable[Row]:
         yield Row("half", OK, "")
         raise ZeroDivisionError("oh")
 
-    def refuse(_patient: doctor.Patient) -> Iterable[Row]:
+    def refuse(_patient: checks.Patient) -> Iterable[Row]:
         raise DockyardError("no good", "mend it")
 
-    rows = doctor.run({"crash": crash, "refuse": refuse, "x": row("x")}, patient)
+    rows = checks.run({"crash": crash, "refuse": refuse, "x": row("x")}, patient)
     assert rows[0] == Row("crash", FAIL, "the check itself broke: ZeroDivisionError('oh')", "please report it as a bug")
     assert rows[1] == Row("refuse", FAIL, "no good", "mend it")
     assert rows[2].state is OK
 
 
-def test_a_check_that_hangs_is_a_row(patient: doctor.Patient) -> None:
+def test_a_check_that_hangs_is_a_row(patient: checks.Patient) -> None:
     """The doctor goes home when time is over."""
     release = threading.Event()
 
-    def hang(_patient: doctor.Patient) -> Iterable[Row]:
+    def hang(_patient: checks.Patient) -> Iterable[Row]:
         release.wait(30)
         return []
 
     started = time.monotonic()
-    rows = doctor.run({"hang": hang, "x": row("x")}, patient, limit=0.2)
+    rows = checks.run({"hang": hang, "x": row("x")}, patient, limit=0.2)
     release.set()
     assert time.monotonic() - started < 5
     assert like(rows[0], FAIL, "no answer within 0.2 s", "try again")
@@ -402,18 +405,18 @@ def test_a_check_that_hangs_is_a_row(patient: doctor.Patient) -> None:
 
 
 @pytest.mark.processes
-def test_a_program_of_a_check_that_hangs_is_ended(patient: doctor.Patient, tmp_path: Path) -> None:
+def test_a_program_of_a_check_that_hangs_is_ended(patient: checks.Patient, tmp_path: Path) -> None:
     """No program outlives the doctor."""
     ended: list[CommandError] = []
 
-    def hang(_patient: doctor.Patient) -> Iterable[Row]:
+    def hang(_patient: checks.Patient) -> Iterable[Row]:
         try:
-            execute.capture(Command(("sleep", "300")))
+            process.capture(Command(("sleep", "300")))
         except CommandError as error:
             ended.append(error)
         return []
 
-    doctor.run({"hang": hang}, patient, limit=0.5)
+    checks.run({"hang": hang}, patient, limit=0.5)
     for _ in range(100):
         if ended:
             break
@@ -431,7 +434,7 @@ def test_a_fact_is_gathered_once() -> None:
         time.sleep(0.05)
         return Docker("auto", OWN)
 
-    once = doctor.Once(gather)
+    once = checks.Once(gather)
     threads = [threading.Thread(target=once) for _ in range(5)]
     for thread in threads:
         thread.start()
@@ -453,8 +456,8 @@ def programs(monkeypatch: pytest.MonkeyPatch) -> Callable[[Completed | Exception
                 raise ending
             return ending
 
-        monkeypatch.setattr(doctor, "capture", capture)
-        monkeypatch.setattr(doctor, "which", lambda program: f"/usr/bin/{program}")
+        monkeypatch.setattr(checks, "capture", capture)
+        monkeypatch.setattr(checks, "which", lambda program: f"/usr/bin/{program}")
         return ran
 
     return answer
@@ -466,34 +469,34 @@ Programs = Callable[[Completed | Exception], list[Command]]
 def test_an_engine_is_asked_for_its_description(programs: Programs) -> None:
     """`docker info` with a time limit; a slow or silent engine is told in one line."""
     ran = programs(Completed(0, json.dumps(INFO), "", 0.1))
-    assert doctor.ask_engine({"DOCKER_HOST": "x"}) == Probe(INFO, True)
+    assert checks.ask_engine({"DOCKER_HOST": "x"}) == Probe(INFO, True)
     assert (ran[0].argv[:2], ran[0].env, ran[0].timeout) == (
         ("docker", "info"),
         {"DOCKER_HOST": "x"},
-        doctor.ENGINE_SECONDS,
+        checks.ENGINE_SECONDS,
     )
     programs(Completed(1, "", "cannot connect\n", 0.1))
-    assert doctor.ask_engine({}).wrong == "cannot connect"
+    assert checks.ask_engine({}).wrong == "cannot connect"
     programs(CommandError("docker did not finish within 4 s: docker info"))
-    assert doctor.ask_engine({}).wrong == "docker did not finish within 4 s"
+    assert checks.ask_engine({}).wrong == "docker did not finish within 4 s"
 
 
 def test_no_docker_command(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a client there is nothing to ask with."""
-    monkeypatch.setattr(doctor, "which", lambda _program: None)
-    assert doctor.ask_engine({}).wrong == "the docker command is not installed"
+    monkeypatch.setattr(checks, "which", lambda _program: None)
+    assert checks.ask_engine({}).wrong == "the docker command is not installed"
 
 
 def test_the_index_is_asked_as_a_build_would(
-    programs: Programs, settings: Settings, patient: doctor.Patient, monkeypatch: pytest.MonkeyPatch
+    programs: Programs, settings: Settings, patient: checks.Patient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The host's indexes and no local folder; credentials stay out of the arguments."""
-    monkeypatch.setattr(world, "pip_conf", lambda _environment: "[global]\nindex-url = https://me:pw%40@x/simple\n\n")
+    monkeypatch.setattr(host, "pip_conf", lambda _environment: "[global]\nindex-url = https://me:pw%40@x/simple\n\n")
     ran = programs(Completed(0, "", "", 1.0))
     ca = settings.root / "ca.pem"
     ca.write_text("")
     there = dataclasses.replace(patient, environment={"PIP_FIND_LINKS": "/wheels", "SSL_CERT_FILE": str(ca)})
-    (found,) = doctor.check_index(there)
+    (found,) = checks.check_index(there)
     assert like(found, OK, "the index of pip's configuration answers", "")
     (command,) = ran
     assert command.env["PIP_INDEX_URL"] == "https://me:pw%40@x/simple"
@@ -503,25 +506,25 @@ def test_the_index_is_asked_as_a_build_would(
 
 
 def test_the_index_of_the_settings(
-    programs: Programs, patient: doctor.Patient, monkeypatch: pytest.MonkeyPatch
+    programs: Programs, patient: checks.Patient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The project's own index is stronger than the host's."""
     monkeypatch.setenv("PIP_INDEX_URL", "https://host/")
     own = dataclasses.replace(patient.settings, index_url="https://own/")
     ran = programs(Completed(0, "", "", 1.0))
-    assert [found.state for found in doctor.check_index(dataclasses.replace(patient, settings=own))] == [OK]
+    assert [found.state for found in checks.check_index(dataclasses.replace(patient, settings=own))] == [OK]
     assert ran[0].env["PIP_INDEX_URL"] == "https://own/"
 
 
 def test_the_index_is_asked_with_the_password_of_the_keyring(
-    programs: Programs, patient: doctor.Patient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    programs: Programs, patient: checks.Patient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A user without a password is no failure where a build would find one."""
     monkeypatch.setattr(keyring, "password", lambda _address, user: f"{user}s")
     own = dataclasses.replace(patient.settings, index_url="https://me@own/")
     ran = programs(Completed(0, "", "", 1.0))
     environment = {"HOME": str(tmp_path)}
-    assert list(doctor.check_index(dataclasses.replace(patient, settings=own, environment=environment)))
+    assert list(checks.check_index(dataclasses.replace(patient, settings=own, environment=environment)))
     assert ran[0].env["PIP_INDEX_URL"] == "https://me:mes@own/"
 
 
@@ -530,8 +533,8 @@ def test_bases_are_asked_for_with_the_client_at_hand(
 ) -> None:
     """A registry's silence is no error of the doctor."""
     ran = programs(CommandError("exit status 1", returncode=1, output="ERROR: dial tcp: lookup x: no such host"))
-    host = doctor.Patient(settings, {}, doctor.Once(lambda: Docker("auto", OWN, GOOD)))
-    (found,) = doctor.check_bases(host)
+    host = checks.Patient(settings, {}, checks.Once(lambda: Docker("auto", OWN, GOOD)))
+    (found,) = checks.check_bases(host)
     assert like(found, WARN, "Debian packages are used (lookup x: no such host)", "debian")
     assert ran[0].argv[:5] == ("docker", "buildx", "imagetools", "inspect", "python:3.13-slim")
 
@@ -540,36 +543,36 @@ def test_bases_are_asked_for_with_the_client_at_hand(
 def test_bases_without_a_client(programs: Programs, settings: Settings, docker: Docker) -> None:
     """Nobody can be asked before there is something to ask with."""
     ran = programs(Completed(0, "", "", 0.0))
-    (found,) = doctor.check_bases(doctor.Patient(settings, {}, doctor.Once(lambda: docker)))
+    (found,) = checks.check_bases(checks.Patient(settings, {}, checks.Once(lambda: docker)))
     assert like(found, OK, "the first build asks a registry", "")
     assert ran == []
 
 
 def test_the_mirror_is_asked_only_where_it_matters(
-    programs: Programs, patient: doctor.Patient, monkeypatch: pytest.MonkeyPatch
+    programs: Programs, patient: checks.Patient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With an engine and a registry there is no row; a password in the address is not shown."""
-    monkeypatch.setattr(packages, "codename", lambda: "trixie")
-    monkeypatch.setattr(packages, "mirror", lambda: SimpleNamespace(uri="https://me:pw@m/debian/"))
+    monkeypatch.setattr(apt, "codename", lambda: "trixie")
+    monkeypatch.setattr(apt, "mirror", lambda: SimpleNamespace(uri="https://me:pw@m/debian/"))
     registry = dataclasses.replace(patient.settings, base="registry")
-    host = doctor.Once(lambda: Docker("auto", OWN, GOOD))
-    assert list(doctor.check_mirror(doctor.Patient(registry, {}, host))) == []
+    host = checks.Once(lambda: Docker("auto", OWN, GOOD))
+    assert list(checks.check_mirror(checks.Patient(registry, {}, host))) == []
     ran = programs(Completed(100, "Err:1 x\n  Could not resolve 'm'\n", "", 0.1))
-    (found,) = doctor.check_mirror(patient)
+    (found,) = checks.check_mirror(patient)
     assert like(found, FAIL, "https://m/debian/: Could not resolve 'm'", "network")
     assert "https://me:pw@m/debian/dists/trixie/InRelease" in ran[0].argv
-    (found,) = doctor.check_mirror(doctor.Patient(patient.settings, {}, host))
+    (found,) = checks.check_mirror(checks.Patient(patient.settings, {}, host))
     assert found.state is WARN
 
 
-def test_no_apt(patient: doctor.Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_apt(patient: checks.Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     """A system without apt says what to do instead."""
 
     def refuse() -> None:
         raise DockyardError("this system is another one", "use a registry")
 
-    monkeypatch.setattr(packages, "mirror", refuse)
-    (found,) = doctor.check_mirror(patient)
+    monkeypatch.setattr(apt, "mirror", refuse)
+    (found,) = checks.check_mirror(patient)
     assert like(found, FAIL, "this system is another one", "use a registry")
 
 
@@ -579,7 +582,7 @@ def test_ports_of_the_own_stack(programs: Programs, settings: Settings, monkeypa
     monkeypatch.setattr(ports, "taken", lambda _host, _port: True)
     monkeypatch.setattr(ports, "owner", lambda _host, _port: None)
     programs(Completed(0, "127.0.0.1:8000->8000/tcp, 9000/tcp\n", "", 0.1))
-    rows = list(doctor.check_ports(doctor.Patient(both, {}, doctor.Once(lambda: Docker("auto", OWN, GOOD)))))
+    rows = list(checks.check_ports(checks.Patient(both, {}, checks.Once(lambda: Docker("auto", OWN, GOOD)))))
     assert [found.state for found in rows] == [OK, WARN]
 
 
@@ -598,29 +601,29 @@ def test_whose_disk(
     """The disk of an engine elsewhere is not ours to measure."""
     monkeypatch.setattr(platform, "node", lambda: "here")
     docker = Docker("auto", OWN, Probe({**INFO, "Name": name}, True))
-    assert doctor.is_local(doctor.Patient(settings, environment, doctor.Once(lambda: docker))) is local
+    assert checks.is_local(checks.Patient(settings, environment, checks.Once(lambda: docker))) is local
 
 
 def test_measure(tmp_path: Path) -> None:
     """A folder that does not exist yet is measured where it would be made."""
-    found = doctor.measure("x", tmp_path / "not" / "yet")
+    found = checks.measure("x", tmp_path / "not" / "yet")
     assert found.free > 0
     assert found.wrong == ""
     (tmp_path / "file").write_text("")
-    assert doctor.measure("x", tmp_path / "file" / "below").wrong in ("", f"{tmp_path / 'file'} cannot be written")
+    assert checks.measure("x", tmp_path / "file" / "below").wrong in ("", f"{tmp_path / 'file'} cannot be written")
 
 
 def test_reading_certificates(tmp_path: Path) -> None:
     """A file that holds something else is told; no certificate is read as one."""
     (tmp_path / "ca").write_text("not a certificate\n")
-    assert doctor.read_certificates(tmp_path / "ca", 0).wrong
-    assert doctor.read_certificates(tmp_path / "absent", 0).wrong == "No such file or directory"
+    assert checks.read_certificates(tmp_path / "ca", 0).wrong
+    assert checks.read_certificates(tmp_path / "absent", 0).wrong == "No such file or directory"
 
 
-def test_a_variable_that_names_no_file(patient: doctor.Patient, tmp_path: Path) -> None:
+def test_a_variable_that_names_no_file(patient: checks.Patient, tmp_path: Path) -> None:
     """Python would silently trust nothing then."""
     there = dataclasses.replace(patient, environment={"SSL_CERT_FILE": str(tmp_path / "absent")})
-    (found,) = doctor.check_certificates(there)
+    (found,) = checks.check_certificates(there)
     assert like(found, FAIL, f"SSL_CERT_FILE={tmp_path / 'absent'}: there is no such file", "unset")
 
 
@@ -640,7 +643,7 @@ def test_the_task(
 ) -> None:
     """JSON on stdout whatever was found; only a failure ends with 1."""
     monkeypatch.setattr(task, "settings", lambda: settings)
-    monkeypatch.setattr(doctor, "examine", lambda _settings, _environment: (Row("git", state, "x", "y"),))
+    monkeypatch.setattr(checks, "examine", lambda _settings, _environment: (Row("git", state, "x", "y"),))
     if state is FAIL:
         with pytest.raises(Exception) as caught:  # noqa: PT011 - Invoke's Exit, whose code is what counts
             task.doctor.body(None, json=True)

@@ -13,7 +13,7 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 
 from dockyard.errors import ChangesPending, DockyardError, EngineError, SettingsError, UsageError
-from dockyard.tasks import door
+from dockyard.tasks import boundary
 
 ENDINGS = [
     (DockyardError("broken", "mend it"), 1, "ERROR broken\nTIP   mend it\n"),
@@ -33,7 +33,7 @@ def ending(error: BaseException) -> int:
         raise error
 
     with pytest.raises(Exit) as caught:
-        door.boundary(body)()
+        boundary.boundary(body)()
     assert isinstance(caught.value.code, int)
     return caught.value.code
 
@@ -48,7 +48,7 @@ def test_an_ending(error: BaseException, code: int, said: str, capsys: pytest.Ca
 def test_a_good_end() -> None:
     """A task that returns is left alone, with what it was given."""
     seen: list[object] = []
-    door.boundary(lambda *args, **kwargs: seen.append((args, kwargs)))(1, two=2)
+    boundary.boundary(lambda *args, **kwargs: seen.append((args, kwargs)))(1, two=2)
     assert seen == [((1,), {"two": 2})]
 
 
@@ -77,7 +77,7 @@ def test_a_bug_whose_traceback_cannot_be_saved(
     assert "could not be saved" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("number", sorted(door.OF_THE_MACHINE), ids=errno.errorcode.get)
+@pytest.mark.parametrize("number", sorted(boundary.OF_THE_MACHINE), ids=errno.errorcode.get)
 def test_trouble_of_the_machine_is_no_bug(number: int, capsys: pytest.CaptureFixture[str]) -> None:
     """A full disk and the like are told as what they are, with the file and what to do."""
     assert ending(OSError(number, os.strerror(number), "/some/file")) == 1
@@ -103,7 +103,7 @@ def test_being_asked_to_end_is_an_interrupt(number: int, capsys: pytest.CaptureF
         signal.pause()
 
     with pytest.raises(Exit) as caught:
-        door.boundary(body)()
+        boundary.boundary(body)()
     assert caught.value.code == 130
     assert signal.getsignal(number) == signal.SIG_DFL
 
@@ -112,7 +112,7 @@ def test_a_signal_that_is_ignored_stays_so() -> None:
     """Under nohup, a closed window is none of our business."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        door.boundary(lambda: os.kill(os.getpid(), signal.SIGHUP))()
+        boundary.boundary(lambda: os.kill(os.getpid(), signal.SIGHUP))()
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -121,7 +121,7 @@ def test_a_signal_that_is_ignored_stays_so() -> None:
 def test_a_task_keeps_its_name_and_help() -> None:
     """Invoke shows the docstring and the parameters of the body."""
 
-    @door.task(help={"flag": "what it does"})
+    @boundary.task(help={"flag": "what it does"})
     def sail(_context: Context, flag: bool = False) -> None:
         """Go to sea."""
 
@@ -134,7 +134,7 @@ def test_settings_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.Monk
     """The project is the one that the person stands in."""
     (tmp_path / "pyproject.toml").write_text('[tool.dockyard]\napp = "a:b"\nimage = "x"\n')
     monkeypatch.chdir(tmp_path)
-    assert door.settings({"DOCKYARD_IMAGE": "y"}).image == "y"
+    assert boundary.settings({"DOCKYARD_IMAGE": "y"}).image == "y"
 
 
 def test_a_reader_that_has_left(monkeypatch: pytest.MonkeyPatch) -> None:

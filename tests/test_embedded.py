@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockyard import embedded, packages
-from dockyard.embedded import Status, bridge, firewall, install, places, processes, starting, stopping
-from dockyard.embedded.firewall import Cleanup
-from dockyard.embedded.places import Place, State
-from dockyard.embedded.processes import Process
+from dockyard import apt
+from dockyard.engine import embedded
+from dockyard.engine.embedded import Status, bridge, firewall, install, paths, processes, starting, stopping
+from dockyard.engine.embedded.firewall import Cleanup
+from dockyard.engine.embedded.paths import Place, State
+from dockyard.engine.embedded.processes import Process
 from dockyard.errors import EngineError
 
 ROUTES = """\
@@ -254,14 +255,14 @@ def test_shim_sockets_are_only_taken_from_containerds_folder(tmp_path: Path) -> 
 )
 def test_the_engine_lives_in_the_users_cache(cache: str, expected: str) -> None:
     """The rules of the XDG base directories hold."""
-    assert places.place({"XDG_CACHE_HOME": cache}).home == Path(expected).expanduser().resolve()
+    assert paths.place({"XDG_CACHE_HOME": cache}).home == Path(expected).expanduser().resolve()
 
 
 def test_a_long_path_moves_the_sockets(tmp_path: Path) -> None:
     """A unix socket's path has 107 bytes; two long caches do not share a folder."""
-    short = places.run_folder(Path("/home/me/.cache/dockyard/engine"))
+    short = paths.run_folder(Path("/home/me/.cache/dockyard/engine"))
     assert short == Path("/home/me/.cache/dockyard/engine/run")
-    long, longer = (places.run_folder(Path("/home") / ("x" * length) / "engine") for length in (100, 101))
+    long, longer = (paths.run_folder(Path("/home") / ("x" * length) / "engine") for length in (100, 101))
     assert long.parent == Path("/run")
     assert long != longer
     assert len(f"{long}/exec/containerd/containerd.sock.ttrpc") < 108
@@ -270,19 +271,19 @@ def test_a_long_path_moves_the_sockets(tmp_path: Path) -> None:
 def test_the_state_survives_being_written(tmp_path: Path) -> None:
     """What is read is what was written; a broken file counts as none."""
     file = tmp_path / "state.json"
-    assert places.read_state(file) is None
+    assert paths.read_state(file) is None
     state = State("boot net", "dockyard0", 7, ("lo",), {"iptables": BEFORE}, {"net/ipv4/ip_forward": "0"}, ("/run/x",))
-    places.write_state(file, state)
-    assert places.read_state(file) == state
+    paths.write_state(file, state)
+    assert paths.read_state(file) == state
     assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
     for broken in ("{", "[]", '{"kernel": 1}'):
         file.write_text(broken, "utf-8")
-        assert places.read_state(file) is None
+        assert paths.read_state(file) is None
 
 
 def test_a_lock_leaves_no_file(tmp_path: Path) -> None:
     """The folder itself is the lock, also when it did not exist."""
-    with places.locked(tmp_path / "a/b"):
+    with paths.locked(tmp_path / "a/b"):
         assert list((tmp_path / "a/b").iterdir()) == []
 
 
@@ -335,18 +336,18 @@ def test_the_users_credentials_are_linked(somewhere: Place, tmp_path: Path) -> N
 
 def test_packages_are_fetched_anew_when_others_are_wanted(somewhere: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder of an older Dockyard, or of the host's release before an upgrade, is not good enough."""
-    monkeypatch.setattr(packages, "codename", lambda: "bookworm")
+    monkeypatch.setattr(apt, "codename", lambda: "bookworm")
     fetched: list[Path] = []
 
     def unpack(_wanted: object, into: Path, *, allow_expired: bool) -> None:
         fetched.append(into)
         into.mkdir(exist_ok=True)
 
-    monkeypatch.setattr(packages, "unpack", unpack)
+    monkeypatch.setattr(apt, "unpack", unpack)
     assert not install.is_unpacked(somewhere)
     install.unpack(somewhere, allow_expired=False)
     assert install.is_unpacked(somewhere)
-    monkeypatch.setattr(packages, "codename", lambda: "trixie")
+    monkeypatch.setattr(apt, "codename", lambda: "trixie")
     assert not install.is_unpacked(somewhere)
     assert fetched == [somewhere.root]
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from dockyard import ask, embedded, engine, execute
-from dockyard.engine import Endpoint, Engine
+from dockyard import process
+from dockyard.engine import client, embedded, socket
+from dockyard.engine.client import Endpoint, Engine
 from dockyard.errors import CommandError, EngineError
-from dockyard.execute import Command, Completed
+from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 
 PLUGINS = [{"Name": "buildx", "Version": "v0.29.1"}, {"Name": "compose", "Version": "2.40.0"}]
@@ -57,8 +58,8 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ".cache"))
-    monkeypatch.setattr(execute, "which", lambda program: f"/usr/bin/{program}")
-    monkeypatch.setattr(engine, "DEFAULT_SOCKET", tmp_path / "docker.sock")
+    monkeypatch.setattr(process, "which", lambda program: f"/usr/bin/{program}")
+    monkeypatch.setattr(client, "DEFAULT_SOCKET", tmp_path / "docker.sock")
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def docker(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Docker]:
 
     def install(info: Mapping[str, Any] | None, stderr: str = "") -> Docker:
         made = Docker(info, stderr)
-        monkeypatch.setattr(execute, "capture", made)
+        monkeypatch.setattr(process, "capture", made)
         return made
 
     return install
@@ -94,8 +95,8 @@ def quiet(line: str) -> None:
 def test_a_reachable_engine_is_used(settings: Settings, docker: Callable[..., Docker]) -> None:
     """One look at it is enough, and nothing needs to be said."""
     made = docker(HEALTHY)
-    engine.DEFAULT_SOCKET.touch()
-    found = engine.find(settings, say=quiet)
+    client.DEFAULT_SOCKET.touch()
+    found = client.find(settings, say=quiet)
     assert found == Engine("host", "28.5.2", snapshotter=True, cpus=4)
     assert len(made.ran) == 1
 
@@ -103,7 +104,7 @@ def test_a_reachable_engine_is_used(settings: Settings, docker: Callable[..., Do
 def test_without_a_socket_the_command_is_not_even_asked(settings: Settings, own: list[bool]) -> None:
     """On a bare machine the embedded engine is used at once, and one line says so."""
     said: list[str] = []
-    found = engine.find(settings, say=said.append)
+    found = client.find(settings, say=said.append)
     assert found.kind == "embedded"
     assert found.version == "26.1.5"
     assert found.environment["DOCKER_HOST"].startswith("unix://")
@@ -114,25 +115,25 @@ def test_without_a_socket_the_command_is_not_even_asked(settings: Settings, own:
 def test_a_dead_socket_falls_back(settings: Settings, docker: Callable[..., Docker], own: list[bool]) -> None:
     """A socket file that an engine left behind does not keep the embedded one from being used."""
     docker(SILENT, "Cannot connect to the Docker daemon at unix:///x.")
-    engine.DEFAULT_SOCKET.touch()
-    assert engine.find(settings, say=lambda _line: None).kind == "embedded"
+    client.DEFAULT_SOCKET.touch()
+    assert client.find(settings, say=lambda _line: None).kind == "embedded"
 
 
 def test_an_expired_release_is_allowed_by_the_setting(settings: Settings, own: list[bool]) -> None:
     """The setting reaches the embedded engine."""
-    engine.find(replace(settings, allow_expired_release=True), say=lambda _line: None)
+    client.find(replace(settings, allow_expired_release=True), say=lambda _line: None)
     assert own == [True]
 
 
 def test_the_embedded_engine_is_used_when_asked_for(settings: Settings, own: list[bool]) -> None:
     """An engine on the host, however reachable, is then not looked at."""
-    engine.DEFAULT_SOCKET.touch()
-    assert engine.find(replace(settings, engine="embedded"), say=quiet).kind == "embedded"
+    client.DEFAULT_SOCKET.touch()
+    assert client.find(replace(settings, engine="embedded"), say=quiet).kind == "embedded"
 
 
 def test_a_users_builder_is_found(settings: Settings, own: list[bool], tmp_path: Path) -> None:
     """The embedded engine's own configuration would hide it."""
-    found = engine.find(replace(settings, builder="remote"), say=lambda _line: None)
+    found = client.find(replace(settings, builder="remote"), say=lambda _line: None)
     assert found.environment["BUILDX_CONFIG"] == str(tmp_path / ".docker/buildx")
 
 
@@ -149,7 +150,7 @@ def test_an_engine_that_was_named_is_never_replaced(
     docker(None, f"Failed to initialize: {value}: not found")
     monkeypatch.setenv(name, value)
     with pytest.raises(EngineError, match=f"{name}={value}") as caught:
-        engine.find(settings, say=quiet)
+        client.find(settings, say=quiet)
     assert "not found" in caught.value.message
     assert caught.value.hint
     assert own == []
@@ -173,15 +174,15 @@ def test_what_is_missing_is_named(
     """With engine = "host", the error says what is missing and how to get it."""
     docker(*answer)
     with pytest.raises(EngineError, match=said) as caught:
-        engine.find(replace(settings, engine="host"), say=quiet)
+        client.find(replace(settings, engine="host"), say=quiet)
     assert hint in caught.value.hint
 
 
 def test_no_docker_command_is_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A socket alone is not enough: buildx and Compose are programs of the CLI."""
-    monkeypatch.setattr(execute, "which", lambda _program: None)
+    monkeypatch.setattr(process, "which", lambda _program: None)
     with pytest.raises(EngineError, match="docker command is not installed"):
-        engine.find(replace(settings, engine="host"), say=quiet)
+        client.find(replace(settings, engine="host"), say=quiet)
 
 
 def test_an_engine_that_hangs_is_an_error(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,9 +192,9 @@ def test_an_engine_that_hangs_is_an_error(settings: Settings, monkeypatch: pytes
         assert command.timeout
         raise CommandError("docker did not finish within 20 s")
 
-    monkeypatch.setattr(execute, "capture", hang)
+    monkeypatch.setattr(process, "capture", hang)
     with pytest.raises(EngineError, match="did not finish"):
-        engine.find(replace(settings, engine="host"), say=quiet)
+        client.find(replace(settings, engine="host"), say=quiet)
 
 
 def test_why_the_embedded_engine_is_used_is_said(
@@ -201,9 +202,9 @@ def test_why_the_embedded_engine_is_used_is_said(
 ) -> None:
     """An engine that answers but cannot be used is not the same as none."""
     docker({**HEALTHY, "ClientInfo": {"Plugins": []}})
-    engine.DEFAULT_SOCKET.touch()
+    client.DEFAULT_SOCKET.touch()
     said: list[str] = []
-    engine.find(settings, say=said.append)
+    client.find(settings, say=said.append)
     assert "no buildx" in said[0]
 
 
@@ -217,7 +218,7 @@ def test_both_reasons_are_told_when_nothing_works(settings: Settings, monkeypatc
     with pytest.raises(
         EngineError, match="no Docker Engine is reachable, and the embedded engine needs root"
     ) as caught:
-        engine.find(settings, say=quiet)
+        client.find(settings, say=quiet)
     assert caught.value.hint == "use sudo"
 
 
@@ -234,8 +235,8 @@ def test_both_reasons_are_told_when_nothing_works(settings: Settings, monkeypatc
 def test_the_current_context_is_read(tmp_path: Path, content: str, expected: str) -> None:
     """A broken file of the user's is the CLI's to complain about."""
     (tmp_path / "config.json").write_text(content, "utf-8")
-    assert engine.context_named({"DOCKER_CONFIG": str(tmp_path)}) == expected
-    assert engine.context_named({"DOCKER_CONFIG": str(tmp_path), "DOCKER_CONTEXT": "mine"}) == "mine"
+    assert client.context_named({"DOCKER_CONFIG": str(tmp_path)}) == expected
+    assert client.context_named({"DOCKER_CONFIG": str(tmp_path), "DOCKER_CONTEXT": "mine"}) == "mine"
 
 
 @pytest.mark.parametrize(
@@ -255,7 +256,7 @@ def test_the_current_context_is_read(tmp_path: Path, content: str, expected: str
 )
 def test_an_endpoint_from_the_environment(environment: dict[str, str], expected: Endpoint) -> None:
     """The CLI's variables for TLS hold for the SDK as well."""
-    assert engine.from_environment(environment) == expected
+    assert client.from_environment(environment) == expected
 
 
 @pytest.mark.parametrize(
@@ -273,7 +274,7 @@ def test_an_endpoint_from_a_context(material: dict[str, Any], expected: Endpoint
             "Storage": {"TLSPath": "/meta/tls/1"},
         }
     ]
-    assert engine.from_context(inspected) == expected
+    assert client.from_context(inspected) == expected
 
 
 def test_an_endpoint_that_the_sdk_cannot_use_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,14 +286,14 @@ def test_an_endpoint_that_the_sdk_cannot_use_is_refused(monkeypatch: pytest.Monk
 
 def test_certificates_of_an_endpoint_are_used(tmp_path: Path) -> None:
     """Whichever of the three files are there are given to the SDK; the paths are the CLI's."""
-    assert engine.certificates(Endpoint("tcp://h:2376")) is False
+    assert client.certificates(Endpoint("tcp://h:2376")) is False
     (tmp_path / "ca.pem").touch()
-    made = engine.certificates(Endpoint("tcp://h:2376", tmp_path))
+    made = client.certificates(Endpoint("tcp://h:2376", tmp_path))
     assert made.ca_cert == str(tmp_path / "ca.pem")
     assert not made.cert
     for name in ("cert.pem", "key.pem"):
         (tmp_path / name).touch()
-    made = engine.certificates(Endpoint("tcp://h:2376", tmp_path, verify=False))
+    made = client.certificates(Endpoint("tcp://h:2376", tmp_path, verify=False))
     assert made.cert == (str(tmp_path / "cert.pem"), str(tmp_path / "key.pem"))
     assert made.verify is False
 
@@ -314,7 +315,7 @@ def test_only_a_local_socket_is_asked_directly(
     for name in ("DOCKER_HOST", "DOCKER_CONTEXT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    monkeypatch.setattr(ask, "ask", lambda asked, what: [str(asked), what])
+    monkeypatch.setattr(socket, "ask", lambda asked, what: [str(asked), what])
     found = Engine("host", "28.5", snapshotter=True, environment=environment)
     assert found.ask("/info") == ([str(tmp_path / path), "/info"] if path else None)
 

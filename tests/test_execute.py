@@ -15,9 +15,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from dockyard import execute
+from dockyard import process
 from dockyard.errors import CommandError
-from dockyard.execute import Command, capture, lines, redact, stream, tee
+from dockyard.process import Command, capture, lines, redact, stream, tee
 
 pytestmark = pytest.mark.processes
 Run = Callable[[Command], object]
@@ -53,7 +53,7 @@ class Screen:
 def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
     """Put a stand-in without a terminal in the place of stderr."""
     made = Screen()
-    monkeypatch.setattr(execute, "sys", SimpleNamespace(stderr=made))
+    monkeypatch.setattr(process, "sys", SimpleNamespace(stderr=made))
     return made
 
 
@@ -63,7 +63,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Screen]:
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (33, 91))
     made = Screen(theirs)
-    monkeypatch.setattr(execute, "sys", SimpleNamespace(stderr=made))
+    monkeypatch.setattr(process, "sys", SimpleNamespace(stderr=made))
     yield made
     os.close(ours)
     os.close(theirs)
@@ -72,8 +72,8 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Screen]:
 @pytest.fixture(autouse=True)
 def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait less for programs that do not want to end."""
-    monkeypatch.setattr(execute, "GRACE_SECONDS", 1.0)
-    monkeypatch.setattr(execute, "ORPHAN_SECONDS", 0.3)
+    monkeypatch.setattr(process, "GRACE_SECONDS", 1.0)
+    monkeypatch.setattr(process, "ORPHAN_SECONDS", 0.3)
 
 
 def shell(script: str, **options: object) -> Command:
@@ -139,7 +139,7 @@ def test_a_failure_tells_status_command_and_last_words(run: Run, screen: Screen)
 
 
 @pytest.mark.parametrize("run", [capture, stream, tee], ids=["capture", "stream", "tee"])
-def test_a_failure_that_is_expected(run: Callable[..., execute.Completed], screen: Screen) -> None:
+def test_a_failure_that_is_expected(run: Callable[..., process.Completed], screen: Screen) -> None:
     """Without `check`, the status is a value."""
     assert run(shell("exit 3"), check=False).returncode == 3
 
@@ -301,7 +301,7 @@ def interrupt_once_started(folder: Path) -> None:
 
 def test_a_second_interrupt_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who presses Ctrl-C twice is in a hurry, and still nothing is left."""
-    monkeypatch.setattr(execute, "GRACE_SECONDS", 60)
+    monkeypatch.setattr(process, "GRACE_SECONDS", 60)
     script = "trap '' TERM; echo $$ > pid; while :; do sleep 0.1; done"
 
     def interrupt() -> None:
@@ -387,7 +387,7 @@ def test_stream_writes_to_our_own_output(capfd: pytest.CaptureFixture[str]) -> N
 
 def test_detach_outlives_and_logs(tmp_path: Path) -> None:
     """The program runs in a session of its own, its words go to the log, and it is reaped when it ends."""
-    pid = execute.detach(shell("echo hello; sleep 0.2"), tmp_path / "log")
+    pid = process.detach(shell("echo hello; sleep 0.2"), tmp_path / "log")
     assert os.getsid(pid) == pid
     for _ in range(100):
         if not Path(f"/proc/{pid}").exists():
@@ -400,20 +400,20 @@ def test_detach_outlives_and_logs(tmp_path: Path) -> None:
 def test_detach_of_a_program_that_is_not_installed(tmp_path: Path) -> None:
     """The same words as anywhere else."""
     with pytest.raises(CommandError, match="not installed"):
-        execute.detach(Command(("no-such-program",)), tmp_path / "log")
+        process.detach(Command(("no-such-program",)), tmp_path / "log")
 
 
 def test_replace_of_a_program_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same words again: becoming another program fails like running one."""
     monkeypatch.setattr(sys, "stdout", SimpleNamespace(flush=lambda: None))
     with pytest.raises(CommandError, match="not installed"):
-        execute.replace(Command(("no-such-program",)))
+        process.replace(Command(("no-such-program",)))
 
 
 def test_replace_becomes_the_program() -> None:
     """The new program has our process id, its folder and its environment."""
     script = (
-        "import os; from dockyard.execute import Command, replace; from pathlib import Path; print(os.getpid());"
+        "import os; from dockyard.process import Command, replace; from pathlib import Path; print(os.getpid());"
         "replace(Command(('sh', '-c', 'echo $$ $PWD $X'), cwd=Path('/'), env={'X': '1'}))"
     )
     done = capture(Command((sys.executable, "-c", script), env={"PYTHONPATH": os.pathsep.join(sys.path)}))
@@ -423,12 +423,12 @@ def test_replace_becomes_the_program() -> None:
 
 def test_which() -> None:
     """Programs are found on PATH, or not."""
-    assert execute.which("sh")
-    assert execute.which("no-such-program") is None
+    assert process.which("sh")
+    assert process.which("no-such-program") is None
 
 
 def test_only_one_module_imports_subprocess() -> None:
     """Whatever runs a program goes through execute; three files run inside containers and stand alone."""
-    source = Path(execute.__file__).parent
+    source = Path(process.__file__).parent
     users = {str(path.relative_to(source)) for path in source.rglob("*.py") if "import subprocess" in path.read_text()}
-    assert users <= {"execute.py", "rootfs.py", "wheels.py", "locks/inside.py"}
+    assert users <= {"process.py", "rootfs.py", "wheels.py", "locks/inside.py"}

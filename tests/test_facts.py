@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from dockyard import archive as archiving
-from dockyard import facts as reading
+from dockyard.engine import archive as archiving
 from dockyard.errors import DockyardError
-from dockyard.facts import from_archive
-from dockyard.policy.model import Entry, Facts
+from dockyard.verify import contents as reading
+from dockyard.verify.contents import from_archive
+from dockyard.verify.model import Entry, Facts
 from tests import small_images
 from tests.small_images import File, archive, folder, good, layer, link
 

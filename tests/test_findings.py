@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from dockyard import findings, policy
 from dockyard.errors import DockyardError
-from dockyard.findings import Report
-from dockyard.policy.model import Case, Trial
+from dockyard.verify import output
+from dockyard.verify.model import Case, Trial
+from dockyard.verify.output import Report
+from dockyard.verify.rules import judge
 from tests import small_images
 from tests.small_images import File, worked
 
@@ -23,13 +24,13 @@ def report(trial: Trial | None = None, files: dict[str, File] | None = None) -> 
     """Return the report on an image with an accepted finding, one with a line, and one without."""
     more = {"/app/.env": File(b"A=1"), "/usr/bin/sh": File(b"x", 0o755)} if files is None else files
     case: Case = small_images.case(more, trial=trial or worked(stop=None))
-    verdict = policy.judge(case, allow={"no-shell": "a script starts it"}, dockerfile=DOCKERFILE)
+    verdict = judge.judge(case, allow={"no-shell": "a script starts it"}, dockerfile=DOCKERFILE)
     return Report("shop:production", "sha256:abc", "production", "3.13", 1234, verdict, trial or worked(stop=None), 2.5)
 
 
 def test_json_says_what_was_found_accepted_and_measured() -> None:
     """A machine reads all of it, and it can be written as JSON."""
-    found = json.loads(json.dumps(findings.as_json(report())))
+    found = json.loads(json.dumps(output.as_json(report())))
     assert (found["ok"], found["size_bytes"], found["start_seconds"], found["memory_bytes"]) == (
         False,
         1234,
@@ -41,37 +42,37 @@ def test_json_says_what_was_found_accepted_and_measured() -> None:
         ("stops", "error", None),
     ]
     assert [(one["rule"], one["accepted"]) for one in found["accepted"]] == [("no-shell", "a script starts it")]
-    assert found["rules"] == [rule.id for rule in policy.RULES]
+    assert found["rules"] == [rule.id for rule in judge.RULES]
 
 
 def test_json_names_the_image_as_a_build_and_a_push_do() -> None:
     """By its manifest, where the engine's store keeps one; by its configuration always."""
-    found = findings.as_json(replace(report(), manifest="sha256:def"))
+    found = output.as_json(replace(report(), manifest="sha256:def"))
     assert (found["digest"], found["manifest"]) == ("sha256:abc", "sha256:def")
-    assert findings.as_json(report())["manifest"] is None
+    assert output.as_json(report())["manifest"] is None
 
 
 def test_json_without_a_trial() -> None:
     """A target that does not serve has nothing measured."""
-    verdict = policy.judge(small_images.case())
-    found = findings.as_json(Report("x", "y", "test", "3.13", 1, verdict, None, 0.1))
+    verdict = judge.judge(small_images.case())
+    found = output.as_json(Report("x", "y", "test", "3.13", 1, verdict, None, 0.1))
     assert (found["ok"], found["start_seconds"], found["stop_seconds"]) == (True, None, None)
 
 
 def results() -> list[dict[str, Any]]:
     """Return the results of the SARIF log."""
-    return list(findings.sarif(report())["runs"][0]["results"])
+    return list(output.sarif(report())["runs"][0]["results"])
 
 
 def test_sarif_has_the_frame_that_version_2_1_0_asks_for() -> None:
     """Version, one run, a named tool whose rules are all described once."""
-    log = findings.sarif(report())
+    log = output.sarif(report())
     assert (log["version"], log["$schema"].endswith("sarif-schema-2.1.0.json")) == ("2.1.0", True)
     (run,) = log["runs"]
     assert run["automationDetails"] == {"id": "dockyard/verify/production/3.13/"}
     driver = run["tool"]["driver"]
     assert driver["name"] == "dockyard"
-    assert [rule["id"] for rule in driver["rules"]] == [rule.id for rule in policy.RULES]
+    assert [rule["id"] for rule in driver["rules"]] == [rule.id for rule in judge.RULES]
     for rule in driver["rules"]:
         assert rule["shortDescription"]["text"]
         assert rule["help"]["text"]
@@ -80,7 +81,7 @@ def test_sarif_has_the_frame_that_version_2_1_0_asks_for() -> None:
 
 def test_sarif_results_point_at_their_rule_and_place() -> None:
     """By index and by name; the line of the Dockerfile, the path in the image, a mark that outlives both."""
-    rules = findings.sarif(report())["runs"][0]["tool"]["driver"]["rules"]
+    rules = output.sarif(report())["runs"][0]["tool"]["driver"]["rules"]
     for one in results():
         assert rules[one["ruleIndex"]]["id"] == one["ruleId"]
         assert one["message"]["text"]
@@ -113,12 +114,12 @@ def test_fingerprints_tell_findings_apart_and_stay_the_same() -> None:
 
 def test_junit_has_a_case_for_every_rule() -> None:
     """A violation is a failure, an accepted one is skipped, and the counts agree."""
-    root = findings.junit(report())
+    root = output.junit(report())
     suite = root.find("testsuite")
     assert suite is not None
-    assert [case.get("name") for case in suite] == [rule.id for rule in policy.RULES]
+    assert [case.get("name") for case in suite] == [rule.id for rule in judge.RULES]
     counts = {key: int(suite.get(key, "-1")) for key in ("tests", "failures", "errors", "skipped")}
-    assert counts == {"tests": len(policy.RULES), "failures": 2, "errors": 0, "skipped": 1}
+    assert counts == {"tests": len(judge.RULES), "failures": 2, "errors": 0, "skipped": 1}
     failed = {case.get("name"): case.find("failure") for case in suite if case.find("failure") is not None}
     assert set(failed) == {"no-credential-file", "stops"}
     text = failed["no-credential-file"].text  # type: ignore[union-attr]
@@ -132,7 +133,7 @@ def test_junit_has_a_case_for_every_rule() -> None:
 def test_junit_is_xml_whatever_a_log_says(tmp_path: Path) -> None:
     """Control characters, which no XML may hold, and marks of its own."""
     trial = worked(stop_code=1, log=("\x1b[31m<&\x00]]>\ud800",))
-    findings.write_junit(tmp_path / "junit.xml", report(trial, {}))
+    output.write_junit(tmp_path / "junit.xml", report(trial, {}))
     root = ET.parse(tmp_path / "junit.xml").getroot()
     failure = next(root.iter("failure"))
     assert "<&\ufffd]]>\ufffd" in (failure.text or "")
@@ -141,10 +142,10 @@ def test_junit_is_xml_whatever_a_log_says(tmp_path: Path) -> None:
 def test_files_are_written_whole(tmp_path: Path) -> None:
     """Into folders that are made, readable for the CI that comes after, with nothing beside them."""
     path = tmp_path / "reports" / "verify.sarif"
-    findings.write_sarif(path, findings.sarif(report()))
+    output.write_sarif(path, output.sarif(report()))
     assert json.loads(path.read_text(encoding="utf-8"))["version"] == "2.1.0"
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
-    findings.write_sarif(path, findings.sarif(report()))
+    output.write_sarif(path, output.sarif(report()))
     assert [one.name for one in path.parent.iterdir()] == ["verify.sarif"]
 
 
@@ -152,7 +153,7 @@ def test_a_file_that_cannot_be_written_is_a_message(tmp_path: Path) -> None:
     """Its folder is a file, for instance."""
     (tmp_path / "x").write_text("")
     with pytest.raises(DockyardError, match="cannot be written"):
-        findings.write_sarif(tmp_path / "x" / "y.sarif", {})
+        output.write_sarif(tmp_path / "x" / "y.sarif", {})
     with pytest.raises(DockyardError, match="cannot be written"):
-        findings.write_junit(tmp_path, report())
+        output.write_junit(tmp_path, report())
     assert [one.name for one in tmp_path.iterdir()] == ["x"]

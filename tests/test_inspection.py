@@ -11,12 +11,13 @@ import pytest
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from dockyard import archive, inspection, provenance, sbom
-from dockyard.engine import Engine
+from dockyard.engine import archive
+from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
-from dockyard.inspection import Attachment, Inspected, inspect, settings_of, summary
-from dockyard.registry_errors import RegistryError
-from dockyard.registry_write import WritableRegistry
+from dockyard.registry import inspection, provenance, sbom
+from dockyard.registry.content import WritableRegistry
+from dockyard.registry.errors import RegistryError
+from dockyard.registry.inspection import Attachment, Inspected, inspect, settings_of, summary
 from dockyard.settings import Settings
 from dockyard.tasks import inspect as tasks
 

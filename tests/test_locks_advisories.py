@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from dockyard.locks.advisories import level, merged
+from dockyard.locks.audit.advisories import level, merged
 from tests.advisory_service import advisory
 
 V3 = {"type": "CVSS_V3", "score": "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:N/A:N"}

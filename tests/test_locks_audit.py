@@ -16,7 +16,8 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 
 from dockyard.errors import DockyardError, SettingsError
-from dockyard.locks import audit, body, osv
+from dockyard.locks import pins as body
+from dockyard.locks.audit import assess, osv
 from dockyard.settings import Settings, load
 from dockyard.tasks import audit as task
 from tests.advisory_service import Advisories, Answer, advisory
@@ -54,14 +55,14 @@ def vulnerable(service: Advisories) -> Advisories:
     return service
 
 
-def look(settings: Settings, **changes: Any) -> audit.Audit:
+def look(settings: Settings, **changes: Any) -> assess.Audit:
     """Audit a locked project."""
-    return audit.audit(dataclasses.replace(locked_project(settings), **changes), TODAY, lambda _: None)
+    return assess.audit(dataclasses.replace(locked_project(settings), **changes), TODAY, lambda _: None)
 
 
 def test_every_pin_is_asked_once(settings: Settings, service: Advisories) -> None:
     """Six locks of the same four packages are one question, with a release besides that tells an empty service."""
-    assert look(settings) == audit.Audit((), 4)
+    assert look(settings) == assess.Audit((), 4)
     assert service.asked == [f"POST {QUERY}"]
     (queries,) = service.questions
     assert sorted(each["package"]["name"] for each in queries) == sorted({*LOCKED, osv.SENTINEL.name})
@@ -74,7 +75,7 @@ def test_two_versions_are_both_asked_for(settings: Settings, vulnerable: Advisor
     path = project.root / "requirements/3.12/base.txt"
     path.write_text(path.read_text(encoding="utf-8").replace("flask==3.1.3", "flask==3.1.9"), encoding="utf-8")
     said: list[str] = []
-    found = audit.audit(project, TODAY, said.append)
+    found = assess.audit(project, TODAY, said.append)
     assert found.asked == 5
     assert [(each.version, each.mended_in, len(each.locks)) for each in found.findings] == [
         ("3.1.3", ("3.1.4", "3.2.0"), 5),
@@ -125,7 +126,7 @@ def test_an_acceptance_ends(settings: Settings, vulnerable: Advisories, until: s
     table = {"pysec-2026-7": f"until {until}: not reachable", "CVE-2020-1": "until 2030-01-01: gone"}
     found = look(settings, accept_vulnerabilities=table)
     assert found.findings[0].counts is counts
-    assert found.findings[0].acceptance == audit.Acceptance(date.fromisoformat(until), "not reachable")
+    assert found.findings[0].acceptance == assess.Acceptance(date.fromisoformat(until), "not reachable")
     assert found.unused == ("CVE-2020-1",)
 
 
@@ -230,7 +231,7 @@ def test_a_missing_lock_is_an_error(settings: Settings, service: Advisories) -> 
     project = locked_project(settings)
     (project.root / "requirements/3.13/test.txt").unlink()
     with pytest.raises(DockyardError, match=r"requirements/3\.13/test\.txt:1: is missing"):
-        audit.audit(project, TODAY, lambda _: None)
+        assess.audit(project, TODAY, lambda _: None)
     assert not service.asked
 
 
@@ -238,7 +239,7 @@ def test_an_address_cannot_be_looked_up() -> None:
     """A pin without a version is named with its place."""
     pins = body.parse("shop @ https://host/shop-1.0.zip \\\n    --hash=sha256:00\n" + pin("flask", "3.1.3", "x"))
     with pytest.raises(DockyardError, match=r"a\.txt:1: shop @ https://host/shop-1\.0\.zip has no version"):
-        audit.placed({"a.txt": pins})
+        assess.placed({"a.txt": pins})
 
 
 def test_the_way_to_the_service(settings: Settings, tmp_path: Path) -> None:
@@ -246,9 +247,9 @@ def test_the_way_to_the_service(settings: Settings, tmp_path: Path) -> None:
     bundle = tmp_path / "ca.pem"
     bundle.write_text("")
     environment = {"HTTPS_PROXY": "http://me:hunter2@proxy:1", "HOME": str(tmp_path), "SSL_CERT_FILE": str(bundle)}
-    assert audit.way(settings, environment).address == osv.DEFAULT
+    assert assess.way(settings, environment).address == osv.DEFAULT
     own = dataclasses.replace(settings, audit_url="https://us:w0rd@advisories.example/osv/")
-    found = audit.way(own, environment)
+    found = assess.way(own, environment)
     assert found.address == "https://us:w0rd@advisories.example/osv"
     assert found.bundle == bundle
     assert {"hunter2", "w0rd"} <= set(found.secrets)

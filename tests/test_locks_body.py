@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockyard.locks.body import Pin, canonical_name, parse, render
-from dockyard.locks.text import canonical, logical_lines
+from dockyard.locks.lines import canonical, logical_lines
+from dockyard.locks.pins import Pin, canonical_name, parse, render
 
 BY_PIP_TOOLS = """\
 blinker==1.9.0 \\

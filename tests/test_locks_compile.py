@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from dockyard.engine import Engine
+from dockyard.engine.client import Engine
 from dockyard.errors import CommandError
-from dockyard.execute import Command, Completed
+from dockyard.locks import check as verify
 from dockyard.locks import compile as compiling
-from dockyard.locks import plan, quick, verify
-from dockyard.locks.access import Access
+from dockyard.locks import options, plan
 from dockyard.locks.compile import Place, Run, compile_all, container, request
+from dockyard.locks.indexes import Access
 from dockyard.locks.plan import Batch, Wish
+from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 from tests.lock_project import COMPILED, write_inputs
 
@@ -26,7 +27,7 @@ SECRET = Access(environment={"WORD": "hush"}, netrc="machine h login me password
 def batches(settings: Settings) -> tuple[Batch, ...]:
     """Return the batches of a project without locks."""
     write_inputs(settings.root)
-    return plan.plan(verify.inspect(quick.of(settings)), Wish())
+    return plan.plan(verify.inspect(options.of(settings)), Wish())
 
 
 def test_the_command_shows_no_secret_and_mounts_nothing_of_the_host(batches: tuple[Batch, ...]) -> None:
@@ -90,7 +91,7 @@ class Docker:
     forgotten: bool = False
 
     def capture(self, command: Command, *, check: bool = True) -> Completed:
-        """Stand in for dockyard.execute.capture."""
+        """Stand in for dockyard.process.capture."""
         verb = command.argv[1]
         if verb == "run":
             return self.run(command.argv[5].split("-")[2])

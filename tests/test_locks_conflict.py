@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from dockyard.locks import plan, quick, verify
-from dockyard.locks.conflict import explain
+from dockyard.locks import check, options, plan
+from dockyard.locks.failures import explain
 from dockyard.locks.plan import Batch, Wish
 from dockyard.settings import Settings
 from tests.lock_project import write_inputs
@@ -15,7 +15,7 @@ from tests.lock_project import write_inputs
 def batch(settings: Settings) -> Batch:
     """Return the batch of a project without locks."""
     write_inputs(settings.root)
-    return plan.plan(verify.inspect(quick.of(settings)), Wish())[1]
+    return plan.plan(check.inspect(options.of(settings)), Wish())[1]
 
 
 def failed(said: str = "", **more: Any) -> dict[str, Any]:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockyard.locks.body import Pin
-from dockyard.locks.difference import Change, changes, rehashed, step
+from dockyard.locks.changes import Change, changes, rehashed, step
+from dockyard.locks.pins import Pin
 
 
 @pytest.mark.parametrize(

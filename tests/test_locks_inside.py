@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from packaging import specifiers, version
 
-from dockyard.locks import inside, verify
+from dockyard.locks import check, inside
 
 PAGES = {
     "https://host/simple/a/": [
@@ -158,7 +158,7 @@ def test_pip_and_pip_tools_have_the_known_shape(package: str, file: str, names: 
 
 def test_the_compiler_is_the_one_that_headers_name() -> None:
     """The version in a header, the one in tools/ and the one that tests run with are the same."""
-    assert importlib.metadata.version("pip-tools") == verify.PIP_TOOLS.removeprefix("pip-tools ")
+    assert importlib.metadata.version("pip-tools") == check.PIP_TOOLS.removeprefix("pip-tools ")
 
 
 def test_constraints_are_bare_pins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

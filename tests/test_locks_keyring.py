@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from dockyard import execute
+from dockyard import process
 from dockyard.errors import CommandError, DockyardError
-from dockyard.execute import Command, Completed
-from dockyard.locks import access, keyring
+from dockyard.locks import indexes, keyring
 from dockyard.locks.inputs import Input, parse
+from dockyard.process import Command, Completed
 
 HOST = "pip.corp:8443"
 ADDRESS = f"https://{HOST}/simple"
@@ -38,8 +38,8 @@ class Keyring:
 def kept(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], str]:
     """Stand in for a keyring, and return what it keeps."""
     found: dict[tuple[str, str], str] = {}
-    monkeypatch.setattr(execute, "which", lambda program: f"/bin/{program}")
-    monkeypatch.setattr(execute, "capture", Keyring(found))
+    monkeypatch.setattr(process, "which", lambda program: f"/bin/{program}")
+    monkeypatch.setattr(process, "capture", Keyring(found))
     return found
 
 
@@ -60,7 +60,7 @@ def test_a_user_without_a_password(kept: dict[tuple[str, str], str], tmp_path: P
     """The password goes where all others go; it is secret, and the user's name no longer is."""
     kept[HOST, "aws"] = "hush"
     lines = (f"--index-url https://${{USER_NAME}}@{HOST}/simple", f"--extra-index-url https://{HOST}/more")
-    way = access.read(inputs(*lines), "", {"USER_NAME": "aws", "HOME": str(tmp_path)}, None)
+    way = indexes.read(inputs(*lines), "", {"USER_NAME": "aws", "HOME": str(tmp_path)}, None)
     assert way.netrc == "machine pip.corp login aws password hush\n"
     assert way.secrets == ("hush",)
 
@@ -68,17 +68,17 @@ def test_a_user_without_a_password(kept: dict[tuple[str, str], str], tmp_path: P
 def test_a_mirror_with_a_user(kept: dict[tuple[str, str], str], tmp_path: Path) -> None:
     """DOCKYARD_INDEX_URL may name the user alone; the keyring is asked without it in the address."""
     kept[f"{ADDRESS}/", "sailor"] = "hush"
-    way = access.read(inputs(), f"https://sailor@{HOST}/simple", {"HOME": str(tmp_path)}, None)
+    way = indexes.read(inputs(), f"https://sailor@{HOST}/simple", {"HOME": str(tmp_path)}, None)
     assert (way.index, way.netrc) == (ADDRESS, "machine pip.corp login sailor password hush\n")
 
 
 def test_who_is_not_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A password in the address or for that user in netrc comes first, and an address without a user needs none."""
-    monkeypatch.setattr(execute, "capture", lambda *_arguments, **_options: pytest.fail("the keyring was asked"))
+    monkeypatch.setattr(process, "capture", lambda *_arguments, **_options: pytest.fail("the keyring was asked"))
     (tmp_path / ".netrc").write_text("machine b login sailor password w0rd\nmachine c login other password x\n")
     environment = {"HOME": str(tmp_path), "WORD": "hush"}
     lines = ("-i https://sailor:${WORD}@a/simple", "--extra-index-url https://c/simple")
-    way = access.read(inputs(*lines), "https://sailor@b/simple", environment, None)
+    way = indexes.read(inputs(*lines), "https://sailor@b/simple", environment, None)
     assert way.netrc == (
         "machine a login sailor password hush\nmachine c login other password x\nmachine b login sailor password w0rd\n"
     )
@@ -86,14 +86,14 @@ def test_who_is_not_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 def test_a_token_without_a_password_stays_secret(kept: dict[tuple[str, str], str], tmp_path: Path) -> None:
     """Where the keyring knows nothing, the user may be a token."""
-    way = access.read(inputs(), f"https://t0ken@{HOST}/simple", {"HOME": str(tmp_path)}, None)
+    way = indexes.read(inputs(), f"https://t0ken@{HOST}/simple", {"HOME": str(tmp_path)}, None)
     assert way.netrc == 'machine pip.corp login t0ken password ""\n'
     assert way.secrets == ("t0ken",)
 
 
 def test_a_user_who_is_the_password_stays_secret(tmp_path: Path) -> None:
     """Some indexes take a token for both."""
-    way = access.read(inputs(), f"https://t0ken:t0ken@{HOST}/simple", {"HOME": str(tmp_path)}, None)
+    way = indexes.read(inputs(), f"https://t0ken:t0ken@{HOST}/simple", {"HOME": str(tmp_path)}, None)
     assert way.secrets == ("t0ken",)
 
 
@@ -105,8 +105,8 @@ def test_the_module_beside_dockyard(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append(command.argv)
         return Completed(0, "hush\n", "", 0.1)
 
-    monkeypatch.setattr(execute, "which", lambda _program: None)
-    monkeypatch.setattr(execute, "capture", capture)
+    monkeypatch.setattr(process, "which", lambda _program: None)
+    monkeypatch.setattr(process, "capture", capture)
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     assert keyring.password(ADDRESS, "sailor") == ""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
@@ -120,7 +120,7 @@ def test_a_keyring_that_waits_is_told(kept: dict[tuple[str, str], str], monkeypa
     def capture(command: Command, *, check: bool = True) -> Completed:
         raise CommandError("keyring did not finish within 30 s")
 
-    monkeypatch.setattr(execute, "capture", capture)
+    monkeypatch.setattr(process, "capture", capture)
     with pytest.raises(DockyardError, match="did not finish") as caught:
         keyring.password(ADDRESS, "sailor")
     assert "unlock the keyring" in caught.value.hint

@@ -5,9 +5,10 @@ import json
 import pytest
 from invoke.context import Context
 
-from dockyard import bases, engine
-from dockyard.engine import Engine
-from dockyard.locks import make, outdated, show, verify
+from dockyard.bases import resolve
+from dockyard.engine import client as engine
+from dockyard.engine.client import Engine
+from dockyard.locks import check, lock, outdated, show
 from dockyard.locks.compile import Compiled
 from dockyard.locks.plan import finished
 from dockyard.settings import Settings
@@ -21,16 +22,16 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     texts = dict(COMPILED)
 
     def compile_all(_engine: object, work: list[tuple[object, object]], *_more: object) -> Compiled:
-        made = [finished(batch, texts, verify.PIP_TOOLS) for batch, place in work]  # type: ignore[arg-type]
+        made = [finished(batch, texts, check.PIP_TOOLS) for batch, place in work]  # type: ignore[arg-type]
         return Compiled({path: text for each in made for path, text in each.items()})
 
-    monkeypatch.setattr(make, "compile_all", compile_all)
+    monkeypatch.setattr(lock, "compile_all", compile_all)
     monkeypatch.setattr(engine, "find", lambda settings, say: Engine("host", "28", snapshotter=True))
     monkeypatch.setattr(
-        bases,
+        resolve,
         "ensure",
         lambda settings, engine, pythons, say: (
-            tuple(bases.Base(python, f"python:{python}-slim", "debian", f"local:{python}", "") for python in pythons),
+            tuple(resolve.Base(python, f"python:{python}-slim", "debian", f"local:{python}", "") for python in pythons),
             (),
         ),
     )

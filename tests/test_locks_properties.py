@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from packaging.requirements import InvalidRequirement, Requirement
 from pip._internal.req.req_file import preprocess
 
-from dockyard import locks
-from dockyard.locks import body, plan, quick, verify
+from dockyard.locks import check, options, plan, status
+from dockyard.locks import pins as body
+from dockyard.locks.lines import canonical, logical_lines, spaced
 from dockyard.locks.plan import Wish
-from dockyard.locks.text import canonical, logical_lines, spaced
 from dockyard.settings import Settings
 from tests.lock_project import lock_all, pin, write_inputs
 
@@ -102,8 +102,8 @@ def test_a_check_after_a_compile_passes_and_another_compile_changes_nothing(
         settings = project(root, files)
         compiled = dict.fromkeys(files, "".join(pins))
         lock_all(settings, compiled)
-        assert locks.check(settings) == ()
-        assert plan.plan(verify.inspect(quick.of(settings)), Wish()) == ()
+        assert status.check(settings) == ()
+        assert plan.plan(check.inspect(options.of(settings)), Wish()) == ()
         before = tree(settings)
         assert len(before) == 2 * len(files)
         lock_all(settings, compiled)
@@ -122,7 +122,7 @@ def test_a_character_in_an_input_counts_exactly_if_it_does_for_pip(files: dict[s
         settings = project(root, files)
         lock_all(settings, dict.fromkeys(files, PINS[0]))
         write_inputs(settings.root, {name: after})
-        problems = locks.check(settings)
+        problems = status.check(settings)
     if pips(after) == pips(files[name]):
         assert problems == (), after
     elif [meaning(line) for line in pips(after)] != [meaning(line) for line in pips(files[name])]:

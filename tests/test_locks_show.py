@@ -8,14 +8,16 @@ from dataclasses import replace
 
 import pytest
 
-from dockyard import bases, engine
-from dockyard.engine import Engine
+from dockyard.bases import resolve
+from dockyard.engine import client as engine
+from dockyard.engine.client import Engine
 from dockyard.errors import ChangesPending, DockyardError, UsageError
-from dockyard.execute import Command, capture
-from dockyard.locks import header, hook, make, quick, show, verify
+from dockyard.locks import check, header, hook, options, show
+from dockyard.locks import lock as make
 from dockyard.locks.compile import Compiled, Place
 from dockyard.locks.inputs import InputError
 from dockyard.locks.plan import Wish, finished, plan
+from dockyard.process import Command, capture
 from dockyard.settings import Settings
 from tests.lock_project import COMPILED, locked_project, pin
 
@@ -42,16 +44,16 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     texts = dict(COMPILED)
 
     def compile_all(_engine: object, work: list[tuple[object, object]], *_more: object) -> Compiled:
-        made = [finished(batch, texts, verify.PIP_TOOLS) for batch, place in work]  # type: ignore[arg-type]
+        made = [finished(batch, texts, check.PIP_TOOLS) for batch, place in work]  # type: ignore[arg-type]
         return Compiled({path: text for each in made for path, text in each.items()}, YANKED)
 
     monkeypatch.setattr(make, "compile_all", compile_all)
     monkeypatch.setattr(engine, "find", lambda settings, say: Engine("host", "28", snapshotter=True))
     monkeypatch.setattr(
-        bases,
+        resolve,
         "ensure",
         lambda settings, engine, pythons, say: (
-            tuple(bases.Base(python, f"python:{python}-slim", "debian", f"local:{python}", "") for python in pythons),
+            tuple(resolve.Base(python, f"python:{python}-slim", "debian", f"local:{python}", "") for python in pythons),
             (),
         ),
     )
@@ -195,9 +197,9 @@ def test_reasons_are_chains_from_the_inputs(project: Settings, capsys: pytest.Ca
         show.reasons(project, "nothing", as_json=False)
 
 
-def base(python: str) -> bases.Base:
+def base(python: str) -> resolve.Base:
     """Return a base image of a Python."""
-    return bases.Base(python, f"python:{python}-slim", "debian", f"local:{python}", "")
+    return resolve.Base(python, f"python:{python}-slim", "debian", f"local:{python}", "")
 
 
 def test_a_python_without_a_base_is_compiled_by_uv_in_another_one(settings: Settings) -> None:
@@ -218,13 +220,13 @@ def test_with_no_base_at_all_another_python_is_looked_for(
 
     def ensure(
         _settings: Settings, _engine: Engine, pythons: list[str], say: Callable[[str], None]
-    ) -> tuple[tuple[bases.Base, ...], tuple[bases.Missing, ...]]:
+    ) -> tuple[tuple[resolve.Base, ...], tuple[resolve.Missing, ...]]:
         found = tuple(base(python) for python in pythons if python == "3.13" and spare)
-        return found, tuple(bases.Missing(python, "nobody ships it") for python in pythons if python == "3.12")
+        return found, tuple(resolve.Missing(python, "nobody ships it") for python in pythons if python == "3.12")
 
-    monkeypatch.setattr(bases, "ensure", ensure)
+    monkeypatch.setattr(resolve, "ensure", ensure)
     (project.root / "requirements/3.12/test.txt").unlink()
-    batches = plan(verify.inspect(quick.of(project)), Wish())
+    batches = plan(check.inspect(options.of(project)), Wish())
     there = Engine("host", "28", snapshotter=True)
     if spare:
         assert make.places(project, there, batches, print) == [(batches[0], Place("local:3.13", "uv"))]
@@ -255,7 +257,7 @@ def test_what_is_built_from_source_is_listed(
     """After every run, changes or not: package, platforms, locks; and what is missing to build it."""
     paths = tuple(f"requirements/{python}/production.txt" for python in project.pythons)
     built = (make.Built("sail", ("linux/arm64", "linux/s390x"), paths),)
-    missing = verify.Problem(paths[0], 7, "sail is built from source, and nothing says what builds it", "name it")
+    missing = check.Problem(paths[0], 7, "sail is built from source, and nothing says what builds it", "name it")
     outcome = make.Outcome({}, (), (), 0, built=built, unbuildable=(missing,))
     monkeypatch.setattr(make, "make", lambda *_arguments, **_options: outcome)
     show.made(project, Wish(), dry_run=False, as_json=as_json)
@@ -273,9 +275,9 @@ def test_what_is_built_from_source_is_listed(
 def test_what_is_built_from_source_is_read_from_all_locks() -> None:
     """From those that were made and those that stay; a package on other platforms elsewhere is told apart."""
 
-    def lock(name: str, *rows: str) -> verify.Lock:
+    def lock(name: str, *rows: str) -> check.Lock:
         text = "".join(f"# built from source: {row}\n" for row in rows)
-        return verify.Lock(name, "3.13", "production", header.Made("", "", (), (), ()), content=text.encode())
+        return check.Lock(name, "3.13", "production", header.Made("", "", (), (), ()), content=text.encode())
 
     found = make.built(
         [

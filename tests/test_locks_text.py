@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockyard.locks.text import canonical, logical_lines, spaced
+from dockyard.locks.lines import canonical, logical_lines, spaced
 
 LOCK = b"""# body: sha256:1
 

@@ -11,12 +11,11 @@ from hypothesis import HealthCheck, assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from dockyard import locks
 from dockyard.errors import SettingsError
-from dockyard.locks import plan, quick, verify
-from dockyard.locks.artefacts import Offer
-from dockyard.locks.body import parse
-from dockyard.locks.text import canonical, logical_lines, spaced
+from dockyard.locks import check, options, plan, status
+from dockyard.locks.lines import canonical, logical_lines, spaced
+from dockyard.locks.pins import parse
+from dockyard.locks.wheels import Offer
 from dockyard.settings import Settings
 from tests.lock_project import COMPILED, INPUTS, lock_all, locked_project, pin, write_inputs
 
@@ -39,7 +38,7 @@ def edit(project: Settings, path: str, old: str, new: str) -> None:
 
 def found(project: Settings) -> list[str]:
     """Return the problems as lines."""
-    return [f"{each.path}:{each.line}: {each.message}" for each in locks.check(project)]
+    return [f"{each.path}:{each.line}: {each.message}" for each in status.check(project)]
 
 
 def test_a_check_after_a_compile_passes(project: Settings) -> None:
@@ -49,8 +48,8 @@ def test_a_check_after_a_compile_passes(project: Settings) -> None:
 
 def test_the_api_names_places_and_purposes(project: Settings) -> None:
     """Others ask this package where a lock is and which purposes there are."""
-    assert locks.path(project, "3.13", "production") == project.root / LOCK
-    assert locks.purposes(project) == ("base", "production", "test")
+    assert status.path(project, "3.13", "production") == project.root / LOCK
+    assert status.purposes(project) == ("base", "production", "test")
 
 
 def _rename_input(root: Path) -> None:
@@ -148,7 +147,7 @@ def test_the_line_of_an_edited_pin_is_right(project: Settings) -> None:
     """The number in the message is the pin's own line."""
     edit(project, LOCK, "gunicorn==27.0.1", "gunicorn==27.0.2")
     lines = (project.root / LOCK).read_text(encoding="utf-8").splitlines()
-    problem = locks.check(project)[0]
+    problem = status.check(project)[0]
     assert lines[problem.line - 1].startswith("gunicorn==27.0.2")
     assert problem.mend == "invoke lock"
 
@@ -176,7 +175,7 @@ def test_a_lock_by_uv_stands_where_pip_tools_is_asked_for(project: Settings) -> 
     """A Python without a base image gets its locks from uv, which writes the same pins; they are accepted anywhere."""
     for path in sorted(project.root.glob("requirements/3.12/*.txt")):
         text = path.read_text(encoding="utf-8")
-        path.write_text(text.replace(f"# by: {verify.PIP_TOOLS}", f"# by: {verify.UV}"), encoding="utf-8")
+        path.write_text(text.replace(f"# by: {check.PIP_TOOLS}", f"# by: {check.UV}"), encoding="utf-8")
     assert found(project) == []
 
 
@@ -189,7 +188,7 @@ def test_a_broken_input_is_one_problem(project: Settings) -> None:
 
 def test_a_project_without_inputs_is_told_to_write_one(settings: Settings) -> None:
     """No requirements folder at all is a problem with a way out."""
-    assert [(each.path, each.mend) for each in locks.check(settings)] == [
+    assert [(each.path, each.mend) for each in status.check(settings)] == [
         ("requirements", "write requirements/production.in")
     ]
 
@@ -239,7 +238,7 @@ def test_an_edit_of_an_input_is_found_exactly_if_it_means_something(
     place = room.root / "requirements" / f"{name}.in"
     try:
         place.write_text(after, encoding="utf-8", newline="")
-        problems = locks.check(room)
+        problems = status.check(room)
     finally:
         place.write_text(INPUTS[name], encoding="utf-8", newline="")
     assert bool(problems) == (means != meant), (after, problems)
@@ -258,7 +257,7 @@ def test_an_edit_of_a_lock_is_found_exactly_if_it_means_something(
     after = f"{head}\n\n{edited(body, at, character, insert=insert)}".encode()
     try:
         place.write_bytes(after)
-        problems = [problem for problem in locks.check(room) if problem.path == LOCK]
+        problems = [problem for problem in status.check(room) if problem.path == LOCK]
     finally:
         place.write_bytes(before)
     assert bool(problems) == (canonical(after) != canonical(before)), (after, problems)
@@ -277,7 +276,7 @@ def test_an_edit_of_a_header_is_found(room: Settings, at: int, character: str) -
     assume(all(line in changed for line in fields.split("\n") if line.startswith("# pins:")))
     try:
         place.write_text(f"{title}\n{changed}\n\n{body}", encoding="utf-8")
-        problems = locks.check(room)
+        problems = status.check(room)
     finally:
         place.write_text(before, encoding="utf-8")
     assert problems, changed
@@ -305,8 +304,8 @@ def test_reading_quickly_gives_what_reading_carefully_gives(tmp_path: Path) -> N
         '[tool.dockyard]\napp = "a:b"\nimage = "a"\npythons = ["3.12"]\n', encoding="utf-8"
     )
     (tmp_path / "below").mkdir()
-    assert quick.read(str(tmp_path / "below"), {}) == quick.read(str(tmp_path), {"DOCKYARD_PYTHONS": "3.12"})
-    assert quick.read(str(tmp_path), {"DOCKYARD_RESOLVER": "uv"}).resolver == "uv"
+    assert options.read(str(tmp_path / "below"), {}) == options.read(str(tmp_path), {"DOCKYARD_PYTHONS": "3.12"})
+    assert options.read(str(tmp_path), {"DOCKYARD_RESOLVER": "uv"}).resolver == "uv"
 
 
 def test_inputs_alone_are_reported_as_locks_that_are_missing(settings: Settings) -> None:
@@ -335,8 +334,8 @@ def narrow(settings: Settings) -> Settings:
     narrowed = replace(settings, **NARROW)  # type: ignore[arg-type]
     write_inputs(narrowed.root, {**INPUTS, "build": "setuptools\n"})
     compiled = {**COMPILED, "build": pin("setuptools", "80.1", "-r requirements/build.in")}
-    for batch in plan.plan(verify.inspect(quick.of(narrowed)), plan.Wish()):
-        for path, text in plan.finished(batch, compiled, verify.PIP_TOOLS, offered("base", "production")).items():
+    for batch in plan.plan(check.inspect(options.of(narrowed)), plan.Wish()):
+        for path, text in plan.finished(batch, compiled, check.PIP_TOOLS, offered("base", "production")).items():
             (narrowed.root / path).parent.mkdir(exist_ok=True)
             (narrowed.root / path).write_text(text, encoding="utf-8")
     return narrowed
@@ -358,7 +357,7 @@ def test_another_choice_of_hashes_makes_what_ships_stale(narrow: Settings) -> No
     )
     assert [line for line in lines if line.startswith(f"{LOCK}:2: {said}")]
     assert {line.split(":")[0].rpartition("/")[2] for line in lines} == {"base.txt", "production.txt"}
-    assert {each.mend for each in locks.check(replace(narrow, hashes="all"))} == {"invoke lock"}
+    assert {each.mend for each in status.check(replace(narrow, hashes="all"))} == {"invoke lock"}
     assert found(replace(narrow, platforms=("linux/amd64", "linux/arm64")))
 
 
@@ -373,7 +372,7 @@ def test_what_nothing_builds_is_a_problem(narrow: Settings) -> None:
     (narrow.root / "requirements/build.in").unlink()
     for path in narrow.root.rglob("build.txt"):
         path.unlink()
-    problems = locks.check(narrow)
+    problems = status.check(narrow)
     assert {each.path for each in problems} == {"requirements/3.12/production.txt", LOCK}
     assert problems[0].mend == "name it, such as setuptools, in requirements/build.in"
     lines = (narrow.root / LOCK).read_text(encoding="utf-8").splitlines()
@@ -385,7 +384,7 @@ def test_the_quick_reader_of_settings_knows_the_hashes(settings: Settings) -> No
     place = settings.root / "pyproject.toml"
     table = '[tool.dockyard]\napp = "shop:app"\nimage = "shop"\npythons = ["3.13"]\nhashes = "platform"\n'
     place.write_text(table + 'platforms = ["linux/amd64"]\n', encoding="utf-8")
-    assert quick.read(str(settings.root), {}).hashes == "platform"
+    assert options.read(str(settings.root), {}).hashes == "platform"
     place.write_text(table, encoding="utf-8")
     with pytest.raises(SettingsError, match="needs platforms"):
-        quick.read(str(settings.root), {})
+        options.read(str(settings.root), {})

@@ -1,6 +1,6 @@
 """Why a package is locked."""
 
-from dockyard.locks.body import Pin
+from dockyard.locks.pins import Pin
 from dockyard.locks.why import chains
 
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from dockyard import execute, packages
+from dockyard import apt as packages
+from dockyard import process
+from dockyard.apt import Mirror, Package, Source
 from dockyard.errors import DockyardError
-from dockyard.execute import Command, Completed
-from dockyard.packages import Mirror, Package, Source
+from dockyard.process import Command, Completed
 
 BOOKWORM = 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nID=debian\nVERSION_CODENAME=bookworm\n'
 DEB822 = """\
@@ -51,7 +52,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(packages, "APT", folder)
     monkeypatch.setattr(packages, "OS_RELEASE", tmp_path / "os-release")
     monkeypatch.setattr(packages, "KEYRING", tmp_path / "debian.gpg")
-    monkeypatch.setattr(execute, "which", lambda program: f"/usr/bin/{program}")
+    monkeypatch.setattr(process, "which", lambda program: f"/usr/bin/{program}")
     return folder
 
 
@@ -97,7 +98,7 @@ def apt(mirrored: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Apt]:
 
     def install(fails: dict[str, str] | None = None) -> Apt:
         made = Apt(fails)
-        monkeypatch.setattr(execute, "capture", made)
+        monkeypatch.setattr(process, "capture", made)
         return made
 
     return install
@@ -179,7 +180,7 @@ def test_a_host_that_is_no_debian_release_is_refused(host: Path, release: str) -
 
 def test_a_debian_without_apt_is_refused(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Slimmed-down images have removed it."""
-    monkeypatch.setattr(execute, "which", lambda _program: None)
+    monkeypatch.setattr(process, "which", lambda _program: None)
     with pytest.raises(DockyardError, match="no apt-get"):
         packages.mirror()
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dockyard.policy import dockerfile
+from dockyard.image import dockerfile
 
 TEXT = """\
 # comment

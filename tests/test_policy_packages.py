@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from dockyard import policy
-from dockyard.policy import bytecode, distributions
-from dockyard.policy.model import Case, Finding, Pin
+from dockyard.verify.model import Case, Finding, Pin
+from dockyard.verify.rules import bytecode, distributions, judge
 from tests import small_images
 from tests.small_images import SITE, TIME, File, compiled, distribution, link, module
 
@@ -25,7 +24,7 @@ HASHES = {
 
 def found(more: dict[str, File], **wishes: Any) -> list[Finding]:
     """Return what the rules say of a good image with more files."""
-    return list(policy.judge(small_images.case(more, **wishes)).violations)
+    return list(judge.judge(small_images.case(more, **wishes)).violations)
 
 
 def key(number: int) -> int:
@@ -134,7 +133,7 @@ def test_the_interpreter_is_the_first_on_path() -> None:
 def test_where_no_interpreter_is_found_the_label_says_which_python() -> None:
     """An image may call its Python by another name."""
     case = Case(small_images.facts(module("/app/x.py", b"1", "3.12")), small_images.expected(python="3.12", pins={}))
-    assert [one for one in policy.judge(case).violations if one.rule == "valid-bytecode"] == []
+    assert [one for one in judge.judge(case).violations if one.rule == "valid-bytecode"] == []
 
 
 @pytest.mark.parametrize(
@@ -152,7 +151,7 @@ def test_where_no_interpreter_is_found_the_label_says_which_python() -> None:
 )  # fmt: skip
 def test_distributions_that_are_not_those_of_the_lock(pins: dict[str, Pin] | None, words: str) -> None:
     """Both ways, by name and version."""
-    (one,) = policy.judge(small_images.case(pins=pins)).violations
+    (one,) = judge.judge(small_images.case(pins=pins)).violations
     assert (one.rule, one.message) == ("locked-distributions", words)
 
 

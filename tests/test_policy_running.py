@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
-from dockyard import policy
-from dockyard.policy.diagnosis import debian_package, diagnose
-from dockyard.policy.model import Budgets, Case, Finding, Trial
+from dockyard.verify.causes import debian_package, diagnose
+from dockyard.verify.model import Budgets, Case, Finding, Trial
+from dockyard.verify.rules import judge
 from tests import small_images
 from tests.small_images import worked
 
 
 def found(trial: Trial, budgets: Budgets | None = None) -> list[Finding]:
     """Return what the rules say of a good image with this trial."""
-    return list(policy.judge(small_images.case(trial=trial, budgets=budgets or Budgets())).violations)
+    return list(judge.judge(small_images.case(trial=trial, budgets=budgets or Budgets())).violations)
 
 
 def as_it_is(trial: Trial) -> Trial:
@@ -121,7 +121,7 @@ def test_a_service_that_works_unhardened_only() -> None:
 def test_health_checks_that_cannot_work(check: dict[str, object] | None, words: str) -> None:
     """Seen in the configuration alone."""
     facts = small_images.facts(small_images.good(), Healthcheck=check)
-    (one,) = policy.judge(Case(facts, small_images.expected(), worked(healthy=None))).violations
+    (one,) = judge.judge(Case(facts, small_images.expected(), worked(healthy=None))).violations
     assert (one.rule, words in one.message) == ("health-check", True)
 
 

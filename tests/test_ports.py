@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dockyard import ports
-from dockyard.ports import Listener, Owner
+from dockyard.stack import ports
+from dockyard.stack.ports import Listener, Owner
 
 HEADER = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 ROW = "   {number}: {local} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000     0        0 {inode} 1 x\n"

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from dockyard.errors import DockyardError
-from dockyard.provenance import Lock, statement
-from dockyard.subject import Subject
+from dockyard.registry.provenance import Lock, statement
+from dockyard.registry.subject import Subject
 
 PREFIX = "org.opencontainers.image."
 COMMIT = "0123456789" * 4

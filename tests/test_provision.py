@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from dockyard import build, provision
-from dockyard import ports as sockets
-from dockyard.compose import Container, Model, Port, Service
-from dockyard.engine import Engine
+from dockyard.engine.client import Engine
 from dockyard.errors import CommandError, DockyardError, SettingsError, UsageError
-from dockyard.execute import Command, Completed
-from dockyard.ports import Owner
+from dockyard.git import Git
+from dockyard.image import build
+from dockyard.process import Command, Completed
 from dockyard.settings import Settings
-from dockyard.stack import Stack
-from dockyard.world import Git
+from dockyard.stack import ports as sockets
+from dockyard.stack import prepare
+from dockyard.stack.compose import Container, Model, Port, Service
+from dockyard.stack.ports import Owner
+from dockyard.stack.stack import Stack
 
 MODEL = Model((Service("web", "shop:production", ports=(Port("127.0.0.1", 8000),)),))
 RUNNING = Container("1", "shop-web-1", "web", "shop:production", "running", addresses=(("127.0.0.1", 8000, 8000),))
@@ -33,25 +34,25 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sockets, "taken", lambda _host, _port: True)
     monkeypatch.setattr(sockets, "owner", lambda _host, _port: Owner(42, "python3 -m http.server"))
     monkeypatch.setattr(sockets, "next_free", lambda _host, port: port + 1)
-    monkeypatch.setattr(provision, "capture", lambda _command, check: Completed(0, "", "", 0.1))
+    monkeypatch.setattr(prepare, "capture", lambda _command, check: Completed(0, "", "", 0.1))
 
 
 def test_port_in_use(taken: None, engine: Engine) -> None:
     """The error names port and owner, and the tip a port that is free."""
     with pytest.raises(DockyardError) as caught:
-        provision.ports(engine, MODEL, ())
+        prepare.ports(engine, MODEL, ())
     assert caught.value.message == "port 8000 of 127.0.0.1 is in use by process 42: python3 -m http.server"
     assert caught.value.hint == "stop it, or publish at another port: `invoke up --port 8001`"
 
 
 def test_port_of_the_stack_itself(taken: None, engine: Engine) -> None:
     """The port that the running stack publishes is its own."""
-    provision.ports(engine, MODEL, (RUNNING,))
+    prepare.ports(engine, MODEL, (RUNNING,))
 
 
 def test_port_of_an_engine_elsewhere(taken: None) -> None:
     """This machine's ports say nothing about those of an engine on another one."""
-    provision.ports(Engine("host", "28", True, environment={"DOCKER_HOST": "tcp://192.0.2.1:2376"}), MODEL, ())
+    prepare.ports(Engine("host", "28", True, environment={"DOCKER_HOST": "tcp://192.0.2.1:2376"}), MODEL, ())
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_port_of_an_engine_elsewhere(taken: None) -> None:
 )
 def test_describe(containers: str, owner: Owner | None, expected: str) -> None:
     """A container says more than the proxy process that listens for it."""
-    assert provision.describe(containers, owner) == expected
+    assert prepare.describe(containers, owner) == expected
 
 
 class Docker:
@@ -79,7 +80,7 @@ class Docker:
     def capture(self, command: Command, *, check: bool = True) -> Completed:
         """Answer `docker image inspect`."""
         ok = command.argv[-1] in self.present
-        return Completed(0 if ok else 1, f'{{"{provision.REVISION}": "{self.revision}"}}', "", 0.1)
+        return Completed(0 if ok else 1, f'{{"{prepare.REVISION}": "{self.revision}"}}', "", 0.1)
 
     def tee(self, command: Command) -> None:
         """Note what Compose is to build or pull."""
@@ -108,13 +109,13 @@ def provide(settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch)
 
     def run(docker: Docker, mode: str = "absent") -> list[str]:
         said: list[str] = []
-        monkeypatch.setattr(provision, "capture", docker.capture)
-        monkeypatch.setattr(provision, "tee", docker.tee)
+        monkeypatch.setattr(prepare, "capture", docker.capture)
+        monkeypatch.setattr(prepare, "tee", docker.tee)
         monkeypatch.setattr(build, "build", docker.build)
-        monkeypatch.setattr(provision, "read_git", lambda _root: Git("b" * 40, 1))
+        monkeypatch.setattr(prepare, "read_git", lambda _root: Git("b" * 40, 1))
         services = (*SERVICES, Service("live", "shop:production")) if docker.revision else SERVICES
         shipped = replace(settings, platforms=("linux/amd64", "linux/arm64"))
-        provision.images(Stack(shipped, engine), Model(services), mode, say=said.append)
+        prepare.images(Stack(shipped, engine), Model(services), mode, say=said.append)
         return said
 
     return run
@@ -171,7 +172,7 @@ def test_image_that_compose_cannot_have(provide: Provide, monkeypatch: pytest.Mo
 
 def test_project_without_dockerfile(settings: Settings) -> None:
     """A project of foreign images alone has no target of its own."""
-    assert provision.local_targets(settings) == {}
+    assert prepare.local_targets(settings) == {}
 
 
 def secret(path: Path) -> Model:
@@ -183,7 +184,7 @@ def test_secret_is_made(settings: Settings) -> None:
     """A token is random, readable for the user inside, and closed to other users of the host by its folder."""
     said: list[str] = []
     path = settings.root / ".dockyard" / "secrets" / "token"
-    provision.secrets(settings.root, secret(path), say=said.append)
+    prepare.secrets(settings.root, secret(path), say=said.append)
     token = path.read_text().strip()
     assert len(token) >= 43
     assert path.stat().st_mode & 0o777 == 0o444
@@ -191,7 +192,7 @@ def test_secret_is_made(settings: Settings) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["token"]
     assert said == ["made a random token for the secret token: .dockyard/secrets/token"]
     assert token not in said[0]
-    provision.secrets(settings.root, secret(path), say=said.append)
+    prepare.secrets(settings.root, secret(path), say=said.append)
     assert path.read_text().strip() == token
     assert len(said) == 1
 
@@ -202,7 +203,7 @@ def test_secret_of_ones_own(settings: Settings) -> None:
     path.parent.mkdir(parents=True, mode=0o755)
     path.write_text("mine")
     path.chmod(0o600)
-    provision.secrets(settings.root, secret(path), say=print)
+    prepare.secrets(settings.root, secret(path), say=print)
     assert path.read_text() == "mine"
     assert path.stat().st_mode & 0o777 == 0o444
     assert path.parent.stat().st_mode & 0o777 == 0o700
@@ -212,10 +213,10 @@ def test_secret_elsewhere(settings: Settings) -> None:
     """A file elsewhere is the person's: an absent one is named, a present one is left as it is."""
     path = settings.root / "token"
     with pytest.raises(SettingsError, match=r"the file of the secret token is absent: .*/token"):
-        provision.secrets(settings.root, secret(path), say=print)
+        prepare.secrets(settings.root, secret(path), say=print)
     path.write_text("mine")
     path.chmod(0o600)
-    provision.secrets(settings.root, secret(path), say=print)
+    prepare.secrets(settings.root, secret(path), say=print)
     assert path.stat().st_mode & 0o777 == 0o600
 
 
@@ -224,4 +225,4 @@ def test_secret_that_is_a_folder(settings: Settings) -> None:
     path = settings.root / ".dockyard" / "secrets" / "token"
     path.mkdir(parents=True)
     with pytest.raises(SettingsError, match="the secret token is a folder"):
-        provision.secrets(settings.root, secret(path), say=print)
+        prepare.secrets(settings.root, secret(path), say=print)

@@ -11,13 +11,13 @@ from typing import Any, cast
 import pytest
 import requests
 
-from dockyard import push as pushing
-from dockyard.engine import Engine
+from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError, EngineError, UsageError
-from dockyard.push import Pushed, Rules, preflight, push, refuse_dirty, rules, verify_pushed
-from dockyard.push_progress import Layer, Layers, display
-from dockyard.registry import ATTEMPTS, Registry
-from dockyard.registry_errors import Kind, RegistryError
+from dockyard.registry import push as pushing
+from dockyard.registry.client import ATTEMPTS, Registry
+from dockyard.registry.errors import Kind, RegistryError
+from dockyard.registry.push import Pushed, Rules, preflight, push, refuse_dirty, rules, verify_pushed
+from dockyard.registry.push_progress import Layer, Layers, display
 
 HOST = "registry.example:5000"
 SHIP = f"{HOST}/fleet/ship:1"

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import requests
 
-from dockyard import records
+from dockyard.git import Git
+from dockyard.image import records
 from dockyard.settings import Settings
-from dockyard.world import Git
 
 SCHEMA = Path(__file__).parents[1] / "docs" / "reference" / "run-record.schema.json"
 GIT = Git("0" * 40, 1, "main", "v1.0.0", True)

@@ -18,11 +18,11 @@ import requests.adapters
 import requests.utils
 import urllib3.exceptions
 
-from dockyard.credentials import Credentials
 from dockyard.errors import UsageError
-from dockyard.registry import Reference, Registry, parse, pause
-from dockyard.registry_errors import Kind, RegistryError
-from dockyard.registry_transport import Access, Transport, broken, extra_certificates, loopback
+from dockyard.registry.client import Reference, Registry, parse, pause
+from dockyard.registry.errors import Kind, RegistryError
+from dockyard.registry.login import Credentials
+from dockyard.registry.transport import Access, Transport, broken, extra_certificates, loopback
 
 HOST = "registry.example:5000"
 BUNDLE = Path(requests.utils.DEFAULT_CA_BUNDLE_PATH)

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from dockyard.registry_errors import HINTS, Kind, classify, hint, spoken, wanted_pause
+from dockyard.registry.errors import HINTS, Kind, classify, hint, spoken, wanted_pause
 
 AT = "https://registry.example:5000/v2/fleet/ship"
 MESSAGES = (

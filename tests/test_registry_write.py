@@ -5,18 +5,9 @@ import json
 import pytest
 
 from dockyard.errors import UsageError
-from dockyard.registry import Reference
-from dockyard.registry_errors import Kind, RegistryError
-from dockyard.registry_write import (
-    INDEX,
-    MANIFEST,
-    Place,
-    _sha256,
-    artifact,
-    fallback,
-    listing,
-    place,
-)
+from dockyard.registry.client import Reference
+from dockyard.registry.content import INDEX, MANIFEST, Place, _sha256, artifact, fallback, listing, place
+from dockyard.registry.errors import Kind, RegistryError
 
 from .memory_registry import Memory
 from .test_registry import Answer

@@ -10,34 +10,25 @@ from typing import Any
 
 import pytest
 
-from dockyard import (
-    attest,
-    build,
-    facts,
-    push,
-    release,
-    release_journal,
-    release_local,
-    release_plan,
-    reproduce,
-    ship,
-    signing,
-    testing,
-    verify,
-)
-from dockyard.bases import Missing
-from dockyard.difference import Verdict
-from dockyard.engine import Engine
+from dockyard.bases.resolve import Missing
+from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
-from dockyard.execute import Command, Completed
-from dockyard.push import Pushed
-from dockyard.release_journal import FOLDER, Journal
-from dockyard.release_plan import Local, Names, State, Status
-from dockyard.reproduce import Outcome
+from dockyard.git import Git
+from dockyard.image import build
+from dockyard.process import Command, Completed
+from dockyard.registry import attest, push
+from dockyard.registry import sign as signing
+from dockyard.registry.push import Pushed
+from dockyard.registry.sign import Signer
+from dockyard.release import journal, plan, preconditions, steps
+from dockyard.release import push as ship
+from dockyard.release.journal import FOLDER, Journal
+from dockyard.release.plan import Local, Names, State, Status
 from dockyard.settings import Settings
-from dockyard.signing import Signer
 from dockyard.tasks import release as task
-from dockyard.world import Git
+from dockyard.verify import contents, matrix, reproduce, verify
+from dockyard.verify.compare import Verdict
+from dockyard.verify.reproduce import Outcome
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SHA = COMMIT[:12]
@@ -72,29 +63,29 @@ ORDER = ["build", "verify", "reproduce", "test", "push", "attest", "tag", "move"
 )
 def test_the_moving_names(version: str, tagged: tuple[str, ...], moving: tuple[str, ...]) -> None:
     """Each series follows its highest version, a candidate moves nothing, and a version's own name stays its own."""
-    assert release_plan.names(version, COMMIT, tagged) == Names(version, SHA, moving)
+    assert plan.names(version, COMMIT, tagged) == Names(version, SHA, moving)
 
 
 def test_what_is_published_counts_like_what_is_tagged() -> None:
     """A clone that lacks a tag does not bring a series back; names that moved before are no rivals."""
     there = ("1.2", "1.2.4", "1", "latest", SHA, "1.2.9-test-py3.12", "1.2.8-dev")
-    assert release_plan.names("1.2.3", COMMIT, (), there).moving == ()
-    assert release_plan.names("1.2.4", COMMIT, (), there).moving == ("1.2", "1", "latest")
+    assert plan.names("1.2.3", COMMIT, (), there).moving == ()
+    assert plan.names("1.2.4", COMMIT, (), there).moving == ("1.2", "1", "latest")
 
 
 def test_a_build_number() -> None:
     """A plus sign cannot stand in a tag."""
-    assert release_plan.names("1.2.3+7", COMMIT, ("1.2.3", "1.2.3+7")).own == "1.2.3-7"
+    assert plan.names("1.2.3+7", COMMIT, ("1.2.3", "1.2.3+7")).own == "1.2.3-7"
 
 
 def test_the_versions_among_tags() -> None:
     """Tags may be about anything."""
-    assert release_plan.versions(["v1.2.3", "2.0", "nightly", "v3", "release-4.0"]) == ("1.2.3", "2.0")
+    assert plan.versions(["v1.2.3", "2.0", "nightly", "v3", "release-4.0"]) == ("1.2.3", "2.0")
 
 
 def statuses(state: State) -> dict[str, Status]:
     """Return how it stands with each step."""
-    return {step.name: step.status for step in release_plan.plan(state)}
+    return {step.name: step.status for step in plan.plan(state)}
 
 
 NAMES = Names("1.2.3", SHA, ("1.2", "latest"))
@@ -117,7 +108,7 @@ def test_the_plan_in_the_middle() -> None:
         "move",
         "notes",
     ]
-    assert release_plan.due(state) == release_plan.plan(state)[5]
+    assert plan.due(state) == plan.plan(state)[5]
 
 
 def test_the_plan_at_the_end() -> None:
@@ -125,19 +116,19 @@ def test_the_plan_at_the_end() -> None:
     passed = frozenset({"verify", "reproduce", "test", "attest", "sign"})
     registry = dict.fromkeys(("1.2.3", SHA, "1.2", "latest"), IMAGE)
     state = State(NAMES, IMAGE, passed, registry, noted=True)
-    assert release_plan.due(state) is None
+    assert plan.due(state) is None
     assert set(statuses(state).values()) == {Status.DONE}
 
 
 def test_a_candidate_moves_nothing() -> None:
     """The step is shown as left out, with the reason."""
-    found = release_plan.plan(State(Names("1.2.3rc1", SHA)))
+    found = plan.plan(State(Names("1.2.3rc1", SHA)))
     assert next(step.what for step in found if step.name == "move") == "no series ends with this version"
 
 
 def test_the_plan_names_what_is_in_the_way() -> None:
     """Before the build nobody can tell whether the version in the registry is this one: it is shown."""
-    found = release_plan.plan(State(NAMES, registry={"1.2.3": OTHER}))
+    found = plan.plan(State(NAMES, registry={"1.2.3": OTHER}))
     assert next(step.what for step in found if step.name == "tag") == f"1.2.3: in the registry as {OTHER}"
 
 
@@ -159,7 +150,7 @@ REFUSED = [
 def test_refused(local: Local, message: str, hint: str) -> None:
     """Each reason has its own words, and says what to do."""
     with pytest.raises(DockyardError) as caught:
-        release_plan.allowed(local)
+        plan.allowed(local)
     assert message in caught.value.message
     assert hint in caught.value.hint
 
@@ -167,22 +158,22 @@ def test_refused(local: Local, message: str, hint: str) -> None:
 def test_refused_for_several_reasons() -> None:
     """All are told at once: nobody mends one to meet the next."""
     with pytest.raises(DockyardError, match="for 2 reasons") as caught:
-        release_plan.allowed(replace(LOCAL, shallow=True, stale=("x is missing",)))
+        plan.allowed(replace(LOCAL, shallow=True, stale=("x is missing",)))
     assert "\n- the locks are stale: x is missing\n  run `invoke lock`" in caught.value.message
 
 
 def test_allowed() -> None:
     """A good commit has a version."""
-    assert release_plan.allowed(LOCAL) == ("1.2.3", COMMIT)
+    assert plan.allowed(LOCAL) == ("1.2.3", COMMIT)
 
 
 def test_a_version_that_is_out_is_never_overwritten() -> None:
     """The error says both digests; until the image is built there is nothing to compare."""
     there = State(NAMES, registry={"1.2.3": OTHER})
-    release_plan.refuse_overwriting("shop", there)
-    release_plan.refuse_overwriting("shop", replace(there, digest=OTHER))
+    plan.refuse_overwriting("shop", there)
+    plan.refuse_overwriting("shop", replace(there, digest=OTHER))
     with pytest.raises(DockyardError, match="never overwritten") as caught:
-        release_plan.refuse_overwriting("shop", replace(there, digest=IMAGE))
+        plan.refuse_overwriting("shop", replace(there, digest=IMAGE))
     assert IMAGE in caught.value.message
     assert OTHER in caught.value.message
 
@@ -192,11 +183,11 @@ INSPECTED = "Name: default\nDriver: docker\n\nNodes:\nPlatforms:  linux/amd64*, 
 
 def test_platforms_that_a_builder_lacks() -> None:
     """Without emulation another platform cannot be built: said before anything starts."""
-    release_plan.refuse_platforms(INSPECTED, "", ("linux/amd64",))
+    plan.refuse_platforms(INSPECTED, "", ("linux/amd64",))
     more = INSPECTED + "Platforms: linux/arm64\n"
-    release_plan.refuse_platforms(more, "far", ("linux/amd64", "linux/arm64/v8"))
+    plan.refuse_platforms(more, "far", ("linux/amd64", "linux/arm64/v8"))
     with pytest.raises(DockyardError, match="linux/arm64 cannot be built here: the engine's own builder") as caught:
-        release_plan.refuse_platforms(INSPECTED, "", ("linux/amd64", "linux/arm64"))
+        plan.refuse_platforms(INSPECTED, "", ("linux/amd64", "linux/arm64"))
     assert "qemu-user-static" in caught.value.hint
 
 
@@ -219,11 +210,11 @@ class Yard:
     rebuilt: str = ""
     dies_at: str = ""
 
-    def run(self, key: str = "", **settings: Any) -> release.Shipped:
+    def run(self, key: str = "", **settings: Any) -> steps.Shipped:
         """Release, and return what was shipped; `did` holds this run's work alone."""
         self.did.clear()
         self.said.clear()
-        return release.release(replace(self.settings, **settings), key, say=self.said.append, engine=ENGINE)
+        return steps.release(replace(self.settings, **settings), key, say=self.said.append, engine=ENGINE)
 
     def step(self, name: str) -> None:
         """Note some work, or die at it."""
@@ -262,7 +253,7 @@ class Yard:
     def test(self, *_: Any, **_more: Any) -> Any:
         """Test on one Python."""
         self.step("test")
-        return (testing.Outcome("3.13", 1, 0, 0, 0.1, 0, "shop:test"),), self.missing
+        return (matrix.Outcome("3.13", 1, 0, 0, 0.1, 0, "shop:test"),), self.missing
 
     def ship(self, _settings: Settings, wanted: Any, **_more: Any) -> tuple[Pushed, ...]:
         """Push: the registry has what the engine has."""
@@ -299,15 +290,15 @@ def yard(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Yard:
     """Return a world in which a release goes well, and no program starts."""
     made = Yard(replace(settings, registry="registry.example"), monkeypatch)
     (settings.root / "CHANGELOG.md").write_text(CHANGELOG)
-    monkeypatch.setattr(release_local, "look", lambda _settings: made.local)
-    monkeypatch.setattr(release, "capture", made.capture)
-    monkeypatch.setattr(release, "published", made.published)
+    monkeypatch.setattr(preconditions, "look", lambda _settings: made.local)
+    monkeypatch.setattr(steps, "capture", made.capture)
+    monkeypatch.setattr(steps, "published", made.published)
     monkeypatch.setattr(build, "build", made.build)
     monkeypatch.setattr(verify, "verify", made.verify)
     monkeypatch.setattr(reproduce, "reproduce", made.reproduce)
-    monkeypatch.setattr(testing, "run_matrix", made.test)
+    monkeypatch.setattr(matrix, "run_matrix", made.test)
     monkeypatch.setattr(attest, "attest", lambda *_args, **_more: made.step("attest"))
-    monkeypatch.setattr(facts, "read", lambda *_args: SimpleNamespace(digest=made.configs[made.image]))
+    monkeypatch.setattr(contents, "read", lambda *_args: SimpleNamespace(digest=made.configs[made.image]))
     monkeypatch.setattr(ship, "ship", made.ship)
     monkeypatch.setattr(push, "preflight", lambda *_args, **_more: None)
     monkeypatch.setattr(push, "verify_pushed", made.verify_pushed)
@@ -473,7 +464,7 @@ def test_an_old_image_store(yard: Yard) -> None:
     """An engine that cannot tell a digest before a push is of no use here: said at once."""
     old = replace(ENGINE, snapshotter=False)
     with pytest.raises(DockyardError, match="containerd's store"):
-        release.inspect(yard.settings, "", say=yard.said.append, engine=old)
+        steps.inspect(yard.settings, "", say=yard.said.append, engine=old)
 
 
 def sealed(yard: Yard, signatures: list[str]) -> Callable[[str], None]:
@@ -522,9 +513,9 @@ def test_a_signature_that_is_there_already(yard: Yard) -> None:
 def test_a_journal_of_no_use(tmp_path: Path, content: str) -> None:
     """What cannot be read, or is about another commit, is forgotten."""
     file = tmp_path / "1.json"
-    assert release_journal.read(file, COMMIT) == Journal()
+    assert journal.read(file, COMMIT) == Journal()
     file.write_text(content)
-    assert release_journal.read(file, COMMIT) == Journal()
+    assert journal.read(file, COMMIT) == Journal()
 
 
 def test_the_table_and_the_json(yard: Yard, capsys: pytest.CaptureFixture[str]) -> None:
@@ -551,7 +542,7 @@ def test_the_plan_is_shown(yard: Yard, capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(KeyboardInterrupt):
         yard.run()
     yard.did.clear()
-    job, state = release.inspect(yard.settings, "", say=yard.said.append, engine=ENGINE)
+    job, state = steps.inspect(yard.settings, "", say=yard.said.append, engine=ENGINE)
     task.show_plan(job, state, json=True)
     found = {step["name"]: step["status"] for step in json.loads(capsys.readouterr().out)["steps"]}
     assert (found["push"], found["sign"], found["tag"]) == ("done", "left out", "to do")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dockyard import report
+from dockyard import console
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from dockyard import report
 )
 def test_size(count: int, text: str) -> None:
     """Bytes in units of a thousand, never a thousand of a unit."""
-    assert report.size(count) == text
+    assert console.size(count) == text
 
 
 @pytest.mark.parametrize(
@@ -34,16 +34,16 @@ def test_size(count: int, text: str) -> None:
 )
 def test_duration(seconds: float, text: str) -> None:
     """Times as a person says them."""
-    assert report.duration(seconds) == text
+    assert console.duration(seconds) == text
 
 
 def test_progress_and_results_are_apart(capsys: pytest.CaptureFixture[str]) -> None:
     """Progress, warnings and errors go to stderr; data goes to stdout."""
-    report.say("working")
-    report.warn("careful")
-    report.error("broken", "mend it")
-    report.as_json({"a": Path("/x"), "b": "ü"})
-    report.pairs({"a": "1", "long": "2"})
+    console.say("working")
+    console.warn("careful")
+    console.error("broken", "mend it")
+    console.as_json({"a": Path("/x"), "b": "ü"})
+    console.pairs({"a": "1", "long": "2"})
     out, err = capsys.readouterr()
     assert err == "working\nWARNING careful\nERROR broken\nTIP   mend it\n"
     assert json.loads(out.partition("}\n")[0] + "}") == {"a": "/x", "b": "ü"}
@@ -52,14 +52,14 @@ def test_progress_and_results_are_apart(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_an_error_without_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
     """No empty TIP."""
-    report.error("broken")
+    console.error("broken")
     assert capsys.readouterr().err == "ERROR broken\n"
 
 
 def test_table_in_a_pipe(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a terminal: no colour, no markup read out of cells, no line cut at 80 columns."""
     monkeypatch.delenv("COLUMNS", raising=False)
-    report.table(("what", "size"), [("[bold]x[/bold]", "1"), ("y" * 85, "23")], title="Things", right=("size",))
+    console.table(("what", "size"), [("[bold]x[/bold]", "1"), ("y" * 85, "23")], title="Things", right=("size",))
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert "[bold]x[/bold]" in out
@@ -72,12 +72,12 @@ def test_width_in_a_pipe(monkeypatch: pytest.MonkeyPatch, columns: str, width: i
     """COLUMNS may widen a table, and nonsense in it is ignored."""
     monkeypatch.setenv("COLUMNS", columns)
     with Path(os.devnull).open("w") as stream:
-        assert report.console(stream).width == width
+        assert console.console(stream).width == width
 
 
 def test_status_in_a_pipe_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     """No spinner where nothing can spin."""
-    with report.status("long work"):
+    with console.status("long work"):
         pass
     assert capsys.readouterr().err == "long work\n"
 
@@ -92,7 +92,7 @@ def test_colour_on_a_terminal(monkeypatch: pytest.MonkeyPatch, no_color: str | N
     ours, theirs = pty.openpty()
     with os.fdopen(theirs, "w") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
-        report.error("broken")
+        console.error("broken")
         seen = os.read(ours, 1000)
         os.close(ours)
     assert seen.rstrip() == expected

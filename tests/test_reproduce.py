@@ -10,18 +10,20 @@ import pytest
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from dockyard import archive, build, reproduce
-from dockyard.archive import Image
-from dockyard.bases import Base, Missing
-from dockyard.build import World
-from dockyard.difference import Finding, Item, Verdict
-from dockyard.engine import Engine
+from dockyard.bases.resolve import Base, Missing
+from dockyard.engine import archive
+from dockyard.engine.archive import Image
+from dockyard.engine.client import Engine
 from dockyard.errors import CommandError, DockyardError, UsageError
-from dockyard.execute import Command, Completed
-from dockyard.reproduce import Asked, Outcome, changed_inputs, summary
+from dockyard.git import Git
+from dockyard.image import build
+from dockyard.image.build import World
+from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 from dockyard.tasks import reproduce as tasks
-from dockyard.world import Git
+from dockyard.verify import reproduce
+from dockyard.verify.compare import Finding, Item, Verdict
+from dockyard.verify.reproduce import Asked, Outcome, changed_inputs, summary
 
 from .saved_images import Entry, saved
 

@@ -12,10 +12,10 @@ from typing import Any
 import fastjsonschema
 import pytest
 
-from dockyard import sbom
-from dockyard.locks.body import parse
-from dockyard.sbom import Contents, Kept, contents, document, text
-from dockyard.subject import Subject
+from dockyard.locks.pins import parse
+from dockyard.registry import sbom
+from dockyard.registry.sbom import Contents, Kept, contents, document, text
+from dockyard.registry.subject import Subject
 
 from .saved_images import Entry, layer
 
@@ -50,7 +50,7 @@ FILES = {
 
 def kept(files: dict[str, bytes]) -> tuple[Kept, ...]:
     """Return what is kept of a layer with these files."""
-    from dockyard import archive
+    from dockyard.engine import archive
 
     return archive.layer(io.BytesIO(layer([Entry(*pair) for pair in files.items()])), sbom.keep).items
 

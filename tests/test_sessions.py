@@ -8,11 +8,12 @@ from typing import Any
 import nox
 import pytest
 
-from dockyard import sessions, testing
-from dockyard.bases import Missing
+from dockyard import sessions
+from dockyard.bases.resolve import Missing
 from dockyard.errors import DockyardError, SettingsError
 from dockyard.settings import Settings
-from dockyard.testing import Outcome
+from dockyard.verify import matrix as testing
+from dockyard.verify.matrix import Outcome
 
 PYTHON = sys.executable
 GOOD = Outcome("3.13", 10, 0, 0, 1.5, 0, "shop:test")

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from dockyard import shell, stack
-from dockyard.engine import Engine
+from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError, UsageError
-from dockyard.execute import Command, Completed
+from dockyard.process import Command, Completed
 from dockyard.settings import Settings
-from dockyard.stack import Stack
+from dockyard.stack import shell, stack
+from dockyard.stack.stack import Stack
 from tests.scripted_docker import Docker, container
 
 DATABASE = container(ID="9", Service="db", Name="shop-db-1", Image="postgres:17")

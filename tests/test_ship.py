@@ -8,16 +8,18 @@ from typing import Any
 import fastjsonschema
 import pytest
 
-from dockyard import records, ship, world
-from dockyard.bake import Cache
-from dockyard.bases import Missing
-from dockyard.build import Built, Request
-from dockyard.engine import Engine
+from dockyard.bases.resolve import Missing
+from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError, UsageError
-from dockyard.images import Variant
-from dockyard.push import Pushed
+from dockyard.git import Git
+from dockyard.image import records
+from dockyard.image.bake import Cache
+from dockyard.image.build import Built, Request
+from dockyard.image.names import Variant
+from dockyard.registry.push import Pushed
+from dockyard.release import push as ship
 from dockyard.settings import Settings
-from dockyard.world import Git
+from tests.conftest import replace_everywhere
 
 SCHEMA = Path(__file__).parents[1] / "docs" / "reference" / "run-record.schema.json"
 GIT = Git("0123456789abcdef0123456789abcdef01234567", 1_700_000_000, "main", "v1.2.3")
@@ -88,7 +90,7 @@ def harbour(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Harbour:
     monkeypatch.setattr(ship, "verify_pushed", made.verify)
     monkeypatch.setattr(ship, "push", made.push)
     monkeypatch.setattr(records, "keep", made.keep)
-    monkeypatch.setattr(world, "read_git", lambda _root: GIT)
+    replace_everywhere(monkeypatch, "read_git", lambda _root: GIT)
     return made
 
 
@@ -104,7 +106,7 @@ def test_references(settings: Settings, harbour: Harbour) -> None:
 
 def test_no_name(settings: Settings, harbour: Harbour, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without git and without a tag it is a usage error."""
-    monkeypatch.setattr(world, "read_git", lambda _root: None)
+    replace_everywhere(monkeypatch, "read_git", lambda _root: None)
     with pytest.raises(UsageError, match="no git commit to take a tag from"):
         ship.references(settings, Request())
 
@@ -140,7 +142,7 @@ def test_an_unknown_target(settings: Settings, harbour: Harbour) -> None:
 
 def test_uncommitted_changes(settings: Settings, harbour: Harbour, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are refused before anything else, unless forced."""
-    monkeypatch.setattr(world, "read_git", lambda _root: DIRTY)
+    replace_everywhere(monkeypatch, "read_git", lambda _root: DIRTY)
     with pytest.raises(DockyardError, match="built from uncommitted changes"):
         ship.build_and_push(settings, Request(push=True), force=False, say=print)
     wanted = ship.references(settings, Request())

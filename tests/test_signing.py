@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from dockyard import signing
 from dockyard.errors import DockyardError, UsageError
-from dockyard.execute import Command, Completed
-from dockyard.signing import Signer
+from dockyard.process import Command, Completed
+from dockyard.registry import sign
+from dockyard.registry.sign import Signer
 
 PEM = "-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----\n"
 PINNED = "registry.example/shop@sha256:1"
@@ -38,7 +38,7 @@ class Cosign:
         if self.fails:
             return Completed(1, "", self.fails, 0.1)
         if verb == "public-key":
-            good = command.env.get(signing.PASSWORD) == "open sesame"
+            good = command.env.get(sign.PASSWORD) == "open sesame"
             return Completed(0, PEM, "", 0.1) if good else Completed(1, "", WRONG, 0.1)
         if verb == "sign" and self.keeps:
             self.signatures.append(command.argv[-1])
@@ -54,8 +54,8 @@ class Cosign:
 def cosign(monkeypatch: pytest.MonkeyPatch) -> Cosign:
     """Return a cosign that is at hand."""
     made = Cosign()
-    monkeypatch.setattr(signing, "capture", made)
-    monkeypatch.setattr(signing, "which", lambda program: f"/usr/bin/{program}")
+    monkeypatch.setattr(sign, "capture", made)
+    monkeypatch.setattr(sign, "which", lambda program: f"/usr/bin/{program}")
     return made
 
 
@@ -67,28 +67,28 @@ def key(tmp_path: Path) -> str:
     return str(path)
 
 
-GOOD: Mapping[str, str] = {signing.PASSWORD: "open sesame"}
+GOOD: Mapping[str, str] = {sign.PASSWORD: "open sesame"}
 
 
 def test_the_option_is_stronger_than_the_environment() -> None:
     """Who names a key on the command line means that one."""
-    assert signing.wanted("a.key", {signing.KEY: "b.key"}) == "a.key"
-    assert signing.wanted("", {signing.KEY: "b.key"}) == "b.key"
-    assert signing.wanted("", {}) == ""
+    assert sign.wanted("a.key", {sign.KEY: "b.key"}) == "a.key"
+    assert sign.wanted("", {sign.KEY: "b.key"}) == "b.key"
+    assert sign.wanted("", {}) == ""
 
 
 def test_what_hinders(monkeypatch: pytest.MonkeyPatch) -> None:
     """No key, or no cosign: either is said as what it is."""
-    monkeypatch.setattr(signing, "which", lambda program: None)
-    assert signing.hindrance("") == "no key is given (--key FILE or DOCKYARD_COSIGN_KEY)"
-    assert signing.hindrance("a.key") == "cosign is not installed"
-    monkeypatch.setattr(signing, "which", lambda program: "/usr/bin/cosign")
-    assert signing.hindrance("a.key") == ""
+    monkeypatch.setattr(sign, "which", lambda program: None)
+    assert sign.hindrance("") == "no key is given (--key FILE or DOCKYARD_COSIGN_KEY)"
+    assert sign.hindrance("a.key") == "cosign is not installed"
+    monkeypatch.setattr(sign, "which", lambda program: "/usr/bin/cosign")
+    assert sign.hindrance("a.key") == ""
 
 
 def test_a_key_that_opens(cosign: Cosign, key: str) -> None:
     """Only the public half comes out; the password is in no argument, and hidden in what is shown."""
-    signer = signing.unlock(key, GOOD)
+    signer = sign.unlock(key, GOOD)
     assert (signer.public, signer.major, len(signer.fingerprint)) == (PEM, 2, 64)
     assert cosign.verbs == ["public-key", "version"]
     assert cosign.asked[0].secrets == ("open sesame",)
@@ -97,49 +97,49 @@ def test_a_key_that_opens(cosign: Cosign, key: str) -> None:
 
 @pytest.mark.parametrize(
     ("environment", "words"),
-    [({signing.PASSWORD: "sesame"}, "the password is wrong"), ({}, "COSIGN_PASSWORD is not set")],
+    [({sign.PASSWORD: "sesame"}, "the password is wrong"), ({}, "COSIGN_PASSWORD is not set")],
     ids=["wrong", "absent"],
 )
 def test_a_password_that_does_not_open(cosign: Cosign, key: str, environment: dict[str, str], words: str) -> None:
     """The error names the key and the variable, and never the password."""
     with pytest.raises(DockyardError, match=words) as caught:
-        signing.unlock(key, environment)
+        sign.unlock(key, environment)
     assert key in caught.value.message
-    assert signing.PASSWORD in caught.value.hint
+    assert sign.PASSWORD in caught.value.hint
 
 
 def test_no_such_key(cosign: Cosign) -> None:
     """A wrong path is found before cosign is asked."""
     with pytest.raises(UsageError, match=r"no signing key /nowhere/cosign\.key"):
-        signing.unlock("/nowhere/cosign.key", GOOD)
+        sign.unlock("/nowhere/cosign.key", GOOD)
     assert cosign.asked == []
 
 
 def test_a_key_in_a_service(cosign: Cosign) -> None:
     """A key need not be a file: cosign knows the addresses of key services."""
-    assert signing.unlock("env://COSIGN_PRIVATE_KEY", GOOD).key == "env://COSIGN_PRIVATE_KEY"
+    assert sign.unlock("env://COSIGN_PRIVATE_KEY", GOOD).key == "env://COSIGN_PRIVATE_KEY"
 
 
 def test_a_file_that_is_no_key(cosign: Cosign, key: str) -> None:
     """What else cosign complains of is passed on, its last line."""
     cosign.fails = "Error: reading key\nunsupported pem type"
     with pytest.raises(DockyardError, match=f"cannot use the signing key {key}: unsupported pem type"):
-        signing.unlock(key, GOOD)
+        sign.unlock(key, GOOD)
 
 
 def test_a_signature(cosign: Cosign, key: str) -> None:
     """The digest is signed, and the registry asked for the signature."""
     signer = Signer(key, PEM, 2, GOOD)
-    assert not signing.signed(signer, PINNED)
-    signing.sign(signer, PINNED)
-    assert signing.signed(signer, PINNED)
+    assert not sign.signed(signer, PINNED)
+    sign.sign(signer, PINNED)
+    assert sign.signed(signer, PINNED)
     assert cosign.verbs == ["verify", "sign", "verify", "verify"]
 
 
 @pytest.mark.parametrize(("major", "option"), [(2, "--tlog-upload=false"), (3, "--signing-config=c.json")])
 def test_no_public_log(major: int, option: str) -> None:
     """Both ways of saying so: each cosign refuses the other's."""
-    found = signing.arguments(Signer("a.key", PEM, major), PINNED, "c.json")
+    found = sign.arguments(Signer("a.key", PEM, major), PINNED, "c.json")
     assert found == ("sign", "--key", "a.key", option, "--yes", PINNED)
 
 
@@ -156,21 +156,21 @@ def test_no_public_log(major: int, option: str) -> None:
 def test_the_version_decides(cosign: Cosign, key: str, version: str, shown: str, major: int) -> None:
     """A cosign that does not know its own version, as Debian's, is known by its help."""
     cosign.version, cosign.help = version, shown
-    assert signing.unlock(key, GOOD).major == major
+    assert sign.unlock(key, GOOD).major == major
 
 
 def test_a_signature_that_fails(cosign: Cosign, key: str) -> None:
     """Cosign's own words say why."""
     cosign.fails = "Error: signing\nUNAUTHORIZED: authentication required"
     with pytest.raises(DockyardError, match=f"could not sign {PINNED}: UNAUTHORIZED"):
-        signing.sign(Signer(key, PEM, 2, GOOD), PINNED)
+        sign.sign(Signer(key, PEM, 2, GOOD), PINNED)
 
 
 def test_a_signature_that_is_not_kept(cosign: Cosign, key: str) -> None:
     """Cosign's word alone is not enough."""
     cosign.keeps = False
     with pytest.raises(DockyardError, match="the registry has no signature by this key"):
-        signing.sign(Signer(key, PEM, 2, GOOD), PINNED)
+        sign.sign(Signer(key, PEM, 2, GOOD), PINNED)
 
 
 def test_the_way_to_the_registry(tmp_path: Path) -> None:
@@ -181,8 +181,8 @@ def test_the_way_to_the_registry(tmp_path: Path) -> None:
     bundle.touch()
     login = {"auths": {"registry.example": {"username": "sailor", "password": "secret"}}}
     (users / "config.json").write_text(json.dumps(login))
-    user = {"DOCKER_CONFIG": str(users), "SSL_CERT_FILE": str(bundle), signing.PASSWORD: "x"}
+    user = {"DOCKER_CONFIG": str(users), "SSL_CERT_FILE": str(bundle), sign.PASSWORD: "x"}
     engine = {"DOCKER_CONFIG": str(engines)}
-    there = {"SSL_CERT_FILE": str(bundle), signing.PASSWORD: "x"}
-    assert signing.reaching("registry.example", engine, user) == {"DOCKER_CONFIG": str(users), **there}
-    assert signing.reaching("elsewhere.example", engine, user) == there
+    there = {"SSL_CERT_FILE": str(bundle), sign.PASSWORD: "x"}
+    assert sign.reaching("registry.example", engine, user) == {"DOCKER_CONFIG": str(users), **there}
+    assert sign.reaching("elsewhere.example", engine, user) == there

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from dockyard import provision, stack
-from dockyard.engine import Engine
+from dockyard.engine.client import Engine
 from dockyard.errors import CommandError, DockyardError, SettingsError, UsageError
-from dockyard.execute import Command, Completed
+from dockyard.process import Command, Completed
 from dockyard.settings import Settings
-from dockyard.stack import Request, Stack
+from dockyard.stack import prepare, stack
+from dockyard.stack.stack import Request, Stack
 from tests.scripted_docker import PROJECT, Docker, container
 
 
@@ -29,7 +29,7 @@ def docker(monkeypatch: pytest.MonkeyPatch) -> Docker:
     monkeypatch.setattr(stack, "lines", docker.lines)
     monkeypatch.setattr(stack, "time", SimpleNamespace(monotonic=lambda: clock.now, sleep=sleep))
     for need in ("ports", "images", "secrets"):
-        monkeypatch.setattr(provision, need, lambda *_arguments, **_options: None)
+        monkeypatch.setattr(prepare, need, lambda *_arguments, **_options: None)
     return docker
 
 

@@ -5,10 +5,10 @@ import json
 import pytest
 from invoke.exceptions import Exit
 
-from dockyard import provision, stack
-from dockyard.engine import Engine
+from dockyard.engine.client import Engine
 from dockyard.errors import UsageError
 from dockyard.settings import Settings
+from dockyard.stack import prepare, stack
 from dockyard.tasks import stack as tasks
 from tests.scripted_docker import Docker, container
 
@@ -33,10 +33,10 @@ def docker(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Docker:
     (settings.root / "compose.yaml").touch()
     engine = Engine("host", "28.5.1", True)
     monkeypatch.setattr(tasks, "settings", lambda: settings)
-    monkeypatch.setattr("dockyard.engine.find", lambda *_arguments, **_options: engine)
+    monkeypatch.setattr("dockyard.engine.client.find", lambda *_arguments, **_options: engine)
     monkeypatch.setattr(stack, "capture", docker.capture)
     for need in ("ports", "images", "secrets"):
-        monkeypatch.setattr(provision, need, lambda *_arguments, **_options: None)
+        monkeypatch.setattr(prepare, need, lambda *_arguments, **_options: None)
     return docker
 
 
@@ -104,6 +104,6 @@ def test_down_task(docker: Docker, capsys: pytest.CaptureFixture[str], volumes: 
 def test_logs_task(docker: Docker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Away from a terminal, Compose's erasing of lines is left out."""
     docker.states = [[container()]]
-    monkeypatch.setattr("dockyard.execute.lines", lambda _command: iter(["\x1b[2Kweb-1  | hello"]))
+    monkeypatch.setattr("dockyard.process.lines", lambda _command: iter(["\x1b[2Kweb-1  | hello"]))
     tasks.logs.body(None, tail="5")
     assert capsys.readouterr().out == "web-1  | hello\n"

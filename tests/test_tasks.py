@@ -12,17 +12,20 @@ import pytest
 from invoke.program import Program
 from invoke.tasks import Task
 
-from dockyard import build, engine, ship, world
-from dockyard.bake import Cache
-from dockyard.bases import Missing
-from dockyard.build import Built, Request
-from dockyard.engine import Engine
+from dockyard.bases.resolve import Missing
+from dockyard.engine import client
+from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
-from dockyard.images import Variant
-from dockyard.push import Pushed
+from dockyard.git import Git
+from dockyard.image import build
+from dockyard.image.bake import Cache
+from dockyard.image.build import Built, Request
+from dockyard.image.names import Variant
+from dockyard.registry.push import Pushed
+from dockyard.release import push
 from dockyard.settings import Settings
 from dockyard.tasks import namespace
-from dockyard.world import Git
+from tests.conftest import replace_everywhere
 
 GIT = Git("0123456789abcdef0123456789abcdef01234567", 1_700_000_000, "main", "v1.2.3")
 ENGINE = Engine("host", "28.5.2", True)
@@ -69,8 +72,8 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     )
     (tmp_path / "Dockerfile").write_text("FROM x AS base\nFROM base AS test\nFROM base AS production\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(world, "read_git", lambda _root: GIT)
-    monkeypatch.setattr(engine, "find", lambda _settings, say: ENGINE)
+    replace_everywhere(monkeypatch, "read_git", lambda _root: GIT)
+    monkeypatch.setattr(client, "find", lambda _settings, say: ENGINE)
     line = Line(tmp_path, capsys)
 
     def builds(_settings: Settings, request: Request, *, say: object) -> tuple[tuple[Built, ...], tuple[Missing, ...]]:
@@ -95,8 +98,8 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 
     monkeypatch.setattr(build, "build", builds)
     monkeypatch.setattr(build, "retag", retags)
-    monkeypatch.setattr(ship, "build_and_push", pushes)
-    monkeypatch.setattr(ship, "ship", ships)
+    monkeypatch.setattr(push, "build_and_push", pushes)
+    monkeypatch.setattr(push, "ship", ships)
     return line
 
 
@@ -278,7 +281,7 @@ def test_a_mistake_on_the_command_line(invoke: Line, arguments: tuple[str, ...],
 @pytest.mark.parametrize("arguments", [("build", "--dry-run", "--push"), ("push",), ("push", "--dry-run")])
 def test_a_push_without_a_name(invoke: Line, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]) -> None:
     """Outside git a tag must be given: a usage error, also of a dry run."""
-    monkeypatch.setattr(world, "read_git", lambda _root: None)
+    replace_everywhere(monkeypatch, "read_git", lambda _root: None)
     code, _, err = invoke(*arguments)
     assert (code, "there is no git commit to take a tag from" in err) == (2, True)
     assert invoke(*arguments, "--tag", "1")[0] == 0
@@ -317,7 +320,7 @@ def test_push_dry_run(invoke: Line) -> None:
 
 def test_push_dry_run_with_uncommitted_changes(invoke: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     """It says that the push would be refused, unless it is forced."""
-    monkeypatch.setattr(world, "read_git", lambda _root: replace(GIT, dirty=True))
+    replace_everywhere(monkeypatch, "read_git", lambda _root: replace(GIT, dirty=True))
     assert "WARNING shop:0123456789ab-dirty: built from uncommitted changes" in invoke("push", "--dry-run")[2]
     assert invoke("push", "--dry-run", "--force")[2] == ""
 

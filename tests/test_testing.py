@@ -11,16 +11,17 @@ from typing import Any
 import fastjsonschema
 import pytest
 
-from dockyard import build, records, testing
-from dockyard.bake import Cache
-from dockyard.bases import Missing
-from dockyard.build import Built, Request
-from dockyard.engine import Engine
+from dockyard.bases.resolve import Missing
+from dockyard.engine.client import Engine
 from dockyard.errors import CommandError, DockyardError
-from dockyard.execute import Command, Completed
-from dockyard.images import Variant
+from dockyard.image import build, records
+from dockyard.image.bake import Cache
+from dockyard.image.build import Built, Request
+from dockyard.image.names import Variant
+from dockyard.process import Command, Completed
 from dockyard.settings import Settings
-from dockyard.testing import Outcome
+from dockyard.verify import matrix
+from dockyard.verify.matrix import Outcome
 
 SCHEMA = Path(__file__).parents[1] / "docs" / "reference" / "run-record.schema.json"
 PYTHONS = ("3.12", "3.13")
@@ -92,18 +93,18 @@ class Docker:
 def docker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Docker:
     """Put fakes around a matrix of this project."""
     made = Docker(settings.root)
-    monkeypatch.setattr(testing, "find", lambda _settings, say: made.engine)
+    monkeypatch.setattr(matrix, "find", lambda _settings, say: made.engine)
     monkeypatch.setattr(build, "build", made.build)
-    monkeypatch.setattr(testing, "lines", made.lines)
-    monkeypatch.setattr(testing, "capture", made.capture)
-    monkeypatch.setattr(testing, "read_git", lambda _root: None)
+    monkeypatch.setattr(matrix, "lines", made.lines)
+    monkeypatch.setattr(matrix, "capture", made.capture)
+    monkeypatch.setattr(matrix, "read_git", lambda _root: None)
     monkeypatch.setattr(records, "keep", made.keep)
     return made
 
 
 def test_the_command(settings: Settings) -> None:
     """As hard as production, results in a volume of its own, arguments to the test runner last."""
-    made = testing.command(ENGINE, "shop:test", "x-test", ("-k", "health"))
+    made = matrix.command(ENGINE, "shop:test", "x-test", ("-k", "health"))
     assert made.argv == (
         "docker", "run", "--name=x-test",
         "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--user=65532:65532",
@@ -115,12 +116,12 @@ def test_the_command(settings: Settings) -> None:
 def test_a_matrix(settings: Settings, docker: Docker) -> None:
     """One solve, a container per Python, its results in a folder of its own, and all of it removed in the end."""
     settings = replace(settings, pythons=("3.11", *PYTHONS), platforms=("linux/amd64", "linux/arm64"))
-    stale = settings.root / testing.RESULTS_HERE / "3.9" / "junit.xml"
+    stale = settings.root / matrix.RESULTS_HERE / "3.9" / "junit.xml"
     stale.parent.mkdir(parents=True)
     stale.touch()
     docker.results["3.12"] = JUNIT.format(5, 0, 0, 1)
     said: list[str] = []
-    outcomes, missing = testing.run_matrix(settings, ("-x",), say=said.append)
+    outcomes, missing = matrix.run_matrix(settings, ("-x",), say=said.append)
     assert docker.requests == [Request(("test",), ("3.11", *PYTHONS))]
     assert [(one.python, one.passed, one.skipped, one.ok, one.image) for one in outcomes] == [
         ("3.12", 4, 1, True, "shop:test-py3.12"),
@@ -138,7 +139,7 @@ def test_a_matrix(settings: Settings, docker: Docker) -> None:
 def test_two_matrices_have_different_containers(settings: Settings, docker: Docker) -> None:
     """Runs side by side, in two windows, do not remove each other's."""
     for _ in range(2):
-        testing.run_matrix(settings, (), say=print)
+        matrix.run_matrix(settings, (), say=print)
     assert len({words[2] for words in docker.asked if words[1] == "run"}) == 4
 
 
@@ -163,7 +164,7 @@ def test_what_fails_a_python(
     if junit is None:
         del docker.results["3.12"]
     said: list[str] = []
-    (bad, good), _ = testing.run_matrix(settings, (), say=said.append)
+    (bad, good), _ = matrix.run_matrix(settings, (), say=said.append)
     assert (bad.ok, bad.passed, bad.failed, good.ok) == (False, *counts, True)
     assert docker.outcomes() == [("3.12", "failed"), ("3.13", "passed")]
     assert ("3.12 | no results came out of the container: no such folder" in said) == (junit is None)
@@ -175,7 +176,7 @@ def test_an_interrupt(settings: Settings, docker: Docker, engine: Engine) -> Non
     docker.engine, docker.interrupts, docker.slow = engine, "3.12", "3.13"
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        testing.run_matrix(settings, (), say=print)
+        matrix.run_matrix(settings, (), say=print)
     assert time.monotonic() - started < 10
     verbs = [words[1] for words in docker.asked]
     assert verbs.count("run") <= 2
@@ -196,29 +197,29 @@ def test_an_interrupt(settings: Settings, docker: Docker, engine: Engine) -> Non
 def test_count(tmp_path: Path, text: str, expected: tuple[int, int, int]) -> None:
     """Passed, failed, skipped: errors are failures, and what is not written counts as nothing."""
     (tmp_path / "junit.xml").write_text(text)
-    assert testing.count(tmp_path / "junit.xml") == expected
+    assert matrix.count(tmp_path / "junit.xml") == expected
 
 
 def test_count_without_a_file(tmp_path: Path) -> None:
     """A container that died has written none."""
-    assert testing.count(tmp_path / "junit.xml") == (0, 0, 0)
+    assert matrix.count(tmp_path / "junit.xml") == (0, 0, 0)
 
 
 def test_judge() -> None:
     """Failures come first, each Python is named, and a skip is an error only where it is forbidden."""
     bad, skipping = replace(GOOD, python="3.11", failed=1), replace(GOOD, python="3.12", skipped=2)
     with pytest.raises(DockyardError, match=r"^the tests failed on Python 3\.11, 3\.14$"):
-        testing.judge((bad, skipping, GOOD, replace(bad, python="3.14")), forbid_skips=True)
+        matrix.judge((bad, skipping, GOOD, replace(bad, python="3.14")), forbid_skips=True)
     with pytest.raises(DockyardError, match=r"^tests were skipped on Python 3\.12$"):
-        testing.judge((GOOD, skipping), forbid_skips=True)
-    testing.judge((GOOD, skipping), forbid_skips=False)
-    testing.judge((GOOD,), forbid_skips=True)
+        matrix.judge((GOOD, skipping), forbid_skips=True)
+    matrix.judge((GOOD, skipping), forbid_skips=False)
+    matrix.judge((GOOD,), forbid_skips=True)
 
 
 def test_rows() -> None:
     """Every supported Python has its row in the order of versions, tested or not."""
     outcomes = (GOOD, replace(GOOD, python="3.9", failed=2, passed=8, returncode=1))
-    assert testing.rows(outcomes, (Missing("3.12", "nobody ships it"),)) == [
+    assert matrix.rows(outcomes, (Missing("3.12", "nobody ships it"),)) == [
         ("3.9", "FAILED", "8", "2", "0", "1.5 s"),
         ("3.12", "NOT TESTED: nobody ships it", "-", "-", "-", "-"),
         ("3.13", "passed", "10", "0", "0", "1.5 s"),
@@ -247,7 +248,7 @@ def coverage(monkeypatch: pytest.MonkeyPatch) -> Put:
 
     def put(total: Completed) -> Coverage:
         made = Coverage(total)
-        monkeypatch.setattr(testing, "capture", made.capture)
+        monkeypatch.setattr(matrix, "capture", made.capture)
         return made
 
     return put
@@ -255,21 +256,21 @@ def coverage(monkeypatch: pytest.MonkeyPatch) -> Put:
 
 def test_coverage_of_all_pythons(tmp_path: Path, coverage: Put) -> None:
     """What each container measured is combined and kept; a Python without data is left out."""
-    file = tmp_path / testing.RESULTS_HERE / "3.13" / ".coverage"
+    file = tmp_path / matrix.RESULTS_HERE / "3.13" / ".coverage"
     file.parent.mkdir(parents=True)
     file.touch()
     tool = coverage(Completed(0, "97.5\n", "", 0.1))
-    assert testing.combine_coverage(tmp_path, (GOOD, replace(GOOD, python="3.12"))) == 97.5
+    assert matrix.combine_coverage(tmp_path, (GOOD, replace(GOOD, python="3.12"))) == 97.5
     assert tool.asked == [
         ("combine", "--keep", "--quiet", str(file)),
         ("report", "--format=total", "--precision=1"),
     ]
     coverage(Completed(1, "", "No data to report.", 0.1))
-    assert testing.combine_coverage(tmp_path, (GOOD,)) is None
+    assert matrix.combine_coverage(tmp_path, (GOOD,)) is None
 
 
 def test_no_coverage(tmp_path: Path, coverage: Put) -> None:
     """A project that measures none asks no tool for it."""
     tool = coverage(Completed(0, "97.5\n", "", 0.1))
-    assert testing.combine_coverage(tmp_path, (GOOD,)) is None
+    assert matrix.combine_coverage(tmp_path, (GOOD,)) is None
     assert tool.asked == []

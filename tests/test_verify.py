@@ -8,20 +8,21 @@ from typing import Any
 
 import pytest
 
-from dockyard import facts, policy, trial, verify
-from dockyard import world as world_module
-from dockyard.bases import Base
-from dockyard.engine import Engine
+from dockyard.bases.resolve import Base
+from dockyard.engine.client import Engine
 from dockyard.errors import CommandError, DockyardError, UsageError
-from dockyard.execute import Command, Completed
-from dockyard.findings import Report
-from dockyard.images import Variant
-from dockyard.policy.model import Expected, Facts, Trial
+from dockyard.image.names import Variant
+from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 from dockyard.tasks import verify as task
-from dockyard.trial import Patience, Setup
-from dockyard.verify import Asked
+from dockyard.verify import contents, trial, verify
+from dockyard.verify.model import Expected, Facts, Trial
+from dockyard.verify.output import Report
+from dockyard.verify.rules import judge
+from dockyard.verify.trial import Patience, Setup
+from dockyard.verify.verify import Asked
 from tests import small_images
+from tests.conftest import replace_everywhere
 from tests.small_images import worked
 
 ENGINE = Engine("host", "28.5", True)
@@ -272,7 +273,7 @@ def project(settings: Settings) -> Settings:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make a world without git and certificates."""
-    monkeypatch.setattr(world_module, "read_git", lambda _root: None)
+    replace_everywhere(monkeypatch, "read_git", lambda _root: None)
     monkeypatch.setattr(verify, "private_certificates", dict)
 
 
@@ -332,7 +333,7 @@ def test_a_whole_verify(docker: Docker, project: Settings, world: None, monkeypa
     }
     docker.says = {"image": Completed(0, json.dumps(config), "", 0.1), **docker.says}
     held = small_images.facts(small_images.good(), Labels=config["Labels"])
-    monkeypatch.setattr(facts, "read", lambda _engine, _reference: held)
+    monkeypatch.setattr(contents, "read", lambda _engine, _reference: held)
     found = verify.verify(project, Asked(), say=print, engine=ENGINE)
     assert found.verdict.findings == ()
     assert (found.ok, found.image, found.target, found.python) == (True, "shop:production", "production", "3.13")
@@ -351,7 +352,7 @@ def test_the_first_answer_is_told_before_anything_else_is_done(docker: Docker) -
 
 def test_an_image_is_read_when_the_first_answer_is_there(docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading takes a processor, and would make the start look slow."""
-    monkeypatch.setattr(facts, "read", lambda _engine, _reference: docker.asked.append(Command(("docker", "READ"))))
+    monkeypatch.setattr(contents, "read", lambda _engine, _reference: docker.asked.append(Command(("docker", "READ"))))
     verify.look(ENGINE, "x", small_images.settings(), Setup(8000))
     assert docker.verbs().count("READ") == 1
     assert docker.verbs().index("READ") > docker.verbs().index("inspect")
@@ -359,7 +360,7 @@ def test_an_image_is_read_when_the_first_answer_is_there(docker: Docker, monkeyp
 
 def test_a_target_that_does_not_serve_is_only_read(docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
     """A test image has no service to run."""
-    monkeypatch.setattr(facts, "read", lambda _engine, _reference: FACTS)
+    monkeypatch.setattr(contents, "read", lambda _engine, _reference: FACTS)
     assert verify.look(ENGINE, "x", {}, None) == (FACTS, None)
     assert docker.asked == []
     assert not verify.serves(Expected(target="test"))
@@ -375,11 +376,11 @@ def test_the_certificates_of_this_host_that_the_public_has_not(tmp_path: Path, m
     bundle = tmp_path / "bundle.crt"
     bundle.write_bytes(pem(der("Public CA")) + pem(der("Proxy CA")))
     monkeypatch.setattr(verify, "PUBLIC", (str(public), str(tmp_path / "none")))
-    monkeypatch.setattr(world_module, "ca_bundle", lambda: bundle)
+    replace_everywhere(monkeypatch, "ca_bundle", lambda: bundle)
     verify.private_certificates.cache_clear()
     assert list(verify.private_certificates().values()) == ["Proxy CA"]
     verify.private_certificates.cache_clear()
-    monkeypatch.setattr(world_module, "ca_bundle", lambda: None)
+    replace_everywhere(monkeypatch, "ca_bundle", lambda: None)
     assert verify.private_certificates() == {}
     verify.private_certificates.cache_clear()
 
@@ -404,7 +405,7 @@ def run(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Run:
 
         more = {"/app/.env": small_images.File(b"A=1")} if broken else None
         case = small_images.case(more, trial=worked())
-        verdict = policy.judge(case, allow={"no-shell": "old"})
+        verdict = judge.judge(case, allow={"no-shell": "old"})
         made = Report(
             "shop:production", "sha256:abc", "production", "3.13", 1_200_000, verdict, worked(), 1.0, "sha256:def"
         )

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dockyard import parts, wheels
-from dockyard.locks import body, header
-from dockyard.locks.body import Pin
+from dockyard.locks import header
+from dockyard.locks import pins as body
 from dockyard.locks.header import Made
 from dockyard.locks.inputs import parse
+from dockyard.locks.pins import Pin
 
 OPTIONS = ("--extra-index-url https://host/simple", "--trusted-host host")
 SAIL = Pin("sail", "1.0", ("sha256:11", "sha256:22"), ("-r requirements/base.in",))

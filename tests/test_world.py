@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dockyard import world
-from dockyard.world import Git, ca_bundle, newest, pip_conf, read_git
+from dockyard import host
+from dockyard.git import Git, newest, read_git
+from dockyard.host import ca_bundle, certificate_name, certificates, pip_conf
 
 GitCommand = Callable[..., str]
 FAKE_GPG = """\
@@ -149,11 +150,11 @@ def test_ca_bundle_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     first, second, system = (tmp_path / name for name in ("first", "second", "system"))
     for file in (first, second, system):
         file.write_text("")
-    monkeypatch.setattr(world, "CA_FILES", (str(tmp_path / "absent"), str(system)))
+    monkeypatch.setattr(host, "CA_FILES", (str(tmp_path / "absent"), str(system)))
     assert ca_bundle({"REQUESTS_CA_BUNDLE": str(second), "SSL_CERT_FILE": str(first)}) == first
     assert ca_bundle({"REQUESTS_CA_BUNDLE": str(second), "SSL_CERT_FILE": str(tmp_path / "absent")}) == second
     assert ca_bundle({"SSL_CERT_FILE": str(tmp_path)}) == system
-    monkeypatch.setattr(world, "CA_FILES", ())
+    monkeypatch.setattr(host, "CA_FILES", ())
     assert ca_bundle({}) is None
 
 
@@ -176,8 +177,8 @@ def test_certificates(tmp_path: Path) -> None:
     """All are counted, and those that are over are named."""
     bundle = put(tmp_path / "ca", f"# a comment\n{CERTIFICATE}")
     end = ssl.cert_time_to_seconds("Jan  1 00:00:00 2030 GMT")
-    assert world.certificates(bundle, end - 1) == (1, ())
-    assert world.certificates(bundle, end + 86400) == (1, ("Dockyard Test Root",))
+    assert certificates(bundle, end - 1) == (1, ())
+    assert certificates(bundle, end + 86400) == (1, ("Dockyard Test Root",))
 
 
 @pytest.mark.parametrize(
@@ -186,7 +187,7 @@ def test_certificates(tmp_path: Path) -> None:
 def test_certificates_that_are_none(tmp_path: Path, text: str) -> None:
     """Something else is an OSError, as a missing file is."""
     with pytest.raises(OSError):  # noqa: PT011 - ssl has many of them
-        world.certificates(put(tmp_path / "ca", text), 0)
+        certificates(put(tmp_path / "ca", text), 0)
 
 
 @pytest.mark.parametrize(
@@ -199,13 +200,13 @@ def test_certificates_that_are_none(tmp_path: Path, text: str) -> None:
 )
 def test_certificate_name(subject: object, name: str) -> None:
     """What a person would look for."""
-    assert world.certificate_name({"subject": subject}) == name
+    assert certificate_name({"subject": subject}) == name
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a home whose machine has no pip configuration of its own."""
-    monkeypatch.setattr(world, "MACHINE_PIP_CONF", tmp_path / "etc" / "pip.conf")
+    monkeypatch.setattr(host, "MACHINE_PIP_CONF", tmp_path / "etc" / "pip.conf")
     return tmp_path
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nox
 
-from dockyard import report
+from dockyard import console
 from dockyard.errors import DockyardError
 
 __all__ = ["integration", "lint", "pipeline", "tests", "types"]
@@ -25,21 +25,21 @@ PATIENCE = 60.0
 @nox.session(python=False)
 def tests(session: nox.Session) -> None:
     """Test the app and the pipeline inside the test image of every supported Python."""
-    from dockyard import testing
     from dockyard.settings import load
-    from dockyard.tasks.door import ending_as_interrupt
+    from dockyard.tasks.boundary import ending_as_interrupt
+    from dockyard.verify import matrix
 
     try:
         settings = load(Path.cwd(), os.environ)
         with ending_as_interrupt():
-            outcomes, missing = testing.run_matrix(settings, session.posargs, say=report.say)
-        coverage = testing.combine_coverage(settings.root, outcomes)
+            outcomes, missing = matrix.run_matrix(settings, session.posargs, say=console.say)
+        coverage = matrix.combine_coverage(settings.root, outcomes)
         columns = ("Python", "tests", "passed", "failed", "skipped", "time")
         title = f"coverage of all Pythons together: {coverage:.1f} %" if coverage is not None else ""
-        report.table(columns, testing.rows(outcomes, missing), title=title, right=columns[2:])
-        testing.judge(outcomes, forbid_skips=bool(os.environ.get("CI")))
+        console.table(columns, matrix.rows(outcomes, missing), title=title, right=columns[2:])
+        matrix.judge(outcomes, forbid_skips=bool(os.environ.get("CI")))
     except DockyardError as error:
-        report.error(error.message, error.hint)
+        console.error(error.message, error.hint)
         session.error(error.message)
 
 

@@ -152,7 +152,7 @@ def _table(check: Callable[[str, str], str]) -> Parser:
 
 
 def _allowed(name: str, reason: str) -> str:
-    from dockyard.policy import RULES  # only a project that accepts violations pays for this import
+    from dockyard.verify.rules.judge import RULES  # only a project that accepts violations pays for this import
 
     rules = [rule.id for rule in RULES]
     if name.partition(":")[0] not in rules:
@@ -161,7 +161,7 @@ def _allowed(name: str, reason: str) -> str:
 
 
 def _vulnerability(name: str, acceptance: str) -> str:
-    from dockyard.locks.audit import wrong_acceptance  # only a project that accepts some pays for this import
+    from dockyard.locks.audit.assess import wrong_acceptance  # only a project that accepts some pays for this import
 
     return wrong_acceptance(name, acceptance)
 

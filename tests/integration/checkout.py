@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from dockyard.execute import Command, Completed, capture
+from dockyard.process import Command, Completed, capture
 
 ROOT = Path(__file__).parents[2]
 INVOKE = "import sys; from invoke.main import program; sys.argv = ['invoke', *sys.argv[1:]]; program.run()"

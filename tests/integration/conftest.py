@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from dockyard import engine as engines
-from dockyard import report
-from dockyard.engine import Engine
-from dockyard.execute import capture
+from dockyard import console
+from dockyard.engine import client as engines
+from dockyard.engine.client import Engine
+from dockyard.process import capture
 from dockyard.settings import Settings, load
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +32,7 @@ def project() -> Settings:
 @pytest.fixture(scope="session")
 def engine(project: Settings) -> Engine:
     """Return the engine that the pipeline finds or starts on this machine."""
-    return engines.find(project, say=report.say)
+    return engines.find(project, say=console.say)
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from dockyard import packages
+from dockyard import apt
+from dockyard.apt import Package
 from dockyard.errors import DockyardError
-from dockyard.execute import Command, capture, which
-from dockyard.packages import Package
+from dockyard.process import Command, capture, which
 
 USER, PASSWORD = "sailor", "secret"
 HTPASSWD = f"{USER}:$2b$04$Knf9mH77g45ymeZa64/4k.ljQyz5KcPOAnh7AvOhZWWxe2wB.5CB6\n"
@@ -57,7 +57,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
     unpacked = tmp_path_factory.mktemp("registry-programs") / "root"
     if missing:
         try:
-            packages.unpack([Package(name, packages.codename()) for name in missing], unpacked)
+            apt.unpack([Package(name, apt.codename()) for name in missing], unpacked)
         except DockyardError as error:
             pytest.skip(f"{' and '.join(missing)} not installed, and no Debian package to be had: {error.message}")
     return Programs(*(which(name) or str(unpacked / "usr/bin" / name) for name in names))

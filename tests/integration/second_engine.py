@@ -19,11 +19,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
-from dockyard import embedded, engine, packages, report
-from dockyard.embedded import install, places, starting, stopping
-from dockyard.embedded.places import Place
-from dockyard.engine import Engine
-from dockyard.packages import Package
+from dockyard import apt, console
+from dockyard.apt import Package
+from dockyard.engine import client as engine
+from dockyard.engine import embedded
+from dockyard.engine.client import Engine
+from dockyard.engine.embedded import install, paths, starting, stopping
+from dockyard.engine.embedded.paths import Place
 
 ROOT = Path(__file__).parents[2]
 NEW_NETWORK = 0x40000000
@@ -36,15 +38,15 @@ def unpacked(release: str, into: Path, *, allow_expired: bool) -> Path:
     users = embedded.here()
     if release == install.ENGINE_RELEASE and install.is_unpacked(users):
         return users.root
-    packages.unpack(install.wanted(release), into, allow_expired=allow_expired)
+    apt.unpack(install.wanted(release), into, allow_expired=allow_expired)
     return into
 
 
 def carrier(into: Path) -> Path:
     """Return a folder with slirp4netns and its libraries, as the host's own release has them."""
-    host = packages.codename()
+    host = apt.codename()
     names = ("slirp4netns", "libslirp0", "libseccomp2", GLIB.get(host, "libglib2.0-0t64"))
-    packages.unpack([Package(name, host) for name in names], into)
+    apt.unpack([Package(name, host) for name in names], into)
     return into
 
 
@@ -77,7 +79,7 @@ def running(root: Path, slirp: Path) -> Iterator[Engine]:
 
 def place(home: Path) -> Place:
     """Return the place of an engine that lives in a folder."""
-    return Place(home, places.run_folder(home))
+    return Place(home, paths.run_folder(home))
 
 
 def main(arguments: list[str]) -> int:
@@ -91,7 +93,7 @@ def main(arguments: list[str]) -> int:
         thread = inside.submit(threading.get_native_id).result()
         with carried(slirp, f"/proc/{os.getpid()}/task/{thread}/ns/net"):
             try:
-                info = inside.submit(starting.start, where, say=report.say).result()
+                info = inside.submit(starting.start, where, say=console.say).result()
                 sys.stdout.write(json.dumps(info) + "\n")
                 sys.stdout.flush()
                 sys.stdin.read()

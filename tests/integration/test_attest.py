@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from dockyard import attest, build, inspection, provenance, sbom
-from dockyard.engine import Engine
+from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
-from dockyard.execute import Command, capture
-from dockyard.push import push
-from dockyard.registry_errors import RegistryError
-from dockyard.registry_write import connected, fallback, place
+from dockyard.image import build
+from dockyard.process import Command, capture
+from dockyard.registry import attest, inspection, provenance, sbom
+from dockyard.registry.content import connected, fallback, place
+from dockyard.registry.errors import RegistryError
+from dockyard.registry.push import push
 from dockyard.settings import Settings, load
 
 from .registry_process import Authority, Programs, RunningRegistry, Shape, login, programs, running

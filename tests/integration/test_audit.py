@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dockyard.execute import Command, Completed, capture
+from dockyard.process import Command, Completed, capture
 from dockyard.settings import Settings
 from tests.advisory_service import Advisories, advisory
 from tests.lock_project import locked_project

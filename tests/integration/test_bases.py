@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from dockyard import bases, report
-from dockyard.bases import Base, debian, files, store
-from dockyard.engine import Engine
-from dockyard.execute import Completed, capture
+from dockyard import console, files
+from dockyard.bases import cache, debian, resolve
+from dockyard.bases.resolve import Base
+from dockyard.engine.client import Engine
+from dockyard.process import Completed, capture
 from dockyard.settings import Settings
 
 PYTHON = "3.13"
@@ -50,7 +51,7 @@ with zipfile.ZipFile("/tmp/demo-1-py3-none-any.whl", "w") as wheel:
 @pytest.fixture(scope="module")
 def base(engine: Engine, project: Settings) -> Base:
     """Return the base of the default Python, made from packages if the cache has none."""
-    found, missing = bases.ensure(replace(project, base="debian"), engine, [PYTHON], say=report.say)
+    found, missing = resolve.ensure(replace(project, base="debian"), engine, [PYTHON], say=console.say)
     assert missing == ()
     return found[0]
 
@@ -150,7 +151,7 @@ def test_a_second_time_costs_one_question(engine: Engine, project: Settings, bas
     """With all at hand, the same base comes back without a program other than one `docker image inspect`."""
     lines: list[str] = []
     started = time.monotonic()
-    again, _ = bases.ensure(replace(project, base="debian"), engine, [PYTHON], say=lines.append)
+    again, _ = resolve.ensure(replace(project, base="debian"), engine, [PYTHON], say=lines.append)
     assert again == (base,)
     assert lines == [f"base images: Python {PYTHON} from Debian packages"]
     assert time.monotonic() - started < 5
@@ -158,19 +159,19 @@ def test_a_second_time_costs_one_question(engine: Engine, project: Settings, bas
 
 def test_an_engine_without_it_gets_it_from_the_cache(engine: Engine, project: Settings, base: Base) -> None:
     """Somebody removes the image: the next command brings it back, without making it again."""
-    record = store.read(PYTHON, debian.architecture()[0])
+    record = cache.read(PYTHON, debian.architecture()[0])
     assert record is not None
     capture(engine.command("rmi", "--force", base.image))
-    assert store.layers(engine, [base.image]) == {}
-    bases.ensure(replace(project, base="debian"), engine, [PYTHON], say=report.say)
-    assert store.layers(engine, [base.image]) == {base.image: record.image.diff_id}
+    assert cache.layers(engine, [base.image]) == {}
+    resolve.ensure(replace(project, base="debian"), engine, [PYTHON], say=console.say)
+    assert cache.layers(engine, [base.image]) == {base.image: record.image.diff_id}
 
 
 def test_made_again_it_is_the_same(base: Base, empty_cache: Path) -> None:
     """In another folder, under another umask, the same packages give the same digests."""
     umask = os.umask(0o077)
     try:
-        record = debian.ensure(PYTHON, allow_expired=True, say=report.say)
+        record = debian.ensure(PYTHON, allow_expired=True, say=console.say)
     finally:
         os.umask(umask)
     assert record.image.config == base.digest
@@ -182,7 +183,7 @@ def test_made_again_it_is_the_same(base: Base, empty_cache: Path) -> None:
 
 def test_a_python_that_no_release_ships(engine: Engine, project: Settings) -> None:
     """It is named with the reason, and nothing is made."""
-    found, missing = bases.ensure(replace(project, base="debian"), engine, ["3.12"], say=report.say)
+    found, missing = resolve.ensure(replace(project, base="debian"), engine, ["3.12"], say=console.say)
     assert found == ()
     assert [absent.python for absent in missing] == ["3.12"]
     assert "no Debian release ships Python 3.12" in missing[0].reason
@@ -206,7 +207,7 @@ def test_an_interrupt_leaves_nothing(empty_cache: Path) -> None:
     assert str(empty_cache) not in Path("/proc/self/mountinfo").read_text()
     left = [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(empty_cache).encode() in _content(path)]
     assert left == []
-    assert store.read(PYTHON, debian.architecture()[0]) is None
+    assert cache.read(PYTHON, debian.architecture()[0]) is None
     assert {path.name for path in files.folder().iterdir()} <= {
         "mmdebstrap",
         ".mmdebstrap.lock",

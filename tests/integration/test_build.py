@@ -16,11 +16,12 @@ from typing import Any
 import fastjsonschema
 import pytest
 
-from dockyard import build, records, report
-from dockyard.build import Request
-from dockyard.engine import Engine
+from dockyard import console
+from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
-from dockyard.execute import Command, Completed, capture
+from dockyard.image import build, records
+from dockyard.image.build import Request
+from dockyard.process import Command, Completed, capture
 from dockyard.settings import Settings, load
 
 ROOT = Path(__file__).parents[2]
@@ -112,7 +113,7 @@ def holds(engine: Engine, image: str, path: str, text: str) -> bool:
 def test_several_targets_and_pythons_in_one_solve(shop: Shop, engine: Engine) -> None:
     """Each image holds what its own target and Python make, has a record, and is all cached the second time."""
     request = Request(("test", "production"), PYTHONS)
-    built, missing = build.build(shop.settings, request, say=report.say, engine=engine)
+    built, missing = build.build(shop.settings, request, say=console.say, engine=engine)
     assert missing == ()
     assert [(image.variant.target, image.variant.python) for image in built] == [
         (target, python) for target in request.targets for python in PYTHONS
@@ -121,7 +122,7 @@ def test_several_targets_and_pythons_in_one_solve(shop: Shop, engine: Engine) ->
         path = {"test": "/tested", "production": "/version"}[image.variant.target]
         assert holds(engine, image.references[0], path, f"{image.variant.python}\n")
     assert built[0].cache.cached < built[0].cache.steps
-    again, _ = build.build(shop.settings, request, say=report.say, engine=engine)
+    again, _ = build.build(shop.settings, request, say=console.say, engine=engine)
     assert again[0].cache.cached == again[0].cache.steps > 0
     assert [image.digest for image in again] == [image.digest for image in built]
     kept = shop.runs()
@@ -186,7 +187,7 @@ def test_a_python_that_nobody_ships(shop: Shop, engine: Engine) -> None:
     assert [(absent.python, bool(absent.reason)) for absent in missing] == [("3.99", True)]
     assert f"Python 3.99 cannot be built here: {missing[0].reason}" in said
     with pytest.raises(DockyardError, match="no Python asked for has a base image here"):
-        build.build(settings, Request(pythons=("3.99",)), say=report.say, engine=engine)
+        build.build(settings, Request(pythons=("3.99",)), say=console.say, engine=engine)
 
 
 def test_another_platform_without_its_base(shop: Shop, engine: Engine) -> None:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from dockyard import bases, debugging, report
-from dockyard.engine import Engine
-from dockyard.execute import Command, capture
+from dockyard import console
+from dockyard.bases import resolve
+from dockyard.engine.client import Engine
+from dockyard.process import Command, capture
 from dockyard.settings import Settings
-from dockyard.stack import Stack
+from dockyard.stack import debug
+from dockyard.stack.stack import Stack
 
 COUNTING = """\
 import time
@@ -28,7 +30,9 @@ while number != 1_000_000:
 
 def counting(project: Settings, engine: Engine, name: str, python: str, root: Path, *, stop: int) -> Stack:
     """Start a stack of one service that counts on a Python, and stops at a number for a debugger."""
-    found, missing = bases.ensure(replace(project, pythons=(python,), python=python), engine, (python,), say=report.say)
+    found, missing = resolve.ensure(
+        replace(project, pythons=(python,), python=python), engine, (python,), say=console.say
+    )
     if missing:
         pytest.skip(f"no base image: {missing[0].reason}")
     image = f"{name}:development"
@@ -49,9 +53,9 @@ def counting(project: Settings, engine: Engine, name: str, python: str, root: Pa
 def test_a_running_process_is_attached_to(project: Settings, engine: Engine, unique: str, tmp_path: Path) -> None:
     """The debugger sees the variables of a process that nobody prepared for it, and lets it go on."""
     stack = counting(project, engine, unique, "3.14", tmp_path, stop=-1)
-    found = debugging.look(stack, "")
+    found = debug.look(stack, "")
     assert found.attachable
-    command = debugging.attach(stack, found, None, terminal=False)
+    command = debug.attach(stack, found, None, terminal=False)
     for _ in range(2):
         words = b"up\nup\nup\np 'counted', number > 0\nq\n"
         done = capture(replace(command, input=words, timeout=60), check=False)
@@ -63,19 +67,19 @@ def test_a_running_process_is_attached_to(project: Settings, engine: Engine, uni
 def test_an_older_python_stops_at_a_breakpoint(project: Settings, engine: Engine, unique: str, tmp_path: Path) -> None:
     """The service runs where the debugger can be talked to, and by itself again after that."""
     stack = counting(project, engine, unique, project.python, tmp_path, stop=-1)
-    found = debugging.look(stack, "")
+    found = debug.look(stack, "")
     if found.attachable:
         pytest.skip("this project's Python can be attached to")
     counting(project, engine, unique, project.python, tmp_path, stop=3)
     before = [one.service for one in stack.containers()]
     talk = (
         "import sys\n"
-        f"sys.path.insert(0, {str(Path(debugging.__file__).parents[1])!r})\n"
+        f"sys.path.insert(0, {str(Path(debug.__file__).parents[1])!r})\n"
         "from pathlib import Path\n"
         "from dockyard import debugging\n"
-        "from dockyard.engine import Engine\n"
+        "from dockyard.engine.client import Engine\n"
         "from dockyard.settings import Settings\n"
-        "from dockyard.stack import Stack\n"
+        "from dockyard.stack.stack import Stack\n"
         f"settings = Settings(root=Path({str(tmp_path)!r}), app='shop:app', image={unique!r}, stack={unique!r})\n"
         f"stack = Stack(settings, Engine('host', '', True, 1, {dict(engine.environment)!r}), ('compose.yaml',))\n"
         "container, = stack.containers()\n"

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from dockyard import doctor
-from dockyard.diagnosis import Row, State
-from dockyard.engine import Engine
-from dockyard.execute import Command, Completed, capture
+from dockyard.doctor import checks
+from dockyard.doctor.rows import Row, State
+from dockyard.engine.client import Engine
+from dockyard.process import Command, Completed, capture
 from dockyard.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +31,7 @@ def examined(settings: Settings, engine: Engine, **environment: str) -> dict[str
     """Return the doctor's rows by their checks, on the engine that the tests use."""
     # An embedded engine is found as a person's shell would find it: without its environment.
     known = {} if engine.kind == "embedded" else engine.environment
-    rows = doctor.examine(settings, {**os.environ, **known, **environment})
+    rows = checks.examine(settings, {**os.environ, **known, **environment})
     return {row.check: row for row in rows}
 
 
@@ -83,7 +83,7 @@ def test_json_and_exit_code(tmp_path: Path) -> None:
     (tmp_path / "tasks.py").write_text("from dockyard.tasks import namespace as ns\n")
     started = time.monotonic()
     done = invoke("doctor", "--json", cwd=tmp_path, DOCKER_HOST=f"unix://{tmp_path}/nothing.sock", DOCKER_CONTEXT=None)
-    assert time.monotonic() - started < doctor.LIMIT + 10
+    assert time.monotonic() - started < checks.LIMIT + 10
     answer = json.loads(done.stdout)
     rows = {row["check"]: row for row in answer["checks"]}
     assert (done.returncode, answer["ok"], rows["engine"]["state"]) == (1, False, "fail")

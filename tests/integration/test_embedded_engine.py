@@ -19,13 +19,15 @@ from pathlib import Path
 
 import pytest
 
-from dockyard import embedded, engine, execute
-from dockyard.embedded import bridge, firewall, install, processes, stopping
-from dockyard.embedded.places import Place
-from dockyard.engine import Engine
+from dockyard import process as execute
+from dockyard.apt import Package, codename, unpack
+from dockyard.engine import client as engine
+from dockyard.engine import embedded
+from dockyard.engine.client import Engine
+from dockyard.engine.embedded import bridge, firewall, install, processes, stopping
+from dockyard.engine.embedded.paths import Place
 from dockyard.errors import EngineError
-from dockyard.execute import Command
-from dockyard.packages import Package, codename, unpack
+from dockyard.process import Command
 from dockyard.settings import Settings
 
 pytestmark = [

@@ -4,11 +4,14 @@ import re
 import shutil
 from pathlib import Path
 
-from dockyard import build, locks, report, verify
-from dockyard.build import Request
-from dockyard.engine import Engine
+from dockyard import console
+from dockyard.engine.client import Engine
+from dockyard.image import build
+from dockyard.image.build import Request
+from dockyard.locks import status
 from dockyard.settings import Settings, load
-from dockyard.verify import Asked
+from dockyard.verify import verify
+from dockyard.verify.verify import Asked
 
 GUIDE = Path("docs") / "how-to" / "use-in-your-project.md"
 TABLE = """\
@@ -38,9 +41,9 @@ def test_minimal_image(project: Settings, engine: Engine, unique: str, tmp_path:
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "__init__.py").write_text(SHOP)
     shop = load(tmp_path, {})
-    lock = locks.path(shop, "3.13", "production")
+    lock = status.path(shop, "3.13", "production")
     lock.parent.mkdir(parents=True)
-    shutil.copyfile(locks.path(project, "3.13", "production"), lock)
-    build.build(shop, Request(), say=report.say, engine=engine)
-    found = verify.verify(shop, Asked(), say=report.say, engine=engine)
+    shutil.copyfile(status.path(project, "3.13", "production"), lock)
+    build.build(shop, Request(), say=console.say, engine=engine)
+    found = verify.verify(shop, Asked(), say=console.say, engine=engine)
     assert found.verdict.violations == ()

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from dockyard import bases, locks, report
-from dockyard.engine import Engine
+from dockyard import console
+from dockyard.bases import resolve
+from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
-from dockyard.execute import capture
-from dockyard.locks import body, make
 from dockyard.locks import compile as compiling
+from dockyard.locks import lock as make
+from dockyard.locks import pins as body
+from dockyard.locks import status
 from dockyard.locks.plan import Wish
+from dockyard.process import capture
 from dockyard.settings import Settings
 
 from .package_index import PASSWORD, USER, Index, serving, wait_for
@@ -78,7 +81,7 @@ class Yard:
     def lock(self, wish: Wish | None = None, **settings: str) -> make.Outcome:
         """Make the locks and write them."""
         asked = self.with_settings(**settings)
-        outcome = make.make(asked, wish or Wish(), find_engine=lambda: self.engine, say=report.say)
+        outcome = make.make(asked, wish or Wish(), find_engine=lambda: self.engine, say=console.say)
         make.write(asked, outcome)
         return outcome
 
@@ -89,7 +92,7 @@ class Yard:
 
     def pins(self, purpose: str) -> dict[str, body.Pin]:
         """Return the pins of a lock by name."""
-        text = locks.path(self.settings, self.settings.python, purpose).read_text()
+        text = status.path(self.settings, self.settings.python, purpose).read_text()
         return {pin.name: pin for pin in body.parse(text)}
 
     def containers(self) -> str:
@@ -141,7 +144,7 @@ def test_locks_hold_what_the_index_has(yard: Yard, index: Index, resolver: str) 
     assert set(production["webapp"].hashes) == expected
     assert len(expected) == 2
     assert production["server"].hashes == (f"sha256:{index.files[-3].digest}",)
-    assert locks.check(dataclasses.replace(yard.settings, resolver=resolver)) == ()
+    assert status.check(dataclasses.replace(yard.settings, resolver=resolver)) == ()
 
 
 def test_both_compilers_write_the_same(yard: Yard, index: Index) -> None:
@@ -205,7 +208,7 @@ def test_a_private_index_is_reached_and_its_password_stays_home(
     assert yard.pins("production")["webapp"].version == "1.1"
     written = b"".join(yard.tree().values()) + "".join(capfd.readouterr()).encode()
     assert PASSWORD.encode() not in written
-    assert f"--index-url {secure.address}\n" in locks.path(yard.settings, yard.settings.python, "test").read_text()
+    assert f"--index-url {secure.address}\n" in status.path(yard.settings, yard.settings.python, "test").read_text()
 
 
 def test_a_password_from_a_variable_stays_a_variable(
@@ -217,7 +220,7 @@ def test_a_password_from_a_variable_stays_a_variable(
     secure.address = secure.address.replace("//", f"//{USER}:${{INDEX_WORD}}@")
     yard.write(secure)
     yard.lock()
-    assert "${INDEX_WORD}@127.0.0.1" in locks.path(yard.settings, yard.settings.python, "test").read_text()
+    assert "${INDEX_WORD}@127.0.0.1" in status.path(yard.settings, yard.settings.python, "test").read_text()
     assert not [path for path, text in yard.tree().items() if b"p%40ss" in text]
 
 
@@ -344,20 +347,20 @@ def test_a_python_without_a_base_gets_the_same_locks_from_uv(
     """Made by uv from another Python's base, a lock holds what pip-tools would have written."""
     yard.write(index)
     yard.lock()
-    real = bases.ensure
+    real = resolve.ensure
 
     def ensure(
         settings: Settings, engine: Engine, pythons: list[str], *, say: Callable[[str], None]
-    ) -> tuple[tuple[bases.Base, ...], tuple[bases.Missing, ...]]:
+    ) -> tuple[tuple[resolve.Base, ...], tuple[resolve.Missing, ...]]:
         found, missing = real(settings, engine, [python for python in pythons if python != "3.12"], say=say)
-        return found, (*missing, *(bases.Missing(python, "not here") for python in pythons if python == "3.12"))
+        return found, (*missing, *(resolve.Missing(python, "not here") for python in pythons if python == "3.12"))
 
-    monkeypatch.setattr(bases, "ensure", ensure)
+    monkeypatch.setattr(resolve, "ensure", ensure)
     both = dataclasses.replace(yard.settings, pythons=(yard.settings.python, "3.12"))
-    outcome = make.make(both, Wish(), find_engine=lambda: yard.engine, say=report.say)
+    outcome = make.make(both, Wish(), find_engine=lambda: yard.engine, say=console.say)
     make.write(both, outcome)
     assert list(yard.settings.root.glob("requirements/3.12/*.txt"))
     for purpose in INPUTS:
-        here, there = (locks.path(both, python, purpose).read_text() for python in both.pythons)
+        here, there = (status.path(both, python, purpose).read_text() for python in both.pythons)
         assert there.split("\n\n")[1] == here.split("\n\n")[1]
-    assert locks.check(both) == ()
+    assert status.check(both) == ()

@@ -14,11 +14,13 @@ from typing import Any
 import fastjsonschema
 import pytest
 
-from dockyard import records, report, testing
-from dockyard.engine import Engine
+from dockyard import console
+from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
-from dockyard.execute import capture
+from dockyard.image import records
+from dockyard.process import capture
 from dockyard.settings import Settings, load
+from dockyard.verify import matrix
 
 ROOT = Path(__file__).parents[2]
 PYTHONS = ("3.11", "3.13")
@@ -120,16 +122,16 @@ def test_every_python_is_tested(shop: Settings, traces: Callable[[], list[str]])
     """What is chosen by -k passes in hardened containers, a Python that nobody ships is named, nothing is left."""
     said: list[str] = []
     settings = replace(shop, pythons=(*PYTHONS, "3.99"))
-    outcomes, missing = testing.run_matrix(settings, ("-k", "hardened", "-k", "skipped"), say=said.append)
+    outcomes, missing = matrix.run_matrix(settings, ("-k", "hardened", "-k", "skipped"), say=said.append)
     assert [(one.python, one.passed, one.failed, one.skipped, one.ok) for one in outcomes] == [
         (python, 1, 0, 1, True) for python in PYTHONS
     ]
     assert {f"{python} | OK (skipped=1)" for python in PYTHONS} <= set(said)
-    shown = {row[0]: row[1] for row in testing.rows(outcomes, missing)}
+    shown = {row[0]: row[1] for row in matrix.rows(outcomes, missing)}
     assert shown == {"3.11": "passed", "3.13": "passed", "3.99": f"NOT TESTED: {missing[0].reason}"}
-    testing.judge(outcomes, forbid_skips=False)
+    matrix.judge(outcomes, forbid_skips=False)
     with pytest.raises(DockyardError, match=r"tests were skipped on Python 3\.11, 3\.13"):
-        testing.judge(outcomes, forbid_skips=True)
+        matrix.judge(outcomes, forbid_skips=True)
     assert sorted((run["python"], run["outcome"], run["tests"]["passed"]) for run in runs(shop)) == [
         (python, "passed", 1) for python in PYTHONS
     ]
@@ -140,13 +142,13 @@ def test_a_failing_test(shop: Settings, traces: Callable[[], list[str]]) -> None
     """It fails its Python with the counts from the container, is recorded, and leaves nothing either."""
     new = TESTS.replace("self.fail", "sys.version_info < (3, 12) or self.fail")
     (shop.root / "shop_test.py").write_text(new)
-    outcomes, _ = testing.run_matrix(shop, ("-k", "hardened", "-k", "failing"), say=report.say)
+    outcomes, _ = matrix.run_matrix(shop, ("-k", "hardened", "-k", "failing"), say=console.say)
     assert [(one.python, one.passed, one.failed, one.ok) for one in outcomes] == [
         ("3.11", 2, 0, True),
         ("3.13", 1, 1, False),
     ]
     with pytest.raises(DockyardError, match=r"the tests failed on Python 3\.13$"):
-        testing.judge(outcomes, forbid_skips=False)
+        matrix.judge(outcomes, forbid_skips=False)
     assert sorted((run["python"], run["outcome"]) for run in runs(shop)) == [("3.11", "passed"), ("3.13", "failed")]
     assert traces() == []
 

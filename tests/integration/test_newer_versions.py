@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from dockyard.engine import Engine
+from dockyard.engine.client import Engine
 from dockyard.locks import outdated, show
 from dockyard.locks.plan import Wish
 from dockyard.settings import Settings
@@ -20,12 +20,12 @@ __all__ = ["index", "programs", "tools", "yard"]
 @pytest.fixture(params=[False, True], ids=["HTML", "JSON"])
 def aged(request: pytest.FixtureRequest, index: Index, yard: Yard, monkeypatch: pytest.MonkeyPatch) -> Index:
     """Lock from an index that answers in one of its two ways, and then let it go on."""
-    from dockyard import engine
+    from dockyard.engine import client
 
     def find(_settings: Settings, **_say: object) -> Engine:
         return yard.engine
 
-    monkeypatch.setattr(engine, "find", find)
+    monkeypatch.setattr(client, "find", find)
     index.json = request.param
     yard.write(index)
     return index

@@ -14,20 +14,21 @@ from pathlib import Path
 
 import pytest
 
-from dockyard import archive, execute
-from dockyard.archive import Image
-from dockyard.difference import Item, Verdict, item, judge
-from dockyard.embedded import install, processes, stopping
-from dockyard.engine import Engine
+from dockyard import process
+from dockyard.engine import archive
+from dockyard.engine.archive import Image
+from dockyard.engine.client import Engine
+from dockyard.engine.embedded import install, processes, stopping
 from dockyard.errors import DockyardError
-from dockyard.execute import Command, capture
+from dockyard.process import Command, capture
 from dockyard.settings import Settings
+from dockyard.verify.compare import Item, Verdict, item, judge
 from tests.integration import second_engine
 from tests.integration.checkout import committed, copied, elsewhere, invoke, plain
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="a second engine needs root"),
-    pytest.mark.skipif(execute.which("apt-get") is None, reason="a second engine needs apt"),
+    pytest.mark.skipif(process.which("apt-get") is None, reason="a second engine needs apt"),
 ]
 
 OTHER_RELEASE = "testing"

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from dockyard import build, report
-from dockyard.build import Request
-from dockyard.engine import Engine
-from dockyard.execute import Command, capture
+from dockyard import console
+from dockyard.engine.client import Engine
+from dockyard.image import build
+from dockyard.image.build import Request
 from dockyard.locks import compile as compiling
-from dockyard.locks import make
+from dockyard.locks import lock
 from dockyard.locks.plan import Wish
+from dockyard.process import Command, capture
 from dockyard.settings import Settings
 
 from .package_index import PASSWORD, USER, Index, serving
@@ -121,7 +122,7 @@ def test_several_pythons_lock_in_parallel(yard: Yard, private: Index) -> None:
     """Every Python that has a base here gets its locks from the private index in one run."""
     both = dataclasses.replace(yard.settings, pythons=(yard.settings.python, "3.11"))
     yard.write(private)
-    outcome = make.make(both, Wish(), find_engine=lambda: yard.engine, say=report.say)
+    outcome = lock.make(both, Wish(), find_engine=lambda: yard.engine, say=console.say)
     assert len(outcome.files) == 2 * len(INPUTS)
 
 
@@ -164,7 +165,7 @@ def test_a_build_logs_in(  # noqa: PLR0917 - fixtures and parameters
     wanted: Settings = dataclasses.replace(yard.settings, image=unique, index_url=mirror)
     yard.lock(index_url=mirror)
     with watched() as seen:
-        ((built,), _) = build.build(wanted, Request(no_cache=True), say=report.say, engine=yard.engine)
+        ((built,), _) = build.build(wanted, Request(no_cache=True), say=console.say, engine=yard.engine)
     assert not seen
     image = built.references[0]
     listed = capture(yard.engine.command("run", "--rm", image, "find", "/packages", "/root")).stdout

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from dockyard import push as pushing
-from dockyard.engine import Engine
-from dockyard.execute import capture
-from dockyard.push import preflight, push, verify_pushed
-from dockyard.registry_errors import Kind, RegistryError
+from dockyard.engine.client import Engine
+from dockyard.process import capture
+from dockyard.registry import push as pushing
+from dockyard.registry.errors import Kind, RegistryError
+from dockyard.registry.push import preflight, push, verify_pushed
 
 from .registry_process import Authority, Programs, Relay, RunningRegistry, Shape, login, programs, running
 

@@ -14,19 +14,20 @@ from pathlib import Path
 
 import pytest
 
-from dockyard import provenance, release, sbom
-from dockyard import push as pushing
-from dockyard import registry as registries
-from dockyard.engine import Engine
+from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
-from dockyard.execute import Command, capture
-from dockyard.published import published
-from dockyard.registry_errors import RegistryError
-from dockyard.release import Shipped
-from dockyard.release_journal import FOLDER
-from dockyard.release_plan import State, Status, plan
+from dockyard.host import ca_bundle
+from dockyard.process import Command, capture
+from dockyard.registry import client as registries
+from dockyard.registry import provenance, sbom
+from dockyard.registry import push as pushing
+from dockyard.registry.errors import RegistryError
+from dockyard.registry.published import published
+from dockyard.release import steps as release
+from dockyard.release.journal import FOLDER
+from dockyard.release.plan import State, Status, plan
+from dockyard.release.steps import Shipped
 from dockyard.settings import Settings, load
-from dockyard.world import ca_bundle
 
 from .registry_process import Authority, Programs, Relay, RunningRegistry, Shape, login, programs, running
 

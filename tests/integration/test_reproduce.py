@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from dockyard import reproduce, world
-from dockyard.difference import Verdict
-from dockyard.engine import Engine
+from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
-from dockyard.execute import capture
-from dockyard.reproduce import Asked
+from dockyard.git import read_git
+from dockyard.process import capture
 from dockyard.settings import Settings, load
+from dockyard.verify import reproduce
+from dockyard.verify.compare import Verdict
+from dockyard.verify.reproduce import Asked
 from tests.integration.checkout import COMMIT, committed, copied, elsewhere, git, invoke, plain
 
 TABLE = '[tool.dockyard]\napp = "shop:app"\nimage = "{image}"\n'
@@ -60,7 +61,7 @@ def small(root: Path, image: str, instruction: str, engine: Engine) -> Settings:
     )
     committed(root)
     settings = load(root, {})
-    from dockyard import build
+    from dockyard.image import build
 
     build.build(settings, build.Request(), say=lambda _line: None, engine=engine)
     return settings
@@ -97,9 +98,9 @@ def test_a_cache_mount_hides_nothing(engine: Engine, unique: str, tmp_path: Path
 def test_another_commit_is_named_as_the_cause(engine: Engine, unique: str, tmp_path: Path) -> None:
     """An image of an older commit differs from what the tree makes now, and it is said why."""
     settings = small(tmp_path / "shop", unique, "mkdir -p /made && touch -d @0 /made/what /made", engine)
-    before = world.read_git(settings.root)
+    before = read_git(settings.root)
     git(settings.root, *COMMIT, "--allow-empty")
-    after = world.read_git(settings.root)
+    after = read_git(settings.root)
     said: list[str] = []
     outcome = reproduce.reproduce(settings, Asked(), say=said.append, engine=engine)
     assert before

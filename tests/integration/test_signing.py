@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from dockyard import packages, signing
-from dockyard.credentials import Credentials
+from dockyard import apt
+from dockyard.apt import Package
 from dockyard.errors import DockyardError
-from dockyard.execute import Command, capture
-from dockyard.packages import Package
-from dockyard.registry_transport import Access
-from dockyard.registry_write import MANIFEST, WritableRegistry
+from dockyard.process import Command, capture
+from dockyard.registry import sign
+from dockyard.registry.content import MANIFEST, WritableRegistry
+from dockyard.registry.login import Credentials
+from dockyard.registry.sign import PASSWORD
+from dockyard.registry.transport import Access
 from dockyard.settings import Settings
-from dockyard.signing import PASSWORD
 
 from . import registry_process
 from .registry_process import Authority, Programs, RunningRegistry, Shape, login, programs, running
@@ -35,7 +36,7 @@ def cosign(
     """Put the cosign of a Debian release first on PATH."""
     folder = tmp_path_factory.mktemp("cosign") / "root"
     try:
-        packages.unpack([Package("cosign", request.param)], folder, allow_expired=project.allow_expired_release)
+        apt.unpack([Package("cosign", request.param)], folder, allow_expired=project.allow_expired_release)
     except DockyardError as error:
         pytest.skip(f"Debian {request.param} gives no cosign: {error.message}")
     with pytest.MonkeyPatch.context() as patch:
@@ -57,11 +58,11 @@ class Harbour:
         """The private key, which only a password opens."""
         return str(self.keys / "cosign.key")
 
-    def unlock(self, password: str | None) -> signing.Signer:
+    def unlock(self, password: str | None) -> sign.Signer:
         """Open the key as a release does, with no more in the environment than what a user would have."""
         user = {**self.client, **({} if password is None else {PASSWORD: password})}
         host = self.pinned.partition("/")[0]
-        return signing.unlock(self.key, signing.reaching(host, {}, user))
+        return sign.unlock(self.key, sign.reaching(host, {}, user))
 
 
 @pytest.fixture(scope="module")
@@ -101,12 +102,12 @@ def test_a_signature_is_there_and_is_by_this_key(harbour: Harbour) -> None:
     """Signed once it verifies, for this digest and this key only, and by the command in the guide."""
     signer = harbour.unlock(OPENS)
     assert "BEGIN PUBLIC KEY" in signer.public
-    assert not signing.signed(signer, harbour.pinned)
-    signing.sign(signer, harbour.pinned)
-    assert signing.signed(signer, harbour.pinned)
-    other = signing.unlock(str(made_keys(harbour.keys / "others") / "cosign.key"), signer.environment)
-    assert not signing.signed(other, harbour.pinned)
-    assert not signing.signed(signer, harbour.pinned[:-1] + ("0" if harbour.pinned[-1] != "0" else "1"))
+    assert not sign.signed(signer, harbour.pinned)
+    sign.sign(signer, harbour.pinned)
+    assert sign.signed(signer, harbour.pinned)
+    other = sign.unlock(str(made_keys(harbour.keys / "others") / "cosign.key"), signer.environment)
+    assert not sign.signed(other, harbour.pinned)
+    assert not sign.signed(signer, harbour.pinned[:-1] + ("0" if harbour.pinned[-1] != "0" else "1"))
     documented = ("cosign", "verify", "--key", str(harbour.keys / "cosign.pub"), "--insecure-ignore-tlog=true")
     assert capture(Command((*documented, harbour.pinned), env=signer.environment)).ok
 
@@ -126,7 +127,7 @@ def test_a_password_that_does_not_open_the_key(harbour: Harbour, password: str |
 def test_what_is_no_key(harbour: Harbour) -> None:
     """A public key, or any other file, is refused in cosign's words."""
     with pytest.raises(DockyardError, match=r"cosign cannot use the signing key .*cosign\.pub: ") as caught:
-        signing.unlock(str(harbour.keys / "cosign.pub"), {PASSWORD: OPENS})
+        sign.unlock(str(harbour.keys / "cosign.pub"), {PASSWORD: OPENS})
     assert caught.value.hint == "is it a private key made by cosign?"
 
 
@@ -135,4 +136,4 @@ def test_a_registry_that_does_not_let_in(harbour: Harbour, tmp_path: Path) -> No
     signer = harbour.unlock(OPENS)
     stranger = replace(signer, environment={**signer.environment, "DOCKER_CONFIG": str(tmp_path)})
     with pytest.raises(DockyardError, match=f"cosign could not sign {harbour.pinned}: .*"):
-        signing.sign(stranger, harbour.pinned)
+        sign.sign(stranger, harbour.pinned)

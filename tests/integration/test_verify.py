@@ -9,16 +9,18 @@ from typing import Any
 
 import pytest
 
-from dockyard import build, facts, images, policy, report, trial, verify
-from dockyard.engine import Engine
+from dockyard import console
+from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
-from dockyard.execute import capture
-from dockyard.findings import Report
-from dockyard.policy import content
-from dockyard.policy.model import Case, Facts, Finding, Pin
+from dockyard.image import build, names
+from dockyard.process import capture
 from dockyard.settings import Settings
-from dockyard.trial import Patience
-from dockyard.verify import Asked
+from dockyard.verify import contents, trial, verify
+from dockyard.verify.model import Case, Facts, Finding, Pin
+from dockyard.verify.output import Report
+from dockyard.verify.rules import bytecode, judge, secrets
+from dockyard.verify.trial import Patience
+from dockyard.verify.verify import Asked
 from tests import small_images
 from tests.small_images import SITE, File, compiled, distribution, folder, good
 from tests.test_policy_leaks import KEY, TOKENS, der, pem
@@ -31,21 +33,21 @@ Try = Callable[..., Report]
 @pytest.fixture(scope="module")
 def production(project: Settings, engine: Engine) -> str:
     """Build this repository's own production image, and return its reference."""
-    built, missing = build.build(project, build.Request(pythons=(project.python,)), say=report.say, engine=engine)
+    built, missing = build.build(project, build.Request(pythons=(project.python,)), say=console.say, engine=engine)
     assert not missing
-    return images.local_name(project, built[0].variant)
+    return names.local_name(project, built[0].variant)
 
 
 @pytest.fixture(scope="module")
 def good_report(project: Settings, engine: Engine, production: str) -> Report:
     """Verify the good image once, as `invoke verify` does."""
-    return verify.verify(project, Asked(), say=report.say, engine=engine)
+    return verify.verify(project, Asked(), say=console.say, engine=engine)
 
 
 def test_the_good_image_has_no_violation_at_all(good_report: Report) -> None:
     """Every rule is looked at, none is accepted, and each measurement is there."""
     assert good_report.verdict.findings == ()
-    assert good_report.verdict.checked == tuple(rule.id for rule in policy.RULES)
+    assert good_report.verdict.checked == tuple(rule.id for rule in judge.RULES)
     assert good_report.ok
     assert good_report.trial is not None
     assert good_report.trial.answer is not None
@@ -62,14 +64,14 @@ def make(engine: Engine, unique: str) -> Make:
         name = f"{unique}:production"
         archive = small_images.archive(*map(small_images.layer, layers), config=config, name=name)
         capture(engine.command("load", input=archive))
-        return facts.read(engine, name)
+        return contents.read(engine, name)
 
     return make
 
 
 def broken(found: Facts, **wishes: Any) -> list[Finding]:
     """Return what the rules that need no trial say of an image."""
-    return list(policy.judge(Case(found, small_images.expected(**wishes))).violations)
+    return list(judge.judge(Case(found, small_images.expected(**wishes))).violations)
 
 
 def test_a_small_good_image_breaks_no_rule(make: Make) -> None:
@@ -84,7 +86,7 @@ def test_a_test_image_is_held_to_the_rules_for_every_image(make: Make) -> None:
     assert {one.rule for one in found} == {"no-credential-file"}
 
 
-PRIVATE = dict.fromkeys(content.certificates(pem(der("Proxy CA"))), "Proxy CA")
+PRIVATE = dict.fromkeys(secrets.certificates(pem(der("Proxy CA"))), "Proxy CA")
 FILES: list[tuple[str, dict[str, File]]] = [
     ("no-set-uid", {"/usr/bin/su2": File(b"x", 0o4755)}),
     ("no-set-uid", {"/usr/bin/wall2": File(b"x", 0o2755)}),
@@ -156,7 +158,7 @@ def tried(engine: Engine, project: Settings, production: str, unique: str) -> Tr
         build_it = ("buildx", "build", "--load", "--provenance=false", "--quiet", f"--tag={name}", "-f-", ".")
         capture(engine.command(*build_it, input=text, cwd=project.root / "docs"))
         return verify.verify(
-            replace(project, **changes), Asked(image=name), say=report.say, engine=engine, patience=SHORT
+            replace(project, **changes), Asked(image=name), say=console.say, engine=engine, patience=SHORT
         )
 
     return tried
@@ -254,7 +256,7 @@ def test_a_python_file_that_no_python_can_compile_is_no_violation(engine: Engine
             member.size = len(file.data)
             archive.addfile(member, io.BytesIO(file.data))
     capture(engine.command("buildx", "build", "--load", "--quiet", f"--tag={unique}:1", "-", input=context.getvalue()))
-    paths = policy.bytecode.missing(facts.read(engine, f"{unique}:1"))
+    paths = bytecode.missing(contents.read(engine, f"{unique}:1"))
     assert set(paths) == set(files)
     assert trial.uncompilable(engine, f"{unique}:1", paths) == {"/app/template.py"}
 
@@ -262,7 +264,7 @@ def test_a_python_file_that_no_python_can_compile_is_no_violation(engine: Engine
 def test_an_image_that_is_not_there(project: Settings, engine: Engine) -> None:
     """The command that makes it is told."""
     with pytest.raises(DockyardError, match="there is no image") as caught:
-        verify.verify(replace(project, image="dockyard-test-nowhere"), Asked(), say=report.say, engine=engine)
+        verify.verify(replace(project, image="dockyard-test-nowhere"), Asked(), say=console.say, engine=engine)
     assert "invoke build --target production" in caught.value.hint
     with pytest.raises(DockyardError, match="there is no image"):
-        facts.read(engine, "dockyard-test-nowhere:1")
+        contents.read(engine, "dockyard-test-nowhere:1")

@@ -9,16 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from dockyard import build, images, locks, report, verify
-from dockyard.build import Request
-from dockyard.engine import Engine
+from dockyard import console
+from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
-from dockyard.execute import capture
-from dockyard.images import Variant
-from dockyard.locks import make
+from dockyard.image import build, names
+from dockyard.image.build import Request
+from dockyard.image.names import Variant
+from dockyard.locks import lock as make
+from dockyard.locks import status
 from dockyard.locks.plan import Wish
+from dockyard.process import capture
 from dockyard.settings import Settings
-from dockyard.verify import Asked
+from dockyard.verify import verify
+from dockyard.verify.verify import Asked
 
 from .package_index import Index, serving
 
@@ -82,7 +85,7 @@ def yard(
         platforms=(platform,),
         resolver="uv",
     )
-    outcome = make.make(made, Wish(), find_engine=lambda: engine, say=report.say)
+    outcome = make.make(made, Wish(), find_engine=lambda: engine, say=console.say)
     make.write(made, outcome)
     assert [each.package for each in outcome.built] == ["knot", "splice"]
     yield made
@@ -92,8 +95,8 @@ def yard(
 
 def run(yard: Settings, engine: Engine, target: str, *command: str, no_cache: bool = False) -> str:
     """Build a target, and return what a command prints in it."""
-    build.build(yard, Request(targets=(target,), no_cache=no_cache), say=report.say, engine=engine)
-    image = images.local_name(yard, Variant(target, yard.python))
+    build.build(yard, Request(targets=(target,), no_cache=no_cache), say=console.say, engine=engine)
+    image = names.local_name(yard, Variant(target, yard.python))
     return capture(
         engine.command("run", "--rm", "--network=none", "--entrypoint", command[0], image, *command[1:])
     ).stdout
@@ -105,14 +108,14 @@ def test_what_was_built_runs_where_no_compiler_is(yard: Settings, engine: Engine
         yard, engine, "production", "python", "-c", "import knot, splice; print(knot.tie(20, 22), splice.strands)"
     )
     assert said == "42 3\n"
-    found = verify.verify(yard, Asked(), say=report.say, engine=engine)
+    found = verify.verify(yard, Asked(), say=console.say, engine=engine)
     assert found.verdict.findings == ()
     assert found.ok
 
 
 def test_other_images_get_the_same_wheel(yard: Settings, engine: Engine) -> None:
     """A lock with all hashes is installed from the wheel that was built, too."""
-    lock = locks.path(yard, yard.python, "test").read_text()
+    lock = status.path(yard, yard.python, "test").read_text()
     assert "built from source" not in lock
     said = run(yard, engine, "test-packages", "/opt/venv/bin/python", "-c", "import knot; print(knot.tie(1, 1))")
     assert said == "2\n"
@@ -134,7 +137,7 @@ def test_a_change_of_another_package_compiles_nothing(
     """BuildKit takes the wheels from its cache, though the lock is another one."""
     run(yard, engine, "shown", "true")
     capfd.readouterr()
-    lock = locks.path(yard, yard.python, "production")
+    lock = status.path(yard, yard.python, "production")
     text = lock.read_text()
     lock.write_text(f"{text}zipp==4.1 \\\n    --hash=sha256:{'0' * 64}\n")
     try:
@@ -153,7 +156,7 @@ def test_no_builder_without_a_lock_for_it(
     """Nothing unhashed ever builds a wheel: the build ends, and says what is missing."""
     root = tmp_path / "copy"
     shutil.copytree(yard.root, root)
-    locks.path(dataclasses.replace(yard, root=root), yard.python, "build").unlink()
+    status.path(dataclasses.replace(yard, root=root), yard.python, "build").unlink()
     with pytest.raises(DockyardError, match="the build failed"):
         run(dataclasses.replace(yard, root=root), engine, "production", "true")
     assert "knot, splice: built from source, and no lock says what builds that" in "".join(capfd.readouterr())
@@ -164,7 +167,7 @@ def test_no_production_on_another_platform_than_those_of_the_lock(
 ) -> None:
     """The reason is told, and not only that hashes do not match; tests are built on any machine."""
     (own,) = yard.platforms
-    lock = locks.path(yard, yard.python, "production")
+    lock = status.path(yard, yard.python, "production")
     text = lock.read_text()
     changed = re.sub(r"(flask==\S+ \\\n    --hash=sha256:)[0-9a-f]{64}", rf"\g<1>{'0' * 64}", text)
     lock.write_text(changed.replace(f", {own}, platform hashes", ", linux/s390x, platform hashes"))

@@ -15,14 +15,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
-from dockyard import execute, packages, report
-from dockyard.bases import files, layout, recipe, store
+from dockyard import apt, console, files, process
+from dockyard.bases import cache, oci, recipe
+from dockyard.bases.cache import Record
 from dockyard.bases.model import Say, UnavailableError
-from dockyard.bases.store import Record
 from dockyard.errors import CommandError, DockyardError
-from dockyard.execute import Command
+from dockyard.process import Command
 
-TOOL = packages.Package("mmdebstrap", "trixie")
+TOOL = apt.Package("mmdebstrap", "trixie")
 SHIPPED = ("finish.sh", "dpkg.cfg")
 LONGEST = 1800.0
 INSTEAD = 'use base = "registry", or run this as root'
@@ -72,7 +72,7 @@ def current() -> str:
 def cached(python: str) -> Record | None:
     """Return the base of a Python that the cache holds, whatever recipe it was made by, or None."""
     found = recipe.ARCHITECTURES.get(platform.machine())
-    return store.read(python, found[0]) if found else None
+    return cache.read(python, found[0]) if found else None
 
 
 def at_hand(python: str) -> Record | None:
@@ -94,8 +94,8 @@ def ensure(python: str, *, allow_expired: bool, say: Say, anew: bool = False) ->
         say(f"Python {python}: making its base image from packages of Debian {release}")
         started = time.monotonic()
         record = make(python, allow_expired=allow_expired, say=say)
-        took = report.duration(time.monotonic() - started)
-        say(f"Python {python}: base image of {record.version} made in {took}, {report.size(record.image.size)} packed")
+        took = console.duration(time.monotonic() - started)
+        say(f"Python {python}: base image of {record.version} made in {took}, {console.size(record.image.size)} packed")
         return record
 
 
@@ -105,18 +105,18 @@ def make(python: str, *, allow_expired: bool, say: Say) -> Record:
     files.folder().mkdir(parents=True, exist_ok=True)
     with _workplace(python, allow_expired) as job, _half_made(python) as made:
         _run(job, say)
-        held = layout.installed(job.tree)
+        held = oci.installed(job.tree)
         version = recipe.python_version(held, python)
-        about = layout.About(
+        about = oci.About(
             names[1],
             recipe.EPOCH,
             f"dockyard: Python {version} from Debian {job.release}",
             recipe.image_environment(version),
             ("python3",),
         )
-        image = layout.write(job.tree, made, about)
+        image = oci.write(job.tree, made, about)
         record = Record(python, version, job.release, names[0], current(), held, image, "")
-        return store.keep(made, record)
+        return cache.keep(made, record)
 
 
 def simulate(python: str, *, allow_expired: bool) -> dict[str, str]:
@@ -125,7 +125,7 @@ def simulate(python: str, *, allow_expired: bool) -> dict[str, str]:
         command = Command(
             recipe.command(job, simulate=True), env=recipe.child_environment(job, os.environ), timeout=LONGEST
         )
-        done = execute.capture(command, check=False)
+        done = process.capture(command, check=False)
         if not done.ok:
             raise explain(python, done.stderr + done.stdout)
         return recipe.parse_simulation(done.stdout + done.stderr)
@@ -136,7 +136,7 @@ def fetch_tool() -> Path:
     folder = files.folder() / "mmdebstrap"
     with files.alone(files.folder() / ".mmdebstrap.lock"):
         if not (folder / "usr/bin/mmdebstrap").is_file():
-            packages.unpack((TOOL,), folder)
+            apt.unpack((TOOL,), folder)
     return folder
 
 
@@ -145,7 +145,7 @@ def mode(environment: Mapping[str, str] = os.environ) -> str:
     if os.geteuid() == 0:
         return "root"
     user = environment.get("USER") or environment.get("LOGNAME") or ""
-    if execute.which("newuidmap") is None:
+    if process.which("newuidmap") is None:
         raise DockyardError(
             "without root, base images need the program newuidmap", f"install the package uidmap; or {INSTEAD}"
         )
@@ -177,7 +177,7 @@ def explain(python: str, said: str) -> DockyardError:
             f"the disk is full: no base of Python {python} was made",
             "free about 1 GB, or set TMPDIR and XDG_CACHE_HOME to folders on a larger disk",
         )
-    known = packages.explain(said)
+    known = apt.explain(said)
     if known.message.startswith("fetching Debian packages failed"):
         return DockyardError(f"making the base of Python {python} from Debian packages failed:\n{_last(said, 8)}")
     return known
@@ -187,7 +187,7 @@ def _run(job: recipe.Job, say: Say) -> None:
     command = Command(recipe.command(job), env=recipe.child_environment(job, os.environ), timeout=LONGEST)
     heard: list[str] = []
     try:
-        for line in execute.lines(command):
+        for line in process.lines(command):
             heard.append(line)
             phase = next((phase for start, phase in PHASES.items() if line.startswith(start)), "")
             if phase:
@@ -200,7 +200,7 @@ def _run(job: recipe.Job, say: Say) -> None:
 def _workplace(python: str, allow_expired: bool) -> Iterator[recipe.Job]:
     """Prepare a folder for one run of mmdebstrap, and leave nothing of it, mounts included."""
     release = recipe.release_of(python)
-    mirror = packages.mirror()
+    mirror = apt.mirror()
     chosen = mode()
     tools = fetch_tool()
     work = Path(tempfile.mkdtemp(prefix=f"dockyard-base-{python}-"))
@@ -210,7 +210,7 @@ def _workplace(python: str, allow_expired: bool) -> Iterator[recipe.Job]:
         (work / "tools").chmod(0o755)
         for name in SHIPPED:
             (work / name).write_bytes(_shipped(name))
-        archives = recipe.archives(mirror, release, packages.host_sources())
+        archives = recipe.archives(mirror, release, apt.host_sources())
         kept = [recipe.without_password(archive) for archive in archives]
         texts = {
             "build.list": recipe.sources(archives, str(mirror.keyring)),
@@ -240,7 +240,7 @@ def _half_made(python: str) -> Iterator[Path]:
 def _clear(work: Path) -> None:
     """Remove a work folder; a mount that a killed mmdebstrap left is undone first, or the host's own files would go."""
     for place in _mounts(work):
-        execute.capture(Command(("umount", "--lazy", place)), check=False)
+        process.capture(Command(("umount", "--lazy", place)), check=False)
     if _mounts(work):
         raise DockyardError(
             f"{work} still holds mounts", f"unmount them and delete it: findmnt --list | grep {work.name}"
@@ -256,7 +256,7 @@ def _mounts(work: Path) -> list[str]:
 
 def _proxies() -> dict[str, str]:
     return recipe.parse_proxies(
-        execute.capture(Command(("apt-config", "dump"), env={"LC_ALL": "C"}), check=False).stdout
+        process.capture(Command(("apt-config", "dump"), env={"LC_ALL": "C"}), check=False).stdout
     )
 
 

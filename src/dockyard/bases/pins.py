@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dockyard.bases.files import write_atomically
 from dockyard.errors import SettingsError
+from dockyard.files import write_atomically
 
 FILE = "bases.lock"
 HEAD = "# Base images by digest: written by `invoke base.update`, to be committed.\n"

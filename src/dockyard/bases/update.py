@@ -4,15 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from dockyard.bases import debian, files, from_registry, know, pins, recipe, registry, store
+from dockyard import files
+from dockyard.bases import cache, debian, lookup, pins, recipe
 from dockyard.bases.choice import Answer, Known
 from dockyard.bases.model import Missing, Say, Source, UnavailableError, local_name, reference
+from dockyard.bases.parallel import each
 from dockyard.bases.pins import Pin
-from dockyard.bases.together import each
+from dockyard.bases.resolve import from_registry, know
 from dockyard.errors import DockyardError
 
 if TYPE_CHECKING:
-    from dockyard.engine import Engine
+    from dockyard.engine.client import Engine
     from dockyard.settings import Settings
 
 
@@ -44,7 +46,7 @@ def plan(
         answers: Mapping[str, Answer] = {}
         if settings.base != "debian":
             say("asking the registry")
-            answers = registry.ask(engine, [reference(python) for python in pythons])
+            answers = lookup.ask(engine, [reference(python) for python in pythons])
         digests = {python: answers[reference(python)].digest for python in pythons if reference(python) in answers}
         changes = [moved_pin(python, pinned, digest) for python, digest in digests.items() if digest]
         rest = [python for python in pythons if not digests.get(python)]
@@ -68,7 +70,7 @@ def apply(settings: "Settings", engine: "Engine", changes: Sequence[Change], *, 
         for outcome in remade.values():
             if isinstance(outcome, DockyardError):
                 raise outcome
-            store.load(engine, (outcome,))
+            cache.load(engine, (outcome,))
 
 
 def moved_pin(python: str, pinned: Mapping[str, Pin], digest: str) -> Change:
@@ -76,7 +78,7 @@ def moved_pin(python: str, pinned: Mapping[str, Pin], digest: str) -> Change:
     return Change(python, "registry", pinned[python].digest if python in pinned else "", digest, {})
 
 
-def moved_packages(python: str, record: store.Record | None, current: str, offered: Mapping[str, str]) -> Change:
+def moved_packages(python: str, record: cache.Record | None, current: str, offered: Mapping[str, str]) -> Change:
     """Return the change from a base to the package versions that a mirror offers (pure).
 
     A simulated installation may name a few packages more than a real one, so those alone are no change.
@@ -109,7 +111,7 @@ def listing(settings: "Settings", pythons: Sequence[str]) -> list[dict[str, Any]
     return rows
 
 
-def _described(python: str, record: store.Record) -> dict[str, Any]:
+def _described(python: str, record: cache.Record) -> dict[str, Any]:
     return {
         "image": local_name(python),
         "version": record.version,

@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
-from dockyard.engine import Engine
+from dockyard.engine.client import Engine
 from dockyard.errors import CommandError
-from dockyard.execute import Command, capture, redact
-from dockyard.locks import access, verify, yanked
-from dockyard.locks.access import Access
-from dockyard.locks.artefacts import Offer
-from dockyard.locks.conflict import explain
+from dockyard.locks import check, yanked
+from dockyard.locks import indexes as access
+from dockyard.locks.failures import explain
+from dockyard.locks.indexes import Access
 from dockyard.locks.plan import Batch, Wish, finished
+from dockyard.locks.wheels import Offer
+from dockyard.process import Command, capture, redact
 
 Say = Callable[[str], None]
 LABEL = "dockyard.locks"
@@ -37,7 +38,7 @@ class Place:
     @property
     def compiler(self) -> str:
         """The compiler's name and version as a lock's header says it."""
-        return verify.UV if self.resolver == "uv" else verify.PIP_TOOLS
+        return check.UV if self.resolver == "uv" else check.PIP_TOOLS
 
 
 @dataclass(frozen=True)

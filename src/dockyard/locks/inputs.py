@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from dockyard.errors import DockyardError
-from dockyard.locks.text import GAP, Line, logical_lines, spaced
+from dockyard.locks.lines import GAP, Line, logical_lines, spaced
 
 FOLDER = "requirements"
 SUFFIX = ".in"

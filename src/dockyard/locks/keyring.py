@@ -17,7 +17,7 @@ SECONDS = 30.0
 
 def password(address: str, user: str) -> str:
     """Return a user's password for an index whose address holds no login; nothing where there is none."""
-    from dockyard.execute import Command, capture
+    from dockyard.process import Command, capture
 
     program = _program()
     for service in services(address) if program and user else ():
@@ -40,7 +40,7 @@ def services(address: str) -> Iterator[str]:
 
 
 def _program() -> tuple[str, ...]:
-    from dockyard.execute import which
+    from dockyard.process import which
 
     if found := which("keyring"):
         return (found,)

@@ -3,28 +3,28 @@
 import dataclasses
 from typing import TYPE_CHECKING
 
-from dockyard import report
+from dockyard import console
 from dockyard.locks.plan import Wish
 
 if TYPE_CHECKING:
-    from dockyard.locks.make import Outcome
+    from dockyard.locks.lock import Outcome
     from dockyard.settings import Settings
 
 
 def outdated(settings: "Settings", *, as_json: bool) -> None:
     """Print the newest version that each Python and the inputs allow, for every pin that is another."""
-    from dockyard import engine
-    from dockyard.locks import make, show
+    from dockyard.engine import client
+    from dockyard.locks import lock, show
 
-    outcome = make.make(
+    outcome = lock.make(
         settings,
         Wish(everything=True),
-        find_engine=lambda: engine.find(settings, say=report.say),
-        say=report.say,
+        find_engine=lambda: client.find(settings, say=console.say),
+        say=console.say,
     )
     found = behind(outcome)
     if as_json:
-        report.as_json(
+        console.as_json(
             [
                 {"package": each.package, "locked": each.before, "newest": each.after, "step": each.step}
                 | {"locks": each.locks}
@@ -32,8 +32,8 @@ def outdated(settings: "Settings", *, as_json: bool) -> None:
             ]
         )
     elif found.changes:
-        report.table(("package", "locked", "newest", "step", "locks"), [row[:5] for row in show.rows(settings, found)])
-    report.say(summary(found))
+        console.table(("package", "locked", "newest", "step", "locks"), [row[:5] for row in show.rows(settings, found)])
+    console.say(summary(found))
 
 
 def behind(outcome: "Outcome") -> "Outcome":

@@ -5,11 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dockyard.errors import DockyardError, UsageError
-from dockyard.locks import access, body, header
-from dockyard.locks.artefacts import Offer, Source, Target, narrowed
-from dockyard.locks.body import Pin, canonical_name
-from dockyard.locks.text import canonical
-from dockyard.locks.verify import Lock, State
+from dockyard.locks import header, indexes
+from dockyard.locks import pins as body
+from dockyard.locks.check import Lock, State
+from dockyard.locks.lines import canonical
+from dockyard.locks.pins import Pin, canonical_name
+from dockyard.locks.wheels import Offer, Source, Target, narrowed
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def finished(
         if lock.platforms:
             pins, built = _narrowed(lock, pins, (offers or {})[lock.purpose])
             sources = [f"{source.name} on {', '.join(source.platforms)}" for source in built]
-        written = body.render(access.options(lock.made.inputs), pins)
+        written = body.render(indexes.options(lock.made.inputs), pins)
         bodies = {path: fingerprint(done[path]) if path in done else said for path, said in lock.made.constraints}
         complete = lock.made._replace(compiler=compiler, constraints=tuple(bodies.items()))
         done[lock.path] = header.render(complete, canonical(written.encode()), sources) + "\n" + written

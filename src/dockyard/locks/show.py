@@ -2,48 +2,49 @@
 
 from typing import TYPE_CHECKING, Any
 
-from dockyard import report
+from dockyard import console
 from dockyard.errors import ChangesPending, UsageError
-from dockyard.locks import body, quick, verify
+from dockyard.locks import check, options
+from dockyard.locks import pins as body
 from dockyard.locks.plan import Wish, text
 
 if TYPE_CHECKING:
-    from dockyard.locks.make import Outcome
+    from dockyard.locks.lock import Outcome
     from dockyard.settings import Settings
 
 
 def checked(settings: "Settings", *, as_json: bool) -> None:
     """Check the locks offline and print every problem; raise ChangesPending when there is one."""
-    problems = verify.check(quick.of(settings))
+    problems = check.check(options.of(settings))
     if as_json:
-        report.as_json([problem._asdict() for problem in problems])
+        console.as_json([problem._asdict() for problem in problems])
     elif problems:
-        report.table(("where", "what is wrong"), [(f"{each.path}:{each.line}", each.message) for each in problems])
+        console.table(("where", "what is wrong"), [(f"{each.path}:{each.line}", each.message) for each in problems])
     if problems:
         mends = "; ".join(dict.fromkeys(problem.mend for problem in problems))
         raise ChangesPending(f"{_count(len(problems), 'problem')} with the locks", f"to mend: {mends}")
-    report.say("every lock is as its inputs want it")
+    console.say("every lock is as its inputs want it")
 
 
 def made(settings: "Settings", wish: Wish, *, dry_run: bool, as_json: bool) -> None:
     """Compile, show what changed, and write it; in a dry run raise ChangesPending instead."""
-    from dockyard import engine
-    from dockyard.locks import make
+    from dockyard.engine import client
+    from dockyard.locks import lock as make
 
-    outcome = make.make(settings, wish, find_engine=lambda: engine.find(settings, say=report.say), say=report.say)
+    outcome = make.make(settings, wish, find_engine=lambda: client.find(settings, say=console.say), say=console.say)
     if not dry_run:
         make.write(settings, outcome)
     if as_json:
-        report.as_json(described(outcome))
+        console.as_json(described(outcome))
     elif outcome.changes:
-        report.table(("package", "from", "to", "step", "locks", "because of"), rows(settings, outcome))
+        console.table(("package", "from", "to", "step", "locks", "because of"), rows(settings, outcome))
     for line in outcome.yanked:
-        report.warn(line)
+        console.warn(line)
     if outcome.built and not as_json:
-        report.table(("built from source", "on", "locks"), built_rows(settings, outcome))
+        console.table(("built from source", "on", "locks"), built_rows(settings, outcome))
     for problem in outcome.unbuildable:
-        report.say(f"{problem.path}:{problem.line}: {problem.message}; {problem.mend}")
-    report.say(summary(outcome, dry_run=dry_run))
+        console.say(f"{problem.path}:{problem.line}: {problem.message}; {problem.mend}")
+    console.say(summary(outcome, dry_run=dry_run))
     if dry_run and outcome.pending:
         raise ChangesPending("the locks would change", "run it again without --dry-run")
 
@@ -53,7 +54,7 @@ def reasons(settings: "Settings", name: str, *, as_json: bool) -> None:
     from dockyard.locks.why import chains
 
     stories: dict[tuple[str, tuple[tuple[str, ...], ...]], list[str]] = {}
-    for lock in verify.inspect(quick.of(settings)).locks:
+    for lock in check.inspect(options.of(settings)).locks:
         pins = {pin.name: pin for pin in body.parse(text(lock))}
         if pin := pins.get(body.canonical_name(name)):
             stories.setdefault((pin.requirement, chains(name, pins)), []).append(lock.path)
@@ -62,13 +63,13 @@ def reasons(settings: "Settings", name: str, *, as_json: bool) -> None:
             f"no lock has a package {name}", "`invoke lock --check` shows whether the locks are up to date"
         )
     if as_json:
-        report.as_json([{"pin": pin, "locks": paths, "chains": ways} for (pin, ways), paths in stories.items()])
+        console.as_json([{"pin": pin, "locks": paths, "chains": ways} for (pin, ways), paths in stories.items()])
         return
     shown = [
         (pin, "\n".join(" -> ".join(way) for way in ways), places(settings, paths))
         for (pin, ways), paths in stories.items()
     ]
-    report.table(("pin", "asked for by", "locks"), shown)
+    console.table(("pin", "asked for by", "locks"), shown)
 
 
 def described(outcome: "Outcome") -> dict[str, Any]:
@@ -126,7 +127,7 @@ def places(settings: "Settings", paths: "list[str] | tuple[str, ...]") -> str:
         wanted.setdefault(file.removesuffix(".txt"), []).append(python)
     every = len(settings.pythons)
     short = {purpose: "all" if len(pythons) == every else " ".join(pythons) for purpose, pythons in wanted.items()}
-    if set(short) == set(verify.purposes(str(settings.root))) and set(short.values()) == {"all"}:
+    if set(short) == set(check.purposes(str(settings.root))) and set(short.values()) == {"all"}:
         return "all"
     return ", ".join(f"{purpose} {pythons}" for purpose, pythons in short.items())
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from dockyard.locks.body import Pin, canonical_name
+from dockyard.locks.pins import Pin, canonical_name
 
 
 def chains(name: str, pins: Mapping[str, Pin]) -> tuple[tuple[str, ...], ...]:

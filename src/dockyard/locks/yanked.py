@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 
-from dockyard.locks.body import canonical_name, split_name
+from dockyard.locks.pins import canonical_name, split_name
 
 BY_PIP = re.compile(
     r"is a yanked version: '([^']+)' candidate \(version (\S+) .*\n\s*Reason for being yanked: (.*)", re.MULTILINE

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from invoke.context import Context
 
-from dockyard import report
+from dockyard import console
 from dockyard.errors import DockyardError
-from dockyard.tasks.door import settings, task
+from dockyard.tasks.boundary import settings, task
 
 if TYPE_CHECKING:
-    from dockyard.locks.audit import Audit, Finding
+    from dockyard.locks.audit.assess import Audit, Finding
     from dockyard.settings import Settings
 
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 )
 def audit(_context: Context, json: bool = False, sarif: str = "") -> None:
     """Look for known vulnerabilities in every lock; exit 1 with one that is not accepted, or without an answer."""
-    from dockyard.locks import audit as auditing
+    from dockyard.locks.audit import assess as auditing
 
     project = settings()
-    found = auditing.audit(project, datetime.now(UTC).date(), report.say)
+    found = auditing.audit(project, datetime.now(UTC).date(), console.say)
     if sarif:
-        from dockyard.findings import write_sarif
-        from dockyard.locks.sarif import log
+        from dockyard.locks.audit.sarif import log
+        from dockyard.verify.output import write_sarif
 
         write_sarif(Path(sarif), log(found))
     if json:
-        report.as_json({**dataclasses.asdict(found), "counting": sum(each.counts for each in found.findings)})
+        console.as_json({**dataclasses.asdict(found), "counting": sum(each.counts for each in found.findings)})
     else:
         show(project, found)
     warn(found)
@@ -45,7 +45,7 @@ def audit(_context: Context, json: bool = False, sarif: str = "") -> None:
             "`invoke lock --upgrade-package NAME` takes the version that mends one; "
             "`accept-vulnerabilities` in [tool.dockyard] accepts one until a day",
         )
-    report.say(f"{found.asked} packages looked up: no known vulnerability that is not accepted")
+    console.say(f"{found.asked} packages looked up: no known vulnerability that is not accepted")
 
 
 def show(project: "Settings", found: "Audit") -> None:
@@ -64,9 +64,9 @@ def show(project: "Settings", found: "Audit") -> None:
         if each.acceptance and not each.counts
     ]
     if counting:
-        report.table(columns, counting)
+        console.table(columns, counting)
     if accepted:
-        report.table((*columns[:4], "accepted"), accepted)
+        console.table((*columns[:4], "accepted"), accepted)
 
 
 def warn(found: "Audit") -> None:
@@ -74,9 +74,9 @@ def warn(found: "Audit") -> None:
     for each in found.findings:
         if each.acceptance and each.expired:
             ended = f"{each.acceptance.until} ({each.acceptance.reason})"
-            report.warn(f"{each.id} of {each.package} counts again: it was accepted until {ended}")
+            console.warn(f"{each.id} of {each.package} counts again: it was accepted until {ended}")
     for key in found.unused:
-        report.warn(f"accept-vulnerabilities in [tool.dockyard]: {key} accepts nothing any more: take it out")
+        console.warn(f"accept-vulnerabilities in [tool.dockyard]: {key} accepts nothing any more: take it out")
 
 
 def severity(each: "Finding") -> str:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from invoke.context import Context
 
-from dockyard import report
-from dockyard.tasks.door import settings, task
+from dockyard import console
+from dockyard.tasks.boundary import settings, task
 
 if TYPE_CHECKING:
     from dockyard.bases.update import Change
@@ -21,10 +21,10 @@ def show(_context: Context, json: bool = False) -> None:
     chosen = settings()
     rows = updating.listing(chosen, chosen.pythons)
     if json:
-        report.as_json({"base": chosen.base, "bases": rows})
+        console.as_json({"base": chosen.base, "bases": rows})
         return
     columns = ("python", "pinned in bases.lock", "made from Debian", "version", "size")
-    report.table(columns, [_row(row) for row in rows], title=f'base = "{chosen.base}"', right=("size",))
+    console.table(columns, [_row(row) for row in rows], title=f'base = "{chosen.base}"', right=("size",))
 
 
 @task(
@@ -38,18 +38,18 @@ def show(_context: Context, json: bool = False) -> None:
 def update(_context: Context, python: list[str], dry_run: bool = False, json: bool = False) -> None:
     """Move the pins in bases.lock to the registry's images, and Debian-made bases to the mirror's packages."""
     from dockyard.bases import update as updating
-    from dockyard.engine import find
+    from dockyard.engine.client import find
     from dockyard.errors import ChangesPending
 
     chosen = settings()
     pythons = supported(chosen, python)
-    engine = find(chosen, say=report.say)
-    changes, missing = updating.plan(chosen, engine, pythons, say=report.say)
+    engine = find(chosen, say=console.say)
+    changes, missing = updating.plan(chosen, engine, pythons, say=console.say)
     pending = [change for change in changes if change.pending]
     if pending and not dry_run:
-        updating.apply(chosen, engine, pending, say=report.say)
+        updating.apply(chosen, engine, pending, say=console.say)
     if json:
-        report.as_json(
+        console.as_json(
             {
                 "changes": [{**vars(change), "pending": change.pending} for change in changes],
                 "missing": [vars(absent) for absent in missing],
@@ -57,9 +57,9 @@ def update(_context: Context, python: list[str], dry_run: bool = False, json: bo
             }
         )
     else:
-        report.table(("python", "source", "from", "to"), [_change_row(change) for change in changes])
+        console.table(("python", "source", "from", "to"), [_change_row(change) for change in changes])
         for absent in missing:
-            report.warn(f"Python {absent.python} cannot be updated: {absent.reason}")
+            console.warn(f"Python {absent.python} cannot be updated: {absent.reason}")
     if pending and dry_run:
         names = ", ".join(change.python for change in pending)
         raise ChangesPending(f"base images can be updated: Python {names}", "`invoke base.update` does it")
@@ -81,7 +81,7 @@ def _row(row: dict[str, Any]) -> tuple[str, ...]:
     if made is None:
         return (row["python"], pin, "not yet" if row["release"] else "no release ships it", "-", "-")
     stale = "" if made["current"] else ", by an older recipe"
-    return (row["python"], pin, f"{made['release']}{stale}", made["version"], report.size(made["size"]))
+    return (row["python"], pin, f"{made['release']}{stale}", made["version"], console.size(made["size"]))
 
 
 def _change_row(change: "Change") -> tuple[str, ...]:

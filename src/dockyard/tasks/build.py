@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from invoke.context import Context
 
-from dockyard import report
-from dockyard.tasks.door import settings, task
+from dockyard import console
+from dockyard.tasks.boundary import settings, task
 
 if TYPE_CHECKING:
-    from dockyard.build import Built, Request
+    from dockyard.image.build import Built, Request
     from dockyard.settings import Settings
 
 
@@ -41,7 +41,7 @@ def build(
     json: bool = False,
 ) -> None:
     """Build images for one or more targets and Pythons in one parallel solve."""
-    from dockyard import build as building
+    from dockyard.image import build as building
 
     chosen = settings()
     pythons = chosen.pythons if "all" in python else tuple(dict.fromkeys(python))
@@ -51,24 +51,24 @@ def build(
         show_plan(plan(chosen, request), json=json)
         return
     if push:
-        from dockyard import ship
+        from dockyard.release import push as ship
 
-        built, missing = ship.build_and_push(chosen, request, force=force, say=report.say)
+        built, missing = ship.build_and_push(chosen, request, force=force, say=console.say)
     else:
-        built, missing = building.build(chosen, request, say=report.say)
+        built, missing = building.build(chosen, request, say=console.say)
     if json:
         absent = [{"python": python.python, "reason": python.reason} for python in missing]
-        report.as_json({"images": [as_json(image) for image in built], "missing": absent})
+        console.as_json({"images": [as_json(image) for image in built], "missing": absent})
     else:
         show(built)
 
 
 def plan(chosen: "Settings", request: "Request") -> list[tuple[str, str]]:
     """Return the steps of a build, what and how, without doing any of them."""
-    from dockyard import bake
-    from dockyard import build as building
-    from dockyard.bases import Base
-    from dockyard.records import FOLDER
+    from dockyard.bases.resolve import Base
+    from dockyard.image import bake
+    from dockyard.image import build as building
+    from dockyard.image.records import FOLDER
 
     found = building.read(chosen)
     pythons = request.pythons or (chosen.python,)
@@ -90,10 +90,10 @@ def plan(chosen: "Settings", request: "Request") -> list[tuple[str, str]]:
 def show_plan(steps: Sequence[tuple[str, str]], *, json: bool) -> None:
     """Print the steps of a build."""
     if json:
-        report.as_json({"steps": [{"what": what, "how": how} for what, how in steps]})
+        console.as_json({"steps": [{"what": what, "how": how} for what, how in steps]})
         return
     rows = [(str(number), what, how) for number, (what, how) in enumerate(steps, 1)]
-    report.table(("step", "what", "how"), rows, right=("step",))
+    console.table(("step", "what", "how"), rows, right=("step",))
 
 
 def show(built: "Sequence[Built]") -> None:
@@ -103,17 +103,17 @@ def show(built: "Sequence[Built]") -> None:
         (
             image.references[0],
             image.digest[:19],
-            report.size(image.size) if image.size else "-",
-            report.duration(image.seconds),
+            console.size(image.size) if image.size else "-",
+            console.duration(image.seconds),
             f"{image.cache.cached}/{image.cache.steps}",
         )
         for image in built
     ]
-    report.table(columns, rows, right=columns[2:])
+    console.table(columns, rows, right=columns[2:])
     for image in built:
         if image.layers:
-            layers = [(report.size(size), instruction[:110] or "the base image") for size, instruction in image.layers]
-            report.table(("adds", "layer, unpacked"), layers, title=image.references[0], right=("adds",))
+            layers = [(console.size(size), instruction[:110] or "the base image") for size, instruction in image.layers]
+            console.table(("adds", "layer, unpacked"), layers, title=image.references[0], right=("adds",))
 
 
 def as_json(image: "Built") -> dict[str, Any]:
@@ -140,11 +140,11 @@ def as_json(image: "Built") -> dict[str, Any]:
 )
 def tag(_context: Context, tag: list[str], target: str = "production", python: str = "") -> None:
     """Give the newest image of a target more tags: those named, or those that git says."""
-    from dockyard import build as building
-    from dockyard.engine import find
+    from dockyard.engine.client import find
+    from dockyard.image import build as building
 
     chosen = settings()
     building.require_targets((target,), building.stages(chosen.root))
-    named = building.retag(chosen, find(chosen, say=report.say), target, python or chosen.python, tuple(tag))
+    named = building.retag(chosen, find(chosen, say=console.say), target, python or chosen.python, tuple(tag))
     for reference in named:
         print(reference)

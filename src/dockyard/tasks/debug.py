@@ -4,8 +4,8 @@ import sys
 
 from invoke.context import Context
 
-from dockyard import report
-from dockyard.tasks.door import settings, task
+from dockyard import console
+from dockyard.tasks.boundary import settings, task
 
 
 @task(
@@ -16,22 +16,22 @@ from dockyard.tasks.door import settings, task
 )
 def debug(_context: Context, service: str = "", pid: str = "") -> None:
     """Attach Python's debugger to a running service; before Python 3.14, run the service at this terminal instead."""
-    from dockyard import debugging
-    from dockyard.engine import find
-    from dockyard.execute import replace
-    from dockyard.stack import Stack, find_files
+    from dockyard.engine.client import find
+    from dockyard.process import replace
+    from dockyard.stack import debug as debugging
+    from dockyard.stack.stack import Stack, find_files
     from dockyard.tasks.stack import number
 
     number_of = number(pid, "--pid", 2**22) if pid else None
     chosen = settings()
     files = find_files(chosen.root, production=False)
-    stack = Stack(chosen, find(chosen, say=report.say), files)
+    stack = Stack(chosen, find(chosen, say=console.say), files)
     found = debugging.look(stack, service)
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     if found.attachable:
         replace(debugging.attach(stack, found, number_of, terminal=terminal))
     version = ".".join(map(str, found.version))
-    report.say(f"Python {version} lets no debugger into a running process, 3.14 is the first that does")
+    console.say(f"Python {version} lets no debugger into a running process, 3.14 is the first that does")
     published = [port for _, port, _ in found.container.addresses]
     stack = Stack(chosen, stack.engine, files, published[0] if published else None)
-    debugging.foreground(stack, found.container, terminal=terminal, say=report.say)
+    debugging.foreground(stack, found.container, terminal=terminal, say=console.say)

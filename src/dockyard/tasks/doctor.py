@@ -4,27 +4,27 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dockyard import report
-from dockyard.tasks.door import settings, task
+from dockyard import console
+from dockyard.tasks.boundary import settings, task
 
 if TYPE_CHECKING:
     from invoke.context import Context
 
-    from dockyard.diagnosis import Row
+    from dockyard.doctor.rows import Row
 
 
 @task(help={"json": "print JSON, for machines"})
 def doctor(_context: "Context", json: bool = False) -> None:
     """Check everything the pipeline needs, and say how to mend what is missing; exits with 1 if a check fails."""
-    from dockyard import doctor as doctors
+    from dockyard.doctor import checks as doctors
     from dockyard.errors import DockyardError
 
     chosen = settings()
-    with report.status(f"looking at this machine, {doctors.LIMIT:g} s at most"):
+    with console.status(f"looking at this machine, {doctors.LIMIT:g} s at most"):
         rows = doctors.examine(chosen, os.environ)
     failed = sum(row.state == "fail" for row in rows)
     if json:
-        report.as_json({"ok": not failed, "checks": [vars(row) for row in rows]})
+        console.as_json({"ok": not failed, "checks": [vars(row) for row in rows]})
     else:
         show(rows)
     if failed:
@@ -34,7 +34,7 @@ def doctor(_context: "Context", json: bool = False) -> None:
 def show(rows: "Sequence[Row]") -> None:
     """Print the table, each row that is not well with its fix below, and a last line that sums up."""
     cells = [(row.check, row.state, f"{row.found}\n→ {row.fix}" if row.fix else row.found) for row in rows]
-    report.table(("check", "state", "found"), cells, styles={"ok": "green", "warn": "bold yellow", "fail": "bold red"})
+    console.table(("check", "state", "found"), cells, styles={"ok": "green", "warn": "bold yellow", "fail": "bold red"})
     warned = sum(row.state == "warn" for row in rows)
     if not any(row.state == "fail" for row in rows):
-        report.say(f"{len(rows)} checks, {warned or 'no'} warning{'s'[: warned != 1]}: ready to build")
+        console.say(f"{len(rows)} checks, {warned or 'no'} warning{'s'[: warned != 1]}: ready to build")

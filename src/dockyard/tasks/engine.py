@@ -5,54 +5,54 @@ from typing import TYPE_CHECKING
 
 from invoke.collection import Collection
 
-from dockyard import report
-from dockyard.tasks import door
+from dockyard import console
+from dockyard.tasks import boundary
 
 if TYPE_CHECKING:
     from invoke.context import Context
 
-    from dockyard.embedded import Status
+    from dockyard.engine.embedded import Status
 
 
-@door.task(help={"json": "print JSON, for machines"})
+@boundary.task(help={"json": "print JSON, for machines"})
 def status(_context: "Context", json: bool = False) -> None:
     """Show whether the embedded engine runs, where it is and what it uses."""
-    from dockyard import embedded
+    from dockyard.engine import embedded
 
     found = embedded.status()
     if json:
-        report.as_json(asdict(found))
+        console.as_json(asdict(found))
     else:
-        report.pairs(describe(found))
+        console.pairs(describe(found))
 
 
-@door.task()
+@boundary.task()
 def start(_context: "Context") -> None:
     """Start the embedded engine, fetching its packages where they are missing."""
-    from dockyard import embedded
+    from dockyard.engine import embedded
 
-    settings = door.settings()
-    answer = embedded.start(say=report.say, allow_expired=settings.allow_expired_release)
+    settings = boundary.settings()
+    answer = embedded.start(say=console.say, allow_expired=settings.allow_expired_release)
     where = embedded.here()
-    report.say(f"Docker Engine {embedded.version(answer)} is running in {where.shown()}")
-    report.pairs({name: embedded.environment(where)[name] for name in ("DOCKER_HOST", "DOCKER_CONFIG")})
+    console.say(f"Docker Engine {embedded.version(answer)} is running in {where.shown()}")
+    console.pairs({name: embedded.environment(where)[name] for name in ("DOCKER_HOST", "DOCKER_CONFIG")})
 
 
-@door.task()
+@boundary.task()
 def stop(_context: "Context") -> None:
     """Stop the embedded engine: no process, mount, bridge or firewall rule of it stays; images do."""
-    from dockyard import embedded
+    from dockyard.engine import embedded
 
-    report.say("the embedded engine is stopped" if embedded.stop() else "the embedded engine was not running")
+    console.say("the embedded engine is stopped" if embedded.stop() else "the embedded engine was not running")
 
 
-@door.task()
+@boundary.task()
 def remove(_context: "Context") -> None:
     """Stop the embedded engine and delete its images, volumes and packages."""
-    from dockyard import embedded
+    from dockyard.engine import embedded
 
     where = embedded.here().shown()
-    report.say(f"the embedded engine in {where} is removed" if embedded.remove() else f"there is none in {where}")
+    console.say(f"the embedded engine in {where} is removed" if embedded.remove() else f"there is none in {where}")
 
 
 def describe(found: "Status") -> dict[str, str]:
@@ -64,7 +64,7 @@ def describe(found: "Status") -> dict[str, str]:
         "process": str(found.pid or "none"),
         "socket": str(found.socket),
         "data": str(found.data_root),
-        "disk": report.size(found.disk),
+        "disk": console.size(found.disk),
     }
     return {**rows, "containers": str(found.containers)} if found.running else rows
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from invoke.context import Context
 
-from dockyard import report
-from dockyard.tasks.door import settings, task
+from dockyard import console
+from dockyard.tasks.boundary import settings, task
 
 
 @task(
@@ -23,37 +23,37 @@ def inspect(
     _context: Context, reference: str, sbom: bool = False, provenance: bool = False, json: bool = False
 ) -> None:
     """Show an image: digest, layers, configuration, and what is attached to it in its registry."""
-    from dockyard import inspection
+    from dockyard.registry import inspection
 
-    found = inspection.inspect(settings(), reference, say=report.say)
+    found = inspection.inspect(settings(), reference, say=console.say)
     if sbom or provenance:
         for kind in (*(("SBOM",) if sbom else ()), *(("provenance",) if provenance else ())):
             for content in inspection.chosen(found, kind):
                 sys.stdout.write(content.decode("utf-8", "replace"))
     elif json:
-        report.as_json(as_json(found))
+        console.as_json(as_json(found))
     else:
         show(found)
 
 
 def show(found: Any) -> None:
     """Print an image, or each image of an index, as tables."""
-    from dockyard.inspection import settings_of, summary
+    from dockyard.registry.inspection import settings_of, summary
 
     for image in found.images:
         rows = [
             ("digest", image.digest if image.digest == found.digest else f"{image.digest}\nof {found.digest}"),
             ("platform", image.platform),
             ("created", image.created),
-            ("size", f"{report.size(image.size)} in {len(image.layers)} layers"),
+            ("size", f"{console.size(image.size)} in {len(image.layers)} layers"),
             *settings_of(image.config),
         ]
-        report.table(("image", f"{found.reference} (in the {found.where})"), rows)
-        layers = [(report.size(layer.size), layer.diff_id[:19], layer.instruction) for layer in image.layers]
-        report.table(("size", "diff ID", "layer"), layers, right=("size",))
+        console.table(("image", f"{found.reference} (in the {found.where})"), rows)
+        layers = [(console.size(layer.size), layer.diff_id[:19], layer.instruction) for layer in image.layers]
+        console.table(("size", "diff ID", "layer"), layers, right=("size",))
         if image.attachments:
             attached = [(one.kind, one.digest[:19], summary(one)) for one in image.attachments]
-            report.table(("attached", "digest", "says"), attached)
+            console.table(("attached", "digest", "says"), attached)
 
 
 def as_json(found: Any) -> dict[str, Any]:

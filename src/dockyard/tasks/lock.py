@@ -2,7 +2,7 @@
 
 from invoke.context import Context
 
-from dockyard.tasks.door import settings, task
+from dockyard.tasks.boundary import settings, task
 
 
 @task(

@@ -2,8 +2,8 @@
 
 from invoke.context import Context
 
-from dockyard import report
-from dockyard.tasks.door import settings, task
+from dockyard import console
+from dockyard.tasks.boundary import settings, task
 
 
 @task(
@@ -27,9 +27,9 @@ def push(
     json: bool = False,
 ) -> None:
     """Push images under their tags, and check that the registry has them."""
-    from dockyard import ship
-    from dockyard.build import Request
-    from dockyard.push import refused
+    from dockyard.image.build import Request
+    from dockyard.registry.push import refused
+    from dockyard.release import push as ship
 
     chosen = settings()
     pythons = chosen.pythons if "all" in python else tuple(dict.fromkeys(python))
@@ -38,18 +38,18 @@ def push(
     if dry_run:
         planned = [(variant.target, variant.python, name) for variant, names in wanted.items() for name in names]
         if json:
-            report.as_json([dict(zip(("target", "python", "reference"), row, strict=True)) for row in planned])
+            console.as_json([dict(zip(("target", "python", "reference"), row, strict=True)) for row in planned])
             return
-        report.table(("target", "Python", "would be pushed as"), planned)
+        console.table(("target", "Python", "would be pushed as"), planned)
         if dirty := refused([name for _, _, name in planned], force=force):
-            report.warn(dirty)
+            console.warn(dirty)
         return
-    pushed = ship.ship(chosen, wanted, force=force, say=report.say)
+    pushed = ship.ship(chosen, wanted, force=force, say=console.say)
     if json:
-        report.as_json([{**vars(image), "pinned": image.pinned} for image in pushed])
+        console.as_json([{**vars(image), "pinned": image.pinned} for image in pushed])
         return
     columns = ("pushed", "size", "new layers", "time")
-    rows = [(one.reference, report.size(one.size), str(one.pushed), report.duration(one.seconds)) for one in pushed]
-    report.table(columns, rows, right=columns[1:])
+    rows = [(one.reference, console.size(one.size), str(one.pushed), console.duration(one.seconds)) for one in pushed]
+    console.table(columns, rows, right=columns[1:])
     for name in dict.fromkeys(image.pinned for image in pushed):
         print(name)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from invoke.context import Context
 
-from dockyard import report
-from dockyard.tasks.door import settings, task
+from dockyard import console
+from dockyard.tasks.boundary import settings, task
 
 if TYPE_CHECKING:
-    from dockyard.release import Job, Shipped
-    from dockyard.release_plan import State
+    from dockyard.release.plan import State
+    from dockyard.release.steps import Job, Shipped
 
 STYLES = {"done": "green", "to do": "yellow"}
 
@@ -26,52 +26,52 @@ STYLES = {"done": "green", "to do": "yellow"}
 )
 def release(_context: Context, key: str = "", dry_run: bool = False, json: bool = False) -> None:
     """Release the tagged commit: check, push, attest, sign and name its image; run again, finish what is missing."""
-    from dockyard import release as releasing
-    from dockyard import signing
+    from dockyard.registry import sign
+    from dockyard.release import steps as releasing
 
     chosen = settings()
-    key = signing.wanted(key, os.environ)
+    key = sign.wanted(key, os.environ)
     ask_password(key)
     if dry_run:
-        job, state = releasing.inspect(chosen, key, say=report.say)
+        job, state = releasing.inspect(chosen, key, say=console.say)
         show_plan(job, state, json)
         return
-    shipped = releasing.release(chosen, key, say=report.say)
+    shipped = releasing.release(chosen, key, say=console.say)
     if json:
-        report.as_json(as_json(shipped))
+        console.as_json(as_json(shipped))
     else:
         show(shipped)
 
 
 def ask_password(key: str) -> None:
     """Ask for the key's password once, where somebody sits at the terminal and has not set it."""
-    from dockyard import signing
+    from dockyard.registry import sign
 
-    waiting = sys.stdin.isatty() and sys.stderr.isatty() and signing.PASSWORD not in os.environ
-    if key and waiting and not signing.hindrance(key):
-        os.environ[signing.PASSWORD] = getpass.getpass(f"password of {key}: ", sys.stderr)
+    waiting = sys.stdin.isatty() and sys.stderr.isatty() and sign.PASSWORD not in os.environ
+    if key and waiting and not sign.hindrance(key):
+        os.environ[sign.PASSWORD] = getpass.getpass(f"password of {key}: ", sys.stderr)
 
 
 def show_plan(job: "Job", state: "State", json: bool) -> None:
     """Print every step of a release without doing any of them."""
-    from dockyard import release_plan
+    from dockyard.release import plan
 
-    steps = release_plan.plan(state)
+    steps = plan.plan(state)
     if json:
         named = [{"name": step.name, "what": step.what, "status": str(step.status)} for step in steps]
-        report.as_json({"version": job.version, "commit": job.commit, "registry": state.registry, "steps": named})
+        console.as_json({"version": job.version, "commit": job.commit, "registry": state.registry, "steps": named})
         return
     rows = [(step.name, step.what, str(step.status)) for step in steps]
     title = f"{job.settings.repository} {job.version}, commit {job.commit[:12]}"
-    report.table(("step", "what", "status"), rows, title=title, styles=STYLES)
+    console.table(("step", "what", "status"), rows, title=title, styles=STYLES)
 
 
 def show(shipped: "Shipped") -> None:
     """Print what was shipped, and last the name that means it for ever."""
-    rows = [(tag, shipped.digest, report.size(shipped.size)) for tag in shipped.names.every]
-    report.table(("tag", "digest", "size"), rows, title=f"{shipped.repository} {shipped.version}", right=("size",))
-    report.say("released" if shipped.changed else "it was released already, and complete: nothing was done")
-    report.say(f"release notes: {shipped.notes}")
+    rows = [(tag, shipped.digest, console.size(shipped.size)) for tag in shipped.names.every]
+    console.table(("tag", "digest", "size"), rows, title=f"{shipped.repository} {shipped.version}", right=("size",))
+    console.say("released" if shipped.changed else "it was released already, and complete: nothing was done")
+    console.say(f"release notes: {shipped.notes}")
     print(f"{shipped.repository}@{shipped.digest}")
 
 

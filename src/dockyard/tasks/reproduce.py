@@ -4,9 +4,9 @@ from typing import Any
 
 from invoke.context import Context
 
-from dockyard import report
+from dockyard import console
 from dockyard.errors import DockyardError
-from dockyard.tasks.door import settings, task
+from dockyard.tasks.boundary import settings, task
 
 ROWS = 40
 """So many differences are shown; `--json` has all of them."""
@@ -24,33 +24,33 @@ def reproduce(
     _context: Context, target: str = "production", python: str = "", image: str = "", json: bool = False
 ) -> None:
     """Build an image anew without cache and compare: exit 1 and name each file that differs, and how."""
-    from dockyard import reproduce as reproducing
-    from dockyard.difference import Verdict, hint
+    from dockyard.verify import reproduce as reproducing
+    from dockyard.verify.compare import Verdict, hint
 
-    outcome = reproducing.reproduce(settings(), reproducing.Asked(target, python, image), say=report.say)
+    outcome = reproducing.reproduce(settings(), reproducing.Asked(target, python, image), say=console.say)
     if json:
-        report.as_json(as_json(outcome))
+        console.as_json(as_json(outcome))
     else:
         show(outcome)
     if outcome.verdict is Verdict.DIFFERENT:
         advice = "build from the same inputs: see above" if outcome.notes else hint(outcome.findings)
         raise DockyardError(reproducing.summary(outcome), advice)
-    report.say(f"built and compared in {report.duration(outcome.seconds)}")
+    console.say(f"built and compared in {console.duration(outcome.seconds)}")
 
 
 def show(outcome: Any) -> None:
     """Print the one line of a good end, or the table of differences."""
-    from dockyard.difference import Verdict
-    from dockyard.reproduce import summary
+    from dockyard.verify.compare import Verdict
+    from dockyard.verify.reproduce import summary
 
     if outcome.verdict is not Verdict.DIFFERENT:
         print(summary(outcome))
         return
     rows = [_row(finding) for finding in outcome.findings]
     title = f"{outcome.image}: {len(rows)} difference{'s' if len(rows) > 1 else ''}"
-    report.table(("layer", "file or setting", "differs in", "existing", "rebuilt"), rows[:ROWS], title=title)
+    console.table(("layer", "file or setting", "differs in", "existing", "rebuilt"), rows[:ROWS], title=title)
     if len(rows) > ROWS:
-        report.say(f"and {len(rows) - ROWS} more: --json shows them all")
+        console.say(f"and {len(rows) - ROWS} more: --json shows them all")
     for finding in outcome.findings[:ROWS]:
         if finding.diff:
             print("\n".join((f"{finding.path}:", *(f"  {line}" for line in finding.diff))))

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 from invoke.context import Context
 
-from dockyard import report
+from dockyard import console
 from dockyard.errors import UsageError
-from dockyard.tasks.door import settings, task
+from dockyard.tasks.boundary import settings, task
 
 if TYPE_CHECKING:
-    from dockyard.compose import Container
-    from dockyard.stack import Stack
+    from dockyard.stack.compose import Container
+    from dockyard.stack.stack import Stack
 
 SERVICE = "the service that is meant (default: all)"
 TIMEOUT = "seconds to wait until every service is ready (default: 120)"
@@ -37,8 +37,8 @@ def up(
     json: bool = False,
 ) -> None:
     """Start the stack, building what is absent, wait until it is ready, and print where it answers."""
-    from dockyard import stack
-    from dockyard.engine import find
+    from dockyard.engine.client import find
+    from dockyard.stack import stack
 
     if build and no_build:
         raise UsageError("--build and --no-build exclude each other", "leave one of them out")
@@ -50,42 +50,42 @@ def up(
     )
     chosen = settings()
     stack.find_files(chosen.root, production=production)  # a missing file is said before an engine starts
-    done = stack.up(chosen, find(chosen, say=report.say), request, say=report.say)
+    done = stack.up(chosen, find(chosen, say=console.say), request, say=console.say)
     if json:
         services = [_as_json(one, done.urls) for one in done.containers]
-        report.as_json({"stack": chosen.stack, "changed": done.changed, "seconds": done.seconds, "services": services})
+        console.as_json({"stack": chosen.stack, "changed": done.changed, "seconds": done.seconds, "services": services})
         return
-    took = f"ready after {report.duration(done.seconds)}" if done.changed else "up and up to date already"
-    report.say(f"the stack {chosen.stack} is {took}")
-    report.pairs({service: "  ".join(addresses) for service, addresses in done.urls.items()})
+    took = f"ready after {console.duration(done.seconds)}" if done.changed else "up and up to date already"
+    console.say(f"the stack {chosen.stack} is {took}")
+    console.pairs({service: "  ".join(addresses) for service, addresses in done.urls.items()})
 
 
 @task(help={"volumes": "remove the stack's data too"})
 def down(_context: Context, volumes: bool = False) -> None:
     """Stop the stack and remove its containers and networks; its data stays."""
-    from dockyard import stack
+    from dockyard.stack import stack
 
     gone = stack.down(_stack(), volumes=volumes)
-    report.say(f"removed: {', '.join(gone.containers)}" if gone.containers else "there was no container to remove")
+    console.say(f"removed: {', '.join(gone.containers)}" if gone.containers else "there was no container to remove")
     if gone.volumes:
-        report.say(f"removed with all data: {', '.join(gone.volumes)}")
+        console.say(f"removed with all data: {', '.join(gone.volumes)}")
 
 
 @task(help={"json": "print the result as JSON"})
 def ps(_context: Context, json: bool = False) -> None:
     """Show the stack's containers, how they do, and where they answer."""
-    from dockyard import compose
+    from dockyard.stack import compose
 
     stack = _stack()
     found = stack.containers()
     urls = compose.urls(found, stack.settings.ports)
     if json:
-        report.as_json([_as_json(one, urls) for one in found])
+        console.as_json([_as_json(one, urls) for one in found])
     elif not found:
-        report.say(f"the stack {stack.settings.stack} is not there: `invoke up` starts it")
+        console.say(f"the stack {stack.settings.stack} is not there: `invoke up` starts it")
     else:
         rows = [(one.service, one.state, one.health or "-", one.image, _joined(urls, one), one.status) for one in found]
-        report.table(("service", "state", "health", "image", "address", "status"), rows)
+        console.table(("service", "state", "health", "image", "address", "status"), rows)
 
 
 @task(
@@ -97,13 +97,14 @@ def ps(_context: Context, json: bool = False) -> None:
 )
 def logs(_context: Context, follow: bool = False, service: str = "", tail: str = "") -> None:
     """Show what the stack's services have logged."""
-    from dockyard import execute, stack
+    from dockyard import process
+    from dockyard.stack import stack
 
     past = number(tail, "--tail", 1_000_000_000, lowest=0) if tail else None
     command = stack.logs(_stack(), service, past, follow=follow)
     if sys.stdout.isatty():
-        execute.replace(command)
-    for line in execute.lines(command):
+        process.replace(command)
+    for line in process.lines(command):
         # Compose erases the terminal's line before each of its own, where there is no terminal too.
         sys.stdout.write(line.removeprefix("\x1b[2K") + "\n")
         sys.stdout.flush()
@@ -112,21 +113,21 @@ def logs(_context: Context, follow: bool = False, service: str = "", tail: str =
 @task(help={"service": "the service that is meant (default: the project's own)"})
 def shell(_context: Context, service: str = "") -> None:
     """Open a shell in a running service, or beside it where its image has none."""
-    from dockyard import shell
-    from dockyard.execute import replace
+    from dockyard.process import replace
+    from dockyard.stack import shell
 
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    replace(shell.command(_stack(), service, terminal=terminal, say=report.say))
+    replace(shell.command(_stack(), service, terminal=terminal, say=console.say))
 
 
 @task(help={"service": SERVICE, "timeout": TIMEOUT})
 def restart(_context: Context, service: str = "", timeout: str = "") -> None:
     """Restart the stack, or one service of it, and wait until it is ready again."""
-    from dockyard import stack
+    from dockyard.stack import stack
 
     seconds = number(timeout, "--timeout", 86_400) if timeout else stack.Request.timeout
-    restarted = stack.restart(_stack(), service, seconds, say=report.say)
-    report.say(f"restarted: {', '.join(one.name for one in restarted if service in {'', one.service})}")
+    restarted = stack.restart(_stack(), service, seconds, say=console.say)
+    console.say(f"restarted: {', '.join(one.name for one in restarted if service in {'', one.service})}")
 
 
 def number(text: str, option: str, highest: int, *, lowest: int = 1) -> int:
@@ -137,11 +138,11 @@ def number(text: str, option: str, highest: int, *, lowest: int = 1) -> int:
 
 
 def _stack() -> "Stack":
-    from dockyard.engine import find
-    from dockyard.stack import Stack
+    from dockyard.engine.client import find
+    from dockyard.stack.stack import Stack
 
     chosen = settings()
-    return Stack(chosen, find(chosen, say=report.say))
+    return Stack(chosen, find(chosen, say=console.say))
 
 
 def _joined(urls: dict[str, tuple[str, ...]], container: "Container") -> str:

@@ -5,9 +5,9 @@ from typing import Any
 
 from invoke.context import Context
 
-from dockyard import report
+from dockyard import console
 from dockyard.errors import DockyardError
-from dockyard.tasks.door import settings, task
+from dockyard.tasks.boundary import settings, task
 
 SHORT = 19
 """Of a digest, so much is enough to find it: sha256: and twelve digits."""
@@ -33,16 +33,16 @@ def verify(
     junit: str = "",
 ) -> None:
     """Check a built image against the policy without trusting its Dockerfile; exit 1 with violations."""
-    from dockyard import findings
-    from dockyard import verify as verifying
+    from dockyard.verify import output
+    from dockyard.verify import verify as verifying
 
-    found = verifying.verify(settings(), verifying.Asked(target, python, image), say=report.say)
+    found = verifying.verify(settings(), verifying.Asked(target, python, image), say=console.say)
     if sarif:
-        findings.write_sarif(Path(sarif), findings.sarif(found))
+        output.write_sarif(Path(sarif), output.sarif(found))
     if junit:
-        findings.write_junit(Path(junit), found)
+        output.write_junit(Path(junit), found)
     if json:
-        report.as_json(findings.as_json(found))
+        console.as_json(output.as_json(found))
     else:
         show(found)
     count = len(found.verdict.violations)
@@ -60,10 +60,10 @@ def show(found: Any) -> None:
         ("accepted in [tool.dockyard]", [finding for finding in found.verdict.findings if finding.accepted]),
     ):
         if rows:
-            report.table(("rule", "what", "from"), [_row(finding) for finding in rows], title=title)
+            console.table(("rule", "what", "from"), [_row(finding) for finding in rows], title=title)
     for key in found.verdict.unused:
-        report.warn(f"allow in [tool.dockyard]: {key} accepts nothing any more: take it out")
-    report.table(
+        console.warn(f"allow in [tool.dockyard]: {key} accepts nothing any more: take it out")
+    console.table(
         ("image", "rules", "broken", "to pull", "first answer", "memory", "stop"), [_summary(found)], right=MEASURED
     )
 
@@ -84,8 +84,8 @@ def _summary(found: Any) -> tuple[str, ...]:
         f"{found.image}\n{(found.manifest or found.digest)[:SHORT]}",
         str(len(found.verdict.checked)),
         str(len(broken)),
-        report.size(found.size),
+        console.size(found.size),
         f"{trial.answer:.2f} s" if trial and trial.answer is not None else "-",
-        report.size(trial.memory) if trial and trial.memory is not None else "-",
+        console.size(trial.memory) if trial and trial.memory is not None else "-",
         f"{trial.stop:.1f} s" if trial and trial.stop is not None else "-",
     )

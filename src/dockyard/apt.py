@@ -1,0 +1,306 @@
+"""Fetch Debian packages into a private folder: apt checks every signature, the host stays as it is.
+
+apt works on a state of its own (lists, cache, an empty list of installed packages, one sources file), so
+nothing is installed, no hook of the host runs, and the host's own package lists are not touched. The
+mirror comes from the host's sources, because a host behind a firewall reaches that one and maybe no other.
+"""
+
+import configparser
+import errno
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dockyard import process
+from dockyard.errors import DockyardError
+from dockyard.process import Command
+
+APT = Path("/etc/apt")
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+OS_RELEASE = Path("/etc/os-release")
+ELSEWHERE = 'use a Docker Engine and a registry instead (engine = "host", base = "registry"), or run this on Debian'
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """Where Debian's packages are fetched from, and the keys that must have signed them."""
+
+    uri: str
+    keyring: Path
+
+
+@dataclass(frozen=True)
+class Package:
+    """A Debian package and the release to take it from, such as Package("runc", "bookworm")."""
+
+    name: str
+    release: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """One entry of the host's apt sources."""
+
+    uri: str
+    suites: tuple[str, ...]
+    components: tuple[str, ...]
+    options: Mapping[str, str]
+
+
+def codename() -> str:
+    """Return the host's own Debian release, such as bookworm; raise DockyardError where the host is no Debian."""
+    try:
+        release = parse_os_release(OS_RELEASE.read_text("utf-8"))
+    except OSError:
+        release = {}
+    if release.get("ID") != "debian" or not release.get("VERSION_CODENAME"):
+        name = release.get("PRETTY_NAME", "unknown")
+        raise DockyardError(f"Debian packages can only be fetched on Debian; this system is {name}", ELSEWHERE)
+    return release["VERSION_CODENAME"]
+
+
+def mirror() -> Mirror:
+    """Return the Debian mirror that the host's own apt sources name, and its keyring."""
+    release = codename()
+    if process.which("apt-get") is None or process.which("dpkg") is None:
+        raise DockyardError("this Debian has no apt-get or no dpkg", ELSEWHERE)
+    for source in sorted(host_sources(), key=_preference):
+        if is_debian(source, release):
+            return Mirror(source.uri, _keyring(source))
+    raise DockyardError(
+        f"the apt sources in {APT} name no mirror of Debian {release} main",
+        f"add one to {APT}/sources.list.d/debian.sources, signed by {KEYRING}",
+    )
+
+
+def unpack(wanted: Sequence[Package], into: Path, *, allow_expired: bool = False) -> None:
+    """Fetch packages and unpack them, without their scripts, into the folder `into`, which is replaced whole.
+
+    Nothing is left in or beside `into` when this raises DockyardError: no apt, a mirror out of reach, a bad
+    signature, a release past its date (unless `allow_expired`), an unknown package, or a full disk.
+    """
+    source = mirror()
+    work: Path | None = None
+    try:
+        into.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{into.name}-", dir=into.parent))
+        options = _private_apt(work, source, sorted({package.release for package in wanted}), allow_expired)
+        _apt(options, "update", cwd=work)
+        _apt(options, "download", *(f"{package.name}/{package.release}" for package in wanted), cwd=work / "debs")
+        for archive in sorted((work / "debs").glob("*.deb")):
+            _run(Command(("dpkg", "-x", str(archive), str(work / "root")), env={"LC_ALL": "C"}))
+            archive.unlink()
+        _put(work / "root", into, aside=work / "old")
+    except OSError as error:
+        raise _disk_trouble(error, into) from None
+    finally:
+        if work is not None:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def parse_os_release(text: str) -> dict[str, str]:
+    """Return the names and values of an os-release file."""
+    pairs = (line.partition("=") for line in text.splitlines() if "=" in line and not line.startswith("#"))
+    return {name.strip(): value.strip().strip("\"'") for name, _, value in pairs}
+
+
+def parse_list(text: str) -> Iterator[Source]:
+    """Yield the binary entries of a one-line style file (sources.list)."""
+    for line in text.splitlines():
+        found = re.match(r"\s*deb\s+(?:\[([^\]]*)\]\s+)?(\S+)\s+(\S+)\s*([^#]*)", line)
+        if found is None:
+            continue
+        pairs = (option.partition("=") for option in (found[1] or "").split())
+        options = {name.lower(): value for name, _, value in pairs}
+        yield Source(found[2], (found[3],), tuple(found[4].split()), options)
+
+
+def parse_sources(text: str) -> Iterator[Source]:
+    """Yield the enabled binary entries of a deb822 file (*.sources), one for each URI."""
+    text = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
+    for stanza in re.split(r"\n\s*\n", text):
+        fields = _fields(stanza)
+        if "deb" not in fields.get("types", "").split() or fields.get("enabled", "yes").lower() in {"no", "false", "0"}:
+            continue
+        suites, components = (tuple(fields.get(name, "").split()) for name in ("suites", "components"))
+        for uri in fields.get("uris", "").split():
+            yield Source(uri, suites, components, fields)
+
+
+def host_sources() -> Iterator[Source]:
+    """Yield every entry of the host's apt sources."""
+    for path in (APT / "sources.list", *sorted((APT / "sources.list.d").glob("*"))):
+        try:
+            text = path.read_text("utf-8", "replace")
+        except OSError:
+            continue
+        if path.suffix == ".sources":
+            yield from parse_sources(text)
+        elif path.suffix == ".list":
+            yield from parse_list(text)
+
+
+def is_debian(source: Source, release: str) -> bool:
+    """Tell whether an entry is Debian's own archive of a release, and not somebody's packages for it."""
+    signer = source.options.get("signed-by", "")
+    ours = not signer or "debian-archive" in signer or "BEGIN PGP" in signer
+    return ours and release in source.suites and "main" in source.components and not source.uri.startswith("cdrom:")
+
+
+def explain(said: str) -> DockyardError:
+    """Return the error that tells a person why apt or dpkg failed, from what it said in English."""
+    for pattern, message, hint in _REASONS:
+        if found := re.search(pattern, said):
+            return DockyardError(message.format(*found.groups(default="")).strip(), hint)
+    tail = "\n".join(said.strip().splitlines()[-5:])
+    hint = "`apt-get update` shows whether the host's own sources work"
+    return DockyardError(f"fetching Debian packages failed: {tail}", hint)
+
+
+_REASONS = (
+    (
+        r"(?i)no space left on device|don't have enough free space",
+        "the disk is full: Debian packages could not be fetched and unpacked",
+        "free about 1 GB, or set XDG_CACHE_HOME to a folder on a larger disk",
+    ),
+    (
+        r"(?i)release file for (\S+) is expired",
+        "the mirror's release is past its Valid-Until date, so it could be an old copy played back: {0}",
+        "set allow-expired-release = true in [tool.dockyard] if you trust this mirror",
+    ),
+    (
+        r"(?i)release file for (\S+) is not valid yet",
+        "the mirror's release is dated in the future: {0}",
+        "set this machine's clock",
+    ),
+    (
+        r"(?i)NO_PUBKEY|BADSIG|EXPKEYSIG|REVKEYSIG|not signed|couldn't be verified|signatures were invalid"
+        r"|clearsigned file isn't valid",
+        "the mirror's release is not signed by Debian's keys: nothing was unpacked",
+        "update the package debian-archive-keyring; if that does not help, do not trust this mirror or network",
+    ),
+    (
+        r"(?i)hash sum mismatch|unexpected size",
+        "a package does not match the mirror's signed list: nothing was unpacked",
+        "the mirror may be in the middle of an update: try again in a few minutes",
+    ),
+    (
+        r"(?i)certificate verification failed|certificate is not trusted|no system certificates",
+        "the mirror's TLS certificate is not trusted",
+        "install ca-certificates, and behind an inspecting proxy add its CA with update-ca-certificates",
+    ),
+    (
+        r"(?i)unable to locate package (\S+)|(?:release|version) '.*' for '(.*)' was not found",
+        "the mirror has no package {0}{1} for this machine's architecture in that release",
+        "a newer Debian release, or a Docker Engine of your own, helps here",
+    ),
+    (
+        r"(?i)'?(\S+ \S+) Release' does not have a Release file",
+        "the mirror does not hold that release: {0}",
+        "name a full Debian mirror in the host's apt sources",
+    ),
+    (
+        r"(?i)could not resolve|temporary failure resolving|could not connect|connection (?:timed out|refused|failed)"
+        r"|network is unreachable|unable to connect|failed to fetch (\S+)|some index files failed",
+        "the Debian mirror cannot be reached {0}",
+        "check the network and the proxy (http_proxy, or Acquire::http::Proxy in apt.conf), then try again",
+    ),
+)
+
+
+def _fields(stanza: str) -> dict[str, str]:
+    parser = configparser.RawConfigParser(delimiters=(":",), comment_prefixes=(), strict=False)
+    try:
+        parser.read_string("[stanza]\n" + stanza.strip())
+    except configparser.Error:
+        return {}
+    return dict(parser["stanza"])
+
+
+def _preference(source: Source) -> bool:
+    """Entries that name Debian's keyring come before those that trust any key of the host."""
+    return "debian-archive" not in source.options.get("signed-by", "")
+
+
+def _keyring(source: Source) -> Path:
+    signer = source.options.get("signed-by", "").split(",")[0].strip()
+    found = Path(signer) if signer.startswith("/") else KEYRING
+    if not found.is_file():
+        raise DockyardError(f"the keyring {found} is missing", "install the package debian-archive-keyring")
+    return found
+
+
+def _private_apt(work: Path, source: Mirror, releases: Iterable[str], allow_expired: bool) -> Path:
+    """Make an apt state of its own in `work` and return its configuration file."""
+    for folder in ("lists/partial", "cache/archives/partial", "parts", "none", "debs", "root"):
+        (work / folder).mkdir(parents=True)
+    (work / "status").touch()
+    (work / "root").chmod(0o755)
+    stanza = ("Types: deb", f"URIs: {source.uri}", f"Suites: {' '.join(releases)}", "Components: main")
+    signed = f"Signed-By: {source.keyring}"
+    (work / "parts" / "debian.sources").write_text("\n".join((*stanza, signed, "")), "utf-8")
+    configuration = work / "apt.conf"
+    configuration.write_text(apt_configuration(work, allow_expired), "utf-8")
+    return configuration
+
+
+def apt_configuration(work: Path, allow_expired: bool) -> str:
+    """Return the configuration that is read after the host's: its proxies and credentials stay in force.
+
+    The date checks are set here because a host may have switched them off for itself.
+    """
+    values = {
+        "Dir::State::lists": work / "lists",
+        "Dir::State::status": work / "status",
+        "Dir::State::extended_states": work / "extended_states",
+        "Dir::Cache": work / "cache",
+        "Dir::Cache::archives": "archives",
+        "Dir::Etc::sourcelist": "/dev/null",
+        "Dir::Etc::sourceparts": work / "parts",
+        "Dir::Etc::preferences": "/dev/null",
+        "Dir::Etc::preferencesparts": work / "none",
+        "Dir::Etc::trusted": "/dev/null",
+        "Dir::Etc::trustedparts": work / "none",
+        "APT::Sandbox::User": "root",
+        "APT::Update::Error-Mode": "any",
+        "APT::Get::AllowUnauthenticated": "false",
+        "Acquire::AllowInsecureRepositories": "false",
+        "Acquire::AllowWeakRepositories": "false",
+        "Acquire::AllowDowngradeToInsecureRepositories": "false",
+        "Acquire::Check-Date": "true",
+        "Acquire::Check-Valid-Until": "false" if allow_expired else "true",
+        "Acquire::Languages": "none",
+        "Acquire::PDiffs": "false",
+        "Acquire::Retries": "2",
+        "Acquire::http::Timeout": "20",
+        "Acquire::https::Timeout": "20",
+    }
+    hooks = (f"APT::Update::{name}" for name in ("Pre-Invoke", "Post-Invoke", "Post-Invoke-Success"))
+    cleared = (f"#clear {name};\n" for name in (*hooks, "APT::Architectures"))
+    return "".join((*cleared, *(f'{name} "{value}";\n' for name, value in values.items())))
+
+
+def _apt(configuration: Path, *argv: str, cwd: Path) -> None:
+    _run(Command(("apt-get", "-q", "-c", str(configuration), *argv), cwd=cwd, env={"LC_ALL": "C"}))
+
+
+def _run(command: Command) -> None:
+    done = process.capture(replace(command, timeout=1200), check=False)
+    if not done.ok:
+        raise explain(done.stderr + done.stdout)
+
+
+def _disk_trouble(error: OSError, into: Path) -> DockyardError:
+    if error.errno == errno.ENOSPC:
+        return explain("No space left on device")
+    hint = "check who owns it and whether its disk can be written, or set XDG_CACHE_HOME to another folder"
+    return DockyardError(f"{error.filename or into}: {error.strerror}", hint)
+
+
+def _put(made: Path, into: Path, *, aside: Path) -> None:
+    if into.exists():
+        into.rename(aside)
+    made.rename(into)

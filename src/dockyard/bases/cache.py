@@ -1,0 +1,109 @@
+"""Keep the bases made from Debian packages: one OCI layout each in the cache, and their names in engines.
+
+`python-VERSION-ARCH.json` in the cache says what is current; the layout that it names is complete before the
+file is written, so that an interrupt leaves the older base or none, never half a one.
+"""
+
+import contextlib
+import dataclasses
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dockyard import files, process
+from dockyard.bases import oci
+from dockyard.bases.model import Base, local_name, reference
+from dockyard.errors import CommandError, EngineError
+
+if TYPE_CHECKING:
+    from dockyard.engine.client import Engine
+
+
+@dataclass(frozen=True)
+class Record:
+    """A base made from Debian packages: what is in it and where its layout lies, relative to the cache."""
+
+    python: str
+    version: str
+    release: str
+    architecture: str
+    recipe: str
+    packages: Mapping[str, str]
+    image: oci.Image
+    folder: str
+
+
+def read(python: str, architecture: str) -> Record | None:
+    """Return the current base of a Python, or None where the cache has none that is whole."""
+    try:
+        found = json.loads(_file(python, architecture).read_text("utf-8"))
+        record = Record(**{**found, "image": oci.Image(**found["image"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return record if oci.complete(files.folder() / record.folder, record.image) else None
+
+
+def keep(made: Path, record: Record) -> Record:
+    """Move a finished layout into the cache, make it the current base of its Python and forget the older one."""
+    name = f"{_stem(record.python, record.architecture)}-{record.image.manifest.partition(':')[2][:12]}"
+    record = dataclasses.replace(record, folder=name)
+    place = files.folder() / name
+    if not oci.complete(place, record.image):
+        shutil.rmtree(place, ignore_errors=True)
+        made.rename(place)
+    files.write_atomically(
+        _file(record.python, record.architecture), json.dumps(dataclasses.asdict(record), indent=1) + "\n"
+    )
+    for older in files.folder().glob(f"{_stem(record.python, record.architecture)}-*/"):
+        if older != place:
+            shutil.rmtree(older, ignore_errors=True)
+    return record
+
+
+def as_base(record: Record, *, layouts: bool) -> Base:
+    """Return the base that a record describes; `layouts` says whether the engine's BuildKit can read a layout."""
+    place = f"{files.folder() / record.folder}@{record.image.manifest}" if layouts else ""
+    name = local_name(record.python)
+    return Base(record.python, reference(record.python), "debian", name, record.image.config, place)
+
+
+def load(engine: "Engine", records: Sequence[Record]) -> None:
+    """Give the engine every base that it lacks or has in another state: one question, nothing else if it has all."""
+    names = {record.python: local_name(record.python) for record in records}
+    held = layers(engine, tuple(names.values()))
+    for record in records:
+        name = names[record.python]
+        if held.get(name) == record.image.diff_id:
+            continue
+        content = oci.archive(files.folder() / record.folder, record.image, name)
+        try:
+            process.capture(engine.command("load", "--quiet", input=content))
+        except CommandError as error:
+            raise EngineError(
+                f"the engine did not take the base image {name}: {error.output}", "look at its disk and its log"
+            ) from None
+
+
+def layers(engine: "Engine", names: Sequence[str]) -> dict[str, str]:
+    """Return, of the images that the engine has, the digest of the layer of those with a single one."""
+    if not names:
+        return {}
+    asked = ("image", "inspect", "--format", '{"tags":{{json .RepoTags}},"layers":{{json .RootFS.Layers}}}', *names)
+    found: dict[str, str] = {}
+    for line in process.capture(engine.command(*asked), check=False).stdout.splitlines():
+        with contextlib.suppress(ValueError):
+            said = json.loads(line)
+            if len(said["layers"] or ()) == 1:
+                found.update(dict.fromkeys(said["tags"] or (), said["layers"][0]))
+    return found
+
+
+def _file(python: str, architecture: str) -> Path:
+    return files.folder() / f"{_stem(python, architecture)}.json"
+
+
+def _stem(python: str, architecture: str) -> str:
+    return f"python-{python}-{architecture}"

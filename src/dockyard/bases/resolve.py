@@ -1,0 +1,128 @@
+"""Base images: from a registry by digest, or made from Debian packages where there is no registry."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from dockyard import files
+from dockyard.bases import cache, choice, debian, lookup, pins
+from dockyard.bases.choice import Choice, Known
+from dockyard.bases.model import Base, Missing, Say, Source, UnavailableError, local_name, reference
+from dockyard.bases.parallel import each
+from dockyard.bases.pins import Pin
+from dockyard.errors import DockyardError
+
+if TYPE_CHECKING:
+    from dockyard.engine.client import Engine
+    from dockyard.settings import Settings
+
+__all__ = ["Base", "Missing", "Source", "UnavailableError", "ensure", "local_name", "reference"]
+
+
+def ensure(
+    settings: "Settings", engine: "Engine", pythons: Sequence[str], *, say: Say, run: bool = True
+) -> tuple[tuple[Base, ...], tuple[Missing, ...]]:
+    """Return the base image of each Python, asking for it or making it where need be, and the Pythons without one.
+
+    When all is at hand this costs one question to the engine, and no network. A Python that cannot be had here
+    is Missing, with the reason; trouble with the network, the disk or the engine is raised as DockyardError.
+    Without `run`, the bases serve builds only: an engine whose BuildKit reads them from the cache is not given them.
+    Then they are for the settings' platforms, while those made from packages are for this machine's alone.
+    """
+    pinned = pins.read(settings.root)
+    foreign = () if run else debian.foreign(settings.platforms)
+    with files.disk_errors():
+        known = know(settings, pythons, pinned, made=not foreign)
+        why = ask(settings, engine, known, pinned)
+        chosen = {python: choice.settle(settings.base, known[python]) for python in pythons}
+        packaged = [python for python in pythons if chosen[python] is Choice.DEBIAN]
+        if foreign and packaged:
+            raise refusal(foreign, packaged, why)
+        registered, missing = from_registry(known, [python for python in pythons if python not in packaged])
+        records, absent = from_debian(settings, packaged, known, say)
+        if run or not engine.snapshotter:
+            cache.load(engine, records)
+    made = (cache.as_base(record, layouts=engine.snapshotter) for record in records)
+    bases = {base.python: base for base in (*registered, *made)}
+    found = tuple(bases[python] for python in pythons if python in bases)
+    if found:
+        say(choice.summary({base.python: base.source for base in found}, why))
+    return found, tuple(sorted((*missing, *absent), key=lambda lost: pythons.index(lost.python)))
+
+
+def refusal(foreign: Sequence[str], pythons: Sequence[str], why: str) -> DockyardError:
+    """Return the error for platforms that bases from packages are not for: BuildKit would take one of another."""
+    return DockyardError(
+        f"nothing can be built for {', '.join(foreign)} here: the base image of Python {', '.join(pythons)} "
+        f"is made from Debian packages, for {debian.own_platform()} alone" + (f" ({why})" if why else ""),
+        'use base = "registry", whose images are for many platforms, '
+        f"or build for this one alone: `invoke build --platform {debian.own_platform()}`",
+    )
+
+
+def know(
+    settings: "Settings", pythons: Sequence[str], pinned: Mapping[str, Pin], *, made: bool = True
+) -> dict[str, Known]:
+    """Return what is known about each Python's base images without asking anybody; those `made` here may not count."""
+    answers = lookup.recall()
+    held = {python for python in pythons if made and settings.base != "registry" and debian.at_hand(python)}
+    return {
+        python: Known(
+            pinned[python].digest if python in pinned else "", python in held, answers.get(wanted(python, pinned))
+        )
+        for python in pythons
+    }
+
+
+def wanted(python: str, pinned: Mapping[str, Pin]) -> str:
+    """Return the reference to ask a registry for: with the pinned digest where there is one."""
+    return f"{reference(python)}@{pinned[python].digest}" if python in pinned else reference(python)
+
+
+def ask(settings: "Settings", engine: "Engine", known: dict[str, Known], pinned: Mapping[str, Pin]) -> str:
+    """Ask the registry about those Pythons whose choice needs it, add its answers, and return why it gave none."""
+    open_ones = [python for python, one in known.items() if choice.choose(settings.base, one) is Choice.ASK]
+    if not open_ones:
+        return ""
+    answers = lookup.ask(engine, [wanted(python, pinned) for python in open_ones])
+    for python in open_ones:
+        known[python] = replace(known[python], answer=answers[wanted(python, pinned)])
+    return next((answer.reason for answer in answers.values() if not answer.digest), "")
+
+
+def from_registry(known: Mapping[str, Known], pythons: Sequence[str]) -> tuple[list[Base], list[Missing]]:
+    """Return the bases that a registry has, and the Pythons that it has not; raise DockyardError if it is silent."""
+    bases: list[Base] = []
+    missing: list[Missing] = []
+    for python in pythons:
+        name, answer = reference(python), known[python].answer
+        digest = known[python].pin or (answer.digest if answer else "")
+        if digest:
+            bases.append(Base(python, name, "registry", f"{name}@{digest}", digest))
+        elif answer and answer.absent:
+            missing.append(Missing(python, f"the registry has no {name}"))
+        else:
+            raise DockyardError(
+                f"the registry does not say what {name} is: {answer.reason if answer else 'not asked'}",
+                'check the network and the registry, or set base = "debian" (or "auto") to use Debian packages',
+            )
+    return bases, missing
+
+
+def from_debian(
+    settings: "Settings", pythons: Sequence[str], known: Mapping[str, Known], say: Say
+) -> tuple[list[cache.Record], list[Missing]]:
+    """Return the bases made from Debian packages, made now where the cache has none, and the Pythons without one."""
+    made = each(lambda python: debian.ensure(python, allow_expired=settings.allow_expired_release, say=say), pythons)
+    records: list[cache.Record] = []
+    missing: list[Missing] = []
+    for python, outcome in made.items():
+        if isinstance(outcome, cache.Record):
+            records.append(outcome)
+        elif isinstance(outcome, UnavailableError):
+            answer = known[python].answer
+            also = f"; the registry: {answer.reason}" if answer and answer.reason else ""
+            missing.append(Missing(python, f"{outcome.message}{f' ({outcome.hint})' if outcome.hint else ''}{also}"))
+        else:
+            raise outcome
+    return records, missing

@@ -1,0 +1,1 @@
+"""What the pipeline needs of this machine, checked."""

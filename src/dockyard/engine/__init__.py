@@ -1,0 +1,1 @@
+"""A Docker Engine: found, asked, started where there is none, and read."""

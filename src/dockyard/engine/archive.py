@@ -1,0 +1,277 @@
+"""Read the archive that an engine saves of an image: every layer's entries, in one pass, nothing written to disk.
+
+Layers are kept apart and nothing is interpreted: whoever reads says what to keep of each entry.
+"""
+
+import gzip
+import hashlib
+import json
+import tarfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from dockyard.errors import DockyardError, EngineError
+
+if TYPE_CHECKING:
+    from dockyard.engine.client import Engine
+
+T = TypeVar("T")
+Visit = Callable[[tarfile.TarInfo, IO[bytes] | None], T | None]
+"""Called for every entry with its content, None where it has none; returns what to keep of it."""
+
+CHUNK = 1 << 20
+BLOCK = 64 << 10
+"""tarfile copies what is left of a block at every read: with large blocks that is most of the time."""
+LARGEST_DOCUMENT = 16 << 20
+GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+MAGIC_AT, MAGIC = 257, b"ustar"
+
+
+class Readable(Protocol):
+    """What can be read from front to back."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to so many bytes."""
+
+
+@dataclass(frozen=True)
+class Layer(Generic[T]):
+    """One layer, and what was kept of its entries; `size` is in bytes, packed with gzip as a registry has it."""
+
+    diff_id: str
+    instruction: str
+    size: int
+    items: tuple[T, ...]
+
+
+@dataclass(frozen=True)
+class Image(Generic[T]):
+    """One image; `manifest` is the digest of its manifest, empty where the engine's store keeps none."""
+
+    manifest: str
+    config_digest: str
+    config: Mapping[str, Any]
+    layers: tuple[Layer[T], ...]
+
+    @property
+    def diff_ids(self) -> tuple[str, ...]:
+        """The digests of the uncompressed layers."""
+        return tuple(layer.diff_id for layer in self.layers)
+
+
+@dataclass(frozen=True)
+class Content(Generic[T]):
+    """What was kept of one layer's entries, and the digest of its plain bytes.
+
+    `packed` is the size that a layer has when it is packed, 0 where it came so.
+    """
+
+    diff_id: str
+    items: tuple[T, ...]
+    packed: int = 0
+
+
+def read(engine: "Engine", reference: str, visit: Visit[T]) -> Image[T]:
+    """Return an image that the engine holds; raise DockyardError where it does not."""
+    import docker.errors
+    import requests
+
+    with closing(engine.client()) as client:
+        try:
+            return from_archive(client.api.get_image(reference, chunk_size=CHUNK), visit)
+        except docker.errors.ImageNotFound:
+            raise DockyardError(f"there is no image {reference}", "`invoke build` makes the project's own") from None
+        except (docker.errors.APIError, requests.RequestException) as error:
+            raise EngineError(
+                f"the engine could not hand over {reference}: {error}", "`invoke doctor` looks at the engine"
+            ) from None
+
+
+def from_archive(chunks: Iterable[bytes], visit: Visit[T]) -> Image[T]:
+    """Return the image in an archive as `docker save` writes it, given piece by piece.
+
+    Its manifest comes last, so every layer is read as it comes by, and put in order at the end.
+    """
+    contents: dict[str, tuple[Content[T], int]] = {}
+    documents: dict[str, bytes] = {}
+    links: dict[str, str] = {}
+    try:
+        with _open(_Stream(chunks)) as archive:
+            for member in archive:
+                if member.issym() or member.islnk():
+                    links[member.name] = _target(member)
+                elif member.isfile() and (blob := archive.extractfile(member)):
+                    start = blob.read(MAGIC_AT + len(MAGIC))
+                    whole = _Rest(start, blob)
+                    if start[:1] in (b"{", b"[") and member.size <= LARGEST_DOCUMENT:
+                        documents[member.name] = whole.read()
+                    elif start[MAGIC_AT:] == MAGIC or start.startswith((GZIP, ZSTD)) or not start.strip(b"\0"):
+                        content = layer(whole, visit, member.name)
+                        contents[member.name] = content, content.packed or member.size
+    except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
+        raise DockyardError(
+            f"the image's archive cannot be read: {error}", "an archive cut short? run it again"
+        ) from None
+    return _assembled(contents, documents, links)
+
+
+def layer(blob: Readable, visit: Visit[T], name: str = "a layer") -> Content[T]:
+    """Read one layer, packed with gzip or not, to its end."""
+    start = blob.read(len(ZSTD))
+    source: Readable = _Rest(start, blob)
+    if start == ZSTD:
+        raise DockyardError(
+            f"the layer {name} is compressed with zstd", "Dockyard reads gzip, which is what engines use by default"
+        )
+    packed = start.startswith(GZIP)
+    plain = _Hashed(_unpacked(source)) if packed else _Counted(source)
+    with _open(plain) as archive:
+        items = tuple(_visited(archive, visit))
+    while plain.read(CHUNK):
+        pass
+    return Content(f"sha256:{plain.digest.hexdigest()}", items, plain.packed())
+
+
+def path_of(member: tarfile.TarInfo) -> str:
+    """Return an entry's path as a container sees it: /usr/bin/python3."""
+    return absolute(member.name)
+
+
+def absolute(name: str) -> str:
+    """Return the path that a name in a layer means."""
+    return "/" + "/".join(part for part in name.split("/") if part not in ("", "."))
+
+
+def _open(source: Any) -> tarfile.TarFile:
+    return tarfile.open(fileobj=source, mode="r|", bufsize=BLOCK)
+
+
+def _unpacked(source: Any) -> gzip.GzipFile:
+    return gzip.GzipFile(fileobj=source, mode="rb")
+
+
+def _visited(archive: tarfile.TarFile, visit: Visit[T]) -> Iterator[T]:
+    for member in archive:
+        kept = visit(member, archive.extractfile(member) if member.isreg() else None)
+        if kept is not None:
+            yield kept
+
+
+def _assembled(
+    contents: Mapping[str, tuple[Content[T], int]], documents: Mapping[str, bytes], links: Mapping[str, str]
+) -> Image[T]:
+    try:
+        listed = json.loads(documents["manifest.json"])[0]
+        text = documents[listed["Config"]]
+        config: Mapping[str, Any] = json.loads(text)
+        ordered = [contents[links.get(path, path)] for path in listed["Layers"] or ()]
+    except (KeyError, IndexError, ValueError, TypeError) as error:
+        raise DockyardError(
+            f"the image's archive is incomplete: {error!r}", "was it saved for another platform?"
+        ) from None
+    instructions = [str(row.get("created_by", "")) for row in config.get("history") or () if not row.get("empty_layer")]
+    instructions += [""] * (len(ordered) - len(instructions))
+    digest = f"sha256:{hashlib.sha256(text).hexdigest()}"
+    return Image(
+        _manifest(documents, digest),
+        digest,
+        config,
+        tuple(
+            Layer(content.diff_id, instruction, size, content.items)
+            for (content, size), instruction in zip(ordered, instructions, strict=False)
+        ),
+    )
+
+
+def _manifest(documents: Mapping[str, bytes], config: str) -> str:
+    """Return the digest of the manifest that names this configuration."""
+    for text in documents.values():
+        document = json.loads(text)
+        named = document.get("config") if isinstance(document, dict) and "layers" in document else None
+        if isinstance(named, dict) and named.get("digest") == config:
+            return f"sha256:{hashlib.sha256(text).hexdigest()}"
+    return ""
+
+
+def _target(member: tarfile.TarInfo) -> str:
+    if member.islnk():
+        return member.linkname
+    parts = member.name.split("/")[:-1]
+    for part in member.linkname.split("/"):
+        parts = parts[:-1] if part == ".." else [*parts, part]
+    return "/".join(parts)
+
+
+class _Rest:
+    """A stream whose first bytes have been read already."""
+
+    def __init__(self, start: bytes, source: Readable) -> None:
+        self.start, self.source = start, source
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Read on."""
+        if size < 0:
+            found, self.start = self.start + self.source.read(), b""
+            return found
+        found, self.start = self.start[:size], self.start[size:]
+        return found or self.source.read(size)
+
+
+class _Hashed:
+    """A stream that is hashed as it is read."""
+
+    def __init__(self, source: Readable) -> None:
+        self.source, self.digest = source, hashlib.sha256()
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Read on."""
+        data = self.source.read(size)
+        self.digest.update(data)
+        return data
+
+    def packed(self) -> int:
+        """Return the size that these bytes have when they are packed, 0 where they came so."""
+        return 0
+
+
+class _Counted(_Hashed):
+    """A plain stream that is also packed on the way, to know the size that a registry would store."""
+
+    def __init__(self, source: Readable) -> None:
+        super().__init__(source)
+        self.press, self.count = zlib.compressobj(6), 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Read on."""
+        data = super().read(size)
+        self.count += len(self.press.compress(data))
+        return data
+
+    def packed(self) -> int:
+        """Return the size so far when packed."""
+        return self.count + len(self.press.flush())
+
+
+class _Stream:
+    """Byte strings as one stream."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self.chunks, self.left = iter(chunks), memoryview(b"")
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Read on; less than was asked for only at the end."""
+        parts: list[bytes] = []
+        wanted = size
+        while wanted:
+            if not self.left:
+                following = next(self.chunks, None)
+                if following is None:
+                    break
+                self.left = memoryview(following)
+            parts.append(bytes(self.left[:wanted] if wanted > 0 else self.left))
+            self.left = self.left[len(parts[-1]) :]
+            wanted -= len(parts[-1]) if wanted > 0 else 0
+        return b"".join(parts)

@@ -1,0 +1,188 @@
+"""Unpack the engine's packages and lay out what its daemon needs around them."""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dockyard import apt, process
+from dockyard.apt import Package
+from dockyard.engine.embedded.bridge import USUAL_MTU, Addresses
+from dockyard.engine.embedded.paths import Place, write_atomically
+from dockyard.errors import EngineError
+from dockyard.process import Command
+
+ENGINE_RELEASE = "trixie"
+ENGINE_VERSION = "26.1.5"
+ENGINE = ("docker.io", "docker-cli", "docker-buildx", "docker-compose", "containerd")
+HOST = (
+    "runc",
+    "libseccomp2",
+    "tini",
+    "iptables",
+    "libip4tc2",
+    "libip6tc2",
+    "libxtables12",
+    "libnetfilter-conntrack3",
+    "libnfnetlink0",
+    "libnftnl11",
+    "libmnl0",
+)
+"""What is taken from the host's own release: Debian 13's runc needs a newer C library than Debian 12 has."""
+OLDEST_GLIBC = (2, 34)
+INSTEAD = "install Docker Engine with buildx and Compose, or set DOCKER_HOST to one that you can reach"
+NOT_FOR_THE_DAEMON = (
+    "DOCKER_CERT_PATH",
+    "DOCKER_CONTEXT",
+    "DOCKER_HOST",
+    "DOCKER_TLS",
+    "DOCKER_TLS_VERIFY",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "NOTIFY_SOCKET",
+)
+"""Variables that are meant for clients or for the process that started us, and that dockerd would obey."""
+PLUGINS = ("docker-buildx", "docker-compose")
+
+
+def require_host() -> None:
+    """Raise EngineError, with what to do instead, where the embedded engine cannot run."""
+    if sys.platform != "linux":
+        raise EngineError("the embedded engine runs on Linux only", INSTEAD)
+    if os.geteuid() != 0:
+        raise EngineError(
+            "the embedded engine needs root, and this user is not root",
+            "run the same command with sudo, or " + INSTEAD,
+        )
+    library = os.confstr("CS_GNU_LIBC_VERSION") or "another C library"
+    found = re.fullmatch(r"glibc (\d+)\.(\d+).*", library)
+    if found is None or (int(found[1]), int(found[2])) < OLDEST_GLIBC:
+        raise EngineError(f"the embedded engine needs glibc 2.34 or newer; this system has {library}", INSTEAD)
+
+
+def wanted(release: str = ENGINE_RELEASE) -> tuple[Package, ...]:
+    """Return the packages of an engine for this host, the engine itself from a Debian release."""
+    host = apt.codename()
+    return (*(Package(name, release) for name in ENGINE), *(Package(name, host) for name in HOST))
+
+
+def recipe() -> str:
+    """Return the text that changes when other packages are wanted."""
+    return "".join(f"{package.name}/{package.release}\n" for package in wanted())
+
+
+def is_unpacked(place: Place) -> bool:
+    """Tell whether the packages that this version of Dockyard wants are there."""
+    try:
+        return place.recipe.read_text("utf-8") == recipe() and place.root.is_dir()
+    except OSError:
+        return False
+
+
+def unpack(place: Place, *, allow_expired: bool) -> None:
+    """Fetch and unpack the engine's packages."""
+    place.home.mkdir(parents=True, exist_ok=True)
+    place.recipe.unlink(missing_ok=True)
+    apt.unpack(wanted(), place.root, allow_expired=allow_expired)
+    write_atomically(place.recipe, recipe())
+
+
+def lay_out(place: Place, environment: Mapping[str, str]) -> None:
+    """Make the links and folders around the packages; harmless when they are there already."""
+    for folder in (place.links, place.data, place.config / "cli-plugins", place.run):
+        folder.mkdir(parents=True, exist_ok=True)
+    place.data.chmod(0o710)
+    place.run.chmod(0o755)
+    _link(place.links / "docker-init", place.root / "usr/bin/tini-static")
+    for plugin in PLUGINS:
+        _link(place.config / "cli-plugins" / plugin, place.root / "usr/libexec/docker/cli-plugins" / plugin)
+    link_credentials(place, environment)
+    link_firewall(place, "nft")
+    if not firewall(place, "iptables-save").ok:
+        link_firewall(place, "legacy")
+
+
+def link_firewall(place: Place, kind: str) -> None:
+    """Give the iptables programs of one kind ("nft" or "legacy") their usual names."""
+    for program in ("iptables", "ip6tables"):
+        for suffix in ("", "-save", "-restore"):
+            _link(place.links / f"{program}{suffix}", place.root / "usr/sbin" / f"xtables-{kind}-multi")
+
+
+def firewall(place: Place, *argv: str, script: str = "") -> process.Completed:
+    """Run one of the unpacked iptables programs; `script` is its input."""
+    place.run.mkdir(parents=True, exist_ok=True)
+    _link(place.extensions, place.libraries / "xtables")
+    words = (str(place.links / argv[0]), *argv[1:])
+    environment = daemon_environment(place, os.environ)
+    return process.capture(Command(words, env=environment, input=script.encode(), timeout=30), check=False)
+
+
+def link_credentials(place: Place, environment: Mapping[str, str]) -> None:
+    """Let commands for this engine use what the user's own `docker login` saved."""
+    users = Path(environment.get("DOCKER_CONFIG") or "~/.docker").expanduser().absolute() / "config.json"
+    link = place.config / "config.json"
+    if users == link or not users.is_file() or (link.exists() and not link.is_symlink()):
+        return
+    if not link.is_symlink() or link.readlink() != users:
+        _link(link, users)
+
+
+def daemon_environment(place: Place, environment: Mapping[str, str]) -> dict[str, str | None]:
+    """Return the changes to the environment that the daemon runs with: proxies and the CA bundle pass through."""
+    path = filter(None, (place.programs, environment.get("PATH"), "/usr/sbin:/usr/bin:/sbin:/bin"))
+    ours = {
+        "PATH": os.pathsep.join(path),
+        "LD_LIBRARY_PATH": str(place.libraries),
+        "XTABLES_LIBDIR": str(place.extensions),
+    }
+    return {**dict.fromkeys(NOT_FOR_THE_DAEMON), **ours}
+
+
+def client_environment(place: Place, path: str) -> dict[str, str]:
+    """Return what a command needs to talk to this engine; an empty variable counts as unset for the CLI."""
+    return {
+        "DOCKER_HOST": f"unix://{place.socket}",
+        "DOCKER_CONTEXT": "",
+        "DOCKER_TLS": "",
+        "DOCKER_TLS_VERIFY": "",
+        "DOCKER_CONFIG": str(place.config),
+        "PATH": os.pathsep.join((place.programs, path)),
+    }
+
+
+def daemon_settings(place: Place, bridge: str, addresses: Addresses, mtu: int = USUAL_MTU) -> dict[str, Any]:
+    """Return the content of daemon.json."""
+    settings: dict[str, Any] = {
+        "features": {"containerd-snapshotter": True},
+        "bridge": bridge,
+        "default-address-pools": [{"base": str(addresses.pool), "size": 24}],
+        "data-root": str(place.data),
+        "exec-root": str(place.exec_root),
+        "pidfile": str(place.run / "docker.pid"),
+        "hosts": [f"unix://{place.socket}"],
+        "group": "root",
+        "init-path": str(place.links / "docker-init"),
+        "userland-proxy-path": str(place.root / "usr/sbin/docker-proxy"),
+        "log-driver": "json-file",
+        "log-opts": {"max-size": "10m", "max-file": "3"},
+    }
+    if mtu != USUAL_MTU:
+        settings["mtu"] = mtu
+        settings["default-network-opts"] = {"bridge": {"com.docker.network.driver.mtu": str(mtu)}}
+    return settings
+
+
+def write_settings(place: Place, settings: Mapping[str, Any]) -> None:
+    """Write daemon.json."""
+    write_atomically(place.settings, json.dumps(settings, indent=2))
+
+
+def _link(link: Path, target: Path) -> None:
+    if link.is_symlink() and link.readlink() == target:
+        return
+    link.unlink(missing_ok=True)
+    link.symlink_to(target)

@@ -1,0 +1,85 @@
+"""Read what this host has that builds need too: its certificates and its package index settings."""
+
+import configparser
+import io
+import os
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+CA_NAMES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE")
+CA_FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
+MACHINE_PIP_CONF = Path("/etc/pip.conf")
+
+
+def ca_bundle(environment: Mapping[str, str] = os.environ) -> Path | None:
+    """Return the file with the certificates that this host trusts, or None.
+
+    Variables that a person sets for Python tools come first, then the system's own bundle.
+    """
+    for name in (*(environment.get(name, "") for name in CA_NAMES), *CA_FILES):
+        if name and Path(name).is_file():
+            return Path(name)
+    return None
+
+
+def certificates(bundle: Path, now: float) -> tuple[int, tuple[str, ...]]:
+    """Return how many certificates a PEM file holds and which were over at `now`; raise OSError if it is none."""
+    text = bundle.read_text("ascii", "replace")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cafile=bundle)
+    over = (found for found in context.get_ca_certs() if ssl.cert_time_to_seconds(str(found["notAfter"])) < now)
+    return text.count("-----BEGIN "), tuple(map(certificate_name, over))
+
+
+def certificate_name(found: Mapping[str, Any]) -> str:
+    """Return how a person knows a certificate: its common name, or the last part of its subject."""
+    parts = {str(key): str(value) for group in found.get("subject", ()) for key, value in group}
+    return parts.get("commonName") or next(reversed(parts.values()), "one without a name")
+
+
+def pip_conf(environment: Mapping[str, str] = os.environ, home: Path | None = None) -> str:
+    """Return a pip.conf with the host's package indexes, credentials included, for use as a build secret.
+
+    Only what a container can reach counts: local folders and file: addresses are left out. Empty where
+    the host names no index of its own.
+    """
+    wanted = {"index-url": "", "extra-index-url": "", "trusted-host": ""}
+    for file in _pip_files(environment, home or Path.home()):
+        parser = configparser.RawConfigParser()
+        try:
+            parser.read(file, encoding="utf-8")
+        except (configparser.Error, UnicodeDecodeError, OSError):
+            continue
+        wanted = {key: parser.get("global", key, fallback=value) for key, value in wanted.items()}
+    wanted = {key: environment.get("PIP_" + key.upper().replace("-", "_"), value) for key, value in wanted.items()}
+    kept = {
+        key: " ".join(part for part in value.split() if not part.startswith("file:")) for key, value in wanted.items()
+    }
+    return _written({key: value for key, value in kept.items() if value})
+
+
+def _pip_files(environment: Mapping[str, str], home: Path) -> tuple[Path, ...]:
+    """Return the files that pip would read, strongest last: a named file stands in for the user's own."""
+    named = environment.get("PIP_CONFIG_FILE", "")
+    if named == os.devnull:
+        return ()
+    machine = (*(Path(part) / "pip" / "pip.conf" for part in _config_folders(environment)), MACHINE_PIP_CONF)
+    config = Path(environment.get("XDG_CONFIG_HOME") or home / ".config")
+    user = (Path(named),) if named else (home / ".pip" / "pip.conf", config / "pip" / "pip.conf")
+    return (*machine, *user)
+
+
+def _config_folders(environment: Mapping[str, str]) -> list[str]:
+    return [part for part in (environment.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":") if part]
+
+
+def _written(values: Mapping[str, str]) -> str:
+    if not values:
+        return ""
+    parser = configparser.RawConfigParser()
+    parser["global"] = dict(values)
+    text = io.StringIO()
+    parser.write(text)
+    return text.getvalue()

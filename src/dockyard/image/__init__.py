@@ -1,0 +1,1 @@
+"""Images: what to build and how, their names, and the records of builds."""

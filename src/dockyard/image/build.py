@@ -1,0 +1,421 @@
+"""Build images: read the world, decide, show the plan, execute, report and record."""
+
+import json
+import os
+import re
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from dockyard import console
+from dockyard.bases.resolve import Base, Missing, ensure
+from dockyard.engine.client import Engine, find
+from dockyard.errors import CommandError, DockyardError, UsageError
+from dockyard.git import Git, read_git
+from dockyard.host import ca_bundle
+from dockyard.image import bake, names, records
+from dockyard.image.names import Variant
+from dockyard.locks import check
+from dockyard.locks import logins as installing
+from dockyard.locks.logins import Logins
+from dockyard.process import Command, Completed, capture, tee
+from dockyard.settings import Settings
+
+Say = Callable[[str], None]
+STAGE = "dockyard"
+KEEP = "KEEP"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asks to be built; empty fields mean the settings' defaults."""
+
+    targets: tuple[str, ...] = (names.PRODUCTION,)
+    pythons: tuple[str, ...] = ()
+    platforms: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    no_cache: bool = False
+    push: bool = False
+
+    def variants(self, settings: Settings) -> tuple[Variant, ...]:
+        """Return every image asked for; raise UsageError for a Python the project does not support."""
+        pythons = self.pythons or (settings.python,)
+        for python in pythons:
+            if python not in settings.pythons:
+                raise UsageError(
+                    f"Python {python} is not supported by this project: {', '.join(settings.pythons)} are",
+                    "add it to pythons in [tool.dockyard] and run `invoke lock`",
+                )
+        return tuple(Variant(target, python) for target in self.targets for python in pythons)
+
+
+@dataclass(frozen=True)
+class World:
+    """What is true before a build: the commit, the host's certificates, index and logins, the bases at hand.
+
+    `stages` and `arguments` are those that the Dockerfile declares.
+    """
+
+    git: Git | None
+    ca: Path | None
+    pip_conf: str
+    bases: tuple[Base, ...] = ()
+    stages: tuple[str, ...] = ()
+    arguments: frozenset[str] = frozenset()
+    logins: Logins = field(default_factory=Logins)
+
+
+@dataclass(frozen=True)
+class Built:
+    """One finished image: its references, digest, size in bytes, and layers as (bytes, instruction)."""
+
+    variant: Variant
+    references: tuple[str, ...]
+    digest: str
+    size: int
+    layers: tuple[tuple[int, str], ...]
+    seconds: float
+    cache: bake.Cache
+
+
+@dataclass(frozen=True)
+class Job:
+    """One solve that is about to run: what is wanted, what is true, and what was decided."""
+
+    settings: Settings
+    engine: Engine
+    found: World
+    request: Request
+    planned: tuple[bake.Image, ...]
+    clock: records.Clock
+
+
+def read(settings: Settings) -> World:
+    """Read what needs no engine."""
+    logins = installing.find(settings, check.read_inputs(str(settings.root)), os.environ)
+    lines = dockerfile(settings.root)
+    return World(
+        git=read_git(settings.root),
+        ca=ca_bundle(),
+        pip_conf=logins.pip_conf,
+        stages=_stages(lines),
+        arguments=frozenset(_arguments(lines)),
+        logins=logins,
+    )
+
+
+def stages(root: Path) -> tuple[str, ...]:
+    """Return the names of the Dockerfile's stages: these are the targets that can be built."""
+    return _stages(dockerfile(root))
+
+
+def dockerfile(root: Path) -> list[list[str]]:
+    """Return the words of each line of the Dockerfile; raise DockyardError where there is none."""
+    try:
+        text = (root / "Dockerfile").read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DockyardError(
+            f"there is no Dockerfile in {root}", "docs/how-to/use-in-your-project.md shows one"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DockyardError(f"the Dockerfile cannot be read: {error}") from None
+    return [line.split() for line in text.splitlines()]
+
+
+def _arguments(lines: Sequence[Sequence[str]]) -> Iterator[str]:
+    for words in lines:
+        if words[:1] and words[0].upper() == "ARG":
+            yield from (word.partition("=")[0] for word in words[1:])
+
+
+def _stages(lines: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    froms = [words for words in lines if len(words) > 3 and words[0].upper() == "FROM"]
+    return tuple(words[-1] for words in froms if words[-2].upper() == "AS")
+
+
+def require_targets(targets: Sequence[str], stages: Sequence[str]) -> None:
+    """Raise UsageError for a target that is no stage of the Dockerfile (pure)."""
+    for target in targets:
+        if target not in stages:
+            raise UsageError(f"the Dockerfile has no target {target!r}", f"its targets are {', '.join(stages)}")
+
+
+def plan(settings: Settings, found: World, request: Request) -> tuple[bake.Image, ...]:
+    """Decide what to build: one bake target per variant whose base is at hand (pure)."""
+    require_targets(request.targets, found.stages)
+    if settings.keep and KEEP not in found.arguments:
+        raise DockyardError(
+            f"the Dockerfile has no ARG {KEEP}, so nothing would come of keep in [tool.dockyard]",
+            f'give it one in the stage that makes the runtime, and there run python -m dockyard.keep FOLDER "${KEEP}"',
+        )
+    if request.push and not (request.tags or found.git):
+        raise UsageError("there is no git commit to take a tag from", "name one: `invoke build --push --tag 1.2.3`")
+    bases = {base.python: base for base in found.bases}
+    variants = [variant for variant in request.variants(settings) if variant.python in bases]
+    planned = [_image(settings, found, request, variant, bases[variant.python]) for variant in variants]
+    if settings.build_cache and len(planned) == 1:
+        # Several images would overwrite each other's cache: they only read one.
+        planned = [replace(planned[0], cache_to=f"{settings.build_cache},mode=max")]
+    return tuple(planned)
+
+
+def _image(settings: Settings, found: World, request: Request, variant: Variant, base: Base) -> bake.Image:
+    named = names.tags(settings, found.git, variant, request.tags)
+    moving = () if request.push else (names.local_name(settings, variant),)
+    secrets = (
+        *((f"id=ca,src={found.ca}",) if found.ca else ()),
+        *(("id=pip,env=DOCKYARD_PIP_CONF",) if found.pip_conf else ()),
+        *(("id=netrc,env=DOCKYARD_NETRC",) if found.logins.netrc else ()),
+        *(f"id={name},env={name}" for name in found.logins.variables),
+    )
+    contexts = {base.reference: base.context}
+    if STAGE in found.stages and not (settings.root / "src" / "dockyard" / "rootfs.py").is_file():
+        contexts[STAGE] = str(Path(__file__).parent)
+    return bake.Image(
+        name=variant.name,
+        target=variant.target,
+        references=(*named, *moving),
+        arguments={
+            "PYTHON_VERSION": variant.python,
+            "SOURCE_DATE_EPOCH": str(names.epoch(found.git)),
+            **({KEEP: ":".join(settings.keep)} if settings.keep else {}),
+        },
+        contexts=contexts,
+        labels=names.labels(settings, found.git, variant, base.reference, base.digest),
+        secrets=secrets,
+        platforms=request.platforms or settings.platforms,
+        cache_from=settings.build_cache,
+    )
+
+
+def build(
+    settings: Settings, request: Request, *, say: Say, engine: Engine | None = None
+) -> tuple[tuple[Built, ...], tuple[Missing, ...]]:
+    """Build what is asked for in one solve and record it; return the images and the Pythons without a base."""
+    clock = records.Clock.start()
+    found = read(settings)
+    plan(settings, found, request)  # a wrong target is said before an engine starts
+    pythons = tuple(dict.fromkeys(variant.python for variant in request.variants(settings)))
+    engine = engine or find(settings, say=say)
+    wanted = replace(settings, platforms=request.platforms or settings.platforms)
+    bases, missing = ensure(wanted, engine, pythons, say=say, run=False)
+    for absent in missing:
+        say(f"Python {absent.python} cannot be built here: {absent.reason}")
+    found = replace(found, bases=bases)
+    planned = plan(settings, found, request)
+    if not planned:
+        raise DockyardError(
+            "nothing can be built: no Python asked for has a base image here", "`invoke base.list` shows which have one"
+        )
+    job = Job(settings, engine, found, request, planned, clock)
+    outcome = "failed"
+    built: tuple[Built, ...] = ()
+    try:
+        built = _run(job, say)
+        outcome = "passed"
+    except KeyboardInterrupt:
+        outcome = "interrupted"
+        raise
+    finally:
+        _record(job, built, outcome, say)
+    return built, missing
+
+
+def for_here(settings: Settings) -> Settings:
+    """Return the settings for an image that runs on this machine's engine, whatever platforms are shipped (pure)."""
+    return replace(settings, platforms=())
+
+
+def command(job: Job, metadata: Path) -> Command:
+    """Return the one command that builds everything planned."""
+    arguments = bake.arguments(
+        builder=job.settings.builder, no_cache=job.request.no_cache, push=job.request.push, metadata=str(metadata)
+    )
+    text = json.dumps(bake.document(job.planned), indent=2)
+    logins = job.found.logins
+    secret = {"DOCKYARD_PIP_CONF": job.found.pip_conf, "DOCKYARD_NETRC": logins.netrc, **logins.variables}
+    env = bake.ENVIRONMENT | {name: value for name, value in secret.items() if value}
+    return job.engine.command(*arguments, cwd=job.settings.root, env=env, input=text.encode(), secrets=logins.secrets)
+
+
+def _run(job: Job, say: Say) -> tuple[Built, ...]:
+    with tempfile.TemporaryDirectory(prefix="dockyard-") as folder:
+        metadata = Path(folder) / "metadata.json"
+        threading.Thread(target=console.prepare, daemon=True).start()  # while BuildKit works, this process only waits
+        done = solve(job, metadata, say)
+        written = json.loads(metadata.read_text(encoding="utf-8"))
+    digests = bake.digests(written, [image.name for image in job.planned])
+    variants = [variant for variant in job.request.variants(job.settings) if variant.name in digests]
+    seconds, cache = job.clock.seconds(), bake.cache_use(done.stdout)
+    made = [
+        Built(variant, image.references, digests[image.name], 0, (), seconds, cache)
+        for variant, image in zip(variants, job.planned, strict=True)
+    ]
+    return tuple(made if job.request.push else (_inspected(job.engine, image) for image in made))
+
+
+def solve(job: Job, metadata: Path, say: Say) -> Completed:
+    """Run BuildKit; where the engine tripped over its own work, run it once more: it has cached what was done."""
+    try:
+        return tee(command(job, metadata))
+    except CommandError as error:
+        if not tripped(error):
+            raise explained(error) from None
+        say(f"{explained(error).message}: trying once more")
+    try:
+        return tee(command(job, metadata))
+    except CommandError as error:
+        raise explained(error) from None
+
+
+def _inspected(engine: Engine, image: Built) -> Built:
+    """Return a built image with its size and layers, as the engine that holds it knows them."""
+    name = image.references[0]
+    size, history = (engine.ask(f"/images/{name}/{what}") for what in ("json", "history"))
+    if size is None or history is None:
+        size, history = _inspected_by_cli(engine, name)
+    layers = [(int(entry["Size"]), readable(entry["CreatedBy"])) for entry in reversed(history)]
+    return replace(image, size=int(size["Size"]), layers=tuple(layer for layer in layers if layer[0]))
+
+
+def _inspected_by_cli(engine: Engine, name: str) -> tuple[Any, list[Any]]:
+    """Return what the engine's API says of an image and its history, from an engine without a local socket."""
+    questions = (
+        engine.command("image", "inspect", "--format={{json .}}", name),
+        engine.command("history", "--no-trunc", "--human=false", "--format=json", name),
+    )
+    with ThreadPoolExecutor() as pool:
+        inspected, history = (answer.stdout for answer in pool.map(capture, questions))
+    return json.loads(inspected), [json.loads(line) for line in history.splitlines()]
+
+
+def readable(created_by: str) -> str:
+    """Return a layer's instruction without BuildKit's marks."""
+    text = created_by.replace(" # buildkit", "").removeprefix("RUN /bin/sh -c ").removeprefix("/bin/sh -c ").strip()
+    return " ".join(text.split())
+
+
+def tripped(error: CommandError) -> bool:
+    """Say whether a build failed by a race inside the engine, which the same build again does not meet (pure)."""
+    said = bake.ESCAPE.sub("", error.output)
+    return any(re.search(sign, said, re.IGNORECASE) for sign, *_ in RACES)
+
+
+def explained(error: CommandError) -> DockyardError:
+    """Turn a failed build into words: what BuildKit said stands above already, so only the tip is added (pure)."""
+    said = bake.ESCAPE.sub("", error.output)
+    for sign, message, hint in (*RACES, *FAILURES):
+        if re.search(sign, said, re.IGNORECASE):
+            return DockyardError(message, hint)
+    if error.returncode == 130:
+        return DockyardError("the build was interrupted")
+    return DockyardError(
+        f"the build failed: BuildKit ended with exit status {error.returncode}", "its last lines above say why"
+    )
+
+
+RACES = (
+    (
+        "failed to get state for index",
+        "the build failed: BuildKit lost a step that it shared with another build at the same time",
+        "run it again: engines up to 26 do so now and then",
+    ),
+    (
+        "parent snapshot .* does not exist",
+        "the build failed: the engine removed a layer that no image had any more while this one came to need it",
+        "run it again: engines that keep images in containerd's store do so now and then",
+    ),
+)
+"""Signs in BuildKit's output that the engine got into its own way, as regular expressions, and as in FAILURES."""
+
+FAILURES = (
+    (
+        "exec format error",
+        "the build failed: programs for another kind of processor do not run here",
+        "install emulation (the packages qemu-user-static and binfmt-support), "
+        "or name a builder that has it with `builder` in [tool.dockyard]",
+    ),
+    (
+        "no space left on device",
+        "the build failed: no space is left on the disk",
+        "`docker builder prune` or `invoke engine.remove` frees some",
+    ),
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "the build failed: a certificate is not trusted inside the build",
+        "set SSL_CERT_FILE to your CA bundle: it is mounted into the build as a secret",
+    ),
+    (
+        "THESE PACKAGES DO NOT MATCH THE HASHES",
+        "the build failed: a package does not match the hash in its lock",
+        "run `invoke lock`; if the hash is right, the index or a proxy changed the file",
+    ),
+    (
+        "Temporary failure in name resolution",
+        "the build failed: a package index cannot be reached from inside the build",
+        "`invoke doctor` checks the network",
+    ),
+    (
+        "keep: nothing in the base image matches",
+        "the build failed: `keep` in [tool.dockyard] names what the base image does not have",
+        "the lines above say which; correct it, or install the Debian package that holds it in the base stage",
+    ),
+    (
+        "the base image lacks shared libraries",
+        "the build failed: a package loads a shared library that the base image does not have",
+        "the lines above say which; install the Debian package that holds it in the base stage of the Dockerfile",
+    ),
+    (
+        "No matching distribution found",
+        "the build failed: a locked package is not to be had from the index",
+        "run `invoke lock`",
+    ),
+)
+"""Signs in BuildKit's output, as regular expressions in whatever case, what they mean, and what to do."""
+
+
+def _record(job: Job, built: Sequence[Built], outcome: str, say: Say) -> None:
+    """Keep a record for every image that was built, or one that tells of the failure."""
+    settings = job.settings
+    engine = {"kind": job.engine.kind, "version": job.engine.version}
+    told: list[dict[str, Any]] = [
+        {
+            "target": image.variant.target,
+            "python": image.variant.python,
+            "cache": {"steps": image.cache.steps, "cached": image.cache.cached},
+            "image": image_record(image),
+        }
+        for image in built
+    ]
+    first = job.request.variants(settings)[0]
+    for more in told or [{"target": first.target, "python": first.python}]:
+        record = records.make(settings, job.found.git, job.clock, "build", outcome, engine=engine, **more)
+        records.keep(settings, record, say=say)
+
+
+def image_record(image: Built) -> dict[str, Any] | None:
+    """Return the part of a run record that tells of an image."""
+    if not image.digest:
+        return None
+    layers = [{"size_bytes": size, "created_by": instruction} for size, instruction in image.layers]
+    return {"reference": image.references[0], "digest": image.digest, "size_bytes": image.size, "layers": layers}
+
+
+def retag(settings: Settings, engine: Engine, target: str, python: str, chosen: Sequence[str] = ()) -> tuple[str, ...]:
+    """Give the newest image of a target the tags in `chosen`, or those from git; return the references."""
+    (variant,) = Request(targets=(target,), pythons=(python,)).variants(settings)
+    local = names.local_name(settings, variant)
+    references = names.tags(settings, read_git(settings.root), variant, chosen)
+    if not references:
+        raise UsageError("there is no git commit to take a tag from", "name one: `invoke tag --tag 1.2.3`")
+    if not capture(engine.command("image", "inspect", local), check=False).ok:
+        raise DockyardError(
+            f"there is no image {local}", f"`invoke build --target {target} --python {python}` makes it"
+        )
+    for reference in references:
+        capture(engine.command("tag", local, reference))
+    return references

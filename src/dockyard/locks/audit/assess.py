@@ -1,0 +1,194 @@
+"""Known vulnerabilities in the locks, as an OSV service tells them; what nobody could look up is an error.
+
+Each package and version is asked for once, however many locks hold it.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, NamedTuple
+
+from dockyard.errors import DockyardError
+
+if TYPE_CHECKING:
+    from dockyard.locks.audit.advisories import Advisory
+    from dockyard.locks.audit.osv import Release, Way
+    from dockyard.locks.pins import Pin
+    from dockyard.settings import Settings
+
+Say = Callable[[str], None]
+IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9:.]+)+")
+ACCEPTANCE = re.compile(r"until ([0-9]{4}-[0-9]{2}-[0-9]{2}): *(\S.*)", re.DOTALL)
+
+
+class Place(NamedTuple):
+    """Where a release is locked: the path of a lock and the line of the pin."""
+
+    lock: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """Why a vulnerability is accepted, and the last day on which it is."""
+
+    until: date
+    reason: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One vulnerability of one version: `severity` is a word, 'unknown' where the service gives none.
+
+    `score` is the CVSS base score from 0 to 10, None where no vector gives one.
+    """
+
+    package: str
+    version: str
+    id: str
+    aliases: tuple[str, ...]
+    severity: str
+    score: float | None
+    mended_in: tuple[str, ...]
+    locks: tuple[str, ...]
+    summary: str = ""
+    lines: tuple[int, ...] = ()
+    acceptance: Acceptance | None = None
+    expired: bool = False
+
+    @property
+    def counts(self) -> bool:
+        """Whether nobody accepts it, or no longer."""
+        return self.acceptance is None or self.expired
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found: `asked` packages were looked up, `unused` acceptances fit no finding."""
+
+    findings: tuple[Finding, ...]
+    asked: int
+    unused: tuple[str, ...] = ()
+
+
+def accepted(text: str) -> Acceptance:
+    """Read an acceptance, 'until YYYY-MM-DD: reason'; raise ValueError in words that a person can use."""
+    match = ACCEPTANCE.fullmatch(text.strip())
+    if not match:
+        raise ValueError('must be "until YYYY-MM-DD: reason"')
+    try:
+        return Acceptance(date.fromisoformat(match[1]), match[2])
+    except ValueError:
+        raise ValueError(f"there is no day {match[1]}") from None
+
+
+def wrong_acceptance(identifier: str, text: str) -> str:
+    """Say what is wrong with an entry of accept-vulnerabilities, or nothing."""
+    if not IDENTIFIER.fullmatch(identifier):
+        return "is no identifier of a vulnerability, such as CVE-2024-1234"
+    try:
+        accepted(text)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def audit(settings: "Settings", today: date, say: Say) -> Audit:
+    """Look up every pin of every lock; raise DockyardError where one is missing or could not be looked up."""
+    from dockyard.locks.pins import parse
+    from dockyard.locks.plan import text
+
+    locks = {path: parse(content) for path, content in _readable(settings, text, say).items()}
+    places = placed(locks)
+    say(f"asking for known vulnerabilities of {len(places)} packages")
+    found = findings(look_up(settings, tuple(places)), places, settings.accept_vulnerabilities, today)
+    names = {name.upper() for each in found for name in (each.id, *each.aliases)}
+    unused = tuple(name for name in settings.accept_vulnerabilities if name.upper() not in names)
+    return Audit(found, len(places), unused)
+
+
+def placed(locks: Mapping[str, Iterable["Pin"]]) -> dict["Release", tuple[Place, ...]]:
+    """Return where each package and version is locked."""
+    from dockyard.locks.audit.osv import Release
+
+    places: dict[Release, tuple[Place, ...]] = {}
+    for path, pins in locks.items():
+        for pin in pins:
+            if not pin.version:
+                raise DockyardError(
+                    f"{path}:{pin.line}: {pin.requirement} has no version that could be looked up",
+                    "name a release of it in the .in file instead of an address",
+                )
+            key = Release(pin.name, pin.version)
+            places[key] = (*places.get(key, ()), Place(path, pin.line))
+    return places
+
+
+def look_up(settings: "Settings", releases: Sequence["Release"]) -> dict["Release", tuple["Advisory", ...]]:
+    """Return what the service knows against each release; raise DockyardError unless it answers for all of them."""
+    from dockyard.locks.audit import osv
+    from dockyard.locks.audit.advisories import merged
+
+    found = {}
+    for release, records in osv.ask(way(settings, os.environ), releases).items():
+        try:
+            found[release] = merged(*release, records)
+        except (KeyError, TypeError, AttributeError, ValueError):
+            names = ", ".join(str(record["id"]) for record in records)
+            raise osv.IncompleteError(f"what {names} says of {release} cannot be read") from None
+    return found
+
+
+def way(settings: "Settings", environment: Mapping[str, str]) -> "Way":
+    """Return how to reach the service: through the proxy and the certificates of the environment."""
+    from dockyard.host import ca_bundle
+    from dockyard.locks import indexes
+    from dockyard.locks.audit import osv
+
+    address = (settings.audit_url or osv.DEFAULT).rstrip("/")
+    return osv.Way(address, ca_bundle(environment), indexes.read((), address, environment, None).secrets)
+
+
+def findings(
+    advisories: Mapping["Release", Iterable["Advisory"]],
+    places: Mapping["Release", tuple[Place, ...]],
+    table: Mapping[str, str],
+    today: date,
+) -> tuple[Finding, ...]:
+    """Return every vulnerability, the worst first, with where it is locked and whether its acceptance still holds."""
+    known = {name.upper(): accepted(text) for name, text in table.items()}
+    found = []
+    for release, several in sorted(advisories.items()):
+        for each in several:
+            fitting = [known[name.upper()] for name in (each.id, *each.aliases) if name.upper() in known]
+            acceptance = max(fitting, key=lambda one: one.until, default=None)
+            found.append(
+                Finding(
+                    *(release.name, release.version, each.id, each.aliases, each.severity, each.score),
+                    *(each.mended_in, tuple(place.lock for place in places[release]), each.summary),
+                    lines=tuple(place.line for place in places[release]),
+                    acceptance=acceptance,
+                    expired=acceptance is not None and acceptance.until < today,
+                )
+            )
+    return tuple(sorted(found, key=_order))
+
+
+def _order(each: Finding) -> int:
+    """Return a low number for what is severe; what nobody has rated comes before what is rated low."""
+    return ("critical", "high", "medium", "unknown", "low", "none").index(each.severity)
+
+
+def _readable(settings: "Settings", text: Callable[..., str], say: Say) -> dict[str, str]:
+    """Return the text of every lock that should exist; a missing one would pass for one without vulnerabilities."""
+    from dockyard.locks import check, options
+
+    state = check.inspect(options.of(settings))
+    lost = [problem for lock in state.locks if not lock.body for problem in lock.problems]
+    for problem in (*state.broken, *lost):
+        raise DockyardError(f"{problem.path}:{problem.line}: {problem.message}", f"to mend: {problem.mend}")
+    if any(lock.problems for lock in state.locks):
+        say("the locks are audited as they are, but `invoke lock --check` finds something wrong with them")
+    return {lock.path: text(lock) for lock in state.locks}

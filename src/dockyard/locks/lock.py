@@ -1,0 +1,135 @@
+"""Make the locks of a project: read the world, plan, compile, compare, write."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from dockyard.errors import DockyardError
+from dockyard.host import ca_bundle
+from dockyard.locks import check, files, header, indexes, options, pins, yanked
+from dockyard.locks.changes import Change, changes, rehashed
+from dockyard.locks.check import Lock, Problem, State
+from dockyard.locks.compile import Compiled, Place, compile_all
+from dockyard.locks.inputs import InputError
+from dockyard.locks.pins import Pin
+from dockyard.locks.plan import Batch, Wish, plan, text
+
+if TYPE_CHECKING:
+    from dockyard.bases.resolve import Base
+    from dockyard.engine.client import Engine
+    from dockyard.settings import Settings
+
+Say = Callable[[str], None]
+
+
+class Built(NamedTuple):
+    """A package that is built from source, the platforms that have no wheel of it, and the locks that say so."""
+
+    package: str
+    platforms: tuple[str, ...]
+    locks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run made: the text of each file that differs by its path, None for one to remove; and the story."""
+
+    files: Mapping[str, str | None]
+    changes: tuple[Change, ...]
+    rehashed: tuple[str, ...]
+    locks: int
+    yanked: tuple[str, ...] = ()
+    """What is to be said of pins that their index has yanked."""
+
+    built: tuple[Built, ...] = ()
+    """What is built from source, in all locks of the project."""
+
+    unbuildable: tuple[Problem, ...] = ()
+
+    @property
+    def pending(self) -> bool:
+        """Whether anything on disk would be another."""
+        return bool(self.files)
+
+
+def make(settings: "Settings", wish: Wish, *, find_engine: Callable[[], "Engine"], say: Say) -> Outcome:
+    """Compile what is stale or asked for, and return what would change; nothing is written yet.
+
+    No engine is looked for where nothing needs compiling. Raise InputError for the first broken input.
+    """
+    state = check.inspect(options.of(settings))
+    for problem in state.broken:
+        raise InputError(problem.path, problem.line, problem.message, problem.mend)
+    batches = plan(state, wish)
+    inputs = [file for batch in batches for job in batch.jobs for file in job.lock.made.inputs]
+    way = indexes.read(dict.fromkeys(inputs), settings.index_url, os.environ, ca_bundle())
+    made = Compiled({})
+    if batches:
+        engine = find_engine()
+        made = compile_all(engine, places(settings, engine, batches, say), way, wish, say)
+    kept = (pin for batch in batches for job in batch.jobs for pin in job.pins)
+    return replace(compared(settings.root, state, made.texts), yanked=tuple(yanked.warnings(made.yanked, kept)))
+
+
+def write(settings: "Settings", outcome: Outcome) -> None:
+    """Write what a run made: every file of it or none."""
+    files.write_all({settings.root / path: new for path, new in outcome.files.items()})
+
+
+def compared(root: Path, state: State, made: Mapping[str, str]) -> Outcome:
+    """Compare locks as they were made with those on disk; locks of ours that nothing asks for are to go."""
+    old = {lock.path: lock for lock in state.locks}
+    stale = {path: new for path, new in made.items() if old[path].content != new.encode()}
+    gone = {problem.path: None for problem in state.strays if _ours(root / problem.path)}
+    before: dict[str, tuple[Pin, ...]] = {path: pins.parse(text(old[path])) for path in stale}
+    after = {path: pins.parse(new) for path, new in stale.items()}
+    now = State(tuple(lock._replace(content=made.get(lock.path, "").encode() or lock.content) for lock in state.locks))
+    return Outcome(
+        {**stale, **gone},
+        changes(before, after),
+        rehashed(before, after),
+        len(made),
+        built=built(now.locks),
+        unbuildable=tuple(check.unbuildable(now)),
+    )
+
+
+def built(locks: Iterable[Lock]) -> tuple[Built, ...]:
+    """Return what locks say is built from source; what is so in several of them is told once."""
+    found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for lock in locks:
+        for key in header.built(row for _, row in header.read(lock.content)).items():
+            found.setdefault(key, []).append(lock.path)
+    return tuple(Built(*key, tuple(paths)) for key, paths in sorted(found.items()))
+
+
+def places(settings: "Settings", engine: "Engine", batches: Sequence[Batch], say: Say) -> list[tuple[Batch, Place]]:
+    """Return where each batch is compiled: in its own base, or by uv in another one where it has none here."""
+    from dockyard.bases import resolve
+
+    wanted = [batch.python for batch in batches]
+    found, missing = resolve.ensure(settings, engine, wanted, say=say)
+    here = {base.python: base for base in found}
+    if missing and not found:
+        spare = [python for python in settings.pythons if python not in wanted]
+        here |= {base.python: base for base in resolve.ensure(settings, engine, spare, say=say)[0]} if spare else {}
+    if not here:
+        raise DockyardError(
+            f"there is no base image for Python {missing[0].python}: {missing[0].reason}", "`invoke doctor` shows why"
+        )
+    return [(batch, place(batch.python, here, settings, say)) for batch in batches]
+
+
+def place(python: str, here: Mapping[str, "Base"], settings: "Settings", say: Say) -> Place:
+    """Return the image and the compiler for one Python."""
+    if python in here:
+        return Place(here[python].image, settings.resolver)
+    host = max(here, key=lambda version: [int(part) for part in version.split(".")])
+    say(f"Python {python}: no base image here; uv makes its locks from Python {host}, with the same pins and hashes")
+    return Place(here[host].image, "uv")
+
+
+def _ours(path: Path) -> bool:
+    return b"# Made by Dockyard" in path.read_bytes()[:200]

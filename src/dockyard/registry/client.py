@@ -1,0 +1,273 @@
+"""Talk to a container registry through its HTTP API: who may push, and what is really there."""
+
+import base64
+import contextlib
+import email.utils
+import hashlib
+import http
+import json
+import random
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import InitVar, dataclass, field
+from urllib.parse import urljoin, urlsplit
+
+import requests
+
+from dockyard import console
+from dockyard.errors import UsageError
+from dockyard.registry.errors import WORTH_RETRYING, Kind, RegistryError, classify, hint, spoken, wanted_pause
+from dockyard.registry.login import Credentials
+from dockyard.registry.transport import Access, Transport
+
+ATTEMPTS = 4
+LONGEST_PAUSE = 30.0
+PATIENCE = 120.0
+"""Seconds beyond which a registry's wish to be left alone ends the push instead of delaying it."""
+MANIFESTS = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_REPOSITORY = re.compile(rf"{_PART}(?:/{_PART})*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_STATUSES = frozenset(int(status) for status in http.HTTPStatus)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An image's name: `host` is empty where the name leaves it to Docker's default registry."""
+
+    host: str
+    repository: str
+    tag: str = "latest"
+
+    @property
+    def name(self) -> str:
+        """The name without its tag."""
+        return f"{self.host}/{self.repository}" if self.host else self.repository
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.tag}"
+
+
+def parse(text: str) -> Reference:
+    """Return the parts of `[host[:port]/]repository[:tag]`; raise UsageError for anything else."""
+    name, _, tag = text.rpartition(":") if ":" in text.rsplit("/", 1)[-1] else (text, "", "latest")
+    first, _, rest = name.partition("/")
+    is_host = bool(rest) and ("." in first or ":" in first or first == "localhost")
+    host, repository = (first, rest) if is_host else ("", name)
+    if not _REPOSITORY.fullmatch(repository) or not _TAG.fullmatch(tag):
+        raise UsageError(f"{text!r} is not an image reference", "write host:port/repository:tag, in lower case")
+    return Reference(host, repository, tag)
+
+
+@dataclass(frozen=True)
+class _Question:
+    """A request about a repository, and what it needs leave for."""
+
+    method: str
+    path: str
+    repository: str
+    actions: str = "pull"
+
+
+def pause(attempt: int, asked: float = 0.0, spread: Callable[[], float] = random.random) -> float:
+    """Return the seconds before trying again: about 1, 2, 4 …, or what the registry asked for if that is more."""
+    return max(asked, min(LONGEST_PAUSE, 2.0 ** (attempt - 1)) * (0.5 + spread() / 2))
+
+
+@dataclass
+class Registry:
+    """A conversation with one registry; use it as a context manager. Its errors are RegistryErrors."""
+
+    access: Access
+    say: Callable[[str], None] = console.say
+    sleep: Callable[[float], None] = time.sleep
+    base: str = field(init=False, default="")
+    transport: InitVar[Transport | None] = None
+    _transport: Transport = field(init=False, repr=False)
+    _logins: dict[str, str] = field(init=False, repr=False, default_factory=dict)
+
+    def __post_init__(self, transport: Transport | None) -> None:
+        self._transport = transport or Transport(self.access)
+
+    def __enter__(self) -> "Registry":
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._transport.close()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the registry has answered."""
+        return bool(self.base)
+
+    def connect(self) -> None:
+        """Make the first contact; a registry that cannot be reached now is an error at once, without retries."""
+        if self.connected:
+            return
+        try:
+            self.base = self._contact("https")
+        except RegistryError as error:
+            if not self.access.plain or error.kind not in (Kind.PLAIN_HTTP, Kind.UNREACHABLE):
+                raise
+            try:
+                self.base = self._contact("http")
+            except RegistryError as second:
+                raise (second if error.kind is Kind.PLAIN_HTTP else error) from None
+            self.say(f"{self.access.host} speaks plain HTTP, which the engine allows for it")
+
+    def _contact(self, scheme: str) -> str:
+        base = f"{scheme}://{self.access.api}"
+        if self._transport.send("GET", f"{base}/v2/", {}).status_code == http.HTTPStatus.NOT_FOUND:
+            raise RegistryError(Kind.OTHER, f"{base} answers, but not as a registry", "check its name and port")
+        return base
+
+    def check_push(self, repository: str, *, attempts: int = ATTEMPTS) -> None:
+        """Raise unless a push to `repository` can begin: start an upload of nothing, and take it back."""
+        begin = _Question("POST", f"/v2/{repository}/blobs/uploads/", repository, "pull,push")
+        answer = self._ask(begin, attempts)
+        upload = urljoin(answer.url, answer.headers.get("Location", ""))
+        # The session costs the registry next to nothing and expires by itself where it cannot be taken back.
+        if urlsplit(upload).netloc == urlsplit(self.base).netloc and upload != answer.url:
+            with contextlib.suppress(RegistryError):
+                self._ask(_Question("DELETE", upload, repository, "pull,push"), 1)
+
+    def digest(self, repository: str, tag: str) -> str:
+        """Return the digest that a tag stands for; an unknown one is a RegistryError."""
+        path = f"/v2/{repository}/manifests/{tag}"
+        found = self._ask(_Question("HEAD", path, repository)).headers.get("Docker-Content-Digest")
+        return found or _digest(self._ask(_Question("GET", path, repository)).content)
+
+    def size(self, repository: str, digest: str) -> int:
+        """Return the bytes of an image's configuration and layers, all platforms together, as the registry has them.
+
+        Every manifest on the way is fetched and hashed: what does not hash to its digest is a RegistryError.
+        """
+        blobs: dict[str, int] = {}
+        self._collect(repository, digest, blobs)
+        return sum(blobs.values())
+
+    def _collect(self, repository: str, digest: str, blobs: dict[str, int]) -> None:
+        answer = self._ask(_Question("GET", f"/v2/{repository}/manifests/{digest}", repository))
+        found = _digest(answer.content, digest.partition(":")[0])
+        if found != digest:
+            text = f"{self.access.host} gave a manifest of {repository} with the digest {found}, not {digest}"
+            raise self._error(Kind.MISMATCH, text, repository)
+        document = json.loads(answer.content)
+        for child in document.get("manifests", ()):
+            self._collect(repository, child["digest"], blobs)
+        for blob in (*document.get("layers", ()), *filter(None, [document.get("config")])):
+            blobs[blob["digest"]] = blob["size"]
+
+    def _ask(self, question: "_Question", attempts: int = ATTEMPTS) -> requests.Response:
+        self.connect()
+        for attempt in range(1, attempts + 1):
+            try:
+                answer = self._authorised(question)
+                if answer.ok:
+                    return answer
+                raise self._refusal(answer, question.repository)
+            except RegistryError as error:
+                if error.kind not in WORTH_RETRYING or attempt == attempts or error.wait > PATIENCE:
+                    raise
+                seconds = pause(attempt, error.wait)
+                self.say(f"{error.message}; asking again in {console.duration(seconds)}")
+                self.sleep(seconds)
+        raise AssertionError("unreachable")
+
+    def _authorised(self, question: "_Question") -> requests.Response:
+        url = urljoin(self.base, question.path)
+        headers = {"Accept": ", ".join(MANIFESTS)} if question.actions == "pull" else {}
+        scope = f"repository:{question.repository}:{question.actions}"
+        known = {"Authorization": self._logins[scope]} if scope in self._logins else {}
+        answer = self._transport.send(question.method, url, {**headers, **known})
+        if answer.status_code != http.HTTPStatus.UNAUTHORIZED:
+            return answer
+        login = self._login(answer.headers.get("WWW-Authenticate", ""), scope)
+        if login is None:
+            return answer
+        answer = self._transport.send(question.method, url, {**headers, "Authorization": login})
+        if answer.ok:
+            self._logins[scope] = login
+        return answer
+
+    def _login(self, challenge: str, scope: str) -> str | None:
+        """Return the Authorization header that a challenge calls for, None where we have no login to give."""
+        scheme, _, rest = challenge.partition(" ")
+        credentials = self.access.credentials
+        if scheme.lower() == "bearer":
+            return f"Bearer {self._token(_parameters(rest), scope)}"
+        if scheme.lower() == "basic" and credentials and credentials.username:
+            return _basic(credentials)
+        return None
+
+    def _token(self, challenge: Mapping[str, str], scope: str) -> str:
+        realm, credentials = challenge.get("realm", ""), self.access.credentials
+        if credentials and urlsplit(realm).scheme != "https" and self.base.startswith("https"):
+            text = f"{self.access.host} wants the login sent unencrypted, to {realm or 'nowhere'}"
+            raise RegistryError(Kind.DENIED, text, "ask whoever runs it to give its token service a certificate")
+        wish = {"scope": scope} | ({"service": challenge["service"]} if challenge.get("service") else {})
+        if credentials and credentials.identity_token:
+            form = {"grant_type": "refresh_token", "refresh_token": credentials.identity_token, "client_id": "dockyard"}
+            answer = self._transport.send("POST", realm, {}, data={**form, **wish})
+        else:
+            login = {"Authorization": _basic(credentials)} if credentials else {}
+            answer = self._transport.send("GET", realm, login, params=wish)
+        if not answer.ok:
+            raise self._refusal(answer, scope.split(":")[1])
+        with contextlib.suppress(ValueError, AttributeError):
+            document = answer.json()
+            if token := document.get("token") or document.get("access_token"):
+                return str(token)
+        raise RegistryError(Kind.OTHER, f"{realm} gave no token for {self.access.host}")
+
+    def _refusal(self, answer: requests.Response, repository: str) -> RegistryError:
+        """Return the error that a registry's answer with a status from 400 stands for."""
+        try:
+            said = spoken(answer.json())
+        except ValueError:
+            plain = answer.headers.get("Content-Type", "").startswith("text/plain")
+            said = answer.text.strip()[:200] if plain else ""
+        phrase = http.HTTPStatus(answer.status_code).phrase if answer.status_code in _STATUSES else ""
+        said = ": ".join(filter(None, [f"{answer.status_code} {phrase}".strip(), said]))
+        kind, host = classify(said, repository), self.access.host
+        if kind is Kind.DENIED and self.access.credentials is None:
+            text = f"{host} lets nobody use {repository} without a login, and there is none for it ({said})"
+        elif kind is Kind.DENIED and answer.status_code == http.HTTPStatus.UNAUTHORIZED:
+            text = f"{host} does not accept the login of {self.access.who} ({said})"
+        elif kind is Kind.DENIED:
+            text = f"{host} does not let {self.access.who} push to {repository} ({said})"
+        else:
+            text = f"{host} answered for {repository}: {said}"
+        return self._error(kind, text, repository, _retry_after(answer) or wanted_pause(said))
+
+    def _error(self, kind: Kind, message: str, repository: str = "it", wait: float = 0.0) -> RegistryError:
+        return RegistryError(kind, message, hint(kind, self.access.host, repository), wait=wait)
+
+
+def _digest(content: bytes, algorithm: str = "sha256") -> str:
+    if algorithm not in ("sha256", "sha512"):
+        raise RegistryError(Kind.MISMATCH, f"{algorithm} is not a digest that can be checked")
+    return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
+
+
+def _parameters(text: str) -> dict[str, str]:
+    """Return the parameters of a challenge: realm="…",service="…"."""
+    return {name.lower(): quoted or bare for name, quoted, bare in re.findall(r'(\w+)=(?:"([^"]*)"|([^\s,]+))', text)}
+
+
+def _basic(credentials: Credentials) -> str:
+    return "Basic " + base64.b64encode(f"{credentials.username}:{credentials.password}".encode()).decode()
+
+
+def _retry_after(answer: requests.Response) -> float:
+    value = answer.headers.get("Retry-After", "").strip()
+    if value.isdecimal():
+        return float(value)
+    moment = email.utils.parsedate_to_datetime(value).timestamp() if re.search(r"\d GMT$", value) else 0.0
+    return max(0.0, moment - time.time()) if moment else 0.0

@@ -1,0 +1,205 @@
+"""Show what an image is: in the engine or in a registry, with its layers, configuration and what refers to it."""
+
+import json
+import tarfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import IO, Any, Literal
+
+from dockyard import console
+from dockyard.engine import archive
+from dockyard.engine.client import Engine, find
+from dockyard.errors import DockyardError
+from dockyard.image import names as images
+from dockyard.image.build import readable
+from dockyard.image.names import Variant
+from dockyard.registry import provenance, sbom
+from dockyard.registry.attest import images_of
+from dockyard.registry.content import ABSENT, Document, Place, WritableRegistry, connected, place
+from dockyard.registry.errors import RegistryError
+from dockyard.settings import Settings
+
+Say = Callable[[str], None]
+KINDS = {sbom.MEDIA_TYPE: "SBOM", provenance.MEDIA_TYPE: "provenance"}
+LARGEST = 64 << 20
+"""Bytes beyond which something that refers to an image is only named: it is no document of ours."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer: `size` is what is stored of it, compressed wherever it is stored so."""
+
+    diff_id: str
+    size: int
+    instruction: str
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A document that refers to an image; `kind` is SBOM, provenance, or the type that others gave theirs."""
+
+    kind: str
+    media_type: str
+    digest: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image of one platform; `config` is what a container starts from."""
+
+    digest: str
+    platform: str
+    created: str
+    layers: tuple[Layer, ...]
+    config: Mapping[str, Any]
+    attachments: tuple[Attachment, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """The bytes of all layers together: from a registry, what a pull brings."""
+        return sum(layer.size for layer in self.layers)
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What a reference means, and where: of an index, every platform."""
+
+    reference: str
+    where: Literal["engine", "registry"]
+    digest: str
+    images: tuple[Image, ...]
+
+
+def inspect(
+    settings: Settings, reference: str = "", *, say: Say = console.say, engine: Engine | None = None
+) -> Inspected:
+    """Look at an image: a name with a registry in it is asked of that, any other of the engine.
+
+    What is not in the registry, but in the engine, is shown as it is there. Without a name, the newest
+    production image is meant. Raise DockyardError where there is none.
+    """
+    local = not reference
+    reference = reference or images.local_name(settings, Variant(images.PRODUCTION, settings.python))
+    wanted = place(reference)
+    engine = engine or find(settings, say=say)
+    if not local and wanted.reference.host:
+        try:
+            with connected(engine, wanted.reference, say=say) as registry:
+                return in_registry(registry, wanted)
+        except RegistryError as error:
+            if error.kind not in ABSENT:
+                raise
+            say(f"{wanted} is not in its registry: asking the engine")
+    return in_engine(engine, str(wanted))
+
+
+def in_engine(engine: Engine, reference: str) -> Inspected:
+    """Return what the engine has under a name; layers are measured as it stores them."""
+    found: archive.Image[None] = archive.read(engine, reference, _nothing)
+    layers = tuple(Layer(layer.diff_id, layer.size, readable(layer.instruction)) for layer in found.layers)
+    image = _image(found.manifest or found.config_digest, found.config, layers)
+    return Inspected(reference, "engine", image.digest, (image,))
+
+
+def in_registry(registry: WritableRegistry, wanted: Place) -> Inspected:
+    """Return what a registry has under a name, with everything that refers to it."""
+    repository = wanted.reference.repository
+    top = registry.document(repository, wanted.wanted)
+    found = tuple(_remote(registry, repository, one) for one in images_of(registry, repository, top))
+    return Inspected(str(wanted), "registry", top.digest, found)
+
+
+def chosen(found: Inspected, kind: str) -> Iterator[bytes]:
+    """Yield every attached document of a kind, whole; raise DockyardError where there is none."""
+    contents = [one.content for image in found.images for one in image.attachments if one.kind == kind]
+    if not contents:
+        hint = "documents are attached to images in a registry: name one" if found.where == "engine" else ""
+        raise DockyardError(f"no {kind} is attached to {found.reference}", hint)
+    yield from contents
+
+
+def summary(attachment: Attachment) -> str:
+    """Return what a document says, in a few words (pure)."""
+    if attachment.kind not in KINDS.values():
+        return console.size(len(attachment.content))
+    try:
+        said = json.loads(attachment.content)
+        if attachment.kind == "SBOM":
+            kinds = [str(one.get("purl", "")).partition("/")[0].removeprefix("pkg:") for one in said["components"]]
+            return ", ".join(f"{kinds.count(kind)} {kind}" for kind in sorted(set(kinds))) or "nothing"
+        inputs = said["predicate"]["buildDefinition"]["resolvedDependencies"]
+        return ", ".join(
+            f"{one.get('name') or one.get('uri')} {next(iter((one.get('digest') or {}).values()), '?')[:12]}"
+            for one in inputs
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "not in a form that is known here"
+
+
+def settings_of(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what a container starts from, as names and values that a person reads (pure)."""
+    check = config.get("Healthcheck") or {}
+    yield "user", str(config.get("User") or "root")
+    for key, name in (("Entrypoint", "entrypoint"), ("Cmd", "command")):
+        if config.get(key):
+            yield name, json.dumps(config[key], ensure_ascii=False)
+    if config.get("WorkingDir"):
+        yield "folder", str(config["WorkingDir"])
+    if config.get("ExposedPorts"):
+        yield "ports", ", ".join(sorted(config["ExposedPorts"]))
+    if check.get("Test"):
+        every = f", every {console.duration(check['Interval'] / 1e9)}" if check.get("Interval") else ""
+        yield "health check", f"{' '.join(check['Test'])}{every}"
+    if config.get("StopSignal"):
+        yield "stops on", str(config["StopSignal"])
+    yield from _numbered("environment", sorted(config.get("Env") or ()))
+    yield from _numbered("labels", (f"{key}={value}" for key, value in sorted((config.get("Labels") or {}).items())))
+
+
+def _numbered(name: str, lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    text = "\n".join(lines)
+    if text:
+        yield name, text
+
+
+def _remote(registry: WritableRegistry, repository: str, found: Document) -> Image:
+    manifest = found.fields
+    config: Mapping[str, Any] = json.loads(registry.blob(repository, manifest["config"]["digest"]))
+    diff_ids: list[str] = (config.get("rootfs") or {}).get("diff_ids") or []
+    made = [str(row.get("created_by", "")) for row in config.get("history") or () if not row.get("empty_layer")]
+    stored: list[Mapping[str, Any]] = manifest.get("layers") or []
+    layers = tuple(
+        Layer(
+            diff_ids[number] if number < len(diff_ids) else "",
+            int(one["size"]),
+            readable(made[number]) if number < len(made) else "",
+        )
+        for number, one in enumerate(stored)
+    )
+    attached = tuple(_attachment(registry, repository, one) for one in registry.referrers(repository, found.digest))
+    return _image(found.digest, config, layers, attached)
+
+
+def _attachment(registry: WritableRegistry, repository: str, entry: Mapping[str, Any]) -> Attachment:
+    manifest = registry.document(repository, entry["digest"]).fields
+    media_type = str(entry.get("artifactType") or manifest.get("artifactType") or manifest["config"]["mediaType"])
+    predicate = (entry.get("annotations") or {}).get("in-toto.io/predicate-type", provenance.PREDICATE)
+    ours = media_type != provenance.MEDIA_TYPE or predicate == provenance.PREDICATE
+    layers: list[Mapping[str, Any]] = manifest.get("layers") or []
+    small = len(layers) == 1 and layers[0]["size"] <= LARGEST
+    content = registry.blob(repository, layers[0]["digest"]) if small else b""
+    kind = KINDS.get(media_type, media_type) if ours else str(predicate)
+    return Attachment(kind, media_type, entry["digest"], content)
+
+
+def _image(
+    digest: str, config: Mapping[str, Any], layers: tuple[Layer, ...], attached: tuple[Attachment, ...] = ()
+) -> Image:
+    parts = (config.get("os"), config.get("architecture"), config.get("variant"))
+    platform = "/".join(str(part) for part in parts if part)
+    return Image(digest, platform, str(config.get("created") or ""), layers, config.get("config") or {}, attached)
+
+
+def _nothing(_member: tarfile.TarInfo, _content: IO[bytes] | None) -> None:
+    """Keep nothing of a layer's entries: here only its digest and size count."""

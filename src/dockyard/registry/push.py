@@ -1,0 +1,322 @@
+"""Push images through the engine, and make sure that the registry really has them.
+
+A push is asked of the registry first, with our own eyes: engines check no certificate on loopback, hide what a
+registry answered behind a status code, and some retry for a minute what can never succeed.
+"""
+
+import contextlib
+import ipaddress
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import requests
+import requests.utils
+import urllib3.exceptions
+
+from dockyard import console
+from dockyard.errors import DockyardError, EngineError, UsageError
+from dockyard.host import ca_bundle
+from dockyard.registry import login as credentials
+from dockyard.registry.client import ATTEMPTS, PATIENCE, Reference, Registry, parse, pause
+from dockyard.registry.errors import WORTH_RETRYING, Kind, RegistryError, classify, hint, wanted_pause
+from dockyard.registry.push_progress import Layers, display
+from dockyard.registry.transport import Access, extra_certificates
+
+if TYPE_CHECKING:
+    from dockyard.engine.client import Engine
+
+Say = Callable[[str], None]
+Client = Any
+"""A docker.DockerClient: its module is imported in engine.py alone."""
+
+SILENCE_SECONDS = 600.0
+"""How long an engine may say nothing: a registry can take minutes to file a large layer away."""
+_DIRTY = re.compile(r"(?:^|[-._])dirty(?:[-._]|$)")
+_DIGEST = re.compile(r"digest: (sha\d+:[0-9a-f]+) size: \d+")
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What a push came to: layer counts by what was needed, `size` in bytes of all that the image has there."""
+
+    reference: str
+    digest: str
+    size: int
+    pushed: int
+    mounted: int
+    existing: int
+    seconds: float
+
+    @property
+    def pinned(self) -> str:
+        """The name that means this very image for ever: repository@digest."""
+        return f"{parse(self.reference).name}@{self.digest}"
+
+
+def refused(references: Sequence[str], *, force: bool) -> str:
+    """Return why these are not pushed: a tag says that it was built from uncommitted changes; '' when forced (pure)."""
+    dirty = [reference for reference in references if _DIRTY.search(parse(reference).tag)]
+    if not dirty or force:
+        return ""
+    return f"{', '.join(dirty)}: built from uncommitted changes, so nobody could build the same image again"
+
+
+def refuse_dirty(references: Sequence[str], force: bool) -> None:
+    """Raise DockyardError where a tag says that it was built from uncommitted changes, unless forced."""
+    if why := refused(references, force=force):
+        raise DockyardError(why, "commit first, or push it all the same with --force")
+
+
+def push(
+    engine: "Engine",
+    references: Sequence[str],
+    *,
+    say: Say = console.say,
+    arrived: Callable[[Pushed], None] = lambda _image: None,
+) -> tuple[Pushed, ...]:
+    """Push images that the engine has, check that the registry has them, and return what was pushed.
+
+    Nothing is uploaded unless every image exists and every registry would take it. `arrived` is told of each image
+    that did. Raise RegistryError with the kind of what went wrong.
+    """
+    pushed: list[Pushed] = []
+    wanted = [_qualified(reference) for reference in references]
+    with _client(engine) as client:
+        for reference in wanted:
+            _require_image(client, str(reference))
+        with _registries(engine, client, wanted, say) as registries:
+            _check(registries, wanted)
+            for reference in wanted:
+                pushed.append(_push(client, registries[reference.host], reference, say))
+                arrived(pushed[-1])
+    return tuple(pushed)
+
+
+def preflight(engine: "Engine", references: Sequence[str], *, say: Say = console.say) -> None:
+    """Raise RegistryError unless a push of these could begin now: worth asking before a long build."""
+    wanted = [_qualified(reference) for reference in references]
+    with _client(engine) as client, _registries(engine, client, wanted, say) as registries:
+        _check(registries, wanted)
+
+
+def verify_pushed(engine: "Engine", reference: str, digest: str, *, say: Say = console.say) -> int:
+    """Return the bytes that an image has in its registry; raise RegistryError unless the tag means `digest` there.
+
+    For images that BuildKit pushed by itself.
+    """
+    wanted = _qualified(reference)
+    with _client(engine) as client, _registries(engine, client, [wanted], say) as registries:
+        return _verify(registries[wanted.host], wanted, digest, say)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the engine's configuration says of a registry: `key` is what its login is filed under."""
+
+    api: str
+    key: str
+    insecure: bool = False
+    plain: bool = False
+
+
+def rules(info: Mapping[str, Any], host: str, resolve: Callable[[str], Sequence[str]]) -> Rules:
+    """Return how an engine treats a registry, from the engine's own description of itself (pure).
+
+    Engines hold loopback for insecure without being told. Plain HTTP is allowed there, as it is common for
+    a registry on trial; a certificate that is shown is checked all the same.
+    """
+    config = info.get("RegistryConfig") or {}
+    indexes = config.get("IndexConfigs") or {}
+    index = indexes.get(host) or {}
+    if index.get("Official") or not host:
+        address = str(info.get("IndexServerAddress") or "")
+        return Rules(urlsplit(address).netloc, address)
+    if index and not index.get("Secure", True):
+        return Rules(host, host, insecure=True, plain=True)
+    networks = [ipaddress.ip_network(text) for text in config.get("InsecureRegistryCIDRs") or ()]
+    addresses = [ipaddress.ip_address(text) for text in resolve(urlsplit(f"//{host}").hostname or "")]
+    matching = [network for network in networks if any(address in network for address in addresses)]
+    return Rules(host, host, any(not network.is_loopback for network in matching), bool(matching))
+
+
+def _resolve(name: str) -> tuple[str, ...]:
+    with contextlib.suppress(OSError):
+        return tuple({str(found[4][0]).partition("%")[0] for found in socket.getaddrinfo(name, None)})
+    return ()
+
+
+def _access(engine: "Engine", info: Mapping[str, Any], host: str, say: Say) -> Access:
+    environment: dict[str, str] = {**os.environ, **engine.environment}
+    known = rules(info, host, _resolve)
+    home = Path(environment.get("HOME", "~")).expanduser()
+    bundle = ca_bundle(environment) or Path(requests.utils.DEFAULT_CA_BUNDLE_PATH)
+    extra = extra_certificates(host, (Path("/etc/docker/certs.d"), home / ".config/docker/certs.d"))
+    login = credentials.find(known.key, credentials.config_folders(engine.environment, os.environ), engine.environment)
+    if known.insecure:
+        say(f"{host} is among the engine's insecure registries: its certificate is not checked")
+    return Access(host or known.api, known.api, bundle, extra, login, insecure=known.insecure, plain=known.plain)
+
+
+def _qualified(text: str) -> Reference:
+    reference = parse(text)
+    if not reference.host and "/" not in reference.repository:
+        advice = "set registry in [tool.dockyard], or tag the image for one: invoke tag"
+        raise UsageError(f"{text} names no registry to push to", advice)
+    return reference
+
+
+@contextlib.contextmanager
+def _client(engine: "Engine") -> Iterator[Client]:
+    client = engine.client()
+    try:
+        yield client
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        raise EngineError(f"the engine stopped answering: {error}", "see its log, and try again") from None
+    finally:
+        client.close()
+
+
+def _require_image(client: Client, reference: str) -> None:
+    try:
+        client.api.inspect_image(reference)
+    except requests.HTTPError as error:
+        if error.response is None or error.response.status_code != requests.codes.not_found:
+            raise
+        raise RegistryError(Kind.MISSING, f"the engine has no image {reference}", hint(Kind.MISSING, "", "")) from None
+
+
+@contextlib.contextmanager
+def _registries(
+    engine: "Engine", client: Client, references: Sequence[Reference], say: Say
+) -> Iterator[dict[str, Registry]]:
+    """Yield a conversation with each registry; only one that just a remote engine can reach may be unconnected."""
+    info = client.info()
+    remote = info.get("Name") != socket.gethostname()
+    registries: dict[str, Registry] = {}
+    with contextlib.ExitStack() as stack:
+        for host in dict.fromkeys(reference.host for reference in references):
+            registries[host] = stack.enter_context(Registry(_access(engine, info, host, say), say))
+            try:
+                registries[host].connect()
+            except RegistryError as error:
+                if not remote or error.kind is not Kind.UNREACHABLE:
+                    raise
+                say(f"{error.message} from here, perhaps by the remote engine: what is pushed is not checked")
+        yield registries
+
+
+def _check(registries: Mapping[str, Registry], references: Sequence[Reference]) -> None:
+    for host, repository in dict.fromkeys((reference.host, reference.repository) for reference in references):
+        if registries[host].connected:
+            registries[host].check_push(repository)
+
+
+def _push(client: Client, registry: Registry, reference: Reference, say: Say) -> Pushed:
+    started = time.monotonic()
+    say(f"pushing {reference}")
+    try:
+        digest, layers = _persist(client, registry, reference, say)
+        size = _verify(registry, reference, digest, say)
+    except KeyboardInterrupt:
+        say(f"stopped: {reference} is in the registry what it was before; layers that arrived whole are kept there")
+        raise
+    counts = (layers.count("pushed"), layers.count("mounted"), layers.count("existing"))
+    done = Pushed(str(reference), digest, size, *counts, time.monotonic() - started)
+    say(
+        "{}: {} layers pushed, {} mounted, {} already there; {}".format(
+            done.pinned, *counts, console.duration(done.seconds)
+        )
+    )
+    return done
+
+
+def _persist(client: Client, registry: Registry, reference: Reference, say: Say) -> tuple[str, Layers]:
+    """Push until it is done, or until trying again is of no use; return the digest and what became of the layers."""
+    for attempt in range(1, ATTEMPTS + 1):
+        layers = Layers()
+        try:
+            return _once(client, registry, reference, layers, say), layers
+        except RegistryError as error:
+            never_there = error.kind is Kind.UNREACHABLE and not registry.connected
+            if error.kind not in WORTH_RETRYING or error.wait > PATIENCE or never_there:
+                raise
+            if error.kind is Kind.SERVER:
+                _ask_why(registry, reference)
+            # Engines without containerd's image store have tried five times already when they give up.
+            if attempt == ATTEMPTS or layers.retried:
+                raise
+            seconds = pause(attempt, error.wait)
+            say(f"{error.message}; pushing again in {console.duration(seconds)} ({attempt + 1} of {ATTEMPTS})")
+            time.sleep(seconds)
+    raise AssertionError("unreachable")
+
+
+def _ask_why(registry: Registry, reference: Reference) -> None:
+    """Ask the registry itself after a server error: engines keep its words (disk full, read-only) from us."""
+    try:
+        if registry.connected:
+            registry.check_push(reference.repository, attempts=1)
+    except RegistryError as error:
+        if error.kind not in WORTH_RETRYING:
+            raise
+
+
+def _once(client: Client, registry: Registry, reference: Reference, layers: Layers, say: Say) -> str:
+    digest = ""
+    login = registry.access.credentials
+    # An empty login keeps the SDK from reading a config.json of its own choice.
+    auth = login.for_engine(reference.host) if login else {}
+    client.api.timeout = SILENCE_SECONDS
+    stream = client.api.push(reference.name, tag=reference.tag, stream=True, decode=True, auth_config=auth)
+    # Leaving early, by whatever exception, hangs up, and with that the engine stops the upload.
+    with contextlib.closing(stream) as events, display(say) as show:
+        for event in events:
+            if "error" in event or "errorDetail" in event:
+                raise _failure(event, reference)
+            digest = _digest(event) or digest
+            layer = layers.feed(event, time.monotonic())
+            if layer:
+                show(layer)
+    if not digest:
+        raise RegistryError(Kind.OTHER, f"the engine did not say what it pushed as {reference}")
+    return digest
+
+
+def _digest(event: Mapping[str, Any]) -> str:
+    found = _DIGEST.search(str(event.get("status") or ""))
+    return found[1] if found else str((event.get("aux") or {}).get("Digest") or "")
+
+
+def _failure(event: Mapping[str, Any], reference: Reference) -> RegistryError:
+    detail = event.get("errorDetail")
+    said = str((detail or {}).get("message") or event.get("error")) if isinstance(detail, dict | None) else str(detail)
+    said = re.sub(r"\?_state=\S+?(?=:? |$)", "", said).strip()
+    kind = classify(said, reference.repository)
+    advice = hint(kind, reference.host, reference.repository)
+    return RegistryError(kind, f"push of {reference} failed, {kind}: {said}", advice, wait=wanted_pause(said))
+
+
+def _verify(registry: Registry, reference: Reference, digest: str, say: Say) -> int:
+    """Return the image's bytes in the registry; raise RegistryError unless the tag means `digest` there."""
+    if not registry.connected:
+        return 0
+    try:
+        found = registry.digest(reference.repository, reference.tag)
+        size = registry.size(reference.repository, digest)
+    except RegistryError as error:
+        if error.kind is Kind.UNKNOWN:
+            text = f"the push seemed to succeed, but {reference.host} does not have {reference.name}@{digest}"
+            raise RegistryError(Kind.MISMATCH, text, hint(Kind.MISMATCH, reference.host, "")) from None
+        raise
+    if found != digest:
+        text = f"{reference} is {found} in the registry, where {digest} was pushed"
+        raise RegistryError(Kind.MISMATCH, text, hint(Kind.MISMATCH, reference.host, ""))
+    say(f"the registry has it: {console.size(size)}")
+    return size

@@ -1,0 +1,75 @@
+"""Push what was built: choose the references, push and check them, record the run."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from dockyard.bases.resolve import Missing
+from dockyard.engine.client import find
+from dockyard.errors import UsageError
+from dockyard.git import read_git
+from dockyard.image import names as images
+from dockyard.image import records
+from dockyard.image.build import Built, Request, build, require_targets, stages
+from dockyard.image.names import Variant
+from dockyard.registry.push import Pushed, preflight, push, refuse_dirty, verify_pushed
+from dockyard.settings import Settings
+
+Say = Callable[[str], None]
+
+
+def references(settings: Settings, request: Request) -> dict[Variant, tuple[str, ...]]:
+    """Return the names under which each image is pushed; raise UsageError where nothing says what they are.
+
+    A target that the Dockerfile has not is told here too, before anybody looks for an engine or a registry.
+    """
+    require_targets(request.targets, stages(settings.root))
+    git = read_git(settings.root)
+    chosen = {variant: images.tags(settings, git, variant, request.tags) for variant in request.variants(settings)}
+    if not all(chosen.values()):
+        raise UsageError("there is no git commit to take a tag from", "name one: `invoke push --tag 1.2.3`")
+    return chosen
+
+
+def build_and_push(
+    settings: Settings, request: Request, *, force: bool, say: Say
+) -> tuple[tuple[Built, ...], tuple[Missing, ...]]:
+    """Let BuildKit push what it builds; ask the registry before, and check that it has the images after."""
+    names = [name for named in references(settings, request).values() for name in named]
+    refuse_dirty(names, force)
+    engine = find(settings, say=say)
+    preflight(engine, names, say=say)
+    built, missing = build(settings, request, say=say, engine=engine)
+    sizes = [[verify_pushed(engine, name, image.digest, say=say) for name in image.references] for image in built]
+    return tuple(replace(image, size=size[0]) for image, size in zip(built, sizes, strict=True)), missing
+
+
+def ship(settings: Settings, wanted: Mapping[Variant, Sequence[str]], *, force: bool, say: Say) -> tuple[Pushed, ...]:
+    """Push every image under all its names and record how each ended; uncommitted changes need `force`."""
+    names = [name for named in wanted.values() for name in named]
+    refuse_dirty(names, force)
+    clock = records.Clock.start()
+    engine = find(settings, say=say)
+    outcome = "failed"
+    arrived: dict[str, Pushed] = {}
+    try:
+        return push(engine, names, say=say, arrived=lambda image: arrived.update({image.reference: image}))
+    except KeyboardInterrupt:
+        outcome = "interrupted"
+        raise
+    finally:
+        git = read_git(settings.root)
+        facts = {"kind": engine.kind, "version": engine.version}
+        for variant, named in wanted.items():
+            ending = "passed" if all(name in arrived for name in named) else outcome
+            record = records.make(
+                settings, git, clock, "push", ending, target=variant.target, python=variant.python,
+                image=_image_record(arrived.get(named[0])), engine=facts,
+            )  # fmt: skip
+            records.keep(settings, record, say=say)
+
+
+def _image_record(image: Pushed | None) -> dict[str, Any] | None:
+    if image is None:
+        return None
+    return {"reference": image.reference, "digest": image.digest, "size_bytes": image.size, "layers": []}

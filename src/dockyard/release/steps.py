@@ -1,0 +1,354 @@
+"""Release the commit that is checked out: look, decide what is missing, do the next step, until nothing is.
+
+Every step can be done again without harm, so a release that died is finished by running it again. Checks
+leave nothing that a registry could be asked for: which image has passed them stands in .dockyard/release.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from dockyard.engine.client import Engine, find
+from dockyard.errors import DockyardError
+from dockyard.files import write_atomically
+from dockyard.image import build
+from dockyard.image import names as images
+from dockyard.image.names import PRODUCTION, Variant
+from dockyard.process import capture
+from dockyard.registry import attest, push, sign
+from dockyard.registry.client import parse
+from dockyard.registry.published import published
+from dockyard.registry.sign import Signer
+from dockyard.release import changelog, plan, preconditions
+from dockyard.release import journal as release_journal
+from dockyard.release import push as ship
+from dockyard.release.journal import FOLDER, Journal
+from dockyard.release.plan import Names, State
+from dockyard.settings import Settings
+from dockyard.verify import contents, matrix
+from dockyard.verify import reproduce as reproducing
+from dockyard.verify import verify as verifying
+from dockyard.verify.compare import Verdict
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A release that is under way: what is wanted, where, of which commit, and whom to tell."""
+
+    settings: Settings
+    engine: Engine
+    version: str
+    commit: str
+    section: changelog.Section
+    say: Say
+    signer: Signer | None = None
+    journal: Journal = field(default_factory=Journal)
+
+    @property
+    def file(self) -> Path:
+        """Where the journal is; the release notes are beside it."""
+        return self.settings.root / FOLDER / f"{self.version}.json"
+
+    @property
+    def notes(self) -> Path:
+        """Where the release notes are."""
+        return self.settings.root / FOLDER / f"{self.version}.md"
+
+    def reference(self, tag: str) -> str:
+        """Return the image's name with a tag."""
+        return f"{self.settings.repository}:{tag}"
+
+    def pinned(self, state: State) -> str:
+        """Return the name that means the released image for ever."""
+        return f"{self.settings.repository}@{state.digest}"
+
+    def text(self, state: State) -> str:
+        """Return what the release notes say."""
+        name = self.settings.image.rsplit("/", 1)[-1]
+        return changelog.notes(name, self.section, self.pinned(state), state.names.every)
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A complete release as the registry has it, `size` in bytes; `changed` is whether this run did anything for it."""
+
+    version: str
+    commit: str
+    repository: str
+    digest: str
+    size: int
+    names: Names
+    unsigned: str
+    notes: Path
+    changed: bool
+
+
+def inspect(settings: Settings, key: str, *, say: Say, engine: Engine | None = None) -> tuple[Job, State]:
+    """Look at folder, engine and registry; raise DockyardError where this commit must not or cannot be released."""
+    local = preconditions.look(settings)
+    version, commit = plan.allowed(local)
+    hindrance = sign.hindrance(key)
+    engine = engine or find(settings, say=say)
+    _require(settings, engine)
+    section = changelog.section(preconditions.text(settings.root), version)
+    job = Job(settings, engine, version, commit, section, say)
+    if not hindrance:
+        job = replace(job, signer=_signer(job, key))
+    job = replace(job, journal=release_journal.read(job.file, commit))
+    with published(engine, settings.repository, say=say) as there:
+        names = plan.names(version, commit, local.versions, there.tags())
+        state = State(names, registry=there.digests(names.every), left_out={"sign": hindrance} if hindrance else {})
+    if job.journal.digest and _is_at_hand(job, names, job.journal.digest):
+        state = _remembered(job, state, _adopted(job, state, job.journal.digest))
+    plan.refuse_overwriting(settings.repository, state)
+    return job, state
+
+
+def release(settings: Settings, key: str, *, say: Say, engine: Engine | None = None) -> Shipped:
+    """Do what the release of this commit still lacks, step by step, and return what the registry has then."""
+    job, state = inspect(settings, key, say=say, engine=engine)
+    push.preflight(job.engine, [job.reference(state.names.own)], say=say)
+    if "sign" in state.left_out:
+        say(f"the image will not be signed: {state.left_out['sign']}")
+    changed = False
+    try:
+        while step := plan.due(state):
+            say(f"{step.name}: {step.what}")
+            state = STEPS[step.name](job, state)
+            if plan.due(state) == step:
+                raise RuntimeError(f"the step {step.name} has changed nothing")
+            changed = True
+    except KeyboardInterrupt:
+        say("the release is not complete: `invoke release` goes on from here")
+        raise
+    sizes = {
+        tag: push.verify_pushed(job.engine, job.reference(tag), state.digest, say=_quiet) for tag in state.names.every
+    }
+    return Shipped(
+        job.version,
+        job.commit,
+        settings.repository,
+        state.digest,
+        sizes[state.names.own],
+        state.names,
+        state.left_out.get("sign", ""),
+        job.notes,
+        changed,
+    )
+
+
+def _build(job: Job, state: State) -> State:
+    """Build the image for all platforms; what an earlier run remembers counts if this is the very same image."""
+    (image,), _ = build.build(
+        job.settings, build.Request(platforms=job.settings.platforms), say=job.say, engine=job.engine
+    )
+    digest = _adopted(job, state, image.digest)
+    if job.journal.digest and job.journal.digest != digest:
+        job.say(f"this is another image than at the last try, {job.journal.digest}: its checks begin anew")
+    state = _remembered(job, state, digest)
+    plan.refuse_overwriting(job.settings.repository, state)
+    return _keep(job, state)
+
+
+def _verify(job: Job, state: State) -> State:
+    """Hold the image of every platform against the policy."""
+    platforms = job.settings.platforms
+    if len(platforms) < 2:
+        _verify_one(job, "")
+        return _passed(job, state, "verify")
+    for platform in platforms:
+        build.build(job.settings, build.Request(platforms=(platform,)), say=job.say, engine=job.engine)
+        _verify_one(job, platform)
+    after = _build(job, state)
+    if after.digest != state.digest:
+        raise DockyardError(
+            f"the image was {state.digest} before its platforms were verified, and {after.digest} after",
+            "a base image or an index may have changed meanwhile: run it again",
+        )
+    return _passed(job, state, "verify")
+
+
+def _verify_one(job: Job, platform: str) -> None:
+    found = verifying.verify(job.settings, verifying.Asked(), say=job.say, engine=job.engine)
+    for violation in found.verdict.violations:
+        job.say(f"  {violation.rule}: {violation.message}")
+    count = len(found.verdict.violations)
+    if count:
+        which = f" for {platform}" if platform else ""
+        raise DockyardError(
+            f"the image{which} breaks the policy: {count} violation{'s' if count > 1 else ''}",
+            "`invoke verify` shows where they come from",
+        )
+
+
+def _test(job: Job, state: State) -> State:
+    """Run the tests on every Python; one that could not be tested is as bad as one that failed."""
+    outcomes, missing = matrix.run_matrix(job.settings, (), say=job.say)
+    matrix.judge(outcomes, forbid_skips=bool(os.environ.get("CI")))
+    for absent in missing:
+        raise DockyardError(
+            f"Python {absent.python} could not be tested: {absent.reason}",
+            "release where it can be, or take it out of pythons in [tool.dockyard]",
+        )
+    return _passed(job, state, "test")
+
+
+def _reproduce(job: Job, state: State) -> State:
+    """Build once more without cache, and compare."""
+    outcome = reproducing.reproduce(job.settings, reproducing.Asked(), say=job.say, engine=job.engine)
+    job.say(reproducing.summary(outcome))
+    if outcome.verdict is not Verdict.IDENTICAL:
+        raise DockyardError(
+            f"a build without cache gives another image: {outcome.rebuilt}, where the release is {outcome.existing}",
+            "`invoke reproduce` shows which layer and file differ",
+        )
+    return _passed(job, state, "reproduce")
+
+
+def _push(job: Job, state: State) -> State:
+    """Bring the image's content to the registry, under the name of its commit alone."""
+    sha = state.names.sha
+    if state.digest in state.registry.values():
+        return _name(job, state, (sha,))
+    pushed = ship.ship(job.settings, {_variant(job): (job.reference(sha),)}, force=False, say=job.say)
+    for image in pushed:
+        if image.digest != state.digest:
+            raise DockyardError(
+                f"{image.reference} was pushed as {image.digest}, where {state.digest} was built",
+                "another build has taken its name meanwhile: run it again",
+            )
+    return replace(state, registry={**state.registry, sha: state.digest})
+
+
+def _attest(job: Job, state: State) -> State:
+    """Attach what is in the image, and where it comes from."""
+    attest.attest(job.settings, job.pinned(state), say=job.say, engine=job.engine)
+    return _passed(job, state, "attest")
+
+
+def _sign(job: Job, state: State) -> State:
+    """Sign the digest, unless the registry has a signature by this key."""
+    if job.signer is None:
+        raise RuntimeError("there is no key to sign with")
+    pinned = job.pinned(state)
+    if sign.signed(job.signer, pinned):
+        job.say(f"{pinned} is signed with this key already")
+    else:
+        sign.sign(job.signer, pinned)
+    return _passed(job, state, "sign")
+
+
+def _tag(job: Job, state: State) -> State:
+    """Give the image its version, unless somebody else has used it meanwhile."""
+    with published(job.engine, job.settings.repository, say=job.say) as there:
+        state = replace(state, registry={**state.registry, **there.digests((state.names.own,))})
+    plan.refuse_overwriting(job.settings.repository, state)
+    return state if state.has(state.names.own) else _name(job, state, (state.names.own,))
+
+
+def _move(job: Job, state: State) -> State:
+    """Move the names of the series that this version is the highest of."""
+    return _name(job, state, tuple(tag for tag in state.names.moving if not state.has(tag)))
+
+
+def _write_notes(job: Job, state: State) -> State:
+    """Write the release notes."""
+    write_atomically(job.notes, job.text(state))
+    return replace(state, noted=True)
+
+
+STEPS: Mapping[str, Callable[[Job, State], State]] = {
+    "build": _build,
+    "verify": _verify,
+    "reproduce": _reproduce,
+    "test": _test,
+    "push": _push,
+    "attest": _attest,
+    "sign": _sign,
+    "tag": _tag,
+    "move": _move,
+    "notes": _write_notes,
+}
+
+
+def _name(job: Job, state: State, tags: tuple[str, ...]) -> State:
+    """Give the image in the registry more names."""
+    with published(job.engine, job.settings.repository, say=job.say) as there:
+        there.name(state.digest, tags)
+    return replace(state, registry={**state.registry, **dict.fromkeys(tags, state.digest)})
+
+
+def _adopted(job: Job, state: State, built: str) -> str:
+    """Return the digest to release: of the version that is out where that is the same image, compressed otherwise.
+
+    Engines of different versions compress layers differently; the configuration names their content.
+    """
+    out = state.registry.get(state.names.own, "")
+    if not out or out == built:
+        return built
+    with published(job.engine, job.settings.repository, say=job.say) as there:
+        config = there.config(out)
+    if not config or config != contents.read(job.engine, images.local_name(job.settings, _variant(job))).digest:
+        return built
+    job.say(f"{job.version} is out as {out}: the same image as here, compressed by another engine, and it stays")
+    return out
+
+
+def _variant(job: Job) -> Variant:
+    return Variant(PRODUCTION, job.settings.python)
+
+
+def _remembered(job: Job, state: State, digest: str) -> State:
+    """Return the state with an image at hand: what it has passed, and whether its notes are written."""
+    passed = frozenset(job.journal.passed) if digest == job.journal.digest else frozenset()
+    after = replace(state, digest=digest, passed=passed)
+    signed = job.signer is not None and f"sign:{job.signer.fingerprint}" in passed
+    after = replace(after, passed=passed | {"sign"} if signed else passed)
+    with suppress(OSError, ValueError):
+        after = replace(after, noted=job.notes.read_text(encoding="utf-8") == job.text(after))
+    return after
+
+
+def _passed(job: Job, state: State, step: str) -> State:
+    return _keep(job, replace(state, passed=state.passed | {step}))
+
+
+def _keep(job: Job, state: State) -> State:
+    """Write down how far the release is; a signature counts for its key alone."""
+    key = f"sign:{job.signer.fingerprint}" if job.signer else ""
+    steps = {key if step == "sign" else step for step in state.passed} - {""}
+    release_journal.write(job.file, Journal(job.commit, state.digest, tuple(sorted(steps))))
+    return state
+
+
+def _signer(job: Job, key: str) -> Signer:
+    host = parse(job.settings.repository).host
+    return sign.unlock(key, sign.reaching(host, job.engine.environment, os.environ))
+
+
+def _require(settings: Settings, engine: Engine) -> None:
+    """Raise DockyardError where an engine cannot build what is released."""
+    if not engine.snapshotter:
+        raise DockyardError(
+            "the engine does not keep images in containerd's store: it learns an image's digest only when it is pushed",
+            'set {"features": {"containerd-snapshotter": true}} in its daemon.json, or engine = "embedded"',
+        )
+    if settings.platforms:
+        builder = (settings.builder,) if settings.builder else ()
+        described = capture(engine.command("buildx", "inspect", *builder)).stdout
+        plan.refuse_platforms(described, settings.builder, settings.platforms)
+
+
+def _is_at_hand(job: Job, names: Names, digest: str) -> bool:
+    """Say whether the engine's newest production image is still the one of this release."""
+    own = job.reference(names.own), job.reference(names.sha), images.local_name(job.settings, _variant(job))
+    done = capture(job.engine.command("image", "inspect", "--format={{.Id}}", *own), check=False)
+    return done.ok and set(done.stdout.split()) == {digest}
+
+
+def _quiet(_message: str) -> None:
+    """Say nothing."""

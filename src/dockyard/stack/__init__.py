@@ -1,0 +1,1 @@
+"""Compose stacks: what they need, how they start, and ways into them."""

@@ -1,0 +1,145 @@
+"""Have what a stack needs before it starts: free ports, images, secret files."""
+
+import json
+import os
+import secrets as randomness
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dockyard.engine.client import Engine
+from dockyard.errors import CommandError, DockyardError, SettingsError, UsageError
+from dockyard.git import read_git
+from dockyard.image import build as building
+from dockyard.image import names as naming
+from dockyard.image.names import Variant
+from dockyard.process import capture, tee
+from dockyard.settings import Settings
+from dockyard.stack import ports as sockets
+from dockyard.stack.compose import Container, Model, Port, Service
+
+if TYPE_CHECKING:
+    from dockyard.stack.stack import Stack
+
+Say = Callable[[str], None]
+SECRETS = Path(".dockyard") / "secrets"
+REVISION = "org.opencontainers.image.revision"
+
+
+def ports(engine: Engine, model: Model, before: Sequence[Container]) -> None:
+    """Raise DockyardError naming the owner when a port is taken by anything but the stack itself."""
+    own = {published for container in before if container.running for _, published, _ in container.addresses}
+    if not engine.endpoint().host.startswith("unix:"):
+        return  # it publishes on its own machine, whose ports cannot be seen from here
+    for port in model.ports:
+        if port.published not in own and sockets.taken(port.host, port.published):
+            raise _taken(engine, port)
+
+
+def _taken(engine: Engine, port: Port) -> DockyardError:
+    form = '{{.Names}} {{.Label "com.docker.compose.project"}}'
+    listing = engine.command("ps", "--filter", f"publish={port.published}", "--format", form)
+    free = sockets.next_free(port.host, port.published)
+    other = f": `invoke up --port {free}`" if free else ""
+    holder = describe(capture(listing, check=False).stdout, sockets.owner(port.host, port.published))
+    where = f"port {port.published}" + (f" of {port.host}" if port.host else "")
+    return DockyardError(f"{where} is in use by {holder}", f"stop it, or publish at another port{other}")
+
+
+def describe(containers: str, owner: sockets.Owner | None) -> str:
+    """Name who holds a port: a container, by lines of its name and Compose project, or a process (pure)."""
+    if containers.strip():
+        name, _, project = containers.splitlines()[0].partition(" ")
+        return f"the container {name}" + (f" of the stack {project.strip()}" if project.strip() else "")
+    if owner:
+        return f"process {owner.pid}: {owner.command}"
+    return "a program that this user may not see; `ss -ltnp` as root names it"
+
+
+def images(stack: "Stack", model: Model, mode: str, *, say: Say) -> None:
+    """Build or pull the images that are absent; `mode` "always" builds present ones anew, "never" builds none.
+
+    Those named like a target of the Dockerfile (`ledger:production`) are Dockyard's to build.
+    """
+    settings, engine = stack.settings, stack.engine
+    targets = local_targets(settings)
+    for service in model.services:
+        absent = not capture(engine.command("image", "inspect", service.image), check=False).ok
+        buildable = service.image in targets or service.builds
+        if mode == "never" and absent and buildable:
+            raise UsageError(f"the image {service.image} is absent, and --no-build forbids to build it")
+        wanted = absent or mode == "always"
+        if service.image in targets and wanted:
+            request = building.Request(targets=(targets[service.image],))
+            building.build(building.for_here(settings), request, say=say, engine=engine)
+        elif service.builds and wanted:
+            _compose(stack, "build", service)
+        elif absent:
+            _compose(stack, "pull", service)
+        elif targets.get(service.image) == naming.PRODUCTION:
+            _say_if_stale(stack, service, say)
+
+
+def local_targets(settings: Settings) -> dict[str, str]:
+    """Return the Dockerfile's targets by the name that their newest image has on this machine."""
+    if not (settings.root / "Dockerfile").is_file():
+        return {}
+    stages = building.stages(settings.root)
+    return {naming.local_name(settings, Variant(stage, settings.python)): stage for stage in stages}
+
+
+def _compose(stack: "Stack", verb: str, service: Service) -> None:
+    try:
+        tee(stack.by_files(verb, service.name))
+    except CommandError as error:
+        raise DockyardError(
+            f"`docker compose {verb} {service.name}` ended with exit status {error.returncode}: "
+            f"there is no image {service.image} to start",
+            "its last lines above say why",
+        ) from None
+
+
+def _say_if_stale(stack: "Stack", service: Service, say: Say) -> None:
+    form = "{{json .Config.Labels}}"
+    done = capture(stack.engine.command("image", "inspect", "--format", form, service.image), check=False)
+    revision = (json.loads(done.stdout or "null") or {}).get(REVISION, "")
+    git = read_git(stack.settings.root)
+    if git and revision and (git.dirty or revision != git.commit):
+        say(f"{service.image} was built from {_short(revision)}, and the files may have changed: --build makes it anew")
+
+
+def _short(revision: str) -> str:
+    commit, _, dirty = revision.partition("-")
+    return commit[:12] + (" with uncommitted changes" if dirty else "")
+
+
+def secrets(root: Path, model: Model, *, say: Say) -> None:
+    """Make the secret files that are absent below .dockyard/secrets, each with a random token of 256 bits.
+
+    Compose mounts such a file with the host's owner and mode, and the user inside is another one: so the file is
+    readable for all (0444), in a folder that only its owner may enter (0700). The mount does not go by the folder.
+    """
+    folder = root / SECRETS
+    for name, written in model.secrets:
+        path = Path(written)
+        if path.is_dir():
+            raise SettingsError(f"the secret {name} is a folder: {path}", "put a file there with the secret in it")
+        if path.parent.resolve() == folder.resolve():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.chmod(0o700)
+            if not path.exists():
+                _make(path)
+                say(f"made a random token for the secret {name}: {os.path.relpath(path, root)}")
+            path.chmod(0o444)
+        elif not path.exists():
+            raise SettingsError(
+                f"the file of the secret {name} is absent: {path}", f"make it, or name a file in {SECRETS}/"
+            )
+
+
+def _make(path: Path) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, text=True)
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        file.write(randomness.token_urlsafe(32) + "\n")
+    Path(temporary).rename(path)

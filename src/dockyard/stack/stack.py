@@ -1,0 +1,330 @@
+"""Run a project's Compose stack: read the files, have what they need, start, wait until it answers, or take it back.
+
+Compose labels all that it makes with the project's name, so everything but a start works by that name
+alone: a broken compose.yaml never keeps a running stack from being looked at or taken down.
+"""
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dockyard import console
+from dockyard.engine.client import Engine
+from dockyard.errors import CommandError, DockyardError, SettingsError, UsageError
+from dockyard.process import Command, capture, lines
+from dockyard.settings import Settings
+from dockyard.stack import compose, prepare
+from dockyard.stack.compose import Container, Model, Service
+
+Say = Callable[[str], None]
+LABEL = "label=com.docker.compose.project="
+LOG_LINES = 20
+POLL_SECONDS = 0.3
+SETTLE_SECONDS = 1.0
+"""How long a service without a health check must have run to count as up."""
+SEEN_ENDING = 20
+"""How often to look for the end of a service that is restarted again and again: only then its exit code shows."""
+NEUTRAL = Path("/")
+"""A folder without a compose.yaml: Compose then takes the stack from the engine's labels."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """How a stack is to be started; `build` is "absent", "always" or "never", `timeout` is in seconds."""
+
+    production: bool = False
+    build: str = "absent"
+    port: int | None = None
+    timeout: float = 120.0
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait: `seconds` in all, until `deadline` on the monotonic clock."""
+
+    seconds: float
+    deadline: float
+
+    @classmethod
+    def of(cls, seconds: float) -> "Patience":
+        """Begin to wait now."""
+        return cls(seconds, time.monotonic() + seconds)
+
+    @property
+    def over(self) -> bool:
+        """Whether time is up."""
+        return time.monotonic() > self.deadline
+
+
+@dataclass(frozen=True)
+class Up:
+    """A stack that is up; `changed` is whether this call started anything."""
+
+    containers: tuple[Container, ...]
+    urls: dict[str, tuple[str, ...]]
+    changed: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Down:
+    """What was taken down: names of containers and volumes."""
+
+    containers: tuple[str, ...]
+    volumes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One project's stack on one engine; `files` are the Compose files, empty where only its name matters."""
+
+    settings: Settings
+    engine: Engine
+    files: tuple[str, ...] = ()
+    port: int | None = None
+
+    def by_files(self, *arguments: str, **options: Any) -> Command:
+        """Return the `docker compose` command that reads the files."""
+        environment = {"DOCKYARD_IMAGE": self.settings.image, "COMPOSE_FILE": None}
+        chosen = {"PORT": str(self.port)} if self.port else {}
+        files = [word for file in self.files for word in ("--file", file)]
+        return self.engine.command(
+            "compose", "--project-name", self.settings.stack, *files, *arguments,
+            cwd=self.settings.root, env={**environment, **chosen}, **options,
+        )  # fmt: skip
+
+    def by_name(self, *arguments: str) -> Command:
+        """Return the `docker compose` command that needs no file."""
+        project = ("compose", "--project-name", self.settings.stack)
+        return self.engine.command(*project, *arguments, cwd=NEUTRAL, env={"COMPOSE_FILE": None})
+
+    def containers(self) -> tuple[Container, ...]:
+        """Return the stack's containers, stopped ones too."""
+        return compose.parse_containers(capture(self.by_name("ps", "--all", "--format", "json")).stdout)
+
+    def volumes(self) -> frozenset[str]:
+        """Return the names of the stack's volumes."""
+        listing = self.engine.command("volume", "ls", "--quiet", "--filter", LABEL + self.settings.stack)
+        return frozenset(capture(listing).stdout.split())
+
+
+def find_files(root: Path, *, production: bool) -> tuple[str, ...]:
+    """Return the names of the Compose files, in the order they are merged; raise SettingsError where one is missing.
+
+    Without production a compose.override.yaml counts too, as it does for `docker compose up`.
+    """
+    base = _first(root, compose.FILES)
+    if base is None:
+        raise SettingsError(f"there is no compose.yaml in {root}", "docs/how-to/run-a-stack.md shows one")
+    layer = "production" if production else "override"
+    stem, ending = base.rsplit(".", 1)
+    other = "yml" if ending == "yaml" else "yaml"
+    second = _first(root, (f"{stem}.{layer}.{ending}", f"{stem}.{layer}.{other}"))
+    if production and second is None:
+        raise SettingsError(
+            f"there is no {stem}.production.{ending} beside {base} in {root}",
+            "write what production changes into it, docs/how-to/run-a-stack.md shows one, or leave --production out",
+        )
+    return (base, second) if second else (base,)
+
+
+def _first(root: Path, names: tuple[str, ...]) -> str | None:
+    return next((name for name in names if (root / name).is_file()), None)
+
+
+def up(settings: Settings, engine: Engine, request: Request, *, say: Say) -> Up:
+    """Start the stack and wait until it is ready; on any failure nothing that this call started is left."""
+    started = time.monotonic()
+    stack = Stack(settings, engine, find_files(settings.root, production=request.production), request.port)
+    model = read_model(stack, say)
+    before = stack.containers()
+    prepare.ports(engine, model, before)
+    prepare.images(stack, model, request.build, say=say)
+    prepare.secrets(settings.root, model, say=say)
+    with _undone_on_failure(stack, before, say):
+        after = _start(stack, model, before, Patience.of(request.timeout), say)
+    changed = {one.id for one in before if one.running} != {one.id for one in after if one.running}
+    return Up(after, compose.urls(after, settings.ports), changed, time.monotonic() - started)
+
+
+def read_model(stack: Stack, say: Say) -> Model:
+    """Return what the Compose files want; raise SettingsError with Compose's own words where they are wrong."""
+    done = capture(stack.by_files("config", "--format", "json"), check=False)
+    names = " and ".join(stack.files)
+    if not done.ok:
+        raise SettingsError(f"{names}: {compose.complaint(done.stderr)}", "these are Compose's own words")
+    for line in done.stderr.splitlines():
+        say(line)
+    model = compose.parse_model(done.stdout, stack.settings.stack)
+    if not model.services:
+        raise SettingsError(f"{names}: there is no service to start")
+    if stack.port and stack.port not in {port.published for port in model.ports}:
+        raise UsageError(
+            f"--port {stack.port} has no effect: {names} takes no port from ${{PORT}}",
+            'write `ports: ["127.0.0.1:${PORT:-8000}:8000"]` in it',
+        )
+    return model
+
+
+def _start(
+    stack: Stack, model: Model, before: tuple[Container, ...], patience: Patience, say: Say
+) -> tuple[Container, ...]:
+    with console.status(f"starting {stack.settings.stack}: {', '.join(service.name for service in model.services)}"):
+        try:
+            capture(stack.by_files("up", "--detach", "--no-color", "--remove-orphans", timeout=patience.seconds))
+        except CommandError as error:
+            failed = compose.judge(stack.containers(), model.services).failed
+            if failed:
+                raise _failure(stack, failed, say) from None
+            complaint = compose.complaint(error.output or error.message)
+            raise DockyardError(f"Compose could not start the stack: {complaint}") from None
+        return wait(stack, model.services, before, patience, say)
+
+
+def wait(
+    stack: Stack, services: tuple[Service, ...], before: tuple[Container, ...], patience: Patience, say: Say
+) -> tuple[Container, ...]:
+    """Return the containers once every service is ready; raise DockyardError when one fails or time is up.
+
+    One that was not among those `before` and has no health check must still run a moment later.
+    """
+    seen: frozenset[tuple[str, int]] | None = None
+    while True:
+        found = _counted(stack, stack.containers())
+        verdict = compose.judge(found, services)
+        if verdict.failed:
+            raise _failure(stack, verdict.failed, say)
+        unsettled = compose.unsettled(found, before)
+        if verdict.ready and unsettled <= (seen or frozenset()):
+            return found
+        if patience.over and not verdict.ready:
+            raise _late(stack, found, verdict.waiting[0], patience, say)
+        seen = unsettled if verdict.ready else None
+        time.sleep(SETTLE_SECONDS if verdict.ready else POLL_SECONDS)
+
+
+def _counted(stack: Stack, found: tuple[Container, ...]) -> tuple[Container, ...]:
+    """Return the containers with their restarts, counted for those that may be in a loop of them."""
+    doubtful = [one.id for one in found if one.state == "restarting" or (one.running and not one.health)]
+    if not doubtful:
+        return found
+    counting = stack.engine.command("inspect", "--format", "{{.RestartCount}}", *doubtful)
+    counts = dict(zip(doubtful, capture(counting, check=False).stdout.split(), strict=False))
+    return tuple(replace(one, restarts=int(counts.get(one.id, "0"))) for one in found)
+
+
+def _late(stack: Stack, found: tuple[Container, ...], service: str, patience: Patience, say: Say) -> DockyardError:
+    container = next((one for one in found if one.service == service and not one.ready), None)
+    if container is None:
+        return DockyardError(f"{service} was not started within {patience.seconds:g} s")
+    return _failure(stack, container, say, f" after {patience.seconds:g} s")
+
+
+def _failure(stack: Stack, container: Container, say: Say, when: str = "") -> DockyardError:
+    """Show a failing service's last log lines, and return the error that says why it failed."""
+    with contextlib.suppress(CommandError):
+        said = list(lines(stack.engine.command("logs", "--tail", str(LOG_LINES), container.id)))
+        say(f"the last lines of {container.service}:" if said else f"{container.service} has logged nothing")
+        for line in said:
+            say(f"{container.service} | {line}")
+    hint = "its log is above; a longer wait is `--timeout SECONDS`" if when else "its log is above"
+    return DockyardError(compose.explain(container.service, _state(stack, container)) + when, hint)
+
+
+def _state(stack: Stack, container: Container) -> dict[str, Any]:
+    """Return the engine's facts of a failed container; one that is restarted again and again must first end again."""
+    inspect = stack.engine.command("inspect", "--format", "{{json .State}}", container.id)
+    state: dict[str, Any] = {}
+    for _ in range(SEEN_ENDING):
+        done = capture(inspect, check=False)
+        state = json.loads(done.stdout) if done.ok else {}
+        if container.state != "restarting" or state.get("Status") != "running":
+            break
+        time.sleep(POLL_SECONDS)
+    return state
+
+
+@contextlib.contextmanager
+def _undone_on_failure(stack: Stack, before: tuple[Container, ...], say: Say) -> Iterator[None]:
+    volumes = stack.volumes()
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            say("interrupted: taking down what was started")
+        _undo(stack, before, volumes, say)
+        raise
+
+
+def _undo(stack: Stack, before: tuple[Container, ...], volumes: frozenset[str], say: Say) -> None:
+    """Bring back what was before: no container, network or volume that was not there, none running that was not."""
+    if not before:
+        commands = [stack.by_name("down", "--remove-orphans")]
+    else:
+        now = stack.containers()
+        known, ran = {one.id for one in before}, {one.id for one in before if one.running}
+        new = [one.id for one in now if one.id not in known]
+        woken = [one.id for one in now if one.id in known - ran]
+        commands = [
+            *([stack.engine.command("rm", "--force", *new)] if new else []),
+            *([stack.engine.command("stop", *woken)] if woken else []),
+        ]
+        say("the stack was there before: what still runs of it was left as it is")
+    for command in commands:
+        _tidy(command, say)
+    added = sorted(stack.volumes() - volumes)
+    if added:
+        _tidy(stack.engine.command("volume", "rm", *added), say)
+
+
+def _tidy(command: Command, say: Say) -> None:
+    done = capture(command, check=False)
+    if not done.ok:
+        say(f"not all of it could be removed: {compose.complaint(done.stderr)}; `invoke down` tries again")
+
+
+def down(stack: Stack, *, volumes: bool) -> Down:
+    """Stop and remove the stack's containers and networks, and with `volumes` its data; return what there was."""
+    found = stack.containers()
+    data = sorted(stack.volumes()) if volumes else []
+    with console.status(f"taking down {stack.settings.stack}") if found else contextlib.nullcontext():
+        capture(stack.by_name("down", "--remove-orphans", *(("--volumes",) if volumes else ())))
+    # Those that no container used are not in Compose's view.
+    left = sorted(stack.volumes()) if data else []
+    if left:
+        capture(stack.engine.command("volume", "rm", *left))
+    return Down(tuple(one.name for one in found), tuple(data))
+
+
+def restart(stack: Stack, service: str, timeout: float, *, say: Say) -> tuple[Container, ...]:
+    """Restart the stack or one service of it, and wait until it is ready again."""
+    found = chosen(stack, service)
+    services = tuple(Service(name, "") for name in dict.fromkeys(one.service for one in found))
+    names = [one.name for one in services]
+    with console.status(f"restarting {', '.join(names)}"):
+        capture(stack.by_name("restart", *names))
+        return wait(stack, services, (), Patience.of(timeout), say)
+
+
+def chosen(stack: Stack, service: str) -> tuple[Container, ...]:
+    """Return the containers of a service, or of all where none is named; raise where there are none."""
+    found = stack.containers()
+    if not found:
+        find_files(stack.settings.root, production=False)
+        raise DockyardError(f"the stack {stack.settings.stack} is not there", "`invoke up` starts it")
+    its = tuple(one for one in found if service in {"", one.service})
+    if not its:
+        names = ", ".join(dict.fromkeys(one.service for one in found))
+        raise UsageError(f"the stack {stack.settings.stack} has no service {service!r}", f"it has: {names}")
+    return its
+
+
+def logs(stack: Stack, service: str, tail: int | None, *, follow: bool) -> Command:
+    """Return the command that shows the logs of the stack or of one service."""
+    chosen(stack, service)
+    tailed = ("--tail", str(tail)) if tail is not None else ()
+    return stack.by_name("logs", *(("--follow",) if follow else ()), *tailed, *((service,) if service else ()))

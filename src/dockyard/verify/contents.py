@@ -1,0 +1,167 @@
+"""Work out what an image holds, for the rules of the policy: what a container sees, and what its layers hide."""
+
+import re
+import tarfile
+from collections.abc import Iterable
+from dataclasses import replace
+from hashlib import sha256
+from typing import IO, TYPE_CHECKING
+
+from dockyard.engine import archive
+from dockyard.verify.model import Entry, Facts, Layer
+from dockyard.verify.rules import secrets
+
+if TYPE_CHECKING:
+    from dockyard.engine.client import Engine
+
+WINDOW = 4 << 20
+OVERLAP = 16 << 10
+"""Files are looked at in windows that overlap by more than a key or certificate is long."""
+
+KEPT = re.compile(r".*\.py|.*\.(?:dist|egg)-info(?:/(?:METADATA|RECORD|PKG-INFO))?|.*/pyvenv\.cfg")
+"""Files whose content rules read."""
+
+HEADER = 16
+"""The bytes of a .pyc before its code."""
+
+ELF = b"\x7fELF"
+"""Libraries of cryptography carry keys for their own tests: those in programs do not count."""
+
+CAPABILITY = "SCHILY.xattr.security.capability"
+WHITEOUT = ".wh."
+OPAQUE = ".wh..wh..opq"
+KINDS = {
+    tarfile.DIRTYPE: "folder",
+    tarfile.SYMTYPE: "link",
+    tarfile.CHRTYPE: "device",
+    tarfile.BLKTYPE: "device",
+    tarfile.FIFOTYPE: "pipe",
+}
+
+
+def read(engine: "Engine", reference: str) -> Facts:
+    """Return the facts of an image that the engine holds; raise DockyardError where it does not."""
+    return of(archive.read(engine, reference, visit))
+
+
+def from_archive(chunks: Iterable[bytes]) -> Facts:
+    """Return the facts of the image in an archive as `docker save` writes it, given piece by piece."""
+    return of(archive.from_archive(chunks, visit))
+
+
+def of(image: archive.Image[Entry]) -> Facts:
+    """Work out what a container sees of an image's layers."""
+    view = View()
+    for index, layer in enumerate(image.layers):
+        view.apply(index, layer.items)
+    return Facts(
+        digest=image.config_digest,
+        config=image.config,
+        layers=tuple(Layer(one.diff_id, one.instruction, one.size) for one in image.layers),
+        files=view.files,
+        hidden=tuple(view.hidden),
+        history=tuple(str(row.get("created_by", "")) for row in image.config.get("history") or ()),
+        manifest=image.manifest,
+    )
+
+
+def visit(member: tarfile.TarInfo, file: IO[bytes] | None) -> Entry:
+    """Return one entry of a layer, with what its content tells; its path is as it stands in the archive."""
+    kind = "hard" if member.islnk() else KINDS.get(member.type, "file")
+    found = Entry(
+        archive.path_of(member), kind, member.mode & 0o7777, member.uid, member.gid, member.size, int(member.mtime),
+        link=archive.absolute(member.linkname) if kind == "hard" else member.linkname,
+        privileged=CAPABILITY in member.pax_headers,
+    )  # fmt: skip
+    return examine(found, iter(lambda: file.read(WINDOW), b"")) if file else found
+
+
+class View:
+    """The file system that a container sees, built up layer by layer as the OCI specification says."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, Entry] = {}
+        self.hidden: list[Entry] = []
+
+    def apply(self, index: int, entries: Iterable[Entry]) -> None:
+        """Lay one more layer over the others; what it deletes is only that of the layers below."""
+        for raw in entries:
+            folder, _, name = raw.path.rpartition("/")
+            folder = self._real(folder)
+            if name == OPAQUE:
+                self._remove(folder, below=index, itself=False)
+            elif name.startswith(WHITEOUT):
+                self._remove(f"{folder}/{name.removeprefix(WHITEOUT)}", below=index)
+            else:
+                self._put(replace(raw, path=f"{folder}/{name}", layer=index))
+
+    def _put(self, entry: Entry) -> None:
+        if entry.kind == "hard":
+            target = self.files.get(self._whole(entry.link))
+            if target is None:
+                return
+            entry = replace(target, path=entry.path, layer=entry.layer)
+        old = self.files.get(entry.path)
+        if old and old.kind == "folder" and entry.kind != "folder":
+            self._remove(entry.path, below=entry.layer + 1)
+        elif old and old.kind != "folder":
+            self.hidden.append(old)
+        self.files[entry.path] = entry
+
+    def _remove(self, path: str, *, below: int, itself: bool = True) -> None:
+        inside = f"{path}/"
+        for known in [known for known in self.files if known.startswith(inside) or (itself and known == path)]:
+            if self.files[known].layer < below:
+                self.hidden.append(self.files.pop(known))
+
+    def _whole(self, path: str) -> str:
+        folder, _, name = path.rpartition("/")
+        return f"{self._real(folder)}/{name}"
+
+    def _real(self, folder: str, hops: int = 20) -> str:
+        """Return a folder with the links on its way followed: /bin/x lies in /usr/bin where /bin is a link."""
+        known = self.files.get(folder)
+        if not folder or (known and known.kind == "folder"):
+            return folder
+        parent, _, name = folder.rpartition("/")
+        here = f"{self._real(parent, hops)}/{name}"
+        found = self.files.get(here)
+        if found is None or found.kind != "link" or not hops:
+            return here
+        return self._real(_joined(here, found.link), hops - 1)
+
+
+def examine(entry: Entry, windows: Iterable[bytes]) -> Entry:
+    """Return an entry with what its content, given piece by piece, tells."""
+    digest = sha256()
+    leaks: set[str] = set()
+    certificates: set[str] = set()
+    kept = bytearray()
+    tail = head = b""
+    whole = KEPT.fullmatch(entry.path) is not None
+    for window in windows:
+        head = head or window[:HEADER]
+        digest.update(window)
+        seen = tail + window
+        leaks |= secrets.leaks(seen)
+        certificates |= secrets.certificates(seen).keys()
+        if whole or (not kept and entry.path.endswith(".pyc")):
+            kept += window if whole else window[:HEADER]
+        tail = seen[-OVERLAP:]
+    if head.startswith(ELF):
+        leaks.discard(secrets.PRIVATE_KEY)
+    return replace(
+        entry, sha256=digest.hexdigest(), data=bytes(kept), leaks=frozenset(leaks), certificates=frozenset(certificates)
+    )
+
+
+def _joined(at: str, link: str) -> str:
+    """Return where a link that stands at `at` leads to."""
+    parts: list[str] = [] if link.startswith("/") else at.split("/")[:-1]
+    for part in link.split("/"):
+        if part == "..":
+            parts = parts[:-1]
+        elif part not in ("", "."):
+            parts.append(part)
+    root = "/" if at.startswith("/") else ""
+    return root + "/".join(filter(None, parts))

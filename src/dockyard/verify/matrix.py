@@ -1,0 +1,215 @@
+"""Run a project's tests inside its `test` image on every Python, hardened as in production."""
+
+import secrets
+import shutil
+import sys
+import threading
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dockyard.bases.resolve import Missing
+from dockyard.engine.client import Engine, find
+from dockyard.errors import CommandError, DockyardError
+from dockyard.git import read_git
+from dockyard.image import build, records
+from dockyard.image import names as images
+from dockyard.image.names import Variant
+from dockyard.process import Command, capture, lines
+from dockyard.settings import Settings
+
+Say = Callable[[str], None]
+TARGET = "test"
+RESULTS = "/results"
+"""Where the test image writes junit.xml and .coverage: an empty volume in every run."""
+RESULTS_HERE = Path(".dockyard") / "tests"
+"""Where the results of the newest run are kept in the project."""
+HARDENED = (
+    "--read-only",
+    "--tmpfs=/tmp",
+    "--cap-drop=ALL",
+    "--security-opt=no-new-privileges",
+    "--user=65532:65532",
+    "--pids-limit=512",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the tests went on one Python."""
+
+    python: str
+    passed: int
+    failed: int
+    skipped: int
+    seconds: float
+    returncode: int
+    image: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether the test runner said that all went well, and ran at least one test."""
+        return self.returncode == 0 and self.failed == 0 and self.passed > 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the matrix: `name` begins the name of each of its containers, `folder` takes the results.
+
+    `cut` is set when it ends before its tests do.
+    """
+
+    settings: Settings
+    engine: Engine
+    name: str
+    folder: Path
+    arguments: tuple[str, ...]
+    say: Say
+    cut: threading.Event = field(default_factory=threading.Event)
+
+    def container(self, variant: Variant) -> str:
+        """Return the name of a variant's container."""
+        return f"{self.name}-{variant.name}"
+
+    def remove(self, variants: Sequence[Variant]) -> None:
+        """Remove the containers of variants, running or not, with their volumes."""
+        names = [self.container(variant) for variant in variants]
+        capture(self.engine.command("rm", "--force", "--volumes", *names), check=False)
+
+
+def run_matrix(
+    settings: Settings, arguments: Sequence[str], *, say: Say
+) -> tuple[tuple[Outcome, ...], tuple[Missing, ...]]:
+    """Build every test image in one solve, then test in them side by side."""
+    engine = find(settings, say=say)
+    request = build.Request(targets=(TARGET,), pythons=settings.pythons)
+    built, missing = build.build(build.for_here(settings), request, say=say, engine=engine)
+    folder = settings.root / RESULTS_HERE
+    shutil.rmtree(folder, ignore_errors=True)
+    name = f"{settings.stack}-test-{secrets.token_hex(4)}"
+    run = Run(settings, engine, name, folder, tuple(arguments), say)
+    variants = [image.variant for image in built]
+    try:
+        outcomes = side_by_side(run, variants)
+    finally:
+        run.remove(variants)
+    return outcomes, missing
+
+
+def side_by_side(run: Run, variants: Sequence[Variant]) -> tuple[Outcome, ...]:
+    """Test in every image; an interrupt ends the containers too, or it would last until their tests are over."""
+    with ThreadPoolExecutor(max_workers=max(1, run.engine.cpus)) as pool:
+        futures = [pool.submit(run_one, run, variant) for variant in variants]
+        try:
+            return tuple(future.result() for future in futures)
+        except BaseException:
+            run.cut.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            while not all(future.done() for future in futures):  # one may be on its way to its container
+                run.remove(variants)
+            raise
+
+
+def run_one(run: Run, variant: Variant) -> Outcome:
+    """Run the tests of one image and bring its results to the run's folder, a subfolder per Python."""
+    clock = records.Clock.start()
+    image = images.local_name(run.settings, variant)
+    container = run.container(variant)
+    returncode = 0
+    try:
+        for line in lines(command(run.engine, image, container, run.arguments)):
+            run.say(f"{variant.python} | {line}")
+    except CommandError as error:
+        returncode = error.returncode
+    into = run.folder / variant.python
+    if not run.cut.is_set():
+        into.mkdir(parents=True, exist_ok=True)
+        copied = capture(run.engine.command("cp", f"{container}:{RESULTS}/.", str(into)), check=False)
+        if not copied.ok:
+            run.say(f"{variant.python} | no results came out of the container: {copied.stderr.strip()}")
+    outcome = Outcome(variant.python, *count(into / "junit.xml"), clock.seconds(), returncode, image)
+    _record(run, outcome, clock)
+    return outcome
+
+
+def command(engine: Engine, image: str, container: str, arguments: Sequence[str]) -> Command:
+    """Return the command that runs one image's tests; arguments go to its test runner."""
+    options = (f"--name={container}", *HARDENED, f"--mount=type=volume,destination={RESULTS}")
+    return engine.command("run", *options, image, f"--junitxml={RESULTS}/junit.xml", *arguments)
+
+
+def count(junit: Path) -> tuple[int, int, int]:
+    """Return how many tests passed, failed and were skipped, by a JUnit file; nothing where there is none."""
+    try:
+        suites = ET.parse(junit).getroot().iter("testsuite")  # noqa: S314 - written by our own container
+        totals = [
+            {key: int(suite.get(key, 0)) for key in ("tests", "errors", "failures", "skipped")} for suite in suites
+        ]
+    except (OSError, ET.ParseError):
+        return 0, 0, 0
+    failed = sum(total["errors"] + total["failures"] for total in totals)
+    skipped = sum(total["skipped"] for total in totals)
+    return sum(total["tests"] for total in totals) - failed - skipped, failed, skipped
+
+
+def combine_coverage(root: Path, outcomes: Sequence[Outcome]) -> float | None:
+    """Combine the coverage of every Python on the host into .coverage; return the percentage, None without data."""
+    files = [
+        str(path) for outcome in outcomes if (path := root / RESULTS_HERE / outcome.python / ".coverage").is_file()
+    ]
+    if not files:
+        return None
+    coverage = (sys.executable, "-m", "coverage")
+    capture(Command((*coverage, "combine", "--keep", "--quiet", *files), cwd=root))
+    total = capture(Command((*coverage, "report", "--format=total", "--precision=1"), cwd=root), check=False)
+    return float(total.stdout) if total.ok else None
+
+
+def judge(outcomes: Sequence[Outcome], *, forbid_skips: bool) -> None:
+    """Raise DockyardError naming each Python whose tests failed, or were skipped where that is forbidden (pure)."""
+    failed = [outcome.python for outcome in outcomes if not outcome.ok]
+    if failed:
+        raise DockyardError(
+            f"the tests failed on Python {', '.join(failed)}",
+            "the output above says which; `nox -s tests -- -x -k NAME` runs one",
+        )
+    skipped = [outcome.python for outcome in outcomes if outcome.skipped]
+    if forbid_skips and skipped:
+        raise DockyardError(
+            f"tests were skipped on Python {', '.join(skipped)}", "in CI a skipped test counts as a failed one"
+        )
+
+
+def rows(outcomes: Sequence[Outcome], missing: Sequence[Missing]) -> list[tuple[str, ...]]:
+    """Return the summary's table rows: every supported Python, those that could not be tested too (pure)."""
+    tested = [
+        (
+            outcome.python,
+            "passed" if outcome.ok else "FAILED",
+            str(outcome.passed),
+            str(outcome.failed),
+            str(outcome.skipped),
+            f"{outcome.seconds:.1f} s",
+        )
+        for outcome in outcomes
+    ]
+    absent = [(lost.python, f"NOT TESTED: {lost.reason}", "-", "-", "-", "-") for lost in missing]
+    return sorted([*tested, *absent], key=lambda row: [int(part) for part in row[0].split(".")])
+
+
+def _record(run: Run, outcome: Outcome, clock: records.Clock) -> None:
+    counts = {"passed": outcome.passed, "failed": outcome.failed, "skipped": outcome.skipped}
+    record = records.make(
+        run.settings,
+        read_git(run.settings.root),
+        clock,
+        "test",
+        "interrupted" if run.cut.is_set() else "passed" if outcome.ok else "failed",
+        python=outcome.python,
+        target=TARGET,
+        tests={**counts, "coverage_percent": None},
+        engine={"kind": run.engine.kind, "version": run.engine.version},
+    )
+    records.keep(run.settings, record, say=run.say)

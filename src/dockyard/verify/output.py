@@ -1,0 +1,195 @@
+"""Write a verdict in the forms that other programs read: SARIF 2.1.0, JUnit's XML, and plain JSON."""
+
+import json
+import os
+import re
+import tempfile
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from dockyard import __version__
+from dockyard.errors import DockyardError
+from dockyard.verify.model import Finding, Rule, Trial, Verdict
+from dockyard.verify.rules.judge import RULES
+
+SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+DOCKERFILE = "Dockerfile"
+NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of one verify: which image, what was found, what was measured, and the seconds it took."""
+
+    image: str
+    digest: str
+    target: str
+    python: str
+    size: int
+    verdict: Verdict
+    trial: Trial | None
+    seconds: float
+    manifest: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found that is not accepted."""
+        return not self.verdict.violations
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """Return a report as `invoke verify --json` prints it."""
+    trial = report.trial
+    return {
+        "image": report.image,
+        "digest": report.digest,
+        "manifest": report.manifest or None,
+        "target": report.target,
+        "python": report.python,
+        "ok": report.ok,
+        "seconds": report.seconds,
+        "size_bytes": report.size,
+        "start_seconds": trial.answer if trial else None,
+        "memory_bytes": trial.memory if trial else None,
+        "stop_seconds": trial.stop if trial else None,
+        "rules": list(report.verdict.checked),
+        "violations": [_plain(finding) for finding in report.verdict.violations],
+        "accepted": [_plain(finding) for finding in report.verdict.findings if finding.accepted],
+    }
+
+
+def sarif(report: Report) -> dict[str, Any]:
+    """Return a report as a SARIF 2.1.0 log; what is accepted is there as suppressed, with the reason."""
+    known = {rule.id: rule for rule in RULES}
+    order = list(report.verdict.checked)
+    return sarif_log(
+        f"verify/{report.target}/{report.python}",
+        [_sarif_rule(known[name]) for name in order],
+        [_sarif_result(finding, order.index(finding.rule)) for finding in report.verdict.findings],
+        properties={"image": report.image, "digest": report.digest, "manifest": report.manifest},
+    )
+
+
+def sarif_log(
+    category: str, rules: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]], **more: Any
+) -> dict[str, Any]:
+    """Return a SARIF 2.1.0 log with one run: its category keeps it apart from Dockyard's other runs on a commit."""
+    driver = {"name": "dockyard", "semanticVersion": __version__, "version": __version__, "rules": [*rules]}
+    run = {
+        "tool": {"driver": driver},
+        "automationDetails": {"id": f"dockyard/{category}/"},
+        **more,
+        "results": [*results],
+    }
+    return {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
+
+
+def junit(report: Report) -> ET.Element:
+    """Return a report as JUnit's XML: a test case for every rule, skipped where all it found is accepted."""
+    cases = [_junit_case(report, name) for name in report.verdict.checked]
+    failures = sum(case.find("failure") is not None for case in cases)
+    skipped = sum(case.find("skipped") is not None for case in cases)
+    counts = {"tests": str(len(cases)), "failures": str(failures), "errors": "0", "skipped": str(skipped)}
+    suites = ET.Element("testsuites", {"name": "dockyard verify", **counts, "time": f"{report.seconds:.3f}"})
+    suite = ET.SubElement(suites, "testsuite", {"name": report.image, **counts, "time": f"{report.seconds:.3f}"})
+    suite.extend(cases)
+    return suites
+
+
+def write_sarif(path: Path, log: Mapping[str, Any]) -> None:
+    """Write a SARIF log to a file."""
+    write(path, json.dumps(log, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_junit(path: Path, report: Report) -> None:
+    """Write a report as JUnit's XML to a file."""
+    root = junit(report)
+    ET.indent(root)
+    write(path, '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n")
+
+
+def write(path: Path, text: str) -> None:
+    """Write a text file atomically, its folder made where it is missing; raise DockyardError where that fails."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise DockyardError(
+            f"{path} cannot be written: {error.strerror}", "name a file in a folder that can be written"
+        ) from None
+
+
+def _plain(finding: Finding) -> dict[str, Any]:
+    return {key: str(value) if key == "severity" else value for key, value in asdict(finding).items()}
+
+
+def _sarif_rule(rule: Rule) -> dict[str, Any]:
+    return {
+        "id": rule.id,
+        "name": "".join(word.capitalize() for word in rule.id.split("-")),
+        "shortDescription": {"text": _sentence(rule.meaning)},
+        "help": {"text": _sentence(rule.hint)},
+        "defaultConfiguration": {"level": str(rule.severity)},
+    }
+
+
+def _sarif_result(finding: Finding, index: int) -> dict[str, Any]:
+    """Return one result: viewers want a line of a file, so it is the Dockerfile's first where it is unknown."""
+    place: dict[str, Any] = {
+        "physicalLocation": {"artifactLocation": {"uri": DOCKERFILE}, "region": {"startLine": finding.line or 1}}
+    }
+    if finding.path:
+        place["logicalLocations"] = [{"fullyQualifiedName": finding.path, "kind": "resource"}]
+    mark = sha256(f"{finding.rule}\n{finding.path}\n{finding.message.splitlines()[0]}".encode()).hexdigest()
+    result = {
+        "ruleId": finding.rule,
+        "ruleIndex": index,
+        "level": str(finding.severity),
+        "message": {"text": f"{_sentence(finding.message)}\n{_sentence(finding.hint)}"},
+        "locations": [place],
+        "partialFingerprints": {"dockyardFinding/v1": mark},
+        "properties": {"layer": finding.layer, "instruction": finding.instruction},
+    }
+    if finding.accepted:
+        result["suppressions"] = [{"kind": "external", "status": "accepted", "justification": finding.accepted}]
+    return result
+
+
+def _junit_case(report: Report, rule: str) -> ET.Element:
+    case = ET.Element("testcase", {"classname": f"verify.{report.target}", "name": rule, "time": "0"})
+    found = [finding for finding in report.verdict.findings if finding.rule == rule]
+    open_ones = [finding for finding in found if not finding.accepted]
+    if open_ones:
+        failure = ET.SubElement(case, "failure", {"type": rule, "message": _xml(open_ones[0].message.splitlines()[0])})
+        failure.text = _xml("\n\n".join(_told(finding) for finding in open_ones))
+    elif found:
+        ET.SubElement(case, "skipped", {"message": _xml(f"accepted: {found[0].accepted}")})
+    return case
+
+
+def _told(finding: Finding) -> str:
+    rows = [finding.message]
+    rows += [f"layer: {finding.layer} {finding.instruction}"] if finding.layer else []
+    rows += [f"at: {DOCKERFILE}:{finding.line}"] if finding.line else []
+    return "\n".join([*rows, f"tip: {finding.hint}"])
+
+
+def _xml(text: str) -> str:
+    """Return text without the characters that no XML document may hold: a log can have any."""
+    return NOT_XML.sub("\ufffd", text)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"

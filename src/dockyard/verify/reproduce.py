@@ -1,0 +1,179 @@
+"""Build an image anew, without any cache, and hold it against the one that there is."""
+
+import json
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dockyard.bases.resolve import ensure
+from dockyard.engine import archive
+from dockyard.engine.archive import Image
+from dockyard.engine.client import Engine, find
+from dockyard.errors import DockyardError
+from dockyard.image import build, names, records
+from dockyard.image.build import Job, Request
+from dockyard.process import capture
+from dockyard.settings import Settings
+from dockyard.verify.compare import Finding, Item, Verdict, item, judge
+
+Say = Callable[[str], None]
+OWN = "dockyard-reproduce"
+"""What the names of images and cache mounts begin with that are made for one comparison."""
+MOUNTS = "BUILDKIT_CACHE_MOUNT_NS"
+"""The build argument by which BuildKit keeps the cache mounts of one build apart; the image does not show it."""
+PREFIX = "org.opencontainers.image."
+TOLD = {
+    f"{PREFIX}revision": "it was made from the commit {before}, this tree is {after}",
+    f"{PREFIX}base.digest": "it was made on the base {before}, the one at hand now is {after}",
+    f"{PREFIX}base.name": "it was made on {before}, the settings now say {after}",
+    "io.dockyard.target": "it is the target {before}, and {after} is built here",
+    "io.dockyard.python": "it has Python {before}, and {after} is built here",
+}
+"""Labels that say what an image was made from: where these differ, so will the images."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a person wants reproduced: the newest image of a target on a Python, or an image by its reference."""
+
+    target: str = names.PRODUCTION
+    python: str = ""
+    image: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How it went: digests as the engine names images, `notes` say which inputs were others than at first."""
+
+    image: str
+    verdict: Verdict
+    existing: str
+    rebuilt: str
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+    seconds: float = 0.0
+
+
+def reproduce(settings: Settings, asked: Asked, *, say: Say, engine: Engine | None = None) -> Outcome:
+    """Build a variant without cache under a name of its own, compare, and remove it again."""
+    clock = records.Clock.start()
+    request = Request((asked.target,), (asked.python,) if asked.python else (), no_cache=True)
+    (variant,) = request.variants(settings)
+    build.plan(settings, build.read(settings), request)  # a wrong target is said before an engine starts
+    reference = asked.image or names.local_name(settings, variant)
+    engine = engine or find(settings, say=say)
+    existing = inspected(engine, reference)
+    if existing is None:
+        make = f"`invoke build --target {variant.target} --python {variant.python}` makes it"
+        raise DockyardError(
+            f"there is no image {reference}", f"`docker pull {reference}` brings it" if asked.image else make
+        )
+    job = prepared(settings, engine, request, clock, say)
+    notes = tuple(changed_inputs(_labels(existing), job.planned[0].labels))
+    for note in notes:
+        say(f"{reference}: {note}")
+    with rebuilt(job, say) as name:
+        made = inspected(engine, name) or {"Id": ""}
+        outcome = Outcome(reference, Verdict.IDENTICAL, existing["Id"], made["Id"], (), notes)
+        if made["Id"] != existing["Id"]:
+            say("the digests differ: reading both images")
+            # By digest: the name may have been given to another image meanwhile.
+            outcome = compared(outcome, archive.read(engine, existing["Id"], item), archive.read(engine, name, item))
+    return replace(outcome, seconds=clock.seconds())
+
+
+def compared(outcome: Outcome, before: Image[Item], after: Image[Item]) -> Outcome:
+    """Return the outcome of two images whose digests differ: that of an index does with what else is in it (pure)."""
+    verdict, findings = judge(before, after)
+    if before.manifest and after.manifest:
+        outcome = replace(outcome, existing=before.manifest, rebuilt=after.manifest)
+    return replace(outcome, verdict=verdict, findings=findings)
+
+
+def prepared(settings: Settings, engine: Engine, request: Request, clock: records.Clock, say: Say) -> Job:
+    """Return the one build that is asked for, under a name that no other image has."""
+    bases, missing = ensure(settings, engine, request.pythons or (settings.python,), say=say, run=False)
+    for absent in missing:
+        raise DockyardError(f"Python {absent.python} cannot be built here: {absent.reason}")
+    found = replace(build.read(settings), bases=bases)
+    (image,) = build.plan(settings, found, request)
+    token = secrets.token_hex(6)
+    own = replace(
+        image,
+        references=(f"{OWN}/{settings.image}:{token}",),
+        # `--no-cache` leaves cache mounts as they are: what was compiled or fetched into them must not count either.
+        arguments={**image.arguments, MOUNTS: f"{OWN}-{token}"},
+    )
+    return Job(settings, engine, found, request, (own,), clock)
+
+
+@contextmanager
+def rebuilt(job: Job, say: Say) -> Iterator[str]:
+    """Build, yield the image's name, and take it and its cache mounts away whatever happens."""
+    name = job.planned[0].references[0]
+    try:
+        with tempfile.TemporaryDirectory(prefix="dockyard-") as folder:
+            build.solve(job, Path(folder) / "metadata.json", say)
+        yield name
+    finally:
+        capture(job.engine.command("rmi", name), check=False)
+        forget_mounts(job)
+
+
+def forget_mounts(job: Job) -> None:
+    """Remove the cache mounts that this one build has filled, and no others."""
+    builder = (f"--builder={job.settings.builder}",) if job.settings.builder else ()
+    listing = ("buildx", "du", *builder, "--verbose", "--filter=type=exec.cachemount")
+    said = capture(job.engine.command(*listing), check=False).stdout
+    for record in mounts(said, job.planned[0].arguments[MOUNTS]):
+        capture(job.engine.command("buildx", "prune", *builder, "--force", f"--filter=id={record}"), check=False)
+
+
+def mounts(listing: str, namespace: str) -> tuple[str, ...]:
+    """Return the records of a namespace's cache mounts in what `buildx du --verbose` prints (pure)."""
+    found = []
+    for record in listing.split("\n\n"):
+        fields = {key: value.strip() for key, _, value in (line.partition(":") for line in record.splitlines())}
+        if f'with id "{namespace}/' in fields.get("Description", "") and fields.get("ID"):
+            found.append(fields["ID"])
+    return tuple(found)
+
+
+def inspected(engine: Engine, reference: str) -> dict[str, Any] | None:
+    """Return what the engine knows of an image, or None where it has none; its Id is the digest it goes by."""
+    done = capture(engine.command("image", "inspect", reference), check=False)
+    if done.ok:
+        return dict(json.loads(done.stdout)[0])
+    if "no such image" in done.stderr.lower():
+        return None
+    raise DockyardError(
+        f"the engine cannot say what {reference} is: {done.stderr.strip()}", "`invoke doctor` looks at the engine"
+    )
+
+
+def changed_inputs(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[str]:
+    """Yield which inputs of a build are others than an image's labels say (pure)."""
+    for name, text in TOLD.items():
+        if before.get(name, "") != after.get(name, ""):
+            yield text.format(before=before.get(name) or "none", after=after.get(name) or "none")
+
+
+def summary(outcome: Outcome) -> str:
+    """Return the one line that says how it went."""
+    first, second = outcome.existing, outcome.rebuilt
+    if outcome.verdict is Verdict.IDENTICAL:
+        return f"{outcome.image} is reproducible: {first}, built anew {second}"
+    if outcome.verdict is Verdict.RECOMPRESSED:
+        return (
+            f"{outcome.image} is reproducible: the same configuration and layers, compressed otherwise by another "
+            f"engine: {first}, built anew {second}"
+        )
+    return f"{outcome.image} is not reproducible: {first}, built anew {second}"
+
+
+def _labels(image: Mapping[str, Any]) -> Mapping[str, str]:
+    return (image.get("Config") or {}).get("Labels") or {}

@@ -1,0 +1,192 @@
+"""Rules on installed packages: they are those of the lock, and their files are those that were published."""
+
+import base64
+import csv
+import io
+import posixpath
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from email.parser import BytesHeaderParser
+
+from dockyard.verify.model import Case, Entry, Facts, Pin, Rule, Scope, Violation
+from dockyard.verify.rules.files import scope
+
+METADATA = re.compile(
+    r"(?P<folder>.*/(?:site|dist)-packages)/(?P<info>[^/]+\.(?:dist|egg)-info)(?:/METADATA|/PKG-INFO|)"
+)
+RUNS_BY_ITSELF = re.compile(r"[^/]+\.pth|sitecustomize\.py|usercustomize\.py")
+"""What Python runs at every start without being asked."""
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """One installed distribution: its name as the index writes it, and the folders that it lies in."""
+
+    name: str
+    version: str
+    folder: str
+    info: Entry
+
+    @property
+    def record(self) -> str:
+        """The path of the list of its files."""
+        return f"{self.info.path.rpartition('/')[0]}/RECORD"
+
+
+def locked(case: Case) -> Iterator[Violation]:
+    """Compare the installed distributions with the lock, both ways."""
+    pins = case.expected.pins
+    if pins is None:
+        yield Violation(f"there is no lock to compare with: {case.expected.lock}", hint="run `invoke lock`")
+        return
+    found = list(environment(case))
+    for one in found:
+        pin = pins.get(one.name)
+        if pin is None and one.name != normal(case.expected.own):
+            yield _at(one, f"{one.name} {one.version} is installed, but is not in {case.expected.lock}")
+        elif pin and pin.version and not same(pin.version, one.version):
+            yield _at(one, f"{one.name} {one.version} is installed, but {case.expected.lock} says {pin.version}")
+    names = {one.name for one in found}
+    for pin in pins.values():
+        if normal(pin.name) not in names:
+            yield Violation(f"{pin.name} {pin.version} is in {case.expected.lock}, but not installed")
+    for name in sorted(name for name in names if [one.name for one in found].count(name) > 1):
+        yield Violation(f"{name} is installed more than once")
+
+
+def unchanged(case: Case) -> Iterator[Violation]:
+    """Compare the files of every distribution with the hashes in its RECORD."""
+    files = case.facts.files
+    owned: set[str] = set()
+    folders: set[str] = set()
+    for one in environment(case):
+        folders.add(one.folder)
+        record = files.get(one.record)
+        if record is None:
+            if one.info.path.endswith("/METADATA"):
+                yield _at(one, f"{one.name} has no RECORD: nothing tells which files it brought")
+            continue
+        for path, digest in recorded(record.data, one.folder):
+            owned.add(path)
+            wrong = differs(files.get(path), path, digest)
+            if wrong:
+                yield Violation(f"{path} {wrong} ({one.name} {one.version})", path, (files.get(path) or record).layer)
+    for entry in files.values():
+        folder, _, name = entry.path.rpartition("/")
+        if folder in folders and RUNS_BY_ITSELF.fullmatch(name) and entry.path not in owned:
+            said = f"{entry.path} runs at every start of Python, and no distribution brought it"
+            yield Violation(said, entry.path, entry.layer)
+
+
+def environment(case: Case) -> Iterator[Distribution]:
+    """Yield the distributions that count: all of a minimal image, else those of a virtual environment."""
+    prefix = "" if scope(case) is Scope.MINIMAL else virtual_environment(case.facts)
+    for entry in case.facts.files.values():
+        match = METADATA.fullmatch(entry.path)
+        if match and entry.kind == "file" and entry.data and entry.path.startswith(prefix):
+            headers = BytesHeaderParser().parsebytes(entry.data)
+            yield Distribution(
+                normal(headers["Name"] or match["info"]), headers["Version"] or "", match["folder"], entry
+            )
+
+
+def virtual_environment(facts: Facts) -> str:
+    """Return the first folder on PATH that is a virtual environment's, with a slash behind it, or nothing."""
+    for folder in facts.environment.get("PATH", "").split(":"):
+        prefix = folder.rpartition("/")[0]
+        if prefix and f"{prefix}/pyvenv.cfg" in facts.files:
+            return f"{prefix}/"
+    return ""
+
+
+def recorded(record: bytes, folder: str) -> Iterator[tuple[str, str]]:
+    """Yield the paths that a RECORD names, and the SHA-256 in hexadecimal, empty where it gives none."""
+    for row in csv.reader(io.StringIO(record.decode("utf-8", "replace"))):
+        if row and row[0]:
+            algorithm, _, value = (row[1] if len(row) > 1 else "").partition("=")
+            padded = value + "=" * (-len(value) % 4)
+            digest = base64.urlsafe_b64decode(padded).hex() if algorithm == "sha256" else ""
+            yield posixpath.normpath(posixpath.join(folder, row[0])), digest
+
+
+def differs(entry: Entry | None, path: str, digest: str) -> str:
+    """Say how a file differs from what RECORD says of it; bytecode is not published, so it is none of this."""
+    if path.endswith(".pyc"):
+        return ""
+    if entry is None:
+        return "is missing, although RECORD names it"
+    return (
+        "is not the file that was published: its hash differs from RECORD" if digest and entry.sha256 != digest else ""
+    )
+
+
+def read_lock(text: str, python: str) -> dict[str, Pin]:
+    """Return what a lock pins for a Python on Linux, by normal name; markers that do not hold are left out."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    setting = {
+        "python_version": python,
+        "python_full_version": f"{python}.0",
+        "sys_platform": "linux",
+        "os_name": "posix",
+        "platform_system": "Linux",
+        "implementation_name": "cpython",
+        "platform_python_implementation": "CPython",
+    }
+    found: dict[str, Pin] = {}
+    for line in re.sub(r"\\\n", " ", text).splitlines():
+        said = re.split(r"\s--|\s#|^#", line.strip(), maxsplit=1)[0].strip()
+        if not said or said.startswith("-"):
+            continue
+        try:
+            wanted = Requirement(said)
+        except InvalidRequirement:
+            continue  # `invoke lock --check` tells of what no installer would take
+        if wanted.marker is None or wanted.marker.evaluate(setting):
+            exact = [item.version for item in wanted.specifier if item.operator in ("==", "===")]
+            found[normal(wanted.name)] = Pin(wanted.name, exact[0] if exact else "")
+    return found
+
+
+def normal(name: str) -> str:
+    """Return a distribution's name as indexes write it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def same(one: str, other: str) -> bool:
+    """Say whether two versions are equal by PEP 440, or as text where they are none."""
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return Version(one) == Version(other)
+    except InvalidVersion:
+        return one == other
+
+
+def own_name(project: Mapping[str, object]) -> str:
+    """Return the name of the project's own distribution, out of the content of its pyproject.toml."""
+    table = project.get("project")
+    return str(table.get("name", "")) if isinstance(table, dict) else ""
+
+
+def _at(one: Distribution, message: str) -> Violation:
+    return Violation(message, one.info.path.rpartition("/")[0], one.info.layer)
+
+
+RULES = (
+    Rule(
+        "locked-distributions",
+        "the installed distributions are those of the lock, by name and version: none more, none missing",
+        locked,
+        "install the lock and nothing else: --no-deps --require-hashes -r LOCK; `invoke lock` brings it up to date",
+        Scope.EVERY,
+    ),
+    Rule(
+        "unchanged-distributions",
+        "every file of a distribution has the hash that its RECORD says",
+        unchanged,
+        "find the step that changes the files after the install; a patched package belongs into an index of your own",
+        Scope.EVERY,
+    ),
+)

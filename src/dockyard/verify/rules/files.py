@@ -1,0 +1,117 @@
+"""Rules on files: rights that nobody needs, and programs that only an intruder would use."""
+
+import re
+from collections.abc import Iterator
+
+from dockyard.verify.model import Case, Entry, Rule, Scope, Violation
+
+DEBIANS_OWN = ("/var/tmp", "/run/lock", "/var/lock")  # noqa: S108 - paths in the image
+"""World-writable by Debian's own design, sticky, and read-only at run time: no matter but in a minimal image."""
+
+SHELLS = re.compile(r"(?:ba|da|a|z|k|mk|c|tc|fi)?sh|busybox|toybox|rbash|sash")
+PACKAGE_MANAGERS = re.compile(
+    r"apt|apt-get|aptitude|dpkg|dpkg-deb|rpm|yum|dnf|microdnf|zypper|apk|pacman"
+    r"|pip[0-9.]*|uvx?|conda|mamba|micromamba|poetry|pipx|easy_install|npm|gem|cargo"
+)
+COMPILERS = re.compile(
+    r"(?:[a-z0-9_]+-linux-gnu-)?(?:gcc|g\+\+|cc|c\+\+|c[89]9|cpp|clang|clang\+\+|tcc|as|ld|gfortran)(?:-[0-9.]+)?"
+    r"|cc1|cc1plus|make|rustc|javac"
+)
+INSTALLERS = re.compile(r".*/(?:site|dist)-packages/(?:pip|uv|setuptools)/__init__\.py|.*/ensurepip/__init__\.py")
+
+
+def set_uid(case: Case) -> Iterator[Violation]:
+    """Find files that run with the rights of another user."""
+    for entry in case.facts.files.values():
+        if entry.kind == "file" and (entry.mode & 0o6000 or entry.privileged):
+            right = "set-uid" if entry.mode & 0o4000 else "set-gid" if entry.mode & 0o2000 else "file capabilities"
+            yield _at(entry, f"has {right} (mode {entry.mode:04o})")
+
+
+def world_writable(case: Case) -> Iterator[Violation]:
+    """Find what every user may write."""
+    declared = case.expected.writable
+    sticky = () if scope(case) is Scope.MINIMAL else DEBIANS_OWN
+    for entry in case.facts.files.values():
+        if entry.kind not in ("file", "folder", "pipe") or not entry.mode & 0o002:
+            continue
+        if (entry.path in sticky and entry.mode & 0o1000) or _below(entry.path, declared):
+            continue
+        yield _at(entry, f"can be written by every user (mode {entry.mode:04o})")
+
+
+def shells(case: Case) -> Iterator[Violation]:
+    """Find shells."""
+    yield from _programs(case, SHELLS, "is a shell")
+
+
+def package_managers(case: Case) -> Iterator[Violation]:
+    """Find programs and Python packages that install others."""
+    yield from _programs(case, PACKAGE_MANAGERS, "is a package manager")
+    for entry in case.facts.files.values():
+        if entry.kind == "file" and INSTALLERS.fullmatch(entry.path):
+            yield _at(entry, "belongs to a Python package that installs others")
+
+
+def compilers(case: Case) -> Iterator[Violation]:
+    """Find compilers, linkers and make."""
+    yield from _programs(case, COMPILERS, "is a compiler or a part of one")
+
+
+def scope(case: Case) -> Scope:
+    """Return which rules an image is held to: all, unless its target is known for less."""
+    less = {"slim": Scope.SERVICE, "test": Scope.EVERY, "development": Scope.EVERY}
+    return less.get(case.expected.target, Scope.MINIMAL)
+
+
+def _programs(case: Case, names: re.Pattern[str], what: str) -> Iterator[Violation]:
+    for entry in case.facts.files.values():
+        if entry.kind in ("file", "link") and names.fullmatch(entry.name):
+            real = case.facts.resolve(entry.path)
+            if real and real.kind == "file" and real.mode & 0o111:
+                yield _at(entry, what if real.path == entry.path else f"{what}: it leads to {real.path}")
+
+
+def _at(entry: Entry, message: str) -> Violation:
+    return Violation(f"{entry.path} {message}", entry.path, entry.layer)
+
+
+def _below(path: str, folders: tuple[str, ...]) -> bool:
+    return any(path == folder or path.startswith(f"{folder.rstrip('/')}/") for folder in folders)
+
+
+RULES = (
+    Rule(
+        "no-set-uid",
+        "no file is set-uid or set-gid, or has file capabilities",
+        set_uid,
+        "take the bit away in the stage that brings the file: chmod u-s,g-s FILE",
+    ),
+    Rule(
+        "no-world-writable",
+        "no path can be written by every user but those declared",
+        world_writable,
+        "chmod o-w it, or declare it: writable in [tool.dockyard]",
+    ),
+    Rule(
+        "no-shell",
+        "there is no shell",
+        shells,
+        "copy only what the service needs into the final stage; the target slim may have a shell",
+        Scope.MINIMAL,
+    ),
+    Rule(
+        "no-package-manager",
+        "there is no package manager, Python's own included",
+        package_managers,
+        "make the virtual environment with --without-pip, and copy only that into the final stage",
+        Scope.MINIMAL,
+    ),
+    Rule(
+        "no-compiler",
+        "there is no compiler",
+        compilers,
+        "compile in an earlier stage and copy the result",
+        Scope.MINIMAL,
+    ),
+)

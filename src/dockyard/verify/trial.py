@@ -1,0 +1,281 @@
+"""Run an image as hard as production would, and note how it does: start, answer, health, memory, stop.
+
+What looks into the container is Python run in the container itself, so that a remote engine, an unpublished
+port and an image without a shell are all no matter. Times are taken from the start of process 1, by the
+kernel's own clock: neither the engine's work before it nor a clock set differently comes into them.
+"""
+
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from dockyard.errors import CommandError
+from dockyard.process import Completed, capture
+from dockyard.verify.matrix import HARDENED
+from dockyard.verify.model import Facts, Trial
+
+if TYPE_CHECKING:
+    from dockyard.engine.client import Engine
+
+ENGINE_SECONDS = 60.0
+PAUSE = 0.1
+LOG_LINES = 40
+WATCH = r"""
+import json, os, socket, sys, time
+
+port, limit = int(sys.argv[1]), time.monotonic() + float(sys.argv[2])
+
+
+def age():
+    ticks = int(open("/proc/1/stat").read().rpartition(")")[2].split()[19])
+    return float(open("/proc/uptime").read().split()[0]) - ticks / os.sysconf("SC_CLK_TCK")
+
+
+def listening():
+    for file, family in (("/proc/net/tcp", socket.AF_INET), ("/proc/net/tcp6", socket.AF_INET6)):
+        if not os.path.exists(file):
+            continue
+        for row in list(open(file))[1:]:
+            words = row.split()
+            if words[3] == "0A":
+                raw, number = words[1].split(":")
+                packed = b"".join(bytes.fromhex(raw[at : at + 8])[::-1] for at in range(0, len(raw), 8))
+                yield socket.inet_ntop(family, packed), int(number, 16)
+
+
+def answers(host):
+    try:
+        with socket.create_connection((host, port), max(0.05, limit - time.monotonic())) as there:
+            there.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: dockyard\r\nConnection: close\r\n\r\n")
+            return bool(there.recv(1))
+    except OSError:
+        return False
+
+
+first = None
+while first is None and time.monotonic() < limit:
+    hosts = ["127.0.0.1", "::1"] + [host for host, number in listening() if number == port]
+    first = next((age() for host in hosts if answers(host)), None)
+    time.sleep(0.005)
+print(json.dumps({"answer": first, "listening": sorted(set(listening()))}))
+"""
+"""Waits for the first byte of an answer, which comes when the app is imported, not when its port is open."""
+
+COMPILE = r"""
+import json, sys
+
+bad = []
+for path in json.load(sys.stdin):
+    try:
+        compile(open(path, "rb").read(), path, "exec", dont_inherit=True)
+    except Exception:
+        bad.append(path)
+print(json.dumps(bad))
+"""
+
+FIND = r"""
+import json, os, sys
+
+wanted = sys.argv[1]
+names = {wanted, wanted + ".py"}
+found = [wanted] if wanted.startswith("/") and os.path.exists(wanted) else []
+for top in () if wanted.startswith("/") else ("/usr", "/opt", "/etc"):
+    for folder, folders, files in os.walk(top):
+        found += [os.path.join(folder, name) for name in (*folders, *files) if name in names]
+print(json.dumps(sorted(found)[:3]))
+"""
+"""Looks for a path, or for a file, folder or module by its name."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait, in seconds: for the first answer, then for health, then for the end after SIGTERM."""
+
+    start: float = 30.0
+    health: float = 20.0
+    stop: float = 10.0
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How to run an image: its port, what production gives it, and how long to wait.
+
+    `answered` is called when the first answer is there, or is given up: other work may disturb no time from then on.
+    """
+
+    port: int
+    environment: Mapping[str, str] = field(default_factory=dict)
+    tmpfs: tuple[str, ...] = ()
+    patience: Patience = Patience()
+    hardened: bool = True
+    answered: Callable[[], None] = lambda: None
+
+
+def run(engine: "Engine", image: str, facts: Facts, setup: Setup) -> Trial:
+    """Try an image hardened; where that fails, try it once more as it is, so that the cause can be told."""
+    first = once(engine, image, facts, setup)
+    if first.serves:
+        return first
+    as_it_is = replace(setup, hardened=False, answered=lambda: None)
+    return replace(first, plain=once(engine, image, facts, as_it_is))
+
+
+def once(engine: "Engine", image: str, facts: Facts, setup: Setup) -> Trial:
+    """Run a container from start to end, and return what was seen of it."""
+    trial = Trial(setup.port, waited=setup.patience.start)
+    with _container(engine, image, setup) as (name, started):
+        if not started.ok:
+            return replace(trial, refused=started.stderr.strip(), log=_log(engine, name))
+        trial = _awaited(engine, name, setup, trial)
+        setup.answered()
+        if trial.answer is not None and trial.exit_code is None:
+            trial = _examined(engine, name, facts, setup, trial)
+            trial = _ended(engine, name, setup, trial)
+        return replace(trial, log=_log(engine, name))
+
+
+def options(setup: Setup, name: str) -> tuple[str, ...]:
+    """Return the options of `docker run` for a trial (pure)."""
+    hardening = HARDENED if setup.hardened else ()
+    mounts = tuple(f"--tmpfs={path}:uid=65532,gid=65532,mode=0700" for path in setup.tmpfs)
+    given = tuple(f"--env={key}={value}" for key, value in setup.environment.items())
+    return ("--detach", f"--name={name}", "--no-healthcheck", *hardening, *mounts, *given)
+
+
+def uncompilable(engine: "Engine", image: str, paths: tuple[str, ...]) -> frozenset[str]:
+    """Return which of an image's files its own Python cannot compile: templates, for instance, or another Python's."""
+    found = _told(engine, image, "python", COMPILE, asked=json.dumps(paths).encode())
+    return frozenset(found) & frozenset(paths)
+
+
+def find(engine: "Engine", image: str, wanted: str) -> tuple[str, ...]:
+    """Return the paths under which an image with Python has a file: by its path, or by its name wherever it lies."""
+    return tuple(_told(engine, image, "python3", FIND, wanted))
+
+
+def _told(engine: "Engine", image: str, python: str, program: str, *words: str, asked: bytes = b"") -> list[str]:
+    """Run a program that prints a JSON list in an image, hardened; return the list, empty where it cannot be run."""
+    options = ("--rm", "--interactive", "--network=none", "--no-healthcheck", *HARDENED, f"--entrypoint={python}")
+    command = engine.command("run", *options, image, "-c", program, *words, input=asked, timeout=ENGINE_SECONDS)
+    found = _document(capture(command, check=False).stdout)
+    return [str(each) for each in found] if isinstance(found, list) else []
+
+
+@contextmanager
+def _container(engine: "Engine", image: str, setup: Setup) -> "Iterator[tuple[str, Completed]]":
+    """Start a container, and leave nothing of it, whatever happens."""
+    name = f"dockyard-trial-{secrets.token_hex(4)}"
+    secret = tuple(value for value in setup.environment.values() if len(value) > 3)
+    command = engine.command("run", *options(setup, name), image, timeout=ENGINE_SECONDS, secrets=secret)
+    try:
+        yield name, capture(command, check=False)
+    finally:
+        capture(engine.command("rm", "--force", "--volumes", name, timeout=ENGINE_SECONDS), check=False)
+
+
+def _awaited(engine: "Engine", name: str, setup: Setup, trial: Trial) -> Trial:
+    """Wait for the first answer, or for the end of the container, or until patience is over."""
+    limit = setup.patience.start
+    watch = engine.command(
+        "exec", name, "python", "-c", WATCH, str(setup.port), f"{limit:g}", timeout=limit + ENGINE_SECONDS
+    )
+    done = capture(watch, check=False)
+    seen = _document(done.stdout)
+    state = _state(engine, name)
+    if not isinstance(seen, dict):
+        seen = {}
+        trial = replace(trial, refused=done.stderr.strip() if state.get("Running") else "")
+    listening = tuple(
+        f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in seen.get("listening", ())
+    )
+    ended = not state.get("Running", False)
+    return replace(
+        trial,
+        answer=None if seen.get("answer") is None else round(seen["answer"], 3),
+        listening=listening,
+        exit_code=int(state.get("ExitCode", 1)) if ended else None,
+        out_of_memory=bool(state.get("OOMKilled")),
+    )
+
+
+def _examined(engine: "Engine", name: str, facts: Facts, setup: Setup, trial: Trial) -> Trial:
+    """Run the image's health check until it passes or patience is over, and read the memory of the service."""
+    check = facts.settings.get("Healthcheck") or {}
+    test = tuple(check.get("Test") or ())
+    argv = ("/bin/sh", "-c", *test[1:]) if test[:1] == ("CMD-SHELL",) else test[1:]
+    if test[:1] == ("NONE",) or not argv:
+        return replace(trial, memory=_memory(engine, name))
+    one = float(check.get("Timeout") or 30e9) / 1e9
+    over = time.monotonic() + setup.patience.health
+    while True:
+        healthy, said = _checked(engine, name, argv, one)
+        if healthy or time.monotonic() > over:
+            return replace(trial, healthy=healthy, health_output=said, memory=_memory(engine, name))
+        time.sleep(PAUSE)
+
+
+def _checked(engine: "Engine", name: str, argv: tuple[str, ...], seconds: float) -> tuple[bool, str]:
+    """Run a health check once, as the engine itself would; a check that outlives its timeout has failed."""
+    try:
+        done = capture(engine.command("exec", name, *argv, timeout=seconds), check=False)
+    except CommandError:
+        return False, f"the check did not end within {seconds:g} s"
+    return done.ok, done.stdout + done.stderr
+
+
+def _ended(engine: "Engine", name: str, setup: Setup, trial: Trial) -> Trial:
+    """Tell the service to stop, and see when and how it does."""
+    if trial.healthy is False:
+        return trial
+    started = time.monotonic()
+    capture(engine.command("kill", "--signal=TERM", name, timeout=ENGINE_SECONDS), check=False)
+    try:
+        done = capture(engine.command("wait", name, timeout=setup.patience.stop), check=False)
+    except CommandError:
+        return trial
+    code = done.stdout.strip()
+    return replace(trial, stop=round(time.monotonic() - started, 3), stop_code=int(code) if code.isdecimal() else 1)
+
+
+def _memory(engine: "Engine", name: str) -> int | None:
+    """Return the bytes that a container uses without its cache of files; None where the engine cannot tell."""
+    import docker.errors
+
+    client = engine.client()
+    try:
+        said: Any = client.api.stats(name, decode=None, stream=False, one_shot=True)
+    except docker.errors.APIError:
+        return None
+    finally:
+        client.close()
+    return used(said.get("memory_stats") or {})
+
+
+def used(memory: Mapping[str, Any]) -> int | None:
+    """Return the memory in use by the numbers of a control group, version 1 or 2 (pure)."""
+    if "usage" not in memory:
+        return None
+    more = memory.get("stats") or {}
+    return int(memory["usage"]) - int(more.get("inactive_file", more.get("total_inactive_file", 0)))
+
+
+def _state(engine: "Engine", name: str) -> Mapping[str, Any]:
+    done = capture(engine.command("inspect", "--format={{json .State}}", name, timeout=ENGINE_SECONDS), check=False)
+    found = _document(done.stdout)
+    return found if isinstance(found, dict) else {}
+
+
+def _log(engine: "Engine", name: str) -> tuple[str, ...]:
+    done = capture(engine.command("logs", f"--tail={LOG_LINES}", name, timeout=ENGINE_SECONDS), check=False)
+    return tuple(line.rstrip() for line in (done.stdout + done.stderr).splitlines() if line.strip()) if done.ok else ()
+
+
+def _document(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
