@@ -23,16 +23,17 @@ INVOKE = str(Path(sys.executable).parent / "invoke")
 
 def main(arguments: list[str]) -> int:
     """Print the table of medians; return 1 where the ratio is above the aim of 2."""
+    console.show_progress()
     rounds = int(arguments[0]) if arguments else 7
     settings = load(Path.cwd(), os.environ)
-    engine = find(settings, say=console.say)
+    engine = find(settings)
     ours = Command((INVOKE, "build", "--target", "production"), cwd=settings.root)
     bare = bare_build(settings, engine)
     capture(ours)
     capture(bare)
     times: dict[str, list[float]] = {"invoke build": [], "docker buildx build": []}
     for number in range(rounds):
-        console.say(f"round {number + 1} of {rounds}")
+        console.log.info(f"round {number + 1} of {rounds}")
         times["invoke build"].append(capture(ours).seconds)
         times["docker buildx build"].append(capture(bare).seconds)
     medians = {name: statistics.median(values) for name, values in times.items()}
@@ -47,7 +48,7 @@ def main(arguments: list[str]) -> int:
 def bare_build(settings: Settings, engine: Engine) -> Command:
     """Return the plain command for what `invoke build` builds: same arguments, labels and contexts."""
     found = build.read(settings)
-    bases, _missing = ensure(settings, engine, (settings.python,), say=console.say)
+    bases, _missing = ensure(settings, engine, (settings.python,))
     (image,) = build.plan(settings, replace(found, bases=bases), build.Request())
     return engine.command(*build_arguments(image), cwd=settings.root)
 

@@ -33,6 +33,7 @@ PYTHON = "3.13"
 
 def main(arguments: Sequence[str]) -> int:
     """Measure, or read what was measured; print the tables; return 1 where an aim is missed, 2 for a wrong call."""
+    console.show_progress()
     parser = argparse.ArgumentParser(prog="benchmarks/images.py", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--rounds", type=positive, default=5, help="how often everything is measured")
     parser.add_argument("--only", action="append", metavar="NAME", help="measure one recipe; may be repeated")
@@ -69,15 +70,15 @@ def positive(text: str) -> int:
 def measure(rounds: int, names: Sequence[str]) -> tuple[Samples, dict[str, Any]]:
     """Return every value of every measure, and what they were measured on."""
     configured = settings.load(ROOT, os.environ)
-    engine = find(configured, say=console.say)
-    bases, missing = ensure(configured, engine, (PYTHON,), say=console.say)
+    engine = find(configured)
+    bases, missing = ensure(configured, engine, (PYTHON,))
     if missing:
         raise DockyardError(f"there is no base image for Python {PYTHON}: {missing[0].reason}")
     with tempfile.TemporaryDirectory(prefix="dockyard-bench-") as folder:
         bench = Bench(engine, Path(folder), ROOT, bases[0], ca_bundle())
         try:
-            bench.prepare([*names, aims.YARDSTICK], console.say)
-            samples = bench.measure(rounds, console.say)
+            bench.prepare([*names, aims.YARDSTICK], console.log.info)
+            samples = bench.measure(rounds, console.log.info)
         finally:
             bench.remove()
     about = {

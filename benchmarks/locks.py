@@ -43,6 +43,7 @@ PINS, HASHES, ROUNDS = 100, 20, 15
 
 def main() -> None:
     """Run the measurement that was asked for."""
+    console.show_progress()
     parser = argparse.ArgumentParser(description="Measure locks.")
     parser.add_argument("what", choices=("check", "compile"))
     with tempfile.TemporaryDirectory() as folder:
@@ -97,19 +98,19 @@ def check(root: Path) -> None:
 def compile_matrix(root: Path) -> None:
     """Time the locks of 4 purposes and 3 Pythons from nothing, and the same by pip-compile one after another."""
     settings = project(root)
-    host = client.find(settings, say=console.say)
+    host = client.find(settings)
     compiling.VOLUME = "dockyard-bench"
-    images = {base.python: base.image for base in resolve.ensure(settings, host, settings.pythons, say=console.say)[0]}
-    make.make(settings, Wish(), find_engine=lambda: host, say=console.say)  # installs the compilers
+    images = {base.python: base.image for base in resolve.ensure(settings, host, settings.pythons)[0]}
+    make.make(settings, Wish(), find_engine=lambda: host)  # installs the compilers
     for image, python in ((image, python) for python, image in images.items()):
         _run(host, image, python, ("rm", "-rf", "/cache/pip", "/cache/pip-tools"))
-    ours = _time(lambda: make.make(settings, Wish(), find_engine=lambda: host, say=console.say))
+    ours = _time(lambda: make.make(settings, Wish(), find_engine=lambda: host))
     theirs = 0.0
     for python, image in images.items():
         _run(host, image, python, ("rm", "-rf", "/cache/pip", "/cache/pip-tools"))
         for purpose in PURPOSES:
             seconds = _time(lambda: _plain(host, image, python, purpose, root))  # noqa: B023 - called at once
-            console.say(f"pip-compile, Python {python}, {purpose}: {seconds:.1f} s")
+            console.log.info(f"pip-compile, Python {python}, {purpose}: {seconds:.1f} s")
             theirs += seconds
     volumes = [f"{compiling.VOLUME}-{python}" for python in (*settings.pythons, "uv")]
     capture(host.command("volume", "rm", "--force", *volumes), check=False)
@@ -182,7 +183,7 @@ def _multi(root: Path) -> Command | None:
         capture(Command((sys.executable, "-m", "venv", str(venv))))
         capture(Command((str(venv / "bin/pip"), "install", "--quiet", "pip-compile-multi")))
     except Exception as error:  # noqa: BLE001 - without a network the other numbers still count
-        console.warn(f"pip-compile-multi cannot be installed: {error}")
+        console.log.warning(f"pip-compile-multi cannot be installed: {error}")
         return None
     flat.mkdir()
     from_inputs = str(venv / "bin/python"), "-c", _STAMP

@@ -1,8 +1,10 @@
 """Fixtures for every test: no unit test may start a process or reach the network unless it says so."""
 
+import logging
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import hypothesis
 import pytest
 
 from dockyard.settings import Settings
+
+from .progress import LINES, Keeper
 
 # A machine busy with other containers draws examples slowly: that says nothing of the code.
 hypothesis.settings.register_profile("shared", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -45,6 +49,17 @@ def nothing_unplanned(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
     if not processes:
         monkeypatch.setattr(subprocess.Popen, "__init__", no_process)
     monkeypatch.setattr(socket.socket, "connect", no_connection)
+
+
+@pytest.fixture(autouse=True)
+def said() -> Iterator[list[str]]:
+    """Return the lines of progress that Dockyard tells a person, as they come."""
+    LINES.clear()
+    logger, keeper = logging.getLogger("dockyard"), Keeper()
+    logger.addHandler(keeper)
+    logger.setLevel(logging.INFO)
+    yield LINES
+    logger.removeHandler(keeper)
 
 
 @pytest.fixture

@@ -95,7 +95,6 @@ class Memory:
         self.manifests[tag] = self.manifests[digest] = ("application/vnd.oci.image.manifest.v1+json", raw)
         return digest
 
-    def client(self, said: list[str] | None = None) -> WritableRegistry:
+    def client(self) -> WritableRegistry:
         """Return a conversation with this registry."""
-        say = (said if said is not None else []).append
-        return WritableRegistry(ACCESS, say, lambda _seconds: None, Transport(ACCESS, Wire(self)))
+        return WritableRegistry(ACCESS, lambda _seconds: None, Transport(ACCESS, Wire(self)))

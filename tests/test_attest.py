@@ -54,9 +54,9 @@ def memory(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Memory:
     return made
 
 
-def run(settings: Settings, said: list[str] | None = None, name: str = NAME) -> tuple[attest.Attached, ...]:
+def run(settings: Settings, name: str = NAME) -> tuple[attest.Attached, ...]:
     """Attach to the image."""
-    return attest.attest(settings, name, say=(said if said is not None else []).append, engine=ENGINE)
+    return attest.attest(settings, name, engine=ENGINE)
 
 
 def attached(memory: Memory, made: attest.Attached) -> dict[str, Any]:
@@ -65,11 +65,10 @@ def attached(memory: Memory, made: attest.Attached) -> dict[str, Any]:
     return dict(json.loads(memory.blobs[named["digest"]]))
 
 
-def test_both_documents_are_attached(memory: Memory, settings: Settings) -> None:
+def test_both_documents_are_attached(memory: Memory, settings: Settings, said: list[str]) -> None:
     """They are about this very image, whose manifest and tag stay what they are."""
     before = memory.manifests["1.0"]
-    said: list[str] = []
-    bill, origin = run(settings, said)
+    bill, origin = run(settings)
     assert (bill.kind, origin.kind, bill.new, origin.new) == ("SBOM", "provenance", True, True)
     assert bill.subject == origin.subject == digest(before[1])
     assert memory.manifests["1.0"] == before

@@ -13,12 +13,13 @@ import pytest
 from dockyard.bases import cache, debian, lookup, parallel, pins, resolve, update
 from dockyard.bases.cache import Record
 from dockyard.bases.choice import Answer
-from dockyard.bases.model import Say, UnavailableError
+from dockyard.bases.model import UnavailableError
 from dockyard.bases.oci import Image
 from dockyard.bases.pins import Pin
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.settings import Settings
+from tests.progress import LINES
 
 ENGINE = Engine(kind="host", version="28.5", snapshotter=True)
 DIGEST = "sha256:" + "a" * 64
@@ -38,14 +39,13 @@ class World:
         self.asked: list[str] = []
         self.made: list[str] = []
         self.loaded: list[str] = []
-        self.lines: list[str] = []
 
     def ask(self, _engine: Engine, references: Sequence[str]) -> dict[str, Answer]:
         """Answer as the registry."""
         self.asked += references
         return {reference: self.answers.get(reference, Answer(reason="no such host")) for reference in references}
 
-    def ensure(self, python: str, *, allow_expired: bool, say: Say, anew: bool = False) -> Record:
+    def ensure(self, python: str, *, allow_expired: bool, anew: bool = False) -> Record:
         """Make a base as debian.ensure does."""
         if self.trouble:
             raise self.trouble
@@ -92,15 +92,15 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
 
 def test_a_build_reads_a_base_from_the_cache(world: World, settings: Settings) -> None:
     """Only an engine whose BuildKit cannot do that needs a copy of its own."""
-    resolve.ensure(settings, ENGINE, ["3.13"], say=world.lines.append, run=False)
+    resolve.ensure(settings, ENGINE, ["3.13"], run=False)
     assert world.loaded == []
-    resolve.ensure(settings, replace(ENGINE, snapshotter=False), ["3.13"], say=world.lines.append, run=False)
+    resolve.ensure(settings, replace(ENGINE, snapshotter=False), ["3.13"], run=False)
     assert world.loaded == ["3.13"]
 
 
 def test_auto_without_a_registry(world: World, settings: Settings) -> None:
     """The registry is asked about all at once, then packages are taken, and a Python without one is named."""
-    found, missing = resolve.ensure(settings, ENGINE, ["3.12", "3.13"], say=world.lines.append)
+    found, missing = resolve.ensure(settings, ENGINE, ["3.12", "3.13"])
     assert world.asked == ["python:3.12-slim", "python:3.13-slim"]
     assert [(base.python, base.source, base.image) for base in found] == [
         ("3.13", "debian", "dockyard-base/python:3.13-slim")
@@ -108,13 +108,13 @@ def test_auto_without_a_registry(world: World, settings: Settings) -> None:
     assert [absent.python for absent in missing] == ["3.12"]
     assert missing[0].reason == "no Debian release ships Python 3.12 (try a registry); the registry: no such host"
     assert world.loaded == ["3.13"]
-    assert world.lines == ["base images: Python 3.13 from Debian packages (no such host)"]
+    assert LINES == ["base images: Python 3.13 from Debian packages (no such host)"]
 
 
 def test_nothing_is_asked_when_all_is_at_hand(world: World, settings: Settings) -> None:
     """A second build asks no registry and makes nothing."""
     world.cached["3.13"] = record("3.13")
-    resolve.ensure(settings, ENGINE, ["3.13"], say=world.lines.append)
+    resolve.ensure(settings, ENGINE, ["3.13"])
     assert (world.asked, world.made) == ([], [])
 
 
@@ -127,17 +127,17 @@ def test_another_platform_without_a_registry(
     world.cached["3.13"] = record("3.13")
     asked = replace(settings, base=base, platforms=("linux/amd64/v2", "linux/arm64"))
     with pytest.raises(DockyardError) as caught:
-        resolve.ensure(asked, ENGINE, ["3.13"], say=world.lines.append, run=False)
+        resolve.ensure(asked, ENGINE, ["3.13"], run=False)
     why = " (no such host)" if base == "auto" else ""
     assert caught.value.message == (
         "nothing can be built for linux/arm64 here: the base image of Python 3.13 is made from Debian packages, "
         f"for linux/amd64 alone{why}"
     )
     assert world.made == []
-    (found,), _ = resolve.ensure(asked, ENGINE, ["3.13"], say=world.lines.append)
+    (found,), _ = resolve.ensure(asked, ENGINE, ["3.13"])
     assert found.source == "debian", "to run it here, this machine's is the right one"
     ours = replace(asked, platforms=("linux/amd64/v2", "amd64"))
-    assert resolve.ensure(ours, ENGINE, ["3.13"], say=world.lines.append, run=False)[0] == (found,)
+    assert resolve.ensure(ours, ENGINE, ["3.13"], run=False)[0] == (found,)
 
 
 def test_another_platform_with_a_registry(world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,14 +146,14 @@ def test_another_platform_with_a_registry(world: World, settings: Settings, monk
     world.cached["3.13"] = record("3.13")
     world.answers["python:3.13-slim"] = Answer(digest=DIGEST)
     asked = replace(settings, platforms=("linux/arm64",))
-    found, _ = resolve.ensure(asked, ENGINE, ["3.13"], say=world.lines.append, run=False)
+    found, _ = resolve.ensure(asked, ENGINE, ["3.13"], run=False)
     assert (found[0].source, found[0].digest) == ("registry", DIGEST)
 
 
 def test_auto_with_a_registry(world: World, settings: Settings) -> None:
     """An answer is used with its digest, and the other Python comes from packages."""
     world.answers["python:3.12-slim"] = Answer(digest=DIGEST)
-    found, missing = resolve.ensure(settings, ENGINE, ["3.13", "3.12"], say=world.lines.append)
+    found, missing = resolve.ensure(settings, ENGINE, ["3.13", "3.12"])
     assert [(base.python, base.source) for base in found] == [("3.13", "debian"), ("3.12", "registry")]
     assert found[1].image == f"python:3.12-slim@{DIGEST}"
     assert found[1].context == f"docker-image://python:3.12-slim@{DIGEST}"
@@ -163,7 +163,7 @@ def test_auto_with_a_registry(world: World, settings: Settings) -> None:
 def test_a_pin_is_obeyed_without_asking(world: World, settings: Settings) -> None:
     """`registry` with a pin needs no network of its own."""
     pins.write(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
-    found, _ = resolve.ensure(replace(settings, base="registry"), ENGINE, ["3.13"], say=world.lines.append)
+    found, _ = resolve.ensure(replace(settings, base="registry"), ENGINE, ["3.13"])
     assert found[0].digest == OTHER
     assert world.asked == []
 
@@ -172,7 +172,7 @@ def test_auto_asks_for_the_pinned_image(world: World, settings: Settings) -> Non
     """What the registry must have is the pinned digest, not just the tag."""
     pins.write(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
     world.answers[f"python:3.13-slim@{OTHER}"] = Answer(digest=OTHER)
-    found, _ = resolve.ensure(settings, ENGINE, ["3.13"], say=world.lines.append)
+    found, _ = resolve.ensure(settings, ENGINE, ["3.13"])
     assert (found[0].source, found[0].digest) == ("registry", OTHER)
 
 
@@ -180,21 +180,21 @@ def test_a_silent_registry_is_left_alone_for_a_while(world: World, settings: Set
     """A no-op build is not slowed by a registry that lately did not answer."""
     pins.write(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
     world.remembered[f"python:3.13-slim@{OTHER}"] = Answer(reason="no such host")
-    found, _ = resolve.ensure(settings, ENGINE, ["3.13"], say=world.lines.append)
+    found, _ = resolve.ensure(settings, ENGINE, ["3.13"])
     assert (world.asked, found[0].source) == ([], "debian")
 
 
 def test_registry_only_and_silent(world: World, settings: Settings) -> None:
     """`registry` never becomes packages by itself: the error says how to get them."""
     with pytest.raises(DockyardError, match=r"does not say what python:3\.13-slim is: no such host") as caught:
-        resolve.ensure(replace(settings, base="registry"), ENGINE, ["3.13"], say=world.lines.append)
+        resolve.ensure(replace(settings, base="registry"), ENGINE, ["3.13"])
     assert 'base = "debian"' in caught.value.hint
 
 
 def test_registry_without_that_python(world: World, settings: Settings) -> None:
     """A tag that does not exist is a missing Python, not a failure of all."""
     world.answers["python:3.12-slim"] = Answer(reason="not found", absent=True)
-    _, missing = resolve.ensure(replace(settings, base="registry"), ENGINE, ["3.12"], say=world.lines.append)
+    _, missing = resolve.ensure(replace(settings, base="registry"), ENGINE, ["3.12"])
     assert missing == (resolve.Missing("3.12", "the registry has no python:3.12-slim"),)
 
 
@@ -202,23 +202,23 @@ def test_trouble_is_raised(world: World, settings: Settings) -> None:
     """A full disk is no missing Python."""
     world.trouble = DockyardError("the disk is full")
     with pytest.raises(DockyardError, match="the disk is full"):
-        resolve.ensure(replace(settings, base="debian"), ENGINE, ["3.13"], say=world.lines.append)
+        resolve.ensure(replace(settings, base="debian"), ENGINE, ["3.13"])
 
 
 def test_update_moves_pins(world: World, settings: Settings) -> None:
     """Where the registry answers, pins go from the old digest to the new, and are written on apply only."""
     pins.write(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
     world.answers |= {f"python:{python}-slim": Answer(digest=DIGEST) for python in ("3.12", "3.13")}
-    changes, missing = update.plan(settings, ENGINE, ["3.12", "3.13"], say=world.lines.append)
+    changes, missing = update.plan(settings, ENGINE, ["3.12", "3.13"])
     assert [(change.python, change.before, change.after, change.pending) for change in changes] == [
         ("3.12", "", DIGEST, True),
         ("3.13", OTHER, DIGEST, True),
     ]
     assert missing == ()
     assert pins.read(settings.root)["3.13"].digest == OTHER
-    update.apply(settings, ENGINE, changes, say=world.lines.append)
+    update.apply(settings, ENGINE, changes)
     assert {python: pin.digest for python, pin in pins.read(settings.root).items()} == {"3.12": DIGEST, "3.13": DIGEST}
-    again, _ = update.plan(settings, ENGINE, ["3.12", "3.13"], say=world.lines.append)
+    again, _ = update.plan(settings, ENGINE, ["3.12", "3.13"])
     assert not [change for change in again if change.pending]
 
 
@@ -226,11 +226,11 @@ def test_update_of_packages(world: World, settings: Settings) -> None:
     """A package that the mirror has in a newer version makes a change; apply makes the base anew and loads it."""
     world.cached["3.13"] = record("3.13", libc6="1")
     world.offered["3.13"] = {"python3.13": "3.13.1-1", "libc6": "2", "extra": "1"}
-    changes, missing = update.plan(replace(settings, base="debian"), ENGINE, ["3.12", "3.13"], say=world.lines.append)
+    changes, missing = update.plan(replace(settings, base="debian"), ENGINE, ["3.12", "3.13"])
     assert [dict(change.packages) for change in changes] == [{"libc6": ("1", "2")}]
     assert [absent.python for absent in missing] == ["3.12"]
     assert world.asked == []
-    update.apply(settings, ENGINE, changes, say=world.lines.append)
+    update.apply(settings, ENGINE, changes)
     assert (world.made, world.loaded) == (["3.13"], ["3.13"])
 
 
@@ -247,7 +247,7 @@ def test_packages_that_did_not_move(before: Record | None, pending: bool) -> Non
 def test_update_in_a_registry_that_is_silent(world: World, settings: Settings) -> None:
     """`base = "registry"` cannot be updated without an answer."""
     with pytest.raises(DockyardError, match="does not say"):
-        update.plan(replace(settings, base="registry"), ENGINE, ["3.13"], say=world.lines.append)
+        update.plan(replace(settings, base="registry"), ENGINE, ["3.13"])
 
 
 def test_listing_asks_nobody(world: World, settings: Settings) -> None:

@@ -92,9 +92,8 @@ def test_the_line_of_an_aim_goes_through_no_number() -> None:
     assert [float(one.attrib["x"]) for one in ours] == [pytest.approx(line + 6, abs=0.1)]
 
 
-def test_a_failed_measurement_is_made_again() -> None:
+def test_a_failed_measurement_is_made_again(said: list[str]) -> None:
     """The failure is told and not counted; what fails every time ends the run."""
-    said: list[str] = []
     outcomes: list[CommandError | float] = [
         CommandError("exit status 1", output="Collecting x\nthe index is silent\n"),
         2.0,

@@ -277,7 +277,7 @@ class Bench:
         Path(metadata).write_text(json.dumps({name: {"containerimage.digest": f"sha256:{name}"} for name in targets}))
         return Completed(0, "#6 [a 1/2] FROM x\n#6 CACHED\n#7 [a 2/2] RUN y\n#7 DONE 1s\n", "", 1.0)
 
-    def keep(self, _settings: Settings, record: dict[str, Any], *, say: object) -> None:
+    def keep(self, _settings: Settings, record: dict[str, Any]) -> None:
         """Stand in for the file and the ledger."""
         self.records.append(record)
 
@@ -315,7 +315,7 @@ def bench(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Bench:
     made = Bench()
     (settings.root / "Dockerfile").write_text("FROM x AS production\n")
     monkeypatch.setattr(build, "tee", made.tee)
-    monkeypatch.setattr(build, "ensure", lambda _s, _e, pythons, say, run: (
+    monkeypatch.setattr(build, "ensure", lambda _s, _e, pythons, run: (
         tuple(base(python) for python in pythons if python != "3.12"),
         tuple(Missing(python, "nobody ships it") for python in pythons if python == "3.12"),
     ))  # fmt: skip
@@ -325,10 +325,9 @@ def bench(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Bench:
     return made
 
 
-def test_a_whole_build(settings: Settings, bench: Bench) -> None:
+def test_a_whole_build(settings: Settings, bench: Bench, said: list[str]) -> None:
     """One command; what comes back has digests, sizes and layers, and a record is kept."""
-    said: list[str] = []
-    built, missing = build.build(settings, Request(pythons=("3.12", "3.13")), say=said.append, engine=ENGINE)
+    built, missing = build.build(settings, Request(pythons=("3.12", "3.13")), engine=ENGINE)
     (command,) = bench.commands
     shown = re.sub(r"--metadata-file=\S+", "--metadata-file=M", command.display())
     assert shown == ("docker buildx bake --file=- --provenance=false --progress=auto --metadata-file=M --load")
@@ -372,17 +371,17 @@ def test_an_engine_without_a_local_socket_is_asked_by_the_cli(
     settings: Settings, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A remote engine tells the same of the image."""
-    ((near,), _) = build.build(settings, Request(), say=print, engine=ENGINE)
+    ((near,), _) = build.build(settings, Request(), engine=ENGINE)
     monkeypatch.setattr(Engine, "ask", lambda *_: None)
     monkeypatch.setattr(build, "capture", inspected)
-    ((far,), _) = build.build(settings, Request(), say=print, engine=ENGINE)
+    ((far,), _) = build.build(settings, Request(), engine=ENGINE)
     assert (far.size, far.layers) == (near.size, near.layers) == (1000, ((70, "COPY a /"), (30, "COPY b /")))
 
 
 def test_a_pushed_build_is_not_inspected(settings: Settings, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine has no copy of what went straight to a registry."""
     monkeypatch.setattr(Engine, "ask", lambda *_: pytest.fail("the engine was asked"))
-    ((image,), _) = build.build(settings, Request(push=True), say=print, engine=ENGINE)
+    ((image,), _) = build.build(settings, Request(push=True), engine=ENGINE)
     assert (image.size, image.layers, image.digest) == (0, (), "sha256:production-3_13")
 
 
@@ -399,7 +398,7 @@ def test_a_build_that_does_not_finish_is_recorded(
     """One record tells of it, and no metadata file stays behind."""
     bench.endings = [ending]
     with pytest.raises(raised):
-        build.build(settings, Request(), say=print, engine=ENGINE)
+        build.build(settings, Request(), engine=ENGINE)
     (record,) = bench.records
     assert (record["outcome"], record["target"], record["python"]) == (outcome, "production", "3.13")
     metadata = next(word for word in bench.commands[0].argv if word.startswith("--metadata-file=")).partition("=")[2]
@@ -409,11 +408,10 @@ def test_a_build_that_does_not_finish_is_recorded(
 RACE = CommandError("…", returncode=1, output="ERROR: parent snapshot sha256:1 does not exist: not found")
 
 
-def test_a_race_inside_the_engine_is_met_by_trying_again(settings: Settings, bench: Bench) -> None:
+def test_a_race_inside_the_engine_is_met_by_trying_again(settings: Settings, bench: Bench, said: list[str]) -> None:
     """Once, with the same command; it is said, and the build counts as one that passed."""
-    said: list[str] = []
     bench.endings = [RACE]
-    (built, _) = build.build(settings, Request(), say=said.append, engine=ENGINE)
+    (built, _) = build.build(settings, Request(), engine=ENGINE)
     first, second = bench.commands
     assert first.input == second.input
     assert [image.digest for image in built] == ["sha256:production-3_13"]
@@ -427,7 +425,7 @@ def test_nothing_is_tried_for_ever(settings: Settings, bench: Bench, endings: li
     """A second race is told, and a failure of the project's own is told at once."""
     bench.endings = [*endings]
     with pytest.raises(DockyardError, match="the build failed") as caught:
-        build.build(settings, Request(), say=print, engine=ENGINE)
+        build.build(settings, Request(), engine=ENGINE)
     assert len(bench.commands) == tries
     assert caught.value.hint
     assert [record["outcome"] for record in bench.records] == ["failed"]
@@ -436,7 +434,7 @@ def test_nothing_is_tried_for_ever(settings: Settings, bench: Bench, endings: li
 def test_no_base_at_all(settings: Settings, bench: Bench) -> None:
     """Nothing is built, and the error says where to look."""
     with pytest.raises(DockyardError, match="no Python asked for has a base image here"):
-        build.build(settings, Request(pythons=("3.12",)), say=print, engine=ENGINE)
+        build.build(settings, Request(pythons=("3.12",)), engine=ENGINE)
     assert bench.commands == []
 
 
@@ -446,7 +444,7 @@ def test_a_wrong_target_is_told_before_an_engine_is_sought(
     """Nobody waits for an engine to start only to read of a slip of the finger."""
     monkeypatch.setattr(build, "find", lambda *_args, **_options: pytest.fail("an engine was sought"))
     with pytest.raises(UsageError):
-        build.build(settings, Request(("nonsense",)), say=print)
+        build.build(settings, Request(("nonsense",)))
 
 
 def retagging(monkeypatch: pytest.MonkeyPatch, *, exists: bool) -> list[tuple[str, ...]]:

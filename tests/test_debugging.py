@@ -83,15 +83,14 @@ def test_attached(made: Any) -> None:
     assert "--tty" not in debug.attach(there, found, None, terminal=False).argv
 
 
-def test_an_older_python_runs_in_the_foreground(made: Any) -> None:
+def test_an_older_python_runs_in_the_foreground(made: Any, said: list[str]) -> None:
     """The service stops, runs at the terminal, and runs by itself again."""
     docker = Pythons(telling((3, 13), *RELOADER))
     there = made(docker)
     found = debug.look(there, "")
     assert not found.attachable
-    said: list[str] = []
     docker.asked.clear()
-    debug.foreground(there, found.container, terminal=False, say=said.append)
+    debug.foreground(there, found.container, terminal=False)
     run = ("run", "--rm", "--service-ports", "--use-aliases", "--no-TTY", "web")
     assert [command.argv for command in docker.asked] == [
         (*PROJECT, "stop", "web"),
@@ -108,7 +107,7 @@ def test_interrupted_in_the_foreground(made: Any) -> None:
     there = made(docker)
     found = Debuggee(debug.look(there, "").container, (3, 13), ())
     with pytest.raises(KeyboardInterrupt):
-        debug.foreground(there, found.container, terminal=True, say=lambda _: None)
+        debug.foreground(there, found.container, terminal=True)
     assert docker.asked[-1].argv[-2:] == ("start", "web")
 
 

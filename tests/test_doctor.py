@@ -627,14 +627,13 @@ def test_a_variable_that_names_no_file(patient: checks.Patient, tmp_path: Path) 
     assert like(found, FAIL, f"SSL_CERT_FILE={tmp_path / 'absent'}: there is no such file", "unset")
 
 
-def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table(capsys: pytest.CaptureFixture[str], said: list[str]) -> None:
     """A fix stands below what was found, and the last line sums up."""
     task.show([Row("engine", OK, "28"), Row("git", WARN, "no commit", "make one")])
-    out, err = capsys.readouterr()
-    lines = [line.split() for line in out.splitlines() if line.strip()]
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
     assert lines[0] == ["check", "state", "found"]
     assert lines[2:] == [["engine", "ok", "28"], ["git", "warn", "no", "commit"], ["→", "make", "one"]]
-    assert err == "2 checks, 1 warning: ready to build\n"
+    assert said == ["2 checks, 1 warning: ready to build"]
 
 
 @pytest.mark.parametrize("state", list(State))

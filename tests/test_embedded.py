@@ -383,7 +383,7 @@ def test_a_rival_is_named_with_its_socket(somewhere: Place, monkeypatch: pytest.
     monkeypatch.setattr(starting, "info", lambda *_: None)
     monkeypatch.setattr(install, "require_host", lambda: None)
     with pytest.raises(EngineError, match="process 77") as caught:
-        starting.start(somewhere, say=print)
+        starting.start(somewhere)
     assert "unix:///srv/docker.sock" in caught.value.hint
 
 
@@ -398,7 +398,7 @@ def test_disk_trouble_is_explained(somewhere: Place, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(starting, "info", lambda *_: None)
     monkeypatch.setattr(install, "require_host", lambda: None)
     with pytest.raises(EngineError, match=said) as caught:
-        starting.start(somewhere, say=print)
+        starting.start(somewhere)
     assert "XDG_CACHE_HOME" in caught.value.hint
 
 

@@ -67,9 +67,9 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
     return made
 
 
-def look(settings: Settings, reference: str, said: list[str] | None = None) -> Inspected:
+def look(settings: Settings, reference: str) -> Inspected:
     """Look at an image."""
-    return inspect(settings, reference, say=(said if said is not None else []).append, engine=ENGINE)
+    return inspect(settings, reference, engine=ENGINE)
 
 
 def attach(memory: Memory, content: bytes, media_type: str, **annotations: str) -> None:
@@ -144,13 +144,12 @@ def test_something_large_is_only_named(memory: Memory, settings: Settings, monke
 
 
 def test_what_the_registry_lacks_the_engine_may_have(
-    memory: Memory, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    memory: Memory, settings: Settings, monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
     """An image that is tagged and not pushed yet; that it is the engine's is said."""
     saved = saved_images.archive(LAYERS, config=STARTS)
     monkeypatch.setattr(archive, "read", lambda _engine, _name, visit: archive.from_archive([saved], visit))
-    said: list[str] = []
-    found = look(settings, f"{NAME}:2.0", said)
+    found = look(settings, f"{NAME}:2.0")
     assert (found.where, found.digest) == ("engine", found.images[0].digest)
     assert said == [f"{NAME}:2.0 is not in its registry: asking the engine"]
     assert look(settings, "").reference == "shop:production"

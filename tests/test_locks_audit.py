@@ -57,7 +57,7 @@ def vulnerable(service: Advisories) -> Advisories:
 
 def look(settings: Settings, **changes: Any) -> assess.Audit:
     """Audit a locked project."""
-    return assess.audit(dataclasses.replace(locked_project(settings), **changes), TODAY, lambda _: None)
+    return assess.audit(dataclasses.replace(locked_project(settings), **changes), TODAY)
 
 
 def test_every_pin_is_asked_once(settings: Settings, service: Advisories) -> None:
@@ -69,13 +69,12 @@ def test_every_pin_is_asked_once(settings: Settings, service: Advisories) -> Non
     assert queries[-1] == {"package": {"name": "jinja2", "ecosystem": "PyPI"}, "version": "2.4.1"}
 
 
-def test_two_versions_are_both_asked_for(settings: Settings, vulnerable: Advisories) -> None:
+def test_two_versions_are_both_asked_for(settings: Settings, vulnerable: Advisories, said: list[str]) -> None:
     """Each version has its own findings and its own locks; a lock that was edited is audited as it is."""
     project = locked_project(settings)
     path = project.root / "requirements/3.12/base.txt"
     path.write_text(path.read_text(encoding="utf-8").replace("flask==3.1.3", "flask==3.1.9"), encoding="utf-8")
-    said: list[str] = []
-    found = assess.audit(project, TODAY, said.append)
+    found = assess.audit(project, TODAY)
     assert found.asked == 5
     assert [(each.version, each.mended_in, len(each.locks)) for each in found.findings] == [
         ("3.1.3", ("3.1.4", "3.2.0"), 5),
@@ -231,7 +230,7 @@ def test_a_missing_lock_is_an_error(settings: Settings, service: Advisories) -> 
     project = locked_project(settings)
     (project.root / "requirements/3.13/test.txt").unlink()
     with pytest.raises(DockyardError, match=r"requirements/3\.13/test\.txt:1: is missing"):
-        assess.audit(project, TODAY, lambda _: None)
+        assess.audit(project, TODAY)
     assert not service.asked
 
 

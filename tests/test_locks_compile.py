@@ -117,14 +117,13 @@ def _answer() -> str:
 
 
 def test_every_python_is_compiled_and_its_locks_are_complete(
-    batches: tuple[Batch, ...], monkeypatch: pytest.MonkeyPatch
+    batches: tuple[Batch, ...], monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
     """The answers of all containers become locks with headers."""
     docker = Docker({"3.12": _answer(), "3.13": _answer()})
     monkeypatch.setattr(compiling, "capture", docker.capture)
-    said: list[str] = []
     place = Place("i", "pip-tools")
-    done = compile_all(ENGINE, [(batch, place) for batch in batches], Access(), Wish(), said.append)
+    done = compile_all(ENGINE, [(batch, place) for batch in batches], Access(), Wish())
     made = done.texts
     assert len(made) == 6
     assert done.yanked == {"flask==3.1.3": "broken"}
@@ -140,7 +139,7 @@ def test_a_failure_of_one_removes_the_others(batches: tuple[Batch, ...], monkeyp
     monkeypatch.setattr(compiling, "capture", docker.capture)
     place = Place("i", "pip-tools")
     with pytest.raises(CommandError, match=r"3\.13/test\.txt cannot be made: \*\*\*!"):
-        compile_all(ENGINE, [(batch, place) for batch in batches], SECRET, Wish(), lambda _line: None)
+        compile_all(ENGINE, [(batch, place) for batch in batches], SECRET, Wish())
     assert docker.removed.is_set()
     assert not docker.forgotten
 
@@ -157,7 +156,7 @@ def test_an_interrupt_removes_every_container(batches: tuple[Batch, ...], monkey
 
     monkeypatch.setattr(compiling, "wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        compile_all(ENGINE, [(batch, Place("i", "uv")) for batch in batches], Access(), Wish(), lambda _line: None)
+        compile_all(ENGINE, [(batch, Place("i", "uv")) for batch in batches], Access(), Wish())
     assert docker.removed.is_set()
     assert not docker.forgotten
 
@@ -167,4 +166,4 @@ def test_an_answer_that_is_none_is_an_error(batches: tuple[Batch, ...], monkeypa
     docker = Docker({"3.12": "Killed", "3.13": "Killed"})
     monkeypatch.setattr(compiling, "capture", docker.capture)
     with pytest.raises(CommandError, match="no answer from: docker run"):
-        compile_all(ENGINE, [(batches[0], Place("i", "uv"))], Access(), Wish(), lambda _line: None)
+        compile_all(ENGINE, [(batches[0], Place("i", "uv"))], Access(), Wish())

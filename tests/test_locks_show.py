@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -48,11 +47,11 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         return Compiled({path: text for each in made for path, text in each.items()}, YANKED)
 
     monkeypatch.setattr(make, "compile_all", compile_all)
-    monkeypatch.setattr(engine, "find", lambda settings, say: Engine("host", "28", snapshotter=True))
+    monkeypatch.setattr(engine, "find", lambda settings: Engine("host", "28", snapshotter=True))
     monkeypatch.setattr(
         resolve,
         "ensure",
-        lambda settings, engine, pythons, say: (
+        lambda settings, engine, pythons: (
             tuple(resolve.Base(python, f"python:{python}-slim", "debian", f"local:{python}", "") for python in pythons),
             (),
         ),
@@ -202,12 +201,11 @@ def base(python: str) -> resolve.Base:
     return resolve.Base(python, f"python:{python}-slim", "debian", f"local:{python}", "")
 
 
-def test_a_python_without_a_base_is_compiled_by_uv_in_another_one(settings: Settings) -> None:
+def test_a_python_without_a_base_is_compiled_by_uv_in_another_one(settings: Settings, said: list[str]) -> None:
     """It says so in one line, and takes the newest base there is."""
-    said: list[str] = []
     here = {"3.9": base("3.9"), "3.13": base("3.13")}
-    assert make.place("3.13", here, settings, said.append) == Place("local:3.13", "pip-tools")
-    assert make.place("3.12", here, settings, said.append) == Place("local:3.13", "uv")
+    assert make.place("3.13", here, settings) == Place("local:3.13", "pip-tools")
+    assert make.place("3.12", here, settings) == Place("local:3.13", "uv")
     assert len(said) == 1
     assert said[0].startswith("Python 3.12: no base image here; uv makes its locks from Python 3.13")
 
@@ -219,7 +217,7 @@ def test_with_no_base_at_all_another_python_is_looked_for(
     """A lock of the one Python without a base is made in a base of another; where there is none, the reason is told."""
 
     def ensure(
-        _settings: Settings, _engine: Engine, pythons: list[str], say: Callable[[str], None]
+        _settings: Settings, _engine: Engine, pythons: list[str]
     ) -> tuple[tuple[resolve.Base, ...], tuple[resolve.Missing, ...]]:
         found = tuple(base(python) for python in pythons if python == "3.13" and spare)
         return found, tuple(resolve.Missing(python, "nobody ships it") for python in pythons if python == "3.12")
@@ -229,10 +227,10 @@ def test_with_no_base_at_all_another_python_is_looked_for(
     batches = plan(check.inspect(options.of(project)), Wish())
     there = Engine("host", "28", snapshotter=True)
     if spare:
-        assert make.places(project, there, batches, print) == [(batches[0], Place("local:3.13", "uv"))]
+        assert make.places(project, there, batches) == [(batches[0], Place("local:3.13", "uv"))]
     else:
         with pytest.raises(DockyardError, match=r"no base image for Python 3\.12: nobody ships it"):
-            make.places(project, there, batches, print)
+            make.places(project, there, batches)
 
 
 def test_a_yanked_pin_that_stays_is_told(

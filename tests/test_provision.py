@@ -17,6 +17,7 @@ from dockyard.stack import prepare
 from dockyard.stack.compose import Container, Model, Port, Service
 from dockyard.stack.ports import Owner
 from dockyard.stack.stack import Stack
+from tests.progress import LINES
 
 MODEL = Model((Service("web", "shop:production", ports=(Port("127.0.0.1", 8000),)),))
 RUNNING = Container("1", "shop-web-1", "web", "shop:production", "running", addresses=(("127.0.0.1", 8000, 8000),))
@@ -108,15 +109,14 @@ def provide(settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch)
     (settings.root / "Dockerfile").write_text("FROM x AS development\nFROM x AS production\n")
 
     def run(docker: Docker, mode: str = "absent") -> list[str]:
-        said: list[str] = []
         monkeypatch.setattr(prepare, "capture", docker.capture)
         monkeypatch.setattr(prepare, "tee", docker.tee)
         monkeypatch.setattr(build, "build", docker.build)
         monkeypatch.setattr(prepare, "read_git", lambda _root: Git("b" * 40, 1))
         services = (*SERVICES, Service("live", "shop:production")) if docker.revision else SERVICES
         shipped = replace(settings, platforms=("linux/amd64", "linux/arm64"))
-        prepare.images(Stack(shipped, engine), Model(services), mode, say=said.append)
-        return said
+        prepare.images(Stack(shipped, engine), Model(services), mode)
+        return list(LINES)
 
     return run
 
@@ -180,11 +180,10 @@ def secret(path: Path) -> Model:
     return Model((), (("token", str(path)),))
 
 
-def test_secret_is_made(settings: Settings) -> None:
+def test_secret_is_made(settings: Settings, said: list[str]) -> None:
     """A token is random, readable for the user inside, and closed to other users of the host by its folder."""
-    said: list[str] = []
     path = settings.root / ".dockyard" / "secrets" / "token"
-    prepare.secrets(settings.root, secret(path), say=said.append)
+    prepare.secrets(settings.root, secret(path))
     token = path.read_text().strip()
     assert len(token) >= 43
     assert path.stat().st_mode & 0o777 == 0o444
@@ -192,7 +191,7 @@ def test_secret_is_made(settings: Settings) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["token"]
     assert said == ["made a random token for the secret token: .dockyard/secrets/token"]
     assert token not in said[0]
-    prepare.secrets(settings.root, secret(path), say=said.append)
+    prepare.secrets(settings.root, secret(path))
     assert path.read_text().strip() == token
     assert len(said) == 1
 
@@ -203,7 +202,7 @@ def test_secret_of_ones_own(settings: Settings) -> None:
     path.parent.mkdir(parents=True, mode=0o755)
     path.write_text("mine")
     path.chmod(0o600)
-    prepare.secrets(settings.root, secret(path), say=print)
+    prepare.secrets(settings.root, secret(path))
     assert path.read_text() == "mine"
     assert path.stat().st_mode & 0o777 == 0o444
     assert path.parent.stat().st_mode & 0o777 == 0o700
@@ -213,10 +212,10 @@ def test_secret_elsewhere(settings: Settings) -> None:
     """A file elsewhere is the person's: an absent one is named, a present one is left as it is."""
     path = settings.root / "token"
     with pytest.raises(SettingsError, match=r"the file of the secret token is absent: .*/token"):
-        prepare.secrets(settings.root, secret(path), say=print)
+        prepare.secrets(settings.root, secret(path))
     path.write_text("mine")
     path.chmod(0o600)
-    prepare.secrets(settings.root, secret(path), say=print)
+    prepare.secrets(settings.root, secret(path))
     assert path.stat().st_mode & 0o777 == 0o600
 
 
@@ -225,4 +224,4 @@ def test_secret_that_is_a_folder(settings: Settings) -> None:
     path = settings.root / ".dockyard" / "secrets" / "token"
     path.mkdir(parents=True)
     with pytest.raises(SettingsError, match="the secret token is a folder"):
-        prepare.secrets(settings.root, secret(path), say=print)
+        prepare.secrets(settings.root, secret(path))

@@ -18,6 +18,7 @@ from dockyard.registry.client import ATTEMPTS, Registry
 from dockyard.registry.errors import Kind, RegistryError
 from dockyard.registry.push import Pushed, Rules, preflight, push, refuse_dirty, rules, verify_pushed
 from dockyard.registry.push_progress import Layer, Layers, display
+from tests.progress import LINES
 
 HOST = "registry.example:5000"
 SHIP = f"{HOST}/fleet/ship:1"
@@ -135,8 +136,7 @@ def registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeRegistry:
 
 def attempt(engine: FakeEngine, *references: str) -> tuple[tuple[Pushed, ...], list[str]]:
     """Push and return the result with everything that was said."""
-    said: list[str] = []
-    return push(cast("Engine", engine), references or (SHIP,), say=said.append), said
+    return push(cast("Engine", engine), references or (SHIP,)), LINES
 
 
 @pytest.mark.parametrize(("story", "counts"), [(FRESH, (2, 1, 1)), (CLASSIC, (1, 0, 0))], ids=["containerd", "classic"])
@@ -307,7 +307,7 @@ def test_an_engine_that_stops_is_an_engine_error(registry: FakeRegistry) -> None
 
 def test_an_interrupt_is_told_and_passed_on(registry: FakeRegistry) -> None:
     """People learn what the registry has now; the client is closed."""
-    engine, said = FakeEngine(), list[str]()
+    engine, said = FakeEngine(), LINES
     closed = []
 
     def interrupt(_repository: str, **_options: Any) -> Iterator[dict[str, Any]]:
@@ -319,7 +319,7 @@ def test_an_interrupt_is_told_and_passed_on(registry: FakeRegistry) -> None:
 
     engine.api.push = interrupt
     with pytest.raises(KeyboardInterrupt):
-        push(cast("Engine", engine), [SHIP], say=said.append)
+        push(cast("Engine", engine), [SHIP])
     assert said[-1].startswith(f"stopped: {SHIP}")
     assert closed == ["stream"]
     assert engine.closed
@@ -390,21 +390,21 @@ def test_an_engine_that_tells_nothing_of_registries_is_taken_at_its_strictest() 
     assert rules({}, HOST, lambda _name: ["127.0.0.1"]) == Rules(HOST, HOST)
 
 
-def follow(*events: dict[str, Any]) -> tuple[Layers, list[str]]:
-    """Feed events, one each half second, and return the layers with the lines shown for them."""
-    layers, lines = Layers(), list[str]()
-    with display(lines.append) as show:
+def follow(*events: dict[str, Any]) -> Layers:
+    """Feed events, one each half second, and return the layers."""
+    layers = Layers()
+    with display() as show:
         for number, event in enumerate(events):
             layer = layers.feed(event, 100 + number / 2)
             if layer:
                 show(layer)
-    return layers, lines
+    return layers
 
 
-def test_each_finished_layer_is_one_line() -> None:
+def test_each_finished_layer_is_one_line(said: list[str]) -> None:
     """Its id, how it came to be there, and for a layer that was sent its size, time and rate."""
-    _, lines = follow(*FRESH, *FRESH[-3:])
-    assert lines == [
+    follow(*FRESH, *FRESH[-3:])
+    assert said == [
         "  f48ef4166e06  mounted from fleet/boat",
         "  5f70bf18a086  already there",
         "  08cfad7b222b  pushed 10.2 kB in 1.5 s, 6.8 kB/s",
@@ -431,14 +431,14 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_terminal_shows_a_bar_for_each_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_shows_a_bar_for_each_layer(monkeypatch: pytest.MonkeyPatch, said: list[str]) -> None:
     """Every layer has its line, with its state in the end."""
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
-    layers, lines = follow(*FRESH)
-    assert lines == []
+    layers = follow(*FRESH)
+    assert said == []
     shown = terminal.getvalue()
     assert all(name in shown for name in layers.found)
     assert "mounted from fleet/boat" in shown

@@ -118,25 +118,23 @@ def test_a_failed_write_keeps_the_old_file(settings: Settings, tmp_path: Path, m
     assert (path.read_bytes(), list(tmp_path.iterdir())) == (before, [path])
 
 
-def test_keep_without_a_ledger(settings: Settings, answering: Callable[[Ledger], Ledger]) -> None:
+def test_keep_without_a_ledger(settings: Settings, answering: Callable[[Ledger], Ledger], said: list[str]) -> None:
     """Nothing is sent where no ledger is set."""
     ledger = answering(Ledger())
-    said: list[str] = []
-    path = records.keep(settings, made(settings), say=said.append)
+    path = records.keep(settings, made(settings))
     assert path is not None
     assert path.parent == settings.root / ".dockyard" / "runs"
     assert (said, ledger.seen) == ([], {})
 
 
 def test_keep_posts_with_the_token(
-    settings: Settings, answering: Callable[[Ledger], Ledger], monkeypatch: pytest.MonkeyPatch
+    settings: Settings, answering: Callable[[Ledger], Ledger], monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
     """The record goes to the API with the token from the environment, and not for ever."""
     monkeypatch.setenv(records.TOKEN, "s3cret")
     ledger = answering(Ledger())
-    said: list[str] = []
     record = made(settings)
-    records.keep(replace(settings, ledger_url="http://ledger/"), record, say=said.append)
+    records.keep(replace(settings, ledger_url="http://ledger/"), record)
     assert ledger.seen == {
         "url": "http://ledger/api/runs",
         "json": record,
@@ -162,12 +160,11 @@ TROUBLE = {
 
 @pytest.mark.parametrize(("ledger", "trouble"), TROUBLE.values(), ids=TROUBLE)
 def test_a_ledger_in_trouble_fails_nothing(
-    settings: Settings, answering: Callable[[Ledger], Ledger], ledger: Ledger, trouble: str
+    settings: Settings, answering: Callable[[Ledger], Ledger], ledger: Ledger, trouble: str, said: list[str]
 ) -> None:
     """One line says what is wrong, the file is written, and nothing is raised."""
     answering(ledger)
-    said: list[str] = []
-    path = records.keep(replace(settings, ledger_url="http://ledger"), made(settings), say=said.append)
+    path = records.keep(replace(settings, ledger_url="http://ledger"), made(settings))
     assert path is not None
     assert path.is_file()
     assert said == [f"the ledger at http://ledger did not take the run record: {trouble}"]
@@ -179,9 +176,8 @@ def test_a_token_that_no_header_carries(token: str) -> None:
     assert "no HTTP header can carry" in records.post("http://127.0.0.1:9", {}, token)
 
 
-def test_a_folder_that_cannot_be_written(settings: Settings) -> None:
+def test_a_folder_that_cannot_be_written(settings: Settings, said: list[str]) -> None:
     """A file in the way of the folder is told, and the run goes on."""
     (settings.root / ".dockyard").write_text("")
-    said: list[str] = []
-    assert records.keep(settings, made(settings), say=said.append) is None
+    assert records.keep(settings, made(settings)) is None
     assert said[0].startswith("the run record could not be written: ")

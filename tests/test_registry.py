@@ -23,6 +23,7 @@ from dockyard.registry.client import Reference, Registry, parse, pause
 from dockyard.registry.errors import Kind, RegistryError
 from dockyard.registry.login import Credentials
 from dockyard.registry.transport import Access, Transport, broken, extra_certificates, loopback
+from tests.progress import LINES
 
 HOST = "registry.example:5000"
 BUNDLE = Path(requests.utils.DEFAULT_CA_BUNDLE_PATH)
@@ -72,18 +73,10 @@ class Wire(requests.adapters.BaseAdapter):
         return [pair for pair in pairs if pair != "GET /v2/"]
 
 
-class Said(list[str]):
-    """Collects what is said and slept."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.slept: list[float] = []
-
-
-def client(handler: Handler, access: Access = ACCESS) -> tuple[Registry, Wire, Said]:
-    """Return a client whose registry is a function."""
-    wire, said = Wire(handler), Said()
-    return Registry(access, said.append, said.slept.append, Transport(access, wire)), wire, said
+def client(handler: Handler, access: Access = ACCESS) -> tuple[Registry, Wire, list[float]]:
+    """Return a client whose registry is a function, its wire, and the pauses that it made, in seconds."""
+    wire, slept = Wire(handler), list[float]()
+    return Registry(access, slept.append, Transport(access, wire)), wire, slept
 
 
 def sequence(*answers: Answer) -> Handler:
@@ -125,11 +118,11 @@ def test_a_push_is_checked_by_an_upload_that_is_taken_back() -> None:
     """The login is sent when it is asked for, and the upload is cancelled where the registry says it is."""
     begun = Answer(202, {"Location": f"https://{HOST}{UPLOADS}77?_state=x"})
     challenge = Answer(401, {"WWW-Authenticate": 'Basic realm="test"'})
-    registry, wire, said = client(sequence(challenge, begun, Answer(204)))
+    registry, wire, _ = client(sequence(challenge, begun, Answer(204)))
     registry.check_push("fleet/ship")
     assert wire.asked == [f"POST {UPLOADS}", f"POST {UPLOADS}", f"DELETE {UPLOADS}77"]
     assert [request.headers.get("Authorization") for request in wire.seen[1:]] == [None, BASIC, BASIC]
-    assert not said
+    assert not LINES
 
 
 @pytest.mark.parametrize("location", [f"{UPLOADS}77", "77", f"https://{HOST}{UPLOADS}77"])
@@ -244,48 +237,48 @@ def test_the_three_ways_to_be_denied_are_told_apart(
 )
 def test_what_will_not_change_is_not_asked_twice(answer: Answer, kind: Kind) -> None:
     """A full disk or a missing repository is an error at once."""
-    registry, wire, said = client(sequence(answer))
+    registry, wire, slept = client(sequence(answer))
     with pytest.raises(RegistryError) as caught:
         registry.check_push("fleet/ship")
     assert caught.value.kind is kind
     assert len(wire.asked) == 1
-    assert said.slept == []
+    assert slept == []
     assert "<html>" not in caught.value.message
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
 def test_what_may_pass_is_asked_again(status: int) -> None:
     """A busy registry gets its time, and people learn what is being waited for."""
-    registry, _, said = client(sequence(Answer(status), Answer(status), Answer(202)))
+    registry, _, slept = client(sequence(Answer(status), Answer(status), Answer(202)))
     registry.check_push("fleet/ship")
-    assert len(said.slept) == 2
-    assert str(status) in said[0]
+    assert len(slept) == 2
+    assert str(status) in LINES[0]
 
 
 def test_a_wish_to_wait_is_granted() -> None:
     """Retry-After holds seconds or a date."""
     dated = Answer(503, {"Retry-After": formatdate(time() + 60, usegmt=True)})
-    registry, _, said = client(sequence(Answer(429, {"Retry-After": "40"}), dated, Answer(202)))
+    registry, _, slept = client(sequence(Answer(429, {"Retry-After": "40"}), dated, Answer(202)))
     registry.check_push("fleet/ship")
-    assert said.slept[0] == 40
-    assert 50 < said.slept[1] < 61
+    assert slept[0] == 40
+    assert 50 < slept[1] < 61
 
 
 def test_nobody_waits_for_an_hour() -> None:
     """A registry that wants to be left alone for long is an error that says so."""
-    registry, _, said = client(sequence(Answer(429, {"Retry-After": "3600"})))
+    registry, _, slept = client(sequence(Answer(429, {"Retry-After": "3600"})))
     with pytest.raises(RegistryError) as caught:
         registry.check_push("fleet/ship")
     assert (caught.value.kind, caught.value.wait) == (Kind.LIMITED, 3600)
-    assert said.slept == []
+    assert slept == []
 
 
 def test_patience_ends() -> None:
     """A registry that stays broken is an error after the last attempt."""
-    registry, wire, said = client(sequence(*[Answer(502)] * 9))
+    registry, wire, slept = client(sequence(*[Answer(502)] * 9))
     with pytest.raises(RegistryError):
         registry.check_push("fleet/ship")
-    assert (len(wire.asked), len(said.slept)) == (4, 3)
+    assert (len(wire.asked), len(slept)) == (4, 3)
 
 
 def test_pauses_grow_and_differ() -> None:
@@ -375,10 +368,10 @@ NOT_TLS.args[0].reason = "WRONG_VERSION_NUMBER"
 
 def test_plain_http_is_used_only_where_it_is_allowed() -> None:
     """HTTPS is tried first in either case, and HTTP is said."""
-    registry, _, said = client(refuse("https", error=NOT_TLS), replace(ACCESS, plain=True))
+    registry, _, _ = client(refuse("https", error=NOT_TLS), replace(ACCESS, plain=True))
     registry.connect()
     assert registry.base == f"http://{HOST}"
-    assert len(said) == 1
+    assert len(LINES) == 1
     registry, wire, _ = client(refuse("https", error=NOT_TLS))
     with pytest.raises(RegistryError) as caught:
         registry.connect()
@@ -389,11 +382,11 @@ def test_plain_http_is_used_only_where_it_is_allowed() -> None:
 def test_the_first_error_counts_where_neither_scheme_works() -> None:
     """Nobody listens: that plain HTTP did not work either is no news."""
     gone = requests.ConnectionError(ConnectionRefusedError(111, "Connection refused"))
-    registry, wire, said = client(refuse("https", "http", error=gone), replace(ACCESS, plain=True))
+    registry, wire, _ = client(refuse("https", "http", error=gone), replace(ACCESS, plain=True))
     with pytest.raises(RegistryError) as caught:
         registry.connect()
     assert caught.value.kind is Kind.UNREACHABLE
-    assert (len(wire.seen), said) == (2, [])
+    assert (len(wire.seen), LINES) == (2, [])
 
 
 def verification(code: int, message: str) -> ssl.SSLCertVerificationError:

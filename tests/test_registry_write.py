@@ -97,11 +97,10 @@ def test_an_attachment_that_was_broken_off_is_finished(memory: Memory) -> None:
         assert len(registry.referrers("fleet/ship", image.digest)) == 1
 
 
-def test_an_upload_that_breaks_is_begun_anew(memory: Memory) -> None:
+def test_an_upload_that_breaks_is_begun_anew(memory: Memory, said: list[str]) -> None:
     """Its session may be gone: a new one is asked for, and that is said."""
-    said: list[str] = []
     memory.trouble = [("PUT", "blobs/uploads", Answer(503))]
-    with memory.client(said) as registry:
+    with memory.client() as registry:
         assert registry.put_blob("fleet/ship", b"new", TYPE)["size"] == 3
     assert memory.blobs[_sha256(b"new")] == b"new"
     assert memory.asked.count("POST blobs/uploads") == 2

@@ -29,6 +29,7 @@ from dockyard.tasks import release as task
 from dockyard.verify import contents, matrix, reproduce, verify
 from dockyard.verify.compare import Verdict
 from dockyard.verify.reproduce import Outcome
+from tests.progress import LINES
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SHA = COMMIT[:12]
@@ -202,7 +203,6 @@ class Yard:
     registry: dict[str, str] = field(default_factory=dict)
     here: dict[str, str] = field(default_factory=dict)
     did: list[str] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
     violations: list[Any] = field(default_factory=list)
     missing: tuple[Missing, ...] = ()
     configs: dict[str, str] = field(default_factory=lambda: {IMAGE: "config", OTHER: "another"})
@@ -213,8 +213,8 @@ class Yard:
     def run(self, key: str = "", **settings: Any) -> steps.Shipped:
         """Release, and return what was shipped; `did` holds this run's work alone."""
         self.did.clear()
-        self.said.clear()
-        return steps.release(replace(self.settings, **settings), key, say=self.said.append, engine=ENGINE)
+        LINES.clear()
+        return steps.release(replace(self.settings, **settings), key, engine=ENGINE)
 
     def step(self, name: str) -> None:
         """Note some work, or die at it."""
@@ -324,7 +324,7 @@ def test_a_release(yard: Yard) -> None:
     assert shipped.notes.read_text().startswith("# shop 1.2.3 (2026-11-21)\n\n- A button.\n")
     assert f"registry.example/shop@{IMAGE}" in shipped.notes.read_text()
     assert (shipped.digest, shipped.size, shipped.changed) == (IMAGE, 1_000, True)
-    assert "the image will not be signed: no key is given (--key FILE or DOCKYARD_COSIGN_KEY)" in yard.said
+    assert "the image will not be signed: no key is given (--key FILE or DOCKYARD_COSIGN_KEY)" in LINES
 
 
 def test_again(yard: Yard) -> None:
@@ -343,7 +343,7 @@ def test_a_release_that_dies_is_finished_by_the_next(yard: Yard, step: str) -> N
     with pytest.raises(KeyboardInterrupt):
         yard.run()
     before = list(yard.did)
-    assert any("goes on from here" in line for line in yard.said)
+    assert any("goes on from here" in line for line in LINES)
     yard.dies_at = ""
     yard.run()
     every = [
@@ -391,7 +391,7 @@ def test_another_image_passes_its_own_checks(yard: Yard) -> None:
     yard.here.clear()
     assert yard.run().digest == OTHER
     assert yard.did[:4] == ["build", "verify", "reproduce", "test"]
-    assert any("its checks begin anew" in line for line in yard.said)
+    assert any("its checks begin anew" in line for line in LINES)
 
 
 def test_a_version_that_is_another_image(yard: Yard) -> None:
@@ -408,7 +408,7 @@ def test_a_version_that_another_engine_has_compressed(yard: Yard) -> None:
     yard.registry["1.2.3"], yard.configs[OTHER] = OTHER, "config"
     assert yard.run().digest == OTHER
     assert yard.registry == dict.fromkeys((SHA, "1.2.3", "1.2", "1", "latest"), OTHER)
-    assert any("compressed by another engine" in line for line in yard.said)
+    assert any("compressed by another engine" in line for line in LINES)
     yard.run()
     assert yard.did == ["build"]
 
@@ -432,7 +432,7 @@ def test_violations_stop_it(yard: Yard) -> None:
     yard.violations = [SimpleNamespace(rule="root", message="runs as root")]
     with pytest.raises(DockyardError, match=r"breaks the policy: 1 violation$"):
         yard.run()
-    assert "  root: runs as root" in yard.said
+    assert "  root: runs as root" in LINES
     assert yard.registry == {}
 
 
@@ -464,7 +464,7 @@ def test_an_old_image_store(yard: Yard) -> None:
     """An engine that cannot tell a digest before a push is of no use here: said at once."""
     old = replace(ENGINE, snapshotter=False)
     with pytest.raises(DockyardError, match="containerd's store"):
-        steps.inspect(yard.settings, "", say=yard.said.append, engine=old)
+        steps.inspect(yard.settings, "", engine=old)
 
 
 def sealed(yard: Yard, signatures: list[str]) -> Callable[[str], None]:
@@ -542,7 +542,7 @@ def test_the_plan_is_shown(yard: Yard, capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(KeyboardInterrupt):
         yard.run()
     yard.did.clear()
-    job, state = steps.inspect(yard.settings, "", say=yard.said.append, engine=ENGINE)
+    job, state = steps.inspect(yard.settings, "", engine=ENGINE)
     task.show_plan(job, state, json=True)
     found = {step["name"]: step["status"] for step in json.loads(capsys.readouterr().out)["steps"]}
     assert (found["push"], found["sign"], found["tag"]) == ("done", "left out", "to do")

@@ -39,8 +39,9 @@ def test_duration(seconds: float, text: str) -> None:
 
 def test_progress_and_results_are_apart(capsys: pytest.CaptureFixture[str]) -> None:
     """Progress, warnings and errors go to stderr; data goes to stdout."""
-    console.say("working")
-    console.warn("careful")
+    console.show_progress()
+    console.log.info("working")
+    console.log.warning("careful")
     console.error("broken", "mend it")
     console.as_json({"a": Path("/x"), "b": "ü"})
     console.pairs({"a": "1", "long": "2"})

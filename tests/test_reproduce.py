@@ -98,10 +98,9 @@ def yard(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[Yard]:
     assert made.mounts == {"other": "bench/dockyard-pip"}
 
 
-def run(settings: Settings, said: list[str] | None = None, **asked: str) -> Outcome:
+def run(settings: Settings, **asked: str) -> Outcome:
     """Reproduce with the scripted engine."""
-    say = (said if said is not None else []).append
-    return reproduce.reproduce(settings, Asked(**asked), say=say, engine=ENGINE)
+    return reproduce.reproduce(settings, Asked(**asked), engine=ENGINE)
 
 
 def test_the_same_digest_needs_no_reading(yard: Yard, settings: Settings) -> None:
@@ -143,11 +142,10 @@ def test_an_index_around_the_same_image(yard: Yard, settings: Settings) -> None:
     assert outcome.existing == outcome.rebuilt == saved([FILE]).manifest
 
 
-def test_other_inputs_are_said_first(yard: Yard, settings: Settings) -> None:
+def test_other_inputs_are_said_first(yard: Yard, settings: Settings, said: list[str]) -> None:
     """An image of another commit cannot be the same: that is said before the long build."""
     yard.labels[REVISION] = "ffff"
-    said: list[str] = []
-    outcome = run(settings, said)
+    outcome = run(settings)
     assert outcome.notes == (f"it was made from the commit ffff, this tree is {GIT.commit}",)
     assert said[0] == f"shop:production: {outcome.notes[0]}"
 

@@ -86,7 +86,7 @@ class Matrix:
         self.ending: BaseException | None = None
         self.handler: object = None
 
-    def run(self, _settings: Settings, arguments: list[str], *, say: object) -> Any:
+    def run(self, _settings: Settings, arguments: list[str]) -> Any:
         """Stand in for testing.run_matrix."""
         self.arguments = arguments
         self.handler = signal.getsignal(signal.SIGTERM)

@@ -10,6 +10,7 @@ from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 from dockyard.stack import shell, stack
 from dockyard.stack.stack import Stack
+from tests.progress import LINES
 from tests.scripted_docker import Docker, container
 
 DATABASE = container(ID="9", Service="db", Name="shop-db-1", Image="postgres:17")
@@ -38,13 +39,12 @@ def opened(
     docker: Shells, settings: Settings, monkeypatch: pytest.MonkeyPatch, service: str = "", **options: Any
 ) -> Opened:
     """Return the command that opens a shell, and what was said about it."""
-    said: list[str] = []
     (settings.root / "Dockerfile").write_text("FROM x AS development\nFROM x AS production\n")
     (settings.root / "compose.yaml").touch()
     monkeypatch.setattr(stack, "capture", docker.capture)
     monkeypatch.setattr(shell, "capture", docker.capture)
     made = Stack(settings, Engine("host", "28.5.1", True))
-    return shell.command(made, service, **{"terminal": False, **options}, say=said.append).argv, said
+    return shell.command(made, service, **{"terminal": False, **options}).argv, LINES
 
 
 @pytest.mark.parametrize(("terminal", "flags"), [(True, ("--interactive", "--tty")), (False, ("--interactive",))])

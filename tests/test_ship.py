@@ -40,31 +40,29 @@ class Harbour:
         self.until: int | None = None
         self.wrong: BaseException | None = None
 
-    def find(self, _settings: Settings, *, say: object) -> Engine:
+    def find(self, _settings: Settings) -> Engine:
         """Stand in for the search for an engine."""
         self.asked.append("engine")
         return ENGINE
 
-    def preflight(self, _engine: Engine, names: list[str], *, say: object) -> None:
+    def preflight(self, _engine: Engine, names: list[str]) -> None:
         """Stand in for the question to the registry before a build."""
         self.asked.append(f"preflight {' '.join(names)}")
         if self.wrong:
             raise self.wrong
 
-    def build(self, _settings: Settings, request: Request, *, say: object, engine: Engine) -> Any:
+    def build(self, _settings: Settings, request: Request, *, engine: Engine) -> Any:
         """Stand in for a build that pushes."""
         self.asked.append("build")
         named = ("shop:1.2.3", "shop:0123456789ab")
         return (Built(PRODUCTION, named, DIGEST, 0, (), 1.0, Cache(1, 0)),), (Missing("3.12", "nobody ships it"),)
 
-    def verify(self, _engine: Engine, name: str, digest: str, *, say: object) -> int:
+    def verify(self, _engine: Engine, name: str, digest: str) -> int:
         """Stand in for the registry's answer about what has arrived."""
         self.asked.append(f"verify {name} {digest[:8]}")
         return 1234
 
-    def push(
-        self, _engine: Engine, names: list[str], *, say: object, arrived: Callable[[Pushed], None]
-    ) -> tuple[Pushed, ...]:
+    def push(self, _engine: Engine, names: list[str], *, arrived: Callable[[Pushed], None]) -> tuple[Pushed, ...]:
         """Stand in for the push of images that the engine has."""
         self.asked.append(f"push {' '.join(names)}")
         pushed = [Pushed(name, DIGEST, 1234, 1, 0, 2, 1.5) for name in names]
@@ -74,7 +72,7 @@ class Harbour:
             raise self.ending
         return tuple(pushed)
 
-    def keep(self, _settings: Settings, record: dict[str, Any], *, say: object) -> None:
+    def keep(self, _settings: Settings, record: dict[str, Any]) -> None:
         """Stand in for the file and the ledger; a record must have the documented form."""
         self.records.append(fastjsonschema.compile(json.loads(SCHEMA.read_text()))(json.loads(json.dumps(record))))
 
@@ -113,7 +111,7 @@ def test_no_name(settings: Settings, harbour: Harbour, monkeypatch: pytest.Monke
 
 def test_build_and_push(settings: Settings, harbour: Harbour) -> None:
     """The registry is asked before the build and checked after it, under every name; its size is the image's."""
-    (built,), missing = ship.build_and_push(settings, Request(push=True), force=False, say=print)
+    (built,), missing = ship.build_and_push(settings, Request(push=True), force=False)
     assert harbour.asked == [
         "engine",
         "preflight shop:1.2.3 shop:0123456789ab",
@@ -129,14 +127,14 @@ def test_a_registry_that_would_refuse(settings: Settings, harbour: Harbour) -> N
     """Nobody waits for a build that cannot be pushed."""
     harbour.wrong = DockyardError("denied")
     with pytest.raises(DockyardError, match="denied"):
-        ship.build_and_push(settings, Request(push=True), force=False, say=print)
+        ship.build_and_push(settings, Request(push=True), force=False)
     assert "build" not in harbour.asked
 
 
 def test_an_unknown_target(settings: Settings, harbour: Harbour) -> None:
     """It is told before an engine is sought or a registry asked."""
     with pytest.raises(UsageError, match="the Dockerfile has no target 'prod'"):
-        ship.build_and_push(settings, Request(("prod",), push=True), force=False, say=print)
+        ship.build_and_push(settings, Request(("prod",), push=True), force=False)
     assert harbour.asked == []
 
 
@@ -144,19 +142,19 @@ def test_uncommitted_changes(settings: Settings, harbour: Harbour, monkeypatch: 
     """They are refused before anything else, unless forced."""
     replace_everywhere(monkeypatch, "read_git", lambda _root: DIRTY)
     with pytest.raises(DockyardError, match="built from uncommitted changes"):
-        ship.build_and_push(settings, Request(push=True), force=False, say=print)
+        ship.build_and_push(settings, Request(push=True), force=False)
     wanted = ship.references(settings, Request())
     with pytest.raises(DockyardError, match="built from uncommitted changes"):
-        ship.ship(settings, wanted, force=False, say=print)
+        ship.ship(settings, wanted, force=False)
     assert (harbour.asked, harbour.records) == ([], [])
-    ship.ship(settings, wanted, force=True, say=print)
+    ship.ship(settings, wanted, force=True)
     assert harbour.asked == ["engine", "push shop:0123456789ab-dirty"]
 
 
 def test_ship(settings: Settings, harbour: Harbour) -> None:
     """All names go in one push; each image has one record, under its first name."""
     wanted = {PRODUCTION: ("shop:1", "shop:2"), TEST: ("shop:1-test-py3.12",)}
-    pushed = ship.ship(settings, wanted, force=False, say=print)
+    pushed = ship.ship(settings, wanted, force=False)
     assert [image.reference for image in pushed] == ["shop:1", "shop:2", "shop:1-test-py3.12"]
     assert harbour.asked == ["engine", "push shop:1 shop:2 shop:1-test-py3.12"]
     facts = [(one["kind"], one["outcome"], one["target"], one["python"], one["image"]) for one in harbour.records]
@@ -176,7 +174,7 @@ def test_a_push_that_does_not_finish(settings: Settings, harbour: Harbour, endin
     """It is recorded as what it was, without an image, and raised as what it was."""
     harbour.ending, harbour.until = ending, 0
     with pytest.raises(type(ending)):
-        ship.ship(settings, {PRODUCTION: ("shop:1",)}, force=False, say=print)
+        ship.ship(settings, {PRODUCTION: ("shop:1",)}, force=False)
     assert [(one["outcome"], one["image"]) for one in harbour.records] == [(outcome, None)]
 
 
@@ -185,7 +183,7 @@ def test_a_push_that_fails_half_way(settings: Settings, harbour: Harbour) -> Non
     harbour.ending, harbour.until = DockyardError("denied"), 3
     wanted = {PRODUCTION: ("shop:1", "shop:2"), TEST: ("shop:1-test", "shop:2-test")}
     with pytest.raises(DockyardError, match="denied"):
-        ship.ship(settings, wanted, force=False, say=print)
+        ship.ship(settings, wanted, force=False)
     assert [(one["target"], one["outcome"]) for one in harbour.records] == [
         ("production", "passed"),
         ("test", "failed"),

@@ -51,15 +51,9 @@ Up = Callable[..., stack.Up]
 
 
 @pytest.fixture
-def said() -> list[str]:
-    """Return the lines that a person was shown."""
-    return []
-
-
-@pytest.fixture
 def up(docker: Docker, engine: Engine, shop: Settings, said: list[str]) -> Up:
     """Return a function that starts the stack."""
-    return lambda **request: stack.up(shop, engine, Request(**request), say=said.append)
+    return lambda **request: stack.up(shop, engine, Request(**request))
 
 
 @pytest.mark.parametrize(
@@ -276,7 +270,7 @@ def test_restart(docker: Docker, engine: Engine, settings: Settings, said: list[
     """Only the service that is named is restarted, and then awaited."""
     other = container(ID="0", Service="db")
     docker.states = [[container(), other], [container(Health="starting"), other], [container(), other]]
-    stack.restart(Stack(settings, engine), "web", 9, say=said.append)
+    stack.restart(Stack(settings, engine), "web", 9)
     assert docker.changing == [(*PROJECT, "restart", "web")]
     assert docker.states == [[container(), other]]
 
@@ -285,7 +279,7 @@ def test_restart_that_fails(docker: Docker, engine: Engine, settings: Settings, 
     """A service that does not come back is shown with its log, and left to be looked at."""
     docker.states, docker.restarts = [[container()], [container(State="restarting")]], [3]
     with pytest.raises(DockyardError, match="web ended with exit code 3"):
-        stack.restart(Stack(settings, engine), "", 9, say=said.append)
+        stack.restart(Stack(settings, engine), "", 9)
     assert "web | Traceback" in said
     assert docker.changing == [(*PROJECT, "restart", "web")]
 

@@ -73,20 +73,18 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     (tmp_path / "Dockerfile").write_text("FROM x AS base\nFROM base AS test\nFROM base AS production\n")
     monkeypatch.chdir(tmp_path)
     replace_everywhere(monkeypatch, "read_git", lambda _root: GIT)
-    monkeypatch.setattr(client, "find", lambda _settings, say: ENGINE)
+    monkeypatch.setattr(client, "find", lambda _settings: ENGINE)
     line = Line(tmp_path, capsys)
 
-    def builds(_settings: Settings, request: Request, *, say: object) -> tuple[tuple[Built, ...], tuple[Missing, ...]]:
+    def builds(_settings: Settings, request: Request) -> tuple[tuple[Built, ...], tuple[Missing, ...]]:
         line.asked.append(("build", request))
         return (BUILT,), (Missing("3.12", "nobody ships it"),)
 
-    def pushes(
-        _settings: Settings, request: Request, *, force: bool, say: object
-    ) -> tuple[tuple[Built, ...], tuple[()]]:
+    def pushes(_settings: Settings, request: Request, *, force: bool) -> tuple[tuple[Built, ...], tuple[()]]:
         line.asked.append(("build and push", request, force))
         return (BUILT,), ()
 
-    def ships(_settings: Settings, wanted: object, *, force: bool, say: object) -> tuple[Pushed, ...]:
+    def ships(_settings: Settings, wanted: object, *, force: bool) -> tuple[Pushed, ...]:
         line.asked.append(("push", wanted, force))
         return (PUSHED, PUSHED)
 

@@ -46,7 +46,7 @@ class Docker:
     slow: str = ""
     interrupts: str = ""
 
-    def build(self, settings: Settings, request: Request, *, say: object, engine: Engine) -> Any:
+    def build(self, settings: Settings, request: Request, *, engine: Engine) -> Any:
         """Stand in for the one solve that makes the test images; nobody ships Python 3.11."""
         assert settings.platforms == (), "tests run on this machine"
         self.requests.append(request)
@@ -80,7 +80,7 @@ class Docker:
             (into / "junit.xml").write_text(self.results[into.name])
         return Completed(0, "", "", 0.1)
 
-    def keep(self, _settings: Settings, record: dict[str, Any], *, say: object) -> None:
+    def keep(self, _settings: Settings, record: dict[str, Any]) -> None:
         """Stand in for the file and the ledger; a record must have the documented form."""
         self.records.append(fastjsonschema.compile(json.loads(SCHEMA.read_text()))(json.loads(json.dumps(record))))
 
@@ -93,7 +93,7 @@ class Docker:
 def docker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Docker:
     """Put fakes around a matrix of this project."""
     made = Docker(settings.root)
-    monkeypatch.setattr(matrix, "find", lambda _settings, say: made.engine)
+    monkeypatch.setattr(matrix, "find", lambda _settings: made.engine)
     monkeypatch.setattr(build, "build", made.build)
     monkeypatch.setattr(matrix, "lines", made.lines)
     monkeypatch.setattr(matrix, "capture", made.capture)
@@ -113,15 +113,14 @@ def test_the_command(settings: Settings) -> None:
     )  # fmt: skip
 
 
-def test_a_matrix(settings: Settings, docker: Docker) -> None:
+def test_a_matrix(settings: Settings, docker: Docker, said: list[str]) -> None:
     """One solve, a container per Python, its results in a folder of its own, and all of it removed in the end."""
     settings = replace(settings, pythons=("3.11", *PYTHONS), platforms=("linux/amd64", "linux/arm64"))
     stale = settings.root / matrix.RESULTS_HERE / "3.9" / "junit.xml"
     stale.parent.mkdir(parents=True)
     stale.touch()
     docker.results["3.12"] = JUNIT.format(5, 0, 0, 1)
-    said: list[str] = []
-    outcomes, missing = matrix.run_matrix(settings, ("-x",), say=said.append)
+    outcomes, missing = matrix.run_matrix(settings, ("-x",))
     assert docker.requests == [Request(("test",), ("3.11", *PYTHONS))]
     assert [(one.python, one.passed, one.skipped, one.ok, one.image) for one in outcomes] == [
         ("3.12", 4, 1, True, "shop:test-py3.12"),
@@ -139,7 +138,7 @@ def test_a_matrix(settings: Settings, docker: Docker) -> None:
 def test_two_matrices_have_different_containers(settings: Settings, docker: Docker) -> None:
     """Runs side by side, in two windows, do not remove each other's."""
     for _ in range(2):
-        matrix.run_matrix(settings, (), say=print)
+        matrix.run_matrix(settings, ())
     assert len({words[2] for words in docker.asked if words[1] == "run"}) == 4
 
 
@@ -155,16 +154,15 @@ FAILURES: dict[str, tuple[str | None, int, tuple[int, int]]] = {
 
 
 @pytest.mark.parametrize(("junit", "code", "counts"), FAILURES.values(), ids=FAILURES)
-def test_what_fails_a_python(
-    settings: Settings, docker: Docker, junit: str | None, code: int, counts: tuple[int, int]
+def test_what_fails_a_python(  # noqa: PLR0917 - a table and its fixtures
+    settings: Settings, docker: Docker, junit: str | None, code: int, counts: tuple[int, int], said: list[str]
 ) -> None:
     """Whatever is not a good end of at least one test fails its Python; the other one is tested all the same."""
     docker.exits["3.12"] = code
     docker.results["3.12"] = junit or ""
     if junit is None:
         del docker.results["3.12"]
-    said: list[str] = []
-    (bad, good), _ = matrix.run_matrix(settings, (), say=said.append)
+    (bad, good), _ = matrix.run_matrix(settings, ())
     assert (bad.ok, bad.passed, bad.failed, good.ok) == (False, *counts, True)
     assert docker.outcomes() == [("3.12", "failed"), ("3.13", "passed")]
     assert ("3.12 | no results came out of the container: no such folder" in said) == (junit is None)
@@ -176,7 +174,7 @@ def test_an_interrupt(settings: Settings, docker: Docker, engine: Engine) -> Non
     docker.engine, docker.interrupts, docker.slow = engine, "3.12", "3.13"
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        matrix.run_matrix(settings, (), say=print)
+        matrix.run_matrix(settings, ())
     assert time.monotonic() - started < 10
     verbs = [words[1] for words in docker.asked]
     assert verbs.count("run") <= 2

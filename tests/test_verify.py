@@ -75,7 +75,7 @@ def lacking(docker: Docker, monkeypatch: pytest.MonkeyPatch, *bases: Base) -> tu
     log = ("OSError: libmagic.so.1: cannot open shared object file: No such file or directory",)
     settings = Settings(Path("/shop"), "shop:app", "shop", pythons=("3.13",), python="3.13")
     said: list[str] = []
-    found = verify.searched(settings, ENGINE, "3.13", Trial(8000, plain=Trial(8000, log=log)), say=said.append)
+    found = verify.searched(settings, ENGINE, "3.13", Trial(8000, plain=Trial(8000, log=log)))
     return found, said
 
 
@@ -309,20 +309,20 @@ def test_an_image_that_is_not_there_says_what_makes_it(docker: Docker, settings:
     """The project's own is built, another one is pulled; any other trouble is told as it is."""
     docker.says = {"inspect": Completed(1, "", "Error response from daemon: No such image: shop:slim-py3.12", 0.1)}
     with pytest.raises(DockyardError, match=r"there is no image shop:slim-py3\.12") as caught:
-        verify.verify(settings, Asked("slim", "3.12"), say=print, engine=ENGINE)
+        verify.verify(settings, Asked("slim", "3.12"), engine=ENGINE)
     assert caught.value.hint == "`invoke build --target slim --python 3.12` makes it"
     with pytest.raises(DockyardError) as caught:
-        verify.verify(settings, Asked(image="far/x:1"), say=print, engine=ENGINE)
+        verify.verify(settings, Asked(image="far/x:1"), engine=ENGINE)
     assert "docker pull far/x:1" in caught.value.hint
     docker.says = {"inspect": Completed(1, "", "permission denied", 0.1)}
     with pytest.raises(DockyardError, match="permission denied"):
-        verify.verify(settings, Asked(), say=print, engine=ENGINE)
+        verify.verify(settings, Asked(), engine=ENGINE)
 
 
 def test_a_python_that_the_project_does_not_support(settings: Settings) -> None:
     """Told before any engine is asked."""
     with pytest.raises(UsageError, match=r"Python 3\.9 is not supported"):
-        verify.verify(settings, Asked(python="3.9"), say=print)
+        verify.verify(settings, Asked(python="3.9"))
 
 
 def test_a_whole_verify(docker: Docker, project: Settings, world: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,7 +334,7 @@ def test_a_whole_verify(docker: Docker, project: Settings, world: None, monkeypa
     docker.says = {"image": Completed(0, json.dumps(config), "", 0.1), **docker.says}
     held = small_images.facts(small_images.good(), Labels=config["Labels"])
     monkeypatch.setattr(contents, "read", lambda _engine, _reference: held)
-    found = verify.verify(project, Asked(), say=print, engine=ENGINE)
+    found = verify.verify(project, Asked(), engine=ENGINE)
     assert found.verdict.findings == ()
     assert (found.ok, found.image, found.target, found.python) == (True, "shop:production", "production", "3.13")
 

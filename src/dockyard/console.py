@@ -1,6 +1,7 @@
 """Show people and machines what happened: progress and errors on stderr, results on stdout."""
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,25 +12,32 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from rich.console import Console
 
+log = logging.getLogger("dockyard")
 NARROWEST = 100
 """Columns that a table may use where the output is no terminal and so has no width of its own."""
 
 
-def say(message: str) -> None:
-    """Print one line of progress to stderr."""
-    print(message, file=sys.stderr, flush=True)
+class ProgressHandler(logging.Handler):
+    """Print what is logged to stderr, one line each, with a word before what a person should not miss."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record to the stderr of this moment, which tests and Invoke may replace."""
+        mark = f"{_paint(record.levelname, '33')} " if record.levelno >= logging.WARNING else ""
+        print(f"{mark}{record.getMessage()}", file=sys.stderr, flush=True)
 
 
-def warn(message: str) -> None:
-    """Print one line to stderr that a person should not miss."""
-    say(f"{_paint('WARNING', '33')} {message}")
+def show_progress() -> None:
+    """Show what Dockyard logs to the person at the terminal; called by whoever stands between the two."""
+    if not any(isinstance(handler, ProgressHandler) for handler in log.handlers):
+        log.addHandler(ProgressHandler())
+    log.setLevel(logging.INFO)
 
 
 def error(message: str, hint: str = "") -> None:
     """Print what went wrong and, where there is one, what to do next."""
-    say(f"{_paint('ERROR', '31')} {message}")
+    print(f"{_paint('ERROR', '31')} {message}", file=sys.stderr, flush=True)
     if hint:
-        say(f"{_paint('TIP', '36')}   {hint}")
+        print(f"{_paint('TIP', '36')}   {hint}", file=sys.stderr, flush=True)
 
 
 def as_json(value: Any) -> None:
@@ -74,7 +82,7 @@ def prepare() -> None:
 def status(message: str) -> Iterator[None]:
     """Show that long work is going on: a spinner on a terminal, one line elsewhere."""
     if not sys.stderr.isatty():
-        say(message)
+        log.info(message)
         yield
         return
     with console(sys.stderr).status(message):

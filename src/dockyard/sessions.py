@@ -29,10 +29,11 @@ def tests(session: nox.Session) -> None:
     from dockyard.tasks.boundary import ending_as_interrupt
     from dockyard.verify import matrix
 
+    console.show_progress()
     try:
         settings = load(Path.cwd(), os.environ)
         with ending_as_interrupt():
-            outcomes, missing = matrix.run_matrix(settings, session.posargs, say=console.say)
+            outcomes, missing = matrix.run_matrix(settings, session.posargs)
         coverage = matrix.combine_coverage(settings.root, outcomes)
         columns = ("Python", "tests", "passed", "failed", "skipped", "time")
         title = f"coverage of all Pythons together: {coverage:.1f} %" if coverage is not None else ""

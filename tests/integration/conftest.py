@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from dockyard import console
 from dockyard.engine import client as engines
 from dockyard.engine.client import Engine
 from dockyard.process import capture
@@ -32,7 +31,7 @@ def project() -> Settings:
 @pytest.fixture(scope="session")
 def engine(project: Settings) -> Engine:
     """Return the engine that the pipeline finds or starts on this machine."""
-    return engines.find(project, say=console.say)
+    return engines.find(project)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
-from dockyard import apt, console
+from dockyard import apt
 from dockyard.apt import Package
 from dockyard.engine import client as engine
 from dockyard.engine import embedded
@@ -93,7 +93,7 @@ def main(arguments: list[str]) -> int:
         thread = inside.submit(threading.get_native_id).result()
         with carried(slirp, f"/proc/{os.getpid()}/task/{thread}/ns/net"):
             try:
-                info = inside.submit(starting.start, where, say=console.say).result()
+                info = inside.submit(starting.start, where).result()
                 sys.stdout.write(json.dumps(info) + "\n")
                 sys.stdout.flush()
                 sys.stdin.read()

@@ -67,7 +67,7 @@ def shop(engine: Engine, unique: str, tmp_path: Path) -> Settings:
     for words in (("init", "--quiet"), ("add", "--all"), (*named, "commit", "--quiet", "--message", "x")):
         capture(Command(("git", *words), cwd=root, env=environment))
     settings = load(root, {})
-    build.build(settings, build.Request(), say=lambda _line: None, engine=engine)
+    build.build(settings, build.Request(), engine=engine)
     return settings
 
 
@@ -78,17 +78,17 @@ def test_documents_refer_to_the_image_and_leave_it_alone(
     reference = f"{registry.host}/{shop.image}:1.0"
     capture(sailor.command("tag", f"{shop.image}:production", reference))
     try:
-        (pushed,) = push(sailor, [reference], say=lambda _line: None)
-        bill, origin = attest.attest(shop, reference, say=lambda _line: None, engine=sailor)
+        (pushed,) = push(sailor, [reference])
+        bill, origin = attest.attest(shop, reference, engine=sailor)
         assert (bill.subject, origin.subject) == (pushed.digest, pushed.digest)
         assert (bill.new, origin.new) == (True, True)
-        again = attest.attest(shop, reference, say=lambda _line: None, engine=sailor)
+        again = attest.attest(shop, reference, engine=sailor)
         assert again == (replace(bill, new=False), replace(origin, new=False))
-        with connected(sailor, place(reference).reference, say=print) as client:
+        with connected(sailor, place(reference).reference) as client:
             assert client.document(shop.image, "1.0").digest == pushed.digest
             listed = client.document(shop.image, fallback(pushed.digest)).fields["manifests"]
             assert [one["digest"] for one in listed] == [bill.digest, origin.digest]
-        found = inspection.inspect(shop, reference, say=print, engine=sailor)
+        found = inspection.inspect(shop, reference, engine=sailor)
         (image,) = found.images
         assert (found.where, image.digest) == ("registry", pushed.digest)
         kinds = {one.kind: one for one in image.attachments}
@@ -111,8 +111,8 @@ def test_two_attestations_are_the_same_bytes(shop: Settings, sailor: Engine, reg
     for reference in references:
         capture(sailor.command("tag", f"{shop.image}:production", reference))
     try:
-        push(sailor, references, say=lambda _line: None)
-        first, second = (attest.attest(shop, one, say=lambda _line: None, engine=sailor) for one in references)
+        push(sailor, references)
+        first, second = (attest.attest(shop, one, engine=sailor) for one in references)
         assert [one.digest for one in first] == [one.digest for one in second]
     finally:
         capture(sailor.command("rmi", *references), check=False)
@@ -121,15 +121,15 @@ def test_two_attestations_are_the_same_bytes(shop: Settings, sailor: Engine, reg
 def test_nothing_to_attach_to(shop: Settings, sailor: Engine, registry: RunningRegistry) -> None:
     """An image that was never pushed, and one that is not there to be looked at."""
     with pytest.raises(RegistryError):
-        attest.attest(shop, f"{registry.host}/{shop.image}:1.0", say=lambda _line: None, engine=sailor)
+        attest.attest(shop, f"{registry.host}/{shop.image}:1.0", engine=sailor)
     with pytest.raises(DockyardError, match="there is no image"):
-        inspection.inspect(shop, f"{registry.host}/{shop.image}:1.0", say=lambda _line: None, engine=sailor)
+        inspection.inspect(shop, f"{registry.host}/{shop.image}:1.0", engine=sailor)
     assert not registry.blobs()
 
 
 def test_an_image_of_the_engine(shop: Settings, engine: Engine) -> None:
     """Without a registry in its name it is looked at where it is, with the same facts."""
-    found = inspection.inspect(shop, "", say=print, engine=engine)
+    found = inspection.inspect(shop, "", engine=engine)
     (image,) = found.images
     assert (found.where, found.reference) == ("engine", f"{shop.image}:production")
     assert image.platform.startswith("linux/")

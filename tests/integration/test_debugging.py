@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from dockyard import console
 from dockyard.bases import resolve
 from dockyard.engine.client import Engine
 from dockyard.process import Command, capture
@@ -30,9 +29,7 @@ while number != 1_000_000:
 
 def counting(project: Settings, engine: Engine, name: str, python: str, root: Path, *, stop: int) -> Stack:
     """Start a stack of one service that counts on a Python, and stops at a number for a debugger."""
-    found, missing = resolve.ensure(
-        replace(project, pythons=(python,), python=python), engine, (python,), say=console.say
-    )
+    found, missing = resolve.ensure(replace(project, pythons=(python,), python=python), engine, (python,))
     if missing:
         pytest.skip(f"no base image: {missing[0].reason}")
     image = f"{name}:development"
@@ -83,7 +80,7 @@ def test_an_older_python_stops_at_a_breakpoint(project: Settings, engine: Engine
         f"settings = Settings(root=Path({str(tmp_path)!r}), app='shop:app', image={unique!r}, stack={unique!r})\n"
         f"stack = Stack(settings, Engine('host', '', True, 1, {dict(engine.environment)!r}), ('compose.yaml',))\n"
         "container, = stack.containers()\n"
-        "debugging.foreground(stack, container, terminal=False, say=print)\n"
+        "debugging.foreground(stack, container, terminal=False)\n"
     )
     words = b"p 'counted', number\nnumber = 999_999\nc\n"
     done = capture(Command((sys.executable, "-c", talk), input=words, timeout=90), check=False)

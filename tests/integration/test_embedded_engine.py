@@ -129,7 +129,7 @@ def rules(place: Place, program: str) -> list[str]:
 
 def started() -> Engine:
     """Start the embedded engine and return it as the pipeline sees it."""
-    return engine.from_info("embedded", embedded.start(say=print), embedded.environment(embedded.here()))
+    return engine.from_info("embedded", embedded.start(), embedded.environment(embedded.here()))
 
 
 def docker(found: Engine, *argv: str, stdin: bytes = b"") -> str:
@@ -251,7 +251,7 @@ def in_container(pid: int) -> bool:
 def test_two_starts_at_once_make_one_engine(place: Place) -> None:
     """Whoever comes second waits, and gets the engine of the first."""
     with ThreadPoolExecutor(2) as threads:
-        answers = list(threads.map(lambda _: embedded.start(say=print), range(2)))
+        answers = list(threads.map(lambda _: embedded.start(), range(2)))
     assert answers[0]["ID"] == answers[1]["ID"]
     ours = [process for process in processes.running().values() if str(place.settings) in process.argv]
     assert len(ours) == 1
@@ -263,7 +263,7 @@ def test_a_second_engine_is_refused(place: Place, tmp_path: Path, monkeypatch: p
     with monkeypatch.context() as other:
         other.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
         with pytest.raises(EngineError, match="another Docker Engine runs here"):
-            embedded.start(say=print)
+            embedded.start()
     assert embedded.status().running
 
 
@@ -291,20 +291,21 @@ def test_a_daemon_that_cannot_start_tells_why_and_leaves_nothing(place: Place, m
     broken = {"no-such-key": True}
     monkeypatch.setattr(install, "daemon_settings", lambda *_: broken)
     with pytest.raises(EngineError, match="no-such-key"):
-        embedded.start(say=print)
+        embedded.start()
     assert not place.run.exists()
     assert host(place) == untouched
 
 
-def test_find_is_quick_when_the_engine_runs(place: Place, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_find_is_quick_when_the_engine_runs(
+    place: Place, settings: Settings, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
     """With the embedded engine running, finding it starts no process at all."""
     started()
-    said: list[str] = []
     with monkeypatch.context() as patch:
         patch.setattr(engine, "DEFAULT_SOCKET", place.home / "nothing")
         patch.setenv("HOME", str(place.home))
         patch.setattr(execute, "capture", fail)
-        found = engine.find(settings, say=said.append)
+        found = engine.find(settings)
     assert found.kind == "embedded"
     assert len(said) == 1
     assert found.version in said[0]

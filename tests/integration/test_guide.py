@@ -4,7 +4,6 @@ import re
 import shutil
 from pathlib import Path
 
-from dockyard import console
 from dockyard.engine.client import Engine
 from dockyard.image import build
 from dockyard.image.build import Request
@@ -44,6 +43,6 @@ def test_minimal_image(project: Settings, engine: Engine, unique: str, tmp_path:
     lock = status.path(shop, "3.13", "production")
     lock.parent.mkdir(parents=True)
     shutil.copyfile(status.path(project, "3.13", "production"), lock)
-    build.build(shop, Request(), say=console.say, engine=engine)
-    found = verify.verify(shop, Asked(), say=console.say, engine=engine)
+    build.build(shop, Request(), engine=engine)
+    found = verify.verify(shop, Asked(), engine=engine)
     assert found.verdict.violations == ()

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from dockyard import console
 from dockyard.bases import resolve
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
@@ -81,7 +80,7 @@ class Yard:
     def lock(self, wish: Wish | None = None, **settings: str) -> make.Outcome:
         """Make the locks and write them."""
         asked = self.with_settings(**settings)
-        outcome = make.make(asked, wish or Wish(), find_engine=lambda: self.engine, say=console.say)
+        outcome = make.make(asked, wish or Wish(), find_engine=lambda: self.engine)
         make.write(asked, outcome)
         return outcome
 
@@ -350,14 +349,14 @@ def test_a_python_without_a_base_gets_the_same_locks_from_uv(
     real = resolve.ensure
 
     def ensure(
-        settings: Settings, engine: Engine, pythons: list[str], *, say: Callable[[str], None]
+        settings: Settings, engine: Engine, pythons: list[str]
     ) -> tuple[tuple[resolve.Base, ...], tuple[resolve.Missing, ...]]:
-        found, missing = real(settings, engine, [python for python in pythons if python != "3.12"], say=say)
+        found, missing = real(settings, engine, [python for python in pythons if python != "3.12"])
         return found, (*missing, *(resolve.Missing(python, "not here") for python in pythons if python == "3.12"))
 
     monkeypatch.setattr(resolve, "ensure", ensure)
     both = dataclasses.replace(yard.settings, pythons=(yard.settings.python, "3.12"))
-    outcome = make.make(both, Wish(), find_engine=lambda: yard.engine, say=console.say)
+    outcome = make.make(both, Wish(), find_engine=lambda: yard.engine)
     make.write(both, outcome)
     assert list(yard.settings.root.glob("requirements/3.12/*.txt"))
     for purpose in INPUTS:

@@ -14,7 +14,6 @@ from typing import Any
 import fastjsonschema
 import pytest
 
-from dockyard import console
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.image import records
@@ -118,11 +117,10 @@ def runs(settings: Settings) -> list[dict[str, Any]]:
     return [record for record in kept if record["kind"] == "test"]
 
 
-def test_every_python_is_tested(shop: Settings, traces: Callable[[], list[str]]) -> None:
+def test_every_python_is_tested(shop: Settings, traces: Callable[[], list[str]], said: list[str]) -> None:
     """What is chosen by -k passes in hardened containers, a Python that nobody ships is named, nothing is left."""
-    said: list[str] = []
     settings = replace(shop, pythons=(*PYTHONS, "3.99"))
-    outcomes, missing = matrix.run_matrix(settings, ("-k", "hardened", "-k", "skipped"), say=said.append)
+    outcomes, missing = matrix.run_matrix(settings, ("-k", "hardened", "-k", "skipped"))
     assert [(one.python, one.passed, one.failed, one.skipped, one.ok) for one in outcomes] == [
         (python, 1, 0, 1, True) for python in PYTHONS
     ]
@@ -142,7 +140,7 @@ def test_a_failing_test(shop: Settings, traces: Callable[[], list[str]]) -> None
     """It fails its Python with the counts from the container, is recorded, and leaves nothing either."""
     new = TESTS.replace("self.fail", "sys.version_info < (3, 12) or self.fail")
     (shop.root / "shop_test.py").write_text(new)
-    outcomes, _ = matrix.run_matrix(shop, ("-k", "hardened", "-k", "failing"), say=console.say)
+    outcomes, _ = matrix.run_matrix(shop, ("-k", "hardened", "-k", "failing"))
     assert [(one.python, one.passed, one.failed, one.ok) for one in outcomes] == [
         ("3.11", 2, 0, True),
         ("3.13", 1, 1, False),

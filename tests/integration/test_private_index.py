@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from dockyard import console
 from dockyard.engine.client import Engine
 from dockyard.image import build
 from dockyard.image.build import Request
@@ -122,7 +121,7 @@ def test_several_pythons_lock_in_parallel(yard: Yard, private: Index) -> None:
     """Every Python that has a base here gets its locks from the private index in one run."""
     both = dataclasses.replace(yard.settings, pythons=(yard.settings.python, "3.11"))
     yard.write(private)
-    outcome = lock.make(both, Wish(), find_engine=lambda: yard.engine, say=console.say)
+    outcome = lock.make(both, Wish(), find_engine=lambda: yard.engine)
     assert len(outcome.files) == 2 * len(INPUTS)
 
 
@@ -165,7 +164,7 @@ def test_a_build_logs_in(  # noqa: PLR0917 - fixtures and parameters
     wanted: Settings = dataclasses.replace(yard.settings, image=unique, index_url=mirror)
     yard.lock(index_url=mirror)
     with watched() as seen:
-        ((built,), _) = build.build(wanted, Request(no_cache=True), say=console.say, engine=yard.engine)
+        ((built,), _) = build.build(wanted, Request(no_cache=True), engine=yard.engine)
     assert not seen
     image = built.references[0]
     listed = capture(yard.engine.command("run", "--rm", image, "find", "/packages", "/root")).stdout

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import io
+import itertools
 import json
 import os
 import random
@@ -13,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from dockyard.process import capture
 from dockyard.registry import push as pushing
 from dockyard.registry.errors import Kind, RegistryError
 from dockyard.registry.push import preflight, push, verify_pushed
+from tests.progress import LINES
 
 from .registry_process import Authority, Programs, Relay, RunningRegistry, Shape, login, programs, running
 
@@ -66,7 +68,7 @@ class Yard:
     programs: Programs
     authority: Authority
     stack: ExitStack
-    said: list[str] = field(default_factory=list)
+    configurations: Iterator[int] = dataclasses.field(default_factory=itertools.count)
 
     def registry(self, **shape: object) -> RunningRegistry:
         """Start a registry with TLS and a password, unless told otherwise."""
@@ -80,7 +82,7 @@ class Yard:
 
     def logged_in(self, host: str, password: str = "secret", bundle: Path | None = None) -> Engine:
         """Return the engine as a user who has logged in, and trusts the test authority, sees it."""
-        config = login(self.folder / "docker" / str(len(self.said)), host, password)
+        config = login(self.folder / f"docker-{next(self.configurations)}", host, password)
         return self.trusting(bundle or self.authority.certificate, config)
 
     def trusting(self, bundle: Path, config: Path) -> Engine:
@@ -96,10 +98,6 @@ class Yard:
         capture(self.engine.command("tag", self.image, reference))
         self.stack.callback(capture, self.engine.command("rmi", reference), check=False)
         return reference
-
-    def say(self, message: str) -> None:
-        """Keep what is said."""
-        self.said.append(message)
 
 
 @pytest.fixture(scope="module")
@@ -125,10 +123,10 @@ def yard(engine: Engine, image: str, tmp_path: Path, programs: Programs, authori
         yield Yard(engine, image, tmp_path, programs, authority, stack)
 
 
-def fails(kind: Kind, engine: Engine, reference: str, say: Callable[[str], None]) -> RegistryError:
+def fails(kind: Kind, engine: Engine, reference: str) -> RegistryError:
     """Push, and return the error, which must be of this kind."""
     with pytest.raises(RegistryError) as caught:
-        push(engine, [reference], say=say)
+        push(engine, [reference])
     assert caught.value.kind is kind, caught.value
     assert caught.value.hint
     return caught.value
@@ -138,13 +136,13 @@ def test_a_push_with_tls_and_password_arrives_and_is_what_the_registry_has(yard:
     """The digest that is told is that of the manifest in the registry's own storage."""
     registry = yard.registry()
     reference = yard.tag(registry.host)
-    (pushed,) = push(yard.logged_in(registry.host), [reference], say=yard.say)
+    (pushed,) = push(yard.logged_in(registry.host), [reference])
     digests = {f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}" for file in registry.blobs()}
     assert pushed.digest in digests
     assert pushed.pinned == f"{registry.host}/fleet/ship@{pushed.digest}"
     assert (pushed.pushed, pushed.mounted, pushed.existing) == (3, 0, 0)
     assert LARGE < pushed.size < LARGE * 1.1
-    finished = [line for line in yard.said if "  pushed" in line]
+    finished = [line for line in LINES if "  pushed" in line]
     assert len(finished) == 3
     assert any("MB/s" in line for line in finished), finished
 
@@ -153,7 +151,7 @@ def test_what_is_there_already_is_not_sent_again(yard: Yard) -> None:
     """A second tag sends no layer, nor does a second repository of the same registry."""
     registry = yard.registry()
     names = [yard.tag(registry.host), yard.tag(registry.host, "fleet/ship:1"), yard.tag(registry.host, "fleet/boat:1")]
-    first, second, third = push(yard.logged_in(registry.host), names, say=yard.say)
+    first, second, third = push(yard.logged_in(registry.host), names)
     assert first.digest == second.digest == third.digest
     assert (second.pushed, second.existing) == (0, 3)
     assert third.pushed == 0
@@ -163,7 +161,7 @@ def test_what_is_there_already_is_not_sent_again(yard: Yard) -> None:
 def test_a_wrong_password_is_denied_before_anything_is_sent(yard: Yard) -> None:
     """The error names the host and the user, and says how to log in."""
     registry = yard.registry()
-    error = fails(Kind.DENIED, yard.logged_in(registry.host, "wrong"), yard.tag(registry.host), yard.say)
+    error = fails(Kind.DENIED, yard.logged_in(registry.host, "wrong"), yard.tag(registry.host))
     assert f"{registry.host} does not accept the login of sailor" in error.message
     assert f"docker login {registry.host}" in error.hint
     assert registry.blobs() == []
@@ -172,7 +170,7 @@ def test_a_wrong_password_is_denied_before_anything_is_sent(yard: Yard) -> None:
 def test_no_login_is_told_from_a_wrong_one(yard: Yard) -> None:
     """Somebody who never logged in is not sent looking for a typing mistake."""
     registry = yard.registry()
-    error = fails(Kind.DENIED, yard.logged_in("elsewhere.example"), yard.tag(registry.host), yard.say)
+    error = fails(Kind.DENIED, yard.logged_in("elsewhere.example"), yard.tag(registry.host))
     assert "there is none for it" in error.message
     assert f"docker login {registry.host}" in error.hint
 
@@ -182,7 +180,7 @@ def test_a_certificate_of_an_unknown_authority_stops_the_push(yard: Yard) -> Non
     registry = yard.registry()
     other = Authority(yard.programs.openssl, yard.folder / "other").make()
     stranger = yard.logged_in(registry.host, bundle=other.certificate)
-    error = fails(Kind.TLS, stranger, yard.tag(registry.host), yard.say)
+    error = fails(Kind.TLS, stranger, yard.tag(registry.host))
     assert "not from an authority known here" in error.message
     assert str(other.certificate) in error.message
     assert f"/etc/docker/certs.d/{registry.host}/ca.crt" in error.hint
@@ -199,7 +197,7 @@ def test_an_unfit_certificate_is_told_by_what_is_wrong_with_it(
 ) -> None:
     """An expired certificate and one for another name need different cures."""
     registry = yard.registry(certificate=yard.authority.issue(**certificate))
-    error = fails(Kind.TLS, yard.logged_in(registry.host), yard.tag(registry.host), yard.say)
+    error = fails(Kind.TLS, yard.logged_in(registry.host), yard.tag(registry.host))
     assert words in error.message
 
 
@@ -208,7 +206,7 @@ def test_a_stopped_registry_is_unreachable_at_once(yard: Yard) -> None:
     registry = yard.registry()
     registry.stop()
     started = time.monotonic()
-    error = fails(Kind.UNREACHABLE, yard.logged_in(registry.host), yard.tag(registry.host), yard.say)
+    error = fails(Kind.UNREACHABLE, yard.logged_in(registry.host), yard.tag(registry.host))
     assert time.monotonic() - started < 3
     assert "nothing listens there" in error.message
 
@@ -216,22 +214,22 @@ def test_a_stopped_registry_is_unreachable_at_once(yard: Yard) -> None:
 def test_a_host_that_does_not_exist_is_unreachable(yard: Yard) -> None:
     """A name that cannot be resolved is told as such."""
     reference = yard.tag("registry.invalid:5000")
-    error = fails(Kind.UNREACHABLE, yard.logged_in("registry.invalid:5000"), reference, yard.say)
+    error = fails(Kind.UNREACHABLE, yard.logged_in("registry.invalid:5000"), reference)
     assert "cannot be found" in error.message
 
 
 def test_plain_http_is_allowed_on_loopback_and_said(yard: Yard) -> None:
     """A registry on trial works as with Docker itself, but not in silence."""
     registry = yard.registry(certificate=None, password=False)
-    (pushed,) = push(yard.logged_in("elsewhere.example"), [yard.tag(registry.host)], say=yard.say)
+    (pushed,) = push(yard.logged_in("elsewhere.example"), [yard.tag(registry.host)])
     assert pushed.pushed == 3
-    assert any("plain HTTP" in line for line in yard.said)
+    assert any("plain HTTP" in line for line in LINES)
 
 
 def test_plain_http_beyond_loopback_is_refused(yard: Yard) -> None:
     """Without leave in the engine's configuration, nothing is sent unencrypted."""
     registry = yard.registry(certificate=None, password=False, address=own_address())
-    error = fails(Kind.PLAIN_HTTP, yard.logged_in("elsewhere.example"), yard.tag(registry.host), yard.say)
+    error = fails(Kind.PLAIN_HTTP, yard.logged_in("elsewhere.example"), yard.tag(registry.host))
     assert "insecure-registries" in error.hint
 
 
@@ -253,16 +251,16 @@ def own_address() -> str:
 def test_a_registry_that_cannot_store_says_why(yard: Yard, mount: str, kind: Kind, words: str) -> None:
     """Engines only tell of status 500; the registry itself knows more, and is asked."""
     registry = yard.registry(mount=mount)
-    error = fails(kind, yard.logged_in(registry.host), yard.tag(registry.host), yard.say)
+    error = fails(kind, yard.logged_in(registry.host), yard.tag(registry.host))
     assert words in error.message
-    assert not any("pushing again" in line for line in yard.said)
+    assert not any("pushing again" in line for line in LINES)
 
 
 def test_a_connection_that_breaks_in_mid_push_is_tried_again(yard: Yard) -> None:
     """Twice the registry hangs up in the middle of a layer; the push succeeds all the same."""
     registry = yard.registry()
     relay = yard.relay(registry, break_after=2_000_000, breaks=2)
-    (pushed,) = push(yard.logged_in(relay.host), [yard.tag(relay.host)], say=yard.say)
+    (pushed,) = push(yard.logged_in(relay.host), [yard.tag(relay.host)])
     assert relay.breaks == 0
     assert pushed.pushed + pushed.existing == 3
     assert verify_pushed(yard.logged_in(registry.host), f"{registry.host}/fleet/ship:1.0", pushed.digest) == pushed.size
@@ -272,7 +270,7 @@ def test_a_connection_that_always_breaks_ends_in_a_clear_error(yard: Yard) -> No
     """After the last attempt the error says what happened and that pushing again is worth it."""
     registry = yard.registry()
     relay = yard.relay(registry, break_after=2_000_000, breaks=10_000)
-    error = fails(Kind.DROPPED, yard.logged_in(relay.host), yard.tag(relay.host), yard.say)
+    error = fails(Kind.DROPPED, yard.logged_in(relay.host), yard.tag(relay.host))
     assert "not sent twice" in error.hint
     assert not list(registry.storage.glob("docker/registry/v2/repositories/fleet/ship/_manifests/tags/*"))
 
@@ -283,7 +281,7 @@ def test_a_registry_that_goes_away_in_mid_push_ends_in_a_clear_error(yard: Yard)
     relay = yard.relay(registry, pace=8_000_000)
     reference, engine = yard.tag(relay.host), yard.logged_in(relay.host)
     with in_mid_upload(relay, registry.process.kill), pytest.raises(RegistryError) as caught:
-        push(engine, [reference], say=yard.say)
+        push(engine, [reference])
     assert caught.value.kind in (Kind.DROPPED, Kind.UNREACHABLE)
 
 
@@ -309,12 +307,12 @@ def test_an_interrupt_stops_the_upload_and_leaves_nothing(yard: Yard) -> None:
     relay = yard.relay(registry, pace=3_000_000)
     reference, engine = yard.tag(relay.host), yard.logged_in(relay.host)
     with in_mid_upload(relay, interrupt), pytest.raises(KeyboardInterrupt) as caught:
-        push(engine, [reference], say=yard.say)
-    assert any(line.startswith(f"stopped: {reference}") for line in yard.said)
+        push(engine, [reference])
+    assert any(line.startswith(f"stopped: {reference}") for line in LINES)
     assert relay.settle() < LARGE * 0.7, "the upload went on to its end"
     del caught  # held until here: a traceback that somebody keeps must not keep the upload going
     with pytest.raises(RegistryError):
-        verify_pushed(engine, reference, "sha256:" + "0" * 64, say=yard.say)
+        verify_pushed(engine, reference, "sha256:" + "0" * 64)
 
 
 def test_an_interrupt_between_two_events_stops_the_upload_too(yard: Yard) -> None:
@@ -328,7 +326,7 @@ def test_an_interrupt_between_two_events_stops_the_upload_too(yard: Yard) -> Non
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt) as caught:
-        push(engine, [reference], say=interrupted)
+        push(engine, [reference])
     assert relay.settle() < LARGE * 0.7, "the upload went on to its end"
     del caught
 
@@ -343,7 +341,7 @@ def test_an_image_that_the_engine_lacks_keeps_all_from_being_pushed(yard: Yard) 
     registry = yard.registry()
     names = [yard.tag(registry.host), f"{registry.host}/fleet/ghost:1"]
     with pytest.raises(RegistryError) as caught:
-        push(yard.logged_in(registry.host), names, say=yard.say)
+        push(yard.logged_in(registry.host), names)
     assert caught.value.kind is Kind.MISSING
     assert "fleet/ghost" in caught.value.message
     assert registry.blobs() == []
@@ -352,19 +350,19 @@ def test_an_image_that_the_engine_lacks_keeps_all_from_being_pushed(yard: Yard) 
 def test_preflight_finds_what_is_wrong_before_a_build_and_leaves_no_upload(yard: Yard) -> None:
     """An image need not exist for its push to be checked, and nothing stays of the check."""
     registry = yard.registry()
-    preflight(yard.logged_in(registry.host), [f"{registry.host}/fleet/future:1"], say=yard.say)
+    preflight(yard.logged_in(registry.host), [f"{registry.host}/fleet/future:1"])
     assert not list(registry.storage.glob("docker/registry/v2/repositories/fleet/future/_uploads/*/startedat"))
-    yard.said.append("another login")
+    LINES.append("another login")
     with pytest.raises(RegistryError):
-        preflight(yard.logged_in(registry.host, "wrong"), [f"{registry.host}/fleet/future:1"], say=yard.say)
+        preflight(yard.logged_in(registry.host, "wrong"), [f"{registry.host}/fleet/future:1"])
 
 
 def test_a_tag_that_means_another_image_is_found_out(yard: Yard) -> None:
     """What BuildKit says it pushed is compared with what the registry has."""
     registry = yard.registry()
     reference, engine = yard.tag(registry.host), yard.logged_in(registry.host)
-    (pushed,) = push(engine, [reference], say=yard.say)
-    assert verify_pushed(engine, reference, pushed.digest, say=yard.say) == pushed.size
+    (pushed,) = push(engine, [reference])
+    assert verify_pushed(engine, reference, pushed.digest) == pushed.size
     with pytest.raises(RegistryError) as caught:
-        verify_pushed(engine, reference, "sha256:" + "0" * 64, say=yard.say)
+        verify_pushed(engine, reference, "sha256:" + "0" * 64)
     assert caught.value.kind is Kind.MISMATCH

@@ -8,7 +8,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from dockyard.release.journal import FOLDER
 from dockyard.release.plan import State, Status, plan
 from dockyard.release.steps import Shipped
 from dockyard.settings import Settings, load
+from tests.progress import LINES
 
 from .registry_process import Authority, Programs, Relay, RunningRegistry, Shape, login, programs, running
 
@@ -74,30 +75,25 @@ class Port:
     engine: Engine
     registry: RunningRegistry
     relay: Relay
-    said: list[str] = field(default_factory=list)
-
-    def say(self, message: str) -> None:
-        """Keep what is said."""
-        self.said.append(message)
 
     def release(self, key: str = "") -> Shipped:
         """Release; `said` holds what this run said alone."""
-        self.said.clear()
-        return release.release(self.settings, key, say=self.say, engine=self.engine)
+        LINES.clear()
+        return release.release(self.settings, key, engine=self.engine)
 
     def steps(self) -> dict[str, Status]:
         """Return how it stands with every step, as a dry run shows it."""
-        _, state = release.inspect(self.settings, "", say=self.say, engine=self.engine)
+        _, state = release.inspect(self.settings, "", engine=self.engine)
         return {step.name: step.status for step in plan(state)}
 
     def tags(self) -> dict[str, str]:
         """Return what the registry has, without the tags that list what is attached."""
-        with published(self.engine, self.settings.repository, say=self.say) as there:
+        with published(self.engine, self.settings.repository) as there:
             return there.digests(tag for tag in there.tags() if not tag.startswith("sha256-"))
 
     def begun(self) -> list[str]:
         """Return the steps that the last run began."""
-        names = [line.partition(":")[0] for line in self.said]
+        names = [line.partition(":")[0] for line in LINES]
         return [name for name in names if name in release.STEPS]
 
     def git(self, *arguments: str) -> str:
@@ -319,13 +315,13 @@ def test_a_stale_lock_and_a_missing_section_are_refused(port: Port) -> None:
 def test_a_shallow_clone_is_refused(port: Port, tmp_path: Path) -> None:
     """It lacks tags, so it cannot say what the highest version is."""
     git(tmp_path, "clone", "--quiet", "--depth=1", f"file://{port.settings.root}", "shallow")
-    there = replace(port, settings=replace(port.settings, root=tmp_path / "shallow"), said=[])
+    there = replace(port, settings=replace(port.settings, root=tmp_path / "shallow"))
     assert "shallow" in refused(there).message
 
 
 def test_a_platform_that_cannot_be_built_is_refused(port: Port) -> None:
     """Said before anything starts."""
-    there = replace(port, settings=replace(port.settings, platforms=("linux/amd64", "linux/s390x")), said=[])
+    there = replace(port, settings=replace(port.settings, platforms=("linux/amd64", "linux/s390x")))
     described = capture(port.engine.command("buildx", "inspect")).stdout
     if "linux/s390x" in described:
         pytest.skip("this engine emulates every platform")
@@ -342,7 +338,7 @@ def test_a_version_with_another_digest_is_never_overwritten(port: Port, tmp_path
         port.engine.command("image", "inspect", "--format={{.Id}}", f"{port.settings.image}:production")
     ).stdout
     capture(port.engine.command("build", "--quiet", "--provenance=false", f"--tag={name}", str(tmp_path)))
-    (other,) = pushing.push(port.engine, [name], say=port.say)
+    (other,) = pushing.push(port.engine, [name])
     capture(port.engine.command("tag", f"{port.settings.image}:production", name))
     assert own.strip() == shipped.digest != other.digest
     try:
@@ -356,7 +352,7 @@ def test_a_version_with_another_digest_is_never_overwritten(port: Port, tmp_path
         assert port.tags()[VERSION] == other.digest
     finally:
         shutil.move(tmp_path / f"{VERSION}.json", port.settings.root / FOLDER / f"{VERSION}.json")
-        pushing.push(port.engine, [name], say=port.say)
+        pushing.push(port.engine, [name])
     assert port.tags()[VERSION] == shipped.digest
 
 
@@ -366,7 +362,7 @@ def test_a_version_that_another_engine_has_compressed_is_kept(port: Port, monkey
     for step in ("verify", "reproduce", "test"):
         passing = partial(release._passed, step=step)
         monkeypatch.setattr(release, "STEPS", {**release.STEPS, step: passing})
-    with published(port.engine, port.settings.repository, say=port.say) as there:
+    with published(port.engine, port.settings.repository) as there:
         registry, repository = there.registry, there.repository
         document = registry.document(repository, shipped.digest)
         first, *others = document.fields["layers"]
@@ -378,9 +374,9 @@ def test_a_version_that_another_engine_has_compressed_is_kept(port: Port, monkey
         again = port.release()
         assert again.digest == other.digest != shipped.digest
         assert {port.tags()[tag] for tag in again.names.every} == {other.digest}
-        assert any("compressed by another engine" in line for line in port.said)
+        assert any("compressed by another engine" in line for line in LINES)
     finally:
-        with published(port.engine, port.settings.repository, say=port.say) as there:
+        with published(port.engine, port.settings.repository) as there:
             there.name(shipped.digest, again.names.every)
     assert port.release().digest == shipped.digest
 
@@ -388,7 +384,7 @@ def test_a_version_that_another_engine_has_compressed_is_kept(port: Port, monkey
 def test_what_is_in_it_is_attached(port: Port) -> None:
     """A bill of materials and the provenance refer to the image, whose digest is what it was."""
     shipped = port.release()
-    with published(port.engine, port.settings.repository, say=port.say) as there:
+    with published(port.engine, port.settings.repository) as there:
         kinds = {one["artifactType"] for one in there.registry.referrers(there.repository, shipped.digest)}
     assert kinds == {sbom.MEDIA_TYPE, provenance.MEDIA_TYPE}
 
@@ -398,7 +394,7 @@ def test_a_series_never_goes_back(port: Port) -> None:
     shipped = port.release()
     higher = f"{port.settings.repository}:0.1.0"
     capture(port.engine.command("tag", f"{port.settings.image}:production", higher))
-    pushing.push(port.engine, [higher], say=port.say)
+    pushing.push(port.engine, [higher])
     again = port.release()
     assert again.names.moving == ("0.0",)
     assert again.digest == shipped.digest

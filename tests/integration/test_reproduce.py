@@ -63,7 +63,7 @@ def small(root: Path, image: str, instruction: str, engine: Engine) -> Settings:
     settings = load(root, {})
     from dockyard.image import build
 
-    build.build(settings, build.Request(), say=lambda _line: None, engine=engine)
+    build.build(settings, build.Request(), engine=engine)
     return settings
 
 
@@ -72,7 +72,7 @@ def test_an_image_that_cannot_be_reproduced(engine: Engine, unique: str, tmp_pat
     instruction = "mkdir /made && date +%s.%N > /made/when && echo same > /made/what && umask 077 && mkdir /made/x"
     settings = small(tmp_path / "shop", unique, instruction, engine)
     time.sleep(1.1)  # layers know times by the second: a quick machine would build twice within one
-    outcome = reproduce.reproduce(settings, Asked(), say=lambda _line: None, engine=engine)
+    outcome = reproduce.reproduce(settings, Asked(), engine=engine)
     assert outcome.verdict is Verdict.DIFFERENT
     (changed,) = [finding for finding in outcome.findings if finding.how == "content"]
     assert (changed.path, changed.layer) == ("/made/when", 1)
@@ -89,20 +89,19 @@ def test_a_cache_mount_hides_nothing(engine: Engine, unique: str, tmp_path: Path
     folder = "--mount=type=cache,target=/kept"
     instruction = f"{folder} test -e /kept/a || date +%s.%N > /kept/a; mkdir /made && cp /kept/a /made/a"
     settings = small(tmp_path / "shop", unique, instruction, engine)
-    outcome = reproduce.reproduce(settings, Asked(), say=lambda _line: None, engine=engine)
+    outcome = reproduce.reproduce(settings, Asked(), engine=engine)
     assert "/made/a" in {finding.path for finding in outcome.findings if finding.how == "content"}
     listed = capture(engine.command("buildx", "du", "--verbose", "--filter=type=exec.cachemount")).stdout
     assert not [line for line in listed.splitlines() if "dockyard-reproduce-" in line and "/kept" in line]
 
 
-def test_another_commit_is_named_as_the_cause(engine: Engine, unique: str, tmp_path: Path) -> None:
+def test_another_commit_is_named_as_the_cause(engine: Engine, unique: str, tmp_path: Path, said: list[str]) -> None:
     """An image of an older commit differs from what the tree makes now, and it is said why."""
     settings = small(tmp_path / "shop", unique, "mkdir -p /made && touch -d @0 /made/what /made", engine)
     before = read_git(settings.root)
     git(settings.root, *COMMIT, "--allow-empty")
     after = read_git(settings.root)
-    said: list[str] = []
-    outcome = reproduce.reproduce(settings, Asked(), say=said.append, engine=engine)
+    outcome = reproduce.reproduce(settings, Asked(), engine=engine)
     assert before
     assert after
     assert outcome.notes == (f"it was made from the commit {before.commit}, this tree is {after.commit}",)
@@ -115,5 +114,5 @@ def test_nothing_to_compare_with(engine: Engine, unique: str, tmp_path: Path) ->
     (tmp_path / "pyproject.toml").write_text(TABLE.format(image=unique))
     (tmp_path / "Dockerfile").write_text("FROM python:3.13-slim AS production\n")
     with pytest.raises(DockyardError, match=f"there is no image {unique}:production") as caught:
-        reproduce.reproduce(load(tmp_path, {}), Asked(), say=print, engine=engine)
+        reproduce.reproduce(load(tmp_path, {}), Asked(), engine=engine)
     assert caught.value.hint == "`invoke build --target production --python 3.13` makes it"

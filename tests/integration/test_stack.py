@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 
-from dockyard import console
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError, SettingsError, UsageError
 from dockyard.image import build
@@ -36,7 +35,7 @@ def image(project: Settings, engine: Engine) -> Iterator[str]:
     """Yield the name under which the ledger's development and production images were built for this module."""
     name = f"dockyard-stack-{secrets.token_hex(4)}"
     targets = ("development", "production")
-    build.build(replace(project, image=name), build.Request(targets=targets), say=console.say, engine=engine)
+    build.build(replace(project, image=name), build.Request(targets=targets), engine=engine)
     yield name
     references = capture(
         engine.command("images", "--filter", f"reference={name}", "--format", "{{.Repository}}:{{.Tag}}")
@@ -110,8 +109,7 @@ def eventually(condition: Callable[[], bool], seconds: float = 30) -> bool:
 
 def test_development(copy: Settings, engine: Engine, port: int, capsys: pytest.CaptureFixture[str]) -> None:
     """A change of a source file is served without a restart; a second start changes nothing; down leaves nothing."""
-    say = console.say
-    done = stack.up(copy, engine, Request(port=port), say=say)
+    done = stack.up(copy, engine, Request(port=port))
     assert done.urls == {"ledger": (f"http://127.0.0.1:{port}",)}
     assert json.loads(get(port, "/healthz")[1]) == {"status": "ok"}
     (container,) = done.containers
@@ -124,12 +122,12 @@ def test_development(copy: Settings, engine: Engine, port: int, capsys: pytest.C
     source.write_text(source.read_text().replace('status="ok"', 'status="changed"'))
     assert eventually(lambda: "changed" in get(port, "/healthz")[1])
 
-    again = stack.up(copy, engine, Request(port=port), say=say)
+    again = stack.up(copy, engine, Request(port=port))
     assert not again.changed
     assert again.seconds < 10
-    stack.restart(Stack(copy, engine), "", 60, say=say)
+    stack.restart(Stack(copy, engine), "", 60)
     assert "changed" in get(port, "/healthz")[1]
-    inside = shell.command(Stack(copy, engine), "", terminal=False, say=say)
+    inside = shell.command(Stack(copy, engine), "", terminal=False)
     assert capture(replace(inside, input=b"id -u; pwd")).stdout == "65532\n/app\n"
 
     stack.down(Stack(copy, engine), volumes=False)
@@ -160,7 +158,7 @@ def post(port: int, token: str, record: bytes) -> int:
 
 def test_production(copy: Settings, engine: Engine, port: int) -> None:
     """The production stack is hardened, answers, takes the token from its file, and keeps its data over a stop."""
-    done = stack.up(copy, engine, Request(production=True, port=port), say=console.say)
+    done = stack.up(copy, engine, Request(production=True, port=port))
     facts = inspect(engine, done.containers[0].id)
     host = facts["HostConfig"]
     assert facts["Config"]["User"] == "65532:65532"
@@ -183,14 +181,14 @@ def test_production(copy: Settings, engine: Engine, port: int) -> None:
     assert post(port, "wrong", run_record()) == 401
     assert post(port, token, run_record()) == 201
     stack.down(Stack(copy, engine), volumes=False)
-    stack.up(copy, engine, Request(production=True, port=port), say=console.say)
+    stack.up(copy, engine, Request(production=True, port=port))
     assert len(json.loads(get(port, "/api/runs")[1])["runs"]) == 1
 
 
 def test_shell_beside_production(copy: Settings, engine: Engine, port: int) -> None:
     """The minimal image has no shell; the one beside it sees its processes, network and files."""
-    stack.up(copy, engine, Request(production=True, port=port), say=console.say)
-    beside = shell.command(Stack(copy, engine), "", terminal=False, say=console.say)
+    stack.up(copy, engine, Request(production=True, port=port))
+    beside = shell.command(Stack(copy, engine), "", terminal=False)
     words = b"cat /proc/1/cmdline; ls /proc/1/root/app; python -m ledger.probe && echo answers"
     seen = capture(replace(beside, input=words)).stdout
     assert "gunicorn" in seen
@@ -200,7 +198,7 @@ def test_shell_beside_production(copy: Settings, engine: Engine, port: int) -> N
 
 def test_production_stops_gracefully(copy: Settings, engine: Engine, port: int) -> None:
     """On SIGTERM a request that is half sent is still answered, and the exit code is 0 within the grace period."""
-    stack.up(copy, engine, Request(production=True, port=port), say=console.say)
+    stack.up(copy, engine, Request(production=True, port=port))
     (container,) = Stack(copy, engine).containers()
     token = (copy.root / ".dockyard" / "secrets" / "ledger_token").read_text().strip()
     body = run_record()
@@ -223,8 +221,8 @@ def test_image_is_built_when_absent(copy: Settings, engine: Engine, port: int, u
     """Without an image the start builds it, unless that is forbidden."""
     absent = replace(copy, image=unique)
     with pytest.raises(UsageError, match="--no-build"):
-        stack.up(absent, engine, Request(port=port, build="never"), say=console.say)
-    done = stack.up(absent, engine, Request(port=port), say=console.say)
+        stack.up(absent, engine, Request(port=port, build="never"))
+    done = stack.up(absent, engine, Request(port=port))
     assert done.containers[0].image == f"{unique}:development"
     stack.down(Stack(absent, engine), volumes=True)
 
@@ -232,7 +230,7 @@ def test_image_is_built_when_absent(copy: Settings, engine: Engine, port: int, u
 def test_port_in_use(copy: Settings, engine: Engine, port: int) -> None:
     """A port that another program holds is named with that program, before anything is started."""
     with socket.create_server(("127.0.0.1", port)), pytest.raises(DockyardError) as caught:
-        stack.up(copy, engine, Request(port=port), say=console.say)
+        stack.up(copy, engine, Request(port=port))
     assert caught.value.message.startswith(f"port {port} of 127.0.0.1 is in use by process {os.getpid()}: ")
     assert "invoke up --port" in caught.value.hint
     assert traces(engine, copy.stack) == []
@@ -242,10 +240,10 @@ def test_port_in_use_by_a_container(small: Callable[..., Settings], engine: Engi
     """A port that another stack holds is named with its container."""
     publishing = {"ports": [f"127.0.0.1:{port}:8000"], "command": SERVER, "healthcheck": {"disable": True}}
     first = small(web=publishing)
-    stack.up(first, engine, Request(), say=console.say)
+    stack.up(first, engine, Request())
     second = replace(first, stack=f"{first.stack}-second")
     with pytest.raises(DockyardError, match=f"by the container {first.stack}-web-1 of the stack {first.stack}"):
-        stack.up(second, engine, Request(), say=console.say)
+        stack.up(second, engine, Request())
     stack.down(Stack(first, engine), volumes=True)
 
 
@@ -293,7 +291,7 @@ def test_failing_service(
     service, timeout, message = BROKEN[case]
     broken = small(web={**service, "volumes": ["data:/data"]})
     with pytest.raises(DockyardError) as caught:
-        stack.up(broken, engine, Request(timeout=timeout), say=console.say)
+        stack.up(broken, engine, Request(timeout=timeout))
     assert message in caught.value.message
     if case != "no such program":
         assert "web | no database" in capsys.readouterr().err
@@ -304,10 +302,10 @@ def test_failure_beside_a_running_service(small: Callable[..., Settings], engine
     """A second service that fails does not take the first one, which ran before, down with it."""
     sleeping = {"command": "sleep 300", "healthcheck": {"disable": True}}
     settings = small(db=sleeping)
-    (database,) = stack.up(settings, engine, Request(), say=console.say).containers
+    (database,) = stack.up(settings, engine, Request()).containers
     small(db=sleeping, web={"command": "sh -c 'exit 3'", "healthcheck": {"disable": True}})
     with pytest.raises(DockyardError, match="web ended with exit code 3"):
-        stack.up(settings, engine, Request(), say=console.say)
+        stack.up(settings, engine, Request())
     (left,) = Stack(settings, engine).containers()
     assert (left.id, left.running) == (database.id, True)
     stack.down(Stack(settings, engine), volumes=True)
@@ -343,7 +341,7 @@ def test_interrupt(small: Callable[..., Settings], engine: Engine, services: dic
     thread = threading.Thread(target=press)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        stack.up(settings, engine, Request(), say=console.say)
+        stack.up(settings, engine, Request())
     thread.join()
     assert traces(engine, settings.stack) == []
 
@@ -352,7 +350,7 @@ def test_invalid_file(small: Callable[..., Settings], engine: Engine) -> None:
     """Compose's own words say what is wrong with a file."""
     settings = small(web={"prots": ["8000"]})
     with pytest.raises(SettingsError, match=r"compose.yaml: .*prots'? (is )?not allowed"):
-        stack.up(settings, engine, Request(), say=console.say)
+        stack.up(settings, engine, Request())
 
 
 def test_job_and_logs(small: Callable[..., Settings], engine: Engine) -> None:
@@ -361,7 +359,7 @@ def test_job_and_logs(small: Callable[..., Settings], engine: Engine) -> None:
     job = {**quiet, "command": "echo migrated"}
     ordered = {"job": {"condition": "service_completed_successfully"}}
     settings = small(job=job, web={**quiet, "command": "sleep 300", "depends_on": ordered})
-    done = stack.up(settings, engine, Request(), say=console.say)
+    done = stack.up(settings, engine, Request())
     assert {one.service: one.state for one in done.containers} == {"job": "exited", "web": "running"}
     made = Stack(settings, engine)
     (settings.root / "compose.yaml").write_text("services: [")

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from dockyard import console
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.image import build, names
@@ -33,7 +32,7 @@ Try = Callable[..., Report]
 @pytest.fixture(scope="module")
 def production(project: Settings, engine: Engine) -> str:
     """Build this repository's own production image, and return its reference."""
-    built, missing = build.build(project, build.Request(pythons=(project.python,)), say=console.say, engine=engine)
+    built, missing = build.build(project, build.Request(pythons=(project.python,)), engine=engine)
     assert not missing
     return names.local_name(project, built[0].variant)
 
@@ -41,7 +40,7 @@ def production(project: Settings, engine: Engine) -> str:
 @pytest.fixture(scope="module")
 def good_report(project: Settings, engine: Engine, production: str) -> Report:
     """Verify the good image once, as `invoke verify` does."""
-    return verify.verify(project, Asked(), say=console.say, engine=engine)
+    return verify.verify(project, Asked(), engine=engine)
 
 
 def test_the_good_image_has_no_violation_at_all(good_report: Report) -> None:
@@ -157,9 +156,7 @@ def tried(engine: Engine, project: Settings, production: str, unique: str) -> Tr
         text = f"FROM {production}\n{instructions}\n".encode()
         build_it = ("buildx", "build", "--load", "--provenance=false", "--quiet", f"--tag={name}", "-f-", ".")
         capture(engine.command(*build_it, input=text, cwd=project.root / "docs"))
-        return verify.verify(
-            replace(project, **changes), Asked(image=name), say=console.say, engine=engine, patience=SHORT
-        )
+        return verify.verify(replace(project, **changes), Asked(image=name), engine=engine, patience=SHORT)
 
     return tried
 
@@ -264,7 +261,7 @@ def test_a_python_file_that_no_python_can_compile_is_no_violation(engine: Engine
 def test_an_image_that_is_not_there(project: Settings, engine: Engine) -> None:
     """The command that makes it is told."""
     with pytest.raises(DockyardError, match="there is no image") as caught:
-        verify.verify(replace(project, image="dockyard-test-nowhere"), Asked(), say=console.say, engine=engine)
+        verify.verify(replace(project, image="dockyard-test-nowhere"), Asked(), engine=engine)
     assert "invoke build --target production" in caught.value.hint
     with pytest.raises(DockyardError, match="there is no image"):
         contents.read(engine, "dockyard-test-nowhere:1")

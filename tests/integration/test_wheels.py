@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from dockyard import console
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.image import build, names
@@ -85,7 +84,7 @@ def yard(
         platforms=(platform,),
         resolver="uv",
     )
-    outcome = make.make(made, Wish(), find_engine=lambda: engine, say=console.say)
+    outcome = make.make(made, Wish(), find_engine=lambda: engine)
     make.write(made, outcome)
     assert [each.package for each in outcome.built] == ["knot", "splice"]
     yield made
@@ -95,7 +94,7 @@ def yard(
 
 def run(yard: Settings, engine: Engine, target: str, *command: str, no_cache: bool = False) -> str:
     """Build a target, and return what a command prints in it."""
-    build.build(yard, Request(targets=(target,), no_cache=no_cache), say=console.say, engine=engine)
+    build.build(yard, Request(targets=(target,), no_cache=no_cache), engine=engine)
     image = names.local_name(yard, Variant(target, yard.python))
     return capture(
         engine.command("run", "--rm", "--network=none", "--entrypoint", command[0], image, *command[1:])
@@ -108,7 +107,7 @@ def test_what_was_built_runs_where_no_compiler_is(yard: Settings, engine: Engine
         yard, engine, "production", "python", "-c", "import knot, splice; print(knot.tie(20, 22), splice.strands)"
     )
     assert said == "42 3\n"
-    found = verify.verify(yard, Asked(), say=console.say, engine=engine)
+    found = verify.verify(yard, Asked(), engine=engine)
     assert found.verdict.findings == ()
     assert found.ok
 

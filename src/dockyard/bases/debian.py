@@ -5,6 +5,7 @@ needs the package uidmap and a range of subordinate ids.
 """
 
 import contextlib
+import logging
 import os
 import platform
 import re
@@ -18,9 +19,12 @@ from pathlib import Path
 from dockyard import apt, console, files, process
 from dockyard.bases import cache, oci, recipe
 from dockyard.bases.cache import Record
-from dockyard.bases.model import Say, UnavailableError
+from dockyard.bases.model import UnavailableError
 from dockyard.errors import CommandError, DockyardError
 from dockyard.process import Command
+
+log = logging.getLogger(__name__)
+
 
 TOOL = apt.Package("mmdebstrap", "trixie")
 SHIPPED = ("finish.sh", "dpkg.cfg")
@@ -81,7 +85,7 @@ def at_hand(python: str) -> Record | None:
     return record if record is not None and record.recipe == current() else None
 
 
-def ensure(python: str, *, allow_expired: bool, say: Say, anew: bool = False) -> Record:
+def ensure(python: str, *, allow_expired: bool, anew: bool = False) -> Record:
     """Return the base of a Python, made first if the cache has none, or `anew`; of two commands only one makes it."""
     before = at_hand(python)
     if before is not None and not anew:
@@ -91,20 +95,22 @@ def ensure(python: str, *, allow_expired: bool, say: Say, anew: bool = False) ->
         found = at_hand(python)
         if found is not None and found != before:  # another command has made it meanwhile
             return found
-        say(f"Python {python}: making its base image from packages of Debian {release}")
+        log.info(f"Python {python}: making its base image from packages of Debian {release}")
         started = time.monotonic()
-        record = make(python, allow_expired=allow_expired, say=say)
+        record = make(python, allow_expired=allow_expired)
         took = console.duration(time.monotonic() - started)
-        say(f"Python {python}: base image of {record.version} made in {took}, {console.size(record.image.size)} packed")
+        log.info(
+            f"Python {python}: base image of {record.version} made in {took}, {console.size(record.image.size)} packed"
+        )
         return record
 
 
-def make(python: str, *, allow_expired: bool, say: Say) -> Record:
+def make(python: str, *, allow_expired: bool) -> Record:
     """Make the base of a Python and keep it; raise UnavailableError where there can be none."""
     names = architecture()
     files.folder().mkdir(parents=True, exist_ok=True)
     with _workplace(python, allow_expired) as job, _half_made(python) as made:
-        _run(job, say)
+        _run(job)
         held = oci.installed(job.tree)
         version = recipe.python_version(held, python)
         about = oci.About(
@@ -183,7 +189,7 @@ def explain(python: str, said: str) -> DockyardError:
     return known
 
 
-def _run(job: recipe.Job, say: Say) -> None:
+def _run(job: recipe.Job) -> None:
     command = Command(recipe.command(job), env=recipe.child_environment(job, os.environ), timeout=LONGEST)
     heard: list[str] = []
     try:
@@ -191,7 +197,7 @@ def _run(job: recipe.Job, say: Say) -> None:
             heard.append(line)
             phase = next((phase for start, phase in PHASES.items() if line.startswith(start)), "")
             if phase:
-                say(f"  Python {job.python}: {phase}")
+                log.info(f"  Python {job.python}: {phase}")
     except CommandError as error:
         raise explain(job.python, "\n".join(heard) or error.message) from None
 

@@ -1,12 +1,10 @@
 """What a base image is, and why one may be missing (pure)."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from dockyard.errors import DockyardError
 
-Say = Callable[[str], None]
 Source = Literal["registry", "debian"]
 
 

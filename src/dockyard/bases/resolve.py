@@ -1,5 +1,6 @@
 """Base images: from a registry by digest, or made from Debian packages where there is no registry."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING
 from dockyard import files
 from dockyard.bases import cache, choice, debian, lookup, pins
 from dockyard.bases.choice import Choice, Known
-from dockyard.bases.model import Base, Missing, Say, Source, UnavailableError, local_name, reference
+from dockyard.bases.model import Base, Missing, Source, UnavailableError, local_name, reference
 from dockyard.bases.parallel import each
 from dockyard.bases.pins import Pin
 from dockyard.errors import DockyardError
@@ -16,11 +17,14 @@ if TYPE_CHECKING:
     from dockyard.engine.client import Engine
     from dockyard.settings import Settings
 
+log = logging.getLogger(__name__)
+
+
 __all__ = ["Base", "Missing", "Source", "UnavailableError", "ensure", "local_name", "reference"]
 
 
 def ensure(
-    settings: "Settings", engine: "Engine", pythons: Sequence[str], *, say: Say, run: bool = True
+    settings: "Settings", engine: "Engine", pythons: Sequence[str], *, run: bool = True
 ) -> tuple[tuple[Base, ...], tuple[Missing, ...]]:
     """Return the base image of each Python, asking for it or making it where need be, and the Pythons without one.
 
@@ -39,14 +43,14 @@ def ensure(
         if foreign and packaged:
             raise refusal(foreign, packaged, why)
         registered, missing = from_registry(known, [python for python in pythons if python not in packaged])
-        records, absent = from_debian(settings, packaged, known, say)
+        records, absent = from_debian(settings, packaged, known)
         if run or not engine.snapshotter:
             cache.load(engine, records)
     made = (cache.as_base(record, layouts=engine.snapshotter) for record in records)
     bases = {base.python: base for base in (*registered, *made)}
     found = tuple(bases[python] for python in pythons if python in bases)
     if found:
-        say(choice.summary({base.python: base.source for base in found}, why))
+        log.info(choice.summary({base.python: base.source for base in found}, why))
     return found, tuple(sorted((*missing, *absent), key=lambda lost: pythons.index(lost.python)))
 
 
@@ -110,10 +114,10 @@ def from_registry(known: Mapping[str, Known], pythons: Sequence[str]) -> tuple[l
 
 
 def from_debian(
-    settings: "Settings", pythons: Sequence[str], known: Mapping[str, Known], say: Say
+    settings: "Settings", pythons: Sequence[str], known: Mapping[str, Known]
 ) -> tuple[list[cache.Record], list[Missing]]:
     """Return the bases made from Debian packages, made now where the cache has none, and the Pythons without one."""
-    made = each(lambda python: debian.ensure(python, allow_expired=settings.allow_expired_release, say=say), pythons)
+    made = each(lambda python: debian.ensure(python, allow_expired=settings.allow_expired_release), pythons)
     records: list[cache.Record] = []
     missing: list[Missing] = []
     for python, outcome in made.items():

@@ -1,5 +1,6 @@
 """Move base images on: pins to what the registry has now, Debian-made bases to the mirror's packages of today."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dockyard import files
 from dockyard.bases import cache, debian, lookup, pins, recipe
 from dockyard.bases.choice import Answer, Known
-from dockyard.bases.model import Missing, Say, Source, UnavailableError, local_name, reference
+from dockyard.bases.model import Missing, Source, UnavailableError, local_name, reference
 from dockyard.bases.parallel import each
 from dockyard.bases.pins import Pin
 from dockyard.bases.resolve import from_registry, know
@@ -16,6 +17,8 @@ from dockyard.errors import DockyardError
 if TYPE_CHECKING:
     from dockyard.engine.client import Engine
     from dockyard.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,14 +41,14 @@ class Change:
 
 
 def plan(
-    settings: "Settings", engine: "Engine", pythons: Sequence[str], *, say: Say
+    settings: "Settings", engine: "Engine", pythons: Sequence[str]
 ) -> tuple[tuple[Change, ...], tuple[Missing, ...]]:
     """Return what an update would change for each Python, and the Pythons that have no base here; change nothing."""
     with files.disk_errors():
         pinned = pins.read(settings.root)
         answers: Mapping[str, Answer] = {}
         if settings.base != "debian":
-            say("asking the registry")
+            log.info("asking the registry")
             answers = lookup.ask(engine, [reference(python) for python in pythons])
         digests = {python: answers[reference(python)].digest for python in pythons if reference(python) in answers}
         changes = [moved_pin(python, pinned, digest) for python, digest in digests.items() if digest]
@@ -53,11 +56,11 @@ def plan(
         if settings.base == "registry":
             known = {python: Known(answer=answers[reference(python)]) for python in rest}
             return tuple(changes), tuple(from_registry(known, rest)[1])
-        more, missing = _packages(settings, rest, say)
+        more, missing = _packages(settings, rest)
         return tuple(sorted((*changes, *more), key=lambda change: pythons.index(change.python))), missing
 
 
-def apply(settings: "Settings", engine: "Engine", changes: Sequence[Change], *, say: Say) -> None:
+def apply(settings: "Settings", engine: "Engine", changes: Sequence[Change]) -> None:
     """Carry out those changes that are pending: write bases.lock, make the bases anew and give them to the engine."""
     moved = {change.python: change.after for change in changes if change.source == "registry" and change.pending}
     with files.disk_errors():
@@ -66,7 +69,7 @@ def apply(settings: "Settings", engine: "Engine", changes: Sequence[Change], *, 
             pins.write(settings.root, {**pins.read(settings.root), **new})
         stale = [change.python for change in changes if change.source == "debian" and change.pending]
         allowed = settings.allow_expired_release
-        remade = each(lambda python: debian.ensure(python, allow_expired=allowed, say=say, anew=True), stale)
+        remade = each(lambda python: debian.ensure(python, allow_expired=allowed, anew=True), stale)
         for outcome in remade.values():
             if isinstance(outcome, DockyardError):
                 raise outcome
@@ -125,9 +128,9 @@ def _described(python: str, record: cache.Record) -> dict[str, Any]:
     }
 
 
-def _packages(settings: "Settings", pythons: Sequence[str], say: Say) -> tuple[list[Change], tuple[Missing, ...]]:
+def _packages(settings: "Settings", pythons: Sequence[str]) -> tuple[list[Change], tuple[Missing, ...]]:
     if pythons:
-        say(f"asking the Debian mirror about Python {', '.join(pythons)}")
+        log.info(f"asking the Debian mirror about Python {', '.join(pythons)}")
     changes, missing = [], []
     allowed = settings.allow_expired_release
     for python, offered in each(lambda python: debian.simulate(python, allow_expired=allowed), pythons).items():

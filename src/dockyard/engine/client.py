@@ -1,9 +1,10 @@
 """Find a Docker Engine and talk to it: the only module that imports the Docker SDK."""
 
 import json
+import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     import docker
 
     from dockyard.settings import Settings
+
+log = logging.getLogger(__name__)
+
 
 DEFAULT_SOCKET = Path("/var/run/docker.sock")
 SDK_TIMEOUT_SECONDS = 60
@@ -102,13 +106,13 @@ class Probe:
     hint: str = ""
 
 
-def find(settings: "Settings", *, say: Callable[[str], None]) -> Engine:
+def find(settings: "Settings") -> Engine:
     """Return the engine the settings ask for, starting the embedded one where none is reachable."""
     if settings.engine == "embedded":
-        return _embedded(settings, say)
+        return _embedded(settings)
     chosen = explicit(os.environ)
     if settings.engine == "auto" and not chosen and not may_reach_host(os.environ):
-        return _fallback(settings, say, Probe())
+        return _fallback(settings, Probe())
     probe = _probe()
     if not probe.wrong:
         return from_info("host", probe.info)
@@ -116,7 +120,7 @@ def find(settings: "Settings", *, say: Callable[[str], None]) -> Engine:
         raise EngineError(f"{chosen}: {probe.wrong}", probe.hint or f"correct or unset {chosen.partition('=')[0]}")
     if settings.engine == "host":
         raise EngineError(probe.wrong, probe.hint)
-    return _fallback(settings, say, probe)
+    return _fallback(settings, probe)
 
 
 def explicit(environment: Mapping[str, str]) -> str:
@@ -220,19 +224,19 @@ def _probe() -> Probe:
         return Probe(wrong=(done.stderr or done.stdout).strip() or "docker info says nothing")
 
 
-def _fallback(settings: "Settings", say: Callable[[str], None], probe: Probe) -> Engine:
+def _fallback(settings: "Settings", probe: Probe) -> Engine:
     """Use the embedded engine because the host's is of no use, and say why."""
     why = f"the Docker Engine cannot be used ({probe.wrong})" if probe.reachable else "no Docker Engine is reachable"
     try:
-        engine = _embedded(settings, say)
+        engine = _embedded(settings)
     except EngineError as error:
         raise EngineError(f"{why}, and {error.message}", probe.hint if probe.reachable else error.hint) from None
-    say(f"{why}: using the embedded one ({engine.version}) in {embedded.here().shown()}")
+    log.info(f"{why}: using the embedded one ({engine.version}) in {embedded.here().shown()}")
     return engine
 
 
-def _embedded(settings: "Settings", say: Callable[[str], None]) -> Engine:
-    info = embedded.start(say=say, allow_expired=settings.allow_expired_release)
+def _embedded(settings: "Settings") -> Engine:
+    info = embedded.start(allow_expired=settings.allow_expired_release)
     environment = embedded.environment(embedded.here())
     if settings.builder:
         environment |= _users_builders(os.environ)

@@ -1,11 +1,12 @@
 """Build images: read the world, decide, show the plan, execute, report and record."""
 
 import json
+import logging
 import os
 import re
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,7 +26,9 @@ from dockyard.locks.logins import Logins
 from dockyard.process import Command, Completed, capture, tee
 from dockyard.settings import Settings
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
+
+
 STAGE = "dockyard"
 KEEP = "KEEP"
 
@@ -193,18 +196,18 @@ def _image(settings: Settings, found: World, request: Request, variant: Variant,
 
 
 def build(
-    settings: Settings, request: Request, *, say: Say, engine: Engine | None = None
+    settings: Settings, request: Request, *, engine: Engine | None = None
 ) -> tuple[tuple[Built, ...], tuple[Missing, ...]]:
     """Build what is asked for in one solve and record it; return the images and the Pythons without a base."""
     clock = records.Clock.start()
     found = read(settings)
     plan(settings, found, request)  # a wrong target is said before an engine starts
     pythons = tuple(dict.fromkeys(variant.python for variant in request.variants(settings)))
-    engine = engine or find(settings, say=say)
+    engine = engine or find(settings)
     wanted = replace(settings, platforms=request.platforms or settings.platforms)
-    bases, missing = ensure(wanted, engine, pythons, say=say, run=False)
+    bases, missing = ensure(wanted, engine, pythons, run=False)
     for absent in missing:
-        say(f"Python {absent.python} cannot be built here: {absent.reason}")
+        log.info(f"Python {absent.python} cannot be built here: {absent.reason}")
     found = replace(found, bases=bases)
     planned = plan(settings, found, request)
     if not planned:
@@ -215,13 +218,13 @@ def build(
     outcome = "failed"
     built: tuple[Built, ...] = ()
     try:
-        built = _run(job, say)
+        built = _run(job)
         outcome = "passed"
     except KeyboardInterrupt:
         outcome = "interrupted"
         raise
     finally:
-        _record(job, built, outcome, say)
+        _record(job, built, outcome)
     return built, missing
 
 
@@ -242,11 +245,11 @@ def command(job: Job, metadata: Path) -> Command:
     return job.engine.command(*arguments, cwd=job.settings.root, env=env, input=text.encode(), secrets=logins.secrets)
 
 
-def _run(job: Job, say: Say) -> tuple[Built, ...]:
+def _run(job: Job) -> tuple[Built, ...]:
     with tempfile.TemporaryDirectory(prefix="dockyard-") as folder:
         metadata = Path(folder) / "metadata.json"
         threading.Thread(target=console.prepare, daemon=True).start()  # while BuildKit works, this process only waits
-        done = solve(job, metadata, say)
+        done = solve(job, metadata)
         written = json.loads(metadata.read_text(encoding="utf-8"))
     digests = bake.digests(written, [image.name for image in job.planned])
     variants = [variant for variant in job.request.variants(job.settings) if variant.name in digests]
@@ -258,14 +261,14 @@ def _run(job: Job, say: Say) -> tuple[Built, ...]:
     return tuple(made if job.request.push else (_inspected(job.engine, image) for image in made))
 
 
-def solve(job: Job, metadata: Path, say: Say) -> Completed:
+def solve(job: Job, metadata: Path) -> Completed:
     """Run BuildKit; where the engine tripped over its own work, run it once more: it has cached what was done."""
     try:
         return tee(command(job, metadata))
     except CommandError as error:
         if not tripped(error):
             raise explained(error) from None
-        say(f"{explained(error).message}: trying once more")
+        log.info(f"{explained(error).message}: trying once more")
     try:
         return tee(command(job, metadata))
     except CommandError as error:
@@ -378,7 +381,7 @@ FAILURES = (
 """Signs in BuildKit's output, as regular expressions in whatever case, what they mean, and what to do."""
 
 
-def _record(job: Job, built: Sequence[Built], outcome: str, say: Say) -> None:
+def _record(job: Job, built: Sequence[Built], outcome: str) -> None:
     """Keep a record for every image that was built, or one that tells of the failure."""
     settings = job.settings
     engine = {"kind": job.engine.kind, "version": job.engine.version}
@@ -394,7 +397,7 @@ def _record(job: Job, built: Sequence[Built], outcome: str, say: Say) -> None:
     first = job.request.variants(settings)[0]
     for more in told or [{"target": first.target, "python": first.python}]:
         record = records.make(settings, job.found.git, job.clock, "build", outcome, engine=engine, **more)
-        records.keep(settings, record, say=say)
+        records.keep(settings, record)
 
 
 def image_record(image: Built) -> dict[str, Any] | None:

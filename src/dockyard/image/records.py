@@ -4,11 +4,12 @@ The format is documented in docs/reference/run-record.md. A ledger that is down 
 """
 
 import json
+import logging
 import os
 import secrets
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,9 @@ from typing import Any
 from dockyard import __version__
 from dockyard.git import Git
 from dockyard.settings import Settings
+
+log = logging.getLogger(__name__)
+
 
 FOLDER = Path(".dockyard") / "runs"
 TOKEN = "DOCKYARD_LEDGER_TOKEN"  # noqa: S105 - the name of a variable, not a token
@@ -56,16 +60,16 @@ def make(settings: Settings, git: Git | None, clock: Clock, kind: str, outcome: 
     }
 
 
-def keep(settings: Settings, record: Mapping[str, Any], *, say: Callable[[str], None]) -> Path | None:
+def keep(settings: Settings, record: Mapping[str, Any]) -> Path | None:
     """Write a record to its file and post it to the ledger; trouble is said in one line and changes nothing."""
     path = None
     try:
         path = write(settings.root / FOLDER, record)
     except OSError as error:
-        say(f"the run record could not be written: {error}")
+        log.info(f"the run record could not be written: {error}")
     url = settings.ledger_url
     if url and (trouble := post(url, record, os.environ.get(TOKEN, ""))):
-        say(f"the ledger at {url} did not take the run record: {trouble}")
+        log.info(f"the ledger at {url} did not take the run record: {trouble}")
     return path
 
 

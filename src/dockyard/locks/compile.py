@@ -1,9 +1,10 @@
 """Compile locks inside each Python's own base image, all Pythons side by side, and leave nothing behind."""
 
 import json
+import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +21,9 @@ from dockyard.locks.plan import Batch, Wish, finished
 from dockyard.locks.wheels import Offer
 from dockyard.process import Command, capture, redact
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
+
+
 LABEL = "dockyard.locks"
 VOLUME = "dockyard-locks"
 PROGRAM = "import sys;i=sys.stdin.buffer;exec(compile(i.read(int(i.readline())),'dockyard','exec'))"
@@ -59,14 +62,14 @@ class Compiled:
     yanked: Mapping[str, str] = field(default_factory=dict)
 
 
-def compile_all(engine: Engine, work: Sequence[tuple[Batch, Place]], access: Access, wish: Wish, say: Say) -> Compiled:
+def compile_all(engine: Engine, work: Sequence[tuple[Batch, Place]], access: Access, wish: Wish) -> Compiled:
     """Return the locks of every batch; raise for the first that cannot be made.
 
     On any error or interrupt every container of the run is removed before this returns.
     """
     run = Run(engine, access, wish, secrets.token_hex(6))
     with ThreadPoolExecutor(max_workers=max(len(work), 1)) as pool, _swept(run) as pending:
-        pending += [pool.submit(_compile, run, batch, place, say) for batch, place in work]
+        pending += [pool.submit(_compile, run, batch, place) for batch, place in work]
         wait(pending, return_when=FIRST_EXCEPTION)
         texts, pins = dict[str, str](), dict[str, str]()
         for future in sorted(pending, key=lambda future: not (future.done() and future.exception())):
@@ -126,7 +129,7 @@ def volume(place: Place, batch: Batch) -> str:
     return f"{VOLUME}-{python}"
 
 
-def _compile(run: Run, batch: Batch, place: Place, say: Say) -> Compiled:
+def _compile(run: Run, batch: Batch, place: Place) -> Compiled:
     started = time.monotonic()
     command = container(run, batch, place)
     answer = _answer(redact(capture(command).stdout, run.access.secrets), command)
@@ -135,7 +138,7 @@ def _compile(run: Run, batch: Batch, place: Place, say: Say) -> Compiled:
     made, glibc = answer["locks"], answer.get("glibc", "")
     texts = {purpose: one["text"] for purpose, one in made.items()}
     offers = {purpose: Offer(one["files"], glibc) for purpose, one in made.items() if "files" in one}
-    say(f"Python {batch.python}: {', '.join(texts)} in {time.monotonic() - started:.1f} s with {place.compiler}")
+    log.info(f"Python {batch.python}: {', '.join(texts)} in {time.monotonic() - started:.1f} s with {place.compiler}")
     pins = yanked.found("\n".join(one.get("said", "") for one in made.values()))
     return Compiled(finished(batch, texts, place.compiler, offers), pins)
 

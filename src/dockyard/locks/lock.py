@@ -1,5 +1,6 @@
 """Make the locks of a project: read the world, plan, compile, compare, write."""
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from dockyard.engine.client import Engine
     from dockyard.settings import Settings
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
 
 
 class Built(NamedTuple):
@@ -54,7 +55,7 @@ class Outcome:
         return bool(self.files)
 
 
-def make(settings: "Settings", wish: Wish, *, find_engine: Callable[[], "Engine"], say: Say) -> Outcome:
+def make(settings: "Settings", wish: Wish, *, find_engine: Callable[[], "Engine"]) -> Outcome:
     """Compile what is stale or asked for, and return what would change; nothing is written yet.
 
     No engine is looked for where nothing needs compiling. Raise InputError for the first broken input.
@@ -68,7 +69,7 @@ def make(settings: "Settings", wish: Wish, *, find_engine: Callable[[], "Engine"
     made = Compiled({})
     if batches:
         engine = find_engine()
-        made = compile_all(engine, places(settings, engine, batches, say), way, wish, say)
+        made = compile_all(engine, places(settings, engine, batches), way, wish)
     kept = (pin for batch in batches for job in batch.jobs for pin in job.pins)
     return replace(compared(settings.root, state, made.texts), yanked=tuple(yanked.warnings(made.yanked, kept)))
 
@@ -105,29 +106,31 @@ def built(locks: Iterable[Lock]) -> tuple[Built, ...]:
     return tuple(Built(*key, tuple(paths)) for key, paths in sorted(found.items()))
 
 
-def places(settings: "Settings", engine: "Engine", batches: Sequence[Batch], say: Say) -> list[tuple[Batch, Place]]:
+def places(settings: "Settings", engine: "Engine", batches: Sequence[Batch]) -> list[tuple[Batch, Place]]:
     """Return where each batch is compiled: in its own base, or by uv in another one where it has none here."""
     from dockyard.bases import resolve
 
     wanted = [batch.python for batch in batches]
-    found, missing = resolve.ensure(settings, engine, wanted, say=say)
+    found, missing = resolve.ensure(settings, engine, wanted)
     here = {base.python: base for base in found}
     if missing and not found:
         spare = [python for python in settings.pythons if python not in wanted]
-        here |= {base.python: base for base in resolve.ensure(settings, engine, spare, say=say)[0]} if spare else {}
+        here |= {base.python: base for base in resolve.ensure(settings, engine, spare)[0]} if spare else {}
     if not here:
         raise DockyardError(
             f"there is no base image for Python {missing[0].python}: {missing[0].reason}", "`invoke doctor` shows why"
         )
-    return [(batch, place(batch.python, here, settings, say)) for batch in batches]
+    return [(batch, place(batch.python, here, settings)) for batch in batches]
 
 
-def place(python: str, here: Mapping[str, "Base"], settings: "Settings", say: Say) -> Place:
+def place(python: str, here: Mapping[str, "Base"], settings: "Settings") -> Place:
     """Return the image and the compiler for one Python."""
     if python in here:
         return Place(here[python].image, settings.resolver)
     host = max(here, key=lambda version: [int(part) for part in version.split(".")])
-    say(f"Python {python}: no base image here; uv makes its locks from Python {host}, with the same pins and hashes")
+    log.info(
+        f"Python {python}: no base image here; uv makes its locks from Python {host}, with the same pins and hashes"
+    )
     return Place(here[host].image, "uv")
 
 

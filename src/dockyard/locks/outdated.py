@@ -1,6 +1,7 @@
 """Say which pins are behind: what an upgrade of all locks would give now, and nothing is written."""
 
 import dataclasses
+import logging
 from typing import TYPE_CHECKING
 
 from dockyard import console
@@ -9,6 +10,8 @@ from dockyard.locks.plan import Wish
 if TYPE_CHECKING:
     from dockyard.locks.lock import Outcome
     from dockyard.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 def outdated(settings: "Settings", *, as_json: bool) -> None:
@@ -19,8 +22,7 @@ def outdated(settings: "Settings", *, as_json: bool) -> None:
     outcome = lock.make(
         settings,
         Wish(everything=True),
-        find_engine=lambda: client.find(settings, say=console.say),
-        say=console.say,
+        find_engine=lambda: client.find(settings),
     )
     found = behind(outcome)
     if as_json:
@@ -33,7 +35,7 @@ def outdated(settings: "Settings", *, as_json: bool) -> None:
         )
     elif found.changes:
         console.table(("package", "locked", "newest", "step", "locks"), [row[:5] for row in show.rows(settings, found)])
-    console.say(summary(found))
+    log.info(summary(found))
 
 
 def behind(outcome: "Outcome") -> "Outcome":

@@ -1,5 +1,6 @@
 """What `invoke lock` does and prints: the meeting point of the locks, the engine and the report."""
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from dockyard import console
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from dockyard.locks.lock import Outcome
     from dockyard.settings import Settings
 
+log = logging.getLogger(__name__)
+
 
 def checked(settings: "Settings", *, as_json: bool) -> None:
     """Check the locks offline and print every problem; raise ChangesPending when there is one."""
@@ -23,7 +26,7 @@ def checked(settings: "Settings", *, as_json: bool) -> None:
     if problems:
         mends = "; ".join(dict.fromkeys(problem.mend for problem in problems))
         raise ChangesPending(f"{_count(len(problems), 'problem')} with the locks", f"to mend: {mends}")
-    console.say("every lock is as its inputs want it")
+    log.info("every lock is as its inputs want it")
 
 
 def made(settings: "Settings", wish: Wish, *, dry_run: bool, as_json: bool) -> None:
@@ -31,7 +34,7 @@ def made(settings: "Settings", wish: Wish, *, dry_run: bool, as_json: bool) -> N
     from dockyard.engine import client
     from dockyard.locks import lock as make
 
-    outcome = make.make(settings, wish, find_engine=lambda: client.find(settings, say=console.say), say=console.say)
+    outcome = make.make(settings, wish, find_engine=lambda: client.find(settings))
     if not dry_run:
         make.write(settings, outcome)
     if as_json:
@@ -39,12 +42,12 @@ def made(settings: "Settings", wish: Wish, *, dry_run: bool, as_json: bool) -> N
     elif outcome.changes:
         console.table(("package", "from", "to", "step", "locks", "because of"), rows(settings, outcome))
     for line in outcome.yanked:
-        console.warn(line)
+        log.warning(line)
     if outcome.built and not as_json:
         console.table(("built from source", "on", "locks"), built_rows(settings, outcome))
     for problem in outcome.unbuildable:
-        console.say(f"{problem.path}:{problem.line}: {problem.message}; {problem.mend}")
-    console.say(summary(outcome, dry_run=dry_run))
+        log.info(f"{problem.path}:{problem.line}: {problem.message}; {problem.mend}")
+    log.info(summary(outcome, dry_run=dry_run))
     if dry_run and outcome.pending:
         raise ChangesPending("the locks would change", "run it again without --dry-run")
 

@@ -6,11 +6,11 @@ from its own layers in the registry. Doing it again changes nothing; one that wa
 
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dockyard import console
 from dockyard.engine import archive
 from dockyard.engine.client import Engine, find
 from dockyard.errors import DockyardError
@@ -25,7 +25,9 @@ from dockyard.registry.subject import Subject
 if TYPE_CHECKING:
     from dockyard.settings import Settings
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
+
+
 PREDICATE = "in-toto.io/predicate-type"
 """The annotation by which tools tell one in-toto statement from another without fetching it."""
 CREATED = "org.opencontainers.image.created"
@@ -43,13 +45,11 @@ class Attached:
     new: bool
 
 
-def attest(
-    settings: "Settings", reference: str, *, say: Say = console.say, engine: Engine | None = None
-) -> tuple[Attached, ...]:
+def attest(settings: "Settings", reference: str, *, engine: Engine | None = None) -> tuple[Attached, ...]:
     """Attach both documents to every platform of an image that was pushed; return what is attached now."""
     wanted = place(reference)
-    engine = engine or find(settings, say=say)
-    with connected(engine, wanted.reference, say=say) as registry:
+    engine = engine or find(settings)
+    with connected(engine, wanted.reference) as registry:
         repository = wanted.reference.repository
         top = registry.document(repository, wanted.wanted)
         made = tuple(
@@ -60,7 +60,7 @@ def attest(
         _unmoved(registry, wanted, top)
     for one in made:
         how = "attached" if one.new else "was attached already"
-        say(f"{one.kind} of {one.subject[:19]} ({one.platform}) {how}: {one.digest}")
+        log.info(f"{one.kind} of {one.subject[:19]} ({one.platform}) {how}: {one.digest}")
     return made
 
 

@@ -6,6 +6,7 @@ import email.utils
 import hashlib
 import http
 import json
+import logging
 import random
 import re
 import time
@@ -20,6 +21,9 @@ from dockyard.errors import UsageError
 from dockyard.registry.errors import WORTH_RETRYING, Kind, RegistryError, classify, hint, spoken, wanted_pause
 from dockyard.registry.login import Credentials
 from dockyard.registry.transport import Access, Transport
+
+log = logging.getLogger(__name__)
+
 
 ATTEMPTS = 4
 LONGEST_PAUSE = 30.0
@@ -85,7 +89,6 @@ class Registry:
     """A conversation with one registry; use it as a context manager. Its errors are RegistryErrors."""
 
     access: Access
-    say: Callable[[str], None] = console.say
     sleep: Callable[[float], None] = time.sleep
     base: str = field(init=False, default="")
     transport: InitVar[Transport | None] = None
@@ -119,7 +122,7 @@ class Registry:
                 self.base = self._contact("http")
             except RegistryError as second:
                 raise (second if error.kind is Kind.PLAIN_HTTP else error) from None
-            self.say(f"{self.access.host} speaks plain HTTP, which the engine allows for it")
+            log.info(f"{self.access.host} speaks plain HTTP, which the engine allows for it")
 
     def _contact(self, scheme: str) -> str:
         base = f"{scheme}://{self.access.api}"
@@ -176,7 +179,7 @@ class Registry:
                 if error.kind not in WORTH_RETRYING or attempt == attempts or error.wait > PATIENCE:
                     raise
                 seconds = pause(attempt, error.wait)
-                self.say(f"{error.message}; asking again in {console.duration(seconds)}")
+                log.info(f"{error.message}; asking again in {console.duration(seconds)}")
                 self.sleep(seconds)
         raise AssertionError("unreachable")
 

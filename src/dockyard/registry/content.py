@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import http
 import json
+import logging
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,9 @@ from dockyard.registry.errors import WORTH_RETRYING, Kind, RegistryError, hint
 
 if TYPE_CHECKING:
     from dockyard.engine.client import Engine
+
+log = logging.getLogger(__name__)
+
 
 INDEX, MANIFEST = MANIFESTS[:2]
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
@@ -125,7 +129,7 @@ class WritableRegistry(Registry):
                 if error.kind not in WORTH_RETRYING or attempt == ATTEMPTS or error.wait > PATIENCE:
                     raise
                 seconds = pause(attempt, error.wait)
-                self.say(f"{error.message}; uploading again in {console.duration(seconds)}")
+                log.info(f"{error.message}; uploading again in {console.duration(seconds)}")
                 self.sleep(seconds)
         return descriptor
 
@@ -224,17 +228,17 @@ def fallback(digest: str) -> str:
 
 
 @contextlib.contextmanager
-def connected(engine: "Engine", reference: Reference, *, say: push.Say = console.say) -> Iterator[WritableRegistry]:
+def connected(engine: "Engine", reference: Reference) -> Iterator[WritableRegistry]:
     """Yield a conversation with the registry of an image, with the engine's own logins and rules."""
     with contextlib.closing(engine.client()) as client:
         info = client.info()
-    access = push._access(engine, info, reference.host, say)
-    with WritableRegistry(access, say, time.sleep) as registry:
+    access = push._access(engine, info, reference.host)
+    with WritableRegistry(access, time.sleep) as registry:
         try:
             registry.connect()
         except RegistryError as error:
             if error.kind is Kind.UNREACHABLE and info.get("Name") != socket.gethostname():
-                say("the engine is a remote one: it may reach registries that this machine cannot")
+                log.info("the engine is a remote one: it may reach registries that this machine cannot")
             raise
         yield registry
 

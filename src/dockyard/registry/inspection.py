@@ -1,8 +1,9 @@
 """Show what an image is: in the engine or in a registry, with its layers, configuration and what refers to it."""
 
 import json
+import logging
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any, Literal
 
@@ -19,7 +20,9 @@ from dockyard.registry.content import ABSENT, Document, Place, WritableRegistry,
 from dockyard.registry.errors import RegistryError
 from dockyard.settings import Settings
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
+
+
 KINDS = {sbom.MEDIA_TYPE: "SBOM", provenance.MEDIA_TYPE: "provenance"}
 LARGEST = 64 << 20
 """Bytes beyond which something that refers to an image is only named: it is no document of ours."""
@@ -71,9 +74,7 @@ class Inspected:
     images: tuple[Image, ...]
 
 
-def inspect(
-    settings: Settings, reference: str = "", *, say: Say = console.say, engine: Engine | None = None
-) -> Inspected:
+def inspect(settings: Settings, reference: str = "", *, engine: Engine | None = None) -> Inspected:
     """Look at an image: a name with a registry in it is asked of that, any other of the engine.
 
     What is not in the registry, but in the engine, is shown as it is there. Without a name, the newest
@@ -82,15 +83,15 @@ def inspect(
     local = not reference
     reference = reference or images.local_name(settings, Variant(images.PRODUCTION, settings.python))
     wanted = place(reference)
-    engine = engine or find(settings, say=say)
+    engine = engine or find(settings)
     if not local and wanted.reference.host:
         try:
-            with connected(engine, wanted.reference, say=say) as registry:
+            with connected(engine, wanted.reference) as registry:
                 return in_registry(registry, wanted)
         except RegistryError as error:
             if error.kind not in ABSENT:
                 raise
-            say(f"{wanted} is not in its registry: asking the engine")
+            log.info(f"{wanted} is not in its registry: asking the engine")
     return in_engine(engine, str(wanted))
 
 

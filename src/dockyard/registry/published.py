@@ -1,6 +1,6 @@
 """Ask a registry what it has of a repository, and give what it has more names."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -59,8 +59,8 @@ class Published:
 
 
 @contextmanager
-def published(engine: "Engine", name: str, *, say: Callable[[str], None]) -> Iterator[Published]:
+def published(engine: "Engine", name: str) -> Iterator[Published]:
     """Yield what a registry has of a repository; raise RegistryError where it cannot be asked."""
     reference = parse(name)
-    with connected(engine, reference, say=say) as registry:
+    with connected(engine, reference) as registry:
         yield Published(registry, reference.repository)

@@ -6,6 +6,7 @@ registry answered behind a status code, and some retry for a minute what can nev
 
 import contextlib
 import ipaddress
+import logging
 import os
 import re
 import socket
@@ -32,7 +33,9 @@ from dockyard.registry.transport import Access, extra_certificates
 if TYPE_CHECKING:
     from dockyard.engine.client import Engine
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
+
+
 Client = Any
 """A docker.DockerClient: its module is imported in engine.py alone."""
 
@@ -78,7 +81,6 @@ def push(
     engine: "Engine",
     references: Sequence[str],
     *,
-    say: Say = console.say,
     arrived: Callable[[Pushed], None] = lambda _image: None,
 ) -> tuple[Pushed, ...]:
     """Push images that the engine has, check that the registry has them, and return what was pushed.
@@ -91,29 +93,29 @@ def push(
     with _client(engine) as client:
         for reference in wanted:
             _require_image(client, str(reference))
-        with _registries(engine, client, wanted, say) as registries:
+        with _registries(engine, client, wanted) as registries:
             _check(registries, wanted)
             for reference in wanted:
-                pushed.append(_push(client, registries[reference.host], reference, say))
+                pushed.append(_push(client, registries[reference.host], reference))
                 arrived(pushed[-1])
     return tuple(pushed)
 
 
-def preflight(engine: "Engine", references: Sequence[str], *, say: Say = console.say) -> None:
+def preflight(engine: "Engine", references: Sequence[str]) -> None:
     """Raise RegistryError unless a push of these could begin now: worth asking before a long build."""
     wanted = [_qualified(reference) for reference in references]
-    with _client(engine) as client, _registries(engine, client, wanted, say) as registries:
+    with _client(engine) as client, _registries(engine, client, wanted) as registries:
         _check(registries, wanted)
 
 
-def verify_pushed(engine: "Engine", reference: str, digest: str, *, say: Say = console.say) -> int:
+def verify_pushed(engine: "Engine", reference: str, digest: str) -> int:
     """Return the bytes that an image has in its registry; raise RegistryError unless the tag means `digest` there.
 
     For images that BuildKit pushed by itself.
     """
     wanted = _qualified(reference)
-    with _client(engine) as client, _registries(engine, client, [wanted], say) as registries:
-        return _verify(registries[wanted.host], wanted, digest, say)
+    with _client(engine) as client, _registries(engine, client, [wanted]) as registries:
+        return _verify(registries[wanted.host], wanted, digest)
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ def _resolve(name: str) -> tuple[str, ...]:
     return ()
 
 
-def _access(engine: "Engine", info: Mapping[str, Any], host: str, say: Say) -> Access:
+def _access(engine: "Engine", info: Mapping[str, Any], host: str) -> Access:
     environment: dict[str, str] = {**os.environ, **engine.environment}
     known = rules(info, host, _resolve)
     home = Path(environment.get("HOME", "~")).expanduser()
@@ -160,7 +162,7 @@ def _access(engine: "Engine", info: Mapping[str, Any], host: str, say: Say) -> A
     extra = extra_certificates(host, (Path("/etc/docker/certs.d"), home / ".config/docker/certs.d"))
     login = credentials.find(known.key, credentials.config_folders(engine.environment, os.environ), engine.environment)
     if known.insecure:
-        say(f"{host} is among the engine's insecure registries: its certificate is not checked")
+        log.info(f"{host} is among the engine's insecure registries: its certificate is not checked")
     return Access(host or known.api, known.api, bundle, extra, login, insecure=known.insecure, plain=known.plain)
 
 
@@ -193,22 +195,20 @@ def _require_image(client: Client, reference: str) -> None:
 
 
 @contextlib.contextmanager
-def _registries(
-    engine: "Engine", client: Client, references: Sequence[Reference], say: Say
-) -> Iterator[dict[str, Registry]]:
+def _registries(engine: "Engine", client: Client, references: Sequence[Reference]) -> Iterator[dict[str, Registry]]:
     """Yield a conversation with each registry; only one that just a remote engine can reach may be unconnected."""
     info = client.info()
     remote = info.get("Name") != socket.gethostname()
     registries: dict[str, Registry] = {}
     with contextlib.ExitStack() as stack:
         for host in dict.fromkeys(reference.host for reference in references):
-            registries[host] = stack.enter_context(Registry(_access(engine, info, host, say), say))
+            registries[host] = stack.enter_context(Registry(_access(engine, info, host)))
             try:
                 registries[host].connect()
             except RegistryError as error:
                 if not remote or error.kind is not Kind.UNREACHABLE:
                     raise
-                say(f"{error.message} from here, perhaps by the remote engine: what is pushed is not checked")
+                log.info(f"{error.message} from here, perhaps by the remote engine: what is pushed is not checked")
         yield registries
 
 
@@ -218,18 +218,22 @@ def _check(registries: Mapping[str, Registry], references: Sequence[Reference]) 
             registries[host].check_push(repository)
 
 
-def _push(client: Client, registry: Registry, reference: Reference, say: Say) -> Pushed:
+def _push(client: Client, registry: Registry, reference: Reference) -> Pushed:
     started = time.monotonic()
-    say(f"pushing {reference}")
+    log.info(f"pushing {reference}")
     try:
-        digest, layers = _persist(client, registry, reference, say)
-        size = _verify(registry, reference, digest, say)
+        digest, layers = _persist(client, registry, reference)
+        size = _verify(registry, reference, digest)
+        if size:
+            log.info(f"the registry has it: {console.size(size)}")
     except KeyboardInterrupt:
-        say(f"stopped: {reference} is in the registry what it was before; layers that arrived whole are kept there")
+        log.info(
+            f"stopped: {reference} is in the registry what it was before; layers that arrived whole are kept there"
+        )
         raise
     counts = (layers.count("pushed"), layers.count("mounted"), layers.count("existing"))
     done = Pushed(str(reference), digest, size, *counts, time.monotonic() - started)
-    say(
+    log.info(
         "{}: {} layers pushed, {} mounted, {} already there; {}".format(
             done.pinned, *counts, console.duration(done.seconds)
         )
@@ -237,12 +241,12 @@ def _push(client: Client, registry: Registry, reference: Reference, say: Say) ->
     return done
 
 
-def _persist(client: Client, registry: Registry, reference: Reference, say: Say) -> tuple[str, Layers]:
+def _persist(client: Client, registry: Registry, reference: Reference) -> tuple[str, Layers]:
     """Push until it is done, or until trying again is of no use; return the digest and what became of the layers."""
     for attempt in range(1, ATTEMPTS + 1):
         layers = Layers()
         try:
-            return _once(client, registry, reference, layers, say), layers
+            return _once(client, registry, reference, layers), layers
         except RegistryError as error:
             never_there = error.kind is Kind.UNREACHABLE and not registry.connected
             if error.kind not in WORTH_RETRYING or error.wait > PATIENCE or never_there:
@@ -253,7 +257,7 @@ def _persist(client: Client, registry: Registry, reference: Reference, say: Say)
             if attempt == ATTEMPTS or layers.retried:
                 raise
             seconds = pause(attempt, error.wait)
-            say(f"{error.message}; pushing again in {console.duration(seconds)} ({attempt + 1} of {ATTEMPTS})")
+            log.info(f"{error.message}; pushing again in {console.duration(seconds)} ({attempt + 1} of {ATTEMPTS})")
             time.sleep(seconds)
     raise AssertionError("unreachable")
 
@@ -268,7 +272,7 @@ def _ask_why(registry: Registry, reference: Reference) -> None:
             raise
 
 
-def _once(client: Client, registry: Registry, reference: Reference, layers: Layers, say: Say) -> str:
+def _once(client: Client, registry: Registry, reference: Reference, layers: Layers) -> str:
     digest = ""
     login = registry.access.credentials
     # An empty login keeps the SDK from reading a config.json of its own choice.
@@ -276,7 +280,7 @@ def _once(client: Client, registry: Registry, reference: Reference, layers: Laye
     client.api.timeout = SILENCE_SECONDS
     stream = client.api.push(reference.name, tag=reference.tag, stream=True, decode=True, auth_config=auth)
     # Leaving early, by whatever exception, hangs up, and with that the engine stops the upload.
-    with contextlib.closing(stream) as events, display(say) as show:
+    with contextlib.closing(stream) as events, display() as show:
         for event in events:
             if "error" in event or "errorDetail" in event:
                 raise _failure(event, reference)
@@ -303,7 +307,7 @@ def _failure(event: Mapping[str, Any], reference: Reference) -> RegistryError:
     return RegistryError(kind, f"push of {reference} failed, {kind}: {said}", advice, wait=wanted_pause(said))
 
 
-def _verify(registry: Registry, reference: Reference, digest: str, say: Say) -> int:
+def _verify(registry: Registry, reference: Reference, digest: str) -> int:
     """Return the image's bytes in the registry; raise RegistryError unless the tag means `digest` there."""
     if not registry.connected:
         return 0
@@ -318,5 +322,4 @@ def _verify(registry: Registry, reference: Reference, digest: str, say: Say) -> 
     if found != digest:
         text = f"{reference} is {found} in the registry, where {digest} was pushed"
         raise RegistryError(Kind.MISMATCH, text, hint(Kind.MISMATCH, reference.host, ""))
-    say(f"the registry has it: {console.size(size)}")
     return size

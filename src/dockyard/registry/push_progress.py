@@ -1,6 +1,7 @@
 """Follow the layers of a push from the engine's events, and show them."""
 
 import contextlib
+import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,6 +10,9 @@ from typing import Any, Literal
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from dockyard import console
+
+log = logging.getLogger(__name__)
+
 
 State = Literal["waiting", "pushing", "pushed", "existing", "mounted"]
 FINISHED = ("pushed", "existing", "mounted")
@@ -85,10 +89,10 @@ class Layers:
 
 
 @contextlib.contextmanager
-def display(say: Callable[[str], None]) -> Iterator[Callable[[Layer], None]]:
+def display() -> Iterator[Callable[[Layer], None]]:
     """Yield what shows a layer: a bar each on a terminal, elsewhere one line as each is finished."""
     if not sys.stderr.isatty():
-        yield _lines(say)
+        yield _lines()
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[words]}"))
     with Progress(*columns, console=console.console(sys.stderr)) as progress:
@@ -104,12 +108,12 @@ def display(say: Callable[[str], None]) -> Iterator[Callable[[Layer], None]]:
         yield show
 
 
-def _lines(say: Callable[[str], None]) -> Callable[[Layer], None]:
+def _lines() -> Callable[[Layer], None]:
     shown: set[str] = set()
 
     def show(layer: Layer) -> None:
         if layer.state in FINISHED and layer.id not in shown:
             shown.add(layer.id)
-            say(f"  {layer.id}  {layer.words}")
+            log.info(f"  {layer.id}  {layer.words}")
 
     return show

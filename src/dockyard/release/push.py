@@ -1,6 +1,7 @@
 """Push what was built: choose the references, push and check them, record the run."""
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from dockyard.image.names import Variant
 from dockyard.registry.push import Pushed, preflight, push, refuse_dirty, verify_pushed
 from dockyard.settings import Settings
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
 
 
 def references(settings: Settings, request: Request) -> dict[Variant, tuple[str, ...]]:
@@ -32,28 +33,29 @@ def references(settings: Settings, request: Request) -> dict[Variant, tuple[str,
 
 
 def build_and_push(
-    settings: Settings, request: Request, *, force: bool, say: Say
+    settings: Settings, request: Request, *, force: bool
 ) -> tuple[tuple[Built, ...], tuple[Missing, ...]]:
     """Let BuildKit push what it builds; ask the registry before, and check that it has the images after."""
     names = [name for named in references(settings, request).values() for name in named]
     refuse_dirty(names, force)
-    engine = find(settings, say=say)
-    preflight(engine, names, say=say)
-    built, missing = build(settings, request, say=say, engine=engine)
-    sizes = [[verify_pushed(engine, name, image.digest, say=say) for name in image.references] for image in built]
+    engine = find(settings)
+    preflight(engine, names)
+    built, missing = build(settings, request, engine=engine)
+    sizes = [[verify_pushed(engine, name, image.digest) for name in image.references] for image in built]
+    log.info(f"the registry has {'it' if len(names) == 1 else 'all of them'}")
     return tuple(replace(image, size=size[0]) for image, size in zip(built, sizes, strict=True)), missing
 
 
-def ship(settings: Settings, wanted: Mapping[Variant, Sequence[str]], *, force: bool, say: Say) -> tuple[Pushed, ...]:
+def ship(settings: Settings, wanted: Mapping[Variant, Sequence[str]], *, force: bool) -> tuple[Pushed, ...]:
     """Push every image under all its names and record how each ended; uncommitted changes need `force`."""
     names = [name for named in wanted.values() for name in named]
     refuse_dirty(names, force)
     clock = records.Clock.start()
-    engine = find(settings, say=say)
+    engine = find(settings)
     outcome = "failed"
     arrived: dict[str, Pushed] = {}
     try:
-        return push(engine, names, say=say, arrived=lambda image: arrived.update({image.reference: image}))
+        return push(engine, names, arrived=lambda image: arrived.update({image.reference: image}))
     except KeyboardInterrupt:
         outcome = "interrupted"
         raise
@@ -66,7 +68,7 @@ def ship(settings: Settings, wanted: Mapping[Variant, Sequence[str]], *, force: 
                 settings, git, clock, "push", ending, target=variant.target, python=variant.python,
                 image=_image_record(arrived.get(named[0])), engine=facts,
             )  # fmt: skip
-            records.keep(settings, record, say=say)
+            records.keep(settings, record)
 
 
 def _image_record(image: Pushed | None) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ Every step can be done again without harm, so a release that died is finished by
 leave nothing that a registry could be asked for: which image has passed them stands in .dockyard/release.
 """
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -32,7 +33,7 @@ from dockyard.verify import reproduce as reproducing
 from dockyard.verify import verify as verifying
 from dockyard.verify.compare import Verdict
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,6 @@ class Job:
     version: str
     commit: str
     section: changelog.Section
-    say: Say
     signer: Signer | None = None
     journal: Journal = field(default_factory=Journal)
 
@@ -87,19 +87,19 @@ class Shipped:
     changed: bool
 
 
-def inspect(settings: Settings, key: str, *, say: Say, engine: Engine | None = None) -> tuple[Job, State]:
+def inspect(settings: Settings, key: str, *, engine: Engine | None = None) -> tuple[Job, State]:
     """Look at folder, engine and registry; raise DockyardError where this commit must not or cannot be released."""
     local = preconditions.look(settings)
     version, commit = plan.allowed(local)
     hindrance = sign.hindrance(key)
-    engine = engine or find(settings, say=say)
+    engine = engine or find(settings)
     _require(settings, engine)
     section = changelog.section(preconditions.text(settings.root), version)
-    job = Job(settings, engine, version, commit, section, say)
+    job = Job(settings, engine, version, commit, section)
     if not hindrance:
         job = replace(job, signer=_signer(job, key))
     job = replace(job, journal=release_journal.read(job.file, commit))
-    with published(engine, settings.repository, say=say) as there:
+    with published(engine, settings.repository) as there:
         names = plan.names(version, commit, local.versions, there.tags())
         state = State(names, registry=there.digests(names.every), left_out={"sign": hindrance} if hindrance else {})
     if job.journal.digest and _is_at_hand(job, names, job.journal.digest):
@@ -108,26 +108,24 @@ def inspect(settings: Settings, key: str, *, say: Say, engine: Engine | None = N
     return job, state
 
 
-def release(settings: Settings, key: str, *, say: Say, engine: Engine | None = None) -> Shipped:
+def release(settings: Settings, key: str, *, engine: Engine | None = None) -> Shipped:
     """Do what the release of this commit still lacks, step by step, and return what the registry has then."""
-    job, state = inspect(settings, key, say=say, engine=engine)
-    push.preflight(job.engine, [job.reference(state.names.own)], say=say)
+    job, state = inspect(settings, key, engine=engine)
+    push.preflight(job.engine, [job.reference(state.names.own)])
     if "sign" in state.left_out:
-        say(f"the image will not be signed: {state.left_out['sign']}")
+        log.info(f"the image will not be signed: {state.left_out['sign']}")
     changed = False
     try:
         while step := plan.due(state):
-            say(f"{step.name}: {step.what}")
+            log.info(f"{step.name}: {step.what}")
             state = STEPS[step.name](job, state)
             if plan.due(state) == step:
                 raise RuntimeError(f"the step {step.name} has changed nothing")
             changed = True
     except KeyboardInterrupt:
-        say("the release is not complete: `invoke release` goes on from here")
+        log.info("the release is not complete: `invoke release` goes on from here")
         raise
-    sizes = {
-        tag: push.verify_pushed(job.engine, job.reference(tag), state.digest, say=_quiet) for tag in state.names.every
-    }
+    sizes = {tag: push.verify_pushed(job.engine, job.reference(tag), state.digest) for tag in state.names.every}
     return Shipped(
         job.version,
         job.commit,
@@ -143,12 +141,10 @@ def release(settings: Settings, key: str, *, say: Say, engine: Engine | None = N
 
 def _build(job: Job, state: State) -> State:
     """Build the image for all platforms; what an earlier run remembers counts if this is the very same image."""
-    (image,), _ = build.build(
-        job.settings, build.Request(platforms=job.settings.platforms), say=job.say, engine=job.engine
-    )
+    (image,), _ = build.build(job.settings, build.Request(platforms=job.settings.platforms), engine=job.engine)
     digest = _adopted(job, state, image.digest)
     if job.journal.digest and job.journal.digest != digest:
-        job.say(f"this is another image than at the last try, {job.journal.digest}: its checks begin anew")
+        log.info(f"this is another image than at the last try, {job.journal.digest}: its checks begin anew")
     state = _remembered(job, state, digest)
     plan.refuse_overwriting(job.settings.repository, state)
     return _keep(job, state)
@@ -161,7 +157,7 @@ def _verify(job: Job, state: State) -> State:
         _verify_one(job, "")
         return _passed(job, state, "verify")
     for platform in platforms:
-        build.build(job.settings, build.Request(platforms=(platform,)), say=job.say, engine=job.engine)
+        build.build(job.settings, build.Request(platforms=(platform,)), engine=job.engine)
         _verify_one(job, platform)
     after = _build(job, state)
     if after.digest != state.digest:
@@ -173,9 +169,9 @@ def _verify(job: Job, state: State) -> State:
 
 
 def _verify_one(job: Job, platform: str) -> None:
-    found = verifying.verify(job.settings, verifying.Asked(), say=job.say, engine=job.engine)
+    found = verifying.verify(job.settings, verifying.Asked(), engine=job.engine)
     for violation in found.verdict.violations:
-        job.say(f"  {violation.rule}: {violation.message}")
+        log.info(f"  {violation.rule}: {violation.message}")
     count = len(found.verdict.violations)
     if count:
         which = f" for {platform}" if platform else ""
@@ -187,7 +183,7 @@ def _verify_one(job: Job, platform: str) -> None:
 
 def _test(job: Job, state: State) -> State:
     """Run the tests on every Python; one that could not be tested is as bad as one that failed."""
-    outcomes, missing = matrix.run_matrix(job.settings, (), say=job.say)
+    outcomes, missing = matrix.run_matrix(job.settings, ())
     matrix.judge(outcomes, forbid_skips=bool(os.environ.get("CI")))
     for absent in missing:
         raise DockyardError(
@@ -199,8 +195,8 @@ def _test(job: Job, state: State) -> State:
 
 def _reproduce(job: Job, state: State) -> State:
     """Build once more without cache, and compare."""
-    outcome = reproducing.reproduce(job.settings, reproducing.Asked(), say=job.say, engine=job.engine)
-    job.say(reproducing.summary(outcome))
+    outcome = reproducing.reproduce(job.settings, reproducing.Asked(), engine=job.engine)
+    log.info(reproducing.summary(outcome))
     if outcome.verdict is not Verdict.IDENTICAL:
         raise DockyardError(
             f"a build without cache gives another image: {outcome.rebuilt}, where the release is {outcome.existing}",
@@ -214,7 +210,7 @@ def _push(job: Job, state: State) -> State:
     sha = state.names.sha
     if state.digest in state.registry.values():
         return _name(job, state, (sha,))
-    pushed = ship.ship(job.settings, {_variant(job): (job.reference(sha),)}, force=False, say=job.say)
+    pushed = ship.ship(job.settings, {_variant(job): (job.reference(sha),)}, force=False)
     for image in pushed:
         if image.digest != state.digest:
             raise DockyardError(
@@ -226,7 +222,7 @@ def _push(job: Job, state: State) -> State:
 
 def _attest(job: Job, state: State) -> State:
     """Attach what is in the image, and where it comes from."""
-    attest.attest(job.settings, job.pinned(state), say=job.say, engine=job.engine)
+    attest.attest(job.settings, job.pinned(state), engine=job.engine)
     return _passed(job, state, "attest")
 
 
@@ -236,7 +232,7 @@ def _sign(job: Job, state: State) -> State:
         raise RuntimeError("there is no key to sign with")
     pinned = job.pinned(state)
     if sign.signed(job.signer, pinned):
-        job.say(f"{pinned} is signed with this key already")
+        log.info(f"{pinned} is signed with this key already")
     else:
         sign.sign(job.signer, pinned)
     return _passed(job, state, "sign")
@@ -244,7 +240,7 @@ def _sign(job: Job, state: State) -> State:
 
 def _tag(job: Job, state: State) -> State:
     """Give the image its version, unless somebody else has used it meanwhile."""
-    with published(job.engine, job.settings.repository, say=job.say) as there:
+    with published(job.engine, job.settings.repository) as there:
         state = replace(state, registry={**state.registry, **there.digests((state.names.own,))})
     plan.refuse_overwriting(job.settings.repository, state)
     return state if state.has(state.names.own) else _name(job, state, (state.names.own,))
@@ -277,7 +273,7 @@ STEPS: Mapping[str, Callable[[Job, State], State]] = {
 
 def _name(job: Job, state: State, tags: tuple[str, ...]) -> State:
     """Give the image in the registry more names."""
-    with published(job.engine, job.settings.repository, say=job.say) as there:
+    with published(job.engine, job.settings.repository) as there:
         there.name(state.digest, tags)
     return replace(state, registry={**state.registry, **dict.fromkeys(tags, state.digest)})
 
@@ -290,11 +286,11 @@ def _adopted(job: Job, state: State, built: str) -> str:
     out = state.registry.get(state.names.own, "")
     if not out or out == built:
         return built
-    with published(job.engine, job.settings.repository, say=job.say) as there:
+    with published(job.engine, job.settings.repository) as there:
         config = there.config(out)
     if not config or config != contents.read(job.engine, images.local_name(job.settings, _variant(job))).digest:
         return built
-    job.say(f"{job.version} is out as {out}: the same image as here, compressed by another engine, and it stays")
+    log.info(f"{job.version} is out as {out}: the same image as here, compressed by another engine, and it stays")
     return out
 
 
@@ -348,7 +344,3 @@ def _is_at_hand(job: Job, names: Names, digest: str) -> bool:
     own = job.reference(names.own), job.reference(names.sha), images.local_name(job.settings, _variant(job))
     done = capture(job.engine.command("image", "inspect", "--format={{.Id}}", *own), check=False)
     return done.ok and set(done.stdout.split()) == {digest}
-
-
-def _quiet(_message: str) -> None:
-    """Say nothing."""

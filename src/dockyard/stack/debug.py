@@ -5,6 +5,7 @@ to be at the terminal from the start: the service stops, and runs in the foregro
 """
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,10 @@ from dockyard.image.names import PRODUCTION, Variant, local_name
 from dockyard.process import Command, capture, stream
 from dockyard.stack import shell
 from dockyard.stack.compose import Container
-from dockyard.stack.stack import Say, Stack
+from dockyard.stack.stack import Stack
+
+log = logging.getLogger(__name__)
+
 
 FIRST_TO_ATTACH = (3, 14)
 AS_ROOT = ("--user=0", "--privileged")
@@ -101,14 +105,14 @@ def chosen(processes: Sequence[Process], pid: int | None) -> Process:
     raise UsageError("which process is meant?", f"name one with --pid; there are: {listed}")
 
 
-def foreground(stack: Stack, container: Container, *, terminal: bool, say: Say) -> None:
+def foreground(stack: Stack, container: Container, *, terminal: bool) -> None:
     """Run a service at this terminal until it ends, then let it run by itself again."""
     service = container.service
-    say(f"{service} stops, and runs here: `breakpoint()` in its source opens the debugger, Ctrl-C ends it")
+    log.info(f"{service} stops, and runs here: `breakpoint()` in its source opens the debugger, Ctrl-C ends it")
     capture(stack.by_name("stop", service))
     words = ("run", "--rm", "--service-ports", "--use-aliases", *(() if terminal else ("--no-TTY",)), service)
     try:
         stream(stack.by_files(*words), check=False)
     finally:
         capture(stack.by_name("start", service))
-        say(f"{service} runs by itself again")
+        log.info(f"{service} runs by itself again")

@@ -1,10 +1,11 @@
 """Have what a stack needs before it starts: free ports, images, secret files."""
 
 import json
+import logging
 import os
 import secrets as randomness
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,9 @@ from dockyard.stack.compose import Container, Model, Port, Service
 if TYPE_CHECKING:
     from dockyard.stack.stack import Stack
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
+
+
 SECRETS = Path(".dockyard") / "secrets"
 REVISION = "org.opencontainers.image.revision"
 
@@ -57,7 +60,7 @@ def describe(containers: str, owner: sockets.Owner | None) -> str:
     return "a program that this user may not see; `ss -ltnp` as root names it"
 
 
-def images(stack: "Stack", model: Model, mode: str, *, say: Say) -> None:
+def images(stack: "Stack", model: Model, mode: str) -> None:
     """Build or pull the images that are absent; `mode` "always" builds present ones anew, "never" builds none.
 
     Those named like a target of the Dockerfile (`ledger:production`) are Dockyard's to build.
@@ -72,13 +75,13 @@ def images(stack: "Stack", model: Model, mode: str, *, say: Say) -> None:
         wanted = absent or mode == "always"
         if service.image in targets and wanted:
             request = building.Request(targets=(targets[service.image],))
-            building.build(building.for_here(settings), request, say=say, engine=engine)
+            building.build(building.for_here(settings), request, engine=engine)
         elif service.builds and wanted:
             _compose(stack, "build", service)
         elif absent:
             _compose(stack, "pull", service)
         elif targets.get(service.image) == naming.PRODUCTION:
-            _say_if_stale(stack, service, say)
+            _say_if_stale(stack, service)
 
 
 def local_targets(settings: Settings) -> dict[str, str]:
@@ -100,13 +103,15 @@ def _compose(stack: "Stack", verb: str, service: Service) -> None:
         ) from None
 
 
-def _say_if_stale(stack: "Stack", service: Service, say: Say) -> None:
+def _say_if_stale(stack: "Stack", service: Service) -> None:
     form = "{{json .Config.Labels}}"
     done = capture(stack.engine.command("image", "inspect", "--format", form, service.image), check=False)
     revision = (json.loads(done.stdout or "null") or {}).get(REVISION, "")
     git = read_git(stack.settings.root)
     if git and revision and (git.dirty or revision != git.commit):
-        say(f"{service.image} was built from {_short(revision)}, and the files may have changed: --build makes it anew")
+        log.info(
+            f"{service.image} was built from {_short(revision)}, and the files may have changed: --build makes it anew"
+        )
 
 
 def _short(revision: str) -> str:
@@ -114,7 +119,7 @@ def _short(revision: str) -> str:
     return commit[:12] + (" with uncommitted changes" if dirty else "")
 
 
-def secrets(root: Path, model: Model, *, say: Say) -> None:
+def secrets(root: Path, model: Model) -> None:
     """Make the secret files that are absent below .dockyard/secrets, each with a random token of 256 bits.
 
     Compose mounts such a file with the host's owner and mode, and the user inside is another one: so the file is
@@ -130,7 +135,7 @@ def secrets(root: Path, model: Model, *, say: Say) -> None:
             folder.chmod(0o700)
             if not path.exists():
                 _make(path)
-                say(f"made a random token for the secret {name}: {os.path.relpath(path, root)}")
+                log.info(f"made a random token for the secret {name}: {os.path.relpath(path, root)}")
             path.chmod(0o444)
         elif not path.exists():
             raise SettingsError(

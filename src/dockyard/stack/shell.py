@@ -1,23 +1,28 @@
 """Find a shell for a running service: in its container, or beside it where a minimal image has none."""
 
+import logging
+
 from dockyard.errors import DockyardError, UsageError
 from dockyard.image.names import Variant, local_name
 from dockyard.process import Command, capture
 from dockyard.stack.compose import Container
 from dockyard.stack.prepare import local_targets
-from dockyard.stack.stack import Say, Stack, chosen
+from dockyard.stack.stack import Stack, chosen
+
+log = logging.getLogger(__name__)
+
 
 TOOLS = "development"
 WHO = "import os; print(os.getuid(), os.getgid(), sep=':')"
 
 
-def command(stack: Stack, service: str, *, terminal: bool, say: Say) -> Command:
+def command(stack: Stack, service: str, *, terminal: bool) -> Command:
     """Return the command that opens a shell in a running container, or beside one whose image has none."""
     container = running(stack, service)
     attached = ("--interactive", "--tty") if terminal else ("--interactive",)
     if capture(stack.engine.command("exec", container.id, "sh", "-c", ":"), check=False).ok:
         return stack.engine.command("exec", *attached, container.id, "sh")
-    return _beside(stack, container, attached, say)
+    return _beside(stack, container, attached)
 
 
 def running(stack: Stack, service: str) -> Container:
@@ -36,7 +41,7 @@ def running(stack: Stack, service: str) -> Container:
     raise UsageError("which service is meant?", f"name one with --service: {names}")
 
 
-def _beside(stack: Stack, container: Container, attached: tuple[str, ...], say: Say) -> Command:
+def _beside(stack: Stack, container: Container, attached: tuple[str, ...]) -> Command:
     """Return a shell of the development image that shares a minimal container's processes and network."""
     tools = local_name(stack.settings, Variant(TOOLS, stack.settings.python))
     if not capture(stack.engine.command("image", "inspect", tools), check=False).ok:
@@ -44,7 +49,7 @@ def _beside(stack: Stack, container: Container, attached: tuple[str, ...], say: 
             f"the image of {container.service} has no shell, and {tools}, whose shell could stand beside it, is absent",
             f"`invoke build --target {TOOLS}` makes it",
         )
-    say(f"{container.image} has no shell: this is {tools} beside it; its files are below /proc/1/root")
+    log.info(f"{container.image} has no shell: this is {tools} beside it; its files are below /proc/1/root")
     shared = (f"--pid=container:{container.id}", f"--network=container:{container.id}")
     same = ("--user", _user(stack, container))
     return stack.engine.command("run", "--rm", *attached, *shared, *same, "--no-healthcheck", tools, "sh")

@@ -6,8 +6,9 @@ alone: a broken compose.yaml never keeps a running stack from being looked at or
 
 import contextlib
 import json
+import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from dockyard.settings import Settings
 from dockyard.stack import compose, prepare
 from dockyard.stack.compose import Container, Model, Service
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
+
+
 LABEL = "label=com.docker.compose.project="
 LOG_LINES = 20
 POLL_SECONDS = 0.3
@@ -136,29 +139,29 @@ def _first(root: Path, names: tuple[str, ...]) -> str | None:
     return next((name for name in names if (root / name).is_file()), None)
 
 
-def up(settings: Settings, engine: Engine, request: Request, *, say: Say) -> Up:
+def up(settings: Settings, engine: Engine, request: Request) -> Up:
     """Start the stack and wait until it is ready; on any failure nothing that this call started is left."""
     started = time.monotonic()
     stack = Stack(settings, engine, find_files(settings.root, production=request.production), request.port)
-    model = read_model(stack, say)
+    model = read_model(stack)
     before = stack.containers()
     prepare.ports(engine, model, before)
-    prepare.images(stack, model, request.build, say=say)
-    prepare.secrets(settings.root, model, say=say)
-    with _undone_on_failure(stack, before, say):
-        after = _start(stack, model, before, Patience.of(request.timeout), say)
+    prepare.images(stack, model, request.build)
+    prepare.secrets(settings.root, model)
+    with _undone_on_failure(stack, before):
+        after = _start(stack, model, before, Patience.of(request.timeout))
     changed = {one.id for one in before if one.running} != {one.id for one in after if one.running}
     return Up(after, compose.urls(after, settings.ports), changed, time.monotonic() - started)
 
 
-def read_model(stack: Stack, say: Say) -> Model:
+def read_model(stack: Stack) -> Model:
     """Return what the Compose files want; raise SettingsError with Compose's own words where they are wrong."""
     done = capture(stack.by_files("config", "--format", "json"), check=False)
     names = " and ".join(stack.files)
     if not done.ok:
         raise SettingsError(f"{names}: {compose.complaint(done.stderr)}", "these are Compose's own words")
     for line in done.stderr.splitlines():
-        say(line)
+        log.info(line)
     model = compose.parse_model(done.stdout, stack.settings.stack)
     if not model.services:
         raise SettingsError(f"{names}: there is no service to start")
@@ -170,23 +173,21 @@ def read_model(stack: Stack, say: Say) -> Model:
     return model
 
 
-def _start(
-    stack: Stack, model: Model, before: tuple[Container, ...], patience: Patience, say: Say
-) -> tuple[Container, ...]:
+def _start(stack: Stack, model: Model, before: tuple[Container, ...], patience: Patience) -> tuple[Container, ...]:
     with console.status(f"starting {stack.settings.stack}: {', '.join(service.name for service in model.services)}"):
         try:
             capture(stack.by_files("up", "--detach", "--no-color", "--remove-orphans", timeout=patience.seconds))
         except CommandError as error:
             failed = compose.judge(stack.containers(), model.services).failed
             if failed:
-                raise _failure(stack, failed, say) from None
+                raise _failure(stack, failed) from None
             complaint = compose.complaint(error.output or error.message)
             raise DockyardError(f"Compose could not start the stack: {complaint}") from None
-        return wait(stack, model.services, before, patience, say)
+        return wait(stack, model.services, before, patience)
 
 
 def wait(
-    stack: Stack, services: tuple[Service, ...], before: tuple[Container, ...], patience: Patience, say: Say
+    stack: Stack, services: tuple[Service, ...], before: tuple[Container, ...], patience: Patience
 ) -> tuple[Container, ...]:
     """Return the containers once every service is ready; raise DockyardError when one fails or time is up.
 
@@ -197,12 +198,12 @@ def wait(
         found = _counted(stack, stack.containers())
         verdict = compose.judge(found, services)
         if verdict.failed:
-            raise _failure(stack, verdict.failed, say)
+            raise _failure(stack, verdict.failed)
         unsettled = compose.unsettled(found, before)
         if verdict.ready and unsettled <= (seen or frozenset()):
             return found
         if patience.over and not verdict.ready:
-            raise _late(stack, found, verdict.waiting[0], patience, say)
+            raise _late(stack, found, verdict.waiting[0], patience)
         seen = unsettled if verdict.ready else None
         time.sleep(SETTLE_SECONDS if verdict.ready else POLL_SECONDS)
 
@@ -217,20 +218,20 @@ def _counted(stack: Stack, found: tuple[Container, ...]) -> tuple[Container, ...
     return tuple(replace(one, restarts=int(counts.get(one.id, "0"))) for one in found)
 
 
-def _late(stack: Stack, found: tuple[Container, ...], service: str, patience: Patience, say: Say) -> DockyardError:
+def _late(stack: Stack, found: tuple[Container, ...], service: str, patience: Patience) -> DockyardError:
     container = next((one for one in found if one.service == service and not one.ready), None)
     if container is None:
         return DockyardError(f"{service} was not started within {patience.seconds:g} s")
-    return _failure(stack, container, say, f" after {patience.seconds:g} s")
+    return _failure(stack, container, f" after {patience.seconds:g} s")
 
 
-def _failure(stack: Stack, container: Container, say: Say, when: str = "") -> DockyardError:
+def _failure(stack: Stack, container: Container, when: str = "") -> DockyardError:
     """Show a failing service's last log lines, and return the error that says why it failed."""
     with contextlib.suppress(CommandError):
         said = list(lines(stack.engine.command("logs", "--tail", str(LOG_LINES), container.id)))
-        say(f"the last lines of {container.service}:" if said else f"{container.service} has logged nothing")
+        log.info(f"the last lines of {container.service}:" if said else f"{container.service} has logged nothing")
         for line in said:
-            say(f"{container.service} | {line}")
+            log.info(f"{container.service} | {line}")
     hint = "its log is above; a longer wait is `--timeout SECONDS`" if when else "its log is above"
     return DockyardError(compose.explain(container.service, _state(stack, container)) + when, hint)
 
@@ -249,18 +250,18 @@ def _state(stack: Stack, container: Container) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _undone_on_failure(stack: Stack, before: tuple[Container, ...], say: Say) -> Iterator[None]:
+def _undone_on_failure(stack: Stack, before: tuple[Container, ...]) -> Iterator[None]:
     volumes = stack.volumes()
     try:
         yield
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
-            say("interrupted: taking down what was started")
-        _undo(stack, before, volumes, say)
+            log.info("interrupted: taking down what was started")
+        _undo(stack, before, volumes)
         raise
 
 
-def _undo(stack: Stack, before: tuple[Container, ...], volumes: frozenset[str], say: Say) -> None:
+def _undo(stack: Stack, before: tuple[Container, ...], volumes: frozenset[str]) -> None:
     """Bring back what was before: no container, network or volume that was not there, none running that was not."""
     if not before:
         commands = [stack.by_name("down", "--remove-orphans")]
@@ -273,18 +274,18 @@ def _undo(stack: Stack, before: tuple[Container, ...], volumes: frozenset[str], 
             *([stack.engine.command("rm", "--force", *new)] if new else []),
             *([stack.engine.command("stop", *woken)] if woken else []),
         ]
-        say("the stack was there before: what still runs of it was left as it is")
+        log.info("the stack was there before: what still runs of it was left as it is")
     for command in commands:
-        _tidy(command, say)
+        _tidy(command)
     added = sorted(stack.volumes() - volumes)
     if added:
-        _tidy(stack.engine.command("volume", "rm", *added), say)
+        _tidy(stack.engine.command("volume", "rm", *added))
 
 
-def _tidy(command: Command, say: Say) -> None:
+def _tidy(command: Command) -> None:
     done = capture(command, check=False)
     if not done.ok:
-        say(f"not all of it could be removed: {compose.complaint(done.stderr)}; `invoke down` tries again")
+        log.info(f"not all of it could be removed: {compose.complaint(done.stderr)}; `invoke down` tries again")
 
 
 def down(stack: Stack, *, volumes: bool) -> Down:
@@ -300,14 +301,14 @@ def down(stack: Stack, *, volumes: bool) -> Down:
     return Down(tuple(one.name for one in found), tuple(data))
 
 
-def restart(stack: Stack, service: str, timeout: float, *, say: Say) -> tuple[Container, ...]:
+def restart(stack: Stack, service: str, timeout: float) -> tuple[Container, ...]:
     """Restart the stack or one service of it, and wait until it is ready again."""
     found = chosen(stack, service)
     services = tuple(Service(name, "") for name in dict.fromkeys(one.service for one in found))
     names = [one.name for one in services]
     with console.status(f"restarting {', '.join(names)}"):
         capture(stack.by_name("restart", *names))
-        return wait(stack, services, (), Patience.of(timeout), say)
+        return wait(stack, services, (), Patience.of(timeout))
 
 
 def chosen(stack: Stack, service: str) -> tuple[Container, ...]:

@@ -1,6 +1,7 @@
 """`invoke audit`: known vulnerabilities in the locks."""
 
 import dataclasses
+import logging
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from dockyard.locks.audit.assess import Audit, Finding
     from dockyard.settings import Settings
 
+log = logging.getLogger(__name__)
+
 
 @task(
     help={
@@ -27,12 +30,12 @@ def audit(_context: Context, json: bool = False, sarif: str = "") -> None:
     from dockyard.locks.audit import assess as auditing
 
     project = settings()
-    found = auditing.audit(project, datetime.now(UTC).date(), console.say)
+    found = auditing.audit(project, datetime.now(UTC).date())
     if sarif:
-        from dockyard.locks.audit.sarif import log
+        from dockyard.locks.audit.sarif import sarif_report
         from dockyard.verify.output import write_sarif
 
-        write_sarif(Path(sarif), log(found))
+        write_sarif(Path(sarif), sarif_report(found))
     if json:
         console.as_json({**dataclasses.asdict(found), "counting": sum(each.counts for each in found.findings)})
     else:
@@ -45,7 +48,7 @@ def audit(_context: Context, json: bool = False, sarif: str = "") -> None:
             "`invoke lock --upgrade-package NAME` takes the version that mends one; "
             "`accept-vulnerabilities` in [tool.dockyard] accepts one until a day",
         )
-    console.say(f"{found.asked} packages looked up: no known vulnerability that is not accepted")
+    log.info(f"{found.asked} packages looked up: no known vulnerability that is not accepted")
 
 
 def show(project: "Settings", found: "Audit") -> None:
@@ -74,9 +77,9 @@ def warn(found: "Audit") -> None:
     for each in found.findings:
         if each.acceptance and each.expired:
             ended = f"{each.acceptance.until} ({each.acceptance.reason})"
-            console.warn(f"{each.id} of {each.package} counts again: it was accepted until {ended}")
+            log.warning(f"{each.id} of {each.package} counts again: it was accepted until {ended}")
     for key in found.unused:
-        console.warn(f"accept-vulnerabilities in [tool.dockyard]: {key} accepts nothing any more: take it out")
+        log.warning(f"accept-vulnerabilities in [tool.dockyard]: {key} accepts nothing any more: take it out")
 
 
 def severity(each: "Finding") -> str:

@@ -1,5 +1,6 @@
 """`invoke base.list` and `invoke base.update`: the images that a Dockerfile's FROM stands for."""
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ from dockyard.tasks.boundary import settings, task
 if TYPE_CHECKING:
     from dockyard.bases.update import Change
     from dockyard.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 @task(name="list", help={"json": "print the list as JSON, with every Debian package"})
@@ -43,11 +46,11 @@ def update(_context: Context, python: list[str], dry_run: bool = False, json: bo
 
     chosen = settings()
     pythons = supported(chosen, python)
-    engine = find(chosen, say=console.say)
-    changes, missing = updating.plan(chosen, engine, pythons, say=console.say)
+    engine = find(chosen)
+    changes, missing = updating.plan(chosen, engine, pythons)
     pending = [change for change in changes if change.pending]
     if pending and not dry_run:
-        updating.apply(chosen, engine, pending, say=console.say)
+        updating.apply(chosen, engine, pending)
     if json:
         console.as_json(
             {
@@ -59,7 +62,7 @@ def update(_context: Context, python: list[str], dry_run: bool = False, json: bo
     else:
         console.table(("python", "source", "from", "to"), [_change_row(change) for change in changes])
         for absent in missing:
-            console.warn(f"Python {absent.python} cannot be updated: {absent.reason}")
+            log.warning(f"Python {absent.python} cannot be updated: {absent.reason}")
     if pending and dry_run:
         names = ", ".join(change.python for change in pending)
         raise ChangesPending(f"base images can be updated: Python {names}", "`invoke base.update` does it")

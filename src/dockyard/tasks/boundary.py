@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import functools
+import logging
 import os
 import signal
 import sys
@@ -22,6 +23,9 @@ from dockyard.errors import DockyardError, ExitCode
 
 if TYPE_CHECKING:
     from dockyard.settings import Settings
+
+log = logging.getLogger(__name__)
+
 
 OF_THE_MACHINE = {
     errno.ENOSPC: "free some disk space, then run it again: `invoke doctor` shows how much is left",
@@ -49,6 +53,7 @@ def boundary(body: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(body)
     def run(*args: Any, **kwargs: Any) -> None:
+        console.show_progress()
         try:
             with ending_as_interrupt():
                 body(*args, **kwargs)
@@ -56,7 +61,7 @@ def boundary(body: Callable[..., None]) -> Callable[..., None]:
             console.error(error.message, error.hint)
             raise Exit(code=int(error.code)) from None
         except KeyboardInterrupt:
-            console.say("\ninterrupted: nothing half-made was kept")
+            log.info("\ninterrupted: nothing half-made was kept")
             raise Exit(code=int(ExitCode.INTERRUPTED)) from None
         except BrokenPipeError:
             # The reader of our output has left (`| head`): point stdout elsewhere so that the exit is quiet.

@@ -53,9 +53,9 @@ def build(
     if push:
         from dockyard.release import push as ship
 
-        built, missing = ship.build_and_push(chosen, request, force=force, say=console.say)
+        built, missing = ship.build_and_push(chosen, request, force=force)
     else:
-        built, missing = building.build(chosen, request, say=console.say)
+        built, missing = building.build(chosen, request)
     if json:
         absent = [{"python": python.python, "reason": python.reason} for python in missing]
         console.as_json({"images": [as_json(image) for image in built], "missing": absent})
@@ -145,6 +145,6 @@ def tag(_context: Context, tag: list[str], target: str = "production", python: s
 
     chosen = settings()
     building.require_targets((target,), building.stages(chosen.root))
-    named = building.retag(chosen, find(chosen, say=console.say), target, python or chosen.python, tuple(tag))
+    named = building.retag(chosen, find(chosen), target, python or chosen.python, tuple(tag))
     for reference in named:
         print(reference)

@@ -1,11 +1,13 @@
 """`invoke debug`: Python's debugger in the development stack."""
 
+import logging
 import sys
 
 from invoke.context import Context
 
-from dockyard import console
 from dockyard.tasks.boundary import settings, task
+
+log = logging.getLogger(__name__)
 
 
 @task(
@@ -25,13 +27,13 @@ def debug(_context: Context, service: str = "", pid: str = "") -> None:
     number_of = number(pid, "--pid", 2**22) if pid else None
     chosen = settings()
     files = find_files(chosen.root, production=False)
-    stack = Stack(chosen, find(chosen, say=console.say), files)
+    stack = Stack(chosen, find(chosen), files)
     found = debugging.look(stack, service)
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     if found.attachable:
         replace(debugging.attach(stack, found, number_of, terminal=terminal))
     version = ".".join(map(str, found.version))
-    console.say(f"Python {version} lets no debugger into a running process, 3.14 is the first that does")
+    log.info(f"Python {version} lets no debugger into a running process, 3.14 is the first that does")
     published = [port for _, port, _ in found.container.addresses]
     stack = Stack(chosen, stack.engine, files, published[0] if published else None)
-    debugging.foreground(stack, found.container, terminal=terminal, say=console.say)
+    debugging.foreground(stack, found.container, terminal=terminal)

@@ -1,5 +1,6 @@
 """`invoke doctor`: check everything that the pipeline needs."""
 
+import logging
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from invoke.context import Context
 
     from dockyard.doctor.rows import Row
+
+log = logging.getLogger(__name__)
 
 
 @task(help={"json": "print JSON, for machines"})
@@ -37,4 +40,4 @@ def show(rows: "Sequence[Row]") -> None:
     console.table(("check", "state", "found"), cells, styles={"ok": "green", "warn": "bold yellow", "fail": "bold red"})
     warned = sum(row.state == "warn" for row in rows)
     if not any(row.state == "fail" for row in rows):
-        console.say(f"{len(rows)} checks, {warned or 'no'} warning{'s'[: warned != 1]}: ready to build")
+        log.info(f"{len(rows)} checks, {warned or 'no'} warning{'s'[: warned != 1]}: ready to build")

@@ -1,5 +1,6 @@
 """The embedded Docker Engine: `invoke engine.status`, `.start`, `.stop` and `.remove`."""
 
+import logging
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from invoke.context import Context
 
     from dockyard.engine.embedded import Status
+
+log = logging.getLogger(__name__)
 
 
 @boundary.task(help={"json": "print JSON, for machines"})
@@ -32,9 +35,9 @@ def start(_context: "Context") -> None:
     from dockyard.engine import embedded
 
     settings = boundary.settings()
-    answer = embedded.start(say=console.say, allow_expired=settings.allow_expired_release)
+    answer = embedded.start(allow_expired=settings.allow_expired_release)
     where = embedded.here()
-    console.say(f"Docker Engine {embedded.version(answer)} is running in {where.shown()}")
+    log.info(f"Docker Engine {embedded.version(answer)} is running in {where.shown()}")
     console.pairs({name: embedded.environment(where)[name] for name in ("DOCKER_HOST", "DOCKER_CONFIG")})
 
 
@@ -43,7 +46,7 @@ def stop(_context: "Context") -> None:
     """Stop the embedded engine: no process, mount, bridge or firewall rule of it stays; images do."""
     from dockyard.engine import embedded
 
-    console.say("the embedded engine is stopped" if embedded.stop() else "the embedded engine was not running")
+    log.info("the embedded engine is stopped" if embedded.stop() else "the embedded engine was not running")
 
 
 @boundary.task()
@@ -52,7 +55,7 @@ def remove(_context: "Context") -> None:
     from dockyard.engine import embedded
 
     where = embedded.here().shown()
-    console.say(f"the embedded engine in {where} is removed" if embedded.remove() else f"there is none in {where}")
+    log.info(f"the embedded engine in {where} is removed" if embedded.remove() else f"there is none in {where}")
 
 
 def describe(found: "Status") -> dict[str, str]:

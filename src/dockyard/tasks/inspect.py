@@ -25,7 +25,7 @@ def inspect(
     """Show an image: digest, layers, configuration, and what is attached to it in its registry."""
     from dockyard.registry import inspection
 
-    found = inspection.inspect(settings(), reference, say=console.say)
+    found = inspection.inspect(settings(), reference)
     if sbom or provenance:
         for kind in (*(("SBOM",) if sbom else ()), *(("provenance",) if provenance else ())):
             for content in inspection.chosen(found, kind):

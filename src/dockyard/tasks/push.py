@@ -1,9 +1,13 @@
 """`invoke push`: bring images to their registry and check that they arrived."""
 
+import logging
+
 from invoke.context import Context
 
 from dockyard import console
 from dockyard.tasks.boundary import settings, task
+
+log = logging.getLogger(__name__)
 
 
 @task(
@@ -42,9 +46,9 @@ def push(
             return
         console.table(("target", "Python", "would be pushed as"), planned)
         if dirty := refused([name for _, _, name in planned], force=force):
-            console.warn(dirty)
+            log.warning(dirty)
         return
-    pushed = ship.ship(chosen, wanted, force=force, say=console.say)
+    pushed = ship.ship(chosen, wanted, force=force)
     if json:
         console.as_json([{**vars(image), "pinned": image.pinned} for image in pushed])
         return

@@ -1,6 +1,7 @@
 """`invoke release`: from a version tag to images that others can pull."""
 
 import getpass
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,9 @@ from dockyard.tasks.boundary import settings, task
 if TYPE_CHECKING:
     from dockyard.release.plan import State
     from dockyard.release.steps import Job, Shipped
+
+log = logging.getLogger(__name__)
+
 
 STYLES = {"done": "green", "to do": "yellow"}
 
@@ -33,10 +37,10 @@ def release(_context: Context, key: str = "", dry_run: bool = False, json: bool 
     key = sign.wanted(key, os.environ)
     ask_password(key)
     if dry_run:
-        job, state = releasing.inspect(chosen, key, say=console.say)
+        job, state = releasing.inspect(chosen, key)
         show_plan(job, state, json)
         return
-    shipped = releasing.release(chosen, key, say=console.say)
+    shipped = releasing.release(chosen, key)
     if json:
         console.as_json(as_json(shipped))
     else:
@@ -70,8 +74,8 @@ def show(shipped: "Shipped") -> None:
     """Print what was shipped, and last the name that means it for ever."""
     rows = [(tag, shipped.digest, console.size(shipped.size)) for tag in shipped.names.every]
     console.table(("tag", "digest", "size"), rows, title=f"{shipped.repository} {shipped.version}", right=("size",))
-    console.say("released" if shipped.changed else "it was released already, and complete: nothing was done")
-    console.say(f"release notes: {shipped.notes}")
+    log.info("released" if shipped.changed else "it was released already, and complete: nothing was done")
+    log.info(f"release notes: {shipped.notes}")
     print(f"{shipped.repository}@{shipped.digest}")
 
 

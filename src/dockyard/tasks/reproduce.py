@@ -1,5 +1,6 @@
 """`invoke reproduce`: build an image anew and compare."""
 
+import logging
 from typing import Any
 
 from invoke.context import Context
@@ -7,6 +8,9 @@ from invoke.context import Context
 from dockyard import console
 from dockyard.errors import DockyardError
 from dockyard.tasks.boundary import settings, task
+
+log = logging.getLogger(__name__)
+
 
 ROWS = 40
 """So many differences are shown; `--json` has all of them."""
@@ -27,7 +31,7 @@ def reproduce(
     from dockyard.verify import reproduce as reproducing
     from dockyard.verify.compare import Verdict, hint
 
-    outcome = reproducing.reproduce(settings(), reproducing.Asked(target, python, image), say=console.say)
+    outcome = reproducing.reproduce(settings(), reproducing.Asked(target, python, image))
     if json:
         console.as_json(as_json(outcome))
     else:
@@ -35,7 +39,7 @@ def reproduce(
     if outcome.verdict is Verdict.DIFFERENT:
         advice = "build from the same inputs: see above" if outcome.notes else hint(outcome.findings)
         raise DockyardError(reproducing.summary(outcome), advice)
-    console.say(f"built and compared in {console.duration(outcome.seconds)}")
+    log.info(f"built and compared in {console.duration(outcome.seconds)}")
 
 
 def show(outcome: Any) -> None:
@@ -50,7 +54,7 @@ def show(outcome: Any) -> None:
     title = f"{outcome.image}: {len(rows)} difference{'s' if len(rows) > 1 else ''}"
     console.table(("layer", "file or setting", "differs in", "existing", "rebuilt"), rows[:ROWS], title=title)
     if len(rows) > ROWS:
-        console.say(f"and {len(rows) - ROWS} more: --json shows them all")
+        log.info(f"and {len(rows) - ROWS} more: --json shows them all")
     for finding in outcome.findings[:ROWS]:
         if finding.diff:
             print("\n".join((f"{finding.path}:", *(f"  {line}" for line in finding.diff))))

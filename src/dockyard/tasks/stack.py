@@ -1,5 +1,6 @@
 """`invoke up`, `down`, `ps`, `logs`, `shell` and `restart`: the project's Compose stack."""
 
+import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,9 @@ from dockyard.tasks.boundary import settings, task
 if TYPE_CHECKING:
     from dockyard.stack.compose import Container
     from dockyard.stack.stack import Stack
+
+log = logging.getLogger(__name__)
+
 
 SERVICE = "the service that is meant (default: all)"
 TIMEOUT = "seconds to wait until every service is ready (default: 120)"
@@ -50,13 +54,13 @@ def up(
     )
     chosen = settings()
     stack.find_files(chosen.root, production=production)  # a missing file is said before an engine starts
-    done = stack.up(chosen, find(chosen, say=console.say), request, say=console.say)
+    done = stack.up(chosen, find(chosen), request)
     if json:
         services = [_as_json(one, done.urls) for one in done.containers]
         console.as_json({"stack": chosen.stack, "changed": done.changed, "seconds": done.seconds, "services": services})
         return
     took = f"ready after {console.duration(done.seconds)}" if done.changed else "up and up to date already"
-    console.say(f"the stack {chosen.stack} is {took}")
+    log.info(f"the stack {chosen.stack} is {took}")
     console.pairs({service: "  ".join(addresses) for service, addresses in done.urls.items()})
 
 
@@ -66,9 +70,9 @@ def down(_context: Context, volumes: bool = False) -> None:
     from dockyard.stack import stack
 
     gone = stack.down(_stack(), volumes=volumes)
-    console.say(f"removed: {', '.join(gone.containers)}" if gone.containers else "there was no container to remove")
+    log.info(f"removed: {', '.join(gone.containers)}" if gone.containers else "there was no container to remove")
     if gone.volumes:
-        console.say(f"removed with all data: {', '.join(gone.volumes)}")
+        log.info(f"removed with all data: {', '.join(gone.volumes)}")
 
 
 @task(help={"json": "print the result as JSON"})
@@ -82,7 +86,7 @@ def ps(_context: Context, json: bool = False) -> None:
     if json:
         console.as_json([_as_json(one, urls) for one in found])
     elif not found:
-        console.say(f"the stack {stack.settings.stack} is not there: `invoke up` starts it")
+        log.info(f"the stack {stack.settings.stack} is not there: `invoke up` starts it")
     else:
         rows = [(one.service, one.state, one.health or "-", one.image, _joined(urls, one), one.status) for one in found]
         console.table(("service", "state", "health", "image", "address", "status"), rows)
@@ -117,7 +121,7 @@ def shell(_context: Context, service: str = "") -> None:
     from dockyard.stack import shell
 
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    replace(shell.command(_stack(), service, terminal=terminal, say=console.say))
+    replace(shell.command(_stack(), service, terminal=terminal))
 
 
 @task(help={"service": SERVICE, "timeout": TIMEOUT})
@@ -126,8 +130,8 @@ def restart(_context: Context, service: str = "", timeout: str = "") -> None:
     from dockyard.stack import stack
 
     seconds = number(timeout, "--timeout", 86_400) if timeout else stack.Request.timeout
-    restarted = stack.restart(_stack(), service, seconds, say=console.say)
-    console.say(f"restarted: {', '.join(one.name for one in restarted if service in {'', one.service})}")
+    restarted = stack.restart(_stack(), service, seconds)
+    log.info(f"restarted: {', '.join(one.name for one in restarted if service in {'', one.service})}")
 
 
 def number(text: str, option: str, highest: int, *, lowest: int = 1) -> int:
@@ -142,7 +146,7 @@ def _stack() -> "Stack":
     from dockyard.stack.stack import Stack
 
     chosen = settings()
-    return Stack(chosen, find(chosen, say=console.say))
+    return Stack(chosen, find(chosen))
 
 
 def _joined(urls: dict[str, tuple[str, ...]], container: "Container") -> str:

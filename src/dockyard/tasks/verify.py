@@ -1,5 +1,6 @@
 """`invoke verify`: an image held against the policy."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,9 @@ from invoke.context import Context
 from dockyard import console
 from dockyard.errors import DockyardError
 from dockyard.tasks.boundary import settings, task
+
+log = logging.getLogger(__name__)
+
 
 SHORT = 19
 """Of a digest, so much is enough to find it: sha256: and twelve digits."""
@@ -36,7 +40,7 @@ def verify(
     from dockyard.verify import output
     from dockyard.verify import verify as verifying
 
-    found = verifying.verify(settings(), verifying.Asked(target, python, image), say=console.say)
+    found = verifying.verify(settings(), verifying.Asked(target, python, image))
     if sarif:
         output.write_sarif(Path(sarif), output.sarif(found))
     if junit:
@@ -62,7 +66,7 @@ def show(found: Any) -> None:
         if rows:
             console.table(("rule", "what", "from"), [_row(finding) for finding in rows], title=title)
     for key in found.verdict.unused:
-        console.warn(f"allow in [tool.dockyard]: {key} accepts nothing any more: take it out")
+        log.warning(f"allow in [tool.dockyard]: {key} accepts nothing any more: take it out")
     console.table(
         ("image", "rules", "broken", "to pull", "first answer", "memory", "stop"), [_summary(found)], right=MEASURED
     )

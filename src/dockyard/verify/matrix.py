@@ -1,11 +1,12 @@
 """Run a project's tests inside its `test` image on every Python, hardened as in production."""
 
+import logging
 import secrets
 import shutil
 import sys
 import threading
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,9 @@ from dockyard.image.names import Variant
 from dockyard.process import Command, capture, lines
 from dockyard.settings import Settings
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
+
+
 TARGET = "test"
 RESULTS = "/results"
 """Where the test image writes junit.xml and .coverage: an empty volume in every run."""
@@ -66,7 +69,6 @@ class Run:
     name: str
     folder: Path
     arguments: tuple[str, ...]
-    say: Say
     cut: threading.Event = field(default_factory=threading.Event)
 
     def container(self, variant: Variant) -> str:
@@ -79,17 +81,15 @@ class Run:
         capture(self.engine.command("rm", "--force", "--volumes", *names), check=False)
 
 
-def run_matrix(
-    settings: Settings, arguments: Sequence[str], *, say: Say
-) -> tuple[tuple[Outcome, ...], tuple[Missing, ...]]:
+def run_matrix(settings: Settings, arguments: Sequence[str]) -> tuple[tuple[Outcome, ...], tuple[Missing, ...]]:
     """Build every test image in one solve, then test in them side by side."""
-    engine = find(settings, say=say)
+    engine = find(settings)
     request = build.Request(targets=(TARGET,), pythons=settings.pythons)
-    built, missing = build.build(build.for_here(settings), request, say=say, engine=engine)
+    built, missing = build.build(build.for_here(settings), request, engine=engine)
     folder = settings.root / RESULTS_HERE
     shutil.rmtree(folder, ignore_errors=True)
     name = f"{settings.stack}-test-{secrets.token_hex(4)}"
-    run = Run(settings, engine, name, folder, tuple(arguments), say)
+    run = Run(settings, engine, name, folder, tuple(arguments))
     variants = [image.variant for image in built]
     try:
         outcomes = side_by_side(run, variants)
@@ -120,7 +120,7 @@ def run_one(run: Run, variant: Variant) -> Outcome:
     returncode = 0
     try:
         for line in lines(command(run.engine, image, container, run.arguments)):
-            run.say(f"{variant.python} | {line}")
+            log.info(f"{variant.python} | {line}")
     except CommandError as error:
         returncode = error.returncode
     into = run.folder / variant.python
@@ -128,7 +128,7 @@ def run_one(run: Run, variant: Variant) -> Outcome:
         into.mkdir(parents=True, exist_ok=True)
         copied = capture(run.engine.command("cp", f"{container}:{RESULTS}/.", str(into)), check=False)
         if not copied.ok:
-            run.say(f"{variant.python} | no results came out of the container: {copied.stderr.strip()}")
+            log.info(f"{variant.python} | no results came out of the container: {copied.stderr.strip()}")
     outcome = Outcome(variant.python, *count(into / "junit.xml"), clock.seconds(), returncode, image)
     _record(run, outcome, clock)
     return outcome
@@ -212,4 +212,4 @@ def _record(run: Run, outcome: Outcome, clock: records.Clock) -> None:
         tests={**counts, "coverage_percent": None},
         engine={"kind": run.engine.kind, "version": run.engine.version},
     )
-    records.keep(run.settings, record, say=run.say)
+    records.keep(run.settings, record)

@@ -1,9 +1,10 @@
 """Build an image anew, without any cache, and hold it against the one that there is."""
 
 import json
+import logging
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,9 @@ from dockyard.process import capture
 from dockyard.settings import Settings
 from dockyard.verify.compare import Finding, Item, Verdict, item, judge
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
+
+
 OWN = "dockyard-reproduce"
 """What the names of images and cache mounts begin with that are made for one comparison."""
 MOUNTS = "BUILDKIT_CACHE_MOUNT_NS"
@@ -58,29 +61,29 @@ class Outcome:
     seconds: float = 0.0
 
 
-def reproduce(settings: Settings, asked: Asked, *, say: Say, engine: Engine | None = None) -> Outcome:
+def reproduce(settings: Settings, asked: Asked, *, engine: Engine | None = None) -> Outcome:
     """Build a variant without cache under a name of its own, compare, and remove it again."""
     clock = records.Clock.start()
     request = Request((asked.target,), (asked.python,) if asked.python else (), no_cache=True)
     (variant,) = request.variants(settings)
     build.plan(settings, build.read(settings), request)  # a wrong target is said before an engine starts
     reference = asked.image or names.local_name(settings, variant)
-    engine = engine or find(settings, say=say)
+    engine = engine or find(settings)
     existing = inspected(engine, reference)
     if existing is None:
         make = f"`invoke build --target {variant.target} --python {variant.python}` makes it"
         raise DockyardError(
             f"there is no image {reference}", f"`docker pull {reference}` brings it" if asked.image else make
         )
-    job = prepared(settings, engine, request, clock, say)
+    job = prepared(settings, engine, request, clock)
     notes = tuple(changed_inputs(_labels(existing), job.planned[0].labels))
     for note in notes:
-        say(f"{reference}: {note}")
-    with rebuilt(job, say) as name:
+        log.info(f"{reference}: {note}")
+    with rebuilt(job) as name:
         made = inspected(engine, name) or {"Id": ""}
         outcome = Outcome(reference, Verdict.IDENTICAL, existing["Id"], made["Id"], (), notes)
         if made["Id"] != existing["Id"]:
-            say("the digests differ: reading both images")
+            log.info("the digests differ: reading both images")
             # By digest: the name may have been given to another image meanwhile.
             outcome = compared(outcome, archive.read(engine, existing["Id"], item), archive.read(engine, name, item))
     return replace(outcome, seconds=clock.seconds())
@@ -94,9 +97,9 @@ def compared(outcome: Outcome, before: Image[Item], after: Image[Item]) -> Outco
     return replace(outcome, verdict=verdict, findings=findings)
 
 
-def prepared(settings: Settings, engine: Engine, request: Request, clock: records.Clock, say: Say) -> Job:
+def prepared(settings: Settings, engine: Engine, request: Request, clock: records.Clock) -> Job:
     """Return the one build that is asked for, under a name that no other image has."""
-    bases, missing = ensure(settings, engine, request.pythons or (settings.python,), say=say, run=False)
+    bases, missing = ensure(settings, engine, request.pythons or (settings.python,), run=False)
     for absent in missing:
         raise DockyardError(f"Python {absent.python} cannot be built here: {absent.reason}")
     found = replace(build.read(settings), bases=bases)
@@ -112,12 +115,12 @@ def prepared(settings: Settings, engine: Engine, request: Request, clock: record
 
 
 @contextmanager
-def rebuilt(job: Job, say: Say) -> Iterator[str]:
+def rebuilt(job: Job) -> Iterator[str]:
     """Build, yield the image's name, and take it and its cache mounts away whatever happens."""
     name = job.planned[0].references[0]
     try:
         with tempfile.TemporaryDirectory(prefix="dockyard-") as folder:
-            build.solve(job, Path(folder) / "metadata.json", say)
+            build.solve(job, Path(folder) / "metadata.json")
         yield name
     finally:
         capture(job.engine.command("rmi", name), check=False)

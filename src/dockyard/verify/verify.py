@@ -1,8 +1,9 @@
 """Verify an image: read what it holds, run it, and hold both against the policy."""
 
 import json
+import logging
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
@@ -26,7 +27,9 @@ from dockyard.verify.output import Report
 from dockyard.verify.rules import bytecode, distributions, judge, secrets
 from dockyard.verify.rules.files import scope
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
+
+
 PUBLIC = (
     "/usr/share/ca-certificates/mozilla",
     "/usr/share/pki/ca-trust-source/ca-bundle.trust.p11-kit",
@@ -44,22 +47,22 @@ class Asked:
 
 
 def verify(
-    settings: Settings, asked: Asked, *, say: Say, engine: Engine | None = None, patience: trial.Patience | None = None
+    settings: Settings, asked: Asked, *, engine: Engine | None = None, patience: trial.Patience | None = None
 ) -> Report:
     """Verify one image; raise DockyardError where the engine has no such image."""
     clock = records.Clock.start()
     variant = chosen(settings, asked)
     reference = asked.image or names.local_name(settings, variant)
-    engine = engine or find(settings, say=say)
+    engine = engine or find(settings)
     config = present(engine, reference, variant, asked)
     expected = expectations(settings, variant, asked, config.get("Labels") or {})
     setup = trial.Setup(
         settings.ports[0], settings.trial_environment, settings.trial_tmpfs, patience or patient(settings, config)
     )
-    say(f"reading and running {reference}" if serves(expected) else f"reading {reference}")
+    log.info(f"reading and running {reference}" if serves(expected) else f"reading {reference}")
     found, result = look(engine, reference, config, setup if serves(expected) else None)
     if result and not result.serves:
-        result = searched(settings, engine, expected.python, result, say=say)
+        result = searched(settings, engine, expected.python, result)
     doubtful = bytecode.missing(found, expected.python) if result else ()
     if doubtful:
         expected = replace(expected, uncompilable=trial.uncompilable(engine, reference, doubtful))
@@ -96,13 +99,13 @@ def look(
         return reading[0].result(), result
 
 
-def searched(settings: Settings, engine: Engine, python: str, result: Trial, *, say: Say) -> Trial:
+def searched(settings: Settings, engine: Engine, python: str, result: Trial) -> Trial:
     """Return a failed trial with the paths under which the base image has what the service lacked."""
     failed = result.plain or result
     wanted = diagnose(failed).wanted
     if not wanted or python not in settings.pythons:
         return result
-    bases, _ = ensure(settings, engine, (python,), say=say)
+    bases, _ = ensure(settings, engine, (python,))
     paths = trial.find(engine, bases[0].image, wanted) if bases else ()
     return replace(result, plain=replace(failed, in_base=paths)) if result.plain else replace(result, in_base=paths)
 

@@ -1,7 +1,7 @@
 """A private Docker Engine for a machine that has none, unpacked into the user's cache from Debian packages."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,9 +37,9 @@ def environment(where: Place) -> dict[str, str]:
     return install.client_environment(where, os.environ.get("PATH", ""))
 
 
-def start(*, say: Callable[[str], None], allow_expired: bool = False) -> dict[str, Any]:
+def start(*, allow_expired: bool = False) -> dict[str, Any]:
     """Start the engine unless it runs, and return its own description (the API's /info)."""
-    return starting.start(here(), say=say, allow_expired=allow_expired)
+    return starting.start(here(), allow_expired=allow_expired)
 
 
 def stop() -> bool:

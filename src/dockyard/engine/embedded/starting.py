@@ -1,9 +1,9 @@
 """Start the embedded engine: fetch it where it is missing, give it a bridge, wait until it answers."""
 
 import errno
+import logging
 import os
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,9 @@ from dockyard.engine.embedded.stopping import clean
 from dockyard.engine.socket import info
 from dockyard.errors import EngineError
 from dockyard.process import Command
+
+log = logging.getLogger(__name__)
+
 
 PATIENCE_SECONDS = 90.0
 SYSCTLS = (
@@ -28,26 +31,28 @@ FOLDERS = ("/opt/containerd", "/run/containerd", "/run/docker", "/run/runc", "/e
 """Folders that the daemon or its helpers make outside their own, however they are configured."""
 
 
-def start(place: Place, *, say: Callable[[str], None], allow_expired: bool = False) -> dict[str, Any]:
+def start(place: Place, *, allow_expired: bool = False) -> dict[str, Any]:
     """Make sure that the engine runs, and return what it says of itself; one process at a time starts it."""
     if answer := info(place.socket):
         return answer
     install.require_host()
     try:
         with locked(place.home.parent):
-            return info(place.socket) or _start(place, say, allow_expired=allow_expired)
+            return info(place.socket) or _start(place, allow_expired=allow_expired)
     except OSError as error:
         raise _trouble(error, place) from None
 
 
-def _start(place: Place, say: Callable[[str], None], *, allow_expired: bool) -> dict[str, Any]:
+def _start(place: Place, *, allow_expired: bool) -> dict[str, Any]:
     clean(place)
     _refuse_rivals(place)
     if not install.is_unpacked(place):
-        say(f"fetching Docker Engine {install.ENGINE_VERSION}, buildx and Compose from Debian packages (about 100 MB)")
+        log.info(
+            f"fetching Docker Engine {install.ENGINE_VERSION}, buildx and Compose from Debian packages (about 100 MB)"
+        )
         install.unpack(place, allow_expired=allow_expired)
     install.lay_out(place, os.environ)
-    say("starting the embedded Docker Engine")
+    log.info("starting the embedded Docker Engine")
     try:
         return _launch(place)
     except BaseException:

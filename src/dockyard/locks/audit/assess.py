@@ -3,6 +3,7 @@
 Each package and version is asked for once, however many locks hold it.
 """
 
+import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from dockyard.locks.pins import Pin
     from dockyard.settings import Settings
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
+
+
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9:.]+)+")
 ACCEPTANCE = re.compile(r"until ([0-9]{4}-[0-9]{2}-[0-9]{2}): *(\S.*)", re.DOTALL)
 
@@ -95,14 +98,14 @@ def wrong_acceptance(identifier: str, text: str) -> str:
     return ""
 
 
-def audit(settings: "Settings", today: date, say: Say) -> Audit:
+def audit(settings: "Settings", today: date) -> Audit:
     """Look up every pin of every lock; raise DockyardError where one is missing or could not be looked up."""
     from dockyard.locks.pins import parse
     from dockyard.locks.plan import text
 
-    locks = {path: parse(content) for path, content in _readable(settings, text, say).items()}
+    locks = {path: parse(content) for path, content in _readable(settings, text).items()}
     places = placed(locks)
-    say(f"asking for known vulnerabilities of {len(places)} packages")
+    log.info(f"asking for known vulnerabilities of {len(places)} packages")
     found = findings(look_up(settings, tuple(places)), places, settings.accept_vulnerabilities, today)
     names = {name.upper() for each in found for name in (each.id, *each.aliases)}
     unused = tuple(name for name in settings.accept_vulnerabilities if name.upper() not in names)
@@ -181,7 +184,7 @@ def _order(each: Finding) -> int:
     return ("critical", "high", "medium", "unknown", "low", "none").index(each.severity)
 
 
-def _readable(settings: "Settings", text: Callable[..., str], say: Say) -> dict[str, str]:
+def _readable(settings: "Settings", text: Callable[..., str]) -> dict[str, str]:
     """Return the text of every lock that should exist; a missing one would pass for one without vulnerabilities."""
     from dockyard.locks import check, options
 
@@ -190,5 +193,5 @@ def _readable(settings: "Settings", text: Callable[..., str], say: Say) -> dict[
     for problem in (*state.broken, *lost):
         raise DockyardError(f"{problem.path}:{problem.line}: {problem.message}", f"to mend: {problem.mend}")
     if any(lock.problems for lock in state.locks):
-        say("the locks are audited as they are, but `invoke lock --check` finds something wrong with them")
+        log.info("the locks are audited as they are, but `invoke lock --check` finds something wrong with them")
     return {lock.path: text(lock) for lock in state.locks}

@@ -9,7 +9,7 @@ from dockyard.verify.output import sarif_log
 LEVELS = {"critical": "error", "high": "error", "medium": "warning", "low": "note", "none": "note"}
 
 
-def log(found: Audit) -> dict[str, Any]:
+def sarif_report(found: Audit) -> dict[str, Any]:
     """Return an audit as a SARIF log; what is accepted is there as suppressed, with the reason."""
     rules = {each.id: _rule(each) for each in found.findings}
     order = list(rules)
