@@ -125,7 +125,7 @@ def test_an_acceptance_ends(settings: Settings, vulnerable: Advisories, until: s
     table = {"pysec-2026-7": f"until {until}: not reachable", "CVE-2020-1": "until 2030-01-01: gone"}
     found = look(settings, accept_vulnerabilities=table)
     assert found.findings[0].counts is counts
-    assert found.findings[0].acceptance == assess.Acceptance(date.fromisoformat(until), "not reachable")
+    assert found.findings[0].acceptance == Acceptance(date.fromisoformat(until), "not reachable")
     assert found.unused == ("CVE-2020-1",)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from dockyard.errors import SettingsError
 from dockyard.settings import Settings, load
+from dockyard.verify.rules.judge import refuse_unknown_rules
 
 
 def read(folder: Path, more: str = "", **environment: str) -> Settings:
@@ -81,7 +82,7 @@ def test_tables_are_read_from_the_environment(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ('allow = { no-shel = "x" }', "no-shel: there is no such rule; did you mean no-shell"),
+        ('allow = { "No Shell" = "x" }', "No Shell: is no name of a rule"),
         ('allow = { no-shell = "" }', "no-shell: needs a reason"),
         ('allow = { no-shell = " " }', "no-shell: needs a reason"),
         ("allow = { no-shell = true }", "no-shell: must be a string"),
@@ -98,6 +99,14 @@ def test_what_is_refused(tmp_path: Path, line: str, words: str) -> None:
     with pytest.raises(SettingsError) as caught:
         read(tmp_path, line)
     assert words in caught.value.message
+
+
+def test_a_misspelt_rule_is_refused_before_an_image_is_read() -> None:
+    """The rule that was meant is named; a pattern behind a colon is no part of the name."""
+    with pytest.raises(SettingsError, match="no-shel: there is no such rule") as caught:
+        refuse_unknown_rules(["no-set-uid:/usr/bin/*", "no-shel"])
+    assert caught.value.hint == "did you mean no-shell?"
+    refuse_unknown_rules(["no-shell", "no-set-uid:/usr/bin/*"])
 
 
 def test_an_acceptance_without_a_reason_in_the_environment(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ def verify(
     settings: Settings, asked: Asked, *, engine: Engine | None = None, patience: trial.Patience | None = None
 ) -> Report:
     """Verify one image; raise DockyardError where the engine has no such image."""
+    judge.refuse_unknown_rules(settings.allow)
     clock = records.Clock.start()
     variant = chosen(settings, asked)
     reference = asked.image or names.local_name(settings, variant)

@@ -5,13 +5,13 @@ Each package and version is asked for once, however many locks hold it.
 
 import logging
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, NamedTuple
 
 from dockyard.errors import DockyardError
+from dockyard.settings import Acceptance, parse_acceptance
 
 if TYPE_CHECKING:
     from dockyard.locks.audit.advisories import Advisory
@@ -22,23 +22,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9:.]+)+")
-ACCEPTANCE = re.compile(r"until ([0-9]{4}-[0-9]{2}-[0-9]{2}): *(\S.*)", re.DOTALL)
-
-
 class Place(NamedTuple):
     """Where a release is locked: the path of a lock and the line of the pin."""
 
     lock: str
     line: int
-
-
-@dataclass(frozen=True)
-class Acceptance:
-    """Why a vulnerability is accepted, and the last day on which it is."""
-
-    until: date
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -74,28 +62,6 @@ class Audit:
     findings: tuple[Finding, ...]
     asked: int
     unused: tuple[str, ...] = ()
-
-
-def accepted(text: str) -> Acceptance:
-    """Read an acceptance, 'until YYYY-MM-DD: reason'; raise ValueError in words that a person can use."""
-    match = ACCEPTANCE.fullmatch(text.strip())
-    if not match:
-        raise ValueError('must be "until YYYY-MM-DD: reason"')
-    try:
-        return Acceptance(date.fromisoformat(match[1]), match[2])
-    except ValueError:
-        raise ValueError(f"there is no day {match[1]}") from None
-
-
-def wrong_acceptance(identifier: str, text: str) -> str:
-    """Say what is wrong with an entry of accept-vulnerabilities, or nothing."""
-    if not IDENTIFIER.fullmatch(identifier):
-        return "is no identifier of a vulnerability, such as CVE-2024-1234"
-    try:
-        accepted(text)
-    except ValueError as error:
-        return str(error)
-    return ""
 
 
 def audit(settings: "Settings", today: date) -> Audit:
@@ -161,7 +127,7 @@ def findings(
     today: date,
 ) -> tuple[Finding, ...]:
     """Return every vulnerability, the worst first, with where it is locked and whether its acceptance still holds."""
-    known = {name.upper(): accepted(text) for name, text in table.items()}
+    known = {name.upper(): parse_acceptance(text) for name, text in table.items()}
     found = []
     for release, several in sorted(advisories.items()):
         for each in several:

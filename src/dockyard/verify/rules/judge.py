@@ -4,10 +4,12 @@
 Violations; `judge` asks all rules that an image is held to, and says where each violation comes from.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
+from dockyard.errors import SettingsError
 from dockyard.image.dockerfile import lines
+from dockyard.settings import suggest_nearest
 from dockyard.verify.model import Case, Finding, Rule, Scope, Verdict, Violation
 from dockyard.verify.rules import bytecode, configuration, distributions, files, leaks, runtime
 from dockyard.verify.rules.files import scope
@@ -38,6 +40,15 @@ def judge(case: Case, *, allow: Mapping[str, str] | None = None, dockerfile: str
     names = {rule.id for rule in asked}
     unused = tuple(key for key in accepted if key not in useful and key.partition(":")[0] in names)
     return Verdict(tuple(rule.id for rule in asked), tuple(found), unused)
+
+
+def refuse_unknown_rules(allow: Iterable[str]) -> None:
+    """Raise SettingsError where an acceptance names no rule: a misspelt one would silently accept nothing."""
+    known = [rule.id for rule in RULES]
+    for key in allow:
+        name = key.partition(":")[0]
+        if name not in known:
+            raise SettingsError(f"allow in [tool.dockyard]: {key}: there is no such rule", suggest_nearest(name, known))
 
 
 def applies(rule: Rule, case: Case) -> bool:
