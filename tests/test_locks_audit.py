@@ -18,7 +18,7 @@ from invoke.exceptions import Exit
 from dockyard.errors import DockyardError, SettingsError
 from dockyard.locks import pins as body
 from dockyard.locks.audit import assess, osv
-from dockyard.settings import Settings, load
+from dockyard.settings import Acceptance, Settings, load
 from dockyard.tasks import audit as task
 from tests.advisory_service import Advisories, Answer, advisory
 from tests.lock_project import locked_project, pin

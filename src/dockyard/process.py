@@ -345,3 +345,25 @@ def _checked(command: Command, done: Completed) -> Completed:
 
 def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "replace")
+
+
+@contextlib.contextmanager
+def ending_as_interrupt() -> Iterator[None]:
+    """Treat SIGTERM and SIGHUP like Ctrl-C, so that a cancelled job or a closed window leaves nothing behind either.
+
+    A child of ours has a process group of its own: it would go on without anyone to end it.
+    """
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
+    for number in numbers:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)

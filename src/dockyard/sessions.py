@@ -25,8 +25,8 @@ PATIENCE = 60.0
 @nox.session(python=False)
 def tests(session: nox.Session) -> None:
     """Test the app and the pipeline inside the test image of every supported Python."""
+    from dockyard.process import ending_as_interrupt
     from dockyard.settings import load
-    from dockyard.tasks.boundary import ending_as_interrupt
     from dockyard.verify import matrix
 
     console.show_progress()

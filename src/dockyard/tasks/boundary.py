@@ -1,18 +1,14 @@
 """The door between Invoke and the pipeline: tasks whose errors are told once, in one form."""
 
-import contextlib
 import errno
 import functools
 import logging
 import os
-import signal
 import sys
 import tempfile
-import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from invoke.exceptions import Exit
@@ -20,6 +16,7 @@ from invoke.tasks import task as invoke_task
 
 from dockyard import __version__, console
 from dockyard.errors import DockyardError, ExitCode
+from dockyard.process import ending_as_interrupt
 
 if TYPE_CHECKING:
     from dockyard.settings import Settings
@@ -73,28 +70,6 @@ def boundary(body: Callable[..., None]) -> Callable[..., None]:
             raise Exit(code=int(_unexpected(error))) from None
 
     return run
-
-
-@contextlib.contextmanager
-def ending_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM and SIGHUP like Ctrl-C, so that a cancelled job or a closed window leaves nothing behind either.
-
-    A child of ours has a process group of its own: it would go on without anyone to end it.
-    """
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
-    if threading.current_thread() is not threading.main_thread():
-        numbers = []
-    for number in numbers:
-        signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
 
 
 def _unexpected(error: Exception) -> ExitCode:
