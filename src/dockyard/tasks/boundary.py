@@ -16,7 +16,6 @@ from invoke.tasks import task as invoke_task
 
 from dockyard import __version__, console
 from dockyard.errors import DockyardError, ExitCode
-from dockyard.process import ending_as_interrupt
 
 if TYPE_CHECKING:
     from dockyard.settings import Settings
@@ -50,6 +49,8 @@ def boundary(body: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(body)
     def run(*args: Any, **kwargs: Any) -> None:
+        from dockyard.process import ending_as_interrupt  # `invoke --list` starts no program
+
         console.show_progress()
         try:
             with ending_as_interrupt():
