@@ -1,5 +1,6 @@
 """Images of a few files, made in memory, that keep to the whole policy: tests take one and break it in one way."""
 
+import _imp
 import base64
 import gzip
 import hashlib
@@ -12,7 +13,7 @@ from typing import Any
 
 from dockyard.verify.contents import from_archive
 from dockyard.verify.model import Case, Expected, Facts, Pin, Trial
-from dockyard.verify.rules.bytecode import FINAL_MAGIC, source_hash
+from dockyard.verify.rules.bytecode import FINAL_MAGIC
 
 LIBRARY = "/usr/lib/python3.13"
 SITE = "/opt/venv/lib/python3.13/site-packages"
@@ -46,7 +47,7 @@ def compiled(source: bytes, python: str = "3.13", *, stamp: int | None = None) -
     """Return bytecode of a source: checked by its hash, or with `stamp` by that time."""
     key = FINAL_MAGIC[python].to_bytes(2, "little") + b"\r\n"
     if stamp is None:
-        return File(key + (1).to_bytes(4, "little") + source_hash(int.from_bytes(key, "little"), source) + b"code")
+        return File(key + (1).to_bytes(4, "little") + _imp.source_hash(int.from_bytes(key, "little"), source) + b"code")
     return File(key + bytes(4) + stamp.to_bytes(4, "little") + len(source).to_bytes(4, "little") + b"code")
 
 

@@ -35,7 +35,6 @@ from dockyard.git import Git
 from dockyard.locks import keyring
 from dockyard.process import Command, Completed
 from dockyard.settings import Settings
-from dockyard.stack import ports
 
 OK, WARN, FAIL = State.OK, State.WARN, State.FAIL
 PLUGINS = [{"Name": "buildx", "Version": "v0.29.1"}, {"Name": "compose", "Version": "2.26.1-4"}]
@@ -325,11 +324,10 @@ def test_locks() -> None:
 
 
 def test_ports() -> None:
-    """Free, ours, somebody's, or nobody knows whose."""
-    assert like(diagnosis.port_row(8000, None), OK, "free", "")
-    assert like(diagnosis.port_row(8000, "process 7 (x)", ours=True), OK, "this project's own stack", "")
-    assert like(diagnosis.port_row(8000, "process 7 (x)"), WARN, "process 7 (x) has it", "change ports")
-    assert like(diagnosis.port_row(8000, ""), WARN, "another program has it", "change ports")
+    """Free, ours, or somebody's, with the way to find out whose."""
+    assert like(diagnosis.port_row(8000, held=False), OK, "free", "")
+    assert like(diagnosis.port_row(8000, held=True, ours=True), OK, "this project's own stack", "")
+    assert like(diagnosis.port_row(8000, held=True), WARN, "another program has it", "`ss -ltnp sport = :8000`")
 
 
 def test_python_and_hook() -> None:
@@ -579,8 +577,7 @@ def test_no_apt(patient: checks.Patient, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_ports_of_the_own_stack(programs: Programs, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A port that this project's containers publish is no trouble."""
     both = dataclasses.replace(settings, ports=(8000, 8001))
-    monkeypatch.setattr(ports, "taken", lambda _host, _port: True)
-    monkeypatch.setattr(ports, "owner", lambda _host, _port: None)
+    monkeypatch.setattr(checks, "is_taken", lambda _host, _port: True)
     programs(Completed(0, "127.0.0.1:8000->8000/tcp, 9000/tcp\n", "", 0.1))
     rows = list(checks.check_ports(checks.Patient(both, {}, checks.Once(lambda: Docker("auto", OWN, GOOD)))))
     assert [found.state for found in rows] == [OK, WARN]

@@ -1,6 +1,5 @@
 """Bytecode that Python takes as it is, and distributions that are those of the lock."""
 
-import importlib.util
 from typing import Any
 
 import pytest
@@ -10,42 +9,10 @@ from dockyard.verify.rules import bytecode, distributions, judge
 from tests import small_images
 from tests.small_images import SITE, TIME, File, compiled, distribution, link, module
 
-HASHES = {
-    3425: "b42f8725bd2408b9",
-    3439: "e0fe90e097e8204a",
-    3495: "f33abdc50816ac07",
-    3531: "808a64c47ed335a1",
-    3571: "6fa38a80154e48e4",
-    3627: "51dd87e7e4f80c63",
-    3666: "b470d43a3753e1aa",
-}
-"""What importlib.util.source_hash(b"hello world") gave on Python 3.9, 3.10, 3.11 … 3.15, by their numbers."""
-
 
 def found(more: dict[str, File], **wishes: Any) -> list[Finding]:
     """Return what the rules say of a good image with more files."""
     return list(judge.judge(small_images.case(more, **wishes)).violations)
-
-
-def key(number: int) -> int:
-    """Return a bytecode number with the two bytes that follow it, as one number."""
-    return int.from_bytes(number.to_bytes(2, "little") + b"\r\n", "little")
-
-
-@pytest.mark.parametrize("number", sorted(HASHES))
-def test_the_hash_of_a_source_is_that_of_each_python(number: int) -> None:
-    """Pythons before 3.11 used another hash; the number is the key in all of them."""
-    assert bytecode.source_hash(key(number), b"hello world").hex() == HASHES[number]
-
-
-@pytest.mark.parametrize("data", [b"", b"1234567", b"12345678", b"123456789", bytes(range(256)) * 5])
-def test_the_slow_hash_is_the_fast_one(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where CPython's own is not to be had, ours gives the same."""
-    fast = bytecode.source_hash(key(3571), data)
-    monkeypatch.setattr(bytecode, "native", None)
-    assert bytecode.source_hash(key(3571), data) == fast
-    ours = int.from_bytes(importlib.util.MAGIC_NUMBER, "little")
-    assert bytecode.source_hash(ours, data) == importlib.util.source_hash(data)
 
 
 def test_a_source_without_bytecode() -> None:
@@ -86,6 +53,17 @@ def test_bytecode_checked_by_time_is_valid_with_the_time_and_size_of_its_source(
     """As most recipes make it."""
     files = {"/app/x.py": File(b"source"), "/app/__pycache__/x.cpython-313.pyc": compiled(b"source", stamp=TIME)}
     assert found(files) == []
+
+
+def test_bytecode_of_a_python_whose_hash_cannot_be_worked_out_here() -> None:
+    """Before 3.11 sources were hashed otherwise: what else is in the header still counts."""
+    old = "/usr/lib/python3.10"
+    pyc = compiled(b"source", "3.10")
+    unlike = File(pyc.data[:8] + b"another!" + b"code")
+    files = {f"{old}/x.py": File(b"source"), f"{old}/__pycache__/x.cpython-310.pyc": unlike}
+    assert found(files) == []
+    (one,) = found({**files, f"{old}/__pycache__/x.cpython-310.pyc": compiled(b"source", "3.12")})
+    assert "of another Python than 3.10" in one.message
 
 
 def test_a_source_that_is_replaced_by_a_later_layer_has_stale_bytecode() -> None:

@@ -1,6 +1,7 @@
 """What a stack needs before it starts: ports, images, secret files."""
 
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,14 +13,11 @@ from dockyard.git import Git
 from dockyard.image import build
 from dockyard.process import Command, Completed
 from dockyard.settings import Settings
-from dockyard.stack import ports as sockets
 from dockyard.stack import prepare
 from dockyard.stack.compose import Container, Model, Port, Service
-from dockyard.stack.ports import Owner
 from dockyard.stack.stack import Stack
 from tests.progress import LINES
 
-MODEL = Model((Service("web", "shop:production", ports=(Port("127.0.0.1", 8000),)),))
 RUNNING = Container("1", "shop-web-1", "web", "shop:production", "running", addresses=(("127.0.0.1", 8000, 8000),))
 
 
@@ -30,44 +28,69 @@ def engine() -> Engine:
 
 
 @pytest.fixture
-def taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every port be taken by process 42, and Docker know no container on it."""
-    monkeypatch.setattr(sockets, "taken", lambda _host, _port: True)
-    monkeypatch.setattr(sockets, "owner", lambda _host, _port: Owner(42, "python3 -m http.server"))
-    monkeypatch.setattr(sockets, "next_free", lambda _host, port: port + 1)
-    monkeypatch.setattr(prepare, "capture", lambda _command, check: Completed(0, "", "", 0.1))
+def listening() -> Iterator[int]:
+    """Yield a port of 127.0.0.1 on which this process listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
 
 
-def test_port_in_use(taken: None, engine: Engine) -> None:
-    """The error names port and owner, and the tip a port that is free."""
-    with pytest.raises(DockyardError) as caught:
-        prepare.ports(engine, MODEL, ())
-    assert caught.value.message == "port 8000 of 127.0.0.1 is in use by process 42: python3 -m http.server"
-    assert caught.value.hint == "stop it, or publish at another port: `invoke up --port 8001`"
-
-
-def test_port_of_the_stack_itself(taken: None, engine: Engine) -> None:
-    """The port that the running stack publishes is its own."""
-    prepare.ports(engine, MODEL, (RUNNING,))
-
-
-def test_port_of_an_engine_elsewhere(taken: None) -> None:
-    """This machine's ports say nothing about those of an engine on another one."""
-    prepare.ports(Engine("host", "28", True, environment={"DOCKER_HOST": "tcp://192.0.2.1:2376"}), MODEL, ())
+def publishing(port: int) -> Model:
+    """Return a stack that publishes at a port of 127.0.0.1."""
+    return Model((Service("web", "shop:production", ports=(Port("127.0.0.1", port),)),))
 
 
 @pytest.mark.parametrize(
-    ("containers", "owner", "expected"),
+    ("containers", "holder", "hint"),
     [
-        ("other-web-1 other\nx \n", Owner(42, "x"), "the container other-web-1 of the stack other"),
-        ("lonely \n", None, "the container lonely"),
-        ("", Owner(42, "nginx"), "process 42: nginx"),
-        ("", None, "a program that this user may not see; `ss -ltnp` as root names it"),
+        ("other-web-1 other\nx \n", "the container other-web-1 of the stack other", "stop it, or publish"),
+        ("lonely \n", "the container lonely", "stop it, or publish"),
+        ("", "another program", "`ss -ltnp sport = :{port}` names it: stop it, or publish"),
     ],
 )
-def test_describe(containers: str, owner: Owner | None, expected: str) -> None:
-    """A container says more than the proxy process that listens for it."""
-    assert prepare.describe(containers, owner) == expected
+def test_port_in_use(
+    listening: int, engine: Engine, monkeypatch: pytest.MonkeyPatch, *, containers: str, holder: str, hint: str
+) -> None:
+    """The error names port and holder, and the tip a port that is free."""
+    monkeypatch.setattr(prepare, "capture", lambda _command, check: Completed(0, containers, "", 0.1))
+    with pytest.raises(DockyardError) as caught:
+        prepare.require_ports(engine, publishing(listening), ())
+    assert caught.value.message == f"port {listening} of 127.0.0.1 is in use by {holder}"
+    assert caught.value.hint.startswith(hint.format(port=listening))
+    free = int(caught.value.hint.rpartition("--port ")[2].rstrip("`"))
+    assert not prepare.is_taken("127.0.0.1", free)
+
+
+def test_port_of_the_stack_itself(listening: int, engine: Engine) -> None:
+    """The port that the running stack publishes is its own."""
+    own = replace(RUNNING, addresses=(("127.0.0.1", listening, 8000),))
+    prepare.require_ports(engine, publishing(listening), (own,))
+
+
+def test_port_of_an_engine_elsewhere(listening: int) -> None:
+    """This machine's ports say nothing about those of an engine on another one."""
+    elsewhere = Engine("host", "28", True, environment={"DOCKER_HOST": "tcp://192.0.2.1:2376"})
+    prepare.require_ports(elsewhere, publishing(listening), ())
+
+
+def test_taken(listening: int) -> None:
+    """A port with a listener is taken, for its own address and for every address."""
+    assert prepare.is_taken("127.0.0.1", listening)
+    assert prepare.is_taken("", listening)
+    assert not prepare.is_taken("127.0.0.2", listening)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no such host"])
+def test_taken_where_it_cannot_be_told(host: str) -> None:
+    """An address that this machine does not have is the engine's to refuse."""
+    assert not prepare.is_taken(host, 8000)
+
+
+def test_next_free(listening: int) -> None:
+    """The next free port is above the taken one, and the last port has none above it."""
+    free = prepare.next_free("127.0.0.1", listening)
+    assert free is not None
+    assert free > listening
+    assert prepare.next_free("127.0.0.1", 65535) is None
 
 
 class Docker:
@@ -115,7 +138,7 @@ def provide(settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(prepare, "read_git", lambda _root: Git("b" * 40, 1))
         services = (*SERVICES, Service("live", "shop:production")) if docker.revision else SERVICES
         shipped = replace(settings, platforms=("linux/amd64", "linux/arm64"))
-        prepare.images(Stack(shipped, engine), Model(services), mode)
+        prepare.require_images(Stack(shipped, engine), Model(services), mode)
         return list(LINES)
 
     return run
@@ -183,7 +206,7 @@ def secret(path: Path) -> Model:
 def test_secret_is_made(settings: Settings, said: list[str]) -> None:
     """A token is random, readable for the user inside, and closed to other users of the host by its folder."""
     path = settings.root / ".dockyard" / "secrets" / "token"
-    prepare.secrets(settings.root, secret(path))
+    prepare.require_secrets(settings.root, secret(path))
     token = path.read_text().strip()
     assert len(token) >= 43
     assert path.stat().st_mode & 0o777 == 0o444
@@ -191,7 +214,7 @@ def test_secret_is_made(settings: Settings, said: list[str]) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["token"]
     assert said == ["made a random token for the secret token: .dockyard/secrets/token"]
     assert token not in said[0]
-    prepare.secrets(settings.root, secret(path))
+    prepare.require_secrets(settings.root, secret(path))
     assert path.read_text().strip() == token
     assert len(said) == 1
 
@@ -202,7 +225,7 @@ def test_secret_of_ones_own(settings: Settings) -> None:
     path.parent.mkdir(parents=True, mode=0o755)
     path.write_text("mine")
     path.chmod(0o600)
-    prepare.secrets(settings.root, secret(path))
+    prepare.require_secrets(settings.root, secret(path))
     assert path.read_text() == "mine"
     assert path.stat().st_mode & 0o777 == 0o444
     assert path.parent.stat().st_mode & 0o777 == 0o700
@@ -212,10 +235,10 @@ def test_secret_elsewhere(settings: Settings) -> None:
     """A file elsewhere is the person's: an absent one is named, a present one is left as it is."""
     path = settings.root / "token"
     with pytest.raises(SettingsError, match=r"the file of the secret token is absent: .*/token"):
-        prepare.secrets(settings.root, secret(path))
+        prepare.require_secrets(settings.root, secret(path))
     path.write_text("mine")
     path.chmod(0o600)
-    prepare.secrets(settings.root, secret(path))
+    prepare.require_secrets(settings.root, secret(path))
     assert path.stat().st_mode & 0o777 == 0o600
 
 
@@ -224,4 +247,4 @@ def test_secret_that_is_a_folder(settings: Settings) -> None:
     path = settings.root / ".dockyard" / "secrets" / "token"
     path.mkdir(parents=True)
     with pytest.raises(SettingsError, match="the secret token is a folder"):
-        prepare.secrets(settings.root, secret(path))
+        prepare.require_secrets(settings.root, secret(path))

@@ -28,7 +28,7 @@ def docker(monkeypatch: pytest.MonkeyPatch) -> Docker:
     monkeypatch.setattr(stack, "capture", docker.capture)
     monkeypatch.setattr(stack, "lines", docker.lines)
     monkeypatch.setattr(stack, "time", SimpleNamespace(monotonic=lambda: clock.now, sleep=sleep))
-    for need in ("ports", "images", "secrets"):
+    for need in ("require_ports", "require_images", "require_secrets"):
         monkeypatch.setattr(prepare, need, lambda *_arguments, **_options: None)
     return docker
 

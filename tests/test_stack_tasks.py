@@ -35,7 +35,7 @@ def docker(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Docker:
     monkeypatch.setattr(tasks, "settings", lambda: settings)
     monkeypatch.setattr("dockyard.engine.client.find", lambda *_arguments, **_options: engine)
     monkeypatch.setattr(stack, "capture", docker.capture)
-    for need in ("ports", "images", "secrets"):
+    for need in ("require_ports", "require_images", "require_secrets"):
         monkeypatch.setattr(prepare, need, lambda *_arguments, **_options: None)
     return docker
 

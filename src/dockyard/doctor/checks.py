@@ -32,7 +32,7 @@ from dockyard.git import read_git
 from dockyard.host import CA_NAMES, ca_bundle, certificates
 from dockyard.locks import logins
 from dockyard.process import Command, capture, which
-from dockyard.stack import ports
+from dockyard.stack.prepare import is_taken
 
 if TYPE_CHECKING:
     from dockyard.settings import Settings
@@ -349,13 +349,11 @@ def check_locks(patient: Patient) -> Iterable[Row]:
 
 
 def check_ports(patient: Patient) -> Iterable[Row]:
-    """See who has the ports of the development stack."""
-    held = [port for port in patient.settings.ports if ports.taken("127.0.0.1", port)]
+    """See whether the ports of the development stack are free."""
+    held = [port for port in patient.settings.ports if is_taken("127.0.0.1", port)]
     own = own_ports(patient) if held else frozenset()
     for port in patient.settings.ports:
-        owner = ports.owner("127.0.0.1", port) if port in held else None
-        holder = f"process {owner.pid} ({owner.command})" if owner else ""
-        yield diagnosis.port_row(port, holder if port in held else None, ours=port in own)
+        yield diagnosis.port_row(port, held=port in held, ours=port in own)
 
 
 def own_ports(patient: Patient) -> frozenset[int]:

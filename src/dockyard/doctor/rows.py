@@ -358,16 +358,14 @@ def lock_row(problems: Sequence[tuple[str, int, str, str]]) -> Row:
     return Row("locks", State.FAIL, f"{path}:{line}: {message}{more}", mend)
 
 
-def port_row(port: int, holder: str | None, *, ours: bool = False) -> Row:
-    """Say who has a port of the development stack; `holder` is None where it is free, '' where nobody tells."""
+def port_row(port: int, *, held: bool, ours: bool = False) -> Row:
+    """Say whether a port of the development stack is free."""
     if ours:
         return Row(f"port {port}", State.OK, "this project's own stack has it")
-    if holder is None:
+    if not held:
         return Row(f"port {port}", State.OK, "free")
-    who = holder or "another program"
-    return Row(
-        f"port {port}", State.WARN, f"{who} has it: `invoke up` will not start", "end that program, or change ports"
-    )
+    found = "another program has it: `invoke up` will not start"
+    return Row(f"port {port}", State.WARN, found, f"`ss -ltnp sport = :{port}` names it: end it, or change ports")
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,12 @@
 """Have what a stack needs before it starts: free ports, images, secret files."""
 
+import contextlib
+import errno
 import json
 import logging
 import os
 import secrets as randomness
+import socket
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +20,6 @@ from dockyard.image import names as naming
 from dockyard.image.names import Variant
 from dockyard.process import capture, tee
 from dockyard.settings import Settings
-from dockyard.stack import ports as sockets
 from dockyard.stack.compose import Container, Model, Port, Service
 
 if TYPE_CHECKING:
@@ -30,37 +32,51 @@ SECRETS = Path(".dockyard") / "secrets"
 REVISION = "org.opencontainers.image.revision"
 
 
-def ports(engine: Engine, model: Model, before: Sequence[Container]) -> None:
-    """Raise DockyardError naming the owner when a port is taken by anything but the stack itself."""
+def require_ports(engine: Engine, model: Model, before: Sequence[Container]) -> None:
+    """Raise DockyardError naming the holder when a port is taken by anything but the stack itself."""
     own = {published for container in before if container.running for _, published, _ in container.addresses}
     if not engine.endpoint().host.startswith("unix:"):
         return  # it publishes on its own machine, whose ports cannot be seen from here
     for port in model.ports:
-        if port.published not in own and sockets.taken(port.host, port.published):
-            raise _taken(engine, port)
+        if port.published not in own and is_taken(port.host, port.published):
+            form = '{{.Names}} {{.Label "com.docker.compose.project"}}'
+            listing = engine.command("ps", "--filter", f"publish={port.published}", "--format", form)
+            raise _taken(port, capture(listing, check=False).stdout)
 
 
-def _taken(engine: Engine, port: Port) -> DockyardError:
-    form = '{{.Names}} {{.Label "com.docker.compose.project"}}'
-    listing = engine.command("ps", "--filter", f"publish={port.published}", "--format", form)
-    free = sockets.next_free(port.host, port.published)
-    other = f": `invoke up --port {free}`" if free else ""
-    holder = describe(capture(listing, check=False).stdout, sockets.owner(port.host, port.published))
+def _taken(port: Port, containers: str) -> DockyardError:
+    """Return the error for a port that `containers`, lines of a name and a Compose project, or others have."""
     where = f"port {port.published}" + (f" of {port.host}" if port.host else "")
-    return DockyardError(f"{where} is in use by {holder}", f"stop it, or publish at another port{other}")
+    name, _, project = (containers.splitlines() or [""])[0].partition(" ")
+    holder = f"the container {name}" + (f" of the stack {project.strip()}" if project.strip() else "")
+    free = next_free(port.host, port.published)
+    other = f"publish at another port{f': `invoke up --port {free}`' if free else ''}"
+    if name:
+        return DockyardError(f"{where} is in use by {holder}", f"stop it, or {other}")
+    who = f"`ss -ltnp sport = :{port.published}` names it"
+    return DockyardError(f"{where} is in use by another program", f"{who}: stop it, or {other}")
 
 
-def describe(containers: str, owner: sockets.Owner | None) -> str:
-    """Name who holds a port: a container, by lines of its name and Compose project, or a process (pure)."""
-    if containers.strip():
-        name, _, project = containers.splitlines()[0].partition(" ")
-        return f"the container {name}" + (f" of the stack {project.strip()}" if project.strip() else "")
-    if owner:
-        return f"process {owner.pid}: {owner.command}"
-    return "a program that this user may not see; `ss -ltnp` as root names it"
+def is_taken(host: str, port: int) -> bool:
+    """Return whether a program listens where `host` (empty: everywhere) would be bound; never raises."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with contextlib.suppress(OSError), socket.socket(family) as probe:
+        # With this option a port that only lingers after a connection counts as free, as it does for the engine.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
 
 
-def images(stack: "Stack", model: Model, mode: str) -> None:
+def next_free(host: str, port: int, tries: int = 100) -> int | None:
+    """Return the first free port after `port`, or None where none of the next `tries` is."""
+    following = range(port + 1, min(port + 1 + tries, 65536))
+    return next((candidate for candidate in following if not is_taken(host, candidate)), None)
+
+
+def require_images(stack: "Stack", model: Model, mode: str) -> None:
     """Build or pull the images that are absent; `mode` "always" builds present ones anew, "never" builds none.
 
     Those named like a target of the Dockerfile (`ledger:production`) are Dockyard's to build.
@@ -119,7 +135,7 @@ def _short(revision: str) -> str:
     return commit[:12] + (" with uncommitted changes" if dirty else "")
 
 
-def secrets(root: Path, model: Model) -> None:
+def require_secrets(root: Path, model: Model) -> None:
     """Make the secret files that are absent below .dockyard/secrets, each with a random token of 256 bits.
 
     Compose mounts such a file with the host's owner and mode, and the user inside is another one: so the file is

@@ -145,9 +145,9 @@ def up(settings: Settings, engine: Engine, request: Request) -> Up:
     stack = Stack(settings, engine, find_files(settings.root, production=request.production), request.port)
     model = read_model(stack)
     before = stack.containers()
-    prepare.ports(engine, model, before)
-    prepare.images(stack, model, request.build)
-    prepare.secrets(settings.root, model)
+    prepare.require_ports(engine, model, before)
+    prepare.require_images(stack, model, request.build)
+    prepare.require_secrets(settings.root, model)
     with _undone_on_failure(stack, before):
         after = _start(stack, model, before, Patience.of(request.timeout))
     changed = {one.id for one in before if one.running} != {one.id for one in after if one.running}

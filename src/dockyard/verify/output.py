@@ -1,9 +1,7 @@
 """Write a verdict in the forms that other programs read: SARIF 2.1.0, JUnit's XML, and plain JSON."""
 
 import json
-import os
 import re
-import tempfile
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +11,7 @@ from typing import Any
 
 from dockyard import __version__
 from dockyard.errors import DockyardError
+from dockyard.files import write_atomically
 from dockyard.verify.model import Finding, Rule, Trial, Verdict
 from dockyard.verify.rules.judge import RULES
 
@@ -115,16 +114,7 @@ def write_junit(path: Path, report: Report) -> None:
 def write(path: Path, text: str) -> None:
     """Write a text file atomically, its folder made where it is missing; raise DockyardError where that fails."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_atomically(path, text)
     except OSError as error:
         raise DockyardError(
             f"{path} cannot be written: {error.strerror}", "name a file in a folder that can be written"

@@ -1,27 +1,21 @@
 """The rule on bytecode: every Python file has some that its Python will take, so that none is compiled at start."""
 
+import _imp  # importlib.util.source_hash calls it too, but with the key of this Python alone
 import re
 from collections import defaultdict
 from collections.abc import Iterator
 
 from dockyard.verify.model import Case, Entry, Facts, Rule, Violation
 
-try:
-    import _imp as native  # importlib.util.source_hash calls it too, but with the key of this Python alone
-except ImportError:  # a Python that is not CPython
-    native = None  # type: ignore[assignment]
-
 FINAL_MAGIC = {"3.9": 3425, "3.10": 3439, "3.11": 3495, "3.12": 3531, "3.13": 3571, "3.14": 3627, "3.15": 3666}
 """The number that each Python's bytecode begins with, from its final release on."""
 
-SIPHASH13_SINCE = 3450
-"""Python 3.11 changed the hash; a number above this one is of 3.11 or later."""
+HASHED_ALIKE_SINCE = 3450
+"""Python 3.11 changed the hash of sources: this Python cannot work out that of a number below."""
 
 VERSION = re.compile(r"/python(3\.[0-9]+)(?:/|$)")
 MANY = 5
 """From so many on, files of one folder that have the same fault are told in one line."""
-
-MASK = (1 << 64) - 1
 
 
 def bytecode(case: Case) -> Iterator[Violation]:
@@ -62,7 +56,8 @@ def fault(facts: Facts, source: Entry, python: str) -> str:
     if number != FINAL_MAGIC.get(python, number) or found.data[2:4] != b"\r\n":
         return f"has bytecode of another Python than {python}"
     if flags & 1:
-        fresh = found.data[8:16] == source_hash(int.from_bytes(found.data[:4], "little"), source.data)
+        key = int.from_bytes(found.data[:4], "little")
+        fresh = number < HASHED_ALIKE_SINCE or found.data[8:16] == _imp.source_hash(key, source.data)
     else:
         written = (int.from_bytes(found.data[8:12], "little"), int.from_bytes(found.data[12:16], "little"))
         fresh = written == (source.mtime & 0xFFFFFFFF, source.size & 0xFFFFFFFF)
@@ -96,46 +91,6 @@ def interpreter(facts: Facts) -> str:
             if found:
                 return found[1]
     return ""
-
-
-def source_hash(key: int, data: bytes) -> bytes:
-    """Return the hash of a source that a Python of this bytecode number, all four bytes, compares (PEP 552)."""
-    if key & 0xFFFF < SIPHASH13_SINCE:
-        return siphash(key, data, 2, 4)
-    return native.source_hash(key, data) if native else siphash(key, data, 1, 3)
-
-
-def siphash(key: int, data: bytes, rounds: int, last: int) -> bytes:
-    """Return SipHash of `data` with the key (`key`, 0) as eight bytes; `rounds` per word and `last` at the end."""
-    state = (key ^ 0x736F6D6570736575, 0x646F72616E646F6D, key ^ 0x6C7967656E657261, 0x7465646279746573)
-    whole = len(data) // 8 * 8
-    tail = int.from_bytes(data[whole:], "little") | (len(data) & 0xFF) << 56
-    words = [*(int.from_bytes(data[at : at + 8], "little") for at in range(0, whole, 8)), tail]
-    for word in words:
-        a, b, c, d = _mixed((*state[:3], state[3] ^ word), rounds)
-        state = (a ^ word, b, c, d)
-    a, b, c, d = _mixed((state[0], state[1], state[2] ^ 0xFF, state[3]), last)
-    return (a ^ b ^ c ^ d).to_bytes(8, "little")
-
-
-def _mixed(state: tuple[int, int, int, int], rounds: int) -> tuple[int, int, int, int]:
-    a, b, c, d = state
-    for _ in range(rounds):
-        a = (a + b) & MASK
-        b = _rotated(b, 13) ^ a
-        a = _rotated(a, 32)
-        c = (c + d) & MASK
-        d = _rotated(d, 16) ^ c
-        a = (a + d) & MASK
-        d = _rotated(d, 21) ^ a
-        c = (c + b) & MASK
-        b = _rotated(b, 17) ^ c
-        c = _rotated(c, 32)
-    return a, b, c, d
-
-
-def _rotated(word: int, by: int) -> int:
-    return (word << by | word >> (64 - by)) & MASK
 
 
 RULES = (
