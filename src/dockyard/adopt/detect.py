@@ -1,0 +1,114 @@
+"""Detect all that is to be known of a project from a snapshot of it, running none of its code (pure)."""
+
+import re
+import shlex
+from collections.abc import Iterator
+
+from dockyard.adopt.detect_app import detect_app
+from dockyard.adopt.detect_checks import detect_health, detect_tests
+from dockyard.adopt.detect_dependencies import detect_dependencies
+from dockyard.adopt.detect_needs import detect_backends, detect_variables, detect_writable
+from dockyard.adopt.detect_processes import detect_build_steps, detect_processes, detect_release, detect_server
+from dockyard.adopt.detect_python import detect_python
+from dockyard.adopt.libraries import detect_libraries
+from dockyard.adopt.model import App, Found, Overrides, Project
+from dockyard.adopt.snapshot import TESTS, TOOLS, Snapshot
+from dockyard.errors import DockyardError, UsageError
+
+PORT = 8000
+NOT_SOURCES = {"bin", "doc", "docs", "example", "examples", "requirements", "scripts", "typings"}
+DATA = {"alembic", "alembic.ini", "assets", "fixtures", "gunicorn.conf.py", "locale", "locales", "manage.py",
+        "migrations", "public", "schema.sql", "static", "templates", "translations"}  # fmt: skip
+"""Files and folders that an application reads by a name that its code need not say."""
+
+PROJECT_FILES = ("requirements.txt", "pyproject.toml", "Pipfile", "setup.py", "setup.cfg", "requirements.in")
+
+
+def detect(snapshot: Snapshot, overrides: Overrides) -> Project:
+    """Return what is detected; raise DockyardError where there is no web service, or several as likely."""
+    app = detect_app(snapshot, overrides)
+    _refuse_other_project(snapshot, app.value)
+    dependencies = detect_dependencies(snapshot)
+    port = overrides.port or PORT
+    server, server_package = detect_server(snapshot, app.value, dependencies.value, port, overrides)
+    python = detect_python(snapshot, overrides)
+    backends = detect_backends(snapshot, dependencies.value)
+    return Project(
+        name=snapshot.name,
+        image=_image(snapshot, overrides),
+        app=app,
+        sources=_sources(snapshot, app.value),
+        dependencies=dependencies,
+        server=server,
+        server_package=server_package,
+        python=python,
+        port=port,
+        libraries=detect_libraries(snapshot, dependencies.value),
+        processes=detect_processes(snapshot, dependencies.value),
+        release=detect_release(snapshot, app.value, dependencies.value),
+        build=detect_build_steps(snapshot, app.value, dependencies.value),
+        backends=backends,
+        variables=detect_variables(snapshot),
+        writable=detect_writable(snapshot, app.value, backends.value),
+        health=detect_health(snapshot, overrides),
+        tests=detect_tests(snapshot, dependencies.value),
+    )
+
+
+def _refuse_other_project(snapshot: Snapshot, app: App) -> None:
+    """Raise DockyardError where the application is a project of its own inside a larger repository."""
+    own = [name for name in PROJECT_FILES if f"{app.root}/{name}" in snapshot.paths]
+    if own and not any(name in snapshot.paths for name in PROJECT_FILES):
+        raise DockyardError(
+            f"{snapshot.name} is no project itself: {app.reference} is one of its own, in {app.root}",
+            f"run it there: cd {shlex.quote(app.root)} && dockyard init",
+        )
+
+
+def _image(snapshot: Snapshot, overrides: Overrides) -> Found[str]:
+    """Return the image's name: that of the project, or of its folder, in the letters that a name may have."""
+    if overrides.image:
+        if not re.fullmatch(r"[a-z0-9]+(?:[._/-][a-z0-9]+)*", overrides.image):
+            raise UsageError(f"--image {overrides.image} is no image name", "lower case letters and digits: shop")
+        return Found(overrides.image, "--image")
+    document = snapshot.toml("pyproject.toml")
+    named = document.get("project", {}).get("name") or document.get("tool", {}).get("poetry", {}).get("name")
+    said, source = (named, "the project's name") if named else (snapshot.name, "the folder's name")
+    plain = re.sub(r"[^a-z0-9]+", "-", str(said).lower()).strip("-")
+    return Found(plain or "app", source if plain else "nothing: the name has no letter that an image's may have")
+
+
+def _sources(snapshot: Snapshot, app: App) -> Found[tuple[str, ...]]:
+    """Return the files and folders that the image holds: what is imported, and what is read beside it."""
+    root = f"{app.root}/" if app.root else ""
+    inside = {path.removeprefix(root) for path in snapshot.paths if path.startswith(root)}
+    code = {path: snapshot.text(root + path) for path in inside if path.endswith(".py")}
+    entries = sorted({path.partition("/")[0] for path in inside})
+    said = "\n".join(text for path, text in code.items() if path.partition("/")[0] not in TESTS)
+    chosen = [name for name in entries if _belongs(name, inside, said)]
+    beside = sorted(_beside(snapshot)) if root else []
+    return Found(
+        tuple([root + name for name in chosen] + beside), f"what lies {f'in {app.root}/' if root else 'at the top'}"
+    )
+
+
+def _belongs(name: str, inside: set[str], said: str) -> bool:
+    if name in TESTS | TOOLS | NOT_SOURCES or name.startswith(("test_", ".")):
+        return False
+    if name in DATA:
+        return True
+    if name.endswith(".py"):
+        return True
+    is_folder = any(path.startswith(f"{name}/") for path in inside)
+    if is_folder and any(path.startswith(f"{name}/") and path.endswith(".py") for path in inside):
+        return True
+    if name.endswith((".db", ".sqlite", ".sqlite3", ".log")):
+        return False
+    return bool(re.search(rf"['\"/]{re.escape(name)}['\"/]", said))
+
+
+def _beside(snapshot: Snapshot) -> Iterator[str]:
+    """Yield what an application in src/ needs of the top: its migrations and the like."""
+    for name in {path.partition("/")[0] for path in snapshot.paths}:
+        if name in DATA - {"static", "templates", "public"}:
+            yield name

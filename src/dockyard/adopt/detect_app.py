@@ -1,0 +1,266 @@
+"""Find the application: the module and the object or factory that a server starts (pure)."""
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dockyard.adopt import code, commands
+from dockyard.adopt.model import App, Found, Overrides
+from dockyard.adopt.snapshot import Snapshot
+from dockyard.errors import DockyardError, UsageError
+
+CLASSES = {
+    "flask.Flask": ("flask", "wsgi"),
+    "apiflask.APIFlask": ("flask", "wsgi"),
+    "flask_openapi3.OpenAPI": ("flask", "wsgi"),
+    "connexion.FlaskApp": ("flask", "wsgi"),
+    "bottle.Bottle": ("bottle", "wsgi"),
+    "falcon.App": ("falcon", "wsgi"),
+    "pyramid.config.Configurator": ("pyramid", "wsgi"),
+    "fastapi.FastAPI": ("fastapi", "asgi"),
+    "starlette.applications.Starlette": ("starlette", "asgi"),
+    "quart.Quart": ("quart", "asgi"),
+    "litestar.Litestar": ("litestar", "asgi"),
+    "falcon.asgi.App": ("falcon", "asgi"),
+    "blacksheep.Application": ("blacksheep", "asgi"),
+    "django.core.wsgi.get_wsgi_application": ("django", "wsgi"),
+    "django.core.asgi.get_asgi_application": ("django", "asgi"),
+}
+OBJECTS = ("app", "application", "api", "server")
+FACTORIES = ("create_app", "make_app", "build_app", "get_app", "create_application", "app_factory", "factory")
+ENTRY_MODULES = ("wsgi", "asgi", "main", "app", "application", "api", "server", "run", "__init__")
+SAYS = "say which one with --app MODULE:OBJECT or --app 'MODULE:FACTORY()'"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An application object or factory that a module holds."""
+
+    path: str
+    name: str
+    framework: str
+    interface: str
+    required: tuple[str, ...] | None = None
+    """The arguments that a factory must be given; None for an object."""
+
+
+def detect_app(snapshot: Snapshot, overrides: Overrides) -> Found[App]:
+    """Return the application; raise DockyardError where there is none, UsageError where several are as likely."""
+    candidates = tuple(_scan(snapshot))
+    for said, source, folder in _named(snapshot, overrides):
+        app = _resolve(snapshot, said, folder, candidates)
+        if app:
+            others = tuple(_reference(snapshot, one) for one in candidates)
+            return Found(app, source, tuple(other for other in dict.fromkeys(others) if other != app.reference))
+        if source == "--app":
+            raise UsageError(f"--app {said}: there is no such application in {snapshot.name}", SAYS)
+    return _chosen(snapshot, candidates)
+
+
+def _named(snapshot: Snapshot, overrides: Overrides) -> Iterator[tuple[str, str, str]]:
+    """Yield what names the application, in the order of trust: the name, the source and the folder of imports."""
+    if overrides.app:
+        yield overrides.app, "--app", ""
+    table = snapshot.toml("pyproject.toml").get("tool", {}).get("dockyard", {})
+    if isinstance(table, dict) and isinstance(table.get("app"), str):
+        yield table["app"], "app in [tool.dockyard] of pyproject.toml", ""
+    named = [one for name, one in commands.procfile(snapshot).items() if name == "web"]
+    for one in (*named, *commands.dockerfile_commands(snapshot)):
+        if one.app:
+            yield one.app, one.source, one.folder
+    for file in (".flaskenv", ".env.example"):
+        said = commands.variables(snapshot.text(file)).get("FLASK_APP")
+        if said:
+            yield said, f"FLASK_APP in {file}", ""
+    for name, value in code.assignments(snapshot.tree("gunicorn.conf.py")):
+        if name == "wsgi_app" and (text := code.text_of(value)):
+            yield text, "wsgi_app in gunicorn.conf.py", ""
+
+
+def _resolve(snapshot: Snapshot, said: str, folder: str, candidates: tuple[Candidate, ...]) -> App | None:
+    """Return the application behind `blog`, `blog:create_app`, `app.py` or `src/blog`, or None."""
+    module, _, name = said.partition(":")
+    path = _module_path(snapshot, module.strip(), folder)
+    if not path:
+        return None
+    arguments = name.partition("(")[1:]
+    wanted = name.partition("(")[0]
+    here = [one for one in candidates if one.path == path]
+    match = next((one for one in here if wanted == one.name), None) or next(iter(here if not wanted else ()), None)
+    root, dotted = _location(snapshot, path)
+    if match is None:
+        if not wanted:
+            match = _imported(snapshot, path, candidates)
+        if match is None and not wanted:
+            return None
+    if match is None:
+        known = _imported(snapshot, path, candidates, wanted)
+        framework, interface = (known.framework, known.interface) if known else _by_content(snapshot, path)
+        called = "".join(arguments) or ("()" if wanted in FACTORIES else "")
+        return App(f"{dotted}:{wanted}{called}", framework, interface, root)
+    called = "".join(arguments) if arguments[0] else _call(snapshot, match)
+    return App(f"{dotted}:{match.name}{called}", match.framework, match.interface, root)
+
+
+def _imported(snapshot: Snapshot, path: str, candidates: tuple[Candidate, ...], wanted: str = "") -> Candidate | None:
+    """Return the candidate that a module imports, or makes by calling an imported factory: `app = create_app()`."""
+    tree = snapshot.tree(path)
+    imports = code.imported_names(tree)
+    names = {candidate.name: candidate for candidate in reversed(candidates)}
+    for name, value in code.assignments(tree):
+        if isinstance(value, ast.Call) and (name == wanted or (not wanted and name in OBJECTS)):
+            made = names.get(code.resolved_name(value.func, imports).rpartition(".")[2])
+            if made:
+                return Candidate(path, name, made.framework, made.interface)
+    for name, full in imports.items():
+        made = names.get(full.rpartition(".")[2])
+        if made and (name == wanted or (not wanted and name in OBJECTS)):
+            return Candidate(path, name, made.framework, made.interface)
+    return None
+
+
+def _chosen(snapshot: Snapshot, candidates: tuple[Candidate, ...]) -> Found[App]:
+    entries = []
+    for path in snapshot.modules:
+        if path.rpartition("/")[2] in {"wsgi.py", "asgi.py"}:
+            found = _imported(snapshot, path, candidates)
+            entries += [found] if found else []
+    everything = sorted({*candidates, *entries}, key=lambda one: _rank(snapshot, one))
+    if not everything:
+        raise _nothing(snapshot)
+    best = everything[0]
+    equal = [one for one in everything if _rank(snapshot, one)[:3] == _rank(snapshot, best)[:3]]
+    if len({one.path for one in equal}) > 1:
+        names = " and ".join(_reference(snapshot, one) for one in equal[:3])
+        raise UsageError(f"{snapshot.name} has more than one application: {names}", SAYS)
+    root, dotted = _location(snapshot, best.path)
+    reference = f"{dotted}:{best.name}{_call(snapshot, best)}"
+    kind = "the factory" if best.required is not None else "the object"
+    return Found(
+        App(reference, best.framework, best.interface, root),
+        f"{kind} {best.name} in {best.path}",
+        tuple(dict.fromkeys(_reference(snapshot, one) for one in everything[1:])),
+    )
+
+
+def _rank(snapshot: Snapshot, one: Candidate) -> tuple[int, int, int, int, str]:
+    """Return how unlikely a candidate is: modules for servers first, then those near the top."""
+    stem = one.path.rpartition("/")[2].removesuffix(".py")
+    entry = 0 if stem in {"wsgi", "asgi"} else 1
+    # Django writes both: the plain one is what its own documentation deploys first.
+    entry += 1 if one.framework == "django" and one.interface == "asgi" else 0
+    root, dotted = _location(snapshot, one.path)
+    unusual = 0 if stem in ENTRY_MODULES else 1
+    return entry, dotted.count(".") + (root not in {"", "src"}), unusual, one.required is not None, one.path
+
+
+def _nothing(snapshot: Snapshot) -> DockyardError:
+    if not snapshot.paths:
+        return DockyardError(f"{snapshot.name} holds no file yet", "run this in the folder of a Python web service")
+    projects = {path.rpartition("/")[0] for path in snapshot.paths if path.endswith(("requirements.txt", "/app.py"))}
+    inside = f"; or run it in the folder of one: {', '.join(sorted(filter(None, projects))[:3])}" if projects else ""
+    if not any(path.endswith(".py") for path in snapshot.paths):
+        return DockyardError(f"{snapshot.name} holds no Python file: it is no Python web service", inside[2:])
+    return DockyardError(
+        f"{snapshot.name} holds no application of a web framework that Dockyard knows",
+        f"where there is one all the same, {SAYS}{inside}",
+    )
+
+
+def _scan(snapshot: Snapshot) -> Iterator[Candidate]:
+    words = {name.rpartition(".")[2] + "(" for name in CLASSES}
+    for path in snapshot.containing(*words):
+        tree = snapshot.tree(path)
+        imports = code.imported_names(tree)
+        for name, value in code.assignments(tree):
+            kind = _made(value, imports)
+            if kind and name.isidentifier():
+                yield Candidate(path, name, *kind)
+        for function in code.functions(tree):
+            calls = (node for node in ast.walk(function) if isinstance(node, ast.Call))
+            kind = next(filter(None, (_made(call, imports) for call in calls)), None)
+            if kind and (function.name in FACTORIES or _returns_app(function)):
+                yield Candidate(path, function.name, *kind, code.required_arguments(function))
+
+
+def _made(value: ast.expr, imports: dict[str, str]) -> tuple[str, str] | None:
+    if not isinstance(value, ast.Call):
+        return None
+    full = code.resolved_name(value.func, imports)
+    if full in CLASSES:
+        return CLASSES[full]
+    return next((_made(inner, imports) for inner in value.args if _made(inner, imports)), None)  # Wrapper(Flask(…))
+
+
+def _returns_app(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    returned = (node.value for node in ast.walk(function) if isinstance(node, ast.Return) and node.value)
+    return "app" in function.name and any(code.dotted_name(value) in OBJECTS for value in returned)
+
+
+def _call(snapshot: Snapshot, one: Candidate) -> str:
+    """Return how a candidate is written behind its name: nothing, or a call with what the factory must be given."""
+    if one.required is None:
+        return ""
+    if not one.required:
+        return "()"
+    for path in (one.path, *snapshot.containing('"production"', "'production'")):
+        keys = (key for node in ast.walk(snapshot.tree(path)) if isinstance(node, ast.Dict) for key in node.keys)
+        if len(one.required) == 1 and any(code.text_of(key) == "production" for key in keys):
+            return "('production')"
+    raise UsageError(
+        f"{one.path}: {one.name} must be given {', '.join(one.required)}",
+        f"say what production gives it: --app \"{_location(snapshot, one.path)[1]}:{one.name}('…')\"",
+    )
+
+
+def _reference(snapshot: Snapshot, one: Candidate) -> str:
+    try:
+        return f"{_location(snapshot, one.path)[1]}:{one.name}{_call(snapshot, one)}"
+    except UsageError:
+        return f"{_location(snapshot, one.path)[1]}:{one.name}(…)"
+
+
+def _location(snapshot: Snapshot, path: str) -> tuple[str, str]:
+    """Return the folder that imports begin at and the module's dotted name: packages are what has an __init__.py."""
+    folder, _, name = path.rpartition("/")
+    parts = [] if name == "__init__.py" else [name.removesuffix(".py")]
+    while folder and f"{folder}/__init__.py" in snapshot.paths:
+        folder, _, last = folder.rpartition("/")
+        parts.insert(0, last)
+    if folder and folder != "src" and not _has_own_dependencies(snapshot, folder) and _namespaced(snapshot, folder):
+        return "", ".".join((*folder.split("/"), *parts))
+    return folder, ".".join(parts)
+
+
+def _namespaced(snapshot: Snapshot, folder: str) -> bool:
+    """Return whether code imports from a folder without __init__.py by that folder's name."""
+    first = re.escape(folder.partition("/")[0])
+    pattern = re.compile(rf"^\s*(?:from|import) {first}[. ]", re.MULTILINE)
+    return any(pattern.search(snapshot.text(path)) for path in snapshot.texts if path.endswith(".py"))
+
+
+def _has_own_dependencies(snapshot: Snapshot, folder: str) -> bool:
+    return any(f"{folder}/{name}" in snapshot.paths for name in ("requirements.txt", "pyproject.toml", "Pipfile"))
+
+
+def _module_path(snapshot: Snapshot, said: str, folder: str) -> str:
+    """Return the file of a module, said as `blog.wsgi`, `app.py` or `src/blog`; empty where there is none."""
+    plain = said.strip("./") if "/" in said else said
+    stem = plain.removesuffix(".py") if plain.endswith(".py") else plain.replace(".", "/")
+    for root in dict.fromkeys((folder, "", "src")):
+        base = f"{root}/{stem}" if root else stem
+        for path in (f"{base}.py", f"{base}/__init__.py"):
+            if path in snapshot.paths:
+                return path
+    return ""
+
+
+def _by_content(snapshot: Snapshot, path: str) -> tuple[str, str]:
+    """Return the framework of a module whose object no rule explains, by what the project imports."""
+    for name, (framework, interface) in CLASSES.items():
+        word = name.partition(".")[0]
+        pattern = re.compile(rf"^\s*(?:from|import) {word}\b", re.MULTILINE)
+        if any(pattern.search(snapshot.text(one)) for one in (path, *snapshot.modules)):
+            return framework, interface
+    return "python", "wsgi"

@@ -1,0 +1,275 @@
+"""Find what the project asks for, in whichever of the ecosystem's forms it says so (pure)."""
+
+import ast
+import configparser
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from dockyard.adopt import code
+from dockyard.adopt.model import Dependencies, Found
+from dockyard.adopt.snapshot import Snapshot
+from dockyard.errors import SettingsError
+
+RUNTIME_FILES = (
+    "requirements/base.in", "requirements/production.in", "requirements.in", "requirements.txt",
+    "requirements/production.txt", "requirements/prod.txt", "requirements/base.txt", "requirements/common.txt",
+    "requirements/main.txt", "requirements/requirements.txt", "requirements-prod.txt",
+)  # fmt: skip
+TEST_FILES = (
+    "requirements-test.txt", "requirements_test.txt", "test-requirements.txt", "requirements/test.txt",
+    "requirements/tests.txt", "requirements/testing.txt", "requirements-dev.txt", "requirements_dev.txt",
+    "dev-requirements.txt", "requirements/dev.txt", "requirements/development.txt", "requirements/local.txt",
+)  # fmt: skip
+TEST_GROUPS = ("test", "tests", "testing", "dev", "development")
+GUESSED = {"flask": "flask", "fastapi": "fastapi", "django": "django", "quart": "quart", "starlette": "starlette",
+           "flask_sqlalchemy": "flask-sqlalchemy", "sqlalchemy": "sqlalchemy", "requests": "requests",
+           "redis": "redis", "celery": "celery", "bottle": "bottle", "falcon": "falcon"}  # fmt: skip
+UNLOCKABLE = re.compile(r"\s*(?:-e\b|--editable\b|\.{1,2}(?:/|\[|$)|file:|(?:git|hg|svn|bzr)\+)")
+"""Lines that no lock can hold: the project itself, and checkouts."""
+
+
+def detect_dependencies(snapshot: Snapshot) -> Found[Dependencies]:
+    """Return what the project needs to run and to be tested; the versions of an existing lock as constraints."""
+    found = next(filter(None, (read(snapshot) for read in READERS)), None)
+    if found is None:
+        names = sorted({name for path in snapshot.modules for name in _imports(snapshot, path)} & GUESSED.keys())
+        lines = tuple(GUESSED[name] for name in names)
+        return _complete(snapshot, lines, (), "what the code imports: no file names its dependencies")
+    lines, tests, source = found
+    return _complete(snapshot, lines, tests, source)
+
+
+def _complete(snapshot: Snapshot, lines: tuple[str, ...], tests: tuple[str, ...], source: str) -> Found[Dependencies]:
+    runtime = tuple(_requirements(snapshot, lines))
+    names = {canonicalize_name(one.name): str(one.specifier) for one in runtime}
+    test_lines = tests or tuple(f"-r ../{path}" for path in TEST_FILES if path in snapshot.paths)[:1]
+    for_tests = frozenset(canonicalize_name(one.name) for one in _requirements(snapshot, test_lines))
+    pins, lock = _constraints(snapshot)
+    specifiers = names | {name: f"=={version}" for name, version in pins.items() if name in names}
+    others = tuple(path for path in RUNTIME_FILES if path in snapshot.paths and f"../{path}" not in " ".join(lines))
+    return Found(
+        Dependencies(
+            _lockable(snapshot, lines),
+            _lockable(snapshot, test_lines),
+            tuple(f"{name}=={version}" for name, version in sorted(pins.items())),
+            frozenset(names),
+            for_tests,
+            specifiers,
+        ),
+        source + (f", versions as in {lock}" if lock else ""),
+        others,
+    )
+
+
+def _from_files(snapshot: Snapshot) -> tuple[tuple[str, ...], tuple[str, ...], str] | None:
+    path = next((path for path in RUNTIME_FILES if path in snapshot.paths), "")
+    return ((f"-r ../{path}",), (), path) if path else None
+
+
+def _from_poetry(snapshot: Snapshot) -> tuple[tuple[str, ...], tuple[str, ...], str] | None:
+    poetry = snapshot.toml("pyproject.toml").get("tool", {}).get("poetry", {})
+    if "dependencies" not in poetry:
+        return None
+    groups = {"dev": poetry.get("dev-dependencies", {})}
+    groups |= {name: group.get("dependencies", {}) for name, group in poetry.get("group", {}).items()}
+    tests = [line for name, group in groups.items() if name in TEST_GROUPS for line in _poetry_lines(group)]
+    return tuple(_poetry_lines(poetry["dependencies"])), tuple(tests), "[tool.poetry] of pyproject.toml"
+
+
+def _poetry_lines(table: Mapping[str, Any]) -> Iterator[str]:
+    for name, said in table.items():
+        for one in said if isinstance(said, list) else [said]:
+            entry = one if isinstance(one, dict) else {"version": one}
+            if name.lower() == "python" or entry.get("optional") or {"path", "git", "url"} & entry.keys():
+                continue
+            extras = f"[{','.join(entry['extras'])}]" if entry.get("extras") else ""
+            marker = f"; {entry['markers']}" if entry.get("markers") else ""
+            yield f"{name}{extras}{poetry_versions(str(entry.get('version', '*')))}{marker}"
+
+
+def poetry_versions(said: str) -> str:
+    """Return Poetry's `^1.2`, `~1.2`, `1.2` and `*` as a version specifier of PEP 440."""
+    return ",".join(filter(None, (_poetry_version(part.strip()) for part in said.split(","))))
+
+
+def _poetry_version(said: str) -> str:
+    if said in {"", "*"}:
+        return ""
+    if not re.match(r"[\^~]=?\d", said) or said.startswith("~="):
+        return said if said[0] in "<>=!~" else f"=={said}"
+    numbers = [int(number) for number in re.findall(r"\d+", said.lstrip("^~="))][:3]
+    if said[0] == "~":
+        at = min(1, len(numbers) - 1)
+    else:
+        at = next((index for index, number in enumerate(numbers) if number), len(numbers) - 1)
+    limit = [*numbers[:at], numbers[at] + 1]
+    return f">={said.lstrip('^~=')},<{'.'.join(map(str, limit))}"
+
+
+def _from_project(snapshot: Snapshot) -> tuple[tuple[str, ...], tuple[str, ...], str] | None:
+    document = snapshot.toml("pyproject.toml")
+    project = document.get("project", {})
+    if "dependencies" not in project:
+        return None
+    extras = project.get("optional-dependencies", {})
+    groups = document.get("dependency-groups", {})
+    pdm = document.get("tool", {}).get("pdm", {}).get("dev-dependencies", {})
+    wanted = [name for name in TEST_GROUPS if name in groups or name in extras or name in pdm]
+    tests = [
+        *(line for name in wanted for line in extras.get(name, ())),
+        *(line for name in wanted for line in _group(groups, name, frozenset())),
+        *(line for name in wanted for line in pdm.get(name, ())),
+    ]
+    named = [name for name in ("prod", "production", "server", "deploy") if name in extras]
+    lines = (*project["dependencies"], *(line for name in named for line in extras[name]))
+    with_extras = f" with extra {', '.join(named)}" if named else ""
+    own = canonicalize_name(project.get("name", ""))
+    return (
+        tuple(lines),
+        tuple(line for line in dict.fromkeys(tests) if canonicalize_name(re.split(r"[\[ ;<>=]", line)[0]) != own),
+        f"[project] of pyproject.toml{with_extras}",
+    )
+
+
+def _group(groups: Mapping[str, Any], name: str, above: frozenset[str]) -> Iterator[str]:
+    """Yield the lines of a group of PEP 735 and of those that it includes."""
+    for line in groups.get(name, ()):
+        if isinstance(line, str):
+            yield line
+        elif isinstance(line, dict) and line.get("include-group") not in above | {None, name}:
+            yield from _group(groups, line["include-group"], above | {name})
+
+
+def _from_pipenv(snapshot: Snapshot) -> tuple[tuple[str, ...], tuple[str, ...], str] | None:
+    if "Pipfile" not in snapshot.paths:
+        return None
+    pipfile = snapshot.toml("Pipfile")
+    return (
+        tuple(_pipenv_lines(pipfile.get("packages", {}))),
+        tuple(_pipenv_lines(pipfile.get("dev-packages", {}))),
+        "Pipfile",
+    )
+
+
+def _pipenv_lines(table: Mapping[str, Any]) -> Iterator[str]:
+    for name, said in table.items():
+        entry = said if isinstance(said, dict) else {"version": said}
+        if {"path", "git", "file", "editable"} & entry.keys():
+            continue
+        extras = f"[{','.join(entry['extras'])}]" if entry.get("extras") else ""
+        version = str(entry.get("version", "*"))
+        marker = f"; {entry['markers']}" if entry.get("markers") else ""
+        yield f"{name}{extras}{'' if version == '*' else version}{marker}"
+
+
+def _from_setup_cfg(snapshot: Snapshot) -> tuple[tuple[str, ...], tuple[str, ...], str] | None:
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(snapshot.text("setup.cfg"))
+    except configparser.Error as error:
+        raise SettingsError(f"setup.cfg: cannot be read: {error}", "mend it, then run this again") from None
+    said = parser.get("options", "install_requires", fallback="")
+    extras = parser["options.extras_require"] if parser.has_section("options.extras_require") else {}
+    tests = [line for name in TEST_GROUPS if name in extras for line in _lines(extras[name])]
+    return (tuple(_lines(said)), tuple(tests), "setup.cfg") if said.strip() else None
+
+
+def _from_setup_py(snapshot: Snapshot) -> tuple[tuple[str, ...], tuple[str, ...], str] | None:
+    tree = snapshot.tree("setup.py")
+    lists = {name: value for name, value in code.assignments(tree) if isinstance(value, ast.List | ast.Tuple)}
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        said = code.keyword(call, "install_requires")
+        value = lists.get(said.id) if isinstance(said, ast.Name) else said
+        if isinstance(value, ast.List | ast.Tuple):
+            return tuple(filter(None, map(code.text_of, value.elts))), (), "install_requires in setup.py"
+    return None
+
+
+READERS = (_from_files, _from_poetry, _from_project, _from_pipenv, _from_setup_cfg, _from_setup_py)
+
+
+def _constraints(snapshot: Snapshot) -> tuple[dict[str, str], str]:
+    """Return the versions that an existing lock holds, by canonical name, and the lock."""
+    for lock in ("uv.lock", "poetry.lock", "pdm.lock"):
+        packages = snapshot.toml(lock).get("package", ()) if lock in snapshot.paths else ()
+        pins: dict[str, str] = {}
+        for one in packages:
+            local = {"editable", "virtual", "directory"} & set(one.get("source", {}))
+            if "version" in one and not local:
+                name = canonicalize_name(one["name"])
+                pins[name] = "" if name in pins and pins[name] != one["version"] else one["version"]
+        if pins:
+            # A package with two versions has markers in its lock: only the compiler can choose between them.
+            return {name: version for name, version in pins.items() if version}, lock
+    if "Pipfile.lock" in snapshot.paths:
+        try:
+            document = json.loads(snapshot.text("Pipfile.lock"))
+        except ValueError as error:
+            raise SettingsError(f"Pipfile.lock: not valid JSON: {error}", "make it anew with pipenv lock") from None
+        both = {**document.get("develop", {}), **document.get("default", {})}
+        return {
+            canonicalize_name(name): one["version"].removeprefix("==")
+            for name, one in both.items() if "version" in one
+        }, "Pipfile.lock"  # fmt: skip
+    if "requirements.in" in snapshot.paths and "requirements.txt" in snapshot.paths:
+        pinned = list(_requirements(snapshot, ("-r ../requirements.txt",)))
+        return {
+            canonicalize_name(one.name): str(one.specifier)[2:]
+            for one in pinned if str(one.specifier).startswith("==")
+        }, "requirements.txt"  # fmt: skip
+    return {}, ""
+
+
+def _lockable(snapshot: Snapshot, lines: Iterable[str]) -> tuple[str, ...]:
+    """Return the lines as they are; a file that holds what no lock can hold gives its own lines without that."""
+    kept: list[str] = []
+    for line in lines:
+        path = line.removeprefix("-r ../")
+        text = snapshot.text(path) if line.startswith("-r ") else ""
+        refused = any(UNLOCKABLE.match(said) for said in text.splitlines()) or "--hash=" in text
+        kept += map(str, _requirements(snapshot, (line,))) if refused else [line]
+    return tuple(kept)
+
+
+def _requirements(
+    snapshot: Snapshot, lines: Iterable[str], seen: frozenset[str] = frozenset()
+) -> Iterator[Requirement]:
+    """Yield what lines ask for, and the files that they include; what cannot be read is left out."""
+    for line in lines:
+        include = re.match(r"-r\s*(\S+)|--requirement[= ](\S+)", line)
+        if include:
+            folder = next(iter(seen), "requirements/x").rpartition("/")[0] if seen else "requirements"
+            path = _joined(folder, include[1] or include[2])
+            if path not in seen:
+                yield from _requirements(snapshot, _lines(snapshot.text(path)), frozenset({path}))
+            continue
+        try:
+            yield Requirement(re.split(r"\s+--?\w", line, maxsplit=1)[0].rstrip("\\ "))
+        except InvalidRequirement:
+            continue
+
+
+def _joined(folder: str, name: str) -> str:
+    parts = folder.split("/") if folder else []
+    for part in name.split("/"):
+        if part == "..":
+            parts = parts[:-1]
+        elif part != ".":
+            parts.append(part)
+    return "/".join(parts)
+
+
+def _lines(text: str) -> Iterator[str]:
+    for line in text.replace("\\\n", " ").splitlines():
+        said = re.sub(r"(?:^|\s)#.*", "", line).strip()
+        if said:
+            yield said
+
+
+def _imports(snapshot: Snapshot, path: str) -> set[str]:
+    return {full.partition(".")[0] for full in code.imported_names(snapshot.tree(path)).values()}

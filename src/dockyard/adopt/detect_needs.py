@@ -1,0 +1,197 @@
+"""Find what the service needs around it: other services, configuration, folders that it writes (pure)."""
+
+import ast
+import re
+from collections.abc import Iterator, Sequence
+
+from dockyard.adopt import code, commands
+from dockyard.adopt.model import App, Backend, Dependencies, Found, Variable, Writable
+from dockyard.adopt.snapshot import Snapshot
+
+DRIVERS = {
+    "postgres": ("psycopg", "psycopg2", "psycopg2-binary", "psycopg-binary", "asyncpg", "pg8000"),
+    "mariadb": ("mysqlclient", "pymysql", "mysql-connector-python", "aiomysql", "asyncmy", "mariadb"),
+    "valkey": ("redis", "valkey", "rq", "arq", "django-redis", "flask-redis"),
+}
+ENVIRON = {"os.environ", "environ"}
+GETTERS = {"os.environ.get", "os.getenv", "environ.get", "os.environ.setdefault"}
+READERS = {"decouple.config", "environs.Env", "environ.Env", "starlette.config.Config"}
+NOT_CONFIGURATION = {"HOME", "PATH", "PORT", "HOSTNAME", "USER", "LANG", "TZ", "PYTHONPATH", "FLASK_APP",
+                     "FLASK_DEBUG", "FLASK_ENV", "WEB_CONCURRENCY", "DJANGO_SETTINGS_MODULE", "TMPDIR", "CI",
+                     "SERVER_SOFTWARE", "WERKZEUG_RUN_MAIN", "http_proxy", "https_proxy"}  # fmt: skip
+SECRET = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|PRIVATE|API_?KEY|(?:^|_)(?:KEY|SALT|PEPPER)$", re.IGNORECASE)
+SQLITE = re.compile(r"sqlite(?:\+\w+)?:///(/?[^/\s?'\"{}][^\s?'\"{}]*)")
+DATABASE_FILE = re.compile(r"[\w./-]*\w\.(?:db|sqlite3?)")
+FOLDER = re.compile(r"[\w-]+(?:/[\w-]+)*")
+WRITTEN = re.compile(r"(?:UPLOAD|MEDIA|LOG|DATA|CACHE|STORAGE|EXPORT|SESSION_FILE)\w*(?:_DIR|_FOLDER|_PATH|_ROOT|DIR)$")
+
+
+def detect_backends(snapshot: Snapshot, dependencies: Dependencies) -> Found[tuple[Backend, ...]]:
+    """Return the services that the drivers among the dependencies are for."""
+    found = [
+        Backend(kind, next(name for name in names if name in dependencies.names))
+        for kind, names in DRIVERS.items() if set(names) & dependencies.names
+    ]  # fmt: skip
+    if "celery" in dependencies.names and not any(one.kind == "valkey" for one in found):
+        urls = (text for path in snapshot.modules for text, _ in code.texts(snapshot.tree(path)))
+        found += [Backend("valkey", "celery")] if any(text.startswith("redis://") for text in urls) else []
+    return Found(tuple(found), ", ".join(f"the driver {one.package}" for one in found) or "no driver of one")
+
+
+def detect_variables(snapshot: Snapshot) -> Found[tuple[Variable, ...]]:
+    """Return the environment variables that the code reads, and whether it starts without each."""
+    found: dict[str, Variable] = {}
+    for path in snapshot.containing("environ", "getenv", "config(", "BaseSettings", "env(", "Env("):
+        for one in _read_variables(snapshot, path):
+            before = found.get(one.name)
+            if one.name not in NOT_CONFIGURATION and (before is None or (one.required and not before.required)):
+                found[one.name] = one
+    example = next((path for path in (".env.example", ".env.sample", ".env.template") if path in snapshot.paths), "")
+    for name, value in commands.variables(snapshot.text(example)).items():
+        before = found.get(name) or Variable(name, example, required=False)
+        if name not in NOT_CONFIGURATION:
+            found[name] = Variable(name, before.where, before.required, value)
+    source = "what the code reads" + (f", and {example}" if example else "")
+    return Found(tuple(sorted(found.values(), key=lambda one: (not one.required, one.name))), source)
+
+
+def is_secret(name: str) -> bool:
+    """Return whether a variable holds something that nobody may know, by its name (pure)."""
+    return bool(SECRET.search(name))
+
+
+def _read_variables(snapshot: Snapshot, path: str) -> Iterator[Variable]:
+    tree = snapshot.tree(path)
+    imports = code.imported_names(tree)
+    makers = {name for name, value in code.assignments(tree)
+              if isinstance(value, ast.Call) and code.resolved_name(value.func, imports) in READERS}  # fmt: skip
+    guarded = {id(node) for one in ast.walk(tree) if isinstance(one, ast.Try) for node in ast.walk(one)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Subscript) and code.resolved_name(node.value, imports) in ENVIRON:
+            name = code.text_of(node.slice)
+            if name and isinstance(node.ctx, ast.Load):
+                yield Variable(name, f"{path}:{node.lineno}", id(node) not in guarded)
+        elif isinstance(node, ast.Call):
+            yield from _called(node, path, code.resolved_name(node.func, imports), makers)
+        elif isinstance(node, ast.ClassDef) and any(
+            code.dotted_name(base).endswith("BaseSettings") for base in node.bases
+        ):
+            yield from _fields(node, path)
+
+
+def _called(node: ast.Call, path: str, full: str, makers: set[str]) -> Iterator[Variable]:
+    name = code.text_of(node.args[0]) if node.args else None
+    if not name or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        return
+    where = f"{path}:{node.lineno}"
+    if full in GETTERS:
+        default = node.args[1] if len(node.args) > 1 else code.keyword(node, "default")
+        yield Variable(name, where, required=False, default=code.text_of(default))
+    elif full in READERS or full.partition(".")[0] in makers:
+        default = code.keyword(node, "default") or (node.args[1] if len(node.args) > 1 else None)
+        yield Variable(name, where, default is None, code.text_of(default))
+
+
+def _fields(node: ast.ClassDef, path: str) -> Iterator[Variable]:
+    """Yield the fields of pydantic settings: each is read from the variable of its name, with the prefix."""
+    prefix = next(
+        (text for inner in ast.walk(node) if isinstance(inner, ast.keyword | ast.Assign) and _is_prefix(inner)
+         and (text := code.text_of(inner.value)) is not None), "",
+    )  # fmt: skip
+    for field in node.body:
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and field.target.id[0] != "_":
+            if field.target.id == "model_config":
+                continue
+            name = (prefix + field.target.id).upper()
+            yield Variable(name, f"{path}:{field.lineno}", field.value is None, code.text_of(field.value))
+
+
+def _is_prefix(node: ast.keyword | ast.Assign) -> bool:
+    if isinstance(node, ast.keyword):
+        return node.arg == "env_prefix"
+    return any(code.dotted_name(target) == "env_prefix" for target in node.targets)
+
+
+def detect_writable(snapshot: Snapshot, app: App, backends: Sequence[Backend]) -> Found[Writable]:
+    """Return what the service writes below the folder that it is started in."""
+    folders: dict[str, str] = {}
+    files: dict[str, str] = {}
+    database = any(one.kind in {"postgres", "mariadb"} for one in backends)
+    for path in snapshot.modules:
+        text = snapshot.text(path)
+        if app.framework == "flask" and ("instance_path" in text or "instance_relative_config" in text):
+            folders.setdefault("/app/instance", path)
+        for name, line in _written(snapshot, path) if _may_write(text) else ():
+            if database and DATABASE_FILE.fullmatch(name):
+                continue  # a SQLite file is then only what a developer falls back on
+            _note(name, f"{path}:{line}", (folders, files), instance="sqlalchemy" in text.lower())
+    found = {**folders, **files}
+    source = ", ".join(f"{path.removeprefix('/app/')} in {where}" for path, where in found.items())
+    return Found(Writable(tuple(folders), tuple(files)), source or "no folder that the code writes")
+
+
+def _may_write(text: str) -> bool:
+    return any(
+        word in text for word in ("sqlite", "FileHandler", "_DIR", "_FOLDER", "_ROOT", "_PATH", "makedirs", "mkdir")
+    )
+
+
+def _note(name: str, where: str, found: tuple[dict[str, str], dict[str, str]], *, instance: bool) -> None:
+    folders, files = found
+    if name.startswith("/"):
+        folder = name.rpartition("/")[0] if DATABASE_FILE.fullmatch(name) else name
+        if folder and not folder.startswith(("/tmp", "/dev", "/proc", "/etc", "/usr")):  # noqa: S108
+            folders.setdefault(folder, where)
+    elif DATABASE_FILE.fullmatch(name):
+        folder = name.removeprefix("./").rpartition("/")[0]
+        if folder and ".." not in folder:
+            folders.setdefault(f"/app/{folder}", where)
+        elif instance:
+            folders.setdefault("/app/instance", where)  # Flask-SQLAlchemy puts a relative path there
+        elif not folder:
+            files.setdefault(f"/app/{name.removeprefix('./')}", where)
+    elif FOLDER.fullmatch(name):
+        folders.setdefault(f"/app/{name}", where)
+
+
+def _written(snapshot: Snapshot, path: str) -> Iterator[tuple[str, int]]:
+    tree = snapshot.tree(path)
+    for text, line in code.texts(tree):
+        match = SQLITE.match(text)
+        if match:
+            yield match[1], line
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = code.dotted_name(node.func)
+            said = code.text_of(node.args[0]) if node.args else None
+            if said and (name.endswith("sqlite3.connect") or name.rpartition(".")[2].endswith("FileHandler")):
+                yield said if name.endswith("connect") else said.rpartition("/")[0] or "logs", node.lineno
+            elif said and name.endswith(("makedirs", "mkdir")):
+                yield said, node.lineno
+        for name, value in _named_values(node):
+            last = _last_text(value)
+            database = name in {"DATABASE", "NAME"} and DATABASE_FILE.fullmatch(last)
+            if last and (WRITTEN.search(name) or database):
+                yield last, value.lineno
+
+
+def _named_values(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
+    if isinstance(node, ast.Assign):
+        for target in node.targets:
+            if isinstance(target, ast.Subscript) and (text := code.text_of(target.slice)):
+                yield text, node.value
+            elif isinstance(target, ast.Name):
+                yield target.id, node.value
+    elif isinstance(node, ast.Dict):
+        for key, value in zip(node.keys, node.values, strict=True):
+            if text := code.text_of(key):
+                yield text, value
+
+
+def _last_text(value: ast.expr) -> str:
+    """Return the path that an expression ends with: `uploads` of `BASE / "uploads"` or `join(here, "uploads")`."""
+    if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Div):
+        return code.text_of(value.right) or ""
+    if isinstance(value, ast.Call) and code.dotted_name(value.func).endswith(("join", "Path", "get", "getenv", "str")):
+        return _last_text(value.args[-1]) if value.args else ""
+    return code.text_of(value) or ""

@@ -1,0 +1,143 @@
+"""Find what runs: the server, other processes, what is done before a release and while the image is built (pure)."""
+
+import ast
+import re
+from collections.abc import Iterator
+
+from packaging.specifiers import SpecifierSet
+
+from dockyard.adopt import code, commands
+from dockyard.adopt.commands import Named
+from dockyard.adopt.model import App, BuildStep, Dependencies, Found, Overrides, Process
+from dockyard.adopt.snapshot import Snapshot
+from dockyard.errors import UsageError
+
+PACKAGES = {"gunicorn": "gunicorn", "uvicorn": "uvicorn", "granian": "granian", "waitress-serve": "waitress",
+            "hypercorn": "hypercorn"}  # fmt: skip
+NEWEST_GUNICORN = "27.0"
+"""The version that a lock gets where nothing is asked of it; since 25.1 it opens a control socket in HOME."""
+
+
+def detect_server(
+    snapshot: Snapshot, app: App, dependencies: Dependencies, port: int, overrides: Overrides
+) -> tuple[Found[tuple[str, ...]], str]:
+    """Return the command of the web process, and the package to add for it; empty where the project has it."""
+    named = [commands.procfile(snapshot).get("web"), *commands.dockerfile_commands(snapshot)]
+    command = next((one for one in named if one and one.server), None)
+    options: tuple[str, ...] = ()
+    if overrides.server:
+        program = "waitress-serve" if overrides.server == "waitress" else overrides.server
+        if program not in PACKAGES:
+            raise UsageError(
+                f"--server {overrides.server} is not one that Dockyard knows", f"known: {', '.join(PACKAGES)}"
+            )
+        source = "--server"
+    elif command:
+        program, source, options = command.server, command.source, command.options
+    else:
+        usable = PACKAGES if app.interface == "wsgi" else ("uvicorn", "granian", "hypercorn", "gunicorn")
+        present = [name for name in usable if PACKAGES[name] in dependencies.names]
+        # A development server of an ASGI framework comes as a dependency of its own, so it counts for ASGI alone.
+        program = next(iter(present), "gunicorn" if app.interface == "wsgi" else "uvicorn")
+        source = "the dependencies" if present else f"nothing: the usual one for {app.interface.upper()}"
+    others = tuple(name for name in PACKAGES if name != program and PACKAGES[name] in dependencies.names)
+    words = _command(program, app, port, dependencies, options)
+    package = "" if PACKAGES[program] in dependencies.names else PACKAGES[program]
+    return Found(words, source, others), package
+
+
+def _command(
+    program: str, app: App, port: int, dependencies: Dependencies, options: tuple[str, ...]
+) -> tuple[str, ...]:
+    reference, factory = app.reference, app.reference.endswith("()")
+    plain = reference.removesuffix("()")
+    if program == "gunicorn":
+        # Its heartbeat files need memory, for the root is read-only; nothing reads the control socket.
+        fixed = ("--bind", f"0.0.0.0:{port}", "--worker-tmp-dir", "/dev/shm")  # noqa: S108 - in a container
+        control = ("--no-control-socket",) if _newer_gunicorn(dependencies) else ()
+        worker = ("--worker-class", "uvicorn.workers.UvicornWorker") if app.interface == "asgi" else ()
+        if {"-k", "--worker-class"} & {option.partition("=")[0] for option in options}:
+            worker = ()
+        return ("gunicorn", *fixed, *control, *worker, *options, reference)
+    if program == "uvicorn":
+        made = ("--factory",) if factory else ()
+        kind = ("--interface", "wsgi") if app.interface == "wsgi" else ()
+        return ("uvicorn", "--host", "0.0.0.0", "--port", str(port), *kind, *made, *options, plain)  # noqa: S104
+    if program == "granian":
+        made = ("--factory",) if factory else ()
+        fixed = ("--host", "0.0.0.0", "--port", str(port))  # noqa: S104
+        return ("granian", *fixed, "--interface", app.interface, *made, *options, plain)
+    if program == "hypercorn":
+        return ("hypercorn", "--bind", f"0.0.0.0:{port}", *options, reference)
+    called = ("--call",) if factory else ()
+    return ("waitress-serve", f"--listen=0.0.0.0:{port}", *called, *options, plain)
+
+
+def _newer_gunicorn(dependencies: Dependencies) -> bool:
+    return SpecifierSet(dependencies.specifiers.get("gunicorn", "")).contains(NEWEST_GUNICORN)
+
+
+def detect_processes(snapshot: Snapshot, dependencies: Dependencies) -> Found[tuple[Process, ...]]:
+    """Return the processes that run beside the web one."""
+    named = commands.procfile(snapshot)
+    found = [Process(name, one.words) for name, one in named.items() if name not in {"web", "release"} and one.words]
+    if found:
+        return Found(tuple(found), "Procfile")
+    if "celery" in dependencies.names:
+        for path, name in _celery_apps(snapshot):
+            module = path.removesuffix(".py").removeprefix("src/").removesuffix("/__init__").replace("/", ".")
+            command = ("celery", "--app", f"{module}:{name}", "worker", "--loglevel", "INFO")
+            return Found((Process("worker", command),), f"{name} in {path}")
+    if "rq" in dependencies.names:
+        return Found((Process("worker", ("rq", "worker")),), "rq among the dependencies")
+    return Found((), "no Procfile, no task queue")
+
+
+def _celery_apps(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
+    for path in snapshot.containing("Celery("):
+        tree = snapshot.tree(path)
+        imports = code.imported_names(tree)
+        for name, value in code.assignments(tree):
+            if isinstance(value, ast.Call) and code.resolved_name(value.func, imports) == "celery.Celery":
+                yield path, name
+
+
+def detect_release(snapshot: Snapshot, app: App, dependencies: Dependencies) -> Found[tuple[str, ...]]:
+    """Return the command that brings the database up to date before a version starts; empty where there is none."""
+    said: Named | None = commands.procfile(snapshot).get("release")
+    if said and said.words:
+        return Found(said.words, "`release` in Procfile")
+    if app.framework == "django" and "manage.py" in snapshot.paths:
+        return Found(("python", "manage.py", "migrate", "--no-input"), "manage.py")
+    folder = next((name for name in ("migrations", "src/migrations") if snapshot.has_folder(name)), "")
+    if "flask-migrate" in dependencies.names and folder:
+        return Found(("flask", "--app", app.reference, "db", "upgrade"), f"Flask-Migrate and {folder}/")
+    ini = next((path for path in ("alembic.ini",) if path in snapshot.paths), "")
+    if ini and "alembic" in dependencies.names:
+        return Found(("alembic", "upgrade", "head"), ini)
+    return Found((), "no migrations")
+
+
+def detect_build_steps(snapshot: Snapshot, app: App, dependencies: Dependencies) -> Found[tuple[BuildStep, ...]]:
+    """Return what is made of the sources when the image is built."""
+    steps, sources = [], []
+    root = f"{app.root}/" if app.root else ""
+    catalogues = sorted({_locales(path) for path in snapshot.paths if path.endswith(".po")} - {""})
+    if catalogues and {"flask-babel", "babel"} & dependencies.names:
+        steps += [BuildStep(f"pybabel compile --directory {folder.removeprefix(root)}") for folder in catalogues]
+        sources.append(catalogues[0])
+    if "flask-static-digest" in dependencies.names:
+        steps.append(BuildStep(f"flask --app '{app.reference}' digest compile"))
+        sources.append("Flask-Static-Digest")
+    setting = re.compile(r"^STATIC_ROOT\s*=", re.MULTILINE)
+    collected = next((path for path in snapshot.containing("STATIC_ROOT") if setting.search(snapshot.text(path))), "")
+    if app.framework == "django" and collected and "manage.py" in snapshot.paths:
+        steps.append(BuildStep("python manage.py collectstatic --no-input"))
+        sources.append(f"STATIC_ROOT in {collected}")
+    return Found(tuple(steps), ", ".join(sources) or "nothing that has to be made")
+
+
+def _locales(path: str) -> str:
+    """Return the folder of the catalogues that a .po file is one of: `x/translations/de/LC_MESSAGES/messages.po`."""
+    parts = path.split("/")
+    return "/".join(parts[:-3]) if len(parts) > 3 and parts[-2] == "LC_MESSAGES" else ""

@@ -1,0 +1,179 @@
+"""What is detected in a project: each value with where it comes from and how to overrule it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Found(Generic[T]):
+    """A detected value: `source` says what it was read from, `others` what else it could have been."""
+
+    value: T
+    source: str
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What a person says instead of what would be detected; empty where detection decides."""
+
+    app: str = ""
+    python: str = ""
+    server: str = ""
+    image: str = ""
+    health: str = ""
+    port: int = 0
+
+
+@dataclass(frozen=True)
+class App:
+    """The application: `reference` as gunicorn names it, `root` the folder that imports begin at, "" for the top."""
+
+    reference: str
+    framework: str
+    interface: str
+    root: str = ""
+
+    @property
+    def module(self) -> str:
+        """The module that holds the application."""
+        return self.reference.partition(":")[0]
+
+    @property
+    def is_factory(self) -> bool:
+        """Whether a function is called to make it."""
+        return self.reference.endswith(")")
+
+
+@dataclass(frozen=True)
+class Dependencies:
+    """What the project asks for, as lines of requirements files; `names` are the canonical names at run time."""
+
+    runtime: tuple[str, ...]
+    test: tuple[str, ...] = ()
+    constraints: tuple[str, ...] = ()
+    names: frozenset[str] = frozenset()
+    test_names: frozenset[str] = frozenset()
+    specifiers: Mapping[str, str] = field(default_factory=dict)
+    """What is asked of each package's version, by canonical name: "==23.0", empty where nothing is."""
+
+
+@dataclass(frozen=True)
+class Libraries:
+    """Debian packages: needed to compile packages, and needed where the service runs; paths that no scan finds."""
+
+    build: tuple[str, ...] = ()
+    run: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process beside the web one, by the name of its Compose service."""
+
+    name: str
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Another service that the application talks to: postgres, mariadb or valkey."""
+
+    kind: str
+    package: str
+
+
+@dataclass(frozen=True)
+class Variable:
+    """An environment variable that the code reads; `where` is path:line, `default` None where it must be set."""
+
+    name: str
+    where: str
+    required: bool
+    default: str | None = None
+
+
+@dataclass(frozen=True)
+class Writable:
+    """What the application writes: folders of the image, and single files at its top, which a link leads away."""
+
+    folders: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BuildStep:
+    """A command that makes a part of the application when the image is built; `needs` are variables it asks for."""
+
+    command: str
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Project:
+    """All that is detected."""
+
+    name: str
+    image: Found[str]
+    app: Found[App]
+    sources: Found[tuple[str, ...]]
+    dependencies: Found[Dependencies]
+    server: Found[tuple[str, ...]]
+    """The command of the web process."""
+    server_package: str
+    """The package to add for it; empty where the project has it."""
+    python: Found[str]
+    port: int
+    libraries: Found[Libraries]
+    processes: Found[tuple[Process, ...]]
+    release: Found[tuple[str, ...]]
+    build: Found[tuple[BuildStep, ...]]
+    backends: Found[tuple[Backend, ...]]
+    variables: Found[tuple[Variable, ...]]
+    writable: Found[Writable]
+    health: Found[str]
+    """The path of a route that answers; empty: the port alone is asked."""
+    tests: Found[str]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One row of what `dockyard init` says it found."""
+
+    what: str
+    value: str
+    source: str
+    others: tuple[str, ...] = ()
+    option: str = ""
+
+
+def findings(project: Project) -> tuple[Finding, ...]:
+    """Return what was found, in the order a person asks."""
+
+    def row(what: str, found: Found[Any], value: str, option: str = "") -> Finding:
+        return Finding(what, value or "none", found.source, found.others, option)
+
+    libraries, writable = project.libraries.value, project.writable.value
+    processes = (f"{one.name}: {' '.join(one.command)}" for one in project.processes.value)
+    settings = (variable.name for variable in project.variables.value)
+    return (
+        row("app", project.app, project.app.value.reference, "--app"),
+        row("framework", project.app, project.app.value.framework, "--app"),
+        row("sources", project.sources, ", ".join(project.sources.value), "COPY in Dockerfile"),
+        row("dependencies", project.dependencies, ", ".join(project.dependencies.value.runtime), "requirements/*.in"),
+        row("server", project.server, " ".join(project.server.value), "--server"),
+        row("python", project.python, project.python.value, "--python"),
+        row("system libraries", project.libraries, ", ".join((*libraries.build, *libraries.run)), "Aptfile"),
+        row("processes", project.processes, ", ".join(processes), "Procfile"),
+        row("build steps", project.build, ", ".join(step.command for step in project.build.value), "Dockerfile"),
+        row("release step", project.release, " ".join(project.release.value), "Procfile"),
+        row("services", project.backends, ", ".join(one.kind for one in project.backends.value), "compose.yaml"),
+        row("configuration", project.variables, ", ".join(settings), ".env.example"),
+        row("writable", project.writable, ", ".join((*writable.folders, *writable.files)), "compose.yaml"),
+        row("health", project.health, project.health.value or "the port", "--health"),
+        row("tests", project.tests, project.tests.value, "Dockerfile"),
+        row("image", project.image, project.image.value, "--image"),
+    )

@@ -1,0 +1,150 @@
+"""Read a repository once, bounded, without running any of it: the paths, and the texts that say something."""
+
+import ast
+import functools
+import os
+import tomllib
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from dockyard.errors import DockyardError, SettingsError
+
+SKIPPED = {
+    "__pycache__", "bower_components", "build", "dist", "env", "htmlcov", "node_modules", "site-packages", "venv",
+}  # fmt: skip
+"""Folders that hold what was made or installed, never what a person wrote; those that begin with a dot too."""
+
+HIDDEN = {".flaskenv", ".env.example", ".env.sample", ".env.template", ".python-version", ".tool-versions",
+          ".dockerignore", ".gitignore", ".pre-commit-config.yaml"}  # fmt: skip
+NAMES = {"Aptfile", "Dockerfile", "Pipfile", "Pipfile.lock", "Procfile", "alembic.ini", "babel.cfg", "manage.py",
+         "package.json", "pdm.lock", "poetry.lock", "pyproject.toml", "pytest.ini", "runtime.txt", "setup.cfg",
+         "setup.py", "tox.ini", "uv.lock"}  # fmt: skip
+TESTS = {"test", "tests", "testing"}
+LARGEST = 4_000_000
+"""Bytes of the largest text that is read: a lock of a large project has about two million."""
+LARGEST_MODULE = 400_000
+MODULES = 3_000
+"""How many Python files are read, those nearest to the top first."""
+DEPTH = 12
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A repository at one moment: `paths` are its files, relative, with /; `texts` holds those that were read.
+
+    Line ends are one character in every text, whatever they are on disk.
+    """
+
+    name: str
+    paths: frozenset[str]
+    texts: Mapping[str, str]
+
+    def text(self, path: str) -> str:
+        """Return a file's text; empty where it is absent or was not read."""
+        return self.texts.get(path, "")
+
+    def has_folder(self, folder: str) -> bool:
+        """Return whether there is a file in a folder."""
+        return any(path.startswith(f"{folder}/") for path in self.paths)
+
+    def toml(self, path: str) -> dict[str, Any]:
+        """Return a TOML file's content, empty where it is absent; raise SettingsError where it is broken."""
+        try:
+            return tomllib.loads(self.text(path))
+        except tomllib.TOMLDecodeError as error:
+            raise SettingsError(f"{path}: not valid TOML: {error}", "mend it, then run this again") from None
+
+    @functools.cached_property
+    def modules(self) -> tuple[str, ...]:
+        """The Python files that were read and are no tests, those nearest to the top first."""
+        found = (path for path in self.texts if path.endswith(".py") and not is_test(path))
+        return tuple(sorted(found, key=lambda path: (path.count("/"), path)))
+
+    @functools.cached_property
+    def _trees(self) -> dict[str, ast.Module | None]:
+        return {}
+
+    def tree(self, path: str) -> ast.Module:
+        """Return a Python file's syntax tree; an empty one where this Python cannot read it."""
+        if path not in self._trees:
+            self._trees[path] = parse(self.text(path))
+        return self._trees[path] or ast.Module([], [])
+
+    def containing(self, *words: str) -> Iterator[str]:
+        """Yield the modules whose text holds one of some words: only these are worth parsing."""
+        for path in self.modules:
+            if any(word in self.texts[path] for word in words):
+                yield path
+
+
+def parse(text: str) -> ast.Module | None:
+    """Return the syntax tree of a text, or None where it is no Python of this version."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # another's code: "invalid escape sequence" and the like are theirs
+            return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def is_test(path: str) -> bool:
+    """Return whether a Python file belongs to the tests or to the tools, by its name (pure)."""
+    name = path.rsplit("/", 1)[-1]
+    folders = set(path.split("/")[:-1])
+    return bool(folders & TESTS) or name.startswith("test_") or name.endswith("_test.py") or name in TOOLS
+
+
+TOOLS = {"conftest.py", "noxfile.py", "setup.py", "tasks.py", "fabfile.py", "tests.py"}
+
+
+def read_snapshot(root: Path) -> Snapshot:
+    """Read the repository at `root`; raise DockyardError where it is no folder."""
+    if not root.is_dir():
+        raise DockyardError(f"{root} is not a folder", "name the folder of the project")
+    paths = frozenset(_walk(root, "", 0))
+    modules = sorted((path for path in paths if path.endswith(".py")), key=lambda path: (path.count("/"), path))
+    wanted = [*filter(_is_wanted, paths), *modules[:MODULES]]
+    texts = {path: text for path in wanted if (text := _read(root, path)) is not None}
+    return Snapshot(root.resolve().name, paths, texts)
+
+
+def _walk(root: Path, folder: str, depth: int) -> Iterator[str]:
+    try:
+        entries = list(os.scandir(root / folder if folder else root))
+    except OSError:
+        return  # a folder that may not be read says nothing
+    if any(entry.name == "pyvenv.cfg" for entry in entries) and folder:
+        return
+    for entry in entries:
+        name = entry.name
+        if not name.isprintable():  # also what is no UTF-8: it cannot be written into a Dockerfile
+            continue
+        path = f"{folder}/{name}" if folder else name
+        if entry.is_dir(follow_symlinks=False):
+            if name not in SKIPPED and not name.startswith(".") and depth < DEPTH:
+                yield from _walk(root, path, depth + 1)
+        elif (not name.startswith(".") or name in HIDDEN) and entry.is_file():
+            yield path
+
+
+def _is_wanted(path: str) -> bool:
+    folder, _, name = path.rpartition("/")
+    if name in NAMES or name in HIDDEN:
+        return folder.count("/") < 2
+    if name.endswith((".txt", ".in")):
+        return "requirement" in name or "constraint" in name or PurePosixPath(folder).name == "requirements"
+    return name.startswith(("compose.", "docker-compose.")) and not folder
+
+
+def _read(root: Path, path: str) -> str | None:
+    limit = LARGEST_MODULE if path.endswith(".py") else LARGEST
+    try:
+        file = root / path
+        if file.stat().st_size > limit:
+            return None
+        return file.read_bytes().decode("utf-8-sig", "replace").replace("\r\n", "\n")
+    except OSError:
+        return None

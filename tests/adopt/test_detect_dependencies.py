@@ -1,0 +1,127 @@
+"""What a project asks for, in every form that it may say so, and on which Python."""
+
+import pytest
+
+from dockyard.adopt.detect_dependencies import detect_dependencies, poetry_versions
+from dockyard.adopt.detect_python import detect_python
+from dockyard.adopt.model import Overrides
+from dockyard.errors import DockyardError, SettingsError, UsageError
+from tests.adopt.conftest import snapshot
+
+
+@pytest.mark.parametrize(
+    ("files", "runtime", "test"),
+    [
+        ({"requirements.txt": "flask\n"}, ("-r ../requirements.txt",), ()),
+        ({"requirements.txt": "flask\n", "requirements-dev.txt": "pytest\n"}, ("-r ../requirements.txt",),
+         ("-r ../requirements-dev.txt",)),
+        ({"requirements/prod.txt": "-r base.txt\n", "requirements/base.txt": "flask\n"},
+         ("-r ../requirements/prod.txt",), ()),
+        ({"requirements.in": "flask\n", "requirements.txt": "flask==3.0\n"}, ("-r ../requirements.in",), ()),
+        ({"requirements.txt": "-e .\nflask==3.0 # web\n"}, ("flask==3.0",), ()),
+        ({"requirements.txt": "flask==3.0 \\\n    --hash=sha256:00\n"}, ("flask==3.0",), ()),
+        ({"pyproject.toml": "[project]\nname='x'\ndependencies=['flask']\n[project.optional-dependencies]\n"
+          "test=['pytest','x[db]']\nprod=['gunicorn']\n"}, ("flask", "gunicorn"), ("pytest",)),
+        ({"pyproject.toml": "[project]\nname='x'\ndependencies=['flask']\n[dependency-groups]\n"
+          "dev=['ruff',{include-group='t'}]\nt=['pytest']\n"}, ("flask",), ("ruff", "pytest")),
+        ({"pyproject.toml": "[tool.poetry.dependencies]\npython='^3.11'\nflask='^3.0'\n"
+          "redis={version='*',extras=['hiredis']}\nown={path='../own'}\n"},
+         ("flask>=3.0,<4", "redis[hiredis]"), ()),
+        ({"pyproject.toml": "[project]\nname='x'\ndependencies=['flask']\n[tool.pdm.dev-dependencies]\n"
+          "test=['pytest']\n"}, ("flask",), ("pytest",)),
+        ({"Pipfile": "[packages]\nflask='*'\ngunicorn='==23.0'\n[dev-packages]\npytest='*'\n"},
+         ("flask", "gunicorn==23.0"), ("pytest",)),
+        ({"setup.cfg": "[options]\ninstall_requires =\n    flask\n    click>8\n"}, ("flask", "click>8"), ()),
+        ({"setup.py": "from setuptools import setup\nsetup(install_requires=['flask'])\n"}, ("flask",), ()),
+        ({"app.py": "from flask import Flask\nimport os\n"}, ("flask",), ()),
+    ],
+)  # fmt: skip
+def test_forms(files: dict[str, str], runtime: tuple[str, ...], test: tuple[str, ...]) -> None:
+    """Where there is a requirements file, the inputs refer to it; nothing is typed twice."""
+    found = detect_dependencies(snapshot(files)).value
+    assert (found.runtime, found.test) == (runtime, test)
+
+
+def test_names_come_from_included_files() -> None:
+    """What another file asks for counts too."""
+    files = {
+        "requirements/prod.txt": "-r common.txt\n",
+        "requirements/common.txt": "Flask_SQLAlchemy[x]>=3 ; a\nredis\n",
+    }
+    assert detect_dependencies(snapshot(files)).value.names == {"redis"}
+
+
+@pytest.mark.parametrize(
+    ("lock", "text"),
+    [
+        ("uv.lock", "[[package]]\nname='Flask'\nversion='3.0.1'\n[[package]]\nname='x'\nversion='1'\n"
+         "source={virtual='.'}\n"),
+        ("poetry.lock", "[[package]]\nname='flask'\nversion='3.0.1'\n"),
+        ("pdm.lock", "[[package]]\nname='flask'\nversion='3.0.1'\n"),
+        ("Pipfile.lock", '{"default": {"flask": {"version": "==3.0.1"}}}'),
+    ],
+)  # fmt: skip
+def test_an_existing_lock_moves_no_version(lock: str, text: str) -> None:
+    """Its versions are kept; the project itself is none of them."""
+    files = {"pyproject.toml": "[project]\nname='x'\ndependencies=['flask']\n", lock: text}
+    found = detect_dependencies(snapshot(files))
+    assert found.value.constraints == ("flask==3.0.1",)
+    assert found.value.specifiers == {"flask": "==3.0.1"}
+    assert lock in found.source
+
+
+def test_broken_files_are_named() -> None:
+    """A file that cannot be read is told, not passed over."""
+    with pytest.raises(SettingsError, match=r"pyproject\.toml: not valid TOML"):
+        detect_dependencies(snapshot({"pyproject.toml": "[project\n"}))
+    with pytest.raises(SettingsError, match=r"Pipfile\.lock: not valid JSON"):
+        detect_dependencies(snapshot({"Pipfile": "", "Pipfile.lock": "{"}))
+
+
+@pytest.mark.parametrize(
+    ("said", "means"),
+    [("^1.2.3", ">=1.2.3,<2"), ("^0.115", ">=0.115,<0.116"), ("^0.0.3", ">=0.0.3,<0.0.4"), ("~1.2", ">=1.2,<1.3"),
+     ("~1", ">=1,<2"), ("*", ""), ("1.2", "==1.2"), ("2.*", "==2.*"), (">=1,<3", ">=1,<3"), ("~=1.4", "~=1.4"),
+     ("^0", ">=0,<1")],
+)  # fmt: skip
+def test_versions_of_poetry(said: str, means: str) -> None:
+    """Its own signs mean ranges of PEP 440."""
+    assert poetry_versions(said) == means
+
+
+@pytest.mark.parametrize(
+    ("files", "python", "source"),
+    [
+        ({}, "3.13", "the newest that most packages have wheels for"),
+        ({".python-version": "3.12.4\n"}, "3.12", ".python-version"),
+        ({"runtime.txt": "python-3.11.9"}, "3.11", "runtime.txt"),
+        ({".tool-versions": "nodejs 22\npython 3.14.0\n"}, "3.14", ".tool-versions"),
+        ({"Dockerfile": "FROM --platform=linux/amd64 python:3.12-slim AS x\n"}, "3.12", "Dockerfile"),
+        ({"Pipfile": '[requires]\npython_version = "3.11"\n'}, "3.11", "Pipfile"),
+        ({"pyproject.toml": "[project]\nrequires-python='>=3.14'\n"}, "3.14",
+         "requires-python in pyproject.toml: >=3.14"),
+        ({"pyproject.toml": "[tool.poetry.dependencies]\npython='~3.12'\n"}, "3.12",
+         "python in [tool.poetry.dependencies]: >=3.12,<3.13"),
+        ({"setup.cfg": "[options]\npython_requires = >=3.10, <3.13\n"}, "3.12",
+         "python_requires of the setup file: >=3.10, <3.13"),
+    ],
+)  # fmt: skip
+def test_pythons(files: dict[str, str], python: str, source: str) -> None:
+    """A version that is named comes first, then the best of those that are allowed."""
+    found = detect_python(snapshot(files), Overrides())
+    assert (found.value, found.source) == (python, source)
+
+
+def test_a_python_too_old_is_replaced_and_told() -> None:
+    """What is no longer supported is said."""
+    found = detect_python(snapshot({"runtime.txt": "python-3.8.1"}), Overrides())
+    assert found.value == "3.13"
+    assert "3.8 in runtime.txt is not supported" in found.source
+
+
+def test_no_python_fits() -> None:
+    """A range without any supported version is an error, and so is such an option."""
+    with pytest.raises(DockyardError, match="no supported Python fits"):
+        detect_python(snapshot({"pyproject.toml": "[project]\nrequires-python='<3.9'\n"}), Overrides())
+    with pytest.raises(UsageError, match=r"--python 2\.7"):
+        detect_python(snapshot({}), Overrides(python="2.7"))

@@ -1,0 +1,205 @@
+"""What a service needs around it: configuration, folders, libraries, processes, checks; and how a folder is read."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from dockyard.adopt.detect import detect
+from dockyard.adopt.detect_checks import detect_health
+from dockyard.adopt.detect_needs import detect_variables, is_secret
+from dockyard.adopt.libraries import TABLE
+from dockyard.adopt.model import Overrides, Variable
+from dockyard.adopt.snapshot import read_snapshot
+from dockyard.errors import DockyardError
+from tests.adopt.conftest import detected, snapshot
+
+APP = "from flask import Flask\napp = Flask(__name__)\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("import os\nA = os.environ['KEY']\n", Variable("KEY", "app.py:2", required=True)),
+        ("from os import environ\nA = environ['KEY']\n", Variable("KEY", "app.py:2", required=True)),
+        ("import os\nA = os.environ.get('KEY')\n", Variable("KEY", "app.py:2", required=False)),
+        ("import os\nA = os.getenv('KEY', 'x')\n", Variable("KEY", "app.py:2", required=False, default="x")),
+        ("import os\ntry:\n    A = os.environ['KEY']\nexcept KeyError:\n    A = ''\n",
+         Variable("KEY", "app.py:3", required=False)),
+        ("from decouple import config\nA = config('KEY')\n", Variable("KEY", "app.py:2", required=True)),
+        ("from decouple import config\nA = config('KEY', default='x')\n",
+         Variable("KEY", "app.py:2", required=False, default="x")),
+        ("from environs import Env\nenv = Env()\nA = env.str('KEY')\n", Variable("KEY", "app.py:3", required=True)),
+        ("from pydantic_settings import BaseSettings\nclass S(BaseSettings):\n    key: str\n",
+         Variable("KEY", "app.py:3", required=True)),
+        ("import pydantic as p\nclass S(p.BaseSettings):\n    y: int = 3\n    class Config:\n        env_prefix='ke'\n",
+         Variable("KEY", "app.py:3", required=False)),
+    ],
+)  # fmt: skip
+def test_variables(code: str, expected: Variable) -> None:
+    """Each way to read one is known, and whether the service starts without it."""
+    assert detect_variables(snapshot({"app.py": code})).value == (expected,)
+
+
+def test_an_example_gives_its_values() -> None:
+    """What the project says in its own example is kept."""
+    files = {"app.py": "import os\nA = os.environ['A']\n", ".env.example": "# a\nA=1\nexport B='two'\n"}
+    assert detect_variables(snapshot(files)).value == (
+        Variable("A", "app.py:2", required=True, default="1"),
+        Variable("B", ".env.example", required=False, default="two"),
+    )
+
+
+def test_secrets_are_known_by_their_names() -> None:
+    """A key is secret, a keyboard is not."""
+    secret = ["SECRET_KEY", "DB_PASSWORD", "API_KEY", "JWT_TOKEN", "SESSION_KEY", "PASSWORD_SALT"]
+    assert all(map(is_secret, secret))
+    assert not any(map(is_secret, ["KEYBOARD", "PAGE_SIZE", "DATABASE_URL", "MONKEY"]))
+
+
+@pytest.mark.parametrize(
+    ("code", "folders", "files"),
+    [
+        ("import sqlite3\nsqlite3.connect('data/x.db')\n", ("/app/data",), ()),
+        ("import sqlite3\nsqlite3.connect('x.db')\n", (), ("/app/x.db",)),
+        ("URI = 'sqlite:////var/lib/shop/x.db'\n", ("/var/lib/shop",), ()),
+        ("from flask_sqlalchemy import SQLAlchemy\nURI = 'sqlite:///x.db'\n", ("/app/instance",), ()),
+        ("app.config['UPLOAD_FOLDER'] = os.path.join(app.root_path, 'uploads')\n", ("/app/uploads",), ()),
+        ("UPLOAD_DIR = BASE / 'files'\n", ("/app/files",), ()),
+        ("app = Flask(__name__, instance_relative_config=True)\n", ("/app/instance",), ()),
+        ("handler = logging.FileHandler('logs/x.log')\n", ("/app/logs",), ()),
+        ("URI = 'sqlite:///:memory:'\n", (), ()),
+        ("CACHE_DIR = '/tmp/cache'\n", (), ()),
+    ],
+)
+def test_writable(code: str, folders: tuple[str, ...], files: tuple[str, ...]) -> None:
+    """What the code writes becomes a volume; a single file at the top is led into one."""
+    found = detected({"app.py": APP + code}).writable.value
+    assert (found.folders, found.files) == (folders, files)
+
+
+def test_a_database_server_makes_its_local_stand_in_needless() -> None:
+    """A SQLite path beside a real driver is for developers."""
+    files = {"app.py": APP + "URI = 'sqlite:///data/x.db'\n", "requirements.txt": "flask\npsycopg2\n"}
+    assert detected(files).writable.value.folders == ()
+
+
+@pytest.mark.parametrize("package", TABLE)
+def test_libraries(package: str) -> None:
+    """Each row of the table is used when its package is asked for, and only then."""
+    needs = TABLE[package]
+    found = detected({"app.py": APP, "requirements.txt": f"flask\n{package}\n"}).libraries.value
+    assert (found.build, found.run, found.keep) == needs
+    assert needs.build or needs.run
+    assert bool(needs.keep) == bool(needs.run), "what runs by name alone must be kept"
+
+
+def test_packages_that_bring_their_library() -> None:
+    """psycopg[binary] needs nothing of Debian's; an Aptfile says what else is needed."""
+    files = {"app.py": APP, "requirements.txt": "flask\npsycopg[binary]\n", "Aptfile": "# tools\nffmpeg\n"}
+    assert detected(files).libraries.value.run == ("ffmpeg",)
+
+
+@pytest.mark.parametrize(
+    ("code", "path"),
+    [
+        ("@app.route('/healthz')\ndef h(): ...\n", "/healthz"),
+        ("@app.route('/')\ndef h(): ...\n@app.get('/ping')\ndef p(): ...\n", "/ping"),
+        ("bp = Blueprint('x', __name__, url_prefix='/api')\n@bp.get('/health')\ndef h(): ...\n", "/api/health"),
+        ("@app.post('/')\ndef h(): ...\n", ""),
+        ("@app.route('/', methods=['POST'])\ndef h(): ...\n", ""),
+        ("@app.route('/<name>')\ndef h(name): ...\n", ""),
+        ("urlpatterns = [path('admin/', include(x)), path('status', v)]\n", "/status"),
+        ("routes = [Route('/health', h)]\n", "/health"),
+    ],
+)
+def test_health(code: str, path: str) -> None:
+    """A route made for it comes before the first page; where there is neither, the port is asked."""
+    assert detect_health(snapshot({"app.py": code}), Overrides()).value == path
+
+
+@pytest.mark.parametrize(
+    ("requirements", "overrides", "server"),
+    [
+        ("flask\n", "", "gunicorn --bind 0.0.0.0:8000 --worker-tmp-dir /dev/shm --no-control-socket app:app"),
+        ("flask\ngunicorn==20.1\n", "", "gunicorn --bind 0.0.0.0:8000 --worker-tmp-dir /dev/shm app:app"),
+        ("flask\nwaitress\n", "", "waitress-serve --listen=0.0.0.0:8000 app:app"),
+        ("flask\ngranian\n", "", "granian --host 0.0.0.0 --port 8000 --interface wsgi app:app"),
+        ("flask\ngunicorn\n", "waitress", "waitress-serve --listen=0.0.0.0:8000 app:app"),
+    ],
+)
+def test_servers(requirements: str, overrides: str, server: str) -> None:
+    """The project's own server is used, with flags that its version knows."""
+    project = detected({"app.py": APP, "requirements.txt": requirements}, Overrides(server=overrides))
+    assert " ".join(project.server.value) == server
+
+
+def test_release_and_workers() -> None:
+    """Migrations come before a start, and a queue has its worker."""
+    files = {
+        "requirements.txt": "flask\nalembic\ncelery[redis]\n",
+        "alembic.ini": "[alembic]\n",
+        "shop/__init__.py": APP,
+        "shop/jobs.py": "from celery import Celery\nqueue = Celery(broker='redis://x')\n",
+    }
+    project = detected(files)
+    assert project.release.value == ("alembic", "upgrade", "head")
+    assert [one.command for one in project.processes.value] == [
+        ("celery", "--app", "shop.jobs:queue", "worker", "--loglevel", "INFO")
+    ]
+    assert [one.kind for one in project.backends.value] == ["valkey"]
+
+
+def test_names_become_image_names() -> None:
+    """Spaces, capitals and letters that an image's name may not have are replaced."""
+    assert detected({"app.py": APP}, name="Café de l'Été").image.value == "caf-de-l-t"
+    assert detected({"app.py": APP}, name="店").image.value == "app"
+
+
+def test_a_real_folder_of_odd_shapes(tmp_path: Path) -> None:
+    """Windows' line ends, a symlinked requirements file, odd names, installed packages: all are read as they should."""
+    root = tmp_path / "ein Café"
+    root.mkdir()
+    (tmp_path / "shared.txt").write_text("flask\n")
+    (root / "requirements.txt").symlink_to(tmp_path / "shared.txt")
+    (root / "app.py").write_bytes(b"\xef\xbb\xbf" + APP.replace("\n", "\r\n").encode())
+    (root / "Grüße.py").write_text("x = 1\n", encoding="utf-8")
+    (root / "loop").symlink_to(root, target_is_directory=True)
+    (root / "mine" / "lib").mkdir(parents=True)
+    (root / "mine" / "pyvenv.cfg").write_text("")
+    (root / "mine" / "lib" / "other.py").write_text(APP)
+    (root / "node_modules").mkdir()
+    (root / "node_modules" / "app.py").write_text(APP)
+    project = detect(read_snapshot(root), Overrides())
+    assert project.app.value.reference == "app:app"
+    assert project.app.others == ()
+    assert project.sources.value == ("Grüße.py", "app.py")
+    assert project.dependencies.value.names == {"flask"}
+
+
+def test_an_empty_folder_and_a_file_are_told(tmp_path: Path) -> None:
+    """Neither is a project."""
+    with pytest.raises(DockyardError, match="holds no file yet"):
+        detect(read_snapshot(tmp_path), Overrides())
+    with pytest.raises(DockyardError, match="is not a folder"):
+        read_snapshot(tmp_path / "absent")
+
+
+def test_a_large_repository_is_read_in_two_seconds(tmp_path: Path) -> None:
+    """Fifty thousand files, of which five thousand are Python."""
+    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "requirements.txt").write_text("flask\n")
+    for folder in range(500):
+        place = tmp_path / f"package{folder}"
+        place.mkdir()
+        for number in range(10):
+            (place / f"m{number}.py").write_text(
+                "import os\nclass A:\n    def f(self):\n        return os.getcwd()\n" * 5
+            )
+        for number in range(90):
+            (place / f"d{number}.txt").touch()
+    started = time.perf_counter()
+    project = detect(read_snapshot(tmp_path), Overrides())
+    took = time.perf_counter() - started
+    assert project.app.value.reference == "app:app"
+    assert took < 2

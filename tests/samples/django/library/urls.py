@@ -1,0 +1,4 @@
+from books import views
+from django.urls import path
+
+urlpatterns = [path("", views.index), path("healthz", views.healthz)]

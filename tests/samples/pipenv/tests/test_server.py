@@ -1,0 +1,5 @@
+from server import application
+
+
+def test_pong():
+    assert application.test_client().get("/ping").text == "pong"
