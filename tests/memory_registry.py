@@ -3,13 +3,15 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
 import requests
 
-from dockyard.registry.content import INDEX, WritableRegistry
+from dockyard.registry.client import Registry
+from dockyard.registry.content import INDEX, Repository
 from dockyard.registry.transport import Transport
 
 from .test_registry import ACCESS, Answer, Wire
@@ -95,6 +97,8 @@ class Memory:
         self.manifests[tag] = self.manifests[digest] = ("application/vnd.oci.image.manifest.v1+json", raw)
         return digest
 
-    def client(self) -> WritableRegistry:
-        """Return a conversation with this registry."""
-        return WritableRegistry(ACCESS, lambda _seconds: None, Transport(ACCESS, Wire(self)))
+    @contextmanager
+    def repository(self, name: str = "fleet/ship") -> Iterator[Repository]:
+        """Yield a repository of this registry."""
+        with Registry(ACCESS, lambda _seconds: None, Transport(ACCESS, Wire(self))) as registry:
+            yield Repository(registry, name)

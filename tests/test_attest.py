@@ -3,8 +3,6 @@
 import gzip
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +12,7 @@ from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.git import Git
 from dockyard.registry import attest, provenance, sbom
-from dockyard.registry.content import WritableRegistry
+from dockyard.registry.content import Repository
 from dockyard.registry.errors import Kind, RegistryError
 from dockyard.settings import Settings
 
@@ -41,12 +39,7 @@ def memory(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Memory:
     config = {"architecture": "amd64", "os": "linux", "config": {"Labels": LABELS}}
     made.push({digest(packed): packed}, json.dumps(config).encode(), "1.0")
 
-    @contextmanager
-    def connected(*_args: object, **_options: object) -> Iterator[WritableRegistry]:
-        with made.client() as registry:
-            yield registry
-
-    monkeypatch.setattr(attest, "connected", connected)
+    monkeypatch.setattr(attest, "open_repository", lambda *_args: made.repository("fleet/shop"))
     replace_everywhere(monkeypatch, "read_git", lambda _root: Git(COMMIT, 1, "main"))
     (settings.root / "requirements" / "3.13").mkdir(parents=True)
     (settings.root / "requirements" / "production.in").write_text("flask\n")
@@ -56,7 +49,7 @@ def memory(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Memory:
 
 def run(settings: Settings, name: str = NAME) -> tuple[attest.Attached, ...]:
     """Attach to the image."""
-    return attest.attest(settings, name, engine=ENGINE)
+    return attest.attest_image(settings, name, engine=ENGINE)
 
 
 def attached(memory: Memory, made: attest.Attached) -> dict[str, Any]:
@@ -137,13 +130,13 @@ def test_a_lock_that_is_gone(memory: Memory, settings: Settings) -> None:
 
 def test_a_tag_that_moves_meanwhile(memory: Memory, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody else pushed: what was attached belongs to an image that the tag no longer means."""
-    attach = WritableRegistry.attach
+    attach = Repository.attach
 
-    def slow(registry: WritableRegistry, *args: Any) -> Any:
+    def slow(repository: Repository, *args: Any) -> Any:
         memory.push({}, b"{}", "1.0")
-        return attach(registry, *args)
+        return attach(repository, *args)
 
-    monkeypatch.setattr(WritableRegistry, "attach", slow)
+    monkeypatch.setattr(Repository, "attach", slow)
     with pytest.raises(RegistryError, match="became") as caught:
         run(settings)
     assert caught.value.kind is Kind.MISMATCH

@@ -2,8 +2,6 @@
 
 import gzip
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -15,9 +13,8 @@ from dockyard.engine import archive
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.registry import inspection, provenance, sbom
-from dockyard.registry.content import WritableRegistry
 from dockyard.registry.errors import RegistryError
-from dockyard.registry.inspection import Attachment, Inspected, inspect, settings_of, summary
+from dockyard.registry.inspection import Attachment, Inspected, describe_config, inspect_image, summarize
 from dockyard.settings import Settings
 from dockyard.tasks import inspect as tasks
 
@@ -54,29 +51,24 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
     packed = {digest(one): one for one in (gzip.compress(layer, mtime=0) for layer in LAYERS)}
     made.push(packed, json.dumps(CONFIG).encode(), "1.0")
 
-    @contextmanager
-    def connected(*_args: object, **_options: object) -> Iterator[WritableRegistry]:
-        with made.client() as registry:
-            yield registry
-
     def absent(_engine: Engine, reference: str, _visit: object) -> None:
         raise DockyardError(f"there is no image {reference}")
 
-    monkeypatch.setattr(inspection, "connected", connected)
-    monkeypatch.setattr(archive, "read", absent)
+    monkeypatch.setattr(inspection, "open_repository", lambda *_args: made.repository("fleet/shop"))
+    monkeypatch.setattr(archive, "read_image", absent)
     return made
 
 
 def look(settings: Settings, reference: str) -> Inspected:
     """Look at an image."""
-    return inspect(settings, reference, engine=ENGINE)
+    return inspect_image(settings, reference, engine=ENGINE)
 
 
 def attach(memory: Memory, content: bytes, media_type: str, **annotations: str) -> None:
     """Attach a document to the image."""
-    with memory.client() as registry:
-        image = registry.document("fleet/shop", "1.0")
-        registry.attach("fleet/shop", image.descriptor, content, media_type, annotations)
+    with memory.repository("fleet/shop") as shop:
+        image = shop.read_document("1.0")
+        shop.attach(image.descriptor, content, media_type, annotations)
 
 
 def test_an_image_in_a_registry(memory: Memory, settings: Settings) -> None:
@@ -117,22 +109,22 @@ def test_what_is_attached(memory: Memory, settings: Settings) -> None:
         "https://x.example/vuln",
         "application/vnd.other",
     ]
-    assert [summary(one) for one in image.attachments] == [
+    assert [summarize(one) for one in image.attachments] == [
         "1 deb, 2 pypi",
         "source 0123456789ab, git+x ?",
         "2 B",
         "3 B",
     ]
-    assert list(inspection.chosen(found, "SBOM")) == [BILL]
+    assert list(inspection.select_attached(found, "SBOM")) == [BILL]
     with pytest.raises(DockyardError, match="no thing is attached to"):
-        list(inspection.chosen(found, "thing"))
+        list(inspection.select_attached(found, "thing"))
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"{}", b'{"components": [1]}'])
 def test_a_document_of_another_form(content: bytes) -> None:
     """Whatever others attach, it is shown and nothing breaks."""
     for kind in ("SBOM", "provenance"):
-        assert summary(Attachment(kind, "", "", content)) == "not in a form that is known here"
+        assert summarize(Attachment(kind, "", "", content)) == "not in a form that is known here"
 
 
 def test_something_large_is_only_named(memory: Memory, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +140,7 @@ def test_what_the_registry_lacks_the_engine_may_have(
 ) -> None:
     """An image that is tagged and not pushed yet; that it is the engine's is said."""
     saved = saved_images.archive(LAYERS, config=STARTS)
-    monkeypatch.setattr(archive, "read", lambda _engine, _name, visit: archive.from_archive([saved], visit))
+    monkeypatch.setattr(archive, "read_image", lambda _engine, _name, visit: archive.from_archive([saved], visit))
     found = look(settings, f"{NAME}:2.0")
     assert (found.where, found.digest) == ("engine", found.images[0].digest)
     assert said == [f"{NAME}:2.0 is not in its registry: asking the engine"]
@@ -175,7 +167,7 @@ def test_what_a_container_starts_from() -> None:
         "Healthcheck": {"Test": ["CMD", "probe"], "Interval": 30_000_000_000},
         "StopSignal": "SIGTERM",
     }
-    assert dict(settings_of(full)) == {
+    assert dict(describe_config(full)) == {
         "user": "65532:65532",
         "entrypoint": '["tini"]',
         "command": '["python", "-m", "shop"]',
@@ -186,13 +178,13 @@ def test_what_a_container_starts_from() -> None:
         "environment": "PATH=/bin",
         "labels": "title=shop",
     }
-    assert dict(settings_of({})) == {"user": "root"}
+    assert dict(describe_config({})) == {"user": "root"}
 
 
 def run(monkeypatch: pytest.MonkeyPatch, found: Inspected, **options: Any) -> int:
     """Run the task with what was found, and return its exit code."""
     monkeypatch.setattr(tasks, "settings", lambda: None)
-    monkeypatch.setattr(inspection, "inspect", lambda *_args, **_options: found)
+    monkeypatch.setattr(inspection, "inspect_image", lambda *_args, **_options: found)
     try:
         tasks.inspect.body(Context(), "shop", **options)
     except Exit as error:

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from dockyard.errors import DockyardError
-from dockyard.registry.provenance import Lock, statement
-from dockyard.registry.subject import Subject
+from dockyard.registry.provenance import Lock, Subject, make_statement
 
 PREFIX = "org.opencontainers.image."
 COMMIT = "0123456789" * 4
@@ -27,7 +26,7 @@ def made(**changes: str) -> dict[str, Any]:
     """Return the statement on an image with these labels changed; an empty one is absent."""
     labels = {**LABELS, **{PREFIX + key: value for key, value in changes.items()}}
     config = {"Labels": {key: value for key, value in labels.items() if value}}
-    return statement(Subject("sha256:d1", {"architecture": "arm64", "os": "linux", "config": config}), LOCK)
+    return make_statement(Subject("sha256:d1", {"architecture": "arm64", "os": "linux", "config": config}), LOCK)
 
 
 def test_the_whole_statement() -> None:

@@ -13,10 +13,12 @@ import requests
 
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError, EngineError, UsageError
-from dockyard.registry import push as pushing
+from dockyard.registry import access
+from dockyard.registry.access import Rules, select_rules
 from dockyard.registry.client import ATTEMPTS, Registry
+from dockyard.registry.content import Repository
 from dockyard.registry.errors import Kind, RegistryError
-from dockyard.registry.push import Pushed, Rules, preflight, push, refuse_dirty, rules, verify_pushed
+from dockyard.registry.push import Pushed, preflight, push_images, refuse_dirty, verify_pushed
 from dockyard.registry.push_progress import Layer, Layers, display
 from tests.progress import LINES
 
@@ -113,20 +115,20 @@ def registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeRegistry:
             raise RegistryError(Kind.UNREACHABLE, "nothing listens there")
         client.base = f"https://{client.access.api}"
 
-    def check(_client: Registry, repository: str, *, attempts: int = ATTEMPTS) -> None:
-        fake.checks.append(f"{repository} {attempts}")
+    def check(repository: Repository, *, attempts: int = ATTEMPTS) -> None:
+        fake.checks.append(f"{repository.name} {attempts}")
         if fake.refusal:
             raise fake.refusal
 
-    def size(_client: Registry, _repository: str, digest: str) -> int:
+    def size(_repository: Repository, digest: str) -> int:
         fake.sizes.append(digest)
         return 20_000_000
 
     monkeypatch.setattr(Registry, "connect", connect)
-    monkeypatch.setattr(Registry, "check_push", check)
-    monkeypatch.setattr(Registry, "digest", lambda *_: fake.digest)
-    monkeypatch.setattr(Registry, "size", size)
-    monkeypatch.setattr(pushing, "_resolve", lambda _name: ())
+    monkeypatch.setattr(Repository, "check_push", check)
+    monkeypatch.setattr(Repository, "read_digest", lambda *_: fake.digest)
+    monkeypatch.setattr(Repository, "measure", size)
+    monkeypatch.setattr(access, "resolve_host", lambda _name: ())
     monkeypatch.setattr("socket.gethostname", lambda: "here")
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -136,7 +138,7 @@ def registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeRegistry:
 
 def attempt(engine: FakeEngine, *references: str) -> tuple[tuple[Pushed, ...], list[str]]:
     """Push and return the result with everything that was said."""
-    return push(cast("Engine", engine), references or (SHIP,)), LINES
+    return push_images(cast("Engine", engine), references or (SHIP,)), LINES
 
 
 @pytest.mark.parametrize(("story", "counts"), [(FRESH, (2, 1, 1)), (CLASSIC, (1, 0, 0))], ids=["containerd", "classic"])
@@ -319,7 +321,7 @@ def test_an_interrupt_is_told_and_passed_on(registry: FakeRegistry) -> None:
 
     engine.api.push = interrupt
     with pytest.raises(KeyboardInterrupt):
-        push(cast("Engine", engine), [SHIP])
+        push_images(cast("Engine", engine), [SHIP])
     assert said[-1].startswith(f"stopped: {SHIP}")
     assert closed == ["stream"]
     assert engine.closed
@@ -382,12 +384,12 @@ INFO = {
 )
 def test_an_engines_configuration_decides_how_a_registry_is_treated(host: str, address: str, expected: Rules) -> None:
     """Loopback may speak plain HTTP, but a certificate that it shows is checked."""
-    assert rules(INFO, host, lambda _name: [address] if address else []) == expected
+    assert select_rules(INFO, host, lambda _name: [address] if address else []) == expected
 
 
 def test_an_engine_that_tells_nothing_of_registries_is_taken_at_its_strictest() -> None:
     """Other engines with Docker's API may leave parts out."""
-    assert rules({}, HOST, lambda _name: ["127.0.0.1"]) == Rules(HOST, HOST)
+    assert select_rules({}, HOST, lambda _name: ["127.0.0.1"]) == Rules(HOST, HOST)
 
 
 def follow(*events: dict[str, Any]) -> Layers:

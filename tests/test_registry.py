@@ -19,7 +19,8 @@ import requests.utils
 import urllib3.exceptions
 
 from dockyard.errors import UsageError
-from dockyard.registry.client import Reference, Registry, parse, pause
+from dockyard.registry.client import Reference, Registry, parse_reference, pause
+from dockyard.registry.content import Repository
 from dockyard.registry.errors import Kind, RegistryError
 from dockyard.registry.login import Credentials
 from dockyard.registry.transport import Access, Transport, broken, extra_certificates, loopback
@@ -103,15 +104,15 @@ def error_body(code: str, message: str, detail: object = None) -> bytes:
 )
 def test_a_reference_is_taken_apart_as_docker_does(text: str, expected: Reference) -> None:
     """A first part with a dot, a colon or of the name localhost is a host."""
-    assert parse(text) == expected
-    assert parse(str(expected)) == expected
+    assert parse_reference(text) == expected
+    assert parse_reference(str(expected)) == expected
 
 
 @pytest.mark.parametrize("text", ["", "a/b:", "registry.example/Ship:1", "a b", "a/b:-x", "registry.example/", ":1"])
 def test_what_is_no_reference_is_refused(text: str) -> None:
     """The mistake is named before anything is asked of a registry."""
     with pytest.raises(UsageError, match="is not an image reference"):
-        parse(text)
+        parse_reference(text)
 
 
 def test_a_push_is_checked_by_an_upload_that_is_taken_back() -> None:
@@ -119,7 +120,7 @@ def test_a_push_is_checked_by_an_upload_that_is_taken_back() -> None:
     begun = Answer(202, {"Location": f"https://{HOST}{UPLOADS}77?_state=x"})
     challenge = Answer(401, {"WWW-Authenticate": 'Basic realm="test"'})
     registry, wire, _ = client(sequence(challenge, begun, Answer(204)))
-    registry.check_push("fleet/ship")
+    Repository(registry, "fleet/ship").check_push()
     assert wire.asked == [f"POST {UPLOADS}", f"POST {UPLOADS}", f"DELETE {UPLOADS}77"]
     assert [request.headers.get("Authorization") for request in wire.seen[1:]] == [None, BASIC, BASIC]
     assert not LINES
@@ -129,7 +130,7 @@ def test_a_push_is_checked_by_an_upload_that_is_taken_back() -> None:
 def test_an_upload_is_found_by_any_form_of_location(location: str) -> None:
     """Relative locations are allowed."""
     registry, wire, _ = client(sequence(Answer(202, {"Location": location}), Answer(204)))
-    registry.check_push("fleet/ship")
+    Repository(registry, "fleet/ship").check_push()
     assert wire.asked[-1] == f"DELETE {UPLOADS}77"
 
 
@@ -137,7 +138,7 @@ def test_an_upload_is_found_by_any_form_of_location(location: str) -> None:
 def test_a_login_is_not_taken_to_another_host(location: str) -> None:
     """An upload that lives elsewhere expires by itself."""
     registry, wire, _ = client(sequence(Answer(202, {"Location": location})))
-    registry.check_push("fleet/ship")
+    Repository(registry, "fleet/ship").check_push()
     assert wire.asked == [f"POST {UPLOADS}"]
 
 
@@ -154,8 +155,8 @@ def token_registry(request: requests.PreparedRequest) -> Answer:
 def test_a_token_is_bought_with_the_password_for_just_what_is_needed() -> None:
     """The service and the scope are asked for, and the token is kept for the next request."""
     registry, wire, _ = client(token_registry)
-    registry.check_push("fleet/ship")
-    registry.check_push("fleet/ship")
+    Repository(registry, "fleet/ship").check_push()
+    Repository(registry, "fleet/ship").check_push()
     bought = [request for request in wire.seen if "tokens.example" in str(request.url)]
     assert len(bought) == 1
     assert bought[0].headers["Authorization"] == BASIC
@@ -165,7 +166,7 @@ def test_a_token_is_bought_with_the_password_for_just_what_is_needed() -> None:
 def test_a_token_is_bought_with_an_identity_token() -> None:
     """Identity tokens are refreshed as OAuth2 has it, in the body of the request."""
     registry, wire, _ = client(token_registry, replace(ACCESS, credentials=Credentials(identity_token="id")))
-    registry.check_push("fleet/ship")
+    Repository(registry, "fleet/ship").check_push()
     (bought,) = (request for request in wire.seen if "tokens.example" in str(request.url))
     assert bought.method == "POST"
     assert "refresh_token=id" in str(bought.body)
@@ -175,7 +176,7 @@ def test_a_token_is_bought_with_an_identity_token() -> None:
 def test_a_token_is_asked_for_without_a_login_too() -> None:
     """Public registries give tokens to everybody."""
     registry, wire, _ = client(token_registry, replace(ACCESS, credentials=None))
-    registry.check_push("fleet/ship")
+    Repository(registry, "fleet/ship").check_push()
     assert all("Basic" not in str(request.headers.get("Authorization")) for request in wire.seen)
 
 
@@ -183,8 +184,8 @@ def test_a_token_that_has_run_out_is_replaced() -> None:
     """A second 401 in the middle of the conversation is answered with a new login."""
     challenge = Answer(401, {"WWW-Authenticate": 'Basic realm="test"'})
     registry, wire, _ = client(sequence(challenge, Answer(202), challenge, Answer(202)))
-    registry.check_push("fleet/ship")
-    registry.check_push("fleet/ship")
+    Repository(registry, "fleet/ship").check_push()
+    Repository(registry, "fleet/ship").check_push()
     assert len(wire.asked) == 4
 
 
@@ -192,7 +193,7 @@ def test_a_password_is_not_sent_unencrypted() -> None:
     """A registry with HTTPS must not send us to a token service without."""
     registry, wire, _ = client(sequence(Answer(401, {"WWW-Authenticate": 'Bearer realm="http://tokens.example/t"'})))
     with pytest.raises(RegistryError, match="unencrypted") as caught:
-        registry.check_push("fleet/ship")
+        Repository(registry, "fleet/ship").check_push()
     assert caught.value.kind is Kind.DENIED
     assert all("Authorization" not in request.headers for request in wire.seen)
 
@@ -216,7 +217,7 @@ def test_the_three_ways_to_be_denied_are_told_apart(
     """No login, a wrong one, and a right one without leave need different cures."""
     registry, _, _ = client(sequence(answer, answer), replace(ACCESS, credentials=credentials))
     with pytest.raises(RegistryError, match=words) as caught:
-        registry.check_push("fleet/ship")
+        Repository(registry, "fleet/ship").check_push()
     assert caught.value.kind is Kind.DENIED
     assert f"docker login {HOST}" in caught.value.hint
 
@@ -239,7 +240,7 @@ def test_what_will_not_change_is_not_asked_twice(answer: Answer, kind: Kind) -> 
     """A full disk or a missing repository is an error at once."""
     registry, wire, slept = client(sequence(answer))
     with pytest.raises(RegistryError) as caught:
-        registry.check_push("fleet/ship")
+        Repository(registry, "fleet/ship").check_push()
     assert caught.value.kind is kind
     assert len(wire.asked) == 1
     assert slept == []
@@ -250,7 +251,7 @@ def test_what_will_not_change_is_not_asked_twice(answer: Answer, kind: Kind) -> 
 def test_what_may_pass_is_asked_again(status: int) -> None:
     """A busy registry gets its time, and people learn what is being waited for."""
     registry, _, slept = client(sequence(Answer(status), Answer(status), Answer(202)))
-    registry.check_push("fleet/ship")
+    Repository(registry, "fleet/ship").check_push()
     assert len(slept) == 2
     assert str(status) in LINES[0]
 
@@ -259,7 +260,7 @@ def test_a_wish_to_wait_is_granted() -> None:
     """Retry-After holds seconds or a date."""
     dated = Answer(503, {"Retry-After": formatdate(time() + 60, usegmt=True)})
     registry, _, slept = client(sequence(Answer(429, {"Retry-After": "40"}), dated, Answer(202)))
-    registry.check_push("fleet/ship")
+    Repository(registry, "fleet/ship").check_push()
     assert slept[0] == 40
     assert 50 < slept[1] < 61
 
@@ -268,7 +269,7 @@ def test_nobody_waits_for_an_hour() -> None:
     """A registry that wants to be left alone for long is an error that says so."""
     registry, _, slept = client(sequence(Answer(429, {"Retry-After": "3600"})))
     with pytest.raises(RegistryError) as caught:
-        registry.check_push("fleet/ship")
+        Repository(registry, "fleet/ship").check_push()
     assert (caught.value.kind, caught.value.wait) == (Kind.LIMITED, 3600)
     assert slept == []
 
@@ -277,7 +278,7 @@ def test_patience_ends() -> None:
     """A registry that stays broken is an error after the last attempt."""
     registry, wire, slept = client(sequence(*[Answer(502)] * 9))
     with pytest.raises(RegistryError):
-        registry.check_push("fleet/ship")
+        Repository(registry, "fleet/ship").check_push()
     assert (len(wire.asked), len(slept)) == (4, 3)
 
 
@@ -314,7 +315,7 @@ def test_a_digest_is_worked_out_where_a_registry_sends_none() -> None:
     """The header is optional, the content is not."""
     found, handler = store(manifest(7))
     registry, wire, _ = client(handler)
-    assert registry.digest("fleet/ship", "1") == next(iter(found))
+    assert Repository(registry, "fleet/ship").read_digest("1") == next(iter(found))
     assert wire.asked == ["HEAD /v2/fleet/ship/manifests/1", "GET /v2/fleet/ship/manifests/1"]
     assert "application/vnd.oci.image.index.v1+json" in wire.seen[-1].headers["Accept"]
 
@@ -326,14 +327,14 @@ def test_a_size_counts_each_layer_of_an_index_once() -> None:
     index = {"manifests": [{"digest": digest} for digest in digests]}
     found, handler = store(*children, index)
     registry, _, _ = client(handler)
-    assert registry.size("fleet/ship", list(found)[-1]) == 1000 + 20 + 3 + 100 + 100
+    assert Repository(registry, "fleet/ship").measure(list(found)[-1]) == 1000 + 20 + 3 + 100 + 100
 
 
 def test_a_manifest_with_another_content_is_found_out() -> None:
     """A registry, or a proxy before it, that answers with something else is not believed."""
     registry, _, _ = client(lambda _request: Answer(200, {}, b"{}"))
     with pytest.raises(RegistryError) as caught:
-        registry.size("fleet/ship", "sha256:" + "0" * 64)
+        Repository(registry, "fleet/ship").measure("sha256:" + "0" * 64)
     assert caught.value.kind is Kind.MISMATCH
 
 
@@ -341,7 +342,7 @@ def test_a_digest_that_nobody_can_check_is_no_digest() -> None:
     """Only algorithms of the specification count."""
     registry, _, _ = client(lambda _request: Answer(200, {}, b"{}"))
     with pytest.raises(RegistryError, match="md5"):
-        registry.size("fleet/ship", "md5:00")
+        Repository(registry, "fleet/ship").measure("md5:00")
 
 
 def test_something_else_than_a_registry_is_named() -> None:

@@ -276,7 +276,10 @@ class Yard:
                 self.registry[tag] = digest
 
         yield SimpleNamespace(
-            tags=lambda: tuple(self.registry), digests=digests, name=name, config=lambda digest: self.configs[digest]
+            list_tags=lambda: tuple(self.registry),
+            read_digests=digests,
+            add_tags=name,
+            read_config_digest=lambda digest: self.configs[digest],
         )
 
     def verify_pushed(self, _engine: Engine, reference: str, digest: str, **_more: Any) -> int:
@@ -292,12 +295,12 @@ def yard(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Yard:
     (settings.root / "CHANGELOG.md").write_text(CHANGELOG)
     monkeypatch.setattr(preconditions, "look", lambda _settings: made.local)
     monkeypatch.setattr(steps, "capture", made.capture)
-    monkeypatch.setattr(steps, "published", made.published)
+    monkeypatch.setattr(steps, "open_repository", made.published)
     monkeypatch.setattr(build, "build", made.build)
     monkeypatch.setattr(verify, "verify", made.verify)
     monkeypatch.setattr(reproduce, "reproduce", made.reproduce)
     monkeypatch.setattr(matrix, "run_matrix", made.test)
-    monkeypatch.setattr(attest, "attest", lambda *_args, **_more: made.step("attest"))
+    monkeypatch.setattr(attest, "attest_image", lambda *_args, **_more: made.step("attest"))
     monkeypatch.setattr(contents, "read", lambda *_args: SimpleNamespace(digest=made.configs[made.image]))
     monkeypatch.setattr(ship, "ship", made.ship)
     monkeypatch.setattr(push, "preflight", lambda *_args, **_more: None)
@@ -471,15 +474,15 @@ def sealed(yard: Yard, signatures: list[str]) -> Callable[[str], None]:
     """Let a key be at hand; return what makes another one of it."""
 
     def use(public: str) -> None:
-        yard.monkeypatch.setattr(signing, "unlock", lambda key, _environment: Signer(key, public, 2))
+        yard.monkeypatch.setattr(signing, "unlock_key", lambda key, _environment: Signer(key, public, 2))
 
     def sign(signer: Signer, pinned: str) -> None:
         yard.step("sign")
         signatures.append(signer.public + pinned)
 
-    yard.monkeypatch.setattr(signing, "hindrance", lambda _key: "")
-    yard.monkeypatch.setattr(signing, "signed", lambda signer, pinned: signer.public + pinned in signatures)
-    yard.monkeypatch.setattr(signing, "sign", sign)
+    yard.monkeypatch.setattr(signing, "explain_hindrance", lambda _key: "")
+    yard.monkeypatch.setattr(signing, "has_signature", lambda signer, pinned: signer.public + pinned in signatures)
+    yard.monkeypatch.setattr(signing, "sign_digest", sign)
     use("one")
     return use
 

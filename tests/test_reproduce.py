@@ -92,7 +92,7 @@ def yard(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[Yard]:
     monkeypatch.setattr(reproduce, "ensure", lambda *_args, **_options: ((BASE,), ()))
     monkeypatch.setattr(reproduce, "capture", made.capture)
     monkeypatch.setattr(build, "tee", made.tee)
-    monkeypatch.setattr(archive, "read", made.read)
+    monkeypatch.setattr(archive, "read_image", made.read)
     yield made
     assert not [name for name in made.images if name.startswith("dockyard-reproduce/")]
     assert made.mounts == {"other": "bench/dockyard-pip"}

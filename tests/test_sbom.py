@@ -14,8 +14,8 @@ import pytest
 
 from dockyard.locks.pins import parse
 from dockyard.registry import sbom
-from dockyard.registry.sbom import Contents, Kept, contents, document, text
-from dockyard.registry.subject import Subject
+from dockyard.registry.provenance import Subject
+from dockyard.registry.sbom import Contents, Kept, collect_contents, encode, make_document
 
 from .saved_images import Entry, layer
 
@@ -52,12 +52,12 @@ def kept(files: dict[str, bytes]) -> tuple[Kept, ...]:
     """Return what is kept of a layer with these files."""
     from dockyard.engine import archive
 
-    return archive.layer(io.BytesIO(layer([Entry(*pair) for pair in files.items()])), sbom.keep).items
+    return archive.read_layer(io.BytesIO(layer([Entry(*pair) for pair in files.items()])), sbom.keep_telling).items
 
 
 def made(files: dict[str, bytes] | None = None) -> dict[str, Any]:
     """Return the bill of materials of an image of one layer."""
-    return document(SUBJECT, contents([kept(FILES if files is None else files)]), parse(LOCK))
+    return make_document(SUBJECT, collect_contents([kept(FILES if files is None else files)]), parse(LOCK))
 
 
 def purls(found: dict[str, Any]) -> list[str]:
@@ -112,8 +112,8 @@ def test_who_needs_whom() -> None:
 def test_the_same_image_has_the_same_bill() -> None:
     """Byte for byte, whatever order its files come in; another image has another serial number."""
     turned = dict(reversed(FILES.items()))
-    assert text(made()) == text(made(turned))
-    other = document(replace(SUBJECT, digest="sha256:00"), Contents(), ())
+    assert encode(made()) == encode(made(turned))
+    other = make_document(replace(SUBJECT, digest="sha256:00"), Contents(), ())
 
     assert other["serialNumber"] != made()["serialNumber"]
     assert made()["metadata"]["timestamp"] == "2026-11-21T01:21:47Z"
@@ -136,21 +136,21 @@ def test_a_whole_system_is_read_too() -> None:
 )
 def test_what_a_later_layer_removes_is_not_there(gone: str) -> None:
     """The bill is of what a container sees."""
-    held = contents([kept(FILES), kept({gone: b""})])
+    held = collect_contents([kept(FILES), kept({gone: b""})])
     assert [name for name, _, _ in held.distributions] == ["jinja2", "own"]
 
 
 def test_a_later_layer_replaces() -> None:
     """Of two versions of one file, the upper one counts."""
     newer = {"/var/lib/dpkg/status.d/tzdata": b"Package: tzdata\nVersion: 2027a\n"}
-    held = contents([kept(FILES), kept(newer)])
+    held = collect_contents([kept(FILES), kept(newer)])
     assert [one["Version"] for one in held.packages if one["Package"] == "tzdata"] == ["2027a"]
 
 
 def test_only_what_says_something_is_kept() -> None:
     """Folders, code and metadata of something else are passed over."""
     member = tarfile.TarInfo("opt/venv/lib/python3.13/site-packages/flask/METADATA")
-    assert sbom.keep(member, io.BytesIO(b"x")) is None
+    assert sbom.keep_telling(member, io.BytesIO(b"x")) is None
     assert kept({"/usr/bin/python3": b"x", "/etc/os-release": b"ID=a"}) == (("/etc/os-release", b"ID=a"),)
 
 
@@ -177,6 +177,6 @@ def schema() -> Callable[[Any], None]:
 @pytest.mark.parametrize("files", [FILES, {}], ids=["full", "empty"])
 def test_it_keeps_to_the_schema(schema: Callable[[Any], None], files: dict[str, bytes]) -> None:
     """Whether there is anything in the image or not; what does not keep to it would be found."""
-    schema(json.loads(text(made(files))))
+    schema(json.loads(encode(made(files))))
     with pytest.raises(fastjsonschema.JsonSchemaValueException):
         schema({**made(files), "version": 0})

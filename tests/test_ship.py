@@ -86,7 +86,7 @@ def harbour(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Harbour:
     monkeypatch.setattr(ship, "preflight", made.preflight)
     monkeypatch.setattr(ship, "build", made.build)
     monkeypatch.setattr(ship, "verify_pushed", made.verify)
-    monkeypatch.setattr(ship, "push", made.push)
+    monkeypatch.setattr(ship, "push_images", made.push)
     monkeypatch.setattr(records, "keep", made.keep)
     replace_everywhere(monkeypatch, "read_git", lambda _root: GIT)
     return made

@@ -72,23 +72,23 @@ GOOD: Mapping[str, str] = {sign.PASSWORD: "open sesame"}
 
 def test_the_option_is_stronger_than_the_environment() -> None:
     """Who names a key on the command line means that one."""
-    assert sign.wanted("a.key", {sign.KEY: "b.key"}) == "a.key"
-    assert sign.wanted("", {sign.KEY: "b.key"}) == "b.key"
-    assert sign.wanted("", {}) == ""
+    assert sign.select_key("a.key", {sign.KEY: "b.key"}) == "a.key"
+    assert sign.select_key("", {sign.KEY: "b.key"}) == "b.key"
+    assert sign.select_key("", {}) == ""
 
 
 def test_what_hinders(monkeypatch: pytest.MonkeyPatch) -> None:
     """No key, or no cosign: either is said as what it is."""
     monkeypatch.setattr(sign, "which", lambda program: None)
-    assert sign.hindrance("") == "no key is given (--key FILE or DOCKYARD_COSIGN_KEY)"
-    assert sign.hindrance("a.key") == "cosign is not installed"
+    assert sign.explain_hindrance("") == "no key is given (--key FILE or DOCKYARD_COSIGN_KEY)"
+    assert sign.explain_hindrance("a.key") == "cosign is not installed"
     monkeypatch.setattr(sign, "which", lambda program: "/usr/bin/cosign")
-    assert sign.hindrance("a.key") == ""
+    assert sign.explain_hindrance("a.key") == ""
 
 
 def test_a_key_that_opens(cosign: Cosign, key: str) -> None:
     """Only the public half comes out; the password is in no argument, and hidden in what is shown."""
-    signer = sign.unlock(key, GOOD)
+    signer = sign.unlock_key(key, GOOD)
     assert (signer.public, signer.major, len(signer.fingerprint)) == (PEM, 2, 64)
     assert cosign.verbs == ["public-key", "version"]
     assert cosign.asked[0].secrets == ("open sesame",)
@@ -103,7 +103,7 @@ def test_a_key_that_opens(cosign: Cosign, key: str) -> None:
 def test_a_password_that_does_not_open(cosign: Cosign, key: str, environment: dict[str, str], words: str) -> None:
     """The error names the key and the variable, and never the password."""
     with pytest.raises(DockyardError, match=words) as caught:
-        sign.unlock(key, environment)
+        sign.unlock_key(key, environment)
     assert key in caught.value.message
     assert sign.PASSWORD in caught.value.hint
 
@@ -111,35 +111,35 @@ def test_a_password_that_does_not_open(cosign: Cosign, key: str, environment: di
 def test_no_such_key(cosign: Cosign) -> None:
     """A wrong path is found before cosign is asked."""
     with pytest.raises(UsageError, match=r"no signing key /nowhere/cosign\.key"):
-        sign.unlock("/nowhere/cosign.key", GOOD)
+        sign.unlock_key("/nowhere/cosign.key", GOOD)
     assert cosign.asked == []
 
 
 def test_a_key_in_a_service(cosign: Cosign) -> None:
     """A key need not be a file: cosign knows the addresses of key services."""
-    assert sign.unlock("env://COSIGN_PRIVATE_KEY", GOOD).key == "env://COSIGN_PRIVATE_KEY"
+    assert sign.unlock_key("env://COSIGN_PRIVATE_KEY", GOOD).key == "env://COSIGN_PRIVATE_KEY"
 
 
 def test_a_file_that_is_no_key(cosign: Cosign, key: str) -> None:
     """What else cosign complains of is passed on, its last line."""
     cosign.fails = "Error: reading key\nunsupported pem type"
     with pytest.raises(DockyardError, match=f"cannot use the signing key {key}: unsupported pem type"):
-        sign.unlock(key, GOOD)
+        sign.unlock_key(key, GOOD)
 
 
 def test_a_signature(cosign: Cosign, key: str) -> None:
     """The digest is signed, and the registry asked for the signature."""
     signer = Signer(key, PEM, 2, GOOD)
-    assert not sign.signed(signer, PINNED)
-    sign.sign(signer, PINNED)
-    assert sign.signed(signer, PINNED)
+    assert not sign.has_signature(signer, PINNED)
+    sign.sign_digest(signer, PINNED)
+    assert sign.has_signature(signer, PINNED)
     assert cosign.verbs == ["verify", "sign", "verify", "verify"]
 
 
 @pytest.mark.parametrize(("major", "option"), [(2, "--tlog-upload=false"), (3, "--signing-config=c.json")])
 def test_no_public_log(major: int, option: str) -> None:
     """Both ways of saying so: each cosign refuses the other's."""
-    found = sign.arguments(Signer("a.key", PEM, major), PINNED, "c.json")
+    found = sign.make_arguments(Signer("a.key", PEM, major), PINNED, "c.json")
     assert found == ("sign", "--key", "a.key", option, "--yes", PINNED)
 
 
@@ -156,21 +156,21 @@ def test_no_public_log(major: int, option: str) -> None:
 def test_the_version_decides(cosign: Cosign, key: str, version: str, shown: str, major: int) -> None:
     """A cosign that does not know its own version, as Debian's, is known by its help."""
     cosign.version, cosign.help = version, shown
-    assert sign.unlock(key, GOOD).major == major
+    assert sign.unlock_key(key, GOOD).major == major
 
 
 def test_a_signature_that_fails(cosign: Cosign, key: str) -> None:
     """Cosign's own words say why."""
     cosign.fails = "Error: signing\nUNAUTHORIZED: authentication required"
     with pytest.raises(DockyardError, match=f"could not sign {PINNED}: UNAUTHORIZED"):
-        sign.sign(Signer(key, PEM, 2, GOOD), PINNED)
+        sign.sign_digest(Signer(key, PEM, 2, GOOD), PINNED)
 
 
 def test_a_signature_that_is_not_kept(cosign: Cosign, key: str) -> None:
     """Cosign's word alone is not enough."""
     cosign.keeps = False
     with pytest.raises(DockyardError, match="the registry has no signature by this key"):
-        sign.sign(Signer(key, PEM, 2, GOOD), PINNED)
+        sign.sign_digest(Signer(key, PEM, 2, GOOD), PINNED)
 
 
 def test_the_way_to_the_registry(tmp_path: Path) -> None:
@@ -179,10 +179,10 @@ def test_the_way_to_the_registry(tmp_path: Path) -> None:
     for folder in (engines, users):
         folder.mkdir()
     bundle.touch()
-    login = {"auths": {"registry.example": {"username": "sailor", "password": "secret"}}}
+    login = {"auths": {"registry.example": {"auth": "c2FpbG9yOnNlY3JldA=="}}}
     (users / "config.json").write_text(json.dumps(login))
     user = {"DOCKER_CONFIG": str(users), "SSL_CERT_FILE": str(bundle), sign.PASSWORD: "x"}
     engine = {"DOCKER_CONFIG": str(engines)}
     there = {"SSL_CERT_FILE": str(bundle), sign.PASSWORD: "x"}
-    assert sign.reaching("registry.example", engine, user) == {"DOCKER_CONFIG": str(users), **there}
-    assert sign.reaching("elsewhere.example", engine, user) == there
+    assert sign.make_environment("registry.example", engine, user) == {"DOCKER_CONFIG": str(users), **there}
+    assert sign.make_environment("elsewhere.example", engine, user) == there

@@ -14,9 +14,10 @@ from dockyard.errors import DockyardError
 from dockyard.image import build
 from dockyard.process import Command, capture
 from dockyard.registry import attest, inspection, provenance, sbom
-from dockyard.registry.content import connected, fallback, place
+from dockyard.registry.access import open_repository
+from dockyard.registry.content import fallback_tag
 from dockyard.registry.errors import RegistryError
-from dockyard.registry.push import push
+from dockyard.registry.push import push_images
 from dockyard.settings import Settings, load
 
 from .registry_process import Authority, Programs, RunningRegistry, Shape, login, programs, running
@@ -78,17 +79,17 @@ def test_documents_refer_to_the_image_and_leave_it_alone(
     reference = f"{registry.host}/{shop.image}:1.0"
     capture(sailor.command("tag", f"{shop.image}:production", reference))
     try:
-        (pushed,) = push(sailor, [reference])
-        bill, origin = attest.attest(shop, reference, engine=sailor)
+        (pushed,) = push_images(sailor, [reference])
+        bill, origin = attest.attest_image(shop, reference, engine=sailor)
         assert (bill.subject, origin.subject) == (pushed.digest, pushed.digest)
         assert (bill.new, origin.new) == (True, True)
-        again = attest.attest(shop, reference, engine=sailor)
+        again = attest.attest_image(shop, reference, engine=sailor)
         assert again == (replace(bill, new=False), replace(origin, new=False))
-        with connected(sailor, place(reference).reference) as client:
-            assert client.document(shop.image, "1.0").digest == pushed.digest
-            listed = client.document(shop.image, fallback(pushed.digest)).fields["manifests"]
+        with open_repository(sailor, reference) as repository:
+            assert repository.read_document("1.0").digest == pushed.digest
+            listed = repository.read_document(fallback_tag(pushed.digest)).fields["manifests"]
             assert [one["digest"] for one in listed] == [bill.digest, origin.digest]
-        found = inspection.inspect(shop, reference, engine=sailor)
+        found = inspection.inspect_image(shop, reference, engine=sailor)
         (image,) = found.images
         assert (found.where, image.digest) == ("registry", pushed.digest)
         kinds = {one.kind: one for one in image.attachments}
@@ -111,8 +112,8 @@ def test_two_attestations_are_the_same_bytes(shop: Settings, sailor: Engine, reg
     for reference in references:
         capture(sailor.command("tag", f"{shop.image}:production", reference))
     try:
-        push(sailor, references)
-        first, second = (attest.attest(shop, one, engine=sailor) for one in references)
+        push_images(sailor, references)
+        first, second = (attest.attest_image(shop, one, engine=sailor) for one in references)
         assert [one.digest for one in first] == [one.digest for one in second]
     finally:
         capture(sailor.command("rmi", *references), check=False)
@@ -121,15 +122,15 @@ def test_two_attestations_are_the_same_bytes(shop: Settings, sailor: Engine, reg
 def test_nothing_to_attach_to(shop: Settings, sailor: Engine, registry: RunningRegistry) -> None:
     """An image that was never pushed, and one that is not there to be looked at."""
     with pytest.raises(RegistryError):
-        attest.attest(shop, f"{registry.host}/{shop.image}:1.0", engine=sailor)
+        attest.attest_image(shop, f"{registry.host}/{shop.image}:1.0", engine=sailor)
     with pytest.raises(DockyardError, match="there is no image"):
-        inspection.inspect(shop, f"{registry.host}/{shop.image}:1.0", engine=sailor)
+        inspection.inspect_image(shop, f"{registry.host}/{shop.image}:1.0", engine=sailor)
     assert not registry.blobs()
 
 
 def test_an_image_of_the_engine(shop: Settings, engine: Engine) -> None:
     """Without a registry in its name it is looked at where it is, with the same facts."""
-    found = inspection.inspect(shop, "", engine=engine)
+    found = inspection.inspect_image(shop, "", engine=engine)
     (image,) = found.images
     assert (found.where, found.reference) == ("engine", f"{shop.image}:production")
     assert image.platform.startswith("linux/")

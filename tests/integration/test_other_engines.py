@@ -89,7 +89,7 @@ def built(
     told = invoke(folder, umask, {**engine.environment, **environment}, "build", "--json", under=under)
     assert told.ok, told.stderr[-3000:]
     (made,) = json.loads(told.stdout)["images"]
-    return Made(engine, archive.read(engine, made["references"][0], item))
+    return Made(engine, archive.read_image(engine, made["references"][0], item))
 
 
 def test_other_data_another_user(

@@ -21,9 +21,9 @@ import pytest
 
 from dockyard.engine.client import Engine
 from dockyard.process import capture
-from dockyard.registry import push as pushing
+from dockyard.registry import client
 from dockyard.registry.errors import Kind, RegistryError
-from dockyard.registry.push import preflight, push, verify_pushed
+from dockyard.registry.push import preflight, push_images, verify_pushed
 from tests.progress import LINES
 
 from .registry_process import Authority, Programs, Relay, RunningRegistry, Shape, login, programs, running
@@ -119,14 +119,14 @@ def authority(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> A
 def yard(engine: Engine, image: str, tmp_path: Path, programs: Programs, authority: Authority) -> Iterator[Yard]:
     """Yield what is needed to push, with hardly a pause before a retry."""
     with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pushing, "pause", lambda _attempt, _asked=0.0: 0.05)
+        patch.setattr(client, "pause", lambda _attempt, _asked=0.0: 0.05)
         yield Yard(engine, image, tmp_path, programs, authority, stack)
 
 
 def fails(kind: Kind, engine: Engine, reference: str) -> RegistryError:
     """Push, and return the error, which must be of this kind."""
     with pytest.raises(RegistryError) as caught:
-        push(engine, [reference])
+        push_images(engine, [reference])
     assert caught.value.kind is kind, caught.value
     assert caught.value.hint
     return caught.value
@@ -136,7 +136,7 @@ def test_a_push_with_tls_and_password_arrives_and_is_what_the_registry_has(yard:
     """The digest that is told is that of the manifest in the registry's own storage."""
     registry = yard.registry()
     reference = yard.tag(registry.host)
-    (pushed,) = push(yard.logged_in(registry.host), [reference])
+    (pushed,) = push_images(yard.logged_in(registry.host), [reference])
     digests = {f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}" for file in registry.blobs()}
     assert pushed.digest in digests
     assert pushed.pinned == f"{registry.host}/fleet/ship@{pushed.digest}"
@@ -151,7 +151,7 @@ def test_what_is_there_already_is_not_sent_again(yard: Yard) -> None:
     """A second tag sends no layer, nor does a second repository of the same registry."""
     registry = yard.registry()
     names = [yard.tag(registry.host), yard.tag(registry.host, "fleet/ship:1"), yard.tag(registry.host, "fleet/boat:1")]
-    first, second, third = push(yard.logged_in(registry.host), names)
+    first, second, third = push_images(yard.logged_in(registry.host), names)
     assert first.digest == second.digest == third.digest
     assert (second.pushed, second.existing) == (0, 3)
     assert third.pushed == 0
@@ -221,7 +221,7 @@ def test_a_host_that_does_not_exist_is_unreachable(yard: Yard) -> None:
 def test_plain_http_is_allowed_on_loopback_and_said(yard: Yard) -> None:
     """A registry on trial works as with Docker itself, but not in silence."""
     registry = yard.registry(certificate=None, password=False)
-    (pushed,) = push(yard.logged_in("elsewhere.example"), [yard.tag(registry.host)])
+    (pushed,) = push_images(yard.logged_in("elsewhere.example"), [yard.tag(registry.host)])
     assert pushed.pushed == 3
     assert any("plain HTTP" in line for line in LINES)
 
@@ -260,7 +260,7 @@ def test_a_connection_that_breaks_in_mid_push_is_tried_again(yard: Yard) -> None
     """Twice the registry hangs up in the middle of a layer; the push succeeds all the same."""
     registry = yard.registry()
     relay = yard.relay(registry, break_after=2_000_000, breaks=2)
-    (pushed,) = push(yard.logged_in(relay.host), [yard.tag(relay.host)])
+    (pushed,) = push_images(yard.logged_in(relay.host), [yard.tag(relay.host)])
     assert relay.breaks == 0
     assert pushed.pushed + pushed.existing == 3
     assert verify_pushed(yard.logged_in(registry.host), f"{registry.host}/fleet/ship:1.0", pushed.digest) == pushed.size
@@ -281,7 +281,7 @@ def test_a_registry_that_goes_away_in_mid_push_ends_in_a_clear_error(yard: Yard)
     relay = yard.relay(registry, pace=8_000_000)
     reference, engine = yard.tag(relay.host), yard.logged_in(relay.host)
     with in_mid_upload(relay, registry.process.kill), pytest.raises(RegistryError) as caught:
-        push(engine, [reference])
+        push_images(engine, [reference])
     assert caught.value.kind in (Kind.DROPPED, Kind.UNREACHABLE)
 
 
@@ -307,7 +307,7 @@ def test_an_interrupt_stops_the_upload_and_leaves_nothing(yard: Yard) -> None:
     relay = yard.relay(registry, pace=3_000_000)
     reference, engine = yard.tag(relay.host), yard.logged_in(relay.host)
     with in_mid_upload(relay, interrupt), pytest.raises(KeyboardInterrupt) as caught:
-        push(engine, [reference])
+        push_images(engine, [reference])
     assert any(line.startswith(f"stopped: {reference}") for line in LINES)
     assert relay.settle() < LARGE * 0.7, "the upload went on to its end"
     del caught  # held until here: a traceback that somebody keeps must not keep the upload going
@@ -326,7 +326,7 @@ def test_an_interrupt_between_two_events_stops_the_upload_too(yard: Yard) -> Non
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt) as caught:
-        push(engine, [reference])
+        push_images(engine, [reference])
     assert relay.settle() < LARGE * 0.7, "the upload went on to its end"
     del caught
 
@@ -341,7 +341,7 @@ def test_an_image_that_the_engine_lacks_keeps_all_from_being_pushed(yard: Yard) 
     registry = yard.registry()
     names = [yard.tag(registry.host), f"{registry.host}/fleet/ghost:1"]
     with pytest.raises(RegistryError) as caught:
-        push(yard.logged_in(registry.host), names)
+        push_images(yard.logged_in(registry.host), names)
     assert caught.value.kind is Kind.MISSING
     assert "fleet/ghost" in caught.value.message
     assert registry.blobs() == []
@@ -361,7 +361,7 @@ def test_a_tag_that_means_another_image_is_found_out(yard: Yard) -> None:
     """What BuildKit says it pushed is compared with what the registry has."""
     registry = yard.registry()
     reference, engine = yard.tag(registry.host), yard.logged_in(registry.host)
-    (pushed,) = push(engine, [reference])
+    (pushed,) = push_images(engine, [reference])
     assert verify_pushed(engine, reference, pushed.digest) == pushed.size
     with pytest.raises(RegistryError) as caught:
         verify_pushed(engine, reference, "sha256:" + "0" * 64)

@@ -18,11 +18,10 @@ from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.host import ca_bundle
 from dockyard.process import Command, capture
-from dockyard.registry import client as registries
-from dockyard.registry import provenance, sbom
+from dockyard.registry import client, provenance, sbom
 from dockyard.registry import push as pushing
+from dockyard.registry.access import open_repository
 from dockyard.registry.errors import RegistryError
-from dockyard.registry.published import published
 from dockyard.release import steps as release
 from dockyard.release.journal import FOLDER
 from dockyard.release.plan import State, Status, plan
@@ -88,8 +87,8 @@ class Port:
 
     def tags(self) -> dict[str, str]:
         """Return what the registry has, without the tags that list what is attached."""
-        with published(self.engine, self.settings.repository) as there:
-            return there.digests(tag for tag in there.tags() if not tag.startswith("sha256-"))
+        with open_repository(self.engine, self.settings.repository) as there:
+            return there.read_digests(tag for tag in there.list_tags() if not tag.startswith("sha256-"))
 
     def begun(self) -> list[str]:
         """Return the steps that the last run began."""
@@ -142,8 +141,7 @@ def port(
         registry = stack.enter_context(running(programs, folder / "registry", Shape(authority.issue())))
         relay = stack.enter_context(Relay(registry.port))
         _log_in(engine, folder, relay.host, authority, patch)
-        for module in (pushing, registries):
-            patch.setattr(module, "pause", lambda _attempt, _asked=0.0: 0.05)
+        patch.setattr(client, "pause", lambda _attempt, _asked=0.0: 0.05)
         root = _copied(project.root, folder / "project", relay.host)
         settings = load(root, {})
         made = Port(settings, engine, registry, relay)
@@ -338,7 +336,7 @@ def test_a_version_with_another_digest_is_never_overwritten(port: Port, tmp_path
         port.engine.command("image", "inspect", "--format={{.Id}}", f"{port.settings.image}:production")
     ).stdout
     capture(port.engine.command("build", "--quiet", "--provenance=false", f"--tag={name}", str(tmp_path)))
-    (other,) = pushing.push(port.engine, [name])
+    (other,) = pushing.push_images(port.engine, [name])
     capture(port.engine.command("tag", f"{port.settings.image}:production", name))
     assert own.strip() == shipped.digest != other.digest
     try:
@@ -352,7 +350,7 @@ def test_a_version_with_another_digest_is_never_overwritten(port: Port, tmp_path
         assert port.tags()[VERSION] == other.digest
     finally:
         shutil.move(tmp_path / f"{VERSION}.json", port.settings.root / FOLDER / f"{VERSION}.json")
-        pushing.push(port.engine, [name])
+        pushing.push_images(port.engine, [name])
     assert port.tags()[VERSION] == shipped.digest
 
 
@@ -362,30 +360,29 @@ def test_a_version_that_another_engine_has_compressed_is_kept(port: Port, monkey
     for step in ("verify", "reproduce", "test"):
         passing = partial(release._passed, step=step)
         monkeypatch.setattr(release, "STEPS", {**release.STEPS, step: passing})
-    with published(port.engine, port.settings.repository) as there:
-        registry, repository = there.registry, there.repository
-        document = registry.document(repository, shipped.digest)
+    with open_repository(port.engine, port.settings.repository) as there:
+        document = there.read_document(shipped.digest)
         first, *others = document.fields["layers"]
-        content = gzip.compress(gzip.decompress(registry.blob(repository, first["digest"])), 1, mtime=0)
-        layer = registry.put_blob(repository, content, first["mediaType"])
+        content = gzip.compress(gzip.decompress(there.read_blob(first["digest"])), 1, mtime=0)
+        layer = there.put_blob(content, first["mediaType"])
         fields = {**document.fields, "layers": [layer, *others]}
-        other, _ = registry.put_document(repository, json.dumps(fields).encode(), document.media_type, VERSION)
+        other, _ = there.put_document(json.dumps(fields).encode(), document.media_type, VERSION)
     try:
         again = port.release()
         assert again.digest == other.digest != shipped.digest
         assert {port.tags()[tag] for tag in again.names.every} == {other.digest}
         assert any("compressed by another engine" in line for line in LINES)
     finally:
-        with published(port.engine, port.settings.repository) as there:
-            there.name(shipped.digest, again.names.every)
+        with open_repository(port.engine, port.settings.repository) as there:
+            there.add_tags(shipped.digest, again.names.every)
     assert port.release().digest == shipped.digest
 
 
 def test_what_is_in_it_is_attached(port: Port) -> None:
     """A bill of materials and the provenance refer to the image, whose digest is what it was."""
     shipped = port.release()
-    with published(port.engine, port.settings.repository) as there:
-        kinds = {one["artifactType"] for one in there.registry.referrers(there.repository, shipped.digest)}
+    with open_repository(port.engine, port.settings.repository) as there:
+        kinds = {one["artifactType"] for one in there.list_referrers(shipped.digest)}
     assert kinds == {sbom.MEDIA_TYPE, provenance.MEDIA_TYPE}
 
 
@@ -394,7 +391,7 @@ def test_a_series_never_goes_back(port: Port) -> None:
     shipped = port.release()
     higher = f"{port.settings.repository}:0.1.0"
     capture(port.engine.command("tag", f"{port.settings.image}:production", higher))
-    pushing.push(port.engine, [higher])
+    pushing.push_images(port.engine, [higher])
     again = port.release()
     assert again.names.moving == ("0.0",)
     assert again.digest == shipped.digest

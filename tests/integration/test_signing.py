@@ -13,7 +13,8 @@ from dockyard.apt import Package
 from dockyard.errors import DockyardError
 from dockyard.process import Command, capture
 from dockyard.registry import sign
-from dockyard.registry.content import MANIFEST, WritableRegistry
+from dockyard.registry.client import Registry
+from dockyard.registry.content import MANIFEST, Repository
 from dockyard.registry.login import Credentials
 from dockyard.registry.sign import PASSWORD
 from dockyard.registry.transport import Access
@@ -62,7 +63,7 @@ class Harbour:
         """Open the key as a release does, with no more in the environment than what a user would have."""
         user = {**self.client, **({} if password is None else {PASSWORD: password})}
         host = self.pinned.partition("/")[0]
-        return sign.unlock(self.key, sign.reaching(host, {}, user))
+        return sign.unlock_key(self.key, sign.make_environment(host, {}, user))
 
 
 @pytest.fixture(scope="module")
@@ -90,11 +91,12 @@ def image(registry: RunningRegistry, client: Mapping[str, str]) -> str:
     """Put an image without layers into a registry, and return its name with its digest."""
     sailor = Credentials(registry_process.USER, registry_process.PASSWORD)
     access = Access(registry.host, registry.host, Path(client["SSL_CERT_FILE"]), credentials=sailor)
-    with WritableRegistry(access) as there:
-        there.connect()
-        config = there.put_blob("shop", b"{}", "application/vnd.oci.image.config.v1+json")
+    with Registry(access) as registry_client:
+        registry_client.connect()
+        there = Repository(registry_client, "shop")
+        config = there.put_blob(b"{}", "application/vnd.oci.image.config.v1+json")
         manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": []}
-        document, _ = there.put_document("shop", json.dumps(manifest).encode(), MANIFEST, "1.0")
+        document, _ = there.put_document(json.dumps(manifest).encode(), MANIFEST, "1.0")
     return f"{registry.host}/shop@{document.digest}"
 
 
@@ -102,12 +104,12 @@ def test_a_signature_is_there_and_is_by_this_key(harbour: Harbour) -> None:
     """Signed once it verifies, for this digest and this key only, and by the command in the guide."""
     signer = harbour.unlock(OPENS)
     assert "BEGIN PUBLIC KEY" in signer.public
-    assert not sign.signed(signer, harbour.pinned)
-    sign.sign(signer, harbour.pinned)
-    assert sign.signed(signer, harbour.pinned)
-    other = sign.unlock(str(made_keys(harbour.keys / "others") / "cosign.key"), signer.environment)
-    assert not sign.signed(other, harbour.pinned)
-    assert not sign.signed(signer, harbour.pinned[:-1] + ("0" if harbour.pinned[-1] != "0" else "1"))
+    assert not sign.has_signature(signer, harbour.pinned)
+    sign.sign_digest(signer, harbour.pinned)
+    assert sign.has_signature(signer, harbour.pinned)
+    other = sign.unlock_key(str(made_keys(harbour.keys / "others") / "cosign.key"), signer.environment)
+    assert not sign.has_signature(other, harbour.pinned)
+    assert not sign.has_signature(signer, harbour.pinned[:-1] + ("0" if harbour.pinned[-1] != "0" else "1"))
     documented = ("cosign", "verify", "--key", str(harbour.keys / "cosign.pub"), "--insecure-ignore-tlog=true")
     assert capture(Command((*documented, harbour.pinned), env=signer.environment)).ok
 
@@ -127,7 +129,7 @@ def test_a_password_that_does_not_open_the_key(harbour: Harbour, password: str |
 def test_what_is_no_key(harbour: Harbour) -> None:
     """A public key, or any other file, is refused in cosign's words."""
     with pytest.raises(DockyardError, match=r"cosign cannot use the signing key .*cosign\.pub: ") as caught:
-        sign.unlock(str(harbour.keys / "cosign.pub"), {PASSWORD: OPENS})
+        sign.unlock_key(str(harbour.keys / "cosign.pub"), {PASSWORD: OPENS})
     assert caught.value.hint == "is it a private key made by cosign?"
 
 
@@ -136,4 +138,4 @@ def test_a_registry_that_does_not_let_in(harbour: Harbour, tmp_path: Path) -> No
     signer = harbour.unlock(OPENS)
     stranger = replace(signer, environment={**signer.environment, "DOCKER_CONFIG": str(tmp_path)})
     with pytest.raises(DockyardError, match=f"cosign could not sign {harbour.pinned}: .*"):
-        sign.sign(stranger, harbour.pinned)
+        sign.sign_digest(stranger, harbour.pinned)

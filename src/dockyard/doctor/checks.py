@@ -251,12 +251,13 @@ def check_registry(patient: Patient) -> Iterable[Row]:
     settings = patient.settings
     if not settings.registry:
         return
-    from dockyard.registry.client import Registry, parse
-    from dockyard.registry.push import rules
+    from dockyard.registry.access import select_rules
+    from dockyard.registry.client import Registry, parse_reference
     from dockyard.registry.transport import Access, extra_certificates
 
-    host = parse(f"{settings.repository}:x").host
-    known = rules(patient.docker().info or LOOPBACK, host, lambda name: ("127.0.0.1",) if name == "localhost" else ())
+    host = parse_reference(f"{settings.repository}:x").host
+    info = patient.docker().info or LOOPBACK
+    known = select_rules(info, host, lambda name: ("127.0.0.1",) if name == "localhost" else ())
     bundle = ca_bundle(patient.environment) or Path(ssl.get_default_verify_paths().openssl_cafile)
     extra = extra_certificates(host, (Path("/etc/docker/certs.d"), Path.home() / ".config/docker/certs.d"))
     with Registry(Access(host, known.api, bundle, extra, None, known.insecure, known.plain)) as there:

@@ -74,7 +74,7 @@ class Content(Generic[T]):
     packed: int = 0
 
 
-def read(engine: "Engine", reference: str, visit: Visit[T]) -> Image[T]:
+def read_image(engine: "Engine", reference: str, visit: Visit[T]) -> Image[T]:
     """Return an image that the engine holds; raise DockyardError where it does not."""
     import docker.errors
     import requests
@@ -109,7 +109,7 @@ def from_archive(chunks: Iterable[bytes], visit: Visit[T]) -> Image[T]:
                     if start[:1] in (b"{", b"[") and member.size <= LARGEST_DOCUMENT:
                         documents[member.name] = whole.read()
                     elif start[MAGIC_AT:] == MAGIC or start.startswith((GZIP, ZSTD)) or not start.strip(b"\0"):
-                        content = layer(whole, visit, member.name)
+                        content = read_layer(whole, visit, member.name)
                         contents[member.name] = content, content.packed or member.size
     except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
         raise DockyardError(
@@ -118,7 +118,7 @@ def from_archive(chunks: Iterable[bytes], visit: Visit[T]) -> Image[T]:
     return _assembled(contents, documents, links)
 
 
-def layer(blob: Readable, visit: Visit[T], name: str = "a layer") -> Content[T]:
+def read_layer(blob: Readable, visit: Visit[T], name: str = "a layer") -> Content[T]:
     """Read one layer, packed with gzip or not, to its end."""
     start = blob.read(len(ZSTD))
     source: Readable = _Rest(start, blob)

@@ -18,9 +18,11 @@ from dockyard.git import read_git
 from dockyard.locks import status
 from dockyard.locks.pins import parse as read_pins
 from dockyard.registry import provenance, sbom
-from dockyard.registry.content import Document, Place, WritableRegistry, connected, place
+from dockyard.registry.access import open_repository
+from dockyard.registry.client import Reference, parse_reference
+from dockyard.registry.content import Document, Repository
 from dockyard.registry.errors import Kind, RegistryError, hint
-from dockyard.registry.subject import Subject
+from dockyard.registry.provenance import Subject
 
 if TYPE_CHECKING:
     from dockyard.settings import Settings
@@ -45,64 +47,50 @@ class Attached:
     new: bool
 
 
-def attest(settings: "Settings", reference: str, *, engine: Engine | None = None) -> tuple[Attached, ...]:
+def attest_image(settings: "Settings", reference: str, *, engine: Engine | None = None) -> tuple[Attached, ...]:
     """Attach both documents to every platform of an image that was pushed; return what is attached now."""
-    wanted = place(reference)
+    wanted = parse_reference(reference)
     engine = engine or find(settings)
-    with connected(engine, wanted.reference) as registry:
-        repository = wanted.reference.repository
-        top = registry.document(repository, wanted.wanted)
-        made = tuple(
-            one
-            for found in images_of(registry, repository, top)
-            for one in _attach(registry, repository, found, settings)
-        )
-        _unmoved(registry, wanted, top)
+    with open_repository(engine, reference) as repository:
+        top = repository.read_document(wanted.wanted)
+        images = repository.list_images(top)
+        made = tuple(one for image in images for one in _attach(repository, image, settings))
+        _require_unmoved(repository, wanted, top)
     for one in made:
         how = "attached" if one.new else "was attached already"
         log.info(f"{one.kind} of {one.subject[:19]} ({one.platform}) {how}: {one.digest}")
     return made
 
 
-def documents(subject: Subject, held: sbom.Contents, lock: provenance.Lock) -> Iterator[tuple[str, str, bytes]]:
+def make_documents(subject: Subject, held: sbom.Contents, lock: provenance.Lock) -> Iterator[tuple[str, str, bytes]]:
     """Yield what is attached to an image: kind, media type and bytes (pure)."""
     pins = read_pins(lock.content.decode("utf-8-sig"))
-    yield "SBOM", sbom.MEDIA_TYPE, sbom.text(sbom.document(subject, held, pins))
-    yield "provenance", provenance.MEDIA_TYPE, sbom.text(provenance.statement(subject, lock))
+    yield "SBOM", sbom.MEDIA_TYPE, sbom.encode(sbom.make_document(subject, held, pins))
+    yield "provenance", provenance.MEDIA_TYPE, sbom.encode(provenance.make_statement(subject, lock))
 
 
-def annotations(subject: Subject, kind: str) -> Mapping[str, str]:
+def annotate(subject: Subject, kind: str) -> Mapping[str, str]:
     """Return what the reference to a document says of it (pure)."""
     found = {CREATED: subject.created}
     return {**found, PREDICATE: provenance.PREDICATE} if kind == "provenance" else found
 
 
-def images_of(registry: WritableRegistry, repository: str, top: Document) -> Iterator[Document]:
-    """Yield the manifest of every platform: of an index those within, without BuildKit's own attestations."""
-    entries = top.fields.get("manifests")
-    if entries is None:
-        yield top
-    for entry in entries or ():
-        if (entry.get("platform") or {}).get("os") != "unknown":
-            yield registry.document(repository, entry["digest"])
-
-
-def subject_of(registry: WritableRegistry, repository: str, found: Document) -> Subject:
+def read_subject(repository: Repository, found: Document) -> Subject:
     """Return an image of the registry as something to make statements about."""
-    config = registry.blob(repository, found.fields["config"]["digest"])
+    config = repository.read_blob(found.fields["config"]["digest"])
     return Subject(found.digest, json.loads(config), found.media_type, len(found.content))
 
 
-def contents(registry: WritableRegistry, repository: str, found: Document) -> sbom.Contents:
+def read_contents(repository: Repository, found: Document) -> sbom.Contents:
     """Read what an image holds from its layers in the registry, one after the other."""
     layers = []
     for layer in found.fields.get("layers") or ():
-        blob = io.BytesIO(registry.blob(repository, layer["digest"]))
-        layers.append(archive.layer(blob, sbom.keep, layer["digest"]).items)
-    return sbom.contents(layers)
+        blob = io.BytesIO(repository.read_blob(layer["digest"]))
+        layers.append(archive.read_layer(blob, sbom.keep_telling, layer["digest"]).items)
+    return sbom.collect_contents(layers)
 
 
-def lock_of(settings: "Settings", subject: Subject) -> provenance.Lock:
+def read_lock(settings: "Settings", subject: Subject) -> provenance.Lock:
     """Return the lock that an image was built from; raise DockyardError where this tree is of another commit."""
     target, python = subject.label("io.dockyard.target"), subject.label("io.dockyard.python")
     git = read_git(settings.root)
@@ -118,18 +106,18 @@ def lock_of(settings: "Settings", subject: Subject) -> provenance.Lock:
         raise DockyardError(f"the lock of the image cannot be read: {error}", "run `invoke lock`") from None
 
 
-def _attach(registry: WritableRegistry, repository: str, found: Document, settings: "Settings") -> Iterator[Attached]:
-    subject = subject_of(registry, repository, found)
-    lock = lock_of(settings, subject)
+def _attach(repository: Repository, found: Document, settings: "Settings") -> Iterator[Attached]:
+    subject = read_subject(repository, found)
+    lock = read_lock(settings, subject)
     platform = f"{subject.config.get('os')}/{subject.architecture}"
-    for kind, media_type, content in documents(subject, contents(registry, repository, found), lock):
-        made, new = registry.attach(repository, found.descriptor, content, media_type, annotations(subject, kind))
+    for kind, media_type, content in make_documents(subject, read_contents(repository, found), lock):
+        made, new = repository.attach(found.descriptor, content, media_type, annotate(subject, kind))
         yield Attached(kind, platform, found.digest, made.digest, len(content), new)
 
 
-def _unmoved(registry: WritableRegistry, wanted: Place, top: Document) -> None:
+def _require_unmoved(repository: Repository, wanted: Reference, top: Document) -> None:
     """Raise RegistryError unless the name still means what it did: others may push while we attach."""
-    now = registry.document(wanted.reference.repository, wanted.wanted).digest
+    now = repository.read_document(wanted.wanted).digest
     if now != top.digest:
         text = f"{wanted} became {now} while documents were attached to {top.digest}"
-        raise RegistryError(Kind.MISMATCH, text, hint(Kind.MISMATCH, wanted.reference.host, ""))
+        raise RegistryError(Kind.MISMATCH, text, hint(Kind.MISMATCH, wanted.host, ""))

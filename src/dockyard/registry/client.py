@@ -1,30 +1,30 @@
-"""Talk to a container registry through its HTTP API: who may push, and what is really there."""
+"""Talk to a container registry through its HTTP API: references, logins, patience, and errors in words."""
 
 import base64
 import contextlib
 import email.utils
-import hashlib
 import http
-import json
 import logging
 import random
 import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass, field
+from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
 
 from dockyard import console
 from dockyard.errors import UsageError
-from dockyard.registry.errors import WORTH_RETRYING, Kind, RegistryError, classify, hint, spoken, wanted_pause
+from dockyard.registry.errors import Kind, RegistryError, classify, hint, spoken, wanted_pause
 from dockyard.registry.login import Credentials
 from dockyard.registry.transport import Access, Transport
 
 log = logging.getLogger(__name__)
 
 
+T = TypeVar("T")
 ATTEMPTS = 4
 LONGEST_PAUSE = 30.0
 PATIENCE = 120.0
@@ -37,6 +37,7 @@ MANIFESTS = (
 )
 _PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_PART}(?:/{_PART})*")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _STATUSES = frozenset(int(status) for status in http.HTTPStatus)
 
@@ -48,40 +49,75 @@ class Reference:
     host: str
     repository: str
     tag: str = "latest"
+    digest: str = ""
 
     @property
     def name(self) -> str:
-        """The name without its tag."""
+        """The name without its tag or digest."""
         return f"{self.host}/{self.repository}" if self.host else self.repository
 
+    @property
+    def wanted(self) -> str:
+        """What to ask a registry for: the digest, or else the tag."""
+        return self.digest or self.tag
+
     def __str__(self) -> str:
-        return f"{self.name}:{self.tag}"
+        return f"{self.name}@{self.digest}" if self.digest else f"{self.name}:{self.tag}"
 
 
-def parse(text: str) -> Reference:
-    """Return the parts of `[host[:port]/]repository[:tag]`; raise UsageError for anything else."""
-    name, _, tag = text.rpartition(":") if ":" in text.rsplit("/", 1)[-1] else (text, "", "latest")
+def parse_reference(text: str) -> Reference:
+    """Return the parts of `[host[:port]/]repository[:tag][@digest]`; raise UsageError for anything else."""
+    named, at, digest = text.partition("@")
+    name, _, tag = named.rpartition(":") if ":" in named.rsplit("/", 1)[-1] else (named, "", "latest")
     first, _, rest = name.partition("/")
     is_host = bool(rest) and ("." in first or ":" in first or first == "localhost")
     host, repository = (first, rest) if is_host else ("", name)
     if not _REPOSITORY.fullmatch(repository) or not _TAG.fullmatch(tag):
         raise UsageError(f"{text!r} is not an image reference", "write host:port/repository:tag, in lower case")
-    return Reference(host, repository, tag)
+    if at and not _DIGEST.fullmatch(digest):
+        raise UsageError(f"{text!r} is not an image reference", "a digest is sha256: and 64 hexadecimal digits")
+    return Reference(host, repository, tag, digest)
 
 
 @dataclass(frozen=True)
-class _Question:
-    """A request about a repository, and what it needs leave for."""
+class Request:
+    """A request about a repository, what it needs leave for, and what it carries."""
 
     method: str
     path: str
     repository: str
     actions: str = "pull"
+    body: bytes | None = field(default=None, repr=False)
+    media_type: str = "application/octet-stream"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What goes with it besides a login."""
+        if self.body is not None:
+            return {"Content-Type": self.media_type}
+        return {"Accept": ", ".join(MANIFESTS)} if self.actions == "pull" else {}
 
 
 def pause(attempt: int, asked: float = 0.0, spread: Callable[[], float] = random.random) -> float:
     """Return the seconds before trying again: about 1, 2, 4 …, or what the registry asked for if that is more."""
     return max(asked, min(LONGEST_PAUSE, 2.0 ** (attempt - 1)) * (0.5 + spread() / 2))
+
+
+def keep_trying(work: Callable[[], T], sleep: Callable[[float], None], again: str, attempts: int = ATTEMPTS) -> T:
+    """Return what `work` returns, doing it anew after a pause as long as its RegistryErrors may pass by themselves.
+
+    urllib3's own retries would not do: whether an error may pass stands in the answer's body, or in an engine's words.
+    """
+    for attempt in range(1, attempts + 1):
+        try:
+            return work()
+        except RegistryError as error:
+            if not error.may_pass or attempt == attempts or error.wait > PATIENCE:
+                raise
+            seconds = pause(attempt, error.wait)
+            log.info(f"{error.message}; {again} in {console.duration(seconds)} ({attempt + 1} of {attempts})")
+            sleep(seconds)
+    raise AssertionError("unreachable")
 
 
 @dataclass
@@ -130,71 +166,30 @@ class Registry:
             raise RegistryError(Kind.OTHER, f"{base} answers, but not as a registry", "check its name and port")
         return base
 
-    def check_push(self, repository: str, *, attempts: int = ATTEMPTS) -> None:
-        """Raise unless a push to `repository` can begin: start an upload of nothing, and take it back."""
-        begin = _Question("POST", f"/v2/{repository}/blobs/uploads/", repository, "pull,push")
-        answer = self._ask(begin, attempts)
-        upload = urljoin(answer.url, answer.headers.get("Location", ""))
-        # The session costs the registry next to nothing and expires by itself where it cannot be taken back.
-        if urlsplit(upload).netloc == urlsplit(self.base).netloc and upload != answer.url:
-            with contextlib.suppress(RegistryError):
-                self._ask(_Question("DELETE", upload, repository, "pull,push"), 1)
-
-    def digest(self, repository: str, tag: str) -> str:
-        """Return the digest that a tag stands for; an unknown one is a RegistryError."""
-        path = f"/v2/{repository}/manifests/{tag}"
-        found = self._ask(_Question("HEAD", path, repository)).headers.get("Docker-Content-Digest")
-        return found or _digest(self._ask(_Question("GET", path, repository)).content)
-
-    def size(self, repository: str, digest: str) -> int:
-        """Return the bytes of an image's configuration and layers, all platforms together, as the registry has them.
-
-        Every manifest on the way is fetched and hashed: what does not hash to its digest is a RegistryError.
-        """
-        blobs: dict[str, int] = {}
-        self._collect(repository, digest, blobs)
-        return sum(blobs.values())
-
-    def _collect(self, repository: str, digest: str, blobs: dict[str, int]) -> None:
-        answer = self._ask(_Question("GET", f"/v2/{repository}/manifests/{digest}", repository))
-        found = _digest(answer.content, digest.partition(":")[0])
-        if found != digest:
-            text = f"{self.access.host} gave a manifest of {repository} with the digest {found}, not {digest}"
-            raise self._error(Kind.MISMATCH, text, repository)
-        document = json.loads(answer.content)
-        for child in document.get("manifests", ()):
-            self._collect(repository, child["digest"], blobs)
-        for blob in (*document.get("layers", ()), *filter(None, [document.get("config")])):
-            blobs[blob["digest"]] = blob["size"]
-
-    def _ask(self, question: "_Question", attempts: int = ATTEMPTS) -> requests.Response:
+    def ask(self, request: Request, attempts: int = ATTEMPTS) -> requests.Response:
+        """Return the registry's answer to a request; what it refuses is a RegistryError."""
         self.connect()
-        for attempt in range(1, attempts + 1):
-            try:
-                answer = self._authorised(question)
-                if answer.ok:
-                    return answer
-                raise self._refusal(answer, question.repository)
-            except RegistryError as error:
-                if error.kind not in WORTH_RETRYING or attempt == attempts or error.wait > PATIENCE:
-                    raise
-                seconds = pause(attempt, error.wait)
-                log.info(f"{error.message}; asking again in {console.duration(seconds)}")
-                self.sleep(seconds)
-        raise AssertionError("unreachable")
 
-    def _authorised(self, question: "_Question") -> requests.Response:
-        url = urljoin(self.base, question.path)
-        headers = {"Accept": ", ".join(MANIFESTS)} if question.actions == "pull" else {}
-        scope = f"repository:{question.repository}:{question.actions}"
+        def once() -> requests.Response:
+            answer = self._send_with_login(request)
+            if answer.ok:
+                return answer
+            raise self._refusal(answer, request.repository)
+
+        return keep_trying(once, self.sleep, "asking again", attempts)
+
+    def _send_with_login(self, request: Request) -> requests.Response:
+        url = urljoin(self.base, request.path)
+        scope = f"repository:{request.repository}:{request.actions}"
         known = {"Authorization": self._logins[scope]} if scope in self._logins else {}
-        answer = self._transport.send(question.method, url, {**headers, **known})
+        answer = self._transport.send(request.method, url, {**request.headers, **known}, data=request.body)
         if answer.status_code != http.HTTPStatus.UNAUTHORIZED:
             return answer
         login = self._login(answer.headers.get("WWW-Authenticate", ""), scope)
         if login is None:
             return answer
-        answer = self._transport.send(question.method, url, {**headers, "Authorization": login})
+        headers = {**request.headers, "Authorization": login}
+        answer = self._transport.send(request.method, url, headers, data=request.body)
         if answer.ok:
             self._logins[scope] = login
         return answer
@@ -247,16 +242,11 @@ class Registry:
             text = f"{host} does not let {self.access.who} push to {repository} ({said})"
         else:
             text = f"{host} answered for {repository}: {said}"
-        return self._error(kind, text, repository, _retry_after(answer) or wanted_pause(said))
+        return self.error(kind, text, repository, _retry_after(answer) or wanted_pause(said))
 
-    def _error(self, kind: Kind, message: str, repository: str = "it", wait: float = 0.0) -> RegistryError:
+    def error(self, kind: Kind, message: str, repository: str, wait: float = 0.0) -> RegistryError:
+        """Return an error of this registry, with what a person can do about it."""
         return RegistryError(kind, message, hint(kind, self.access.host, repository), wait=wait)
-
-
-def _digest(content: bytes, algorithm: str = "sha256") -> str:
-    if algorithm not in ("sha256", "sha512"):
-        raise RegistryError(Kind.MISMATCH, f"{algorithm} is not a digest that can be checked")
-    return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
 
 
 def _parameters(text: str) -> dict[str, str]:

@@ -31,12 +31,16 @@ WORTH_RETRYING = frozenset({Kind.LIMITED, Kind.SERVER, Kind.DROPPED, Kind.UNREAC
 
 
 class RegistryError(DockyardError):
-    """A registry cannot be used as asked; `wait` is how many seconds it asked us to stay away, if it did."""
+    """A registry cannot be used as asked; `wait` is how many seconds it asked us to stay away, if it did.
+
+    `may_pass` says whether the same may succeed in a while.
+    """
 
     def __init__(self, kind: Kind, message: str, hint: str = "", *, wait: float = 0.0) -> None:
         super().__init__(message, hint)
         self.kind = kind
         self.wait = wait
+        self.may_pass = kind in WORTH_RETRYING
 
 
 SIGNS: tuple[tuple[Kind, str], ...] = (

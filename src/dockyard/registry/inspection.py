@@ -15,8 +15,9 @@ from dockyard.image import names as images
 from dockyard.image.build import readable
 from dockyard.image.names import Variant
 from dockyard.registry import provenance, sbom
-from dockyard.registry.attest import images_of
-from dockyard.registry.content import ABSENT, Document, Place, WritableRegistry, connected, place
+from dockyard.registry.access import open_repository
+from dockyard.registry.client import Reference, parse_reference
+from dockyard.registry.content import ABSENT, Document, Repository
 from dockyard.registry.errors import RegistryError
 from dockyard.settings import Settings
 
@@ -74,7 +75,7 @@ class Inspected:
     images: tuple[Image, ...]
 
 
-def inspect(settings: Settings, reference: str = "", *, engine: Engine | None = None) -> Inspected:
+def inspect_image(settings: Settings, reference: str = "", *, engine: Engine | None = None) -> Inspected:
     """Look at an image: a name with a registry in it is asked of that, any other of the engine.
 
     What is not in the registry, but in the engine, is shown as it is there. Without a name, the newest
@@ -82,36 +83,35 @@ def inspect(settings: Settings, reference: str = "", *, engine: Engine | None = 
     """
     local = not reference
     reference = reference or images.local_name(settings, Variant(images.PRODUCTION, settings.python))
-    wanted = place(reference)
+    wanted = parse_reference(reference)
     engine = engine or find(settings)
-    if not local and wanted.reference.host:
+    if not local and wanted.host:
         try:
-            with connected(engine, wanted.reference) as registry:
-                return in_registry(registry, wanted)
+            with open_repository(engine, reference) as repository:
+                return inspect_in_registry(repository, wanted)
         except RegistryError as error:
             if error.kind not in ABSENT:
                 raise
             log.info(f"{wanted} is not in its registry: asking the engine")
-    return in_engine(engine, str(wanted))
+    return inspect_in_engine(engine, str(wanted))
 
 
-def in_engine(engine: Engine, reference: str) -> Inspected:
+def inspect_in_engine(engine: Engine, reference: str) -> Inspected:
     """Return what the engine has under a name; layers are measured as it stores them."""
-    found: archive.Image[None] = archive.read(engine, reference, _nothing)
+    found: archive.Image[None] = archive.read_image(engine, reference, _nothing)
     layers = tuple(Layer(layer.diff_id, layer.size, readable(layer.instruction)) for layer in found.layers)
     image = _image(found.manifest or found.config_digest, found.config, layers)
     return Inspected(reference, "engine", image.digest, (image,))
 
 
-def in_registry(registry: WritableRegistry, wanted: Place) -> Inspected:
+def inspect_in_registry(repository: Repository, wanted: Reference) -> Inspected:
     """Return what a registry has under a name, with everything that refers to it."""
-    repository = wanted.reference.repository
-    top = registry.document(repository, wanted.wanted)
-    found = tuple(_remote(registry, repository, one) for one in images_of(registry, repository, top))
+    top = repository.read_document(wanted.wanted)
+    found = tuple(_read_remote(repository, one) for one in repository.list_images(top))
     return Inspected(str(wanted), "registry", top.digest, found)
 
 
-def chosen(found: Inspected, kind: str) -> Iterator[bytes]:
+def select_attached(found: Inspected, kind: str) -> Iterator[bytes]:
     """Yield every attached document of a kind, whole; raise DockyardError where there is none."""
     contents = [one.content for image in found.images for one in image.attachments if one.kind == kind]
     if not contents:
@@ -120,7 +120,7 @@ def chosen(found: Inspected, kind: str) -> Iterator[bytes]:
     yield from contents
 
 
-def summary(attachment: Attachment) -> str:
+def summarize(attachment: Attachment) -> str:
     """Return what a document says, in a few words (pure)."""
     if attachment.kind not in KINDS.values():
         return console.size(len(attachment.content))
@@ -138,7 +138,7 @@ def summary(attachment: Attachment) -> str:
         return "not in a form that is known here"
 
 
-def settings_of(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def describe_config(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield what a container starts from, as names and values that a person reads (pure)."""
     check = config.get("Healthcheck") or {}
     yield "user", str(config.get("User") or "root")
@@ -164,9 +164,9 @@ def _numbered(name: str, lines: Iterable[str]) -> Iterator[tuple[str, str]]:
         yield name, text
 
 
-def _remote(registry: WritableRegistry, repository: str, found: Document) -> Image:
+def _read_remote(repository: Repository, found: Document) -> Image:
     manifest = found.fields
-    config: Mapping[str, Any] = json.loads(registry.blob(repository, manifest["config"]["digest"]))
+    config: Mapping[str, Any] = json.loads(repository.read_blob(manifest["config"]["digest"]))
     diff_ids: list[str] = (config.get("rootfs") or {}).get("diff_ids") or []
     made = [str(row.get("created_by", "")) for row in config.get("history") or () if not row.get("empty_layer")]
     stored: list[Mapping[str, Any]] = manifest.get("layers") or []
@@ -178,18 +178,18 @@ def _remote(registry: WritableRegistry, repository: str, found: Document) -> Ima
         )
         for number, one in enumerate(stored)
     )
-    attached = tuple(_attachment(registry, repository, one) for one in registry.referrers(repository, found.digest))
+    attached = tuple(_read_attachment(repository, one) for one in repository.list_referrers(found.digest))
     return _image(found.digest, config, layers, attached)
 
 
-def _attachment(registry: WritableRegistry, repository: str, entry: Mapping[str, Any]) -> Attachment:
-    manifest = registry.document(repository, entry["digest"]).fields
+def _read_attachment(repository: Repository, entry: Mapping[str, Any]) -> Attachment:
+    manifest = repository.read_document(entry["digest"]).fields
     media_type = str(entry.get("artifactType") or manifest.get("artifactType") or manifest["config"]["mediaType"])
     predicate = (entry.get("annotations") or {}).get("in-toto.io/predicate-type", provenance.PREDICATE)
     ours = media_type != provenance.MEDIA_TYPE or predicate == provenance.PREDICATE
     layers: list[Mapping[str, Any]] = manifest.get("layers") or []
     small = len(layers) == 1 and layers[0]["size"] <= LARGEST
-    content = registry.blob(repository, layers[0]["digest"]) if small else b""
+    content = repository.read_blob(layers[0]["digest"]) if small else b""
     kind = KINDS.get(media_type, media_type) if ours else str(predicate)
     return Attachment(kind, media_type, entry["digest"], content)
 

@@ -1,22 +1,18 @@
 """Find the login for a registry where Docker keeps it: config.json and the credential helpers it names."""
 
-import base64
-import binascii
 import json
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from dockyard.errors import CommandError
-from dockyard.process import Command, Completed, capture
 from dockyard.registry.errors import Kind, RegistryError
 
-TOKEN_USER = "<token>"  # noqa: S105 - what helpers write for the user name when the secret is an identity token
-NOT_FOUND = "credentials not found"
-HELPER_SECONDS = 60.0
+if TYPE_CHECKING:
+    from docker.auth import AuthConfig
 
-Run = Callable[..., Completed]
+TOKEN_USER = "<token>"  # noqa: S105 - what stands for the user name where the password is an identity token
 
 
 @dataclass(frozen=True)
@@ -40,79 +36,51 @@ def config_folders(engine: Mapping[str, str], user: Mapping[str, str]) -> tuple[
     return tuple(Path(name) for name in dict.fromkeys((engine.get("DOCKER_CONFIG"), own)) if name)
 
 
-def find(
-    key: str, folders: Iterable[Path], environment: Mapping[str, str | None], *, run: Run = capture
-) -> Credentials | None:
+def find_login(key: str, folders: Iterable[Path], environment: Mapping[str, str]) -> Credentials | None:
     """Return the login for a registry, None where there is none; raise RegistryError for a broken config.json.
 
     `key` is the host with its port, or the index address that Docker files its default registry under.
     """
     for folder in folders:
         file = folder / "config.json"
-        config = _read(file)
-        found = _from_helper(key, file, config, environment, run) or _from_file(key, file, config)
-        if found:
+        config = read_config(file, environment)
+        if config is not None and (found := select_login(config, key, file)):
             return found
     return None
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_config(file: Path, environment: Mapping[str, str]) -> "AuthConfig | None":
+    """Return the logins in a config.json, None where there is none; helpers get `environment`."""
+    from docker.auth import AuthConfig
+    from docker.errors import DockerException
+
     try:
         document = json.loads(file.read_bytes() or b"{}")
+        return AuthConfig.load_config(None, document, dict(environment)) if document else None
     except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise RegistryError(Kind.DENIED, f"{file} cannot be read: {error}", "mend it, or log in again") from None
-    return document if isinstance(document, dict) else {}
-
-
-def _from_helper(
-    key: str, file: Path, config: Mapping[str, Any], environment: Mapping[str, str | None], run: Run
-) -> Credentials | None:
-    name = (config.get("credHelpers") or {}).get(key) or config.get("credsStore")
-    if not name:
         return None
-    program = f"docker-credential-{name}"
-    command = Command((program, "get"), env=environment, input=key.encode(), timeout=HELPER_SECONDS)
-    advice = f"{file} names this helper: make {program} work, or take it out of the file"
+    except (OSError, ValueError, TypeError, AttributeError, DockerException):
+        # What went wrong is not quoted: it may hold a part of a password.
+        raise RegistryError(Kind.DENIED, f"the logins in {file} cannot be read", "mend it, or log in again") from None
+
+
+def select_login(config: "AuthConfig", key: str, file: Path) -> Credentials | None:
+    """Return the login for a registry out of the logins in a file; a helper that fails is a RegistryError."""
+    from docker.errors import DockerException
+
     try:
-        done = run(command, check=False)
-    except CommandError as error:
-        raise RegistryError(Kind.DENIED, error.message, advice) from None
-    if not done.ok:
-        if NOT_FOUND in (done.stdout + done.stderr).lower():
-            return None
-        said = (done.stderr or done.stdout).strip().splitlines()
-        raise RegistryError(Kind.DENIED, f"{program} failed: {said[-1] if said else 'it said nothing'}", advice)
-    try:
-        answer = json.loads(done.stdout)
-        return _login(str(answer["Username"]), str(answer["Secret"]))
-    except (ValueError, KeyError, TypeError):
-        raise RegistryError(Kind.DENIED, f"{program} did not answer with a login", advice) from None
-
-
-def _from_file(key: str, file: Path, config: Mapping[str, Any]) -> Credentials | None:
-    logins = config.get("auths") or {}
-    entry = logins.get(key) or next((value for name, value in logins.items() if _host(name) == _host(key)), None)
-    if not isinstance(entry, dict):
-        return None
-    if entry.get("identitytoken"):
-        return Credentials(identity_token=str(entry["identitytoken"]))
-    if entry.get("username") and entry.get("password"):
-        return Credentials(str(entry["username"]), str(entry["password"]))
-    if not entry.get("auth"):
-        return None
-    try:
-        username, password = base64.b64decode(entry["auth"]).decode().split(":", 1)
-    except (binascii.Error, ValueError, TypeError):
-        raise RegistryError(Kind.DENIED, f"{file}: the login for {key} is garbled", "log in again") from None
-    return _login(username, password.rstrip("\0"))
-
-
-def _login(username: str, secret: str) -> Credentials:
-    return Credentials(identity_token=secret) if username == TOKEN_USER else Credentials(username, secret)
-
-
-def _host(name: str) -> str:
-    """Return the host of an entry: old versions of Docker wrote whole URLs."""
-    return name.removeprefix("https://").removeprefix("http://").split("/", 1)[0]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a helper that is not installed: the error below says so
+            found = config.resolve_authconfig(key) or {}
+    except (DockerException, ValueError, KeyError, TypeError) as error:
+        helper = f"docker-credential-{config.get_credential_store(key)}"
+        # A helper that answers with something else may have printed a secret; only its own complaint is passed on.
+        said = str(error) if isinstance(error, DockerException) else "it did not answer with a login"
+        advice = f"{file} names this helper: make {helper} work, or take it out of the file"
+        raise RegistryError(Kind.DENIED, f"{helper} failed: {said}", advice) from None
+    said_by_name = {name.lower(): str(value).rstrip("\0") for name, value in found.items() if value}
+    username, password = said_by_name.get("username", ""), said_by_name.get("password", "")
+    token = password if username == TOKEN_USER else said_by_name.get("identitytoken", "")
+    if token:
+        return Credentials(identity_token=token)
+    return Credentials(username, password) if username else None

@@ -6,11 +6,12 @@ SLSA and are left out: with them, the same build would never be stated the same 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
 from dockyard import __version__
-from dockyard.registry.subject import Subject
+from dockyard.errors import DockyardError
 
 MEDIA_TYPE = "application/vnd.in-toto+json"
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -18,6 +19,55 @@ PREDICATE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:dockyard:build:1"
 BUILDER = "urn:dockyard:builder"
 DIRTY = "-dirty"
+PREFIX = "org.opencontainers.image."
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One image of one platform, which statements are about.
+
+    `digest`, `media_type` and `size` are those of its manifest, `config` is its configuration.
+    """
+
+    digest: str
+    config: Mapping[str, Any]
+    media_type: str = "application/vnd.oci.image.manifest.v1+json"
+    size: int = 0
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The image's labels."""
+        return (self.config.get("config") or {}).get("Labels") or {}
+
+    @property
+    def name(self) -> str:
+        """The image's title: its name wherever it is pushed to."""
+        return self.label("title")
+
+    @property
+    def architecture(self) -> str:
+        """The processor that it is for, by the name that images use."""
+        return str(self.config.get("architecture") or "")
+
+    @property
+    def created(self) -> str:
+        """The time that the image is dated with, which is its commit's: 2026-11-21T00:00:00Z."""
+        return self.label("created")
+
+    @property
+    def epoch(self) -> int:
+        """The same in seconds."""
+        return int(datetime.strptime(self.created, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp())
+
+    def label(self, key: str) -> str:
+        """Return a label by its OCI key, or by its whole name; raise DockyardError where the image has none."""
+        found = self.labels.get(PREFIX + key) or self.labels.get(key)
+        if not found:
+            raise DockyardError(
+                f"the image {self.digest} does not say its {key.rpartition('.')[2]}: it has no such label",
+                "only images made by `invoke build` say what they were made from",
+            )
+        return found
 
 
 @dataclass(frozen=True)
@@ -28,7 +78,7 @@ class Lock:
     content: bytes
 
 
-def statement(subject: Subject, lock: Lock) -> dict[str, Any]:
+def make_statement(subject: Subject, lock: Lock) -> dict[str, Any]:
     """Return the provenance of an image, from its own labels and the lock of its commit."""
     return {
         "_type": STATEMENT,

@@ -5,30 +5,23 @@ registry answered behind a status code, and some retry for a minute what can nev
 """
 
 import contextlib
-import ipaddress
 import logging
-import os
 import re
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import requests
-import requests.utils
 import urllib3.exceptions
 
 from dockyard import console
 from dockyard.errors import DockyardError, EngineError, UsageError
-from dockyard.host import ca_bundle
-from dockyard.registry import login as credentials
-from dockyard.registry.client import ATTEMPTS, PATIENCE, Reference, Registry, parse, pause
-from dockyard.registry.errors import WORTH_RETRYING, Kind, RegistryError, classify, hint, wanted_pause
+from dockyard.registry.access import find_access, is_remote
+from dockyard.registry.client import Reference, Registry, keep_trying, parse_reference
+from dockyard.registry.content import Repository
+from dockyard.registry.errors import Kind, RegistryError, classify, hint, wanted_pause
 from dockyard.registry.push_progress import Layers, display
-from dockyard.registry.transport import Access, extra_certificates
 
 if TYPE_CHECKING:
     from dockyard.engine.client import Engine
@@ -37,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 Client = Any
-"""A docker.DockerClient: its module is imported in engine.py alone."""
+"""A docker.DockerClient: its module is imported in engine/client.py."""
 
 SILENCE_SECONDS = 600.0
 """How long an engine may say nothing: a registry can take minutes to file a large layer away."""
@@ -60,12 +53,12 @@ class Pushed:
     @property
     def pinned(self) -> str:
         """The name that means this very image for ever: repository@digest."""
-        return f"{parse(self.reference).name}@{self.digest}"
+        return f"{parse_reference(self.reference).name}@{self.digest}"
 
 
-def refused(references: Sequence[str], *, force: bool) -> str:
+def explain_refusal(references: Sequence[str], *, force: bool) -> str:
     """Return why these are not pushed: a tag says that it was built from uncommitted changes; '' when forced (pure)."""
-    dirty = [reference for reference in references if _DIRTY.search(parse(reference).tag)]
+    dirty = [reference for reference in references if _DIRTY.search(parse_reference(reference).tag)]
     if not dirty or force:
         return ""
     return f"{', '.join(dirty)}: built from uncommitted changes, so nobody could build the same image again"
@@ -73,11 +66,11 @@ def refused(references: Sequence[str], *, force: bool) -> str:
 
 def refuse_dirty(references: Sequence[str], force: bool) -> None:
     """Raise DockyardError where a tag says that it was built from uncommitted changes, unless forced."""
-    if why := refused(references, force=force):
+    if why := explain_refusal(references, force=force):
         raise DockyardError(why, "commit first, or push it all the same with --force")
 
 
-def push(
+def push_images(
     engine: "Engine",
     references: Sequence[str],
     *,
@@ -118,56 +111,10 @@ def verify_pushed(engine: "Engine", reference: str, digest: str) -> int:
         return _verify(registries[wanted.host], wanted, digest)
 
 
-@dataclass(frozen=True)
-class Rules:
-    """What the engine's configuration says of a registry: `key` is what its login is filed under."""
-
-    api: str
-    key: str
-    insecure: bool = False
-    plain: bool = False
-
-
-def rules(info: Mapping[str, Any], host: str, resolve: Callable[[str], Sequence[str]]) -> Rules:
-    """Return how an engine treats a registry, from the engine's own description of itself (pure).
-
-    Engines hold loopback for insecure without being told. Plain HTTP is allowed there, as it is common for
-    a registry on trial; a certificate that is shown is checked all the same.
-    """
-    config = info.get("RegistryConfig") or {}
-    indexes = config.get("IndexConfigs") or {}
-    index = indexes.get(host) or {}
-    if index.get("Official") or not host:
-        address = str(info.get("IndexServerAddress") or "")
-        return Rules(urlsplit(address).netloc, address)
-    if index and not index.get("Secure", True):
-        return Rules(host, host, insecure=True, plain=True)
-    networks = [ipaddress.ip_network(text) for text in config.get("InsecureRegistryCIDRs") or ()]
-    addresses = [ipaddress.ip_address(text) for text in resolve(urlsplit(f"//{host}").hostname or "")]
-    matching = [network for network in networks if any(address in network for address in addresses)]
-    return Rules(host, host, any(not network.is_loopback for network in matching), bool(matching))
-
-
-def _resolve(name: str) -> tuple[str, ...]:
-    with contextlib.suppress(OSError):
-        return tuple({str(found[4][0]).partition("%")[0] for found in socket.getaddrinfo(name, None)})
-    return ()
-
-
-def _access(engine: "Engine", info: Mapping[str, Any], host: str) -> Access:
-    environment: dict[str, str] = {**os.environ, **engine.environment}
-    known = rules(info, host, _resolve)
-    home = Path(environment.get("HOME", "~")).expanduser()
-    bundle = ca_bundle(environment) or Path(requests.utils.DEFAULT_CA_BUNDLE_PATH)
-    extra = extra_certificates(host, (Path("/etc/docker/certs.d"), home / ".config/docker/certs.d"))
-    login = credentials.find(known.key, credentials.config_folders(engine.environment, os.environ), engine.environment)
-    if known.insecure:
-        log.info(f"{host} is among the engine's insecure registries: its certificate is not checked")
-    return Access(host or known.api, known.api, bundle, extra, login, insecure=known.insecure, plain=known.plain)
-
-
 def _qualified(text: str) -> Reference:
-    reference = parse(text)
+    reference = parse_reference(text)
+    if reference.digest:
+        raise UsageError(f"{text} is a digest, and only names can be pushed to", "name a tag instead")
     if not reference.host and "/" not in reference.repository:
         advice = "set registry in [tool.dockyard], or tag the image for one: invoke tag"
         raise UsageError(f"{text} names no registry to push to", advice)
@@ -198,15 +145,14 @@ def _require_image(client: Client, reference: str) -> None:
 def _registries(engine: "Engine", client: Client, references: Sequence[Reference]) -> Iterator[dict[str, Registry]]:
     """Yield a conversation with each registry; only one that just a remote engine can reach may be unconnected."""
     info = client.info()
-    remote = info.get("Name") != socket.gethostname()
     registries: dict[str, Registry] = {}
     with contextlib.ExitStack() as stack:
         for host in dict.fromkeys(reference.host for reference in references):
-            registries[host] = stack.enter_context(Registry(_access(engine, info, host)))
+            registries[host] = stack.enter_context(Registry(find_access(engine, info, host)))
             try:
                 registries[host].connect()
             except RegistryError as error:
-                if not remote or error.kind is not Kind.UNREACHABLE:
+                if not is_remote(info) or error.kind is not Kind.UNREACHABLE:
                     raise
                 log.info(f"{error.message} from here, perhaps by the remote engine: what is pushed is not checked")
         yield registries
@@ -215,7 +161,7 @@ def _registries(engine: "Engine", client: Client, references: Sequence[Reference
 def _check(registries: Mapping[str, Registry], references: Sequence[Reference]) -> None:
     for host, repository in dict.fromkeys((reference.host, reference.repository) for reference in references):
         if registries[host].connected:
-            registries[host].check_push(repository)
+            Repository(registries[host], repository).check_push()
 
 
 def _push(client: Client, registry: Registry, reference: Reference) -> Pushed:
@@ -243,36 +189,31 @@ def _push(client: Client, registry: Registry, reference: Reference) -> Pushed:
 
 def _persist(client: Client, registry: Registry, reference: Reference) -> tuple[str, Layers]:
     """Push until it is done, or until trying again is of no use; return the digest and what became of the layers."""
-    for attempt in range(1, ATTEMPTS + 1):
+
+    def once() -> tuple[str, Layers]:
         layers = Layers()
         try:
-            return _once(client, registry, reference, layers), layers
+            return _push_once(client, registry, reference, layers), layers
         except RegistryError as error:
-            never_there = error.kind is Kind.UNREACHABLE and not registry.connected
-            if error.kind not in WORTH_RETRYING or error.wait > PATIENCE or never_there:
-                raise
-            if error.kind is Kind.SERVER:
+            if error.kind is Kind.SERVER and registry.connected:
                 _ask_why(registry, reference)
             # Engines without containerd's image store have tried five times already when they give up.
-            if attempt == ATTEMPTS or layers.retried:
-                raise
-            seconds = pause(attempt, error.wait)
-            log.info(f"{error.message}; pushing again in {console.duration(seconds)} ({attempt + 1} of {ATTEMPTS})")
-            time.sleep(seconds)
-    raise AssertionError("unreachable")
+            error.may_pass &= not layers.retried and (registry.connected or error.kind is not Kind.UNREACHABLE)
+            raise
+
+    return keep_trying(once, time.sleep, "pushing again")
 
 
 def _ask_why(registry: Registry, reference: Reference) -> None:
     """Ask the registry itself after a server error: engines keep its words (disk full, read-only) from us."""
     try:
-        if registry.connected:
-            registry.check_push(reference.repository, attempts=1)
+        Repository(registry, reference.repository).check_push(attempts=1)
     except RegistryError as error:
-        if error.kind not in WORTH_RETRYING:
+        if not error.may_pass:
             raise
 
 
-def _once(client: Client, registry: Registry, reference: Reference, layers: Layers) -> str:
+def _push_once(client: Client, registry: Registry, reference: Reference, layers: Layers) -> str:
     digest = ""
     login = registry.access.credentials
     # An empty login keeps the SDK from reading a config.json of its own choice.
@@ -312,8 +253,8 @@ def _verify(registry: Registry, reference: Reference, digest: str) -> int:
     if not registry.connected:
         return 0
     try:
-        found = registry.digest(reference.repository, reference.tag)
-        size = registry.size(reference.repository, digest)
+        there = Repository(registry, reference.repository)
+        found, size = there.read_digest(reference.tag), there.measure(digest)
     except RegistryError as error:
         if error.kind is Kind.UNKNOWN:
             text = f"the push seemed to succeed, but {reference.host} does not have {reference.name}@{digest}"

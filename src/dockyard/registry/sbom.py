@@ -16,7 +16,7 @@ from urllib.parse import quote
 from dockyard import __version__
 from dockyard.engine.archive import path_of
 from dockyard.locks.pins import Pin, canonical_name
-from dockyard.registry.subject import Subject
+from dockyard.registry.provenance import Subject
 
 MEDIA_TYPE = "application/vnd.cyclonedx+json"
 WANTED = re.compile(
@@ -39,13 +39,13 @@ class Contents:
     python: str = ""
 
 
-def keep(member: tarfile.TarInfo, content: IO[bytes] | None) -> Kept | None:
-    """Keep, of a layer's entries, those that say what is in the image; use it with archive.read."""
+def keep_telling(member: tarfile.TarInfo, content: IO[bytes] | None) -> Kept | None:
+    """Keep, of a layer's entries, those that say what is in the image; use it with archive.read_image."""
     path = path_of(member)
     return (path, content.read() if content else b"") if WANTED.fullmatch(path) else None
 
 
-def contents(layers: Iterable[Sequence[Kept]]) -> Contents:
+def collect_contents(layers: Iterable[Sequence[Kept]]) -> Contents:
     """Return what an image holds, from what was kept of its layers, lowest first."""
     files: dict[str, bytes] = {}
     for layer in layers:
@@ -61,7 +61,7 @@ def contents(layers: Iterable[Sequence[Kept]]) -> Contents:
     )
 
 
-def document(subject: Subject, held: Contents, pins: Iterable[Pin]) -> dict[str, Any]:
+def make_document(subject: Subject, held: Contents, pins: Iterable[Pin]) -> dict[str, Any]:
     """Return the bill of materials of an image; `pins` are those of the lock that it was built from."""
     locked = {pin.name: pin for pin in pins}
     python = {purl: _component(purl, name, version) for purl, name, version in _interpreter(held)}
@@ -91,7 +91,7 @@ def document(subject: Subject, held: Contents, pins: Iterable[Pin]) -> dict[str,
     }
 
 
-def text(made: Mapping[str, Any]) -> bytes:
+def encode(made: Mapping[str, Any]) -> bytes:
     """Return a document as the bytes that are attached: in one form, and readable."""
     return (json.dumps(made, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 

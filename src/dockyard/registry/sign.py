@@ -16,7 +16,7 @@ from pathlib import Path
 from dockyard.errors import CommandError, DockyardError, UsageError
 from dockyard.host import ca_bundle
 from dockyard.process import Command, Completed, capture, which
-from dockyard.registry import login
+from dockyard.registry.login import config_folders, find_login
 
 KEY = "DOCKYARD_COSIGN_KEY"
 PASSWORD = "COSIGN_PASSWORD"  # noqa: S105 - the name of a variable, not a password
@@ -46,19 +46,19 @@ class Signer:
         return hashlib.sha256(self.public.strip().encode()).hexdigest()
 
 
-def wanted(option: str, environment: Mapping[str, str]) -> str:
+def select_key(option: str, environment: Mapping[str, str]) -> str:
     """Return the key that a person named, the option before the environment, or an empty string."""
     return option or environment.get(KEY, "")
 
 
-def hindrance(key: str) -> str:
+def explain_hindrance(key: str) -> str:
     """Return why nothing can be signed here, or an empty string."""
     if not key:
         return f"no key is given (--key FILE or {KEY})"
     return "" if which("cosign") else "cosign is not installed"
 
 
-def unlock(key: str, environment: Mapping[str, str]) -> Signer:
+def unlock_key(key: str, environment: Mapping[str, str]) -> Signer:
     """Return the signer of a key that its password opens; raise DockyardError, with nothing signed, where it does not.
 
     `environment` is what cosign gets to reach the registry.
@@ -80,7 +80,7 @@ def unlock(key: str, environment: Mapping[str, str]) -> Signer:
     return Signer(key, done.stdout, _major(environment), environment)
 
 
-def signed(signer: Signer, pinned: str) -> bool:
+def has_signature(signer: Signer, pinned: str) -> bool:
     """Say whether a digest in a registry has a signature by this key."""
     with tempfile.TemporaryDirectory(prefix="dockyard-") as folder:
         public = Path(folder) / "cosign.pub"
@@ -89,32 +89,32 @@ def signed(signer: Signer, pinned: str) -> bool:
         return _cosign(signer.environment, *check).ok
 
 
-def sign(signer: Signer, pinned: str) -> None:
+def sign_digest(signer: Signer, pinned: str) -> None:
     """Sign a digest in a registry, and check that its signature is there; raise DockyardError where it is not."""
     with tempfile.TemporaryDirectory(prefix="dockyard-") as folder:
         config = Path(folder) / "signing-config.json"
         config.write_text(json.dumps(LOGLESS), encoding="utf-8")
-        done = _cosign(signer.environment, *arguments(signer, pinned, str(config)))
+        done = _cosign(signer.environment, *make_arguments(signer, pinned, str(config)))
     if not done.ok:
         last = next(reversed(done.stderr.strip().splitlines()), "it says nothing")
         raise DockyardError(f"cosign could not sign {pinned}: {last}", "run it again: what is done is not done twice")
-    if not signed(signer, pinned):
+    if not has_signature(signer, pinned):
         raise DockyardError(
             f"cosign has signed {pinned}, but the registry has no signature by this key",
             "does the registry keep signatures? Their tags begin with sha256-",
         )
 
 
-def arguments(signer: Signer, pinned: str, config: str) -> tuple[str, ...]:
+def make_arguments(signer: Signer, pinned: str, config: str) -> tuple[str, ...]:
     """Return the arguments of a signature that no log hears of (pure)."""
     quiet = f"--signing-config={config}" if signer.major > 2 else "--tlog-upload=false"
     return ("sign", "--key", signer.key, quiet, "--yes", pinned)
 
 
-def reaching(host: str, engine: Mapping[str, str], user: Mapping[str, str]) -> dict[str, str]:
+def make_environment(host: str, engine: Mapping[str, str], user: Mapping[str, str]) -> dict[str, str]:
     """Return the environment in which cosign finds the login and the certificates that a push would use."""
-    folders = login.config_folders(engine, user)
-    its = next((folder for folder in folders if login.find(host, (folder,), engine)), None)
+    folders = config_folders(engine, user)
+    its = next((folder for folder in folders if find_login(host, (folder,), engine)), None)
     bundle = ca_bundle({**user, **engine})
     return {
         **({"DOCKER_CONFIG": str(its)} if its else {}),

@@ -13,7 +13,7 @@ from dockyard.image import names as images
 from dockyard.image import records
 from dockyard.image.build import Built, Request, build, require_targets, stages
 from dockyard.image.names import Variant
-from dockyard.registry.push import Pushed, preflight, push, refuse_dirty, verify_pushed
+from dockyard.registry.push import Pushed, preflight, push_images, refuse_dirty, verify_pushed
 from dockyard.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def ship(settings: Settings, wanted: Mapping[Variant, Sequence[str]], *, force: 
     outcome = "failed"
     arrived: dict[str, Pushed] = {}
     try:
-        return push(engine, names, arrived=lambda image: arrived.update({image.reference: image}))
+        return push_images(engine, names, arrived=lambda image: arrived.update({image.reference: image}))
     except KeyboardInterrupt:
         outcome = "interrupted"
         raise

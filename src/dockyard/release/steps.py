@@ -19,8 +19,8 @@ from dockyard.image import names as images
 from dockyard.image.names import PRODUCTION, Variant
 from dockyard.process import capture
 from dockyard.registry import attest, push, sign
-from dockyard.registry.client import parse
-from dockyard.registry.published import published
+from dockyard.registry.access import open_repository
+from dockyard.registry.client import parse_reference
 from dockyard.registry.sign import Signer
 from dockyard.release import changelog, plan, preconditions
 from dockyard.release import journal as release_journal
@@ -91,7 +91,7 @@ def inspect(settings: Settings, key: str, *, engine: Engine | None = None) -> tu
     """Look at folder, engine and registry; raise DockyardError where this commit must not or cannot be released."""
     local = preconditions.look(settings)
     version, commit = plan.allowed(local)
-    hindrance = sign.hindrance(key)
+    hindrance = sign.explain_hindrance(key)
     engine = engine or find(settings)
     _require(settings, engine)
     section = changelog.section(preconditions.text(settings.root), version)
@@ -99,9 +99,10 @@ def inspect(settings: Settings, key: str, *, engine: Engine | None = None) -> tu
     if not hindrance:
         job = replace(job, signer=_signer(job, key))
     job = replace(job, journal=release_journal.read(job.file, commit))
-    with published(engine, settings.repository) as there:
-        names = plan.names(version, commit, local.versions, there.tags())
-        state = State(names, registry=there.digests(names.every), left_out={"sign": hindrance} if hindrance else {})
+    with open_repository(engine, settings.repository) as there:
+        names = plan.names(version, commit, local.versions, there.list_tags())
+        left_out = {"sign": hindrance} if hindrance else {}
+        state = State(names, registry=there.read_digests(names.every), left_out=left_out)
     if job.journal.digest and _is_at_hand(job, names, job.journal.digest):
         state = _remembered(job, state, _adopted(job, state, job.journal.digest))
     plan.refuse_overwriting(settings.repository, state)
@@ -222,7 +223,7 @@ def _push(job: Job, state: State) -> State:
 
 def _attest(job: Job, state: State) -> State:
     """Attach what is in the image, and where it comes from."""
-    attest.attest(job.settings, job.pinned(state), engine=job.engine)
+    attest.attest_image(job.settings, job.pinned(state), engine=job.engine)
     return _passed(job, state, "attest")
 
 
@@ -231,17 +232,17 @@ def _sign(job: Job, state: State) -> State:
     if job.signer is None:
         raise RuntimeError("there is no key to sign with")
     pinned = job.pinned(state)
-    if sign.signed(job.signer, pinned):
+    if sign.has_signature(job.signer, pinned):
         log.info(f"{pinned} is signed with this key already")
     else:
-        sign.sign(job.signer, pinned)
+        sign.sign_digest(job.signer, pinned)
     return _passed(job, state, "sign")
 
 
 def _tag(job: Job, state: State) -> State:
     """Give the image its version, unless somebody else has used it meanwhile."""
-    with published(job.engine, job.settings.repository) as there:
-        state = replace(state, registry={**state.registry, **there.digests((state.names.own,))})
+    with open_repository(job.engine, job.settings.repository) as there:
+        state = replace(state, registry={**state.registry, **there.read_digests((state.names.own,))})
     plan.refuse_overwriting(job.settings.repository, state)
     return state if state.has(state.names.own) else _name(job, state, (state.names.own,))
 
@@ -273,8 +274,8 @@ STEPS: Mapping[str, Callable[[Job, State], State]] = {
 
 def _name(job: Job, state: State, tags: tuple[str, ...]) -> State:
     """Give the image in the registry more names."""
-    with published(job.engine, job.settings.repository) as there:
-        there.name(state.digest, tags)
+    with open_repository(job.engine, job.settings.repository) as there:
+        there.add_tags(state.digest, tags)
     return replace(state, registry={**state.registry, **dict.fromkeys(tags, state.digest)})
 
 
@@ -286,8 +287,8 @@ def _adopted(job: Job, state: State, built: str) -> str:
     out = state.registry.get(state.names.own, "")
     if not out or out == built:
         return built
-    with published(job.engine, job.settings.repository) as there:
-        config = there.config(out)
+    with open_repository(job.engine, job.settings.repository) as there:
+        config = there.read_config_digest(out)
     if not config or config != contents.read(job.engine, images.local_name(job.settings, _variant(job))).digest:
         return built
     log.info(f"{job.version} is out as {out}: the same image as here, compressed by another engine, and it stays")
@@ -322,8 +323,8 @@ def _keep(job: Job, state: State) -> State:
 
 
 def _signer(job: Job, key: str) -> Signer:
-    host = parse(job.settings.repository).host
-    return sign.unlock(key, sign.reaching(host, job.engine.environment, os.environ))
+    host = parse_reference(job.settings.repository).host
+    return sign.unlock_key(key, sign.make_environment(host, job.engine.environment, os.environ))
 
 
 def _require(settings: Settings, engine: Engine) -> None:

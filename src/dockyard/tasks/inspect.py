@@ -25,10 +25,10 @@ def inspect(
     """Show an image: digest, layers, configuration, and what is attached to it in its registry."""
     from dockyard.registry import inspection
 
-    found = inspection.inspect(settings(), reference)
+    found = inspection.inspect_image(settings(), reference)
     if sbom or provenance:
         for kind in (*(("SBOM",) if sbom else ()), *(("provenance",) if provenance else ())):
-            for content in inspection.chosen(found, kind):
+            for content in inspection.select_attached(found, kind):
                 sys.stdout.write(content.decode("utf-8", "replace"))
     elif json:
         console.as_json(as_json(found))
@@ -38,7 +38,7 @@ def inspect(
 
 def show(found: Any) -> None:
     """Print an image, or each image of an index, as tables."""
-    from dockyard.registry.inspection import settings_of, summary
+    from dockyard.registry.inspection import describe_config, summarize
 
     for image in found.images:
         rows = [
@@ -46,13 +46,13 @@ def show(found: Any) -> None:
             ("platform", image.platform),
             ("created", image.created),
             ("size", f"{console.size(image.size)} in {len(image.layers)} layers"),
-            *settings_of(image.config),
+            *describe_config(image.config),
         ]
         console.table(("image", f"{found.reference} (in the {found.where})"), rows)
         layers = [(console.size(layer.size), layer.diff_id[:19], layer.instruction) for layer in image.layers]
         console.table(("size", "diff ID", "layer"), layers, right=("size",))
         if image.attachments:
-            attached = [(one.kind, one.digest[:19], summary(one)) for one in image.attachments]
+            attached = [(one.kind, one.digest[:19], summarize(one)) for one in image.attachments]
             console.table(("attached", "digest", "says"), attached)
 
 

@@ -32,7 +32,7 @@ def push(
 ) -> None:
     """Push images under their tags, and check that the registry has them."""
     from dockyard.image.build import Request
-    from dockyard.registry.push import refused
+    from dockyard.registry.push import explain_refusal
     from dockyard.release import push as ship
 
     chosen = settings()
@@ -45,7 +45,7 @@ def push(
             console.as_json([dict(zip(("target", "python", "reference"), row, strict=True)) for row in planned])
             return
         console.table(("target", "Python", "would be pushed as"), planned)
-        if dirty := refused([name for _, _, name in planned], force=force):
+        if dirty := explain_refusal([name for _, _, name in planned], force=force):
             log.warning(dirty)
         return
     pushed = ship.ship(chosen, wanted, force=force)

@@ -34,7 +34,7 @@ def release(_context: Context, key: str = "", dry_run: bool = False, json: bool 
     from dockyard.release import steps as releasing
 
     chosen = settings()
-    key = sign.wanted(key, os.environ)
+    key = sign.select_key(key, os.environ)
     ask_password(key)
     if dry_run:
         job, state = releasing.inspect(chosen, key)
@@ -52,7 +52,7 @@ def ask_password(key: str) -> None:
     from dockyard.registry import sign
 
     waiting = sys.stdin.isatty() and sys.stderr.isatty() and sign.PASSWORD not in os.environ
-    if key and waiting and not sign.hindrance(key):
+    if key and waiting and not sign.explain_hindrance(key):
         os.environ[sign.PASSWORD] = getpass.getpass(f"password of {key}: ", sys.stderr)
 
 

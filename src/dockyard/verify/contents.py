@@ -41,7 +41,7 @@ KINDS = {
 
 def read(engine: "Engine", reference: str) -> Facts:
     """Return the facts of an image that the engine holds; raise DockyardError where it does not."""
-    return of(archive.read(engine, reference, visit))
+    return of(archive.read_image(engine, reference, visit))
 
 
 def from_archive(chunks: Iterable[bytes]) -> Facts:

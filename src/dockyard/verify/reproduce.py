@@ -85,7 +85,9 @@ def reproduce(settings: Settings, asked: Asked, *, engine: Engine | None = None)
         if made["Id"] != existing["Id"]:
             log.info("the digests differ: reading both images")
             # By digest: the name may have been given to another image meanwhile.
-            outcome = compared(outcome, archive.read(engine, existing["Id"], item), archive.read(engine, name, item))
+            outcome = compared(
+                outcome, archive.read_image(engine, existing["Id"], item), archive.read_image(engine, name, item)
+            )
     return replace(outcome, seconds=clock.seconds())
 
 
