@@ -5,7 +5,7 @@ import json
 import platform
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,22 +14,12 @@ import pytest
 
 import dockyard.tasks.doctor as task
 from dockyard import apt, host, process
-from dockyard.doctor import checks
-from dockyard.doctor import rows as diagnosis
-from dockyard.doctor.rows import (
-    Bases,
-    Certificates,
-    Disk,
-    Docker,
-    Embedded,
-    Index,
-    Interpreter,
-    Mirror,
-    Repository,
-    Row,
-    State,
-)
-from dockyard.engine.client import Probe
+from dockyard.doctor import checks, engine, network, project
+from dockyard.doctor.engine import Disk
+from dockyard.doctor.model import Check, Embedded, Engines, Machine, Once, Row, State
+from dockyard.doctor.network import base_row, bundle_row, index_row, mirror_row
+from dockyard.doctor.project import git_row, port_row, python_row
+from dockyard.engine.client import Probe, Search, ask_docker
 from dockyard.errors import CommandError, DockyardError
 from dockyard.git import Git
 from dockyard.locks import keyring
@@ -52,42 +42,53 @@ UNPACKED = dataclasses.replace(OWN, unpacked=True)
 RUNNING = dataclasses.replace(UNPACKED, probe=GOOD)
 REFUSED = dataclasses.replace(OWN, refusal="the embedded engine needs root", instead="use sudo")
 
+
+def engines(wanted: str, embedded: Embedded, probe: Probe | None = None, chosen: str = "") -> Engines:
+    """Return the engines of a machine as a search by the setting `wanted` found them."""
+    return Engines(Search(wanted, chosen, probe), embedded)
+
+
 ENGINES = {
-    "host": (Docker("auto", OWN, GOOD), OK, "Docker Engine 28.5.2", ""),
-    "chosen": (Docker("auto", OWN, GOOD, "DOCKER_HOST=x"), OK, "28.5.2 (DOCKER_HOST=x)", ""),
-    "chosen, dead": (Docker("auto", OWN, DEAD, "DOCKER_HOST=x"), FAIL, "Cannot connect", "start the engine"),
-    "host wanted, none": (Docker("host", OWN, None), FAIL, "none is reachable", "start it, or set DOCKER_HOST"),
-    "host wanted, dead": (Docker("host", OWN, DEAD), FAIL, "Cannot connect", "start the engine"),
+    "host": (engines("auto", OWN, GOOD), OK, "Docker Engine 28.5.2", ""),
+    "chosen": (engines("auto", OWN, GOOD, "DOCKER_HOST=x"), OK, "28.5.2 (DOCKER_HOST=x)", ""),
+    "chosen, dead": (engines("auto", OWN, DEAD, "DOCKER_HOST=x"), FAIL, "Cannot connect", "start the engine"),
+    "host wanted, none": (engines("host", OWN, None), FAIL, "none is reachable", "start it, or set DOCKER_HOST"),
+    "host wanted, dead": (engines("host", OWN, DEAD), FAIL, "Cannot connect", "start the engine"),
     "host lacks buildx": (
-        Docker("auto", UNPACKED, BARE),
+        engines("auto", UNPACKED, BARE),
         OK,
         "embedded 26.1.5, starts when it is needed (the Docker CLI",
         "",
     ),
     "embedded, to fetch": (
-        Docker("auto", OWN),
+        engines("auto", OWN),
         OK,
         "fetched when it is needed: 90.0 MB to fetch, 380.0 MB in ~/.cache",
         "",
     ),
-    "embedded, unpacked": (Docker("auto", UNPACKED), OK, "starts when it is needed (no other is reachable)", ""),
-    "embedded, running": (Docker("auto", RUNNING, DEAD), OK, "running in ~/.cache/dockyard/engine (Cannot connect", ""),
-    "embedded wanted": (Docker("embedded", RUNNING), OK, "running in ~/.cache/dockyard/engine", ""),
+    "embedded, unpacked": (engines("auto", UNPACKED), OK, "starts when it is needed (no other is reachable)", ""),
+    "embedded, running": (
+        engines("auto", RUNNING, DEAD),
+        OK,
+        "running in ~/.cache/dockyard/engine (Cannot connect",
+        "",
+    ),
+    "embedded wanted": (engines("embedded", RUNNING), OK, "running in ~/.cache/dockyard/engine", ""),
     "embedded refused": (
-        Docker("auto", REFUSED),
+        engines("auto", REFUSED),
         FAIL,
         "none is reachable; the embedded engine needs root",
         "use sudo",
     ),
     "dead and refused": (
-        Docker("auto", REFUSED, DEAD),
+        engines("auto", REFUSED, DEAD),
         FAIL,
         "Cannot connect to the Docker daemon; the emb",
         "use sudo",
     ),
-    "embedded wanted, refused": (Docker("embedded", REFUSED), FAIL, "the embedded engine needs root", "use sudo"),
+    "embedded wanted, refused": (engines("embedded", REFUSED), FAIL, "the embedded engine needs root", "use sudo"),
     "embedded, broken": (
-        Docker("auto", dataclasses.replace(OWN, probe=BARE)),
+        engines("auto", dataclasses.replace(OWN, probe=BARE)),
         FAIL,
         "embedded: the Docker CLI",
         "stop",
@@ -100,71 +101,71 @@ def like(row: Row, state: State, found: str, fix: str) -> bool:
     return row.state is state and found in row.found and (fix in row.fix if fix else row.fix == "")
 
 
-@pytest.mark.parametrize(("docker", "state", "found", "fix"), ENGINES.values(), ids=ENGINES)
-def test_engine(docker: Docker, state: State, found: str, fix: str) -> None:
+@pytest.mark.parametrize(("found", "state", "words", "fix"), ENGINES.values(), ids=ENGINES)
+def test_engine(found: Engines, state: State, words: str, fix: str) -> None:
     """Which engine a build would use, or why none."""
-    row = diagnosis.engine_row(docker)
-    assert like(row, state, found, fix), row
+    row = engine.engine_row(found)
+    assert like(row, state, words, fix), row
 
 
 @pytest.mark.parametrize(
-    ("docker", "kind", "fetches"),
+    ("found", "kind", "fetches"),
     [
-        (Docker("auto", OWN, GOOD), "host", False),
-        (Docker("auto", OWN, DEAD), "embedded", True),
-        (Docker("auto", UNPACKED), "embedded", False),
-        (Docker("auto", OWN, DEAD, "DOCKER_HOST=x"), "", False),
-        (Docker("host", OWN, DEAD), "", False),
-        (Docker("auto", REFUSED), "", False),
-        (Docker("embedded", OWN), "embedded", True),
+        (engines("auto", OWN, GOOD), "host", False),
+        (engines("auto", OWN, DEAD), "embedded", True),
+        (engines("auto", UNPACKED), "embedded", False),
+        (engines("auto", OWN, DEAD, "DOCKER_HOST=x"), "", False),
+        (engines("host", OWN, DEAD), "", False),
+        (engines("auto", REFUSED), "", False),
+        (engines("embedded", OWN), "embedded", True),
     ],
 )
-def test_which_engine(docker: Docker, kind: str, fetches: bool) -> None:
-    """The same choice as `engine.find` makes: a chosen one that is dead is an error, never a reason to take another."""
-    assert (docker.kind, docker.fetches) == (kind, fetches)
+def test_which_engine(found: Engines, kind: str, fetches: bool) -> None:
+    """The same choice as `client.find` makes: a chosen one that is dead is an error, never a reason to take another."""
+    assert (found.kind, found.fetches) == (kind, fetches)
 
 
 def test_plugins() -> None:
     """Versions where they are there, packages to install where not, and no complaint before the engine is fetched."""
-    assert [(row.check, row.found) for row in diagnosis.plugin_rows(Docker("auto", OWN, GOOD))] == [
+    assert [(row.check, row.found) for row in engine.plugin_rows(engines("auto", OWN, GOOD))] == [
         ("buildx", "0.29.1"),
         ("Compose v2", "2.26.1-4"),
     ]
-    for row in diagnosis.plugin_rows(Docker("host", OWN, BARE)):
+    for row in engine.plugin_rows(engines("host", OWN, BARE)):
         assert like(row, FAIL, "the docker command has none", "install docker-")
-    for row in diagnosis.plugin_rows(Docker("auto", OWN)):
+    for row in engine.plugin_rows(engines("auto", OWN)):
         assert like(row, OK, "comes with the embedded engine", "")
 
 
 @pytest.mark.parametrize(
-    ("docker", "state", "found", "fix"),
+    ("found", "state", "words", "fix"),
     [
-        (Docker("auto", OWN, GOOD), OK, "containerd's", ""),
+        (engines("auto", OWN, GOOD), OK, "containerd's", ""),
         (
-            Docker("auto", OWN, Probe({"ServerVersion": "28"}, True)),
+            engines("auto", OWN, Probe({"ServerVersion": "28"}, True)),
             WARN,
             "no images for several platforms",
             "snapshotter",
         ),
-        (Docker("auto", OWN), OK, "once the embedded engine runs", ""),
-        (Docker("host", OWN, DEAD), WARN, "not asked", "engine"),
+        (engines("auto", OWN), OK, "once the embedded engine runs", ""),
+        (engines("host", OWN, DEAD), WARN, "not asked", "engine"),
     ],
 )
-def test_store(docker: Docker, state: State, found: str, fix: str) -> None:
+def test_store(found: Engines, state: State, words: str, fix: str) -> None:
     """Containerd's store, or what cannot be done without it."""
-    assert like(diagnosis.store_row(docker), state, found, fix)
+    assert like(engine.store_row(found), state, words, fix)
 
 
 def test_builder() -> None:
     """The builder of the settings is there, or buildx says why not."""
-    assert like(diagnosis.builder_row("far", ""), OK, "far", "")
-    assert like(diagnosis.builder_row("far", "no builder"), FAIL, "far: no builder", "docker buildx ls")
+    assert like(engine.builder_row("far", ""), OK, "far", "")
+    assert like(engine.builder_row("far", "no builder"), FAIL, "far: no builder", "docker buildx ls")
 
 
 def test_disks_are_told_once_for_each_file_system() -> None:
     """Two folders on one disk are one row, with the smaller number; a folder that cannot be used fails."""
     rows = list(
-        diagnosis.disk_rows(
+        engine.disk_rows(
             [
                 Disk("the engine", "/d", 6 * 10**9, 1),
                 Disk("the cache", "/c", 3 * 10**9, 2),
@@ -182,125 +183,122 @@ def test_disks_are_told_once_for_each_file_system() -> None:
 @pytest.mark.parametrize(("free", "state"), [(10**9 - 1, FAIL), (10**9, WARN), (5 * 10**9 - 1, WARN), (5 * 10**9, OK)])
 def test_disk_limits(free: int, state: State) -> None:
     """Exactly at a limit is enough for it."""
-    (row,) = diagnosis.disk_rows([Disk("x", "/x", free, 1)])
+    (row,) = engine.disk_rows([Disk("x", "/x", free, 1)])
     assert row.state is state
 
 
 def test_memory_and_cpus() -> None:
     """Little memory warns, hardly any fails; one processor warns."""
-    assert like(diagnosis.memory_row(8 * 10**9, 4 * 10**9), OK, "4.0 GB available of 8.0 GB", "")
-    assert like(diagnosis.memory_row(8 * 10**9, 10**9), WARN, "1.0 GB available of 8.0 GB", "DOCKER_HOST")
-    assert like(diagnosis.memory_row(4 * 10**8, 0), FAIL, "400.0 MB in all", "DOCKER_HOST")
-    assert like(diagnosis.cpu_row(2), OK, "2", "")
-    assert like(diagnosis.cpu_row(1), WARN, "one after another", "larger")
+    assert like(engine.memory_row(8 * 10**9, 4 * 10**9), OK, "4.0 GB available of 8.0 GB", "")
+    assert like(engine.memory_row(8 * 10**9, 10**9), WARN, "1.0 GB available of 8.0 GB", "DOCKER_HOST")
+    assert like(engine.memory_row(4 * 10**8, 0), FAIL, "400.0 MB in all", "DOCKER_HOST")
+    assert like(engine.cpu_row(2), OK, "2", "")
+    assert like(engine.cpu_row(1), WARN, "one after another", "larger")
 
 
 BASES = {
     "registry answers": (
-        Bases("registry", "python:3.13-slim", "sha256:1"),
+        base_row("registry", "python:3.13-slim", "sha256:1"),
         OK,
         "the registry has python:3.13-slim",
         "",
     ),
-    "registry silent": (Bases("registry", "r", "", "no such host"), FAIL, "no such host", 'base = "auto"'),
-    "registry not asked": (Bases("registry", "r"), OK, "the first build asks a registry", ""),
-    "auto, answers": (Bases("auto", "r", "sha256:1", "", ("3.12",)), OK, "the registry has r", ""),
+    "registry silent": (base_row("registry", "r", "", "no such host"), FAIL, "no such host", 'base = "auto"'),
+    "registry not asked": (base_row("registry", "r"), OK, "the first build asks a registry", ""),
+    "auto, answers": (base_row("auto", "r", "sha256:1", "", ("3.12",)), OK, "the registry has r", ""),
     "auto, silent": (
-        Bases("auto", "r", "", "refused", ("3.12",)),
+        base_row("auto", "r", "", "refused", ("3.12",)),
         WARN,
         "Debian packages are used (refused)",
         "debian",
     ),
-    "auto, a Python less": (Bases("auto", "r", "", "refused", ("3.12",)), WARN, "none for Python 3.12", "debian"),
-    "auto, not asked": (Bases("auto", "r"), OK, "and takes Debian packages where none answers", ""),
-    "debian": (Bases("debian", "r"), OK, "from Debian packages", ""),
-    "debian, a Python less": (Bases("debian", "r", unpackaged=("3.12",)), WARN, "none for Python 3.12", "auto"),
+    "auto, a Python less": (base_row("auto", "r", "", "refused", ("3.12",)), WARN, "none for Python 3.12", "debian"),
+    "auto, not asked": (base_row("auto", "r"), OK, "and takes Debian packages where none answers", ""),
+    "debian": (base_row("debian", "r"), OK, "from Debian packages", ""),
+    "debian, a Python less": (base_row("debian", "r", unpackaged=("3.12",)), WARN, "none for Python 3.12", "auto"),
 }
 
 
-@pytest.mark.parametrize(("bases", "state", "found", "fix"), BASES.values(), ids=BASES)
-def test_bases(bases: Bases, state: State, found: str, fix: str) -> None:
+@pytest.mark.parametrize(("row", "state", "found", "fix"), BASES.values(), ids=BASES)
+def test_bases(row: Row, state: State, found: str, fix: str) -> None:
     """A registry that is silent is a failure only where nothing else may be used."""
-    row = diagnosis.base_row(bases)
     assert like(row, state, found, fix), row
 
 
 SKIPPED = "Could not fetch URL https://u:****@x/simple/pip/: "
 INDEXES = {
-    "answers": (Index(False, 0, "Available versions: 26"), OK, "pip's default index answers", ""),
-    "named": (Index(True, 0, ""), OK, "the index of pip's configuration answers", ""),
-    "one of two is dead": (Index(True, 0, f"{SKIPPED}connection error: refused"), FAIL, "nothing listens", "PROXY"),
+    "answers": (index_row(False, 0, "Available versions: 26"), OK, "pip's default index answers", ""),
+    "named": (index_row(True, 0, ""), OK, "the index of pip's configuration answers", ""),
+    "one of two is dead": (index_row(True, 0, f"{SKIPPED}connection error: refused"), FAIL, "nothing listens", "PROXY"),
     "certificate": (
-        Index(True, 1, f"{SKIPPED}SSLError(CERTIFICATE_VERIFY_FAILED"),
+        index_row(True, 1, f"{SKIPPED}SSLError(CERTIFICATE_VERIFY_FAILED"),
         FAIL,
         "certificate",
         "SSL_CERT_FILE",
     ),
-    "login": (Index(True, 1, f"{SKIPPED}401 Client Error"), FAIL, "refuses access", "pip config edit"),
-    "no such page": (Index(True, 1, f"{SKIPPED}404 Client Error"), FAIL, "address may be wrong", "pip config list"),
+    "login": (index_row(True, 1, f"{SKIPPED}401 Client Error"), FAIL, "refuses access", "pip config edit"),
+    "no such page": (index_row(True, 1, f"{SKIPPED}404 Client Error"), FAIL, "address may be wrong", "pip config list"),
     "proxy": (
-        Index(False, 1, f"{SKIPPED}(Caused by ProxyError('Cannot connect to proxy.'"),
+        index_row(False, 1, f"{SKIPPED}(Caused by ProxyError('Cannot connect to proxy.'"),
         FAIL,
         "proxy",
         "HTTPS_PROXY",
     ),
-    "slow": (Index(False, 1, f"{SKIPPED}Read timed out."), FAIL, "in time", "network"),
-    "name": (Index(False, 1, f"{SKIPPED}[Errno -2] Name or service not known"), FAIL, "name is not found", "network"),
-    "other": (Index(False, 1, "ERROR: no such command"), FAIL, "ERROR: no such command", "pip index versions"),
-    "silent": (Index(False, 1, ""), FAIL, "pip says nothing", "pip index versions"),
+    "slow": (index_row(False, 1, f"{SKIPPED}Read timed out."), FAIL, "in time", "network"),
+    "name": (
+        index_row(False, 1, f"{SKIPPED}[Errno -2] Name or service not known"),
+        FAIL,
+        "name is not found",
+        "network",
+    ),
+    "other": (index_row(False, 1, "ERROR: no such command"), FAIL, "ERROR: no such command", "pip index versions"),
+    "silent": (index_row(False, 1, ""), FAIL, "pip says nothing", "pip index versions"),
 }
 
 
-@pytest.mark.parametrize(("index", "state", "found", "fix"), INDEXES.values(), ids=INDEXES)
-def test_index(index: Index, state: State, found: str, fix: str) -> None:
+@pytest.mark.parametrize(("row", "state", "found", "fix"), INDEXES.values(), ids=INDEXES)
+def test_index(row: Row, state: State, found: str, fix: str) -> None:
     """What pip says of an index, in words with something to do."""
-    row = diagnosis.index_row(index)
     assert like(row, state, found, fix), row
 
 
 def test_mirror() -> None:
     """A mirror out of reach fails where packages are needed, and warns where they may be."""
-    assert like(diagnosis.mirror_row(Mirror("http://m", True)), OK, "http://m answers", "")
-    assert like(diagnosis.mirror_row(Mirror("http://m", True, "refused")), FAIL, "http://m: refused", "network")
-    assert like(diagnosis.mirror_row(Mirror("http://m", False, "refused")), WARN, "http://m: refused", "network")
-    assert like(diagnosis.mirror_row(Mirror("", True, "no apt", "install it")), FAIL, "no apt", "install it")
+    assert like(mirror_row("http://m", True), OK, "http://m answers", "")
+    assert like(mirror_row("http://m", True, "refused"), FAIL, "http://m: refused", "network")
+    assert like(mirror_row("http://m", False, "refused"), WARN, "http://m: refused", "network")
+    assert like(mirror_row("", True, "no apt", "install it"), FAIL, "no apt", "install it")
 
 
 CERTIFICATES = {
-    "good": (Certificates("/ca", 140), OK, "/ca: 140 certificates", ""),
-    "one": (Certificates("/ca", 1), OK, "/ca: 1 certificate", ""),
-    "a few expired": (Certificates("/ca", 140, ("Old Root",)), OK, "140 certificates, 1 expired", ""),
-    "own one expired": (Certificates("/ca", 1, ("Corp",)), WARN, "1 certificate, expired: Corp", "renew"),
-    "broken": (Certificates("/ca", wrong="not PEM"), FAIL, "/ca: not PEM", "SSL_CERT_FILE"),
-    "empty": (Certificates("/ca"), FAIL, "holds no certificate", "SSL_CERT_FILE"),
-    "none": (Certificates(), WARN, "this host has none", "ca-certificates"),
-    "absent": (Certificates("/ca", 140, absent=("PIP_CERT=/x",)), FAIL, "PIP_CERT=/x: there is no such file", "unset"),
+    "good": (bundle_row(Path("/ca"), 140), OK, "/ca: 140 certificates", ""),
+    "one": (bundle_row(Path("/ca"), 1), OK, "/ca: 1 certificate", ""),
+    "a few expired": (bundle_row(Path("/ca"), 140, ("Old Root",)), OK, "140 certificates, 1 expired", ""),
+    "own one expired": (bundle_row(Path("/ca"), 1, ("Corp",)), WARN, "1 certificate, expired: Corp", "renew"),
 }
 
 
-@pytest.mark.parametrize(("found", "state", "text", "fix"), CERTIFICATES.values(), ids=CERTIFICATES)
-def test_certificates(found: Certificates, state: State, text: str, fix: str) -> None:
+@pytest.mark.parametrize(("row", "state", "found", "fix"), CERTIFICATES.values(), ids=CERTIFICATES)
+def test_certificates(row: Row, state: State, found: str, fix: str) -> None:
     """The bundle that builds get: there, readable, and not over."""
-    row = diagnosis.certificates_row(found)
-    assert like(row, state, text, fix), row
+    assert like(row, state, found, fix), row
 
 
 COMMIT = Git("0123456789abcdef", 1, "main")
 REPOSITORIES = {
-    "clean": (Repository(COMMIT), OK, "main at 0123456789ab", ""),
-    "tagged": (Repository(dataclasses.replace(COMMIT, tag="v1.0")), OK, "0123456789ab, v1.0", ""),
-    "dirty": (Repository(dataclasses.replace(COMMIT, dirty=True)), OK, "images are marked dirty", ""),
+    "clean": (git_row(COMMIT), OK, "main at 0123456789ab", ""),
+    "tagged": (git_row(dataclasses.replace(COMMIT, tag="v1.0")), OK, "0123456789ab, v1.0", ""),
+    "dirty": (git_row(dataclasses.replace(COMMIT, dirty=True)), OK, "images are marked dirty", ""),
     "detached": (
-        Repository(dataclasses.replace(COMMIT, branch=None)),
+        git_row(dataclasses.replace(COMMIT, branch=None)),
         WARN,
         "detached head at 0123456789ab",
         "git switch",
     ),
-    "no commit": (Repository(), WARN, "no commit yet", "first commit"),
-    "no repository": (Repository(said="fatal: not a git repository"), WARN, "no repository here", "git init"),
-    "no git": (Repository(installed=False), WARN, "not installed", "install git"),
+    "no commit": (git_row(None), WARN, "no commit yet", "first commit"),
+    "no repository": (git_row(None, "fatal: not a git repository"), WARN, "no repository here", "git init"),
     "another owner": (
-        Repository(said="fatal: detected dubious ownership\n\tgit config --global --add safe.directory /x"),
+        git_row(None, "fatal: detected dubious ownership\n\tgit config --global --add safe.directory /x"),
         WARN,
         "belongs to another user",
         "git config --global --add safe.directory /x",
@@ -308,94 +306,92 @@ REPOSITORIES = {
 }
 
 
-@pytest.mark.parametrize(("repository", "state", "found", "fix"), REPOSITORIES.values(), ids=REPOSITORIES)
-def test_git(repository: Repository, state: State, found: str, fix: str) -> None:
+@pytest.mark.parametrize(("row", "state", "found", "fix"), REPOSITORIES.values(), ids=REPOSITORIES)
+def test_git(row: Row, state: State, found: str, fix: str) -> None:
     """A build works without git, so nothing here is a failure."""
-    row = diagnosis.git_row(repository)
     assert like(row, state, found, fix), row
 
 
 def test_locks() -> None:
     """The first problem is told with its line and what mends it, the others are counted."""
     problem = ("requirements/3.13/test.txt", 1, "is stale", "invoke lock")
-    assert like(diagnosis.lock_row([]), OK, "all agree", "")
-    assert like(diagnosis.lock_row([problem]), FAIL, "requirements/3.13/test.txt:1: is stale", "invoke lock")
-    assert diagnosis.lock_row([problem] * 3).found.endswith("is stale (and 2 more)")
+    assert like(project.lock_row([]), OK, "all agree", "")
+    assert like(project.lock_row([problem]), FAIL, "requirements/3.13/test.txt:1: is stale", "invoke lock")
+    assert project.lock_row([problem] * 3).found.endswith("is stale (and 2 more)")
 
 
 def test_ports() -> None:
     """Free, ours, or somebody's, with the way to find out whose."""
-    assert like(diagnosis.port_row(8000, held=False), OK, "free", "")
-    assert like(diagnosis.port_row(8000, held=True, ours=True), OK, "this project's own stack", "")
-    assert like(diagnosis.port_row(8000, held=True), WARN, "another program has it", "`ss -ltnp sport = :8000`")
+    assert like(port_row(8000, held=False), OK, "free", "")
+    assert like(port_row(8000, held=True, ours=True), OK, "this project's own stack", "")
+    assert like(port_row(8000, held=True), WARN, "another program has it", "`ss -ltnp sport = :8000`")
 
 
-def test_python_and_hook() -> None:
-    """The project's own environment is best, an old Python will not do, and a hook is a matter of taste."""
-    assert like(diagnosis.python_row(Interpreter((3, 13, 1), "/p/.venv", True)), OK, "3.13.1 in .venv", "")
-    assert like(diagnosis.python_row(Interpreter((3, 13, 1), "/usr")), WARN, "3.13.1 in /usr", "./bootstrap")
-    assert like(diagnosis.python_row(Interpreter((3, 10, 9), "/usr", True)), FAIL, "3.10.9 is too old", "3.11")
-    assert diagnosis.hook_row(installed=True).state is diagnosis.hook_row(installed=False).state is OK
+def test_python() -> None:
+    """The project's own environment is best, and an old Python will not do."""
+    assert like(python_row((3, 13, 1), "/p/.venv", own=True), OK, "3.13.1 in .venv", "")
+    assert like(python_row((3, 13, 1), "/usr"), WARN, "3.13.1 in /usr", "./bootstrap")
+    assert like(python_row((3, 10, 9), "/usr", own=True), FAIL, "3.10.9 is too old", "3.11")
 
 
 @pytest.fixture
-def patient(settings: Settings) -> checks.Patient:
+def machine(settings: Settings) -> Machine:
     """Return a machine without any engine, whose next build would fetch the embedded one."""
-    return checks.Patient(settings, {}, checks.Once(lambda: Docker("auto", OWN)))
+    return Machine(settings, {}, Once(lambda: engines("auto", OWN)))
 
 
-def row(name: str) -> checks.Check:
+def row(name: str) -> Check:
     """Return a check that is content."""
-    return lambda _patient: [Row(name, OK, "")]
+    return lambda _machine: [Row(name, OK, "")]
 
 
-def test_rows_come_in_the_order_of_the_checks(patient: checks.Patient) -> None:
+def test_rows_come_in_the_order_of_the_checks(machine: Machine) -> None:
     """However long each takes."""
 
-    def slow(_patient: checks.Patient) -> Iterable[Row]:
+    def slow(_machine: Machine) -> Iterable[Row]:
         time.sleep(0.1)
         return [Row("a", OK, ""), Row("b", OK, "")]
 
-    assert [found.check for found in checks.run({"slow": slow, "c": row("c")}, patient)] == ["a", "b", "c"]
+    assert [found.check for found in checks.run_checks({"slow": slow, "c": row("c")}, machine)] == ["a", "b", "c"]
 
 
-def test_checks_run_side_by_side(patient: checks.Patient) -> None:
+def test_checks_run_side_by_side(machine: Machine) -> None:
     """Two checks that wait for each other can only end together."""
     barrier = threading.Barrier(2, timeout=5)
 
-    def meet(_patient: checks.Patient) -> Iterable[Row]:
+    def meet(_machine: Machine) -> Iterable[Row]:
         barrier.wait()
         return [Row("x", OK, "")]
 
-    assert all(found.state is OK for found in checks.run({"one": meet, "two": meet}, patient))
+    assert all(found.state is OK for found in checks.run_checks({"one": meet, "two": meet}, machine))
 
 
-def test_a_check_that_crashes_is_a_row(patient: checks.Patient) -> None:
+def test_a_check_that_crashes_is_a_row(machine: Machine) -> None:
     """Half of its rows do not count, the others do, and nothing is raised."""
 
-    def crash(_patient: checks.Patient) -> Iterable[Row]:
+    def crash(_machine: Machine) -> Iterable[Row]:
         yield Row("half", OK, "")
         raise ZeroDivisionError("oh")
 
-    def refuse(_patient: checks.Patient) -> Iterable[Row]:
+    def refuse(_machine: Machine) -> Iterable[Row]:
         raise DockyardError("no good", "mend it")
 
-    rows = checks.run({"crash": crash, "refuse": refuse, "x": row("x")}, patient)
+    rows = checks.run_checks({"crash": crash, "refuse": refuse, "x": row("x")}, machine)
     assert rows[0] == Row("crash", FAIL, "the check itself broke: ZeroDivisionError('oh')", "please report it as a bug")
     assert rows[1] == Row("refuse", FAIL, "no good", "mend it")
     assert rows[2].state is OK
 
 
-def test_a_check_that_hangs_is_a_row(patient: checks.Patient) -> None:
+def test_a_check_that_hangs_is_a_row(machine: Machine) -> None:
     """The doctor goes home when time is over."""
     release = threading.Event()
 
-    def hang(_patient: checks.Patient) -> Iterable[Row]:
+    def hang(_machine: Machine) -> Iterable[Row]:
         release.wait(30)
         return []
 
     started = time.monotonic()
-    rows = checks.run({"hang": hang, "x": row("x")}, patient, limit=0.2)
+    rows = checks.run_checks({"hang": hang, "x": row("x")}, machine, limit=0.2)
     release.set()
     assert time.monotonic() - started < 5
     assert like(rows[0], FAIL, "no answer within 0.2 s", "try again")
@@ -403,18 +399,18 @@ def test_a_check_that_hangs_is_a_row(patient: checks.Patient) -> None:
 
 
 @pytest.mark.processes
-def test_a_program_of_a_check_that_hangs_is_ended(patient: checks.Patient, tmp_path: Path) -> None:
+def test_a_program_of_a_check_that_hangs_is_ended(machine: Machine, tmp_path: Path) -> None:
     """No program outlives the doctor."""
     ended: list[CommandError] = []
 
-    def hang(_patient: checks.Patient) -> Iterable[Row]:
+    def hang(_machine: Machine) -> Iterable[Row]:
         try:
             process.capture(Command(("sleep", "300")))
         except CommandError as error:
             ended.append(error)
         return []
 
-    checks.run({"hang": hang}, patient, limit=0.5)
+    checks.run_checks({"hang": hang}, machine, limit=0.5)
     for _ in range(100):
         if ended:
             break
@@ -427,12 +423,12 @@ def test_a_fact_is_gathered_once() -> None:
     """Many checks may ask at the same time."""
     asked: list[int] = []
 
-    def gather() -> Docker:
+    def gather() -> Engines:
         asked.append(1)
         time.sleep(0.05)
-        return Docker("auto", OWN)
+        return engines("auto", OWN)
 
-    once = checks.Once(gather)
+    once = Once(gather)
     threads = [threading.Thread(target=once) for _ in range(5)]
     for thread in threads:
         thread.start()
@@ -441,145 +437,139 @@ def test_a_fact_is_gathered_once() -> None:
     assert asked == [1]
 
 
-@pytest.fixture
-def programs(monkeypatch: pytest.MonkeyPatch) -> Callable[[Completed | Exception], list[Command]]:
-    """Return a function that lets every program of the doctor end in one way, and the list of what was run."""
+class Programs:
+    """Programs that all end in one way, and what was run."""
 
-    def answer(ending: Completed | Exception) -> list[Command]:
-        ran: list[Command] = []
+    def __init__(self, ending: Completed | Exception) -> None:
+        self.ending = ending
+        self.ran: list[Command] = []
 
-        def capture(command: Command, *, check: bool = True) -> Completed:
-            ran.append(command)
-            if isinstance(ending, Exception):
-                raise ending
-            return ending
+    def run(self, command: Command, *, check: bool = True) -> Completed:
+        """Note a program, and end it."""
+        self.ran.append(command)
+        if isinstance(self.ending, Exception):
+            raise self.ending
+        return self.ending
 
-        monkeypatch.setattr(checks, "capture", capture)
-        monkeypatch.setattr(checks, "which", lambda program: f"/usr/bin/{program}")
-        return ran
-
-    return answer
-
-
-Programs = Callable[[Completed | Exception], list[Command]]
+    def on(self, machine: Machine) -> Machine:
+        """Return a machine on which these are the programs."""
+        return dataclasses.replace(machine, run=self.run, which=lambda program: f"/usr/bin/{program}")
 
 
-def test_an_engine_is_asked_for_its_description(programs: Programs) -> None:
+@pytest.mark.parametrize(
+    ("ending", "expected"),
+    [
+        (Completed(0, json.dumps(INFO), "", 0.1), Probe(INFO, True)),
+        (Completed(1, "", "cannot connect\n", 0.1), Probe(wrong="cannot connect")),
+        (
+            CommandError("docker did not finish within 4 s: docker info"),
+            Probe(wrong="docker did not finish within 4 s", hint="restart the engine"),
+        ),
+    ],
+    ids=["answers", "silent", "slow"],
+)
+def test_an_engine_is_asked_for_its_description(
+    monkeypatch: pytest.MonkeyPatch, ending: Completed | Exception, expected: Probe
+) -> None:
     """`docker info` with a time limit; a slow or silent engine is told in one line."""
-    ran = programs(Completed(0, json.dumps(INFO), "", 0.1))
-    assert checks.ask_engine({"DOCKER_HOST": "x"}) == Probe(INFO, True)
-    assert (ran[0].argv[:2], ran[0].env, ran[0].timeout) == (
-        ("docker", "info"),
-        {"DOCKER_HOST": "x"},
-        checks.ENGINE_SECONDS,
-    )
-    programs(Completed(1, "", "cannot connect\n", 0.1))
-    assert checks.ask_engine({}).wrong == "cannot connect"
-    programs(CommandError("docker did not finish within 4 s: docker info"))
-    assert checks.ask_engine({}).wrong == "docker did not finish within 4 s"
-
-
-def test_no_docker_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a client there is nothing to ask with."""
-    monkeypatch.setattr(checks, "which", lambda _program: None)
-    assert checks.ask_engine({}).wrong == "the docker command is not installed"
+    programs = Programs(ending)
+    monkeypatch.setattr(process, "capture", programs.run)
+    assert ask_docker({"DOCKER_HOST": "x"}, 4.0) == expected
+    (command,) = programs.ran
+    assert (command.argv[:2], command.env, command.timeout) == (("docker", "info"), {"DOCKER_HOST": "x"}, 4.0)
 
 
 def test_the_index_is_asked_as_a_build_would(
-    programs: Programs, settings: Settings, patient: checks.Patient, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The host's indexes and no local folder; credentials stay out of the arguments."""
     monkeypatch.setattr(host, "pip_conf", lambda _environment: "[global]\nindex-url = https://me:pw%40@x/simple\n\n")
-    ran = programs(Completed(0, "", "", 1.0))
+    programs = Programs(Completed(0, "", "", 1.0))
     ca = settings.root / "ca.pem"
     ca.write_text("")
-    there = dataclasses.replace(patient, environment={"PIP_FIND_LINKS": "/wheels", "SSL_CERT_FILE": str(ca)})
-    (found,) = checks.check_index(there)
+    there = dataclasses.replace(machine, environment={"PIP_FIND_LINKS": "/wheels", "SSL_CERT_FILE": str(ca)})
+    (found,) = network.check_index(programs.on(there))
     assert like(found, OK, "the index of pip's configuration answers", "")
-    (command,) = ran
+    (command,) = programs.ran
     assert command.env["PIP_INDEX_URL"] == "https://me:pw%40@x/simple"
     assert (command.env["PIP_FIND_LINKS"], command.env["PIP_CONFIG_FILE"]) == (None, "/dev/null")
     assert command.env["PIP_CERT"] == str(ca)
     assert "pw" not in command.display()
 
 
-def test_the_index_of_the_settings(
-    programs: Programs, patient: checks.Patient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_index_of_the_settings(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The project's own index is stronger than the host's."""
     monkeypatch.setenv("PIP_INDEX_URL", "https://host/")
-    own = dataclasses.replace(patient.settings, index_url="https://own/")
-    ran = programs(Completed(0, "", "", 1.0))
-    assert [found.state for found in checks.check_index(dataclasses.replace(patient, settings=own))] == [OK]
-    assert ran[0].env["PIP_INDEX_URL"] == "https://own/"
+    own = dataclasses.replace(machine.settings, index_url="https://own/")
+    programs = Programs(Completed(0, "", "", 1.0))
+    assert [found.state for found in network.check_index(programs.on(dataclasses.replace(machine, settings=own)))] == [
+        OK
+    ]
+    assert programs.ran[0].env["PIP_INDEX_URL"] == "https://own/"
 
 
 def test_the_index_is_asked_with_the_password_of_the_keyring(
-    programs: Programs, patient: checks.Patient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A user without a password is no failure where a build would find one."""
     monkeypatch.setattr(keyring, "password", lambda _address, user: f"{user}s")
-    own = dataclasses.replace(patient.settings, index_url="https://me@own/")
-    ran = programs(Completed(0, "", "", 1.0))
+    own = dataclasses.replace(machine.settings, index_url="https://me@own/")
+    programs = Programs(Completed(0, "", "", 1.0))
     environment = {"HOME": str(tmp_path)}
-    assert list(checks.check_index(dataclasses.replace(patient, settings=own, environment=environment)))
-    assert ran[0].env["PIP_INDEX_URL"] == "https://me:mes@own/"
+    assert list(network.check_index(programs.on(dataclasses.replace(machine, settings=own, environment=environment))))
+    assert programs.ran[0].env["PIP_INDEX_URL"] == "https://me:mes@own/"
 
 
-def test_bases_are_asked_for_with_the_client_at_hand(
-    programs: Programs, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bases_are_asked_for_with_the_client_at_hand(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A registry's silence is no error of the doctor."""
-    ran = programs(CommandError("exit status 1", returncode=1, output="ERROR: dial tcp: lookup x: no such host"))
-    host = checks.Patient(settings, {}, checks.Once(lambda: Docker("auto", OWN, GOOD)))
-    (found,) = checks.check_bases(host)
+    programs = Programs(CommandError("exit status 1", returncode=1, output="ERROR: dial tcp: lookup x: no such host"))
+    host = Machine(settings, {}, Once(lambda: engines("auto", OWN, GOOD)))
+    (found,) = network.check_bases(programs.on(host))
     assert like(found, WARN, "Debian packages are used (lookup x: no such host)", "debian")
-    assert ran[0].argv[:5] == ("docker", "buildx", "imagetools", "inspect", "python:3.13-slim")
+    assert programs.ran[0].argv[:5] == ("docker", "buildx", "imagetools", "inspect", "python:3.13-slim")
 
 
-@pytest.mark.parametrize("docker", [Docker("auto", OWN), Docker("host", OWN, BARE)], ids=["nothing yet", "no buildx"])
-def test_bases_without_a_client(programs: Programs, settings: Settings, docker: Docker) -> None:
+@pytest.mark.parametrize("there", [engines("auto", OWN), engines("host", OWN, BARE)], ids=["nothing yet", "no buildx"])
+def test_bases_without_a_client(settings: Settings, there: Engines) -> None:
     """Nobody can be asked before there is something to ask with."""
-    ran = programs(Completed(0, "", "", 0.0))
-    (found,) = checks.check_bases(checks.Patient(settings, {}, checks.Once(lambda: docker)))
+    programs = Programs(Completed(0, "", "", 0.0))
+    (found,) = network.check_bases(programs.on(Machine(settings, {}, Once(lambda: there))))
     assert like(found, OK, "the first build asks a registry", "")
-    assert ran == []
+    assert programs.ran == []
 
 
-def test_the_mirror_is_asked_only_where_it_matters(
-    programs: Programs, patient: checks.Patient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_mirror_is_asked_only_where_it_matters(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """With an engine and a registry there is no row; a password in the address is not shown."""
     monkeypatch.setattr(apt, "codename", lambda: "trixie")
     monkeypatch.setattr(apt, "mirror", lambda: SimpleNamespace(uri="https://me:pw@m/debian/"))
-    registry = dataclasses.replace(patient.settings, base="registry")
-    host = checks.Once(lambda: Docker("auto", OWN, GOOD))
-    assert list(checks.check_mirror(checks.Patient(registry, {}, host))) == []
-    ran = programs(Completed(100, "Err:1 x\n  Could not resolve 'm'\n", "", 0.1))
-    (found,) = checks.check_mirror(patient)
+    registry = dataclasses.replace(machine.settings, base="registry")
+    host = Once(lambda: engines("auto", OWN, GOOD))
+    assert list(network.check_mirror(Machine(registry, {}, host))) == []
+    programs = Programs(Completed(100, "Err:1 x\n  Could not resolve 'm'\n", "", 0.1))
+    (found,) = network.check_mirror(programs.on(machine))
     assert like(found, FAIL, "https://m/debian/: Could not resolve 'm'", "network")
-    assert "https://me:pw@m/debian/dists/trixie/InRelease" in ran[0].argv
-    (found,) = checks.check_mirror(checks.Patient(patient.settings, {}, host))
+    assert "https://me:pw@m/debian/dists/trixie/InRelease" in programs.ran[0].argv
+    (found,) = network.check_mirror(programs.on(Machine(machine.settings, {}, host)))
     assert found.state is WARN
 
 
-def test_no_apt(patient: checks.Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_apt(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A system without apt says what to do instead."""
 
     def refuse() -> None:
         raise DockyardError("this system is another one", "use a registry")
 
     monkeypatch.setattr(apt, "mirror", refuse)
-    (found,) = checks.check_mirror(patient)
+    (found,) = network.check_mirror(machine)
     assert like(found, FAIL, "this system is another one", "use a registry")
 
 
-def test_ports_of_the_own_stack(programs: Programs, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ports_of_the_own_stack(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A port that this project's containers publish is no trouble."""
     both = dataclasses.replace(settings, ports=(8000, 8001))
-    monkeypatch.setattr(checks, "is_taken", lambda _host, _port: True)
-    programs(Completed(0, "127.0.0.1:8000->8000/tcp, 9000/tcp\n", "", 0.1))
-    rows = list(checks.check_ports(checks.Patient(both, {}, checks.Once(lambda: Docker("auto", OWN, GOOD)))))
+    monkeypatch.setattr(project, "is_taken", lambda _host, _port: True)
+    programs = Programs(Completed(0, "127.0.0.1:8000->8000/tcp, 9000/tcp\n", "", 0.1))
+    rows = list(project.check_ports(programs.on(Machine(both, {}, Once(lambda: engines("auto", OWN, GOOD))))))
     assert [found.state for found in rows] == [OK, WARN]
 
 
@@ -597,30 +587,31 @@ def test_whose_disk(
 ) -> None:
     """The disk of an engine elsewhere is not ours to measure."""
     monkeypatch.setattr(platform, "node", lambda: "here")
-    docker = Docker("auto", OWN, Probe({**INFO, "Name": name}, True))
-    assert checks.is_local(checks.Patient(settings, environment, checks.Once(lambda: docker))) is local
+    found = engines("auto", OWN, Probe({**INFO, "Name": name}, True))
+    assert engine.runs_here(Machine(settings, environment, Once(lambda: found))) is local
 
 
 def test_measure(tmp_path: Path) -> None:
     """A folder that does not exist yet is measured where it would be made."""
-    found = checks.measure("x", tmp_path / "not" / "yet")
+    found = engine.measure("x", tmp_path / "not" / "yet")
     assert found.free > 0
     assert found.wrong == ""
     (tmp_path / "file").write_text("")
-    assert checks.measure("x", tmp_path / "file" / "below").wrong in ("", f"{tmp_path / 'file'} cannot be written")
+    assert engine.measure("x", tmp_path / "file" / "below").wrong in ("", f"{tmp_path / 'file'} cannot be written")
 
 
 def test_reading_certificates(tmp_path: Path) -> None:
     """A file that holds something else is told; no certificate is read as one."""
     (tmp_path / "ca").write_text("not a certificate\n")
-    assert checks.read_certificates(tmp_path / "ca", 0).wrong
-    assert checks.read_certificates(tmp_path / "absent", 0).wrong == "No such file or directory"
+    assert like(network.read_bundle(tmp_path / "ca", 0), FAIL, f"{tmp_path / 'ca'}: ", "SSL_CERT_FILE")
+    absent = network.read_bundle(tmp_path / "absent", 0)
+    assert like(absent, FAIL, f"{tmp_path / 'absent'}: No such file or directory", "SSL_CERT_FILE")
 
 
-def test_a_variable_that_names_no_file(patient: checks.Patient, tmp_path: Path) -> None:
+def test_a_variable_that_names_no_file(machine: Machine, tmp_path: Path) -> None:
     """Python would silently trust nothing then."""
-    there = dataclasses.replace(patient, environment={"SSL_CERT_FILE": str(tmp_path / "absent")})
-    (found,) = checks.check_certificates(there)
+    there = dataclasses.replace(machine, environment={"SSL_CERT_FILE": str(tmp_path / "absent")})
+    (found,) = network.check_certificates(there)
     assert like(found, FAIL, f"SSL_CERT_FILE={tmp_path / 'absent'}: there is no such file", "unset")
 
 

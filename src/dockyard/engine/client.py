@@ -106,21 +106,45 @@ class Probe:
     hint: str = ""
 
 
+@dataclass(frozen=True)
+class Search:
+    """What was found of the host's engine: no `probe` where nothing points to one, `chosen` is how a person named one.
+
+    `wanted` is the setting `engine`.
+    """
+
+    wanted: str
+    chosen: str = ""
+    probe: Probe | None = None
+
+    @property
+    def kind(self) -> str:
+        """The engine to use: host, embedded, or '' where a person's choice is of no use."""
+        if self.probe and not self.probe.wrong:
+            return "host"
+        return "" if self.wanted == "host" or (self.probe and self.chosen) else "embedded"
+
+
 def find(settings: "Settings") -> Engine:
     """Return the engine the settings ask for, starting the embedded one where none is reachable."""
-    if settings.engine == "embedded":
-        return _embedded(settings)
-    chosen = explicit(os.environ)
-    if settings.engine == "auto" and not chosen and not may_reach_host(os.environ):
-        return _fallback(settings, Probe())
-    probe = _probe()
-    if not probe.wrong:
+    search = search_host(settings.engine, os.environ)
+    probe = search.probe or Probe()
+    if search.kind == "host":
         return from_info("host", probe.info)
-    if chosen:
-        raise EngineError(f"{chosen}: {probe.wrong}", probe.hint or f"correct or unset {chosen.partition('=')[0]}")
-    if settings.engine == "host":
-        raise EngineError(probe.wrong, probe.hint)
-    return _fallback(settings, probe)
+    if search.kind == "embedded":
+        return _embedded(settings) if settings.engine == "embedded" else _fallback(settings, probe)
+    if search.chosen:
+        hint = probe.hint or f"correct or unset {search.chosen.partition('=')[0]}"
+        raise EngineError(f"{search.chosen}: {probe.wrong}", hint)
+    raise EngineError(probe.wrong, probe.hint)
+
+
+def search_host(wanted: str, environment: Mapping[str, str], seconds: float = ANSWER_SECONDS) -> Search:
+    """Look for the host's engine as the setting `engine` wants it, without starting any."""
+    chosen = explicit(environment) if wanted != "embedded" else ""
+    if wanted == "embedded" or (wanted == "auto" and not chosen and not may_reach_host(environment)):
+        return Search(wanted)
+    return Search(wanted, chosen, ask_docker(seconds=seconds))
 
 
 def explicit(environment: Mapping[str, str]) -> str:
@@ -208,18 +232,17 @@ def from_info(kind: str, info: Mapping[str, Any], environment: Mapping[str, str]
     )
 
 
-def _probe() -> Probe:
-    if process.which("docker") is None:
-        return Probe(
-            wrong="the docker command is not installed", hint="install docker-cli, docker-buildx, docker-compose"
-        )
-    command = Command(("docker", "info", "--format", "{{json .}}"), timeout=ANSWER_SECONDS)
+def ask_docker(environment: Mapping[str, str] | None = None, seconds: float = ANSWER_SECONDS) -> Probe:
+    """Return what `docker info` says in an environment with these changes; an engine that hangs is told as that."""
+    if not environment and process.which("docker") is None:
+        hint = "install docker-cli, docker-buildx, docker-compose"
+        return Probe(wrong="the docker command is not installed", hint=hint)
+    command = Command(("docker", "info", "--format", "{{json .}}"), env=environment or {}, timeout=seconds)
     try:
         done = process.capture(command, check=False)
-    except CommandError as error:
-        return Probe(wrong=error.message, hint=error.hint)
-    try:
         return judge(json.loads(done.stdout), done.stderr)
+    except CommandError as error:
+        return Probe(wrong=error.message.partition(":")[0], hint=error.hint or "restart the engine")
     except ValueError:
         return Probe(wrong=(done.stderr or done.stdout).strip() or "docker info says nothing")
 

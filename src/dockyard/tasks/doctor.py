@@ -11,7 +11,7 @@ from dockyard.tasks.boundary import settings, task
 if TYPE_CHECKING:
     from invoke.context import Context
 
-    from dockyard.doctor.rows import Row
+    from dockyard.doctor.model import Row
 
 log = logging.getLogger(__name__)
 
@@ -19,12 +19,12 @@ log = logging.getLogger(__name__)
 @task(help={"json": "print JSON, for machines"})
 def doctor(_context: "Context", json: bool = False) -> None:
     """Check everything the pipeline needs, and say how to mend what is missing; exits with 1 if a check fails."""
-    from dockyard.doctor import checks as doctors
+    from dockyard.doctor import checks
     from dockyard.errors import DockyardError
 
     chosen = settings()
-    with console.status(f"looking at this machine, {doctors.LIMIT:g} s at most"):
-        rows = doctors.examine(chosen, os.environ)
+    with console.status(f"looking at this machine, {checks.LIMIT:g} s at most"):
+        rows = checks.examine(chosen, os.environ)
     failed = sum(row.state == "fail" for row in rows)
     if json:
         console.as_json({"ok": not failed, "checks": [vars(row) for row in rows]})

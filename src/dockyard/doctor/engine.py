@@ -1,0 +1,235 @@
+"""Checks of the engine, and of the machine that it runs on."""
+
+import os
+import platform
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dockyard import apt, console, files
+from dockyard.doctor.model import NETWORK_SECONDS, Embedded, Engines, Machine, Row, State
+from dockyard.engine import client
+from dockyard.engine.embedded import install, processes
+from dockyard.engine.embedded.paths import place
+from dockyard.errors import DockyardError
+from dockyard.process import Command
+
+if TYPE_CHECKING:
+    from dockyard.settings import Settings
+
+LEAST_DISK, ENOUGH_DISK = 10**9, 5 * 10**9
+LEAST_MEMORY, ENOUGH_MEMORY = 512 * 10**6, 2 * 10**9
+"""Bytes: below the first nothing works, below the second a build may not."""
+DOWNLOAD, UNPACKED = 90 * 10**6, 380 * 10**6
+"""Bytes of the embedded engine's packages, as fetched and as unpacked."""
+ENGINE_SECONDS = 4.0
+
+
+def look_at_engines(settings: "Settings", environment: Mapping[str, str]) -> Engines:
+    """Return what there is to know of the host's engine and the embedded one, without starting any."""
+    search = client.search_host(settings.engine, environment, ENGINE_SECONDS)
+    usual = Embedded("", install.ENGINE_VERSION)
+    return Engines(search, look_at_embedded(environment) if search.kind == "embedded" else usual)
+
+
+def look_at_embedded(environment: Mapping[str, str]) -> Embedded:
+    """Return whether the embedded engine runs, is unpacked, or could not be used here."""
+    where = place(environment)
+    known = Embedded(where.shown(), install.ENGINE_VERSION)
+    try:
+        install.require_host()
+        known = replace(known, unpacked=install.is_unpacked(where))
+        if processes.daemon(processes.running(), where):
+            ours = install.client_environment(where, environment.get("PATH", ""))
+            return replace(known, probe=client.ask_docker(environment=ours, seconds=ENGINE_SECONDS))
+        if not known.unpacked:
+            apt.mirror()
+        rivals = processes.rivals(processes.running(), where)
+    except DockyardError as error:
+        return replace(known, refusal=error.message, instead=error.hint)
+    if rivals:
+        other = f"the embedded engine cannot run beside another dockerd (process {rivals[0].pid})"
+        return replace(known, refusal=other, instead="set DOCKER_HOST to that engine, or stop it")
+    return known
+
+
+def check_engine(machine: Machine) -> Iterable[Row]:
+    """Engine, buildx, Compose and the image store."""
+    engines = machine.engines()
+    yield engine_row(engines)
+    yield from plugin_rows(engines)
+    yield store_row(engines)
+
+
+def engine_row(engines: Engines) -> Row:
+    """Say which engine would be used."""
+    search, own = engines.search, engines.embedded
+    named = f" ({search.chosen})" if search.chosen else ""
+    if engines.kind == "host":
+        return Row("engine", State.OK, f"Docker Engine {client.from_info('host', engines.info).version}{named}")
+    trouble = search.probe.wrong if search.probe else ""
+    if not search.kind:
+        hint = (search.probe.hint if search.probe else "") or "start it, or set DOCKER_HOST to one that answers"
+        return Row("engine", State.FAIL, f"{trouble or 'none is reachable'}{named}", hint)
+    if own.refusal:
+        why = "" if search.wanted == "embedded" else f"{trouble or 'none is reachable'}; "
+        return Row("engine", State.FAIL, why + own.refusal, own.instead)
+    return _embedded_row(own, "" if search.wanted == "embedded" else f" ({trouble or 'no other is reachable'})")
+
+
+def _embedded_row(own: Embedded, why: str) -> Row:
+    if own.probe and own.probe.wrong:
+        return Row("engine", State.FAIL, f"embedded: {own.probe.wrong}", "invoke engine.stop, then try again")
+    if own.probe:
+        return Row("engine", State.OK, f"embedded {own.version}, running in {own.home}{why}")
+    if own.unpacked:
+        return Row("engine", State.OK, f"embedded {own.version}, starts when it is needed{why}")
+    takes = f"{console.size(DOWNLOAD)} to fetch, {console.size(UNPACKED)} in {own.home}"
+    return Row("engine", State.OK, f"embedded {own.version}, fetched when it is needed: {takes}{why}")
+
+
+def plugin_rows(engines: Engines) -> Iterator[Row]:
+    """Say which buildx and Compose there are."""
+    waiting = engines.kind == "embedded" and not engines.embedded.probe
+    info = engines.plugins
+    plugins = (info.get("ClientInfo") or {}).get("Plugins") or ()
+    versions = {str(plugin.get("Name")): str(plugin.get("Version", "")).lstrip("v") for plugin in plugins}
+    missing = dict(client.missing_plugins(info))
+    for check, name in (("buildx", "buildx"), ("Compose v2", "compose")):
+        if waiting:
+            yield Row(check, State.OK, "comes with the embedded engine")
+        elif check in missing:
+            yield Row(check, State.FAIL, "the docker command has none", f"install {missing[check]}")
+        else:
+            yield Row(check, State.OK, versions.get(name, ""))
+
+
+def store_row(engines: Engines) -> Row:
+    """Say whether containerd keeps the images, and what follows."""
+    if not engines.kind:
+        return Row("image store", State.WARN, "not asked: there is no engine", "see the row of the engine")
+    if not engines.info:
+        return Row("image store", State.OK, "containerd's, once the embedded engine runs")
+    if client.from_info(engines.kind, engines.info).snapshotter:
+        return Row("image store", State.OK, "containerd's: attestations and several platforms work")
+    return Row(
+        "image store",
+        State.WARN,
+        "Docker's own: no attestations, no images for several platforms, and digests only once pushed",
+        'put {"features": {"containerd-snapshotter": true}} into the engine\'s daemon.json and restart it',
+    )
+
+
+def check_builder(machine: Machine) -> Iterable[Row]:
+    """Look for the buildx builder that the settings name, if they do."""
+    name, changes = machine.settings.builder, machine.docker() if machine.settings.builder else None
+    if not name or changes is None:
+        return
+    command = Command(("docker", "buildx", "inspect", name), env=changes, timeout=NETWORK_SECONDS)
+    done = machine.run(command, check=False)
+    yield builder_row(name, "" if done.ok else (done.stderr.strip().splitlines() or ["it is not there"])[-1])
+
+
+def builder_row(name: str, trouble: str) -> Row:
+    """Say whether the buildx builder of the settings is there."""
+    if trouble:
+        return Row("builder", State.FAIL, f"{name}: {trouble}", "`docker buildx ls` shows which there are")
+    return Row("builder", State.OK, name)
+
+
+@dataclass(frozen=True)
+class Disk:
+    """One place that fills up: free bytes on the file system `device` that holds it; `wrong` if it cannot be asked."""
+
+    use: str
+    path: str
+    free: int = 0
+    device: int = 0
+    wrong: str = ""
+
+
+def check_disk(machine: Machine) -> Iterable[Row]:
+    """Room for the engine's data, base images and temporary files."""
+    engines = machine.engines()
+    data = engines.info.get("DockerRootDir") or (place(machine.environment).data if engines.kind == "embedded" else "")
+    folders = {"the cache": files.folder(machine.environment), "temporary files": Path(tempfile.gettempdir())}
+    if data and runs_here(machine):
+        folders = {"the engine": Path(data), **folders}
+    yield from disk_rows([measure(use, path) for use, path in folders.items()])
+
+
+def measure(use: str, path: Path) -> Disk:
+    """Return the room below a folder that may not exist yet."""
+    there = next((folder for folder in (path, *path.parents) if os.path.lexists(folder)), Path("/"))
+    try:
+        found = os.statvfs(there)
+        device = there.stat().st_dev
+    except OSError as error:
+        return Disk(use, str(path), wrong=error.strerror or "cannot be looked at")
+    if there != path and not os.access(there, os.W_OK):
+        return Disk(use, str(path), wrong=f"{there} cannot be written")
+    return Disk(use, str(path), found.f_bavail * found.f_frsize, device)
+
+
+def disk_rows(disks: Sequence[Disk]) -> Iterator[Row]:
+    """Say how much room is left, with one row for each file system."""
+    for disk in disks:
+        if disk.wrong:
+            yield Row(
+                "disk", State.FAIL, f"{disk.use}: {disk.path}: {disk.wrong}", "set XDG_CACHE_HOME to another folder"
+            )
+    good = [disk for disk in disks if not disk.wrong]
+    for device in dict.fromkeys(disk.device for disk in good):
+        here = [disk for disk in good if disk.device == device]
+        free = min(disk.free for disk in here)
+        found = f"{console.size(free)} free for {', '.join(f'{disk.use} ({disk.path})' for disk in here)}"
+        advice = f"free at least {console.size(ENOUGH_DISK)}: `docker system prune`, or another XDG_CACHE_HOME"
+        yield _at_least("disk", free, (LEAST_DISK, ENOUGH_DISK), found, advice)
+
+
+def runs_here(machine: Machine) -> bool:
+    """Tell whether the engine runs on this machine: its disk and memory are ours then."""
+    engines = machine.engines()
+    if engines.kind != "host":
+        return True
+    chosen = machine.environment.get("DOCKER_HOST", "")
+    return chosen.startswith("unix://") if chosen else engines.info.get("Name") in (None, platform.node())
+
+
+def check_memory(machine: Machine) -> Iterable[Row]:
+    """Memory and processors of the engine's machine."""
+    info = machine.engines().info
+    text = Path("/proc/meminfo").read_text("ascii") if Path("/proc/meminfo").exists() else ""
+    here = {name: int(number) * 1024 for name, number in re.findall(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE)}
+    total = int(info.get("MemTotal") or here.get("MemTotal", 0))
+    if total:
+        yield memory_row(total, here.get("MemAvailable", 0) if runs_here(machine) else 0)
+    yield cpu_row(int(info.get("NCPU") or os.cpu_count() or 1))
+
+
+def memory_row(total: int, available: int) -> Row:
+    """Say how much memory there is, in bytes; `available` is 0 for an engine on another machine."""
+    left = (
+        f"{console.size(available)} available of {console.size(total)}"
+        if available
+        else f"{console.size(total)} in all"
+    )
+    advice = "end other programs, or use an engine on a larger machine (DOCKER_HOST)"
+    return _at_least("memory", available or total, (LEAST_MEMORY, ENOUGH_MEMORY), left, advice)
+
+
+def _at_least(check: str, amount: int, limits: tuple[int, int], found: str, advice: str) -> Row:
+    least, enough = limits
+    if amount >= enough:
+        return Row(check, State.OK, found)
+    return Row(check, State.FAIL if amount < least else State.WARN, found, advice)
+
+
+def cpu_row(count: int) -> Row:
+    """Say how many processors the engine has."""
+    if count > 1:
+        return Row("CPUs", State.OK, str(count))
+    return Row("CPUs", State.WARN, "1: several Pythons are built and tested one after another", "use a larger machine")
