@@ -43,6 +43,18 @@ def build_editable(folder, config_settings=None, metadata_directory=None):
     return name
 '''
 
+ABSENT = """\
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name == "{module}":
+            raise ModuleNotFoundError(f"No module named {{name!r}}")
+
+sys.meta_path.insert(0, Absent())
+"""
+"""What makes Python say that it has no such module, as sitecustomize.py."""
+
 
 class Checkout:
     """A project with a bootstrap, a lock and a folder of wheels that stands for the package index."""
@@ -116,7 +128,7 @@ def checkout(tmp_path: Path) -> Iterator[Checkout]:
     made = Checkout(root, index)
     made.lock("1.0")
     yield made
-    assert not {".venv.new", ".venv.old"} & set(made.left())
+    assert not {".venv.new", ".venv.old", ".venv.tmp"} & set(made.left())
     assert not list((tmp_path / "temporary").iterdir())
 
 
@@ -219,7 +231,8 @@ def test_a_wrong_hash_installs_nothing(checkout: Checkout) -> None:
     checkout.lock("2.0", promise="0" * 64)
     code, _, err = checkout.run("tinytool")
     assert code == 1
-    assert "ERROR tinytool==2.0 is not the file that requirements/" in err
+    assert "DO NOT MATCH THE HASHES" in err
+    assert "tinytool==2.0" in err
     assert "Traceback" not in err
     checkout.lock("1.0")
     shutil.rmtree(checkout.index)
@@ -231,15 +244,18 @@ def test_a_lock_without_hashes_is_refused(checkout: Checkout) -> None:
     (checkout.root / "requirements" / VERSION / "development.txt").write_text("tinytool==1.0\n")
     code, _, err = checkout.run("true")
     assert code == 1
-    assert "is no lock that pip can use" in err
+    assert "TIP   locks are made, not edited" in err
     assert checkout.left() == []
 
 
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
-        ({"PIP_NO_INDEX": "0", "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "1"}, "cannot be reached"),
-        ({}, "the package index has no tinytool==1.0 for this Python"),
+        (
+            {"PIP_NO_INDEX": "0", "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "1"},
+            "TIP   check the network",
+        ),
+        ({}, "TIP   is the package index"),
     ],
     ids=["unreachable", "empty"],
 )
@@ -248,7 +264,6 @@ def test_an_index_that_does_not_help(checkout: Checkout, environment: dict[str, 
     code, _, err = checkout.run("true", **{**environment, "PIP_FIND_LINKS": str(checkout.root)})
     assert code == 1
     assert said in err
-    assert len(err.splitlines()) == 3
     assert checkout.left() == []
 
 
@@ -261,27 +276,13 @@ def test_a_project_that_cannot_be_built(checkout: Checkout) -> None:
     assert checkout.left() == []
 
 
-def test_without_ensurepip(checkout: Checkout, tmp_path: Path) -> None:
-    """A Python without ensurepip, as Debian ships it, needs only a pip of its own."""
-    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['ensurepip'] = None\n")
-    code, out, err = checkout.run("tinytool", PYTHONPATH=str(tmp_path))
-    assert (code, out) == (0, "tinytool 1.0\n"), err
-
-
-def test_without_a_pip_on_the_host(checkout: Checkout) -> None:
-    """A Python without pip of its own uses the wheel that came with it, which runs without being installed."""
-    copy = checkout.root / "bootstrap"
-    copy.write_text(copy.read_text().replace('KNOWS_PYTHON = "import pip', 'KNOWS_PYTHON = "import no_such_pip'))
-    code, out, err = checkout.run("tinytool")
-    assert (code, out) == (0, "tinytool 1.0\n"), err
-
-
-def test_without_venv(checkout: Checkout, tmp_path: Path) -> None:
-    """A Python without venv cannot do it: the message names the package that brings it."""
-    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['venv'] = None\n")
+@pytest.mark.parametrize("module", ["ensurepip", "venv"])
+def test_an_incomplete_python(checkout: Checkout, tmp_path: Path, module: str) -> None:
+    """A Python whose distribution ships a part apart cannot do it: the hint names the package that brings it."""
+    (tmp_path / "sitecustomize.py").write_text(ABSENT.format(module=module))
     code, _, err = checkout.run("tinytool", PYTHONPATH=str(tmp_path))
     assert code == 1
-    assert f"apt install python{VERSION}-venv" in err
+    assert "apt install python3-venv" in err
     assert checkout.left() == []
 
 
@@ -319,7 +320,7 @@ def test_a_killed_run_is_cleared_away(checkout: Checkout) -> None:
         checkout.until_building()
         process.kill()
         process.communicate(timeout=PATIENCE)
-    assert checkout.left() == [".venv.new"]
+    assert ".venv.new" in checkout.left()
     (checkout.root / ".venv.new" / "stale").touch()
     (checkout.root / "slow").unlink()
     assert checkout.run("tinytool")[:2] == (0, "tinytool 1.0\n")
@@ -352,7 +353,7 @@ def test_a_full_disk(checkout: Checkout, tmp_path: Path) -> None:
         (small / "ballast").write_bytes(b"x" * (shutil.disk_usage(small).free - 12 * 1024))
         code, _, err = crowded.run("true")
         assert code == 1
-        assert "ERROR the disk is full" in err
+        assert "TIP   make room" in err
         assert crowded.left() == []
     finally:
         subprocess.run(["umount", str(small)], check=True)
