@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from dockyard import console
-from dockyard.bases.resolve import ensure
-from dockyard.engine.client import Engine, find
+from dockyard.bases.resolve import ensure_bases
+from dockyard.engine.client import Engine, find_engine
 from dockyard.image import bake, build
 from dockyard.process import Command, capture
 from dockyard.settings import Settings, load
@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
     console.show_progress()
     rounds = int(arguments[0]) if arguments else 7
     settings = load(Path.cwd(), os.environ)
-    engine = find(settings)
+    engine = find_engine(settings)
     ours = Command((INVOKE, "build", "--target", "production"), cwd=settings.root)
     bare = bare_build(settings, engine)
     capture(ours)
@@ -47,9 +47,9 @@ def main(arguments: list[str]) -> int:
 
 def bare_build(settings: Settings, engine: Engine) -> Command:
     """Return the plain command for what `invoke build` builds: same arguments, labels and contexts."""
-    found = build.read(settings)
-    bases, _missing = ensure(settings, engine, (settings.python,))
-    (image,) = build.plan(settings, replace(found, bases=bases), build.Request())
+    found = build.read_world(settings)
+    bases, _missing = ensure_bases(settings, engine, (settings.python,))
+    (image,) = build.plan_images(settings, replace(found, bases=bases), build.Request())
     return engine.command(*build_arguments(image), cwd=settings.root)
 
 

@@ -20,8 +20,8 @@ from aims import Samples
 from packing import Bench
 
 from dockyard import console, settings
-from dockyard.bases.resolve import ensure
-from dockyard.engine.client import find
+from dockyard.bases.resolve import ensure_bases
+from dockyard.engine.client import find_engine
 from dockyard.errors import DockyardError
 from dockyard.host import ca_bundle
 
@@ -70,8 +70,8 @@ def positive(text: str) -> int:
 def measure(rounds: int, names: Sequence[str]) -> tuple[Samples, dict[str, Any]]:
     """Return every value of every measure, and what they were measured on."""
     configured = settings.load(ROOT, os.environ)
-    engine = find(configured)
-    bases, missing = ensure(configured, engine, (PYTHON,))
+    engine = find_engine(configured)
+    bases, missing = ensure_bases(configured, engine, (PYTHON,))
     if missing:
         raise DockyardError(f"there is no base image for Python {PYTHON}: {missing[0].reason}")
     with tempfile.TemporaryDirectory(prefix="dockyard-bench-") as folder:

@@ -98,9 +98,9 @@ def check(root: Path) -> None:
 def compile_matrix(root: Path) -> None:
     """Time the locks of 4 purposes and 3 Pythons from nothing, and the same by pip-compile one after another."""
     settings = project(root)
-    host = client.find(settings)
+    host = client.find_engine(settings)
     compiling.VOLUME = "dockyard-bench"
-    images = {base.python: base.image for base in resolve.ensure(settings, host, settings.pythons)[0]}
+    images = {base.python: base.image for base in resolve.ensure_bases(settings, host, settings.pythons)[0]}
     make.make(settings, Wish(), find_engine=lambda: host)  # installs the compilers
     for image, python in ((image, python) for python, image in images.items()):
         _run(host, image, python, ("rm", "-rf", "/cache/pip", "/cache/pip-tools"))

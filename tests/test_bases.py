@@ -12,8 +12,7 @@ import pytest
 
 from dockyard.bases import cache, debian, lookup, parallel, pins, resolve, update
 from dockyard.bases.cache import Record
-from dockyard.bases.choice import Answer
-from dockyard.bases.model import UnavailableError
+from dockyard.bases.model import Answer, UnavailableError
 from dockyard.bases.oci import Image
 from dockyard.bases.pins import Pin
 from dockyard.engine.client import Engine
@@ -46,7 +45,7 @@ class World:
         return {reference: self.answers.get(reference, Answer(reason="no such host")) for reference in references}
 
     def ensure(self, python: str, *, allow_expired: bool, anew: bool = False) -> Record:
-        """Make a base as debian.ensure does."""
+        """Make a base as debian.ensure_base does."""
         if self.trouble:
             raise self.trouble
         if python in self.unavailable:
@@ -81,7 +80,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(lookup, "ask", made.ask)
     monkeypatch.setattr(lookup, "recall", lambda: made.remembered)
-    monkeypatch.setattr(debian, "ensure", made.ensure)
+    monkeypatch.setattr(debian, "ensure_base", made.ensure)
     monkeypatch.setattr(debian, "simulate", made.simulate)
     monkeypatch.setattr(debian, "at_hand", made.cached.get)
     monkeypatch.setattr(debian, "cached", made.cached.get)
@@ -92,15 +91,15 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
 
 def test_a_build_reads_a_base_from_the_cache(world: World, settings: Settings) -> None:
     """Only an engine whose BuildKit cannot do that needs a copy of its own."""
-    resolve.ensure(settings, ENGINE, ["3.13"], run=False)
+    resolve.ensure_bases(settings, ENGINE, ["3.13"], run=False)
     assert world.loaded == []
-    resolve.ensure(settings, replace(ENGINE, snapshotter=False), ["3.13"], run=False)
+    resolve.ensure_bases(settings, replace(ENGINE, snapshotter=False), ["3.13"], run=False)
     assert world.loaded == ["3.13"]
 
 
 def test_auto_without_a_registry(world: World, settings: Settings) -> None:
     """The registry is asked about all at once, then packages are taken, and a Python without one is named."""
-    found, missing = resolve.ensure(settings, ENGINE, ["3.12", "3.13"])
+    found, missing = resolve.ensure_bases(settings, ENGINE, ["3.12", "3.13"])
     assert world.asked == ["python:3.12-slim", "python:3.13-slim"]
     assert [(base.python, base.source, base.image) for base in found] == [
         ("3.13", "debian", "dockyard-base/python:3.13-slim")
@@ -114,7 +113,7 @@ def test_auto_without_a_registry(world: World, settings: Settings) -> None:
 def test_nothing_is_asked_when_all_is_at_hand(world: World, settings: Settings) -> None:
     """A second build asks no registry and makes nothing."""
     world.cached["3.13"] = record("3.13")
-    resolve.ensure(settings, ENGINE, ["3.13"])
+    resolve.ensure_bases(settings, ENGINE, ["3.13"])
     assert (world.asked, world.made) == ([], [])
 
 
@@ -127,17 +126,17 @@ def test_another_platform_without_a_registry(
     world.cached["3.13"] = record("3.13")
     asked = replace(settings, base=base, platforms=("linux/amd64/v2", "linux/arm64"))
     with pytest.raises(DockyardError) as caught:
-        resolve.ensure(asked, ENGINE, ["3.13"], run=False)
+        resolve.ensure_bases(asked, ENGINE, ["3.13"], run=False)
     why = " (no such host)" if base == "auto" else ""
     assert caught.value.message == (
         "nothing can be built for linux/arm64 here: the base image of Python 3.13 is made from Debian packages, "
         f"for linux/amd64 alone{why}"
     )
     assert world.made == []
-    (found,), _ = resolve.ensure(asked, ENGINE, ["3.13"])
+    (found,), _ = resolve.ensure_bases(asked, ENGINE, ["3.13"])
     assert found.source == "debian", "to run it here, this machine's is the right one"
     ours = replace(asked, platforms=("linux/amd64/v2", "amd64"))
-    assert resolve.ensure(ours, ENGINE, ["3.13"], run=False)[0] == (found,)
+    assert resolve.ensure_bases(ours, ENGINE, ["3.13"], run=False)[0] == (found,)
 
 
 def test_another_platform_with_a_registry(world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,14 +145,14 @@ def test_another_platform_with_a_registry(world: World, settings: Settings, monk
     world.cached["3.13"] = record("3.13")
     world.answers["python:3.13-slim"] = Answer(digest=DIGEST)
     asked = replace(settings, platforms=("linux/arm64",))
-    found, _ = resolve.ensure(asked, ENGINE, ["3.13"], run=False)
+    found, _ = resolve.ensure_bases(asked, ENGINE, ["3.13"], run=False)
     assert (found[0].source, found[0].digest) == ("registry", DIGEST)
 
 
 def test_auto_with_a_registry(world: World, settings: Settings) -> None:
     """An answer is used with its digest, and the other Python comes from packages."""
     world.answers["python:3.12-slim"] = Answer(digest=DIGEST)
-    found, missing = resolve.ensure(settings, ENGINE, ["3.13", "3.12"])
+    found, missing = resolve.ensure_bases(settings, ENGINE, ["3.13", "3.12"])
     assert [(base.python, base.source) for base in found] == [("3.13", "debian"), ("3.12", "registry")]
     assert found[1].image == f"python:3.12-slim@{DIGEST}"
     assert found[1].context == f"docker-image://python:3.12-slim@{DIGEST}"
@@ -163,7 +162,7 @@ def test_auto_with_a_registry(world: World, settings: Settings) -> None:
 def test_a_pin_is_obeyed_without_asking(world: World, settings: Settings) -> None:
     """`registry` with a pin needs no network of its own."""
     pins.write(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
-    found, _ = resolve.ensure(replace(settings, base="registry"), ENGINE, ["3.13"])
+    found, _ = resolve.ensure_bases(replace(settings, base="registry"), ENGINE, ["3.13"])
     assert found[0].digest == OTHER
     assert world.asked == []
 
@@ -172,7 +171,7 @@ def test_auto_asks_for_the_pinned_image(world: World, settings: Settings) -> Non
     """What the registry must have is the pinned digest, not just the tag."""
     pins.write(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
     world.answers[f"python:3.13-slim@{OTHER}"] = Answer(digest=OTHER)
-    found, _ = resolve.ensure(settings, ENGINE, ["3.13"])
+    found, _ = resolve.ensure_bases(settings, ENGINE, ["3.13"])
     assert (found[0].source, found[0].digest) == ("registry", OTHER)
 
 
@@ -180,21 +179,21 @@ def test_a_silent_registry_is_left_alone_for_a_while(world: World, settings: Set
     """A no-op build is not slowed by a registry that lately did not answer."""
     pins.write(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
     world.remembered[f"python:3.13-slim@{OTHER}"] = Answer(reason="no such host")
-    found, _ = resolve.ensure(settings, ENGINE, ["3.13"])
+    found, _ = resolve.ensure_bases(settings, ENGINE, ["3.13"])
     assert (world.asked, found[0].source) == ([], "debian")
 
 
 def test_registry_only_and_silent(world: World, settings: Settings) -> None:
     """`registry` never becomes packages by itself: the error says how to get them."""
     with pytest.raises(DockyardError, match=r"does not say what python:3\.13-slim is: no such host") as caught:
-        resolve.ensure(replace(settings, base="registry"), ENGINE, ["3.13"])
+        resolve.ensure_bases(replace(settings, base="registry"), ENGINE, ["3.13"])
     assert 'base = "debian"' in caught.value.hint
 
 
 def test_registry_without_that_python(world: World, settings: Settings) -> None:
     """A tag that does not exist is a missing Python, not a failure of all."""
     world.answers["python:3.12-slim"] = Answer(reason="not found", absent=True)
-    _, missing = resolve.ensure(replace(settings, base="registry"), ENGINE, ["3.12"])
+    _, missing = resolve.ensure_bases(replace(settings, base="registry"), ENGINE, ["3.12"])
     assert missing == (resolve.Missing("3.12", "the registry has no python:3.12-slim"),)
 
 
@@ -202,7 +201,7 @@ def test_trouble_is_raised(world: World, settings: Settings) -> None:
     """A full disk is no missing Python."""
     world.trouble = DockyardError("the disk is full")
     with pytest.raises(DockyardError, match="the disk is full"):
-        resolve.ensure(replace(settings, base="debian"), ENGINE, ["3.13"])
+        resolve.ensure_bases(replace(settings, base="debian"), ENGINE, ["3.13"])
 
 
 def test_update_moves_pins(world: World, settings: Settings) -> None:

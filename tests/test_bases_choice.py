@@ -2,8 +2,8 @@
 
 import pytest
 
-from dockyard.bases.choice import ANSWER_SECONDS, SILENCE_SECONDS, Answer, Choice, Known, choose, settle, summary
-from dockyard.bases.model import Base, local_name, reference
+from dockyard.bases.model import ANSWER_SECONDS, SILENCE_SECONDS, Answer, Base, local_name, reference
+from dockyard.bases.resolve import Choice, Known, choose, settle, summarize
 
 YES = Answer(digest="sha256:" + "a" * 64)
 NO = Answer(reason="no such host")
@@ -50,7 +50,7 @@ def test_answers_grow_old(answer: Answer, seconds: int) -> None:
 
 def test_summary_names_both_sources() -> None:
     """One line says which Pythons come from where, and why the registry was passed over."""
-    said = summary({"3.12": "registry", "3.13": "debian", "3.14": "debian"}, "no such host")
+    said = summarize({"3.12": "registry", "3.13": "debian", "3.14": "debian"}, "no such host")
     assert said == "base images: Python 3.12 from the registry; 3.13, 3.14 from Debian packages (no such host)"
 
 

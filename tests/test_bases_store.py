@@ -10,7 +10,7 @@ from dockyard import files, process
 from dockyard.bases import cache as store
 from dockyard.bases import lookup, oci
 from dockyard.bases.cache import Record
-from dockyard.bases.choice import Answer
+from dockyard.bases.model import Answer
 from dockyard.bases.oci import About
 from dockyard.engine.client import Engine
 from dockyard.errors import CommandError, DockyardError, EngineError

@@ -37,7 +37,7 @@ FOUND = World(GIT, Path("/ca.crt"), "", (base("3.12"), base("3.13")), ("base", "
 
 def test_a_plain_build(settings: Settings) -> None:
     """By default, the production target on the default Python."""
-    (image,) = build.plan(settings, FOUND, Request())
+    (image,) = build.plan_images(settings, FOUND, Request())
     assert (image.name, image.target) == ("production-3_13", "production")
     assert image.references == ("shop:1.2.3", "shop:0123456789ab", "shop:production")
     assert image.arguments == {"PYTHON_VERSION": "3.13", "SOURCE_DATE_EPOCH": "1700000000"}
@@ -50,7 +50,7 @@ def test_the_settings_index_reaches_the_build(settings: Settings, monkeypatch: p
     (settings.root / "Dockerfile").write_text("FROM x AS production\n")
     replace_everywhere(monkeypatch, "read_git", lambda _root: GIT)
     monkeypatch.setenv("PIP_INDEX_URL", "https://host.example/simple")
-    found = build.read(replace(settings, index_url="https://own.example/simple"))
+    found = build.read_world(replace(settings, index_url="https://own.example/simple"))
     assert "index-url = https://own.example/simple" in found.pip_conf
     assert "host.example" not in found.pip_conf
 
@@ -58,15 +58,15 @@ def test_the_settings_index_reaches_the_build(settings: Settings, monkeypatch: p
 def test_a_build_cache_is_read_by_all_and_written_by_one(settings: Settings) -> None:
     """Several images would overwrite each other's cache in the same place."""
     cached = replace(settings, build_cache="type=registry,ref=cache")
-    (alone,) = build.plan(cached, FOUND, Request())
+    (alone,) = build.plan_images(cached, FOUND, Request())
     assert (alone.cache_from, alone.cache_to) == ("type=registry,ref=cache", "type=registry,ref=cache,mode=max")
-    several = build.plan(cached, FOUND, Request(("test", "production")))
+    several = build.plan_images(cached, FOUND, Request(("test", "production")))
     assert {(image.cache_from, image.cache_to) for image in several} == {("type=registry,ref=cache", "")}
 
 
 def test_several_targets_and_pythons(settings: Settings) -> None:
     """Every combination is one image of the same solve."""
-    planned = build.plan(settings, FOUND, Request(("test", "production"), ("3.12", "3.13")))
+    planned = build.plan_images(settings, FOUND, Request(("test", "production"), ("3.12", "3.13")))
     assert [image.name for image in planned] == [
         "test-3_12",
         "test-3_13",
@@ -78,13 +78,13 @@ def test_several_targets_and_pythons(settings: Settings) -> None:
 
 def test_a_python_without_a_base_is_left_out(settings: Settings) -> None:
     """It is the caller's to name it: the others are built."""
-    planned = build.plan(settings, replace(FOUND, bases=(base("3.12"),)), Request(pythons=("3.12", "3.13")))
+    planned = build.plan_images(settings, replace(FOUND, bases=(base("3.12"),)), Request(pythons=("3.12", "3.13")))
     assert [image.name for image in planned] == ["production-3_12"]
 
 
 def test_a_pushed_image_has_no_moving_name(settings: Settings) -> None:
     """The name by which stacks find an image stays on this machine."""
-    (image,) = build.plan(settings, FOUND, Request(push=True))
+    (image,) = build.plan_images(settings, FOUND, Request(push=True))
     assert image.references == ("shop:1.2.3", "shop:0123456789ab")
 
 
@@ -92,13 +92,13 @@ def test_nothing_to_push_it_as(settings: Settings) -> None:
     """Without git and without --tag there is no name to push: said before anything is built."""
     found = replace(FOUND, git=None, bases=())
     with pytest.raises(UsageError, match="no git commit to take a tag from"):
-        build.plan(settings, found, Request(push=True))
-    assert build.plan(settings, found, Request(push=True, tags=("1",))) == ()
+        build.plan_images(settings, found, Request(push=True))
+    assert build.plan_images(settings, found, Request(push=True, tags=("1",))) == ()
 
 
 def test_without_git_or_certificates(settings: Settings) -> None:
     """A project outside git is built with a fixed date and the moving name alone; no secret is mounted."""
-    (image,) = build.plan(settings, replace(FOUND, git=None, ca=None), Request())
+    (image,) = build.plan_images(settings, replace(FOUND, git=None, ca=None), Request())
     assert image.references == ("shop:production",)
     assert image.arguments["SOURCE_DATE_EPOCH"] == "315532800"
     assert image.secrets == ()
@@ -107,15 +107,15 @@ def test_without_git_or_certificates(settings: Settings) -> None:
 def test_a_base_in_a_layout(settings: Settings) -> None:
     """A base made from packages is read from its folder, so that no registry is asked."""
     made = replace(base("3.13"), layout="/cache/x@sha256:1")
-    (image,) = build.plan(settings, replace(FOUND, bases=(made,)), Request())
+    (image,) = build.plan_images(settings, replace(FOUND, bases=(made,)), Request())
     assert image.contexts == {"python:3.13-slim": "oci-layout:///cache/x@sha256:1"}
 
 
 def test_the_package_index_is_a_secret_from_the_environment(settings: Settings) -> None:
     """Its credentials are in no argument and no file: only in the environment of the one command."""
     found = replace(FOUND, pip_conf="[global]\nindex-url = https://me:hunter2@x/\n")
-    planned = build.plan(settings, found, Request())
-    command = build.command(Job(settings, ENGINE, found, Request(), planned, records.Clock.start()), Path("/m"))
+    planned = build.plan_images(settings, found, Request())
+    command = build.make_command(Job(settings, ENGINE, found, Request(), planned, records.Clock.start()), Path("/m"))
     assert planned[0].secrets == ("id=ca,src=/ca.crt", "id=pip,env=DOCKYARD_PIP_CONF")
     assert "hunter2" in str(command.env["DOCKYARD_PIP_CONF"])
     assert "hunter2" not in command.display() + (command.input or b"").decode()
@@ -123,7 +123,7 @@ def test_the_package_index_is_a_secret_from_the_environment(settings: Settings) 
 
 def test_what_lies_outside_the_project(settings: Settings) -> None:
     """The certificates and the base are the host's: a newer buildx would refuse to read them, or ask first."""
-    command = build.command(Job(settings, ENGINE, FOUND, Request(), (), records.Clock.start()), Path("/m"))
+    command = build.make_command(Job(settings, ENGINE, FOUND, Request(), (), records.Clock.start()), Path("/m"))
     assert command.env["BUILDX_BAKE_ENTITLEMENTS_FS"] == "0"
 
 
@@ -131,8 +131,8 @@ def test_logins_are_secrets_from_the_environment(settings: Settings) -> None:
     """A netrc, and each variable that an address in a lock holds, under its own name; the output shows none of them."""
     logins = Logins("", "machine x login me password hunter2\n", {"WORD": "me:hunter2"}, ("hunter2",))
     found = replace(FOUND, logins=logins)
-    planned = build.plan(settings, found, Request())
-    command = build.command(Job(settings, ENGINE, found, Request(), planned, records.Clock.start()), Path("/m"))
+    planned = build.plan_images(settings, found, Request())
+    command = build.make_command(Job(settings, ENGINE, found, Request(), planned, records.Clock.start()), Path("/m"))
     assert planned[0].secrets[1:] == ("id=netrc,env=DOCKYARD_NETRC", "id=WORD,env=WORD")
     assert "hunter2" in str(command.env["DOCKYARD_NETRC"])
     assert command.env["WORD"] == "me:hunter2"
@@ -148,7 +148,7 @@ def test_what_the_indexes_of_the_locks_need(settings: Settings, monkeypatch: pyt
     replace_everywhere(monkeypatch, "read_git", lambda _root: GIT)
     monkeypatch.setenv("NETRC", str(settings.root / "rc"))
     monkeypatch.setenv("TEAM", "red")
-    found = build.read(settings)
+    found = build.read_world(settings)
     assert found.logins.netrc == "machine pip.corp login me password w0rd\n"
     assert found.logins.variables == {"TEAM": "red"}
     assert "w0rd" in found.logins.secrets
@@ -165,14 +165,14 @@ def test_every_install_of_this_project_may_log_in() -> None:
 def test_platforms(settings: Settings) -> None:
     """The command line is stronger than the settings."""
     there = replace(settings, platforms=("linux/amd64",))
-    assert build.plan(there, FOUND, Request())[0].platforms == ("linux/amd64",)
-    assert build.plan(there, FOUND, Request(platforms=("linux/arm64",)))[0].platforms == ("linux/arm64",)
+    assert build.plan_images(there, FOUND, Request())[0].platforms == ("linux/amd64",)
+    assert build.plan_images(there, FOUND, Request(platforms=("linux/arm64",)))[0].platforms == ("linux/arm64",)
 
 
 def test_an_unknown_target(settings: Settings) -> None:
     """The error names the targets that there are, with the code for usage."""
     with pytest.raises(UsageError) as caught:
-        build.plan(settings, FOUND, Request(("prodcution",)))
+        build.plan_images(settings, FOUND, Request(("prodcution",)))
     assert (caught.value.message, caught.value.hint, caught.value.code) == (
         "the Dockerfile has no target 'prodcution'",
         "its targets are base, test, production",
@@ -183,18 +183,18 @@ def test_an_unknown_target(settings: Settings) -> None:
 def test_an_unsupported_python(settings: Settings) -> None:
     """The error names the Pythons that the project supports."""
     with pytest.raises(UsageError, match=r"Python 3\.10 is not supported by this project: 3\.12, 3\.13 are"):
-        build.plan(settings, FOUND, Request(pythons=("3.10",)))
+        build.plan_images(settings, FOUND, Request(pythons=("3.10",)))
 
 
 def test_the_helper_stage_of_other_projects(settings: Settings) -> None:
     """A Dockerfile with a stage named dockyard gets this package's own files there, unless it has them itself."""
     found = replace(FOUND, stages=(*FOUND.stages, "dockyard"))
-    (image,) = build.plan(settings, found, Request())
+    (image,) = build.plan_images(settings, found, Request())
     assert image.contexts["dockyard"] == str(Path(build.__file__).parent)
     own = settings.root / "src" / "dockyard"
     own.mkdir(parents=True)
     (own / "rootfs.py").write_text("")
-    assert "dockyard" not in build.plan(settings, found, Request())[0].contexts
+    assert "dockyard" not in build.plan_images(settings, found, Request())[0].contexts
 
 
 def test_stages(tmp_path: Path) -> None:
@@ -315,19 +315,19 @@ def bench(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Bench:
     made = Bench()
     (settings.root / "Dockerfile").write_text("FROM x AS production\n")
     monkeypatch.setattr(build, "tee", made.tee)
-    monkeypatch.setattr(build, "ensure", lambda _s, _e, pythons, run: (
+    monkeypatch.setattr(build, "ensure_bases", lambda _s, _e, pythons, run: (
         tuple(base(python) for python in pythons if python != "3.12"),
         tuple(Missing(python, "nobody ships it") for python in pythons if python == "3.12"),
     ))  # fmt: skip
     replace_everywhere(monkeypatch, "read_git", lambda _root: GIT)
-    monkeypatch.setattr(records, "keep", made.keep)
+    monkeypatch.setattr(records, "keep_record", made.keep)
     monkeypatch.setattr(Engine, "ask", answered)
     return made
 
 
 def test_a_whole_build(settings: Settings, bench: Bench, said: list[str]) -> None:
     """One command; what comes back has digests, sizes and layers, and a record is kept."""
-    built, missing = build.build(settings, Request(pythons=("3.12", "3.13")), engine=ENGINE)
+    built, missing = build.build_images(settings, Request(pythons=("3.12", "3.13")), engine=ENGINE)
     (command,) = bench.commands
     shown = re.sub(r"--metadata-file=\S+", "--metadata-file=M", command.display())
     assert shown == ("docker buildx bake --file=- --provenance=false --progress=auto --metadata-file=M --load")
@@ -352,11 +352,11 @@ def test_what_is_to_be_kept_is_given_to_the_dockerfile(settings: Settings) -> No
     """One build argument; a Dockerfile that would ignore it is told, and without the setting there is none."""
     kept = replace(settings, keep=("/usr/share/misc/magic.mgc", "/usr/lib/*/libmagic.so.1*"))
     found = replace(FOUND, arguments=frozenset({"PYTHON_VERSION", "KEEP"}))
-    (image,) = build.plan(kept, found, Request())
+    (image,) = build.plan_images(kept, found, Request())
     assert image.arguments["KEEP"] == "/usr/share/misc/magic.mgc:/usr/lib/*/libmagic.so.1*"
-    assert "KEEP" not in build.plan(settings, found, Request())[0].arguments
+    assert "KEEP" not in build.plan_images(settings, found, Request())[0].arguments
     with pytest.raises(DockyardError, match="has no ARG KEEP") as caught:
-        build.plan(kept, FOUND, Request())
+        build.plan_images(kept, FOUND, Request())
     assert "dockyard.keep" in caught.value.hint
 
 
@@ -364,24 +364,24 @@ def test_the_arguments_of_a_dockerfile(settings: Settings, monkeypatch: pytest.M
     """With and without a default, in any case, several on a line."""
     replace_everywhere(monkeypatch, "read_git", lambda _root: None)
     (settings.root / "Dockerfile").write_text("ARG A=1 B\nFROM x AS y\narg C\nENV ARG=D\n")
-    assert build.read(settings).arguments == {"A", "B", "C"}
+    assert build.read_world(settings).arguments == {"A", "B", "C"}
 
 
 def test_an_engine_without_a_local_socket_is_asked_by_the_cli(
     settings: Settings, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A remote engine tells the same of the image."""
-    ((near,), _) = build.build(settings, Request(), engine=ENGINE)
+    ((near,), _) = build.build_images(settings, Request(), engine=ENGINE)
     monkeypatch.setattr(Engine, "ask", lambda *_: None)
     monkeypatch.setattr(build, "capture", inspected)
-    ((far,), _) = build.build(settings, Request(), engine=ENGINE)
+    ((far,), _) = build.build_images(settings, Request(), engine=ENGINE)
     assert (far.size, far.layers) == (near.size, near.layers) == (1000, ((70, "COPY a /"), (30, "COPY b /")))
 
 
 def test_a_pushed_build_is_not_inspected(settings: Settings, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine has no copy of what went straight to a registry."""
     monkeypatch.setattr(Engine, "ask", lambda *_: pytest.fail("the engine was asked"))
-    ((image,), _) = build.build(settings, Request(push=True), engine=ENGINE)
+    ((image,), _) = build.build_images(settings, Request(push=True), engine=ENGINE)
     assert (image.size, image.layers, image.digest) == (0, (), "sha256:production-3_13")
 
 
@@ -398,7 +398,7 @@ def test_a_build_that_does_not_finish_is_recorded(
     """One record tells of it, and no metadata file stays behind."""
     bench.endings = [ending]
     with pytest.raises(raised):
-        build.build(settings, Request(), engine=ENGINE)
+        build.build_images(settings, Request(), engine=ENGINE)
     (record,) = bench.records
     assert (record["outcome"], record["target"], record["python"]) == (outcome, "production", "3.13")
     metadata = next(word for word in bench.commands[0].argv if word.startswith("--metadata-file=")).partition("=")[2]
@@ -411,7 +411,7 @@ RACE = CommandError("…", returncode=1, output="ERROR: parent snapshot sha256:1
 def test_a_race_inside_the_engine_is_met_by_trying_again(settings: Settings, bench: Bench, said: list[str]) -> None:
     """Once, with the same command; it is said, and the build counts as one that passed."""
     bench.endings = [RACE]
-    (built, _) = build.build(settings, Request(), engine=ENGINE)
+    (built, _) = build.build_images(settings, Request(), engine=ENGINE)
     first, second = bench.commands
     assert first.input == second.input
     assert [image.digest for image in built] == ["sha256:production-3_13"]
@@ -425,7 +425,7 @@ def test_nothing_is_tried_for_ever(settings: Settings, bench: Bench, endings: li
     """A second race is told, and a failure of the project's own is told at once."""
     bench.endings = [*endings]
     with pytest.raises(DockyardError, match="the build failed") as caught:
-        build.build(settings, Request(), engine=ENGINE)
+        build.build_images(settings, Request(), engine=ENGINE)
     assert len(bench.commands) == tries
     assert caught.value.hint
     assert [record["outcome"] for record in bench.records] == ["failed"]
@@ -434,7 +434,7 @@ def test_nothing_is_tried_for_ever(settings: Settings, bench: Bench, endings: li
 def test_no_base_at_all(settings: Settings, bench: Bench) -> None:
     """Nothing is built, and the error says where to look."""
     with pytest.raises(DockyardError, match="no Python asked for has a base image here"):
-        build.build(settings, Request(pythons=("3.12",)), engine=ENGINE)
+        build.build_images(settings, Request(pythons=("3.12",)), engine=ENGINE)
     assert bench.commands == []
 
 
@@ -442,9 +442,9 @@ def test_a_wrong_target_is_told_before_an_engine_is_sought(
     settings: Settings, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody waits for an engine to start only to read of a slip of the finger."""
-    monkeypatch.setattr(build, "find", lambda *_args, **_options: pytest.fail("an engine was sought"))
+    monkeypatch.setattr(build, "find_engine", lambda *_args, **_options: pytest.fail("an engine was sought"))
     with pytest.raises(UsageError):
-        build.build(settings, Request(("nonsense",)))
+        build.build_images(settings, Request(("nonsense",)))
 
 
 def retagging(monkeypatch: pytest.MonkeyPatch, *, exists: bool) -> list[tuple[str, ...]]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dockyard import apt
 from dockyard.engine import embedded
-from dockyard.engine.embedded import Status, bridge, firewall, install, paths, processes, starting, stopping
+from dockyard.engine.embedded import Status, bridge, firewall, install, lifecycle, paths, processes
 from dockyard.engine.embedded.firewall import Cleanup
 from dockyard.engine.embedded.paths import Place, State
 from dockyard.engine.embedded.processes import Process
@@ -227,7 +227,7 @@ def test_mounts_are_found_below_our_folders_only(somewhere: Place) -> None:
             ("/", f"{home}/data", f"{home}/data/a\\040b", f"{home}-two/data", f"{somewhere.run}/exec/netns/1")
         )
     )
-    assert stopping.mounts(text, (home, somewhere.run)) == [
+    assert lifecycle.mounts(text, (home, somewhere.run)) == [
         f"{somewhere.run}/exec/netns/1",
         f"{home}/data/a b",
         f"{home}/data",
@@ -241,7 +241,7 @@ def test_shim_sockets_are_only_taken_from_containerds_folder(tmp_path: Path) -> 
     for number, address in enumerate((f"unix:///run/containerd/s/{name}", "unix:///etc/passwd", "nonsense")):
         (tasks / str(number)).mkdir(parents=True)
         (tasks / str(number) / "address").write_text(address, "utf-8")
-    assert list(stopping.shim_sockets(tmp_path)) == [Path(f"/run/containerd/s/{name}")]
+    assert list(lifecycle.shim_sockets(tmp_path)) == [Path(f"/run/containerd/s/{name}")]
 
 
 @pytest.mark.parametrize(
@@ -379,11 +379,11 @@ def test_a_rival_is_named_with_its_socket(somewhere: Place, monkeypatch: pytest.
     rival = Process(77, 1, ("dockerd", "-H", "unix:///srv/docker.sock"))
     monkeypatch.setattr(processes, "running", lambda: running(rival))
     monkeypatch.setattr(processes, "rivals", lambda *_: [rival])
-    monkeypatch.setattr(starting, "clean", lambda _place: False)
-    monkeypatch.setattr(starting, "info", lambda *_: None)
+    monkeypatch.setattr(lifecycle, "clean", lambda _place: False)
+    monkeypatch.setattr(lifecycle, "info", lambda *_: None)
     monkeypatch.setattr(install, "require_host", lambda: None)
     with pytest.raises(EngineError, match="process 77") as caught:
-        starting.start(somewhere)
+        lifecycle.start(somewhere)
     assert "unix:///srv/docker.sock" in caught.value.hint
 
 
@@ -394,20 +394,20 @@ def test_disk_trouble_is_explained(somewhere: Place, monkeypatch: pytest.MonkeyP
     def fail(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number), "/cache")
 
-    monkeypatch.setattr(starting, "_start", fail)
-    monkeypatch.setattr(starting, "info", lambda *_: None)
+    monkeypatch.setattr(lifecycle, "_start", fail)
+    monkeypatch.setattr(lifecycle, "info", lambda *_: None)
     monkeypatch.setattr(install, "require_host", lambda: None)
     with pytest.raises(EngineError, match=said) as caught:
-        starting.start(somewhere)
+        lifecycle.start(somewhere)
     assert "XDG_CACHE_HOME" in caught.value.hint
 
 
 def test_the_log_is_told_from_its_end(tmp_path: Path) -> None:
     """What a daemon says before it dies is not its chatter."""
     log = tmp_path / "engine.log"
-    assert starting.tail(log) == ""
+    assert lifecycle.tail(log) == ""
     log.write_text('time="1" level=info msg="hello"\n' * 50 + "failed to start daemon: no\n", "utf-8")
-    assert starting.tail(log) == "failed to start daemon: no"
+    assert lifecycle.tail(log) == "failed to start daemon: no"
 
 
 def test_a_missing_engine_has_a_status(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -440,7 +440,7 @@ def test_only_root_may_stop_it(somewhere: Place, monkeypatch: pytest.MonkeyPatch
     """The engine runs as root, so another user is told to use sudo."""
     somewhere.home.mkdir()
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    for verb in (stopping.stop, stopping.remove):
+    for verb in (lifecycle.stop, lifecycle.remove):
         with pytest.raises(EngineError, match="not root"):
             verb(somewhere)
 

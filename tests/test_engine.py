@@ -96,14 +96,14 @@ def test_a_reachable_engine_is_used(settings: Settings, docker: Callable[..., Do
     """One look at it is enough, and nothing needs to be said."""
     made = docker(HEALTHY)
     client.DEFAULT_SOCKET.touch()
-    found = client.find(settings)
+    found = client.find_engine(settings)
     assert found == Engine("host", "28.5.2", snapshotter=True, cpus=4)
     assert len(made.ran) == 1
 
 
 def test_without_a_socket_the_command_is_not_even_asked(settings: Settings, own: list[bool], said: list[str]) -> None:
     """On a bare machine the embedded engine is used at once, and one line says so."""
-    found = client.find(settings)
+    found = client.find_engine(settings)
     assert found.kind == "embedded"
     assert found.version == "26.1.5"
     assert found.environment["DOCKER_HOST"].startswith("unix://")
@@ -115,24 +115,24 @@ def test_a_dead_socket_falls_back(settings: Settings, docker: Callable[..., Dock
     """A socket file that an engine left behind does not keep the embedded one from being used."""
     docker(SILENT, "Cannot connect to the Docker daemon at unix:///x.")
     client.DEFAULT_SOCKET.touch()
-    assert client.find(settings).kind == "embedded"
+    assert client.find_engine(settings).kind == "embedded"
 
 
 def test_an_expired_release_is_allowed_by_the_setting(settings: Settings, own: list[bool]) -> None:
     """The setting reaches the embedded engine."""
-    client.find(replace(settings, allow_expired_release=True))
+    client.find_engine(replace(settings, allow_expired_release=True))
     assert own == [True]
 
 
 def test_the_embedded_engine_is_used_when_asked_for(settings: Settings, own: list[bool]) -> None:
     """An engine on the host, however reachable, is then not looked at."""
     client.DEFAULT_SOCKET.touch()
-    assert client.find(replace(settings, engine="embedded")).kind == "embedded"
+    assert client.find_engine(replace(settings, engine="embedded")).kind == "embedded"
 
 
 def test_a_users_builder_is_found(settings: Settings, own: list[bool], tmp_path: Path) -> None:
     """The embedded engine's own configuration would hide it."""
-    found = client.find(replace(settings, builder="remote"))
+    found = client.find_engine(replace(settings, builder="remote"))
     assert found.environment["BUILDX_CONFIG"] == str(tmp_path / ".docker/buildx")
 
 
@@ -149,7 +149,7 @@ def test_an_engine_that_was_named_is_never_replaced(
     docker(None, f"Failed to initialize: {value}: not found")
     monkeypatch.setenv(name, value)
     with pytest.raises(EngineError, match=f"{name}={value}") as caught:
-        client.find(settings)
+        client.find_engine(settings)
     assert "not found" in caught.value.message
     assert caught.value.hint
     assert own == []
@@ -173,7 +173,7 @@ def test_what_is_missing_is_named(
     """With engine = "host", the error says what is missing and how to get it."""
     docker(*answer)
     with pytest.raises(EngineError, match=said) as caught:
-        client.find(replace(settings, engine="host"))
+        client.find_engine(replace(settings, engine="host"))
     assert hint in caught.value.hint
 
 
@@ -181,7 +181,7 @@ def test_no_docker_command_is_named(settings: Settings, monkeypatch: pytest.Monk
     """A socket alone is not enough: buildx and Compose are programs of the CLI."""
     monkeypatch.setattr(process, "which", lambda _program: None)
     with pytest.raises(EngineError, match="docker command is not installed"):
-        client.find(replace(settings, engine="host"))
+        client.find_engine(replace(settings, engine="host"))
 
 
 def test_an_engine_that_hangs_is_an_error(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +193,7 @@ def test_an_engine_that_hangs_is_an_error(settings: Settings, monkeypatch: pytes
 
     monkeypatch.setattr(process, "capture", hang)
     with pytest.raises(EngineError, match="did not finish"):
-        client.find(replace(settings, engine="host"))
+        client.find_engine(replace(settings, engine="host"))
 
 
 def test_why_the_embedded_engine_is_used_is_said(
@@ -202,7 +202,7 @@ def test_why_the_embedded_engine_is_used_is_said(
     """An engine that answers but cannot be used is not the same as none."""
     docker({**HEALTHY, "ClientInfo": {"Plugins": []}})
     client.DEFAULT_SOCKET.touch()
-    client.find(settings)
+    client.find_engine(settings)
     assert "no buildx" in said[0]
 
 
@@ -216,7 +216,7 @@ def test_both_reasons_are_told_when_nothing_works(settings: Settings, monkeypatc
     with pytest.raises(
         EngineError, match="no Docker Engine is reachable, and the embedded engine needs root"
     ) as caught:
-        client.find(settings)
+        client.find_engine(settings)
     assert caught.value.hint == "use sudo"
 
 

@@ -35,28 +35,28 @@ def test_tags(
     settings: Settings, git: Git | None, variant: Variant, chosen: tuple[str, ...], expected: tuple[str, ...]
 ) -> None:
     """Tags tell version, commit, target and Python, in that order, and only where they differ from the default."""
-    assert names.tags(settings, git, variant, chosen) == expected
+    assert names.choose_tags(settings, git, variant, chosen) == expected
 
 
 def test_tags_carry_the_registry(settings: Settings) -> None:
     """With a registry set, every reference begins with it."""
     there = dataclasses.replace(settings, registry="localhost:5000/team")
-    assert names.tags(there, None, PRODUCTION, ["1"]) == ("localhost:5000/team/shop:1",)
+    assert names.choose_tags(there, None, PRODUCTION, ["1"]) == ("localhost:5000/team/shop:1",)
 
 
 @pytest.mark.parametrize("tag", ["", "-a", ".a", "a/b", "a:b", "a b", "ä", "a" * 129, "a\n"])
 def test_a_tag_that_is_none(settings: Settings, tag: str) -> None:
     """What a registry would refuse is refused before anything is built."""
     with pytest.raises(UsageError, match="cannot be an image tag"):
-        names.tags(settings, None, PRODUCTION, [tag])
+        names.choose_tags(settings, None, PRODUCTION, [tag])
 
 
 def test_a_tag_that_its_suffix_makes_too_long(settings: Settings) -> None:
     """What counts is the whole tag, with target and Python."""
     longest = "a" * 128
-    assert names.tags(settings, None, PRODUCTION, [longest]) == (f"shop:{longest}",)
+    assert names.choose_tags(settings, None, PRODUCTION, [longest]) == (f"shop:{longest}",)
     with pytest.raises(UsageError, match="cannot be an image tag"):
-        names.tags(settings, None, OTHER, [longest])
+        names.choose_tags(settings, None, OTHER, [longest])
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_epoch() -> None:
 
 def test_labels(settings: Settings) -> None:
     """Labels use the OCI keys, and what is unknown is left out."""
-    assert names.labels(settings, TAGGED, OTHER, "python:3.12-slim", "sha256:b") == {
+    assert names.make_labels(settings, TAGGED, OTHER, "python:3.12-slim", "sha256:b") == {
         "org.opencontainers.image.title": "shop",
         "org.opencontainers.image.created": "2023-11-14T22:13:20Z",
         "org.opencontainers.image.revision": SHA,
@@ -99,13 +99,13 @@ def test_labels(settings: Settings) -> None:
 
 def test_labels_of_a_dirty_tree_claim_no_version(settings: Settings) -> None:
     """Uncommitted changes are no release, whatever tag the commit has."""
-    found = names.labels(settings, DIRTY, PRODUCTION, "python:3.13-slim", "")
+    found = names.make_labels(settings, DIRTY, PRODUCTION, "python:3.13-slim", "")
     assert found["org.opencontainers.image.revision"] == f"{SHA}-dirty"
     assert not {"org.opencontainers.image.version", "org.opencontainers.image.base.digest"} & found.keys()
 
 
 def test_labels_without_git(settings: Settings) -> None:
     """A build outside a repository names no revision."""
-    found = names.labels(settings, None, PRODUCTION, "b", "")
+    found = names.make_labels(settings, None, PRODUCTION, "b", "")
     assert "org.opencontainers.image.revision" not in found
     assert found["org.opencontainers.image.created"] == "1980-01-01T00:00:00Z"

@@ -26,10 +26,10 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         return Compiled({path: text for each in made for path, text in each.items()})
 
     monkeypatch.setattr(lock, "compile_all", compile_all)
-    monkeypatch.setattr(engine, "find", lambda settings: Engine("host", "28", snapshotter=True))
+    monkeypatch.setattr(engine, "find_engine", lambda settings: Engine("host", "28", snapshotter=True))
     monkeypatch.setattr(
         resolve,
-        "ensure",
+        "ensure_bases",
         lambda settings, engine, pythons: (
             tuple(resolve.Base(python, f"python:{python}-slim", "debian", f"local:{python}", "") for python in pythons),
             (),

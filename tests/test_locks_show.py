@@ -47,10 +47,10 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         return Compiled({path: text for each in made for path, text in each.items()}, YANKED)
 
     monkeypatch.setattr(make, "compile_all", compile_all)
-    monkeypatch.setattr(engine, "find", lambda settings: Engine("host", "28", snapshotter=True))
+    monkeypatch.setattr(engine, "find_engine", lambda settings: Engine("host", "28", snapshotter=True))
     monkeypatch.setattr(
         resolve,
-        "ensure",
+        "ensure_bases",
         lambda settings, engine, pythons: (
             tuple(resolve.Base(python, f"python:{python}-slim", "debian", f"local:{python}", "") for python in pythons),
             (),
@@ -222,7 +222,7 @@ def test_with_no_base_at_all_another_python_is_looked_for(
         found = tuple(base(python) for python in pythons if python == "3.13" and spare)
         return found, tuple(resolve.Missing(python, "nobody ships it") for python in pythons if python == "3.12")
 
-    monkeypatch.setattr(resolve, "ensure", ensure)
+    monkeypatch.setattr(resolve, "ensure_bases", ensure)
     (project.root / "requirements/3.12/test.txt").unlink()
     batches = plan(check.inspect(options.of(project)), Wish())
     there = Engine("host", "28", snapshotter=True)

@@ -134,7 +134,7 @@ def provide(settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch)
     def run(docker: Docker, mode: str = "absent") -> list[str]:
         monkeypatch.setattr(prepare, "capture", docker.capture)
         monkeypatch.setattr(prepare, "tee", docker.tee)
-        monkeypatch.setattr(build, "build", docker.build)
+        monkeypatch.setattr(build, "build_images", docker.build)
         monkeypatch.setattr(prepare, "read_git", lambda _root: Git("b" * 40, 1))
         services = (*SERVICES, Service("live", "shop:production")) if docker.revision else SERVICES
         shipped = replace(settings, platforms=("linux/amd64", "linux/arm64"))

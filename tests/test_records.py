@@ -51,7 +51,7 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> Callable[[Ledger], Ledger]:
 
 def made(settings: Settings, **more: Any) -> dict[str, Any]:
     """Return a record of a build."""
-    return records.make(settings, GIT, CLOCK, "build", "passed", **more)
+    return records.make_record(settings, GIT, CLOCK, "build", "passed", **more)
 
 
 def test_a_record_has_the_documented_fields(settings: Settings) -> None:
@@ -67,7 +67,7 @@ def test_a_record_has_the_documented_fields(settings: Settings) -> None:
 
 def test_a_record_without_git(settings: Settings) -> None:
     """Outside a repository, git is null."""
-    assert records.make(settings, None, CLOCK, "build", "failed")["git"] is None
+    assert records.make_record(settings, None, CLOCK, "build", "failed")["git"] is None
 
 
 def test_every_record_has_its_own_id(settings: Settings) -> None:
@@ -85,43 +85,16 @@ def test_the_clock_only_goes_forward() -> None:
 def test_the_file_is_named_by_its_time(settings: Settings, tmp_path: Path) -> None:
     """A listing of the folder is in order, and the file holds the record."""
     record = made(settings)
-    path = records.write(tmp_path / "new" / "runs", record)
+    path = records.write_record(tmp_path / "new" / "runs", record)
     assert path.name == f"20260102T030405-build-{record['id'][:8]}.json"
     assert json.loads(path.read_text()) == record
     assert path.read_text().endswith("}\n")
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_a_failed_write_leaves_nothing(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
-) -> None:
-    """Neither a full disk nor an interrupt leaves half a record or a temporary file."""
-
-    def half(_record: object, file: Any, **_options: object) -> None:
-        file.write('{"half"')
-        raise error
-
-    monkeypatch.setattr(json, "dump", half)
-    with pytest.raises(type(error)):
-        records.write(tmp_path, made(settings))
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_failed_write_keeps_the_old_file(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was there before is whole."""
-    record = made(settings)
-    path = records.write(tmp_path, record)
-    before = path.read_bytes()
-    monkeypatch.setattr(json, "dump", lambda *_args, **_options: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        records.write(tmp_path, record)
-    assert (path.read_bytes(), list(tmp_path.iterdir())) == (before, [path])
-
-
 def test_keep_without_a_ledger(settings: Settings, answering: Callable[[Ledger], Ledger], said: list[str]) -> None:
     """Nothing is sent where no ledger is set."""
     ledger = answering(Ledger())
-    path = records.keep(settings, made(settings))
+    path = records.keep_record(settings, made(settings))
     assert path is not None
     assert path.parent == settings.root / ".dockyard" / "runs"
     assert (said, ledger.seen) == ([], {})
@@ -134,7 +107,7 @@ def test_keep_posts_with_the_token(
     monkeypatch.setenv(records.TOKEN, "s3cret")
     ledger = answering(Ledger())
     record = made(settings)
-    records.keep(replace(settings, ledger_url="http://ledger/"), record)
+    records.keep_record(replace(settings, ledger_url="http://ledger/"), record)
     assert ledger.seen == {
         "url": "http://ledger/api/runs",
         "json": record,
@@ -164,7 +137,7 @@ def test_a_ledger_in_trouble_fails_nothing(
 ) -> None:
     """One line says what is wrong, the file is written, and nothing is raised."""
     answering(ledger)
-    path = records.keep(replace(settings, ledger_url="http://ledger"), made(settings))
+    path = records.keep_record(replace(settings, ledger_url="http://ledger"), made(settings))
     assert path is not None
     assert path.is_file()
     assert said == [f"the ledger at http://ledger did not take the run record: {trouble}"]
@@ -173,11 +146,11 @@ def test_a_ledger_in_trouble_fails_nothing(
 @pytest.mark.parametrize("token", ["s\u0142owo", "line\nbreak"])
 def test_a_token_that_no_header_carries(token: str) -> None:
     """A token pasted wrongly is a message, found before anything is sent."""
-    assert "no HTTP header can carry" in records.post("http://127.0.0.1:9", {}, token)
+    assert "no HTTP header can carry" in records.post_record("http://127.0.0.1:9", {}, token)
 
 
 def test_a_folder_that_cannot_be_written(settings: Settings, said: list[str]) -> None:
     """A file in the way of the folder is told, and the run goes on."""
     (settings.root / ".dockyard").write_text("")
-    assert records.keep(settings, made(settings)) is None
+    assert records.keep_record(settings, made(settings)) is None
     assert said[0].startswith("the run record could not be written: ")

@@ -296,7 +296,7 @@ def yard(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Yard:
     monkeypatch.setattr(preconditions, "look", lambda _settings: made.local)
     monkeypatch.setattr(steps, "capture", made.capture)
     monkeypatch.setattr(steps, "open_repository", made.published)
-    monkeypatch.setattr(build, "build", made.build)
+    monkeypatch.setattr(build, "build_images", made.build)
     monkeypatch.setattr(verify, "verify", made.verify)
     monkeypatch.setattr(reproduce, "reproduce", made.reproduce)
     monkeypatch.setattr(matrix, "run_matrix", made.test)

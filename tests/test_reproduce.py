@@ -86,10 +86,10 @@ def yard(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[Yard]:
     """Yield the engine, beside a project with a production target."""
     made = Yard()
     found = World(GIT, None, "", (), ("base", "production"))
-    planned = build.plan(settings, replace(found, bases=(BASE,)), build.Request())
+    planned = build.plan_images(settings, replace(found, bases=(BASE,)), build.Request())
     made.labels = dict(planned[0].labels)
-    monkeypatch.setattr(build, "read", lambda _settings: found)
-    monkeypatch.setattr(reproduce, "ensure", lambda *_args, **_options: ((BASE,), ()))
+    monkeypatch.setattr(build, "read_world", lambda _settings: found)
+    monkeypatch.setattr(reproduce, "ensure_bases", lambda *_args, **_options: ((BASE,), ()))
     monkeypatch.setattr(reproduce, "capture", made.capture)
     monkeypatch.setattr(build, "tee", made.tee)
     monkeypatch.setattr(archive, "read_image", made.read)
@@ -199,7 +199,7 @@ def test_what_is_not_there(yard: Yard, settings: Settings, monkeypatch: pytest.M
         run(settings, target="other")
     with pytest.raises(UsageError, match=r"Python 3\.9 is not supported"):
         run(settings, python="3.9")
-    monkeypatch.setattr(reproduce, "ensure", lambda *_args, **_options: ((), (Missing("3.13", "no network"),)))
+    monkeypatch.setattr(reproduce, "ensure_bases", lambda *_args, **_options: ((), (Missing("3.13", "no network"),)))
     with pytest.raises(DockyardError, match=r"Python 3\.13 cannot be built here: no network"):
         run(settings)
     assert yard.built_as == []

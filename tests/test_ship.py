@@ -82,12 +82,12 @@ def harbour(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Harbour:
     """Put fakes around a push of this project."""
     made = Harbour()
     (settings.root / "Dockerfile").write_text("FROM x AS test\nFROM x AS production\n")
-    monkeypatch.setattr(ship, "find", made.find)
+    monkeypatch.setattr(ship, "find_engine", made.find)
     monkeypatch.setattr(ship, "preflight", made.preflight)
-    monkeypatch.setattr(ship, "build", made.build)
+    monkeypatch.setattr(ship, "build_images", made.build)
     monkeypatch.setattr(ship, "verify_pushed", made.verify)
     monkeypatch.setattr(ship, "push_images", made.push)
-    monkeypatch.setattr(records, "keep", made.keep)
+    monkeypatch.setattr(records, "keep_record", made.keep)
     replace_everywhere(monkeypatch, "read_git", lambda _root: GIT)
     return made
 

@@ -33,7 +33,7 @@ def docker(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Docker:
     (settings.root / "compose.yaml").touch()
     engine = Engine("host", "28.5.1", True)
     monkeypatch.setattr(tasks, "settings", lambda: settings)
-    monkeypatch.setattr("dockyard.engine.client.find", lambda *_arguments, **_options: engine)
+    monkeypatch.setattr("dockyard.engine.client.find_engine", lambda *_arguments, **_options: engine)
     monkeypatch.setattr(stack, "capture", docker.capture)
     for need in ("require_ports", "require_images", "require_secrets"):
         monkeypatch.setattr(prepare, need, lambda *_arguments, **_options: None)

@@ -73,7 +73,7 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     (tmp_path / "Dockerfile").write_text("FROM x AS base\nFROM base AS test\nFROM base AS production\n")
     monkeypatch.chdir(tmp_path)
     replace_everywhere(monkeypatch, "read_git", lambda _root: GIT)
-    monkeypatch.setattr(client, "find", lambda _settings: ENGINE)
+    monkeypatch.setattr(client, "find_engine", lambda _settings: ENGINE)
     line = Line(tmp_path, capsys)
 
     def builds(_settings: Settings, request: Request) -> tuple[tuple[Built, ...], tuple[Missing, ...]]:
@@ -94,7 +94,7 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         line.asked.append(("tag", target, python, chosen))
         return tuple(f"shop:{tag}" for tag in chosen)
 
-    monkeypatch.setattr(build, "build", builds)
+    monkeypatch.setattr(build, "build_images", builds)
     monkeypatch.setattr(build, "retag", retags)
     monkeypatch.setattr(push, "build_and_push", pushes)
     monkeypatch.setattr(push, "ship", ships)
@@ -250,7 +250,7 @@ def test_how_a_build_ends(
 ) -> None:
     """Each way has its exit code and its words, through Invoke's own handling."""
     monkeypatch.setattr(tempfile, "tempdir", str(invoke.root))
-    monkeypatch.setattr(build, "build", raising(error))
+    monkeypatch.setattr(build, "build_images", raising(error))
     ended, out, err = invoke("build")
     assert (ended, out) == (code, "")
     assert err.startswith(said)

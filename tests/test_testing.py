@@ -93,12 +93,12 @@ class Docker:
 def docker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Docker:
     """Put fakes around a matrix of this project."""
     made = Docker(settings.root)
-    monkeypatch.setattr(matrix, "find", lambda _settings: made.engine)
-    monkeypatch.setattr(build, "build", made.build)
+    monkeypatch.setattr(matrix, "find_engine", lambda _settings: made.engine)
+    monkeypatch.setattr(build, "build_images", made.build)
     monkeypatch.setattr(matrix, "lines", made.lines)
     monkeypatch.setattr(matrix, "capture", made.capture)
     monkeypatch.setattr(matrix, "read_git", lambda _root: None)
-    monkeypatch.setattr(records, "keep", made.keep)
+    monkeypatch.setattr(records, "keep_record", made.keep)
     return made
 
 

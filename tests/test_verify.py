@@ -71,7 +71,7 @@ def docker(monkeypatch: pytest.MonkeyPatch) -> Docker:
 def lacking(docker: Docker, monkeypatch: pytest.MonkeyPatch, *bases: Base) -> tuple[Trial, list[str]]:
     """Return a trial of a service that lacks a library, after the search for it in these bases."""
     docker.says = {"--entrypoint=python3": Completed(0, '["/usr/lib/libmagic.so.1"]', "", 0.1), **docker.says}
-    monkeypatch.setattr(verify, "ensure", lambda *_args, **_options: (bases, ()))
+    monkeypatch.setattr(verify, "ensure_bases", lambda *_args, **_options: (bases, ()))
     log = ("OSError: libmagic.so.1: cannot open shared object file: No such file or directory",)
     settings = Settings(Path("/shop"), "shop:app", "shop", pythons=("3.13",), python="3.13")
     said: list[str] = []

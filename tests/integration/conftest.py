@@ -31,7 +31,7 @@ def project() -> Settings:
 @pytest.fixture(scope="session")
 def engine(project: Settings) -> Engine:
     """Return the engine that the pipeline finds or starts on this machine."""
-    return engines.find(project)
+    return engines.find_engine(project)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from dockyard.apt import Package
 from dockyard.engine import client as engine
 from dockyard.engine import embedded
 from dockyard.engine.client import Engine
-from dockyard.engine.embedded import install, paths, starting, stopping
+from dockyard.engine.embedded import install, lifecycle, paths
 from dockyard.engine.embedded.paths import Place
 
 ROOT = Path(__file__).parents[2]
@@ -93,12 +93,12 @@ def main(arguments: list[str]) -> int:
         thread = inside.submit(threading.get_native_id).result()
         with carried(slirp, f"/proc/{os.getpid()}/task/{thread}/ns/net"):
             try:
-                info = inside.submit(starting.start, where).result()
+                info = inside.submit(lifecycle.start, where).result()
                 sys.stdout.write(json.dumps(info) + "\n")
                 sys.stdout.flush()
                 sys.stdin.read()
             finally:
-                inside.submit(stopping.remove, where).result()
+                inside.submit(lifecycle.remove, where).result()
     return 0
 
 

@@ -68,7 +68,7 @@ def shop(engine: Engine, unique: str, tmp_path: Path) -> Settings:
     for words in (("init", "--quiet"), ("add", "--all"), (*named, "commit", "--quiet", "--message", "x")):
         capture(Command(("git", *words), cwd=root, env=environment))
     settings = load(root, {})
-    build.build(settings, build.Request(), engine=engine)
+    build.build_images(settings, build.Request(), engine=engine)
     return settings
 
 

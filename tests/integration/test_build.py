@@ -112,7 +112,7 @@ def holds(engine: Engine, image: str, path: str, text: str) -> bool:
 def test_several_targets_and_pythons_in_one_solve(shop: Shop, engine: Engine) -> None:
     """Each image holds what its own target and Python make, has a record, and is all cached the second time."""
     request = Request(("test", "production"), PYTHONS)
-    built, missing = build.build(shop.settings, request, engine=engine)
+    built, missing = build.build_images(shop.settings, request, engine=engine)
     assert missing == ()
     assert [(image.variant.target, image.variant.python) for image in built] == [
         (target, python) for target in request.targets for python in PYTHONS
@@ -121,7 +121,7 @@ def test_several_targets_and_pythons_in_one_solve(shop: Shop, engine: Engine) ->
         path = {"test": "/tested", "production": "/version"}[image.variant.target]
         assert holds(engine, image.references[0], path, f"{image.variant.python}\n")
     assert built[0].cache.cached < built[0].cache.steps
-    again, _ = build.build(shop.settings, request, engine=engine)
+    again, _ = build.build_images(shop.settings, request, engine=engine)
     assert again[0].cache.cached == again[0].cache.steps > 0
     assert [image.digest for image in again] == [image.digest for image in built]
     kept = shop.runs()
@@ -180,12 +180,12 @@ def test_an_unknown_target(shop: Shop) -> None:
 def test_a_python_that_nobody_ships(shop: Shop, engine: Engine, said: list[str]) -> None:
     """It is named with the reason, and the others are built; where there is no other, that is an error."""
     settings = replace(shop.settings, pythons=(*PYTHONS, "3.99"))
-    built, missing = build.build(settings, Request(pythons=("3.99", "3.13")), engine=engine)
+    built, missing = build.build_images(settings, Request(pythons=("3.99", "3.13")), engine=engine)
     assert [image.variant.python for image in built] == ["3.13"]
     assert [(absent.python, bool(absent.reason)) for absent in missing] == [("3.99", True)]
     assert f"Python 3.99 cannot be built here: {missing[0].reason}" in said
     with pytest.raises(DockyardError, match="no Python asked for has a base image here"):
-        build.build(settings, Request(pythons=("3.99",)), engine=engine)
+        build.build_images(settings, Request(pythons=("3.99",)), engine=engine)
 
 
 def test_another_platform_without_its_base(shop: Shop, engine: Engine) -> None:

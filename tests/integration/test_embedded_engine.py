@@ -24,7 +24,7 @@ from dockyard.apt import Package, codename, unpack
 from dockyard.engine import client as engine
 from dockyard.engine import embedded
 from dockyard.engine.client import Engine
-from dockyard.engine.embedded import bridge, firewall, install, processes, stopping
+from dockyard.engine.embedded import bridge, firewall, install, lifecycle, processes
 from dockyard.engine.embedded.paths import Place
 from dockyard.errors import EngineError
 from dockyard.process import Command
@@ -105,7 +105,7 @@ def host(place: Place) -> Host:
             for process in running.values()
             if process.pid in processes.belonging(running, place) | processes.contained(running, place)
         ),
-        mounts=tuple(stopping.mounts(Path("/proc/self/mountinfo").read_text("utf-8"), (place.home, place.run))),
+        mounts=tuple(lifecycle.mounts(Path("/proc/self/mountinfo").read_text("utf-8"), (place.home, place.run))),
         interfaces=frozenset(bridge.interfaces()),
         rules=tuple(f"{name}: {rule}" for name, found in programs.items() for rule in found),
         forwarding=Path("/proc/sys/net/ipv4/ip_forward").read_text("ascii").strip(),
@@ -189,7 +189,7 @@ def test_a_whole_life(place: Place, downloads: Path) -> None:
     assert status.running
     assert status.containers == 2
     assert status.pid in processes.running()
-    sockets = list(stopping.shim_sockets(place.exec_root))
+    sockets = list(lifecycle.shim_sockets(place.exec_root))
     assert len(sockets) == 2
     assert embedded.stop()
     assert host(place) == untouched
@@ -218,7 +218,7 @@ def test_a_killed_engine_is_cleaned_up_after(place: Place, downloads: Path, tmp_
     while processes.is_alive(pid):
         time.sleep(0.01)
     assert len(bridge.interfaces()) > len(untouched.interfaces)
-    sockets = list(stopping.shim_sockets(place.exec_root))
+    sockets = list(lifecycle.shim_sockets(place.exec_root))
     assert len(sockets) == 2
     assert embedded.stop()
     assert host(place) == untouched
@@ -305,7 +305,7 @@ def test_find_is_quick_when_the_engine_runs(
         patch.setattr(engine, "DEFAULT_SOCKET", place.home / "nothing")
         patch.setenv("HOME", str(place.home))
         patch.setattr(execute, "capture", fail)
-        found = engine.find(settings)
+        found = engine.find_engine(settings)
     assert found.kind == "embedded"
     assert len(said) == 1
     assert found.version in said[0]

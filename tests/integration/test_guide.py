@@ -43,6 +43,6 @@ def test_minimal_image(project: Settings, engine: Engine, unique: str, tmp_path:
     lock = status.path(shop, "3.13", "production")
     lock.parent.mkdir(parents=True)
     shutil.copyfile(status.path(project, "3.13", "production"), lock)
-    build.build(shop, Request(), engine=engine)
+    build.build_images(shop, Request(), engine=engine)
     found = verify.verify(shop, Asked(), engine=engine)
     assert found.verdict.violations == ()

@@ -346,7 +346,7 @@ def test_a_python_without_a_base_gets_the_same_locks_from_uv(
     """Made by uv from another Python's base, a lock holds what pip-tools would have written."""
     yard.write(index)
     yard.lock()
-    real = resolve.ensure
+    real = resolve.ensure_bases
 
     def ensure(
         settings: Settings, engine: Engine, pythons: list[str]
@@ -354,7 +354,7 @@ def test_a_python_without_a_base_gets_the_same_locks_from_uv(
         found, missing = real(settings, engine, [python for python in pythons if python != "3.12"])
         return found, (*missing, *(resolve.Missing(python, "not here") for python in pythons if python == "3.12"))
 
-    monkeypatch.setattr(resolve, "ensure", ensure)
+    monkeypatch.setattr(resolve, "ensure_bases", ensure)
     both = dataclasses.replace(yard.settings, pythons=(yard.settings.python, "3.12"))
     outcome = make.make(both, Wish(), find_engine=lambda: yard.engine)
     make.write(both, outcome)

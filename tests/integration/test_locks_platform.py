@@ -103,7 +103,7 @@ def test_what_is_built_from_source_is_listed(
         assert [each.message for each in status.check(yard.settings)] == [
             "mast is built from source, and nothing says what builds it"
         ]
-        monkeypatch.setattr("dockyard.engine.client.find", lambda _settings: yard.engine)
+        monkeypatch.setattr("dockyard.engine.client.find_engine", lambda _settings: yard.engine)
         show.made(yard.settings, Wish(), dry_run=False, as_json=False)
         said = capsys.readouterr()
         assert "mast" in said.out

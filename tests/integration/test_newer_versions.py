@@ -25,7 +25,7 @@ def aged(request: pytest.FixtureRequest, index: Index, yard: Yard, monkeypatch: 
     def find(_settings: Settings, **_say: object) -> Engine:
         return yard.engine
 
-    monkeypatch.setattr(client, "find", find)
+    monkeypatch.setattr(client, "find_engine", find)
     index.json = request.param
     yard.write(index)
     return index

@@ -18,7 +18,7 @@ from dockyard import process
 from dockyard.engine import archive
 from dockyard.engine.archive import Image
 from dockyard.engine.client import Engine
-from dockyard.engine.embedded import install, processes, stopping
+from dockyard.engine.embedded import install, lifecycle, processes
 from dockyard.errors import DockyardError
 from dockyard.process import Command, capture
 from dockyard.settings import Settings
@@ -133,7 +133,7 @@ def traces(home: Path) -> set[str]:
     mounts = Path("/proc/self/mountinfo").read_text("utf-8")
     return {
         *(one.name for one in running if any(word.startswith(str(home)) for word in one.argv)),
-        *stopping.mounts(mounts, [home]),
+        *lifecycle.mounts(mounts, [home]),
         *(str(folder) for folder in (home, home.parent) if folder.exists()),
     }
 

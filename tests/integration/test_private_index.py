@@ -164,7 +164,7 @@ def test_a_build_logs_in(  # noqa: PLR0917 - fixtures and parameters
     wanted: Settings = dataclasses.replace(yard.settings, image=unique, index_url=mirror)
     yard.lock(index_url=mirror)
     with watched() as seen:
-        ((built,), _) = build.build(wanted, Request(no_cache=True), engine=yard.engine)
+        ((built,), _) = build.build_images(wanted, Request(no_cache=True), engine=yard.engine)
     assert not seen
     image = built.references[0]
     listed = capture(yard.engine.command("run", "--rm", image, "find", "/packages", "/root")).stdout

@@ -63,7 +63,7 @@ def remove_images(engine: Engine, name: str) -> None:
 @pytest.fixture(scope="module")
 def image(copy: Settings, engine: Engine) -> Built:
     """Return the production image as it comes out of a build with the cache."""
-    ((built,), _) = build.build(copy, Request(), engine=engine)
+    ((built,), _) = build.build_images(copy, Request(), engine=engine)
     return built
 
 
@@ -192,7 +192,7 @@ def test_one_new_package(copy: Settings, image: Built, engine: Engine, unique: s
     lock.write_text(f"{before}{packaging}\n")
     try:
         other = replace(copy, image=unique)
-        ((changed,), _) = build.build(other, Request(), engine=engine)
+        ((changed,), _) = build.build_images(other, Request(), engine=engine)
         found = verify.verify(other, Asked(), engine=engine)
     finally:
         lock.write_text(before)
@@ -211,7 +211,7 @@ def layers(engine: Engine, reference: str) -> list[str]:
 def test_the_same_digest_twice(copy: Settings, image: Built, engine: Engine) -> None:
     """Built once more without the cache, every byte of the image is the same, outside git too."""
     request = Request(tags=("again",), no_cache=True)
-    ((again,), _) = build.build(copy, request, engine=engine)
+    ((again,), _) = build.build_images(copy, request, engine=engine)
     assert again.cache.cached < again.cache.steps
     assert (again.digest, again.layers) == (image.digest, image.layers)
     created = "--format={{.Created}}"
@@ -236,14 +236,14 @@ def opens_a_library(copy: Settings, engine: Engine, tmp_path: Path) -> Iterator[
 
 def test_what_no_scan_sees_is_found_missing_and_kept(opens_a_library: Settings, engine: Engine) -> None:
     """The smoke test says which file of the base would mend it; with that in the settings all is well."""
-    build.build(opens_a_library, Request(), engine=engine)
+    build.build_images(opens_a_library, Request(), engine=engine)
     (violation,) = verify.verify(opens_a_library, Asked(), engine=engine).verdict.violations
     assert violation.rule == "starts"
     assert "the shared library libselinux.so.1 is missing" in violation.message
     (path,) = re.findall(r'keep = \["([^"]+)"\]', violation.hint)
     assert path.endswith("/libselinux.so.1")
     mended = replace(opens_a_library, keep=(path,))
-    build.build(mended, Request(), engine=engine)
+    build.build_images(mended, Request(), engine=engine)
     assert verify.verify(mended, Asked(), engine=engine).verdict.findings == ()
 
 
@@ -252,7 +252,7 @@ def test_a_path_to_keep_that_is_nowhere_ends_the_build(
 ) -> None:
     """It is named, with where to correct it."""
     with pytest.raises(DockyardError, match="names what the base image does not have"):
-        build.build(replace(copy, keep=("/usr/share/no/such.file",)), Request(), engine=engine)
+        build.build_images(replace(copy, keep=("/usr/share/no/such.file",)), Request(), engine=engine)
     assert "nothing in the base image matches /usr/share/no/such.file" in "".join(capfd.readouterr())
 
 
@@ -284,14 +284,14 @@ def test_a_package_that_is_linked_to_what_the_base_lacks_ends_the_build(
     (tmp_path / "Dockerfile").write_text(LINKED)
     (tmp_path / "link.py").write_text(LINK)
     with pytest.raises(DockyardError, match="a shared library that the base image does not have") as caught:
-        build.build(replace(copy, root=tmp_path), Request(), engine=engine)
+        build.build_images(replace(copy, root=tmp_path), Request(), engine=engine)
     assert "base stage of the Dockerfile" in caught.value.hint
     assert "/opt/venv/fast.so needs libqz2.so.1.0" in "".join(capfd.readouterr())
 
 
 def test_the_slim_image(copy: Settings, engine: Engine) -> None:
     """It has a shell and its tools, serves as production does, and breaks no rule that it is held to."""
-    ((built,), _) = build.build(copy, Request(("slim",)), engine=engine)
+    ((built,), _) = build.build_images(copy, Request(("slim",)), engine=engine)
     found = verify.verify(copy, Asked("slim"), engine=engine)
     assert found.verdict.findings == ()
     assert found.manifest == built.digest

@@ -63,7 +63,7 @@ def small(root: Path, image: str, instruction: str, engine: Engine) -> Settings:
     settings = load(root, {})
     from dockyard.image import build
 
-    build.build(settings, build.Request(), engine=engine)
+    build.build_images(settings, build.Request(), engine=engine)
     return settings
 
 

@@ -35,7 +35,7 @@ def image(project: Settings, engine: Engine) -> Iterator[str]:
     """Yield the name under which the ledger's development and production images were built for this module."""
     name = f"dockyard-stack-{secrets.token_hex(4)}"
     targets = ("development", "production")
-    build.build(replace(project, image=name), build.Request(targets=targets), engine=engine)
+    build.build_images(replace(project, image=name), build.Request(targets=targets), engine=engine)
     yield name
     references = capture(
         engine.command("images", "--filter", f"reference={name}", "--format", "{{.Repository}}:{{.Tag}}")

@@ -32,7 +32,7 @@ Try = Callable[..., Report]
 @pytest.fixture(scope="module")
 def production(project: Settings, engine: Engine) -> str:
     """Build this repository's own production image, and return its reference."""
-    built, missing = build.build(project, build.Request(pythons=(project.python,)), engine=engine)
+    built, missing = build.build_images(project, build.Request(pythons=(project.python,)), engine=engine)
     assert not missing
     return names.local_name(project, built[0].variant)
 

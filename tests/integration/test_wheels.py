@@ -94,7 +94,7 @@ def yard(
 
 def run(yard: Settings, engine: Engine, target: str, *command: str, no_cache: bool = False) -> str:
     """Build a target, and return what a command prints in it."""
-    build.build(yard, Request(targets=(target,), no_cache=no_cache), engine=engine)
+    build.build_images(yard, Request(targets=(target,), no_cache=no_cache), engine=engine)
     image = names.local_name(yard, Variant(target, yard.python))
     return capture(
         engine.command("run", "--rm", "--network=none", "--entrypoint", command[0], image, *command[1:])

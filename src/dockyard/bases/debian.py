@@ -85,7 +85,7 @@ def at_hand(python: str) -> Record | None:
     return record if record is not None and record.recipe == current() else None
 
 
-def ensure(python: str, *, allow_expired: bool, anew: bool = False) -> Record:
+def ensure_base(python: str, *, allow_expired: bool, anew: bool = False) -> Record:
     """Return the base of a Python, made first if the cache has none, or `anew`; of two commands only one makes it."""
     before = at_hand(python)
     if before is not None and not anew:

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from dockyard import files, process
-from dockyard.bases.choice import Answer
+from dockyard.bases.model import Answer
 from dockyard.bases.parallel import each
 from dockyard.errors import CommandError
 

@@ -6,6 +6,10 @@ from typing import Literal
 from dockyard.errors import DockyardError
 
 Source = Literal["registry", "debian"]
+ANSWER_SECONDS = 24 * 3600
+"""How long a registry's answer counts."""
+SILENCE_SECONDS = 15 * 60
+"""How long a registry that did not answer is left alone."""
 
 
 class UnavailableError(DockyardError):
@@ -44,6 +48,20 @@ class Missing:
 
     python: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a registry said about a reference: a digest, or why not; `at` is in seconds since the epoch."""
+
+    digest: str = ""
+    reason: str = ""
+    at: float = 0.0
+    absent: bool = False
+
+    def fresh(self, now: float) -> bool:
+        """Tell whether it still counts."""
+        return 0 <= now - self.at < (ANSWER_SECONDS if self.digest else SILENCE_SECONDS)
 
 
 def reference(python: str) -> str:

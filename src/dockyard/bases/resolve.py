@@ -1,14 +1,23 @@
-"""Base images: from a registry by digest, or made from Debian packages where there is no registry."""
+"""Choose where each Python's base image comes from, ask for it or make it, and return it.
+
+`registry` and `debian` are obeyed. `auto` prefers a registry that answers, and a choice once made is kept as
+long as nothing new is learnt, so that one commit does not get one base today and another tomorrow:
+
+- a pin in bases.lock and a registry that answers: the pinned image;
+- a pin, and a registry that lately did not answer: Debian packages, without asking again for a while;
+- no pin, and a base from Debian packages is at hand: that one, without asking;
+- otherwise the registry is asked, once per run and briefly, then packages are taken.
+"""
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from dockyard import files
-from dockyard.bases import cache, choice, debian, lookup, pins
-from dockyard.bases.choice import Choice, Known
-from dockyard.bases.model import Base, Missing, Source, UnavailableError, local_name, reference
+from dockyard.bases import cache, debian, lookup, pins
+from dockyard.bases.model import Answer, Base, Missing, Source, UnavailableError, local_name, reference
 from dockyard.bases.parallel import each
 from dockyard.bases.pins import Pin
 from dockyard.errors import DockyardError
@@ -20,10 +29,27 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-__all__ = ["Base", "Missing", "Source", "UnavailableError", "ensure", "local_name", "reference"]
+__all__ = ["Base", "Missing", "Source", "UnavailableError", "ensure_bases", "local_name", "reference"]
 
 
-def ensure(
+class Choice(StrEnum):
+    """What to do for one Python."""
+
+    REGISTRY = "registry"
+    DEBIAN = "debian"
+    ASK = "ask"
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known about one Python's base images before anybody is asked."""
+
+    pin: str = ""
+    made: bool = False
+    answer: Answer | None = None
+
+
+def ensure_bases(
     settings: "Settings", engine: "Engine", pythons: Sequence[str], *, run: bool = True
 ) -> tuple[tuple[Base, ...], tuple[Missing, ...]]:
     """Return the base image of each Python, asking for it or making it where need be, and the Pythons without one.
@@ -38,7 +64,7 @@ def ensure(
     with files.disk_errors():
         known = know(settings, pythons, pinned, made=not foreign)
         why = ask(settings, engine, known, pinned)
-        chosen = {python: choice.settle(settings.base, known[python]) for python in pythons}
+        chosen = {python: settle(settings.base, known[python]) for python in pythons}
         packaged = [python for python in pythons if chosen[python] is Choice.DEBIAN]
         if foreign and packaged:
             raise refusal(foreign, packaged, why)
@@ -50,7 +76,7 @@ def ensure(
     bases = {base.python: base for base in (*registered, *made)}
     found = tuple(bases[python] for python in pythons if python in bases)
     if found:
-        log.info(choice.summary({base.python: base.source for base in found}, why))
+        log.info(summarize({base.python: base.source for base in found}, why))
     return found, tuple(sorted((*missing, *absent), key=lambda lost: pythons.index(lost.python)))
 
 
@@ -85,7 +111,7 @@ def wanted(python: str, pinned: Mapping[str, Pin]) -> str:
 
 def ask(settings: "Settings", engine: "Engine", known: dict[str, Known], pinned: Mapping[str, Pin]) -> str:
     """Ask the registry about those Pythons whose choice needs it, add its answers, and return why it gave none."""
-    open_ones = [python for python, one in known.items() if choice.choose(settings.base, one) is Choice.ASK]
+    open_ones = [python for python, one in known.items() if choose(settings.base, one) is Choice.ASK]
     if not open_ones:
         return ""
     answers = lookup.ask(engine, [wanted(python, pinned) for python in open_ones])
@@ -117,7 +143,7 @@ def from_debian(
     settings: "Settings", pythons: Sequence[str], known: Mapping[str, Known]
 ) -> tuple[list[cache.Record], list[Missing]]:
     """Return the bases made from Debian packages, made now where the cache has none, and the Pythons without one."""
-    made = each(lambda python: debian.ensure(python, allow_expired=settings.allow_expired_release), pythons)
+    made = each(lambda python: debian.ensure_base(python, allow_expired=settings.allow_expired_release), pythons)
     records: list[cache.Record] = []
     missing: list[Missing] = []
     for python, outcome in made.items():
@@ -130,3 +156,33 @@ def from_debian(
         else:
             raise outcome
     return records, missing
+
+
+def choose(mode: str, known: Known) -> Choice:
+    """Return the choice for one Python under the setting `base`."""
+    if mode == "debian":
+        return Choice.DEBIAN
+    if mode == "registry":
+        return Choice.REGISTRY if known.pin or (known.answer and known.answer.digest) else Choice.ASK
+    if not known.pin and known.made:
+        return Choice.DEBIAN
+    if known.answer is None:
+        return Choice.ASK
+    return Choice.REGISTRY if known.answer.digest else Choice.DEBIAN
+
+
+def settle(mode: str, known: Known) -> Choice:
+    """Return the choice for one Python once whoever had to be asked has been asked."""
+    chosen = choose(mode, known)
+    return Choice.REGISTRY if chosen is Choice.ASK else chosen
+
+
+def summarize(sources: Mapping[str, str], why: str = "") -> str:
+    """Return the one line that says where the bases of some Pythons come from."""
+    names = {"registry": "the registry", "debian": "Debian packages"}
+    parts = []
+    for source, name in names.items():
+        pythons = [python for python, chosen in sources.items() if chosen == source]
+        if pythons:
+            parts.append(f"{', '.join(pythons)} from {name}")
+    return f"base images: Python {'; '.join(parts)}" + (f" ({why})" if why else "")

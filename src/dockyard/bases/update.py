@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from dockyard import files
 from dockyard.bases import cache, debian, lookup, pins, recipe
-from dockyard.bases.choice import Answer, Known
-from dockyard.bases.model import Missing, Source, UnavailableError, local_name, reference
+from dockyard.bases.model import Answer, Missing, Source, UnavailableError, local_name, reference
 from dockyard.bases.parallel import each
 from dockyard.bases.pins import Pin
-from dockyard.bases.resolve import from_registry, know
+from dockyard.bases.resolve import Known, from_registry, know
 from dockyard.errors import DockyardError
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def apply(settings: "Settings", engine: "Engine", changes: Sequence[Change]) -> 
             pins.write(settings.root, {**pins.read(settings.root), **new})
         stale = [change.python for change in changes if change.source == "debian" and change.pending]
         allowed = settings.allow_expired_release
-        remade = each(lambda python: debian.ensure(python, allow_expired=allowed, anew=True), stale)
+        remade = each(lambda python: debian.ensure_base(python, allow_expired=allowed, anew=True), stale)
         for outcome in remade.values():
             if isinstance(outcome, DockyardError):
                 raise outcome

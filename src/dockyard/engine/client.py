@@ -125,7 +125,7 @@ class Search:
         return "" if self.wanted == "host" or (self.probe and self.chosen) else "embedded"
 
 
-def find(settings: "Settings") -> Engine:
+def find_engine(settings: "Settings") -> Engine:
     """Return the engine the settings ask for, starting the embedded one where none is reachable."""
     search = search_host(settings.engine, os.environ)
     probe = search.probe or Probe()

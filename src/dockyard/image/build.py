@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from dockyard import console
-from dockyard.bases.resolve import Base, Missing, ensure
-from dockyard.engine.client import Engine, find
+from dockyard.bases.resolve import Base, Missing, ensure_bases
+from dockyard.engine.client import Engine, find_engine
 from dockyard.errors import CommandError, DockyardError, UsageError
 from dockyard.git import Git, read_git
 from dockyard.host import ca_bundle
@@ -97,7 +97,7 @@ class Job:
     clock: records.Clock
 
 
-def read(settings: Settings) -> World:
+def read_world(settings: Settings) -> World:
     """Read what needs no engine."""
     logins = installing.find(settings, check.read_inputs(str(settings.root)), os.environ)
     lines = dockerfile(settings.root)
@@ -147,7 +147,7 @@ def require_targets(targets: Sequence[str], stages: Sequence[str]) -> None:
             raise UsageError(f"the Dockerfile has no target {target!r}", f"its targets are {', '.join(stages)}")
 
 
-def plan(settings: Settings, found: World, request: Request) -> tuple[bake.Image, ...]:
+def plan_images(settings: Settings, found: World, request: Request) -> tuple[bake.Image, ...]:
     """Decide what to build: one bake target per variant whose base is at hand (pure)."""
     require_targets(request.targets, found.stages)
     if settings.keep and KEEP not in found.arguments:
@@ -167,7 +167,7 @@ def plan(settings: Settings, found: World, request: Request) -> tuple[bake.Image
 
 
 def _image(settings: Settings, found: World, request: Request, variant: Variant, base: Base) -> bake.Image:
-    named = names.tags(settings, found.git, variant, request.tags)
+    named = names.choose_tags(settings, found.git, variant, request.tags)
     moving = () if request.push else (names.local_name(settings, variant),)
     secrets = (
         *((f"id=ca,src={found.ca}",) if found.ca else ()),
@@ -188,28 +188,28 @@ def _image(settings: Settings, found: World, request: Request, variant: Variant,
             **({KEEP: ":".join(settings.keep)} if settings.keep else {}),
         },
         contexts=contexts,
-        labels=names.labels(settings, found.git, variant, base.reference, base.digest),
+        labels=names.make_labels(settings, found.git, variant, base.reference, base.digest),
         secrets=secrets,
         platforms=request.platforms or settings.platforms,
         cache_from=settings.build_cache,
     )
 
 
-def build(
+def build_images(
     settings: Settings, request: Request, *, engine: Engine | None = None
 ) -> tuple[tuple[Built, ...], tuple[Missing, ...]]:
     """Build what is asked for in one solve and record it; return the images and the Pythons without a base."""
     clock = records.Clock.start()
-    found = read(settings)
-    plan(settings, found, request)  # a wrong target is said before an engine starts
+    found = read_world(settings)
+    plan_images(settings, found, request)  # a wrong target is said before an engine starts
     pythons = tuple(dict.fromkeys(variant.python for variant in request.variants(settings)))
-    engine = engine or find(settings)
+    engine = engine or find_engine(settings)
     wanted = replace(settings, platforms=request.platforms or settings.platforms)
-    bases, missing = ensure(wanted, engine, pythons, run=False)
+    bases, missing = ensure_bases(wanted, engine, pythons, run=False)
     for absent in missing:
         log.info(f"Python {absent.python} cannot be built here: {absent.reason}")
     found = replace(found, bases=bases)
-    planned = plan(settings, found, request)
+    planned = plan_images(settings, found, request)
     if not planned:
         raise DockyardError(
             "nothing can be built: no Python asked for has a base image here", "`invoke base.list` shows which have one"
@@ -233,7 +233,7 @@ def for_here(settings: Settings) -> Settings:
     return replace(settings, platforms=())
 
 
-def command(job: Job, metadata: Path) -> Command:
+def make_command(job: Job, metadata: Path) -> Command:
     """Return the one command that builds everything planned."""
     arguments = bake.arguments(
         builder=job.settings.builder, no_cache=job.request.no_cache, push=job.request.push, metadata=str(metadata)
@@ -264,13 +264,13 @@ def _run(job: Job) -> tuple[Built, ...]:
 def solve(job: Job, metadata: Path) -> Completed:
     """Run BuildKit; where the engine tripped over its own work, run it once more: it has cached what was done."""
     try:
-        return tee(command(job, metadata))
+        return tee(make_command(job, metadata))
     except CommandError as error:
         if not tripped(error):
             raise explained(error) from None
         log.info(f"{explained(error).message}: trying once more")
     try:
-        return tee(command(job, metadata))
+        return tee(make_command(job, metadata))
     except CommandError as error:
         raise explained(error) from None
 
@@ -396,8 +396,8 @@ def _record(job: Job, built: Sequence[Built], outcome: str) -> None:
     ]
     first = job.request.variants(settings)[0]
     for more in told or [{"target": first.target, "python": first.python}]:
-        record = records.make(settings, job.found.git, job.clock, "build", outcome, engine=engine, **more)
-        records.keep(settings, record)
+        record = records.make_record(settings, job.found.git, job.clock, "build", outcome, engine=engine, **more)
+        records.keep_record(settings, record)
 
 
 def image_record(image: Built) -> dict[str, Any] | None:
@@ -412,7 +412,7 @@ def retag(settings: Settings, engine: Engine, target: str, python: str, chosen: 
     """Give the newest image of a target the tags in `chosen`, or those from git; return the references."""
     (variant,) = Request(targets=(target,), pythons=(python,)).variants(settings)
     local = names.local_name(settings, variant)
-    references = names.tags(settings, read_git(settings.root), variant, chosen)
+    references = names.choose_tags(settings, read_git(settings.root), variant, chosen)
     if not references:
         raise UsageError("there is no git commit to take a tag from", "name one: `invoke tag --tag 1.2.3`")
     if not capture(engine.command("image", "inspect", local), check=False).ok:

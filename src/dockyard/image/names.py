@@ -33,7 +33,7 @@ def epoch(git: Git | None) -> int:
     return git.time if git else NO_COMMIT_TIME
 
 
-def suffix(settings: Settings, variant: Variant) -> str:
+def make_suffix(settings: Settings, variant: Variant) -> str:
     """Return what a tag needs to tell a variant from the production image on the default Python."""
     target = "" if variant.target == PRODUCTION else f"-{variant.target}"
     python = "" if variant.python == settings.python else f"-py{variant.python}"
@@ -46,12 +46,12 @@ def local_name(settings: Settings, variant: Variant) -> str:
     return f"{settings.image}:{variant.target}{python}"
 
 
-def tags(settings: Settings, git: Git | None, variant: Variant, chosen: Sequence[str] = ()) -> tuple[str, ...]:
+def choose_tags(settings: Settings, git: Git | None, variant: Variant, chosen: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the full references of a variant, most telling first; `chosen` replaces those from git.
 
     A version tag gives `1.2.3`, every commit its first twelve digits; uncommitted changes mark it `-dirty`.
     """
-    end = suffix(settings, variant)
+    end = make_suffix(settings, variant)
     if chosen:
         words = list(chosen)
     elif git is None:
@@ -59,10 +59,10 @@ def tags(settings: Settings, git: Git | None, variant: Variant, chosen: Sequence
     else:
         sha = git.commit[:12]
         words = [f"{sha}-dirty"] if git.dirty else [*([git.version.replace("+", "-")] if git.version else []), sha]
-    return tuple(f"{settings.repository}:{checked(word + end)}" for word in words)
+    return tuple(f"{settings.repository}:{require_tag(word + end)}" for word in words)
 
 
-def checked(tag: str) -> str:
+def require_tag(tag: str) -> str:
     """Return `tag` if it is one by the rules of the OCI Distribution Specification; raise UsageError if not."""
     if TAG.fullmatch(tag):
         return tag
@@ -72,7 +72,7 @@ def checked(tag: str) -> str:
     )
 
 
-def labels(settings: Settings, git: Git | None, variant: Variant, base: str, digest: str) -> dict[str, str]:
+def make_labels(settings: Settings, git: Git | None, variant: Variant, base: str, digest: str) -> dict[str, str]:
     """Return the image's labels by their keys of the OCI Image Specification's annotations."""
     prefix = "org.opencontainers.image."
     values = {

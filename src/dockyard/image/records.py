@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import secrets
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dockyard import __version__
+from dockyard.files import write_atomically
 from dockyard.git import Git
 from dockyard.settings import Settings
 
@@ -44,7 +44,9 @@ class Clock:
         return round(time.monotonic() - self.ticks, 3)
 
 
-def make(settings: Settings, git: Git | None, clock: Clock, kind: str, outcome: str, **more: Any) -> dict[str, Any]:
+def make_record(
+    settings: Settings, git: Git | None, clock: Clock, kind: str, outcome: str, **more: Any
+) -> dict[str, Any]:
     """Return a run record; `more` holds the fields that only some kinds have."""
     return {
         "schema": "dockyard.run/1",
@@ -60,37 +62,28 @@ def make(settings: Settings, git: Git | None, clock: Clock, kind: str, outcome: 
     }
 
 
-def keep(settings: Settings, record: Mapping[str, Any]) -> Path | None:
+def keep_record(settings: Settings, record: Mapping[str, Any]) -> Path | None:
     """Write a record to its file and post it to the ledger; trouble is said in one line and changes nothing."""
     path = None
     try:
-        path = write(settings.root / FOLDER, record)
+        path = write_record(settings.root / FOLDER, record)
     except OSError as error:
         log.info(f"the run record could not be written: {error}")
     url = settings.ledger_url
-    if url and (trouble := post(url, record, os.environ.get(TOKEN, ""))):
+    if url and (trouble := post_record(url, record, os.environ.get(TOKEN, ""))):
         log.info(f"the ledger at {url} did not take the run record: {trouble}")
     return path
 
 
-def write(folder: Path, record: Mapping[str, Any]) -> Path:
+def write_record(folder: Path, record: Mapping[str, Any]) -> Path:
     """Write a record atomically into `folder`, named by time so that a listing is in order."""
-    folder.mkdir(parents=True, exist_ok=True)
     stamp = str(record["started"]).replace(":", "").replace("-", "")[:15]
     path = folder / f"{stamp}-{record['kind']}-{str(record['id'])[:8]}.json"
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(record, file, indent=2)
-            file.write("\n")
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_atomically(path, json.dumps(record, indent=2) + "\n")
     return path
 
 
-def post(url: str, record: Mapping[str, Any], token: str) -> str:
+def post_record(url: str, record: Mapping[str, Any], token: str) -> str:
     """Send a record to a ledger; return what went wrong, or an empty string."""
     import requests
 

@@ -111,11 +111,11 @@ def places(settings: "Settings", engine: "Engine", batches: Sequence[Batch]) -> 
     from dockyard.bases import resolve
 
     wanted = [batch.python for batch in batches]
-    found, missing = resolve.ensure(settings, engine, wanted)
+    found, missing = resolve.ensure_bases(settings, engine, wanted)
     here = {base.python: base for base in found}
     if missing and not found:
         spare = [python for python in settings.pythons if python not in wanted]
-        here |= {base.python: base for base in resolve.ensure(settings, engine, spare)[0]} if spare else {}
+        here |= {base.python: base for base in resolve.ensure_bases(settings, engine, spare)[0]} if spare else {}
     if not here:
         raise DockyardError(
             f"there is no base image for Python {missing[0].python}: {missing[0].reason}", "`invoke doctor` shows why"

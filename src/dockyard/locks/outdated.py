@@ -22,7 +22,7 @@ def outdated(settings: "Settings", *, as_json: bool) -> None:
     outcome = lock.make(
         settings,
         Wish(everything=True),
-        find_engine=lambda: client.find(settings),
+        find_engine=lambda: client.find_engine(settings),
     )
     found = behind(outcome)
     if as_json:

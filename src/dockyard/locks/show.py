@@ -34,7 +34,7 @@ def made(settings: "Settings", wish: Wish, *, dry_run: bool, as_json: bool) -> N
     from dockyard.engine import client
     from dockyard.locks import lock as make
 
-    outcome = make.make(settings, wish, find_engine=lambda: client.find(settings))
+    outcome = make.make(settings, wish, find_engine=lambda: client.find_engine(settings))
     if not dry_run:
         make.write(settings, outcome)
     if as_json:

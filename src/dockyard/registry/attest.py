@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dockyard.engine import archive
-from dockyard.engine.client import Engine, find
+from dockyard.engine.client import Engine, find_engine
 from dockyard.errors import DockyardError
 from dockyard.git import read_git
 from dockyard.locks import status
@@ -50,7 +50,7 @@ class Attached:
 def attest_image(settings: "Settings", reference: str, *, engine: Engine | None = None) -> tuple[Attached, ...]:
     """Attach both documents to every platform of an image that was pushed; return what is attached now."""
     wanted = parse_reference(reference)
-    engine = engine or find(settings)
+    engine = engine or find_engine(settings)
     with open_repository(engine, reference) as repository:
         top = repository.read_document(wanted.wanted)
         images = repository.list_images(top)

@@ -9,7 +9,7 @@ from typing import IO, Any, Literal
 
 from dockyard import console
 from dockyard.engine import archive
-from dockyard.engine.client import Engine, find
+from dockyard.engine.client import Engine, find_engine
 from dockyard.errors import DockyardError
 from dockyard.image import names as images
 from dockyard.image.build import readable
@@ -84,7 +84,7 @@ def inspect_image(settings: Settings, reference: str = "", *, engine: Engine | N
     local = not reference
     reference = reference or images.local_name(settings, Variant(images.PRODUCTION, settings.python))
     wanted = parse_reference(reference)
-    engine = engine or find(settings)
+    engine = engine or find_engine(settings)
     if not local and wanted.host:
         try:
             with open_repository(engine, reference) as repository:

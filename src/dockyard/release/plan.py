@@ -86,7 +86,7 @@ def names(version: str, commit: str, tagged: Iterable[str], published: Iterable[
     A candidate gets its own only. A series (1.2, 1, latest) moves forward, never back, and never to a name
     that is a version of its own.
     """
-    own, sha = images.checked(version.replace("+", "-")), commit[:12]
+    own, sha = images.require_tag(version.replace("+", "-")), commit[:12]
     this, tagged = order(version), tuple(tagged)
     if this is None or this.is_prerelease:
         return Names(own, sha)

@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 from dockyard.bases.resolve import Missing
-from dockyard.engine.client import find
+from dockyard.engine.client import find_engine
 from dockyard.errors import UsageError
 from dockyard.git import read_git
 from dockyard.image import names as images
 from dockyard.image import records
-from dockyard.image.build import Built, Request, build, require_targets, stages
+from dockyard.image.build import Built, Request, build_images, require_targets, stages
 from dockyard.image.names import Variant
 from dockyard.registry.push import Pushed, preflight, push_images, refuse_dirty, verify_pushed
 from dockyard.settings import Settings
@@ -26,7 +26,9 @@ def references(settings: Settings, request: Request) -> dict[Variant, tuple[str,
     """
     require_targets(request.targets, stages(settings.root))
     git = read_git(settings.root)
-    chosen = {variant: images.tags(settings, git, variant, request.tags) for variant in request.variants(settings)}
+    chosen = {
+        variant: images.choose_tags(settings, git, variant, request.tags) for variant in request.variants(settings)
+    }
     if not all(chosen.values()):
         raise UsageError("there is no git commit to take a tag from", "name one: `invoke push --tag 1.2.3`")
     return chosen
@@ -38,9 +40,9 @@ def build_and_push(
     """Let BuildKit push what it builds; ask the registry before, and check that it has the images after."""
     names = [name for named in references(settings, request).values() for name in named]
     refuse_dirty(names, force)
-    engine = find(settings)
+    engine = find_engine(settings)
     preflight(engine, names)
-    built, missing = build(settings, request, engine=engine)
+    built, missing = build_images(settings, request, engine=engine)
     sizes = [[verify_pushed(engine, name, image.digest) for name in image.references] for image in built]
     log.info(f"the registry has {'it' if len(names) == 1 else 'all of them'}")
     return tuple(replace(image, size=size[0]) for image, size in zip(built, sizes, strict=True)), missing
@@ -51,7 +53,7 @@ def ship(settings: Settings, wanted: Mapping[Variant, Sequence[str]], *, force: 
     names = [name for named in wanted.values() for name in named]
     refuse_dirty(names, force)
     clock = records.Clock.start()
-    engine = find(settings)
+    engine = find_engine(settings)
     outcome = "failed"
     arrived: dict[str, Pushed] = {}
     try:
@@ -64,11 +66,11 @@ def ship(settings: Settings, wanted: Mapping[Variant, Sequence[str]], *, force: 
         facts = {"kind": engine.kind, "version": engine.version}
         for variant, named in wanted.items():
             ending = "passed" if all(name in arrived for name in named) else outcome
-            record = records.make(
+            record = records.make_record(
                 settings, git, clock, "push", ending, target=variant.target, python=variant.python,
                 image=_image_record(arrived.get(named[0])), engine=facts,
             )  # fmt: skip
-            records.keep(settings, record)
+            records.keep_record(settings, record)
 
 
 def _image_record(image: Pushed | None) -> dict[str, Any] | None:

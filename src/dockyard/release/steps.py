@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dockyard.engine.client import Engine, find
+from dockyard.engine.client import Engine, find_engine
 from dockyard.errors import DockyardError
 from dockyard.files import write_atomically
 from dockyard.image import build
@@ -92,7 +92,7 @@ def inspect(settings: Settings, key: str, *, engine: Engine | None = None) -> tu
     local = preconditions.look(settings)
     version, commit = plan.allowed(local)
     hindrance = sign.explain_hindrance(key)
-    engine = engine or find(settings)
+    engine = engine or find_engine(settings)
     _require(settings, engine)
     section = changelog.section(preconditions.text(settings.root), version)
     job = Job(settings, engine, version, commit, section)
@@ -142,7 +142,7 @@ def release(settings: Settings, key: str, *, engine: Engine | None = None) -> Sh
 
 def _build(job: Job, state: State) -> State:
     """Build the image for all platforms; what an earlier run remembers counts if this is the very same image."""
-    (image,), _ = build.build(job.settings, build.Request(platforms=job.settings.platforms), engine=job.engine)
+    (image,), _ = build.build_images(job.settings, build.Request(platforms=job.settings.platforms), engine=job.engine)
     digest = _adopted(job, state, image.digest)
     if job.journal.digest and job.journal.digest != digest:
         log.info(f"this is another image than at the last try, {job.journal.digest}: its checks begin anew")
@@ -158,7 +158,7 @@ def _verify(job: Job, state: State) -> State:
         _verify_one(job, "")
         return _passed(job, state, "verify")
     for platform in platforms:
-        build.build(job.settings, build.Request(platforms=(platform,)), engine=job.engine)
+        build.build_images(job.settings, build.Request(platforms=(platform,)), engine=job.engine)
         _verify_one(job, platform)
     after = _build(job, state)
     if after.digest != state.digest:

@@ -91,7 +91,7 @@ def require_images(stack: "Stack", model: Model, mode: str) -> None:
         wanted = absent or mode == "always"
         if service.image in targets and wanted:
             request = building.Request(targets=(targets[service.image],))
-            building.build(building.for_here(settings), request, engine=engine)
+            building.build_images(building.for_here(settings), request, engine=engine)
         elif service.builds and wanted:
             _compose(stack, "build", service)
         elif absent:

@@ -41,12 +41,12 @@ def show(_context: Context, json: bool = False) -> None:
 def update(_context: Context, python: list[str], dry_run: bool = False, json: bool = False) -> None:
     """Move the pins in bases.lock to the registry's images, and Debian-made bases to the mirror's packages."""
     from dockyard.bases import update as updating
-    from dockyard.engine.client import find
+    from dockyard.engine.client import find_engine
     from dockyard.errors import ChangesPending
 
     chosen = settings()
     pythons = supported(chosen, python)
-    engine = find(chosen)
+    engine = find_engine(chosen)
     changes, missing = updating.plan(chosen, engine, pythons)
     pending = [change for change in changes if change.pending]
     if pending and not dry_run:

@@ -55,7 +55,7 @@ def build(
 
         built, missing = ship.build_and_push(chosen, request, force=force)
     else:
-        built, missing = building.build(chosen, request)
+        built, missing = building.build_images(chosen, request)
     if json:
         absent = [{"python": python.python, "reason": python.reason} for python in missing]
         console.as_json({"images": [as_json(image) for image in built], "missing": absent})
@@ -70,10 +70,10 @@ def plan(chosen: "Settings", request: "Request") -> list[tuple[str, str]]:
     from dockyard.image import build as building
     from dockyard.image.records import FOLDER
 
-    found = building.read(chosen)
+    found = building.read_world(chosen)
     pythons = request.pythons or (chosen.python,)
     bases = tuple(Base(python, f"python:{python}-slim", "registry", f"python:{python}-slim", "") for python in pythons)
-    planned = building.plan(chosen, replace(found, bases=bases), request)
+    planned = building.plan_images(chosen, replace(found, bases=bases), request)
     options = bake.arguments(
         builder=chosen.builder, no_cache=request.no_cache, push=request.push, metadata="metadata.json"
     )
@@ -140,11 +140,11 @@ def as_json(image: "Built") -> dict[str, Any]:
 )
 def tag(_context: Context, tag: list[str], target: str = "production", python: str = "") -> None:
     """Give the newest image of a target more tags: those named, or those that git says."""
-    from dockyard.engine.client import find
+    from dockyard.engine.client import find_engine
     from dockyard.image import build as building
 
     chosen = settings()
     building.require_targets((target,), building.stages(chosen.root))
-    named = building.retag(chosen, find(chosen), target, python or chosen.python, tuple(tag))
+    named = building.retag(chosen, find_engine(chosen), target, python or chosen.python, tuple(tag))
     for reference in named:
         print(reference)

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 )
 def debug(_context: Context, service: str = "", pid: str = "") -> None:
     """Attach Python's debugger to a running service; before Python 3.14, run the service at this terminal instead."""
-    from dockyard.engine.client import find
+    from dockyard.engine.client import find_engine
     from dockyard.process import replace
     from dockyard.stack import debug as debugging
     from dockyard.stack.stack import Stack, find_files
@@ -27,7 +27,7 @@ def debug(_context: Context, service: str = "", pid: str = "") -> None:
     number_of = number(pid, "--pid", 2**22) if pid else None
     chosen = settings()
     files = find_files(chosen.root, production=False)
-    stack = Stack(chosen, find(chosen), files)
+    stack = Stack(chosen, find_engine(chosen), files)
     found = debugging.look(stack, service)
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     if found.attachable:

@@ -41,7 +41,7 @@ def up(
     json: bool = False,
 ) -> None:
     """Start the stack, building what is absent, wait until it is ready, and print where it answers."""
-    from dockyard.engine.client import find
+    from dockyard.engine.client import find_engine
     from dockyard.stack import stack
 
     if build and no_build:
@@ -54,7 +54,7 @@ def up(
     )
     chosen = settings()
     stack.find_files(chosen.root, production=production)  # a missing file is said before an engine starts
-    done = stack.up(chosen, find(chosen), request)
+    done = stack.up(chosen, find_engine(chosen), request)
     if json:
         services = [_as_json(one, done.urls) for one in done.containers]
         console.as_json({"stack": chosen.stack, "changed": done.changed, "seconds": done.seconds, "services": services})
@@ -142,11 +142,11 @@ def number(text: str, option: str, highest: int, *, lowest: int = 1) -> int:
 
 
 def _stack() -> "Stack":
-    from dockyard.engine.client import find
+    from dockyard.engine.client import find_engine
     from dockyard.stack.stack import Stack
 
     chosen = settings()
-    return Stack(chosen, find(chosen))
+    return Stack(chosen, find_engine(chosen))
 
 
 def _joined(urls: dict[str, tuple[str, ...]], container: "Container") -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dockyard.bases.resolve import Missing
-from dockyard.engine.client import Engine, find
+from dockyard.engine.client import Engine, find_engine
 from dockyard.errors import CommandError, DockyardError
 from dockyard.git import read_git
 from dockyard.image import build, records
@@ -83,9 +83,9 @@ class Run:
 
 def run_matrix(settings: Settings, arguments: Sequence[str]) -> tuple[tuple[Outcome, ...], tuple[Missing, ...]]:
     """Build every test image in one solve, then test in them side by side."""
-    engine = find(settings)
+    engine = find_engine(settings)
     request = build.Request(targets=(TARGET,), pythons=settings.pythons)
-    built, missing = build.build(build.for_here(settings), request, engine=engine)
+    built, missing = build.build_images(build.for_here(settings), request, engine=engine)
     folder = settings.root / RESULTS_HERE
     shutil.rmtree(folder, ignore_errors=True)
     name = f"{settings.stack}-test-{secrets.token_hex(4)}"
@@ -201,7 +201,7 @@ def rows(outcomes: Sequence[Outcome], missing: Sequence[Missing]) -> list[tuple[
 
 def _record(run: Run, outcome: Outcome, clock: records.Clock) -> None:
     counts = {"passed": outcome.passed, "failed": outcome.failed, "skipped": outcome.skipped}
-    record = records.make(
+    record = records.make_record(
         run.settings,
         read_git(run.settings.root),
         clock,
@@ -212,4 +212,4 @@ def _record(run: Run, outcome: Outcome, clock: records.Clock) -> None:
         tests={**counts, "coverage_percent": None},
         engine={"kind": run.engine.kind, "version": run.engine.version},
     )
-    records.keep(run.settings, record)
+    records.keep_record(run.settings, record)

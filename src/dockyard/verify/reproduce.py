@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dockyard.bases.resolve import ensure
+from dockyard.bases.resolve import ensure_bases
 from dockyard.engine import archive
 from dockyard.engine.archive import Image
-from dockyard.engine.client import Engine, find
+from dockyard.engine.client import Engine, find_engine
 from dockyard.errors import DockyardError
 from dockyard.image import build, names, records
 from dockyard.image.build import Job, Request
@@ -66,9 +66,9 @@ def reproduce(settings: Settings, asked: Asked, *, engine: Engine | None = None)
     clock = records.Clock.start()
     request = Request((asked.target,), (asked.python,) if asked.python else (), no_cache=True)
     (variant,) = request.variants(settings)
-    build.plan(settings, build.read(settings), request)  # a wrong target is said before an engine starts
+    build.plan_images(settings, build.read_world(settings), request)  # a wrong target is said before an engine starts
     reference = asked.image or names.local_name(settings, variant)
-    engine = engine or find(settings)
+    engine = engine or find_engine(settings)
     existing = inspected(engine, reference)
     if existing is None:
         make = f"`invoke build --target {variant.target} --python {variant.python}` makes it"
@@ -101,11 +101,11 @@ def compared(outcome: Outcome, before: Image[Item], after: Image[Item]) -> Outco
 
 def prepared(settings: Settings, engine: Engine, request: Request, clock: records.Clock) -> Job:
     """Return the one build that is asked for, under a name that no other image has."""
-    bases, missing = ensure(settings, engine, request.pythons or (settings.python,), run=False)
+    bases, missing = ensure_bases(settings, engine, request.pythons or (settings.python,), run=False)
     for absent in missing:
         raise DockyardError(f"Python {absent.python} cannot be built here: {absent.reason}")
-    found = replace(build.read(settings), bases=bases)
-    (image,) = build.plan(settings, found, request)
+    found = replace(build.read_world(settings), bases=bases)
+    (image,) = build.plan_images(settings, found, request)
     token = secrets.token_hex(6)
     own = replace(
         image,

@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dockyard.bases.resolve import ensure
-from dockyard.engine.client import Engine, find
+from dockyard.bases.resolve import ensure_bases
+from dockyard.engine.client import Engine, find_engine
 from dockyard.errors import DockyardError, UsageError
 from dockyard.git import read_git
 from dockyard.host import ca_bundle
@@ -54,7 +54,7 @@ def verify(
     clock = records.Clock.start()
     variant = chosen(settings, asked)
     reference = asked.image or names.local_name(settings, variant)
-    engine = engine or find(settings)
+    engine = engine or find_engine(settings)
     config = present(engine, reference, variant, asked)
     expected = expectations(settings, variant, asked, config.get("Labels") or {})
     setup = trial.Setup(
@@ -106,7 +106,7 @@ def searched(settings: Settings, engine: Engine, python: str, result: Trial) -> 
     wanted = diagnose(failed).wanted
     if not wanted or python not in settings.pythons:
         return result
-    bases, _ = ensure(settings, engine, (python,))
+    bases, _ = ensure_bases(settings, engine, (python,))
     paths = trial.find(engine, bases[0].image, wanted) if bases else ()
     return replace(result, plain=replace(failed, in_base=paths)) if result.plain else replace(result, in_base=paths)
 
@@ -143,7 +143,7 @@ def expectations(settings: Settings, variant: Variant, asked: Asked, labels: Map
     """Return what the project expects; an image given by reference is what it says it is, and of any commit."""
     target = labels.get("io.dockyard.target", "") if asked.image else variant.target
     python = labels.get("io.dockyard.python", variant.python) if asked.image else variant.python
-    wanted = names.labels(settings, read_git(settings.root), Variant(target, python), "", "")
+    wanted = names.make_labels(settings, read_git(settings.root), Variant(target, python), "", "")
     own = {} if asked.image else wanted
     purpose = target if target in status.purposes(settings) else names.PRODUCTION
     lock = status.path(settings, python, purpose)

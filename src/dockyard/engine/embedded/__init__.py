@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dockyard.engine.embedded import install, processes, starting, stopping
+from dockyard.engine.embedded import install, lifecycle, processes
 from dockyard.engine.embedded.paths import Place, place
 from dockyard.engine.socket import info
 
@@ -39,17 +39,17 @@ def environment(where: Place) -> dict[str, str]:
 
 def start(*, allow_expired: bool = False) -> dict[str, Any]:
     """Start the engine unless it runs, and return its own description (the API's /info)."""
-    return starting.start(here(), allow_expired=allow_expired)
+    return lifecycle.start(here(), allow_expired=allow_expired)
 
 
 def stop() -> bool:
     """Stop the engine and put the host back; return whether there was anything to do."""
-    return stopping.stop(here())
+    return lifecycle.stop(here())
 
 
 def remove() -> bool:
     """Stop the engine and delete everything of it; return whether there was anything."""
-    return stopping.remove(here())
+    return lifecycle.remove(here())
 
 
 def running() -> dict[str, Any] | None:

@@ -11,8 +11,9 @@ from typing import Any
 from dockyard import apt, process
 from dockyard.apt import Package
 from dockyard.engine.embedded.bridge import USUAL_MTU, Addresses
-from dockyard.engine.embedded.paths import Place, write_atomically
+from dockyard.engine.embedded.paths import Place
 from dockyard.errors import EngineError
+from dockyard.files import write_atomically
 from dockyard.process import Command
 
 ENGINE_RELEASE = "trixie"

@@ -5,11 +5,12 @@ import fcntl
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from dockyard.files import write_atomically
 
 LONGEST_SOCKET = 107
 LONGEST_BELOW_RUN = len("/exec/containerd/containerd.sock.ttrpc")
@@ -136,18 +137,6 @@ def read_state(file: Path) -> State | None:
 def write_state(file: Path, state: State) -> None:
     """Record a state atomically."""
     write_atomically(file, json.dumps(asdict(state), indent=2))
-
-
-def write_atomically(file: Path, text: str) -> None:
-    """Write a file so that an interrupt leaves the old one."""
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as temporary:
-            temporary.write(text)
-        Path(name).replace(file)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def kernel() -> str:
