@@ -4,7 +4,7 @@ import os
 import platform
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,9 +61,9 @@ class World:
             raise self.unavailable[python]
         return self.offered[python]
 
-    def load(self, _engine: Engine, records: Sequence[Record]) -> None:
+    def load(self, _engine: Engine, records: Mapping[str, Record]) -> None:
         """Note what an engine is given."""
-        self.loaded += [one.python for one in records]
+        self.loaded += [one.python for one in records.values()]
 
 
 def record(python: str, **packages: str) -> Record:
@@ -84,7 +84,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     monkeypatch.setattr(debian, "simulate", made.simulate)
     monkeypatch.setattr(debian, "at_hand", made.cached.get)
     monkeypatch.setattr(debian, "cached", made.cached.get)
-    monkeypatch.setattr(debian, "current", lambda: "today")
+    monkeypatch.setattr(debian, "current", lambda _python: "today")
     monkeypatch.setattr(cache, "load", made.load)
     return made
 

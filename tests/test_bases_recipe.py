@@ -10,7 +10,7 @@ from dockyard.bases.model import UnavailableError
 from dockyard.bases.recipe import Archive, Job
 
 MIRROR = Mirror("http://mirror/debian", Path("/keys.gpg"))
-JOB = Job("3.13", "trixie", "root", Path("/tools"), Path("/work"))
+JOB = Job(recipe.python_contents("3.13"), "root", Path("/tools"), Path("/work"))
 
 
 def source(suites: str, uri: str = "http://mirror/debian", **options: str) -> Source:
@@ -107,7 +107,7 @@ def test_command() -> None:
 
 def test_command_quotes_the_folder_in_hooks() -> None:
     """A temporary folder with a space in its name does not break the hooks, which are shell."""
-    said = recipe.command(Job("3.13", "trixie", "root", Path("/tools"), Path("/my work")))
+    said = recipe.command(Job(JOB.contents, "root", Path("/tools"), Path("/my work")))
     assert "--customize-hook=sh '/my work'/finish.sh \"$1\" 3.13 '/my work'/kept.list" in said
 
 
@@ -152,8 +152,8 @@ def test_simulation_is_understood() -> None:
 
 def test_fingerprint_follows_the_recipe() -> None:
     """A changed script is another recipe, the same one is the same."""
-    assert recipe.fingerprint([b"a", b"b"]) == recipe.fingerprint([b"a", b"b"])
-    assert recipe.fingerprint([b"a", b"b"]) != recipe.fingerprint([b"a", b"c"])
+    assert recipe.fingerprint(JOB.contents, [b"a", b"b"]) == recipe.fingerprint(JOB.contents, [b"a", b"b"])
+    assert recipe.fingerprint(JOB.contents, [b"a", b"b"]) != recipe.fingerprint(JOB.contents, [b"a", b"c"])
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_fingerprint_follows_the_recipe() -> None:
 )
 def test_errors_are_explained(said: str, kind: type[Exception], message: str, hint: str) -> None:
     """Each trouble says what is wrong and what to do; only those of one Python alone are of the milder type."""
-    error = debian.explain("3.13", said)
+    error = debian.explain("Python 3.13", said)
     assert isinstance(error, kind)
     assert isinstance(error, UnavailableError) == (kind is UnavailableError)
     assert message in error.message
@@ -196,5 +196,5 @@ def test_errors_are_explained(said: str, kind: type[Exception], message: str, hi
 
 def test_shipped_files_are_there() -> None:
     """The scripts of the recipe are part of the package."""
-    assert debian.current() == debian.current()
-    assert b"pyvenv.cfg" in debian._shipped("finish.sh")
+    assert debian.current("3.13") == debian.current("3.13") != debian.current("3.11")
+    assert b"pyvenv.cfg" in debian.read_shipped("finish.sh")

@@ -105,7 +105,7 @@ def test_an_engine_that_has_all_is_asked_once(cache: Path, monkeypatch: pytest.M
     ran = said(
         monkeypatch, inspected(*((f"dockyard-base/python:{one.python}-slim", one.image.diff_id) for one in both))
     )
-    store.load(ENGINE, both)
+    store.load(ENGINE, {f"dockyard-base/python:{one.python}-slim": one for one in both})
     assert [command.argv[:3] for command in ran] == [("docker", "image", "inspect")]
     assert ran[0].argv[-2:] == ("dockyard-base/python:3.13-slim", "dockyard-base/python:3.11-slim")
 
@@ -114,7 +114,7 @@ def test_an_engine_that_has_all_is_asked_once(cache: Path, monkeypatch: pytest.M
 def test_an_engine_that_lacks_it_gets_it(cache: Path, monkeypatch: pytest.MonkeyPatch, layers: Any) -> None:
     """A base that the engine lacks, or has in another state, is loaded."""
     ran = said(monkeypatch, inspected(*layers), Completed(0, "", "", 1.0))
-    store.load(ENGINE, [record(cache, b"one")])
+    store.load(ENGINE, {"dockyard-base/python:3.13-slim": record(cache, b"one")})
     assert ran[1].argv == ("docker", "load", "--quiet")
     assert b"dockyard-base/python:3.13-slim" in (ran[1].input or b"")
 
@@ -122,14 +122,14 @@ def test_an_engine_that_lacks_it_gets_it(cache: Path, monkeypatch: pytest.Monkey
 def test_no_base_no_question(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a base there is nothing to ask an engine."""
     assert said(monkeypatch) == []
-    store.load(ENGINE, [])
+    store.load(ENGINE, {})
 
 
 def test_an_engine_that_refuses(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine with a full disk is named as the trouble, with its own words."""
     said(monkeypatch, inspected(), CommandError("exit", output="no space left on device"))
     with pytest.raises(EngineError, match="no space left on device"):
-        store.load(ENGINE, [record(cache, b"one")])
+        store.load(ENGINE, {"dockyard-base/python:3.13-slim": record(cache, b"one")})
 
 
 @pytest.mark.parametrize("layouts", [True, False])

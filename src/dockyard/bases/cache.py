@@ -1,7 +1,7 @@
-"""Keep the bases made from Debian packages: one OCI layout each in the cache, and their names in engines.
+"""Keep the images made from Debian packages: one OCI layout each in the cache, and their names in engines.
 
-`python-VERSION-ARCH.json` in the cache says what is current; the layout that it names is complete before the
-file is written, so that an interrupt leaves the older base or none, never half a one.
+`python-VERSION-ARCH.json` or `service-NAME-ARCH.json` in the cache says what is current; the layout that it names is
+complete before the file is written, so that an interrupt leaves the older image or none, never half a one.
 """
 
 import contextlib
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Record:
-    """A base made from Debian packages: what is in it and where its layout lies, relative to the cache."""
+    """An image made from Debian packages: what is in it and where its layout lies, relative to the cache.
+
+    `kind` is "python", and `python` the base's version; or it is "service", and `python` the service's name.
+    """
 
     python: str
     version: str
@@ -34,12 +37,13 @@ class Record:
     packages: Mapping[str, str]
     image: oci.Image
     folder: str
+    kind: str = "python"
 
 
-def read(python: str, architecture: str) -> Record | None:
+def read(python: str, architecture: str, kind: str = "python") -> Record | None:
     """Return the current base of a Python, or None where the cache has none that is whole."""
     try:
-        found = json.loads(_file(python, architecture).read_text("utf-8"))
+        found = json.loads(_file(kind, python, architecture).read_text("utf-8"))
         record = Record(**{**found, "image": oci.Image(**found["image"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None
@@ -48,16 +52,15 @@ def read(python: str, architecture: str) -> Record | None:
 
 def keep(made: Path, record: Record) -> Record:
     """Move a finished layout into the cache, make it the current base of its Python and forget the older one."""
-    name = f"{_stem(record.python, record.architecture)}-{record.image.manifest.partition(':')[2][:12]}"
+    stem = _stem(record.kind, record.python, record.architecture)
+    name = f"{stem}-{record.image.manifest.partition(':')[2][:12]}"
     record = dataclasses.replace(record, folder=name)
     place = files.folder() / name
     if not oci.complete(place, record.image):
         shutil.rmtree(place, ignore_errors=True)
         made.rename(place)
-    files.write_atomically(
-        _file(record.python, record.architecture), json.dumps(dataclasses.asdict(record), indent=1) + "\n"
-    )
-    for older in files.folder().glob(f"{_stem(record.python, record.architecture)}-*/"):
+    files.write_atomically(files.folder() / f"{stem}.json", json.dumps(dataclasses.asdict(record), indent=1) + "\n")
+    for older in files.folder().glob(f"{stem}-*/"):
         if older != place:
             shutil.rmtree(older, ignore_errors=True)
     return record
@@ -70,12 +73,13 @@ def as_base(record: Record, *, layouts: bool) -> Base:
     return Base(record.python, reference(record.python), "debian", name, record.image.config, place)
 
 
-def load(engine: "Engine", records: Sequence[Record]) -> None:
-    """Give the engine every base that it lacks or has in another state: one question, nothing else if it has all."""
-    names = {record.python: local_name(record.python) for record in records}
-    held = layers(engine, tuple(names.values()))
-    for record in records:
-        name = names[record.python]
+def load(engine: "Engine", records: Mapping[str, Record]) -> None:
+    """Give the engine every image, by its name there, that it lacks or has in another state.
+
+    That is one question, and nothing else if it has all.
+    """
+    held = layers(engine, tuple(records))
+    for name, record in records.items():
         if held.get(name) == record.image.diff_id:
             continue
         content = oci.archive(files.folder() / record.folder, record.image, name)
@@ -83,7 +87,7 @@ def load(engine: "Engine", records: Sequence[Record]) -> None:
             process.capture(engine.command("load", "--quiet", input=content))
         except CommandError as error:
             raise EngineError(
-                f"the engine did not take the base image {name}: {error.output}", "look at its disk and its log"
+                f"the engine did not take the image {name}: {error.output}", "look at its disk and its log"
             ) from None
 
 
@@ -101,9 +105,9 @@ def layers(engine: "Engine", names: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _file(python: str, architecture: str) -> Path:
-    return files.folder() / f"{_stem(python, architecture)}.json"
+def _file(kind: str, name: str, architecture: str) -> Path:
+    return files.folder() / f"{_stem(kind, name, architecture)}.json"
 
 
-def _stem(python: str, architecture: str) -> str:
-    return f"python-{python}-{architecture}"
+def _stem(kind: str, name: str, architecture: str) -> str:
+    return f"{kind}-{name}-{architecture}"

@@ -27,15 +27,15 @@ log = logging.getLogger(__name__)
 
 
 TOOL = apt.Package("mmdebstrap", "trixie")
-SHIPPED = ("finish.sh", "dpkg.cfg")
+SHIPPED = ("finish.sh", "clean.sh", "dpkg.cfg")
 LONGEST = 1800.0
 INSTEAD = 'use base = "registry", or run this as root'
 PHASES: Mapping[str, str] = {
     "I: running apt-get update": "reading the lists of packages",
     "I: downloading packages": "downloading packages",
     "I: installing essential": "installing Debian's essentials",
-    "I: installing remaining": "installing Python",
-    "I: running --customize-hook": "compiling the standard library",
+    "I: installing remaining": "installing {}",
+    "I: running --customize-hook": "finishing",
 }
 REASONS: tuple[tuple[str, str], ...] = (
     (r"(?i)release file for (\S+) is expired", "the mirror's release is past its Valid-Until date: {0}"),
@@ -68,9 +68,10 @@ def foreign(platforms: Sequence[str]) -> tuple[str, ...]:
     return tuple(wanted for wanted in platforms if own not in wanted.split("/"))
 
 
-def current() -> str:
-    """Return the fingerprint of today's recipe: a base of another one is made anew."""
-    return recipe.fingerprint(_shipped(name) for name in SHIPPED)
+def current(python: str) -> str:
+    """Return the fingerprint of today's recipe of a Python's base: one of another recipe is made anew."""
+    shipped = (read_shipped(name) for name in SHIPPED)
+    return recipe.fingerprint(recipe.python_contents(python), shipped, recipe.image_environment("VERSION"))
 
 
 def cached(python: str) -> Record | None:
@@ -82,7 +83,7 @@ def cached(python: str) -> Record | None:
 def at_hand(python: str) -> Record | None:
     """Return the base of a Python that the cache holds and today's recipe would make, or None."""
     record = cached(python)
-    return record if record is not None and record.recipe == current() else None
+    return record if record is not None and record.recipe == current(python) else None
 
 
 def ensure_base(python: str, *, allow_expired: bool, anew: bool = False) -> Record:
@@ -109,31 +110,31 @@ def make(python: str, *, allow_expired: bool) -> Record:
     """Make the base of a Python and keep it; raise UnavailableError where there can be none."""
     names = architecture()
     files.folder().mkdir(parents=True, exist_ok=True)
-    with _workplace(python, allow_expired) as job, _half_made(python) as made:
-        _run(job)
+    with workplace(recipe.python_contents(python), allow_expired) as job, half_made(python) as made:
+        run(job)
         held = oci.installed(job.tree)
         version = recipe.python_version(held, python)
         about = oci.About(
             names[1],
             recipe.EPOCH,
-            f"dockyard: Python {version} from Debian {job.release}",
+            f"dockyard: Python {version} from Debian {job.contents.release}",
             recipe.image_environment(version),
             ("python3",),
         )
         image = oci.write(job.tree, made, about)
-        record = Record(python, version, job.release, names[0], current(), held, image, "")
+        record = Record(python, version, job.contents.release, names[0], current(python), held, image, "")
         return cache.keep(made, record)
 
 
 def simulate(python: str, *, allow_expired: bool) -> dict[str, str]:
     """Return the versions of packages that a base of a Python would get from the mirror now."""
-    with _workplace(python, allow_expired) as job:
+    with workplace(recipe.python_contents(python), allow_expired) as job:
         command = Command(
             recipe.command(job, simulate=True), env=recipe.child_environment(job, os.environ), timeout=LONGEST
         )
         done = process.capture(command, check=False)
         if not done.ok:
-            raise explain(python, done.stderr + done.stdout)
+            raise explain(job.contents.name, done.stderr + done.stdout)
         return recipe.parse_simulation(done.stdout + done.stderr)
 
 
@@ -164,7 +165,7 @@ def mode(environment: Mapping[str, str] = os.environ) -> str:
     )
 
 
-def explain(python: str, said: str) -> DockyardError:
+def explain(name: str, said: str) -> DockyardError:
     """Return the error that tells why no base was made, from what mmdebstrap and apt said."""
     for pattern, message in REASONS:
         if found := re.search(pattern, said):
@@ -175,21 +176,22 @@ def explain(python: str, said: str) -> DockyardError:
         return DockyardError("making base images needs Perl with its modules", "install the package perl")
     if re.search(r"(?i)operation not permitted|cannot open user namespace|unshare\(\) failed", said):
         return DockyardError(
-            f"this system does not permit making the base of Python {python}: {_last(said)}",
+            f"this system does not permit making the image of {name}: {_last(said)}",
             f"outside a container it may; or {INSTEAD}",
         )
     if re.search(r"(?i)no space left on device|don't have enough free space", said):
         return DockyardError(
-            f"the disk is full: no base of Python {python} was made",
+            f"the disk is full: no image of {name} was made",
             "free about 1 GB, or set TMPDIR and XDG_CACHE_HOME to folders on a larger disk",
         )
     known = apt.explain(said)
     if known.message.startswith("fetching Debian packages failed"):
-        return DockyardError(f"making the base of Python {python} from Debian packages failed:\n{_last(said, 8)}")
+        return DockyardError(f"making the image of {name} from Debian packages failed:\n{_last(said, 8)}")
     return known
 
 
-def _run(job: recipe.Job) -> None:
+def run(job: recipe.Job) -> None:
+    """Make the tree of a job, and show how it goes."""
     command = Command(recipe.command(job), env=recipe.child_environment(job, os.environ), timeout=LONGEST)
     heard: list[str] = []
     try:
@@ -197,25 +199,26 @@ def _run(job: recipe.Job) -> None:
             heard.append(line)
             phase = next((phase for start, phase in PHASES.items() if line.startswith(start)), "")
             if phase:
-                log.info(f"  Python {job.python}: {phase}")
+                log.info(f"  {job.contents.name}: {phase.format(job.contents.name)}")
     except CommandError as error:
-        raise explain(job.python, "\n".join(heard) or error.message) from None
+        raise explain(job.contents.name, "\n".join(heard) or error.message) from None
 
 
 @contextlib.contextmanager
-def _workplace(python: str, allow_expired: bool) -> Iterator[recipe.Job]:
+def workplace(contents: recipe.Contents, allow_expired: bool) -> Iterator[recipe.Job]:
     """Prepare a folder for one run of mmdebstrap, and leave nothing of it, mounts included."""
-    release = recipe.release_of(python)
+    release = contents.release
     mirror = apt.mirror()
     chosen = mode()
     tools = fetch_tool()
-    work = Path(tempfile.mkdtemp(prefix=f"dockyard-base-{python}-"))
+    work = Path(tempfile.mkdtemp(prefix="dockyard-tree-"))
     try:
         work.chmod(0o755)  # in a user namespace the tool is another user, who cannot look into a home
         shutil.copytree(tools / "usr", work / "tools" / "usr", ignore=shutil.ignore_patterns("doc", "man"))
         (work / "tools").chmod(0o755)
-        for name in SHIPPED:
-            (work / name).write_bytes(_shipped(name))
+        shipped = ("dpkg.cfg", "clean.sh", contents.script, *contents.files)
+        for name in shipped:
+            (work / Path(name).name).write_bytes(read_shipped(name))
         archives = recipe.archives(mirror, release, apt.host_sources())
         kept = [recipe.without_password(archive) for archive in archives]
         texts = {
@@ -225,17 +228,17 @@ def _workplace(python: str, allow_expired: bool) -> Iterator[recipe.Job]:
         }
         for name, text in texts.items():
             (work / name).write_text(text, "utf-8")
-        for name in (*SHIPPED, *texts):
-            (work / name).chmod(0o644)
-        yield recipe.Job(python, release, chosen, work / "tools", work)
+        for name in (*shipped, *texts):
+            (work / Path(name).name).chmod(0o644)
+        yield recipe.Job(contents, chosen, work / "tools", work)
     finally:
         _clear(work)
 
 
 @contextlib.contextmanager
-def _half_made(python: str) -> Iterator[Path]:
+def half_made(name: str) -> Iterator[Path]:
     """Yield an empty folder in the cache; what is still there afterwards is no finished base and goes."""
-    made = Path(tempfile.mkdtemp(prefix=f".making-{python}-", dir=files.folder()))
+    made = Path(tempfile.mkdtemp(prefix=f".making-{name}-", dir=files.folder()))
     try:
         made.chmod(0o755)
         yield made
@@ -266,7 +269,8 @@ def _proxies() -> dict[str, str]:
     )
 
 
-def _shipped(name: str) -> bytes:
+def read_shipped(name: str) -> bytes:
+    """Return a file that stands beside this module."""
     return resources.files("dockyard.bases").joinpath(name).read_bytes()
 
 

@@ -6,7 +6,7 @@ import io
 import json
 import tarfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,13 +34,17 @@ class Image:
 
 @dataclass(frozen=True)
 class About:
-    """What an image's configuration says; `created` is in seconds since the epoch."""
+    """What an image's configuration says; `created` is in seconds since the epoch.
+
+    `more` are further fields of it, named as in Docker's image specification: User, Healthcheck and the like.
+    """
 
     architecture: str
     created: int
     made_by: str
     environment: Mapping[str, str]
     command: tuple[str, ...]
+    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write(tree: Path, into: Path, about: About) -> Image:
@@ -77,6 +81,7 @@ def configuration(about: About, diff_id: str) -> dict[str, Any]:
         "config": {
             "Env": [f"{name}={value}" for name, value in about.environment.items()],
             "Cmd": list(about.command),
+            **about.more,
         },
         "rootfs": {"type": "layers", "diff_ids": [diff_id]},
         "history": [{"created": created, "created_by": about.made_by}],

@@ -43,11 +43,28 @@ class Archive:
 
 
 @dataclass(frozen=True)
-class Job:
-    """One base to make: `tools` is mmdebstrap unpacked, `work` a folder of its own; both are readable to all."""
+class Contents:
+    """What a tree holds: packages of a Debian release, finished by a script that is given the tree and `arguments`.
 
-    python: str
+    `variant` is mmdebstrap's: "apt" leaves apt in the tree, "essential" does not. `name` is for people; `files`
+    lie beside the script when it runs; with `runtime_folders`, what it makes in /run stays.
+    """
+
+    name: str
     release: str
+    packages: tuple[str, ...]
+    script: str
+    arguments: tuple[str, ...]
+    variant: str = "apt"
+    files: tuple[str, ...] = ()
+    runtime_folders: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """One tree to make: `tools` is mmdebstrap unpacked, `work` a folder of its own; both are readable to all."""
+
+    contents: Contents
     mode: str
     tools: Path
     work: Path
@@ -56,6 +73,12 @@ class Job:
     def tree(self) -> Path:
         """The tar file that the job makes."""
         return self.work / "tree.tar"
+
+
+def python_contents(python: str) -> Contents:
+    """Return what the base image of a Python holds; raise UnavailableError for one that no release ships."""
+    packages = (f"python{python}", f"python{python}-venv", *PACKAGES)
+    return Contents(f"Python {python}", release_of(python), packages, "finish.sh", (python,))
 
 
 def release_of(python: str) -> str:
@@ -118,20 +141,21 @@ def parse_proxies(dump: str) -> dict[str, str]:
 def command(job: Job, *, simulate: bool = False) -> tuple[str, ...]:
     """Return the command that makes the tree of a job, or only says which packages it would hold."""
     work = shlex.quote(str(job.work))
-    finish = f'sh {work}/finish.sh "$1" {job.python} {work}/kept.list'
+    finish = f'sh {work}/{job.contents.script} "$1" {shlex.join(job.contents.arguments)} {work}/kept.list'
     hooks: tuple[str, ...] = (
         f'--extract-hook=install -m 644 {work}/dpkg.cfg "$1/etc/dpkg/dpkg.cfg.d/docker"',
         f"--customize-hook={finish}",
     )
-    if job.release == "bookworm":  # elsewhere a tree has its links of /bin, /lib and /sbin from a package
+    if job.contents.release == "bookworm":  # elsewhere a tree has its links of /bin, /lib and /sbin from a package
         hooks = (f"--hook-dir={job.tools}/usr/share/mmdebstrap/hooks/merged-usr", *hooks)
     return (
         *("sh", "-c", 'umask 022; exec "$@"', "sh"),
-        *("perl", str(job.tools / "usr/bin/mmdebstrap"), f"--mode={job.mode}", "--variant=apt", "--format=tar"),
-        f"--include={','.join((f'python{job.python}', f'python{job.python}-venv', *PACKAGES))}",
+        *("perl", str(job.tools / "usr/bin/mmdebstrap"), f"--mode={job.mode}"),
+        *(f"--variant={job.contents.variant}", "--format=tar", f"--include={','.join(job.contents.packages)}"),
         *(f"--aptopt={job.work}/apt.conf", "--skip=cleanup/apt", "--skip=output/dev"),
+        *(("--skip=cleanup/run",) if job.contents.runtime_folders else ()),
         *(("--simulate", "--verbose") if simulate else hooks),
-        *(job.release, "/dev/null" if simulate else str(job.tree), str(job.work / "build.list")),
+        *(job.contents.release, "/dev/null" if simulate else str(job.tree), str(job.work / "build.list")),
     )
 
 
@@ -159,14 +183,8 @@ def parse_simulation(said: str) -> dict[str, str]:
     return dict(re.findall(r"^Inst (\S+) (?:\[\S+\] )?\((\S+)", said, re.MULTILINE))
 
 
-def fingerprint(files: Iterable[bytes]) -> str:
-    """Return a short digest that changes with whatever shapes the image besides its packages."""
-    job = Job("PYTHON", "bookworm", "MODE", Path("/tools"), Path("/work"))
-    known = [
-        EPOCH,
-        dict(RELEASES),
-        command(job),
-        image_environment("VERSION"),
-        [hashlib.sha256(file).hexdigest() for file in files],
-    ]
+def fingerprint(contents: Contents, files: Iterable[bytes], *more: object) -> str:
+    """Return a short digest that changes with whatever shapes the image besides its packages' versions."""
+    job = Job(contents, "MODE", Path("/tools"), Path("/work"))
+    known = [EPOCH, command(job), *more, [hashlib.sha256(file).hexdigest() for file in files]]
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:12]

@@ -71,7 +71,7 @@ def ensure_bases(
         registered, missing = from_registry(known, [python for python in pythons if python not in packaged])
         records, absent = from_debian(settings, packaged, known)
         if run or not engine.snapshotter:
-            cache.load(engine, records)
+            cache.load(engine, {local_name(record.python): record for record in records})
     made = (cache.as_base(record, layouts=engine.snapshotter) for record in records)
     bases = {base.python: base for base in (*registered, *made)}
     found = tuple(bases[python] for python in pythons if python in bases)

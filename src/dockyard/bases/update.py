@@ -72,7 +72,7 @@ def apply(settings: "Settings", engine: "Engine", changes: Sequence[Change]) -> 
         for outcome in remade.values():
             if isinstance(outcome, DockyardError):
                 raise outcome
-            cache.load(engine, (outcome,))
+            cache.load(engine, {local_name(outcome.python): outcome})
 
 
 def moved_pin(python: str, pinned: Mapping[str, Pin], digest: str) -> Change:
@@ -122,7 +122,7 @@ def _described(python: str, record: cache.Record) -> dict[str, Any]:
         "digest": record.image.config,
         "manifest": record.image.manifest,
         "size": record.image.size,
-        "current": record.recipe == debian.current(),
+        "current": record.recipe == debian.current(record.python),
         "packages": dict(record.packages),
     }
 
@@ -138,5 +138,5 @@ def _packages(settings: "Settings", pythons: Sequence[str]) -> tuple[list[Change
         elif isinstance(offered, DockyardError):
             raise offered
         else:
-            changes.append(moved_packages(python, debian.cached(python), debian.current(), offered))
+            changes.append(moved_packages(python, debian.cached(python), debian.current(python), offered))
     return changes, tuple(missing)

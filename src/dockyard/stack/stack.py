@@ -20,6 +20,7 @@ from dockyard.process import Command, capture, lines
 from dockyard.settings import Settings
 from dockyard.stack import compose, prepare
 from dockyard.stack.compose import Container, Model, Service
+from dockyard.stack.services import substitute_services
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +144,7 @@ def up(settings: Settings, engine: Engine, request: Request) -> Up:
     """Start the stack and wait until it is ready; on any failure nothing that this call started is left."""
     started = time.monotonic()
     stack = Stack(settings, engine, find_files(settings.root, production=request.production), request.port)
-    model = read_model(stack)
+    stack, model = substitute_services(stack, read_model(stack))
     before = stack.containers()
     prepare.require_ports(engine, model, before)
     prepare.require_images(stack, model, request.build)
