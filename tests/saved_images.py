@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dockyard.engine.archive import Image, from_archive
-from dockyard.verify.compare import Item, item
+from dockyard.verify.compare import Item, read_item
 
 TIME = 315_532_800
 
@@ -79,7 +79,7 @@ def archive(layers: Sequence[bytes], level: int = 9, oci: bool = True, **changes
 
 def saved(*layers: Sequence[Entry], level: int = 9, **changes: Any) -> Image[Item]:
     """Return what is read of an image of these layers."""
-    return from_archive([archive([layer(one) for one in layers], level, **changes)], item)
+    return from_archive([archive([layer(one) for one in layers], level, **changes)], read_item)
 
 
 def _name(stored: bytes, oci: bool) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dockyard.verify.contents import from_archive
+from dockyard.verify.contents import read_archive
 from dockyard.verify.model import Case, Expected, Facts, Pin, Trial
 from dockyard.verify.rules.bytecode import FINAL_MAGIC
 
@@ -148,7 +148,7 @@ def archive(
 def facts(*layers: Mapping[str, File], **changes: Any) -> Facts:
     """Return the facts of an image of these layers; `changes` replace parts of its configuration, None removes one."""
     config = {key: value for key, value in {**settings(), **changes}.items() if value is not None}
-    return from_archive([archive(*map(layer, layers), config=config)])
+    return read_archive([archive(*map(layer, layers), config=config)])
 
 
 def expected(**changes: Any) -> Expected:

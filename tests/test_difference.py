@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dockyard.verify.compare import Finding, Verdict, bytecode, hint, judge
+from dockyard.verify.compare import Finding, Verdict, compare_images, describe_bytecode, suggest_hint
 
 from .saved_images import TIME, Entry, saved
 
@@ -18,7 +18,7 @@ DATED = b"\xf3\r\r\n\0\0\0\0" + TIME.to_bytes(4, "little") + b"\x10\0\0\0"
 def one(before: Entry | None, after: Entry | None) -> Finding:
     """Return the one difference between two images that differ in one entry of their second layer."""
     layers = [[entry for entry in (WEB, changed) if entry] for changed in (before, after)]
-    verdict, findings = judge(saved([WEB], layers[0]), saved([WEB], layers[1]))
+    verdict, findings = compare_images(saved([WEB], layers[0]), saved([WEB], layers[1]))
     assert verdict is Verdict.DIFFERENT
     (finding,) = findings
     assert (finding.layer, finding.instruction) == (2, "COPY layer2 /")
@@ -91,13 +91,13 @@ def test_a_text_is_shown_line_by_line() -> None:
 
 def test_one_entry_may_differ_in_several_ways() -> None:
     """Every way is told."""
-    _, findings = judge(saved([FILE]), saved([replace(FILE, mode=0o600, uid=7, data=b"y\n")]))
+    _, findings = compare_images(saved([FILE]), saved([replace(FILE, mode=0o600, uid=7, data=b"y\n")]))
     assert [finding.how for finding in findings] == ["content", "mode", "owner"]
 
 
 def test_the_same_image() -> None:
     """Nothing to tell."""
-    assert judge(saved([WEB], [FILE]), saved([WEB], [FILE])) == (Verdict.IDENTICAL, ())
+    assert compare_images(saved([WEB], [FILE]), saved([WEB], [FILE])) == (Verdict.IDENTICAL, ())
 
 
 def test_another_compression() -> None:
@@ -105,20 +105,20 @@ def test_another_compression() -> None:
     long = Entry("/long", bytes(range(256)) * 400)
     before, after = saved([long], level=9), saved([long], level=1)
     assert before.manifest != after.manifest
-    assert judge(before, after) == (Verdict.RECOMPRESSED, ())
+    assert compare_images(before, after) == (Verdict.RECOMPRESSED, ())
 
 
 def test_a_configuration_that_lies_about_its_layers() -> None:
     """Layers are hashed, not believed: the same configuration over other content is a difference."""
     before = saved([FILE])
     after = replace(saved([replace(FILE, data=b"y\n")]), config=before.config, config_digest=before.config_digest)
-    verdict, findings = judge(before, after)
+    verdict, findings = compare_images(before, after)
     assert (verdict, [finding.path for finding in findings]) == (Verdict.DIFFERENT, ["/a"])
 
 
 def test_another_order() -> None:
     """Layers of the same entries in another order are other layers."""
-    verdict, (finding,) = judge(saved([FILE, WEB]), saved([WEB, FILE]))
+    verdict, (finding,) = compare_images(saved([FILE, WEB]), saved([WEB, FILE]))
     assert verdict is Verdict.DIFFERENT
     assert (finding.path, finding.how, finding.after) == ("/a", "order", "/app/web.py comes here")
 
@@ -127,7 +127,7 @@ def test_another_form_of_archive() -> None:
     """Where all entries are alike and the digests still differ, that is said instead of nothing."""
     before = saved([WEB])
     other = replace(before.layers[0], diff_id="sha256:other")
-    verdict, (finding,) = judge(before, replace(before, config_digest="sha256:x", layers=(other,)))
+    verdict, (finding,) = compare_images(before, replace(before, config_digest="sha256:x", layers=(other,)))
     assert (verdict, finding.how) == (Verdict.DIFFERENT, "archive")
     assert "only the form of the archive differs" in finding.diff[0]
 
@@ -135,7 +135,7 @@ def test_another_form_of_archive() -> None:
 @pytest.mark.parametrize(("before", "after", "how"), [(1, 2, "extra layer"), (2, 1, "missing layer")])
 def test_another_number_of_layers(before: int, after: int, how: str) -> None:
     """A layer without a counterpart is told as a whole."""
-    _, findings = judge(saved(*[[WEB]] * before), saved(*[[WEB]] * after))
+    _, findings = compare_images(saved(*[[WEB]] * before), saved(*[[WEB]] * after))
     assert [finding.how for finding in findings if finding.layer] == [how]
     assert findings[0].layer == 2
 
@@ -163,7 +163,7 @@ def test_configurations(changes: dict[str, Any], told: list[tuple[str, str, str,
     """Every key that differs is named by its path; the times that repeat `created` are not told again."""
     if "created" in changes:
         changes["history"] = [{"created": changes["created"], "created_by": "COPY layer1 /"}]
-    verdict, findings = judge(saved([WEB]), saved([WEB], **changes))
+    verdict, findings = compare_images(saved([WEB]), saved([WEB], **changes))
     assert verdict is Verdict.DIFFERENT
     assert [(finding.path, finding.how, finding.before, finding.after) for finding in findings] == told
 
@@ -171,12 +171,12 @@ def test_configurations(changes: dict[str, Any], told: list[tuple[str, str, str,
 def test_the_tip_is_for_the_most_telling_difference() -> None:
     """Bytecode is written after its sources: mending it comes first. A configuration has no such tip."""
     findings = [Finding(1, "", "/a", how) for how in ("content", "time", "bytecode")]
-    assert "unchecked-hash" in hint(findings)
-    assert "SOURCE_DATE_EPOCH" in hint(findings[:2])
-    assert hint([Finding(0, "", "created", "value")]) == ""
+    assert "unchecked-hash" in suggest_hint(findings)
+    assert "SOURCE_DATE_EPOCH" in suggest_hint(findings[:2])
+    assert suggest_hint([Finding(0, "", "created", "value")]) == ""
 
 
 def test_bytecode_headers() -> None:
     """Both kinds of hash, a time, and a file too short for any."""
-    assert bytecode(UNCHECKED[:4] + b"\x03" + UNCHECKED[5:]) == "checked hash 3132333435363738"
-    assert bytecode(b"\xf3\r") == "cut short"
+    assert describe_bytecode(UNCHECKED[:4] + b"\x03" + UNCHECKED[5:]) == "checked hash 3132333435363738"
+    assert describe_bytecode(b"\xf3\r") == "cut short"

@@ -10,7 +10,7 @@ import pytest
 from dockyard.engine import archive as archiving
 from dockyard.errors import DockyardError
 from dockyard.verify import contents as reading
-from dockyard.verify.contents import from_archive
+from dockyard.verify.contents import read_archive
 from dockyard.verify.model import Entry, Facts
 from tests import small_images
 from tests.small_images import File, archive, folder, good, layer, link
@@ -21,7 +21,7 @@ CERTIFICATE = b"-----BEGIN CERTIFICATE-----\nMAAB\n-----END CERTIFICATE-----\n"
 
 def read(*layers: Mapping[str, File], **options: Any) -> Facts:
     """Return the facts of an image of these layers."""
-    return from_archive([archive(*map(layer, layers), **options)])
+    return read_archive([archive(*map(layer, layers), **options)])
 
 
 def test_paths_rights_owners_sizes_and_layers() -> None:
@@ -37,7 +37,7 @@ def test_paths_rights_owners_sizes_and_layers() -> None:
 def test_layers_have_their_digest_instruction_and_compressed_size() -> None:
     """The digest is that of the content, which no engine's compression changes; the size is what a pull transfers."""
     plain = layer({"/a": File(bytes(100_000))})
-    found = from_archive([archive(plain)])
+    found = read_archive([archive(plain)])
     (one,) = found.layers
     assert one.digest == f"sha256:{hashlib.sha256(plain).hexdigest()}"
     assert one.instruction == "COPY /layer-0/ / # buildkit"
@@ -155,7 +155,7 @@ def test_the_keys_that_cryptographic_libraries_test_themselves_with_do_not_count
 def test_the_pieces_may_have_any_size(piece: int) -> None:
     """An engine sends the archive as it likes."""
     whole = archive(layer({"/a": File(b"data")}))
-    found = from_archive(whole[at : at + piece] for at in range(0, len(whole), piece))
+    found = read_archive(whole[at : at + piece] for at in range(0, len(whole), piece))
     assert set(found.files) == {"/a"}
 
 
@@ -164,20 +164,20 @@ def test_an_archive_that_is_cut_short_is_an_error(cut: int) -> None:
     """No half-read image is ever judged."""
     whole = archive(layer(good()))
     with pytest.raises(DockyardError, match="archive"):
-        from_archive([whole[:cut]])
+        read_archive([whole[:cut]])
 
 
 def test_a_layer_that_cannot_be_read_is_named() -> None:
     """An unknown compression is not taken for an empty layer."""
     text = layer({"blobs/sha256/abc": File(b"\x28\xb5\x2f\xfd" + bytes(1000)), "manifest.json": File(b"[]")})
     with pytest.raises(DockyardError, match="layer blobs/sha256/abc is compressed with zstd"):
-        from_archive([text])
+        read_archive([text])
 
 
 def test_an_image_without_history_has_layers_without_instructions() -> None:
     """`docker import` leaves none."""
     image: archiving.Image[Entry] = archiving.Image("m", "c", {}, (archiving.Layer("sha256:1", "", 1, ()),))
-    found = reading.of(image)
+    found = reading.flatten(image)
     assert [(one.digest, one.instruction) for one in found.layers] == [("sha256:1", "")]
     assert (found.digest, found.manifest) == ("c", "m")
 

@@ -24,13 +24,13 @@ def report(trial: Trial | None = None, files: dict[str, File] | None = None) -> 
     """Return the report on an image with an accepted finding, one with a line, and one without."""
     more = {"/app/.env": File(b"A=1"), "/usr/bin/sh": File(b"x", 0o755)} if files is None else files
     case: Case = small_images.case(more, trial=trial or worked(stop=None))
-    verdict = judge.judge(case, allow={"no-shell": "a script starts it"}, dockerfile=DOCKERFILE)
+    verdict = judge.judge_image(case, allow={"no-shell": "a script starts it"}, dockerfile=DOCKERFILE)
     return Report("shop:production", "sha256:abc", "production", "3.13", 1234, verdict, trial or worked(stop=None), 2.5)
 
 
 def test_json_says_what_was_found_accepted_and_measured() -> None:
     """A machine reads all of it, and it can be written as JSON."""
-    found = json.loads(json.dumps(output.as_json(report())))
+    found = json.loads(json.dumps(output.format_json(report())))
     assert (found["ok"], found["size_bytes"], found["start_seconds"], found["memory_bytes"]) == (
         False,
         1234,
@@ -47,26 +47,26 @@ def test_json_says_what_was_found_accepted_and_measured() -> None:
 
 def test_json_names_the_image_as_a_build_and_a_push_do() -> None:
     """By its manifest, where the engine's store keeps one; by its configuration always."""
-    found = output.as_json(replace(report(), manifest="sha256:def"))
+    found = output.format_json(replace(report(), manifest="sha256:def"))
     assert (found["digest"], found["manifest"]) == ("sha256:abc", "sha256:def")
-    assert output.as_json(report())["manifest"] is None
+    assert output.format_json(report())["manifest"] is None
 
 
 def test_json_without_a_trial() -> None:
     """A target that does not serve has nothing measured."""
-    verdict = judge.judge(small_images.case())
-    found = output.as_json(Report("x", "y", "test", "3.13", 1, verdict, None, 0.1))
+    verdict = judge.judge_image(small_images.case())
+    found = output.format_json(Report("x", "y", "test", "3.13", 1, verdict, None, 0.1))
     assert (found["ok"], found["start_seconds"], found["stop_seconds"]) == (True, None, None)
 
 
 def results() -> list[dict[str, Any]]:
     """Return the results of the SARIF log."""
-    return list(output.sarif(report())["runs"][0]["results"])
+    return list(output.format_sarif(report())["runs"][0]["results"])
 
 
 def test_sarif_has_the_frame_that_version_2_1_0_asks_for() -> None:
     """Version, one run, a named tool whose rules are all described once."""
-    log = output.sarif(report())
+    log = output.format_sarif(report())
     assert (log["version"], log["$schema"].endswith("sarif-schema-2.1.0.json")) == ("2.1.0", True)
     (run,) = log["runs"]
     assert run["automationDetails"] == {"id": "dockyard/verify/production/3.13/"}
@@ -81,7 +81,7 @@ def test_sarif_has_the_frame_that_version_2_1_0_asks_for() -> None:
 
 def test_sarif_results_point_at_their_rule_and_place() -> None:
     """By index and by name; the line of the Dockerfile, the path in the image, a mark that outlives both."""
-    rules = output.sarif(report())["runs"][0]["tool"]["driver"]["rules"]
+    rules = output.format_sarif(report())["runs"][0]["tool"]["driver"]["rules"]
     for one in results():
         assert rules[one["ruleIndex"]]["id"] == one["ruleId"]
         assert one["message"]["text"]
@@ -114,7 +114,7 @@ def test_fingerprints_tell_findings_apart_and_stay_the_same() -> None:
 
 def test_junit_has_a_case_for_every_rule() -> None:
     """A violation is a failure, an accepted one is skipped, and the counts agree."""
-    root = output.junit(report())
+    root = output.format_junit(report())
     suite = root.find("testsuite")
     assert suite is not None
     assert [case.get("name") for case in suite] == [rule.id for rule in judge.RULES]
@@ -142,10 +142,10 @@ def test_junit_is_xml_whatever_a_log_says(tmp_path: Path) -> None:
 def test_files_are_written_whole(tmp_path: Path) -> None:
     """Into folders that are made, readable for the CI that comes after, with nothing beside them."""
     path = tmp_path / "reports" / "verify.sarif"
-    output.write_sarif(path, output.sarif(report()))
+    output.write_sarif(path, output.format_sarif(report()))
     assert json.loads(path.read_text(encoding="utf-8"))["version"] == "2.1.0"
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
-    output.write_sarif(path, output.sarif(report()))
+    output.write_sarif(path, output.format_sarif(report()))
     assert [one.name for one in path.parent.iterdir()] == ["verify.sarif"]
 
 

@@ -16,12 +16,12 @@ SECRET = {"/app/.env": File(b"A=1")}
 
 def broken(case: Case, **options: str) -> list[str]:
     """Return the rules that an image breaks."""
-    return [finding.rule for finding in judge.judge(case, **options).violations]  # type: ignore[arg-type]
+    return [finding.rule for finding in judge.judge_image(case, **options).violations]  # type: ignore[arg-type]
 
 
 def test_the_good_image_breaks_no_rule() -> None:
     """Every rule is looked at, and none finds anything."""
-    verdict = judge.judge(small_images.case(trial=small_images.worked()))
+    verdict = judge.judge_image(small_images.case(trial=small_images.worked()))
     assert verdict.findings == ()
     assert verdict.checked == tuple(rule.id for rule in judge.RULES)
 
@@ -48,7 +48,7 @@ def test_the_policy_page_has_every_rule_as_it_is() -> None:
 
 def test_rules_on_a_running_container_need_a_trial() -> None:
     """Where none was made they say nothing, and are not counted as looked at."""
-    checked = judge.judge(small_images.case()).checked
+    checked = judge.judge_image(small_images.case()).checked
     assert "size-budget" in checked
     assert not {"starts", "stops", "memory-budget"} & set(checked)
 
@@ -66,14 +66,14 @@ def test_rules_on_a_running_container_need_a_trial() -> None:
 )
 def test_a_target_is_held_to_what_it_is_for(target: str, without: set[Scope]) -> None:
     """An image of which nothing is known is held to everything."""
-    verdict = judge.judge(small_images.case(trial=Trial(8000), target=target))
+    verdict = judge.judge_image(small_images.case(trial=Trial(8000), target=target))
     assert set(verdict.checked) == {rule.id for rule in judge.RULES if rule.scope not in without}
 
 
 def test_a_finding_names_path_layer_instruction_line_and_hint() -> None:
     """All that a person needs to mend it."""
     dockerfile = "FROM scratch AS production\nCOPY /layer-0/ /\n\nCOPY --link /layer-1/ /\n"
-    (finding,) = judge.judge(small_images.case(SECRET), dockerfile=dockerfile).violations
+    (finding,) = judge.judge_image(small_images.case(SECRET), dockerfile=dockerfile).violations
     assert finding.path == "/app/.env"
     assert finding.layer == small_images.case(SECRET).facts.layers[1].digest
     assert finding.instruction == "COPY /layer-1/ / # buildkit"
@@ -83,13 +83,13 @@ def test_a_finding_names_path_layer_instruction_line_and_hint() -> None:
 
 def test_without_a_dockerfile_there_is_no_line() -> None:
     """An image from elsewhere is verified all the same."""
-    (finding,) = judge.judge(small_images.case(SECRET)).violations
+    (finding,) = judge.judge_image(small_images.case(SECRET)).violations
     assert (finding.line, finding.layer[:7]) == (None, "sha256:")
 
 
 def test_an_accepted_rule_is_told_with_its_reason_and_breaks_nothing() -> None:
     """The output shows what was let pass, and why."""
-    verdict = judge.judge(small_images.case(SECRET), allow={"no-credential-file": "it holds names only"})
+    verdict = judge.judge_image(small_images.case(SECRET), allow={"no-credential-file": "it holds names only"})
     assert verdict.violations == ()
     assert [finding.accepted for finding in verdict.findings] == ["it holds names only"]
     assert verdict.unused == ()
@@ -105,7 +105,7 @@ def test_a_rule_can_be_accepted_for_some_paths_only() -> None:
 def test_an_acceptance_that_is_of_no_use_any_more_is_told() -> None:
     """Otherwise it would hide the next violation; one for a rule that was not looked at is no matter."""
     allow = {"no-shell": "was needed once", "no-shell:/bin/*": "too", "starts": "no trial was made"}
-    assert judge.judge(small_images.case(), allow=allow).unused == ("no-shell", "no-shell:/bin/*")
+    assert judge.judge_image(small_images.case(), allow=allow).unused == ("no-shell", "no-shell:/bin/*")
 
 
 def test_set_uid_set_gid_and_capabilities() -> None:
@@ -115,7 +115,7 @@ def test_set_uid_set_gid_and_capabilities() -> None:
         "/b": File(mode=0o2755),
         "/c": File(extended={"SCHILY.xattr.security.capability": "1"}),
     }
-    found = judge.judge(small_images.case({**files, "/d": folder(0o2755)})).violations
+    found = judge.judge_image(small_images.case({**files, "/d": folder(0o2755)})).violations
     assert [(one.rule, one.message.split(" has ")[1][:8]) for one in found] == [
         ("no-set-uid", "set-uid "),
         ("no-set-uid", "set-gid "),
@@ -126,7 +126,7 @@ def test_set_uid_set_gid_and_capabilities() -> None:
 def test_world_writable_paths() -> None:
     """Folders, sticky ones too, and files; what is declared, and below it, may be so."""
     files = {"/a": folder(0o777), "/s": folder(0o1777), "/f": File(mode=0o666), "/tmp/x": File(mode=0o666)}
-    found = judge.judge(small_images.case(files)).violations
+    found = judge.judge_image(small_images.case(files)).violations
     assert [(one.rule, one.path) for one in found] == [("no-world-writable", path) for path in ("/a", "/s", "/f")]
     assert broken(small_images.case(files, writable=("/tmp", "/a", "/s", "/f"))) == []
     assert broken(small_images.case({"/tmpfile": File(mode=0o666)})) == ["no-world-writable"]
@@ -166,7 +166,7 @@ def test_other_programs_are_none_of_these(name: str) -> None:
 def test_a_link_to_a_shell_is_one_and_a_dead_or_plain_file_is_none() -> None:
     """What cannot be executed is no program."""
     real = {"/usr/bin/tool": File(b"\x7fELF", 0o755), "/usr/bin/sh": small_images.link("tool")}
-    (found,) = judge.judge(small_images.case(real)).violations
+    (found,) = judge.judge_image(small_images.case(real)).violations
     assert found.message == "/usr/bin/sh is a shell: it leads to /usr/bin/tool"
     files = {"/usr/bin/sh": small_images.link("gone"), "/usr/share/doc/make": File(b"words", 0o644)}
     assert broken(small_images.case(files)) == []
@@ -193,7 +193,7 @@ def test_pythons_own_installers_are_package_managers(path: str) -> None:
 def test_users_that_are_or_may_be_root(user: str, words: str) -> None:
     """Only numbers can be told from root without running the image."""
     facts = small_images.facts(small_images.good(), User=user)
-    (found,) = judge.judge(Case(facts, small_images.expected())).violations
+    (found,) = judge.judge_image(Case(facts, small_images.expected())).violations
     assert found.rule == "non-root-user"
     assert words in found.message
 
@@ -218,7 +218,7 @@ def test_labels_that_are_missing_or_say_nothing(key: str, value: str | None, wor
     """The keys of the OCI specification, with values that mean something."""
     labels = {**small_images.settings()["Labels"], small_images.PREFIX + key: value}
     labels = {name: text for name, text in labels.items() if text is not None}
-    (found,) = judge.judge(
+    (found,) = judge.judge_image(
         Case(small_images.facts(small_images.good(), Labels=labels), small_images.expected())
     ).violations
     assert found.rule == "labels"
@@ -235,7 +235,7 @@ def test_labels_that_say_something_else_than_git() -> None:
     """An image of another commit is told to be built again."""
     other = f"{'f' * 40}"
     case = small_images.case(labels={f"{small_images.PREFIX}revision": other, "io.dockyard.target": "production"})
-    (found,) = judge.judge(case).violations
+    (found,) = judge.judge_image(case).violations
     assert (found.rule, other in found.message, "build it again" in found.hint) == ("labels", True, True)
 
 
@@ -243,5 +243,5 @@ def test_a_finding_without_a_layer_has_none() -> None:
     """A fault of the configuration comes from no layer."""
     case = small_images.case()
     facts = replace(case.facts, config={**case.facts.config, "config": {**case.facts.settings, "User": ""}})
-    (found,) = judge.judge(replace(case, facts=facts)).violations
+    (found,) = judge.judge_image(replace(case, facts=facts)).violations
     assert (found.layer, found.line, found.path) == ("", None, "")

@@ -27,19 +27,19 @@ TOKENS = {
 
 def broken(case: Case) -> list[str]:
     """Return the rules that an image breaks."""
-    return [finding.rule for finding in judge.judge(case).violations]
+    return [finding.rule for finding in judge.judge_image(case).violations]
 
 
 def test_a_private_key_in_a_file() -> None:
     """In whatever file, and in the layer where it was deleted again from view."""
-    (found,) = judge.judge(small_images.case({"/app/tls.pem": File(b"words\n" + KEY)})).violations
+    (found,) = judge.judge_image(small_images.case({"/app/tls.pem": File(b"words\n" + KEY)})).violations
     assert (found.rule, found.path) == ("no-private-key", "/app/tls.pem")
 
 
 def test_a_deleted_secret_is_still_in_its_layer() -> None:
     """Nothing is gone from an image because a later layer hides it."""
     facts = small_images.facts(small_images.good(), {"/key": File(KEY)}, {"/.wh.key": File()})
-    (found,) = judge.judge(Case(facts, small_images.expected())).violations
+    (found,) = judge.judge_image(Case(facts, small_images.expected())).violations
     assert (found.rule, found.layer) == ("no-private-key", facts.layers[1].digest)
     assert "a later layer hides it" in found.message
 
@@ -51,13 +51,13 @@ def test_a_deleted_secret_is_still_in_its_layer() -> None:
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\\n"], ids=["LF", "CRLF", "escaped"])
 def test_keys_of_every_kind(header: str, end: str) -> None:
     """PEM headers with and without the algorithm, as a file has them and as JSON has them."""
-    assert secrets.leaks(f"{DASHES}BEGIN {header}{DASHES}{end}{'MIIE' * 16}".encode()) == {secrets.PRIVATE_KEY}
+    assert secrets.find_leaks(f"{DASHES}BEGIN {header}{DASHES}{end}{'MIIE' * 16}".encode()) == {secrets.PRIVATE_KEY}
 
 
 def test_a_key_with_headers_of_its_own() -> None:
     """Encrypted keys of the older form have two lines before the data."""
     text = f"{DASHES}BEGIN RSA PRIVATE KEY{DASHES}\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\n{'MIIE' * 16}"
-    assert secrets.leaks(text.encode()) == {secrets.PRIVATE_KEY}
+    assert secrets.find_leaks(text.encode()) == {secrets.PRIVATE_KEY}
 
 
 @pytest.mark.parametrize(
@@ -74,14 +74,14 @@ def test_a_key_with_headers_of_its_own() -> None:
 )
 def test_what_only_looks_like_a_secret(text: str) -> None:
     """Code that looks for keys, examples of the documentation, and the middle of other words."""
-    assert secrets.leaks(text.encode()) == frozenset()
+    assert secrets.find_leaks(text.encode()) == frozenset()
 
 
 @pytest.mark.parametrize("kind", sorted(TOKENS))
 def test_tokens_of_every_kind(kind: str) -> None:
     """In a file they are named by kind; the value is never shown."""
     case = small_images.case({"/app/settings.json": File(f'{{"key": "{TOKENS[kind]}"}}'.encode())})
-    (found,) = judge.judge(case).violations
+    (found,) = judge.judge_image(case).violations
     assert (found.rule, found.message) == ("no-token", f"/app/settings.json holds a secret: {kind}")
     assert TOKENS[kind] not in repr(found)
 
@@ -92,7 +92,7 @@ def test_tokens_of_every_kind(kind: str) -> None:
 def test_variables_whose_name_says_secret(name: str) -> None:
     """A value in the image is known to everybody who has the image."""
     environment = [*small_images.settings()["Env"], f"{name}=abc"]
-    (found,) = judge.judge(
+    (found,) = judge.judge_image(
         Case(small_images.facts(small_images.good(), Env=environment), small_images.expected())
     ).violations
     assert found.rule == "no-token"
@@ -134,7 +134,7 @@ def test_tokens_in_the_history() -> None:
         (),
         (f"RUN |1 T={TOKENS['npm token']} x",),
     )
-    (found,) = judge.judge(Case(facts, case.expected)).violations
+    (found,) = judge.judge_image(Case(facts, case.expected)).violations
     assert found.rule == "no-token"
     assert "history" in found.message
 
@@ -166,7 +166,7 @@ def test_files_that_hold_none(path: str) -> None:
 def test_folders_of_version_control() -> None:
     """Each once, at its top; .gitignore is no such folder."""
     files = {"/app/.git": folder(), "/app/.git/HEAD": File(b"ref"), "/app/.gitignore": File(b"x"), "/m/.hg": folder()}
-    found = judge.judge(small_images.case(files)).violations
+    found = judge.judge_image(small_images.case(files)).violations
     assert [(one.rule, one.path) for one in found] == [
         ("no-version-control", "/app/.git"),
         ("no-version-control", "/m/.hg"),
@@ -197,7 +197,7 @@ def test_certificates_that_only_the_host_trusts() -> None:
     """The public ones may be there, and must; the private one is named."""
     private = {hashlib.sha256(der("Proxy CA")).hexdigest(): "Proxy CA"}
     bundle = File(pem(der("Public CA")) + pem(der("Proxy CA")))
-    (found,) = judge.judge(small_images.case({"/etc/ssl/certs/x.crt": bundle}, private=private)).violations
+    (found,) = judge.judge_image(small_images.case({"/etc/ssl/certs/x.crt": bundle}, private=private)).violations
     assert found.rule == "no-host-certificate"
     assert found.message == "/etc/ssl/certs/x.crt holds a certificate that only this host trusts: Proxy CA"
     assert broken(small_images.case({"/etc/ssl/certs/x.crt": File(pem(der("Public CA")))}, private=private)) == []
@@ -205,13 +205,14 @@ def test_certificates_that_only_the_host_trusts() -> None:
 
 def test_names_of_certificates() -> None:
     """The subject's common name comes last; without one, any name is better than none."""
-    assert secrets.subject(der("Proxy CA")) == "Proxy CA"
-    assert secrets.subject(b"\x06\x03\x55\x04\x0a\x0c\x04Acme") == "Acme"
-    assert secrets.subject(b"") == "a certificate without a name"
+    assert secrets.read_subject(der("Proxy CA")) == "Proxy CA"
+    assert secrets.read_subject(b"\x06\x03\x55\x04\x0a\x0c\x04Acme") == "Acme"
+    assert secrets.read_subject(b"") == "a certificate without a name"
 
 
 def test_what_is_no_certificate() -> None:
     """Text between the marks that is not base64 is passed over."""
     assert (
-        secrets.certificates(f"{DASHES}BEGIN CERTIFICATE{DASHES}\nabc\n{DASHES}END CERTIFICATE{DASHES}".encode()) == {}
+        secrets.read_certificates(f"{DASHES}BEGIN CERTIFICATE{DASHES}\nabc\n{DASHES}END CERTIFICATE{DASHES}".encode())
+        == {}
     )

@@ -12,7 +12,7 @@ from tests.small_images import SITE, TIME, File, compiled, distribution, link, m
 
 def found(more: dict[str, File], **wishes: Any) -> list[Finding]:
     """Return what the rules say of a good image with more files."""
-    return list(judge.judge(small_images.case(more, **wishes)).violations)
+    return list(judge.judge_image(small_images.case(more, **wishes)).violations)
 
 
 def test_a_source_without_bytecode() -> None:
@@ -111,7 +111,7 @@ def test_the_interpreter_is_the_first_on_path() -> None:
 def test_where_no_interpreter_is_found_the_label_says_which_python() -> None:
     """An image may call its Python by another name."""
     case = Case(small_images.facts(module("/app/x.py", b"1", "3.12")), small_images.expected(python="3.12", pins={}))
-    assert [one for one in judge.judge(case).violations if one.rule == "valid-bytecode"] == []
+    assert [one for one in judge.judge_image(case).violations if one.rule == "valid-bytecode"] == []
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_where_no_interpreter_is_found_the_label_says_which_python() -> None:
 )  # fmt: skip
 def test_distributions_that_are_not_those_of_the_lock(pins: dict[str, Pin] | None, words: str) -> None:
     """Both ways, by name and version."""
-    (one,) = judge.judge(small_images.case(pins=pins)).violations
+    (one,) = judge.judge_image(small_images.case(pins=pins)).violations
     assert (one.rule, one.message) == ("locked-distributions", words)
 
 
@@ -202,7 +202,7 @@ def test_what_runs_at_every_start_belongs_to_a_distribution(name: str) -> None:
 
 def test_scripts_outside_site_packages_are_compared_too() -> None:
     """RECORD names them relative to it."""
-    assert list(distributions.recorded(b"../../../bin/flask,sha256=AA,1\n", SITE)) == [("/opt/venv/bin/flask", "00")]
+    assert list(distributions.read_record(b"../../../bin/flask,sha256=AA,1\n", SITE)) == [("/opt/venv/bin/flask", "00")]
 
 
 def test_a_lock_is_read_as_pip_reads_it() -> None:
@@ -227,5 +227,5 @@ far @ https://files.example/far-1.0-py3-none-any.whl --hash=sha256:22
 
 def test_the_projects_own_name() -> None:
     """Out of [project], where there is one."""
-    assert distributions.own_name({"project": {"name": "shop"}}) == "shop"
-    assert distributions.own_name({}) == distributions.own_name({"project": 3}) == ""
+    assert distributions.read_own_name({"project": {"name": "shop"}}) == "shop"
+    assert distributions.read_own_name({}) == distributions.read_own_name({"project": 3}) == ""

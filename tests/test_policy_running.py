@@ -14,7 +14,7 @@ from tests.small_images import worked
 
 def found(trial: Trial, budgets: Budgets | None = None) -> list[Finding]:
     """Return what the rules say of a good image with this trial."""
-    return list(judge.judge(small_images.case(trial=trial, budgets=budgets or Budgets())).violations)
+    return list(judge.judge_image(small_images.case(trial=trial, budgets=budgets or Budgets())).violations)
 
 
 def as_it_is(trial: Trial) -> Trial:
@@ -121,7 +121,7 @@ def test_a_service_that_works_unhardened_only() -> None:
 def test_health_checks_that_cannot_work(check: dict[str, object] | None, words: str) -> None:
     """Seen in the configuration alone."""
     facts = small_images.facts(small_images.good(), Healthcheck=check)
-    (one,) = judge.judge(Case(facts, small_images.expected(), worked(healthy=None))).violations
+    (one,) = judge.judge_image(Case(facts, small_images.expected(), worked(healthy=None))).violations
     assert (one.rule, words in one.message) == ("health-check", True)
 
 

@@ -21,9 +21,10 @@ from dockyard.registry import sign as signing
 from dockyard.registry.push import Pushed
 from dockyard.registry.sign import Signer
 from dockyard.release import journal, plan, preconditions, steps
-from dockyard.release import push as ship
+from dockyard.release.changelog import find_section, parse_sections
 from dockyard.release.journal import FOLDER, Journal
-from dockyard.release.plan import Local, Names, State, Status
+from dockyard.release.plan import Names, State, Status
+from dockyard.release.preconditions import Local
 from dockyard.settings import Settings
 from dockyard.tasks import release as task
 from dockyard.verify import contents, matrix, reproduce, verify
@@ -35,9 +36,9 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SHA = COMMIT[:12]
 GIT = Git(COMMIT, 1_700_000_000, "main", "v1.2.3")
 ENGINE = Engine("host", "28.5.2", True, 2)
-LOCAL = Local(GIT, versions=("1.2.3",))
 IMAGE, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 CHANGELOG = "# Changelog\n\n## [1.2.3] - 2026-11-21\n\n- A button.\n"
+LOCAL = Local(GIT, versions=("1.2.3",), section=find_section(parse_sections(CHANGELOG), "1.2.3"))
 ORDER = ["build", "verify", "reproduce", "test", "push", "attest", "tag", "move", "notes"]
 
 
@@ -64,29 +65,29 @@ ORDER = ["build", "verify", "reproduce", "test", "push", "attest", "tag", "move"
 )
 def test_the_moving_names(version: str, tagged: tuple[str, ...], moving: tuple[str, ...]) -> None:
     """Each series follows its highest version, a candidate moves nothing, and a version's own name stays its own."""
-    assert plan.names(version, COMMIT, tagged) == Names(version, SHA, moving)
+    assert plan.choose_tags(version, COMMIT, tagged) == Names(version, SHA, moving)
 
 
 def test_what_is_published_counts_like_what_is_tagged() -> None:
     """A clone that lacks a tag does not bring a series back; names that moved before are no rivals."""
     there = ("1.2", "1.2.4", "1", "latest", SHA, "1.2.9-test-py3.12", "1.2.8-dev")
-    assert plan.names("1.2.3", COMMIT, (), there).moving == ()
-    assert plan.names("1.2.4", COMMIT, (), there).moving == ("1.2", "1", "latest")
+    assert plan.choose_tags("1.2.3", COMMIT, (), there).moving == ()
+    assert plan.choose_tags("1.2.4", COMMIT, (), there).moving == ("1.2", "1", "latest")
 
 
 def test_a_build_number() -> None:
     """A plus sign cannot stand in a tag."""
-    assert plan.names("1.2.3+7", COMMIT, ("1.2.3", "1.2.3+7")).own == "1.2.3-7"
+    assert plan.choose_tags("1.2.3+7", COMMIT, ("1.2.3", "1.2.3+7")).own == "1.2.3-7"
 
 
 def test_the_versions_among_tags() -> None:
     """Tags may be about anything."""
-    assert plan.versions(["v1.2.3", "2.0", "nightly", "v3", "release-4.0"]) == ("1.2.3", "2.0")
+    assert plan.select_versions(["v1.2.3", "2.0", "nightly", "v3", "release-4.0"]) == ("1.2.3", "2.0")
 
 
 def statuses(state: State) -> dict[str, Status]:
     """Return how it stands with each step."""
-    return {step.name: step.status for step in plan.plan(state)}
+    return {step.name: step.status for step in plan.plan_steps(state)}
 
 
 NAMES = Names("1.2.3", SHA, ("1.2", "latest"))
@@ -109,7 +110,7 @@ def test_the_plan_in_the_middle() -> None:
         "move",
         "notes",
     ]
-    assert plan.due(state) == plan.plan(state)[5]
+    assert plan.find_next_step(state) == plan.plan_steps(state)[5]
 
 
 def test_the_plan_at_the_end() -> None:
@@ -117,19 +118,19 @@ def test_the_plan_at_the_end() -> None:
     passed = frozenset({"verify", "reproduce", "test", "attest", "sign"})
     registry = dict.fromkeys(("1.2.3", SHA, "1.2", "latest"), IMAGE)
     state = State(NAMES, IMAGE, passed, registry, noted=True)
-    assert plan.due(state) is None
+    assert plan.find_next_step(state) is None
     assert set(statuses(state).values()) == {Status.DONE}
 
 
 def test_a_candidate_moves_nothing() -> None:
     """The step is shown as left out, with the reason."""
-    found = plan.plan(State(Names("1.2.3rc1", SHA)))
+    found = plan.plan_steps(State(Names("1.2.3rc1", SHA)))
     assert next(step.what for step in found if step.name == "move") == "no series ends with this version"
 
 
 def test_the_plan_names_what_is_in_the_way() -> None:
     """Before the build nobody can tell whether the version in the registry is this one: it is shown."""
-    found = plan.plan(State(NAMES, registry={"1.2.3": OTHER}))
+    found = plan.plan_steps(State(NAMES, registry={"1.2.3": OTHER}))
     assert next(step.what for step in found if step.name == "tag") == f"1.2.3: in the registry as {OTHER}"
 
 
@@ -151,7 +152,7 @@ REFUSED = [
 def test_refused(local: Local, message: str, hint: str) -> None:
     """Each reason has its own words, and says what to do."""
     with pytest.raises(DockyardError) as caught:
-        plan.allowed(local)
+        preconditions.require_releasable(local)
     assert message in caught.value.message
     assert hint in caught.value.hint
 
@@ -159,13 +160,13 @@ def test_refused(local: Local, message: str, hint: str) -> None:
 def test_refused_for_several_reasons() -> None:
     """All are told at once: nobody mends one to meet the next."""
     with pytest.raises(DockyardError, match="for 2 reasons") as caught:
-        plan.allowed(replace(LOCAL, shallow=True, stale=("x is missing",)))
+        preconditions.require_releasable(replace(LOCAL, shallow=True, stale=("x is missing",)))
     assert "\n- the locks are stale: x is missing\n  run `invoke lock`" in caught.value.message
 
 
 def test_allowed() -> None:
     """A good commit has a version."""
-    assert plan.allowed(LOCAL) == ("1.2.3", COMMIT)
+    assert preconditions.require_releasable(LOCAL) == ("1.2.3", COMMIT, LOCAL.section)
 
 
 def test_a_version_that_is_out_is_never_overwritten() -> None:
@@ -214,7 +215,7 @@ class Yard:
         """Release, and return what was shipped; `did` holds this run's work alone."""
         self.did.clear()
         LINES.clear()
-        return steps.release(replace(self.settings, **settings), key, engine=ENGINE)
+        return steps.make_release(replace(self.settings, **settings), key, engine=ENGINE)
 
     def step(self, name: str) -> None:
         """Note some work, or die at it."""
@@ -292,17 +293,16 @@ class Yard:
 def yard(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Yard:
     """Return a world in which a release goes well, and no program starts."""
     made = Yard(replace(settings, registry="registry.example"), monkeypatch)
-    (settings.root / "CHANGELOG.md").write_text(CHANGELOG)
-    monkeypatch.setattr(preconditions, "look", lambda _settings: made.local)
+    monkeypatch.setattr(preconditions, "read_project", lambda _settings: made.local)
     monkeypatch.setattr(steps, "capture", made.capture)
     monkeypatch.setattr(steps, "open_repository", made.published)
     monkeypatch.setattr(build, "build_images", made.build)
-    monkeypatch.setattr(verify, "verify", made.verify)
-    monkeypatch.setattr(reproduce, "reproduce", made.reproduce)
+    monkeypatch.setattr(verify, "verify_image", made.verify)
+    monkeypatch.setattr(reproduce, "reproduce_image", made.reproduce)
     monkeypatch.setattr(matrix, "run_matrix", made.test)
     monkeypatch.setattr(attest, "attest_image", lambda *_args, **_more: made.step("attest"))
-    monkeypatch.setattr(contents, "read", lambda *_args: SimpleNamespace(digest=made.configs[made.image]))
-    monkeypatch.setattr(ship, "ship", made.ship)
+    monkeypatch.setattr(contents, "read_image", lambda *_args: SimpleNamespace(digest=made.configs[made.image]))
+    monkeypatch.setattr(steps, "push_variants", made.ship)
     monkeypatch.setattr(push, "preflight", lambda *_args, **_more: None)
     monkeypatch.setattr(push, "verify_pushed", made.verify_pushed)
     return made
@@ -418,13 +418,13 @@ def test_a_version_that_another_engine_has_compressed(yard: Yard) -> None:
 
 def test_a_version_that_somebody_else_pushes_meanwhile(yard: Yard) -> None:
     """The registry is asked again right before the version gets its name."""
-    real = ship.ship
+    real = yard.ship
 
     def meanwhile(*arguments: Any, **options: Any) -> Any:
         yard.registry["1.2.3"] = OTHER
         return real(*arguments, **options)
 
-    yard.monkeypatch.setattr(ship, "ship", meanwhile)
+    yard.monkeypatch.setattr(steps, "push_variants", meanwhile)
     with pytest.raises(DockyardError, match="never overwritten"):
         yard.run()
     assert yard.registry == {"1.2.3": OTHER, SHA: IMAGE}
@@ -467,7 +467,7 @@ def test_an_old_image_store(yard: Yard) -> None:
     """An engine that cannot tell a digest before a push is of no use here: said at once."""
     old = replace(ENGINE, snapshotter=False)
     with pytest.raises(DockyardError, match="containerd's store"):
-        steps.inspect(yard.settings, "", engine=old)
+        steps.inspect_release(yard.settings, "", engine=old)
 
 
 def sealed(yard: Yard, signatures: list[str]) -> Callable[[str], None]:
@@ -516,9 +516,9 @@ def test_a_signature_that_is_there_already(yard: Yard) -> None:
 def test_a_journal_of_no_use(tmp_path: Path, content: str) -> None:
     """What cannot be read, or is about another commit, is forgotten."""
     file = tmp_path / "1.json"
-    assert journal.read(file, COMMIT) == Journal()
+    assert journal.read_journal(file, COMMIT) == Journal()
     file.write_text(content)
-    assert journal.read(file, COMMIT) == Journal()
+    assert journal.read_journal(file, COMMIT) == Journal()
 
 
 def test_the_table_and_the_json(yard: Yard, capsys: pytest.CaptureFixture[str]) -> None:
@@ -545,7 +545,7 @@ def test_the_plan_is_shown(yard: Yard, capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(KeyboardInterrupt):
         yard.run()
     yard.did.clear()
-    job, state = steps.inspect(yard.settings, "", engine=ENGINE)
+    job, state = steps.inspect_release(yard.settings, "", engine=ENGINE)
     task.show_plan(job, state, json=True)
     found = {step["name"]: step["status"] for step in json.loads(capsys.readouterr().out)["steps"]}
     assert (found["push"], found["sign"], found["tag"]) == ("done", "left out", "to do")

@@ -23,7 +23,8 @@ from dockyard.settings import Settings
 from dockyard.tasks import reproduce as tasks
 from dockyard.verify import reproduce
 from dockyard.verify.compare import Finding, Item, Verdict
-from dockyard.verify.reproduce import Asked, Outcome, changed_inputs, summary
+from dockyard.verify.model import ImageQuery
+from dockyard.verify.reproduce import Outcome, find_changed_inputs, summarize
 
 from .saved_images import Entry, saved
 
@@ -100,14 +101,14 @@ def yard(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[Yard]:
 
 def run(settings: Settings, **asked: str) -> Outcome:
     """Reproduce with the scripted engine."""
-    return reproduce.reproduce(settings, Asked(**asked), engine=ENGINE)
+    return reproduce.reproduce_image(settings, ImageQuery(**asked), engine=ENGINE)
 
 
 def test_the_same_digest_needs_no_reading(yard: Yard, settings: Settings) -> None:
     """Built without cache, under one name of its own that is gone afterwards; the image that was there stays."""
     outcome = run(settings)
     assert (outcome.verdict, outcome.notes, outcome.existing) == (Verdict.IDENTICAL, (), "sha256:old")
-    assert summary(outcome) == "shop:production is reproducible: sha256:old, built anew sha256:old"
+    assert summarize(outcome) == "shop:production is reproducible: sha256:old, built anew sha256:old"
     assert "--no-cache" in yard.arguments
     assert [name.partition(":")[0] for name in yard.built_as] == ["dockyard-reproduce/shop"]
     assert yard.images == {"shop:production": "sha256:old"}
@@ -130,7 +131,7 @@ def test_another_engine_compresses_otherwise(yard: Yard, settings: Settings) -> 
     yard.contents = {"sha256:old": saved([long], level=9), "sha256:new": saved([long], level=1)}
     outcome = run(settings)
     assert outcome.verdict is Verdict.RECOMPRESSED
-    assert "is reproducible: the same configuration and layers, compressed otherwise" in summary(outcome)
+    assert "is reproducible: the same configuration and layers, compressed otherwise" in summarize(outcome)
 
 
 def test_an_index_around_the_same_image(yard: Yard, settings: Settings) -> None:
@@ -167,14 +168,14 @@ Description:\tcached mount /c from exec x with id "ns-more/dockyard-pip"
 Reclaimable:\t1 GB
 Total:\t2 GB
 """
-    assert reproduce.mounts(printed, "ns") == ("one",)
-    assert reproduce.mounts("", "ns") == ()
+    assert reproduce.find_mounts(printed, "ns") == ("one",)
+    assert reproduce.find_mounts("", "ns") == ()
 
 
 def test_inputs_without_labels() -> None:
     """An image without labels is not of our making; a label of both sides that agrees is no news."""
-    assert list(changed_inputs({}, {REVISION: "1"})) == ["it was made from the commit none, this tree is 1"]
-    assert list(changed_inputs({REVISION: "1", "other": "2"}, {REVISION: "1"})) == []
+    assert list(find_changed_inputs({}, {REVISION: "1"})) == ["it was made from the commit none, this tree is 1"]
+    assert list(find_changed_inputs({REVISION: "1", "other": "2"}, {REVISION: "1"})) == []
 
 
 @pytest.mark.parametrize("trouble", [CommandError("x", returncode=1), KeyboardInterrupt()])
@@ -220,7 +221,7 @@ CONTENT = Finding(2, "COPY /made /made # buildkit", "/made/when", "content", "sh
 def ended(monkeypatch: pytest.MonkeyPatch, outcome: Outcome, root: Path, **options: Any) -> int:
     """Run the task with a scripted outcome and return its exit code."""
     monkeypatch.setattr(tasks, "settings", lambda: None)
-    monkeypatch.setattr(reproduce, "reproduce", lambda *_args, **_options: outcome)
+    monkeypatch.setattr(reproduce, "reproduce_image", lambda *_args, **_options: outcome)
     try:
         tasks.reproduce.body(Context(), **options)
     except Exit as error:
@@ -235,7 +236,7 @@ def test_the_task_tells_one_line(
     for verdict in (Verdict.IDENTICAL, Verdict.RECOMPRESSED):
         outcome = replace(OUTCOME, verdict=verdict)
         assert ended(monkeypatch, outcome, tmp_path) == 0
-        assert capsys.readouterr().out == summary(outcome) + "\n"
+        assert capsys.readouterr().out == summarize(outcome) + "\n"
 
 
 def test_the_task_tells_each_difference(

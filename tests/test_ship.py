@@ -17,7 +17,7 @@ from dockyard.image.bake import Cache
 from dockyard.image.build import Built, Request
 from dockyard.image.names import Variant
 from dockyard.registry.push import Pushed
-from dockyard.release import push as ship
+from dockyard.release import push as shipping
 from dockyard.settings import Settings
 from tests.conftest import replace_everywhere
 
@@ -82,11 +82,11 @@ def harbour(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Harbour:
     """Put fakes around a push of this project."""
     made = Harbour()
     (settings.root / "Dockerfile").write_text("FROM x AS test\nFROM x AS production\n")
-    monkeypatch.setattr(ship, "find_engine", made.find)
-    monkeypatch.setattr(ship, "preflight", made.preflight)
-    monkeypatch.setattr(ship, "build_images", made.build)
-    monkeypatch.setattr(ship, "verify_pushed", made.verify)
-    monkeypatch.setattr(ship, "push_images", made.push)
+    monkeypatch.setattr(shipping, "find_engine", made.find)
+    monkeypatch.setattr(shipping, "preflight", made.preflight)
+    monkeypatch.setattr(shipping, "build_images", made.build)
+    monkeypatch.setattr(shipping, "verify_pushed", made.verify)
+    monkeypatch.setattr(shipping, "push_images", made.push)
     monkeypatch.setattr(records, "keep_record", made.keep)
     replace_everywhere(monkeypatch, "read_git", lambda _root: GIT)
     return made
@@ -95,23 +95,23 @@ def harbour(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Harbour:
 def test_references(settings: Settings, harbour: Harbour) -> None:
     """Every image has its names from git, or those that were chosen, and never the one that moves."""
     request = Request(("production", "test"), ("3.13",))
-    assert ship.references(settings, request) == {
+    assert shipping.choose_references(settings, request) == {
         PRODUCTION: ("shop:1.2.3", "shop:0123456789ab"),
         Variant("test", "3.13"): ("shop:1.2.3-test", "shop:0123456789ab-test"),
     }
-    assert ship.references(settings, Request(tags=("7",))) == {PRODUCTION: ("shop:7",)}
+    assert shipping.choose_references(settings, Request(tags=("7",))) == {PRODUCTION: ("shop:7",)}
 
 
 def test_no_name(settings: Settings, harbour: Harbour, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without git and without a tag it is a usage error."""
     replace_everywhere(monkeypatch, "read_git", lambda _root: None)
     with pytest.raises(UsageError, match="no git commit to take a tag from"):
-        ship.references(settings, Request())
+        shipping.choose_references(settings, Request())
 
 
 def test_build_and_push(settings: Settings, harbour: Harbour) -> None:
     """The registry is asked before the build and checked after it, under every name; its size is the image's."""
-    (built,), missing = ship.build_and_push(settings, Request(push=True), force=False)
+    (built,), missing = shipping.build_and_push(settings, Request(push=True), force=False)
     assert harbour.asked == [
         "engine",
         "preflight shop:1.2.3 shop:0123456789ab",
@@ -127,14 +127,14 @@ def test_a_registry_that_would_refuse(settings: Settings, harbour: Harbour) -> N
     """Nobody waits for a build that cannot be pushed."""
     harbour.wrong = DockyardError("denied")
     with pytest.raises(DockyardError, match="denied"):
-        ship.build_and_push(settings, Request(push=True), force=False)
+        shipping.build_and_push(settings, Request(push=True), force=False)
     assert "build" not in harbour.asked
 
 
 def test_an_unknown_target(settings: Settings, harbour: Harbour) -> None:
     """It is told before an engine is sought or a registry asked."""
     with pytest.raises(UsageError, match="the Dockerfile has no target 'prod'"):
-        ship.build_and_push(settings, Request(("prod",), push=True), force=False)
+        shipping.build_and_push(settings, Request(("prod",), push=True), force=False)
     assert harbour.asked == []
 
 
@@ -142,19 +142,19 @@ def test_uncommitted_changes(settings: Settings, harbour: Harbour, monkeypatch: 
     """They are refused before anything else, unless forced."""
     replace_everywhere(monkeypatch, "read_git", lambda _root: DIRTY)
     with pytest.raises(DockyardError, match="built from uncommitted changes"):
-        ship.build_and_push(settings, Request(push=True), force=False)
-    wanted = ship.references(settings, Request())
+        shipping.build_and_push(settings, Request(push=True), force=False)
+    wanted = shipping.choose_references(settings, Request())
     with pytest.raises(DockyardError, match="built from uncommitted changes"):
-        ship.ship(settings, wanted, force=False)
+        shipping.push_variants(settings, wanted, force=False)
     assert (harbour.asked, harbour.records) == ([], [])
-    ship.ship(settings, wanted, force=True)
+    shipping.push_variants(settings, wanted, force=True)
     assert harbour.asked == ["engine", "push shop:0123456789ab-dirty"]
 
 
 def test_ship(settings: Settings, harbour: Harbour) -> None:
     """All names go in one push; each image has one record, under its first name."""
     wanted = {PRODUCTION: ("shop:1", "shop:2"), TEST: ("shop:1-test-py3.12",)}
-    pushed = ship.ship(settings, wanted, force=False)
+    pushed = shipping.push_variants(settings, wanted, force=False)
     assert [image.reference for image in pushed] == ["shop:1", "shop:2", "shop:1-test-py3.12"]
     assert harbour.asked == ["engine", "push shop:1 shop:2 shop:1-test-py3.12"]
     facts = [(one["kind"], one["outcome"], one["target"], one["python"], one["image"]) for one in harbour.records]
@@ -174,7 +174,7 @@ def test_a_push_that_does_not_finish(settings: Settings, harbour: Harbour, endin
     """It is recorded as what it was, without an image, and raised as what it was."""
     harbour.ending, harbour.until = ending, 0
     with pytest.raises(type(ending)):
-        ship.ship(settings, {PRODUCTION: ("shop:1",)}, force=False)
+        shipping.push_variants(settings, {PRODUCTION: ("shop:1",)}, force=False)
     assert [(one["outcome"], one["image"]) for one in harbour.records] == [(outcome, None)]
 
 
@@ -183,7 +183,7 @@ def test_a_push_that_fails_half_way(settings: Settings, harbour: Harbour) -> Non
     harbour.ending, harbour.until = DockyardError("denied"), 3
     wanted = {PRODUCTION: ("shop:1", "shop:2"), TEST: ("shop:1-test", "shop:2-test")}
     with pytest.raises(DockyardError, match="denied"):
-        ship.ship(settings, wanted, force=False)
+        shipping.push_variants(settings, wanted, force=False)
     assert [(one["target"], one["outcome"]) for one in harbour.records] == [
         ("production", "passed"),
         ("test", "failed"),

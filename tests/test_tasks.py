@@ -97,7 +97,7 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     monkeypatch.setattr(build, "build_images", builds)
     monkeypatch.setattr(build, "retag", retags)
     monkeypatch.setattr(push, "build_and_push", pushes)
-    monkeypatch.setattr(push, "ship", ships)
+    monkeypatch.setattr(push, "push_variants", ships)
     return line
 
 

@@ -16,11 +16,10 @@ from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 from dockyard.tasks import verify as task
 from dockyard.verify import contents, trial, verify
-from dockyard.verify.model import Expected, Facts, Trial
+from dockyard.verify.model import Expected, Facts, ImageQuery, Trial
 from dockyard.verify.output import Report
 from dockyard.verify.rules import judge
 from dockyard.verify.trial import Patience, Setup
-from dockyard.verify.verify import Asked
 from tests import small_images
 from tests.conftest import replace_everywhere
 from tests.small_images import worked
@@ -75,7 +74,7 @@ def lacking(docker: Docker, monkeypatch: pytest.MonkeyPatch, *bases: Base) -> tu
     log = ("OSError: libmagic.so.1: cannot open shared object file: No such file or directory",)
     settings = Settings(Path("/shop"), "shop:app", "shop", pythons=("3.13",), python="3.13")
     said: list[str] = []
-    found = verify.searched(settings, ENGINE, "3.13", Trial(8000, plain=Trial(8000, log=log)))
+    found = verify.search_base(settings, ENGINE, "3.13", Trial(8000, plain=Trial(8000, log=log)))
     return found, said
 
 
@@ -101,7 +100,7 @@ FACTS = Facts("", {"config": small_images.settings()}, (), {})
 
 def test_a_trial_in_which_all_goes_well(docker: Docker) -> None:
     """Run, watch, check, stop, read the log, remove; the times are those that the container saw."""
-    found = trial.run(ENGINE, "shop:production", FACTS, Setup(8000))
+    found = trial.try_image(ENGINE, "shop:production", FACTS, Setup(8000))
     assert (found.answer, found.healthy, found.memory, found.stop_code) == (0.412, True, 40_000_000, 0)
     assert found.listening == ("0.0.0.0:8000", "[::]:8000")
     assert found.log == ("one", "two")
@@ -112,7 +111,7 @@ def test_a_trial_in_which_all_goes_well(docker: Docker) -> None:
 def test_the_options_of_a_trial() -> None:
     """As hard as production, with what production gives it; the second trial is without."""
     setup = Setup(8000, {"KEY": "secret"}, ("/data",))
-    found = trial.options(setup, "x")
+    found = trial.choose_options(setup, "x")
     for option in (
         "--read-only",
         "--cap-drop=ALL",
@@ -123,7 +122,7 @@ def test_the_options_of_a_trial() -> None:
         assert option in found
     assert "--env=KEY=secret" in found
     assert "--tmpfs=/data:uid=65532,gid=65532,mode=0700" in found
-    plain = trial.options(replace(setup, hardened=False), "x")
+    plain = trial.choose_options(replace(setup, hardened=False), "x")
     assert not {"--read-only", "--cap-drop=ALL", "--user=65532:65532"} & set(plain)
     assert "--env=KEY=secret" in plain
 
@@ -137,7 +136,7 @@ def test_the_values_given_to_a_trial_are_never_shown(docker: Docker) -> None:
 def test_a_container_that_cannot_start_is_tried_once_more_without_hardening(docker: Docker) -> None:
     """What the engine said is kept, and both containers are removed."""
     docker.says["run"] = Completed(127, "", "exec: no such file\n", 0.1)
-    found = trial.run(ENGINE, "x", FACTS, Setup(8000))
+    found = trial.try_image(ENGINE, "x", FACTS, Setup(8000))
     assert found.refused == "exec: no such file"
     assert found.plain is not None
     assert docker.verbs() == ["run", "logs", "rm"] * 2
@@ -226,7 +225,7 @@ def test_an_interrupt_leaves_no_container(docker: Docker, monkeypatch: pytest.Mo
     def interrupted(*_arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(trial, "_awaited", interrupted)
+    monkeypatch.setattr(trial, "_await_answer", interrupted)
     with pytest.raises(KeyboardInterrupt):
         trial.once(ENGINE, "x", FACTS, Setup(8000))
     assert docker.verbs() == ["run", "rm"]
@@ -234,10 +233,10 @@ def test_an_interrupt_leaves_no_container(docker: Docker, monkeypatch: pytest.Mo
 
 def test_memory_by_the_numbers_of_either_version_of_control_groups() -> None:
     """The cache of files is no use of the service."""
-    assert trial.used({"usage": 100, "stats": {"inactive_file": 30}}) == 70
-    assert trial.used({"usage": 100, "stats": {"total_inactive_file": 40}}) == 60
-    assert trial.used({"usage": 100}) == 100
-    assert trial.used({}) is None
+    assert trial.measure_memory({"usage": 100, "stats": {"inactive_file": 30}}) == 70
+    assert trial.measure_memory({"usage": 100, "stats": {"total_inactive_file": 40}}) == 60
+    assert trial.measure_memory({"usage": 100}) == 100
+    assert trial.measure_memory({}) is None
 
 
 def test_the_programs_that_look_into_a_container_are_python() -> None:
@@ -251,10 +250,10 @@ def test_the_programs_that_look_into_a_container_are_python() -> None:
 def test_files_that_cannot_be_compiled_are_asked_of_the_images_own_python(docker: Docker) -> None:
     """Only what was asked for counts; an image whose Python does not answer excuses nothing."""
     docker.says = {"run": Completed(0, '["/a.py", "/etc"]', "", 0.1)}
-    assert trial.uncompilable(ENGINE, "x", ("/a.py", "/b.py")) == {"/a.py"}
+    assert trial.find_uncompilable(ENGINE, "x", ("/a.py", "/b.py")) == {"/a.py"}
     assert json.loads(docker.asked[0].input or b"") == ["/a.py", "/b.py"]
     docker.says = {"run": Completed(127, "", "no python", 0.1)}
-    assert trial.uncompilable(ENGINE, "x", ("/a.py",)) == frozenset()
+    assert trial.find_uncompilable(ENGINE, "x", ("/a.py",)) == frozenset()
 
 
 @pytest.fixture
@@ -274,13 +273,13 @@ def project(settings: Settings) -> Settings:
 def world(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make a world without git and certificates."""
     replace_everywhere(monkeypatch, "read_git", lambda _root: None)
-    monkeypatch.setattr(verify, "private_certificates", dict)
+    monkeypatch.setattr(verify, "find_private_certificates", dict)
 
 
 def test_what_is_expected_of_a_projects_own_image(project: Settings, world: None) -> None:
     """Its labels by git and settings, its lock, its budgets."""
     wanted = replace(project, size_budget=1, start_budget=2.0, memory_budget=3, writable=("/x",))
-    found = verify.expectations(wanted, Variant("production", "3.13"), Asked(), {})
+    found = verify.expect(wanted, Variant("production", "3.13"), ImageQuery(), {})
     assert found.pins is not None
     assert found.pins["flask"].version == "3.1.3"
     assert (found.lock, found.own, found.writable) == ("requirements/3.13/production.txt", "shop", ("/x",))
@@ -292,16 +291,16 @@ def test_what_is_expected_of_a_projects_own_image(project: Settings, world: None
 def test_what_is_expected_of_an_image_from_elsewhere(project: Settings, world: None) -> None:
     """It is what it says it is, and of any commit; one that says nothing is held to everything."""
     labels = {"io.dockyard.target": "slim", "io.dockyard.python": "3.12"}
-    found = verify.expectations(project, Variant("production", "3.13"), Asked(image="x"), labels)
+    found = verify.expect(project, Variant("production", "3.13"), ImageQuery(image="x"), labels)
     assert (found.target, found.python, found.labels) == ("slim", "3.12", {})
     assert (found.pins, found.lock) == (None, "requirements/3.12/production.txt")
-    assert verify.expectations(project, Variant("production", "3.13"), Asked(image="x"), {}).target == ""
+    assert verify.expect(project, Variant("production", "3.13"), ImageQuery(image="x"), {}).target == ""
 
 
 def test_each_target_has_the_lock_of_its_purpose(project: Settings, world: None) -> None:
     """Where there is none of its name, that of production."""
     for target, lock in (("test", "test"), ("slim", "production"), ("production", "production")):
-        found = verify.expectations(project, Variant(target, "3.13"), Asked(), {})
+        found = verify.expect(project, Variant(target, "3.13"), ImageQuery(), {})
         assert found.lock == f"requirements/3.13/{lock}.txt"
 
 
@@ -309,20 +308,20 @@ def test_an_image_that_is_not_there_says_what_makes_it(docker: Docker, settings:
     """The project's own is built, another one is pulled; any other trouble is told as it is."""
     docker.says = {"inspect": Completed(1, "", "Error response from daemon: No such image: shop:slim-py3.12", 0.1)}
     with pytest.raises(DockyardError, match=r"there is no image shop:slim-py3\.12") as caught:
-        verify.verify(settings, Asked("slim", "3.12"), engine=ENGINE)
+        verify.verify_image(settings, ImageQuery("slim", "3.12"), engine=ENGINE)
     assert caught.value.hint == "`invoke build --target slim --python 3.12` makes it"
     with pytest.raises(DockyardError) as caught:
-        verify.verify(settings, Asked(image="far/x:1"), engine=ENGINE)
+        verify.verify_image(settings, ImageQuery(image="far/x:1"), engine=ENGINE)
     assert "docker pull far/x:1" in caught.value.hint
     docker.says = {"inspect": Completed(1, "", "permission denied", 0.1)}
     with pytest.raises(DockyardError, match="permission denied"):
-        verify.verify(settings, Asked(), engine=ENGINE)
+        verify.verify_image(settings, ImageQuery(), engine=ENGINE)
 
 
 def test_a_python_that_the_project_does_not_support(settings: Settings) -> None:
     """Told before any engine is asked."""
     with pytest.raises(UsageError, match=r"Python 3\.9 is not supported"):
-        verify.verify(settings, Asked(python="3.9"))
+        verify.verify_image(settings, ImageQuery(python="3.9"))
 
 
 def test_a_whole_verify(docker: Docker, project: Settings, world: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,8 +332,8 @@ def test_a_whole_verify(docker: Docker, project: Settings, world: None, monkeypa
     }
     docker.says = {"image": Completed(0, json.dumps(config), "", 0.1), **docker.says}
     held = small_images.facts(small_images.good(), Labels=config["Labels"])
-    monkeypatch.setattr(contents, "read", lambda _engine, _reference: held)
-    found = verify.verify(project, Asked(), engine=ENGINE)
+    monkeypatch.setattr(contents, "read_image", lambda _engine, _reference: held)
+    found = verify.verify_image(project, ImageQuery(), engine=ENGINE)
     assert found.verdict.findings == ()
     assert (found.ok, found.image, found.target, found.python) == (True, "shop:production", "production", "3.13")
 
@@ -342,29 +341,31 @@ def test_a_whole_verify(docker: Docker, project: Settings, world: None, monkeypa
 def test_the_first_answer_is_told_before_anything_else_is_done(docker: Docker) -> None:
     """Once for both trials, and where there never is one, when that is given up."""
     setup = Setup(8000, answered=lambda: docker.asked.append(Command(("docker", "ANSWERED"))))
-    trial.run(ENGINE, "x", FACTS, setup)
+    trial.try_image(ENGINE, "x", FACTS, setup)
     assert docker.verbs()[:5] == ["run", "exec", "inspect", "ANSWERED", "exec"]
     docker.asked.clear()
     docker.says["-c"] = Completed(0, '{"answer": null, "listening": []}', "", 0.1)
-    trial.run(ENGINE, "x", FACTS, setup)
+    trial.try_image(ENGINE, "x", FACTS, setup)
     assert docker.verbs().count("ANSWERED") == 1
 
 
 def test_an_image_is_read_when_the_first_answer_is_there(docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading takes a processor, and would make the start look slow."""
-    monkeypatch.setattr(contents, "read", lambda _engine, _reference: docker.asked.append(Command(("docker", "READ"))))
-    verify.look(ENGINE, "x", small_images.settings(), Setup(8000))
+    monkeypatch.setattr(
+        contents, "read_image", lambda _engine, _reference: docker.asked.append(Command(("docker", "READ")))
+    )
+    verify.read_and_try(ENGINE, "x", small_images.settings(), Setup(8000))
     assert docker.verbs().count("READ") == 1
     assert docker.verbs().index("READ") > docker.verbs().index("inspect")
 
 
 def test_a_target_that_does_not_serve_is_only_read(docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
     """A test image has no service to run."""
-    monkeypatch.setattr(contents, "read", lambda _engine, _reference: FACTS)
-    assert verify.look(ENGINE, "x", {}, None) == (FACTS, None)
+    monkeypatch.setattr(contents, "read_image", lambda _engine, _reference: FACTS)
+    assert verify.read_and_try(ENGINE, "x", {}, None) == (FACTS, None)
     assert docker.asked == []
-    assert not verify.serves(Expected(target="test"))
-    assert verify.serves(Expected(target="slim"))
+    assert not verify.is_service(Expected(target="test"))
+    assert verify.is_service(Expected(target="slim"))
 
 
 def test_the_certificates_of_this_host_that_the_public_has_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -377,19 +378,19 @@ def test_the_certificates_of_this_host_that_the_public_has_not(tmp_path: Path, m
     bundle.write_bytes(pem(der("Public CA")) + pem(der("Proxy CA")))
     monkeypatch.setattr(verify, "PUBLIC", (str(public), str(tmp_path / "none")))
     replace_everywhere(monkeypatch, "ca_bundle", lambda: bundle)
-    verify.private_certificates.cache_clear()
-    assert list(verify.private_certificates().values()) == ["Proxy CA"]
-    verify.private_certificates.cache_clear()
+    verify.find_private_certificates.cache_clear()
+    assert list(verify.find_private_certificates().values()) == ["Proxy CA"]
+    verify.find_private_certificates.cache_clear()
     replace_everywhere(monkeypatch, "ca_bundle", lambda: None)
-    assert verify.private_certificates() == {}
-    verify.private_certificates.cache_clear()
+    assert verify.find_private_certificates() == {}
+    verify.find_private_certificates.cache_clear()
 
 
 def test_patience_goes_past_the_budget(settings: Settings) -> None:
     """So that it can be told by how much the budget is missed."""
-    assert verify.patient(settings, {}) == Patience()
-    assert verify.patient(replace(settings, start_budget=40.0), {}).start == 80.0
-    assert verify.patient(settings, {"Healthcheck": {"StartPeriod": 60_000_000_000}}).health == 60.0
+    assert verify.choose_patience(settings, {}) == Patience()
+    assert verify.choose_patience(replace(settings, start_budget=40.0), {}).start == 80.0
+    assert verify.choose_patience(settings, {"Healthcheck": {"StartPeriod": 60_000_000_000}}).health == 60.0
 
 
 Run = Callable[..., int]
@@ -405,12 +406,12 @@ def run(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Run:
 
         more = {"/app/.env": small_images.File(b"A=1")} if broken else None
         case = small_images.case(more, trial=worked())
-        verdict = judge.judge(case, allow={"no-shell": "old"})
+        verdict = judge.judge_image(case, allow={"no-shell": "old"})
         made = Report(
             "shop:production", "sha256:abc", "production", "3.13", 1_200_000, verdict, worked(), 1.0, "sha256:def"
         )
         monkeypatch.setattr(task, "settings", lambda: settings)
-        monkeypatch.setattr(verify, "verify", lambda *_arguments, **_options: made)
+        monkeypatch.setattr(verify, "verify_image", lambda *_arguments, **_options: made)
         try:
             task.verify.body(Context(), **options)
         except Exit as end:

@@ -10,7 +10,7 @@ from dockyard.image.build import Request
 from dockyard.locks import status
 from dockyard.settings import Settings, load
 from dockyard.verify import verify
-from dockyard.verify.verify import Asked
+from dockyard.verify.model import ImageQuery
 
 GUIDE = Path("docs") / "how-to" / "use-in-your-project.md"
 TABLE = """\
@@ -44,5 +44,5 @@ def test_minimal_image(project: Settings, engine: Engine, unique: str, tmp_path:
     lock.parent.mkdir(parents=True)
     shutil.copyfile(status.path(project, "3.13", "production"), lock)
     build.build_images(shop, Request(), engine=engine)
-    found = verify.verify(shop, Asked(), engine=engine)
+    found = verify.verify_image(shop, ImageQuery(), engine=engine)
     assert found.verdict.violations == ()

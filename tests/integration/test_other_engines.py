@@ -22,7 +22,7 @@ from dockyard.engine.embedded import install, lifecycle, processes
 from dockyard.errors import DockyardError
 from dockyard.process import Command, capture
 from dockyard.settings import Settings
-from dockyard.verify.compare import Item, Verdict, item, judge
+from dockyard.verify.compare import Item, Verdict, compare_images, read_item
 from tests.integration import second_engine
 from tests.integration.checkout import committed, copied, elsewhere, invoke, plain
 
@@ -89,7 +89,7 @@ def built(
     told = invoke(folder, umask, {**engine.environment, **environment}, "build", "--json", under=under)
     assert told.ok, told.stderr[-3000:]
     (made,) = json.loads(told.stdout)["images"]
-    return Made(engine, archive.read_image(engine, made["references"][0], item))
+    return Made(engine, archive.read_image(engine, made["references"][0], read_item))
 
 
 def test_other_data_another_user(
@@ -102,7 +102,7 @@ def test_other_data_another_user(
     assert capture(Command((*SOMEBODY_ELSE, "id", "-u"))).stdout.strip() == USER
     with second_engine.running(download(install.ENGINE_RELEASE), slirp) as second:
         again = built(second, folder, "077", environment, under=SOMEBODY_ELSE)
-    verdict, findings = judge(first.image, again.image)
+    verdict, findings = compare_images(first.image, again.image)
     assert findings == ()
     assert again.image.config_digest == first.image.config_digest
     if (second.version, second.snapshotter) == (first.engine.version, first.engine.snapshotter):
@@ -121,7 +121,7 @@ def test_another_version(
     copied(tmp_path / "there", 0o027, 1_500_000_000)
     with second_engine.running(root, slirp) as second:
         again = built(second, tmp_path / "there", "027", {**plain(), **named})
-    verdict, findings = judge(first.image, again.image)
+    verdict, findings = compare_images(first.image, again.image)
     assert findings == ()
     assert again.image.config_digest == first.image.config_digest
     assert verdict in (Verdict.IDENTICAL, Verdict.RECOMPRESSED)

@@ -25,7 +25,7 @@ from dockyard.locks import status
 from dockyard.process import capture
 from dockyard.settings import Settings
 from dockyard.verify import verify
-from dockyard.verify.verify import Asked
+from dockyard.verify.model import ImageQuery
 
 HARDENED = (
     "--read-only",
@@ -193,7 +193,7 @@ def test_one_new_package(copy: Settings, image: Built, engine: Engine, unique: s
     try:
         other = replace(copy, image=unique)
         ((changed,), _) = build.build_images(other, Request(), engine=engine)
-        found = verify.verify(other, Asked(), engine=engine)
+        found = verify.verify_image(other, ImageQuery(), engine=engine)
     finally:
         lock.write_text(before)
     old, new = (layers(engine, one.references[0]) for one in (image, changed))
@@ -237,14 +237,14 @@ def opens_a_library(copy: Settings, engine: Engine, tmp_path: Path) -> Iterator[
 def test_what_no_scan_sees_is_found_missing_and_kept(opens_a_library: Settings, engine: Engine) -> None:
     """The smoke test says which file of the base would mend it; with that in the settings all is well."""
     build.build_images(opens_a_library, Request(), engine=engine)
-    (violation,) = verify.verify(opens_a_library, Asked(), engine=engine).verdict.violations
+    (violation,) = verify.verify_image(opens_a_library, ImageQuery(), engine=engine).verdict.violations
     assert violation.rule == "starts"
     assert "the shared library libselinux.so.1 is missing" in violation.message
     (path,) = re.findall(r'keep = \["([^"]+)"\]', violation.hint)
     assert path.endswith("/libselinux.so.1")
     mended = replace(opens_a_library, keep=(path,))
     build.build_images(mended, Request(), engine=engine)
-    assert verify.verify(mended, Asked(), engine=engine).verdict.findings == ()
+    assert verify.verify_image(mended, ImageQuery(), engine=engine).verdict.findings == ()
 
 
 def test_a_path_to_keep_that_is_nowhere_ends_the_build(
@@ -292,7 +292,7 @@ def test_a_package_that_is_linked_to_what_the_base_lacks_ends_the_build(
 def test_the_slim_image(copy: Settings, engine: Engine) -> None:
     """It has a shell and its tools, serves as production does, and breaks no rule that it is held to."""
     ((built,), _) = build.build_images(copy, Request(("slim",)), engine=engine)
-    found = verify.verify(copy, Asked("slim"), engine=engine)
+    found = verify.verify_image(copy, ImageQuery("slim"), engine=engine)
     assert found.verdict.findings == ()
     assert found.manifest == built.digest
     assert found.trial is not None

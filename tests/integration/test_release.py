@@ -24,7 +24,7 @@ from dockyard.registry.access import open_repository
 from dockyard.registry.errors import RegistryError
 from dockyard.release import steps as release
 from dockyard.release.journal import FOLDER
-from dockyard.release.plan import State, Status, plan
+from dockyard.release.plan import State, Status, plan_steps
 from dockyard.release.steps import Shipped
 from dockyard.settings import Settings, load
 from tests.progress import LINES
@@ -78,12 +78,12 @@ class Port:
     def release(self, key: str = "") -> Shipped:
         """Release; `said` holds what this run said alone."""
         LINES.clear()
-        return release.release(self.settings, key, engine=self.engine)
+        return release.make_release(self.settings, key, engine=self.engine)
 
     def steps(self) -> dict[str, Status]:
         """Return how it stands with every step, as a dry run shows it."""
-        _, state = release.inspect(self.settings, "", engine=self.engine)
-        return {step.name: step.status for step in plan(state)}
+        _, state = release.inspect_release(self.settings, "", engine=self.engine)
+        return {step.name: step.status for step in plan_steps(state)}
 
     def tags(self) -> dict[str, str]:
         """Return what the registry has, without the tags that list what is attached."""
@@ -358,7 +358,7 @@ def test_a_version_that_another_engine_has_compressed_is_kept(port: Port, monkey
     """The same content in other bytes is no other image: the release is finished with what is out."""
     shipped = port.release()
     for step in ("verify", "reproduce", "test"):
-        passing = partial(release._passed, step=step)
+        passing = partial(release._mark_passed, step=step)
         monkeypatch.setattr(release, "STEPS", {**release.STEPS, step: passing})
     with open_repository(port.engine, port.settings.repository) as there:
         document = there.read_document(shipped.digest)

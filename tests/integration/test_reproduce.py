@@ -14,7 +14,7 @@ from dockyard.process import capture
 from dockyard.settings import Settings, load
 from dockyard.verify import reproduce
 from dockyard.verify.compare import Verdict
-from dockyard.verify.reproduce import Asked
+from dockyard.verify.model import ImageQuery
 from tests.integration.checkout import COMMIT, committed, copied, elsewhere, git, invoke, plain
 
 TABLE = '[tool.dockyard]\napp = "shop:app"\nimage = "{image}"\n'
@@ -72,7 +72,7 @@ def test_an_image_that_cannot_be_reproduced(engine: Engine, unique: str, tmp_pat
     instruction = "mkdir /made && date +%s.%N > /made/when && echo same > /made/what && umask 077 && mkdir /made/x"
     settings = small(tmp_path / "shop", unique, instruction, engine)
     time.sleep(1.1)  # layers know times by the second: a quick machine would build twice within one
-    outcome = reproduce.reproduce(settings, Asked(), engine=engine)
+    outcome = reproduce.reproduce_image(settings, ImageQuery(), engine=engine)
     assert outcome.verdict is Verdict.DIFFERENT
     (changed,) = [finding for finding in outcome.findings if finding.how == "content"]
     assert (changed.path, changed.layer) == ("/made/when", 1)
@@ -89,7 +89,7 @@ def test_a_cache_mount_hides_nothing(engine: Engine, unique: str, tmp_path: Path
     folder = "--mount=type=cache,target=/kept"
     instruction = f"{folder} test -e /kept/a || date +%s.%N > /kept/a; mkdir /made && cp /kept/a /made/a"
     settings = small(tmp_path / "shop", unique, instruction, engine)
-    outcome = reproduce.reproduce(settings, Asked(), engine=engine)
+    outcome = reproduce.reproduce_image(settings, ImageQuery(), engine=engine)
     assert "/made/a" in {finding.path for finding in outcome.findings if finding.how == "content"}
     listed = capture(engine.command("buildx", "du", "--verbose", "--filter=type=exec.cachemount")).stdout
     assert not [line for line in listed.splitlines() if "dockyard-reproduce-" in line and "/kept" in line]
@@ -101,7 +101,7 @@ def test_another_commit_is_named_as_the_cause(engine: Engine, unique: str, tmp_p
     before = read_git(settings.root)
     git(settings.root, *COMMIT, "--allow-empty")
     after = read_git(settings.root)
-    outcome = reproduce.reproduce(settings, Asked(), engine=engine)
+    outcome = reproduce.reproduce_image(settings, ImageQuery(), engine=engine)
     assert before
     assert after
     assert outcome.notes == (f"it was made from the commit {before.commit}, this tree is {after.commit}",)
@@ -114,5 +114,5 @@ def test_nothing_to_compare_with(engine: Engine, unique: str, tmp_path: Path) ->
     (tmp_path / "pyproject.toml").write_text(TABLE.format(image=unique))
     (tmp_path / "Dockerfile").write_text("FROM python:3.13-slim AS production\n")
     with pytest.raises(DockyardError, match=f"there is no image {unique}:production") as caught:
-        reproduce.reproduce(load(tmp_path, {}), Asked(), engine=engine)
+        reproduce.reproduce_image(load(tmp_path, {}), ImageQuery(), engine=engine)
     assert caught.value.hint == "`invoke build --target production --python 3.13` makes it"

@@ -15,11 +15,10 @@ from dockyard.image import build, names
 from dockyard.process import capture
 from dockyard.settings import Settings
 from dockyard.verify import contents, trial, verify
-from dockyard.verify.model import Case, Facts, Finding, Pin
+from dockyard.verify.model import Case, Facts, Finding, ImageQuery, Pin
 from dockyard.verify.output import Report
 from dockyard.verify.rules import bytecode, judge, secrets
 from dockyard.verify.trial import Patience
-from dockyard.verify.verify import Asked
 from tests import small_images
 from tests.small_images import SITE, File, compiled, distribution, folder, good
 from tests.test_policy_leaks import KEY, TOKENS, der, pem
@@ -40,7 +39,7 @@ def production(project: Settings, engine: Engine) -> str:
 @pytest.fixture(scope="module")
 def good_report(project: Settings, engine: Engine, production: str) -> Report:
     """Verify the good image once, as `invoke verify` does."""
-    return verify.verify(project, Asked(), engine=engine)
+    return verify.verify_image(project, ImageQuery(), engine=engine)
 
 
 def test_the_good_image_has_no_violation_at_all(good_report: Report) -> None:
@@ -63,14 +62,14 @@ def make(engine: Engine, unique: str) -> Make:
         name = f"{unique}:production"
         archive = small_images.archive(*map(small_images.layer, layers), config=config, name=name)
         capture(engine.command("load", input=archive))
-        return contents.read(engine, name)
+        return contents.read_image(engine, name)
 
     return make
 
 
 def broken(found: Facts, **wishes: Any) -> list[Finding]:
     """Return what the rules that need no trial say of an image."""
-    return list(judge.judge(Case(found, small_images.expected(**wishes))).violations)
+    return list(judge.judge_image(Case(found, small_images.expected(**wishes))).violations)
 
 
 def test_a_small_good_image_breaks_no_rule(make: Make) -> None:
@@ -85,7 +84,7 @@ def test_a_test_image_is_held_to_the_rules_for_every_image(make: Make) -> None:
     assert {one.rule for one in found} == {"no-credential-file"}
 
 
-PRIVATE = dict.fromkeys(secrets.certificates(pem(der("Proxy CA"))), "Proxy CA")
+PRIVATE = dict.fromkeys(secrets.read_certificates(pem(der("Proxy CA"))), "Proxy CA")
 FILES: list[tuple[str, dict[str, File]]] = [
     ("no-set-uid", {"/usr/bin/su2": File(b"x", 0o4755)}),
     ("no-set-uid", {"/usr/bin/wall2": File(b"x", 0o2755)}),
@@ -156,7 +155,7 @@ def tried(engine: Engine, project: Settings, production: str, unique: str) -> Tr
         text = f"FROM {production}\n{instructions}\n".encode()
         build_it = ("buildx", "build", "--load", "--provenance=false", "--quiet", f"--tag={name}", "-f-", ".")
         capture(engine.command(*build_it, input=text, cwd=project.root / "docs"))
-        return verify.verify(replace(project, **changes), Asked(image=name), engine=engine, patience=SHORT)
+        return verify.verify_image(replace(project, **changes), ImageQuery(image=name), engine=engine, patience=SHORT)
 
     return tried
 
@@ -253,15 +252,15 @@ def test_a_python_file_that_no_python_can_compile_is_no_violation(engine: Engine
             member.size = len(file.data)
             archive.addfile(member, io.BytesIO(file.data))
     capture(engine.command("buildx", "build", "--load", "--quiet", f"--tag={unique}:1", "-", input=context.getvalue()))
-    paths = bytecode.missing(contents.read(engine, f"{unique}:1"))
+    paths = bytecode.missing(contents.read_image(engine, f"{unique}:1"))
     assert set(paths) == set(files)
-    assert trial.uncompilable(engine, f"{unique}:1", paths) == {"/app/template.py"}
+    assert trial.find_uncompilable(engine, f"{unique}:1", paths) == {"/app/template.py"}
 
 
 def test_an_image_that_is_not_there(project: Settings, engine: Engine) -> None:
     """The command that makes it is told."""
     with pytest.raises(DockyardError, match="there is no image") as caught:
-        verify.verify(replace(project, image="dockyard-test-nowhere"), Asked(), engine=engine)
+        verify.verify_image(replace(project, image="dockyard-test-nowhere"), ImageQuery(), engine=engine)
     assert "invoke build --target production" in caught.value.hint
     with pytest.raises(DockyardError, match="there is no image"):
-        contents.read(engine, "dockyard-test-nowhere:1")
+        contents.read_image(engine, "dockyard-test-nowhere:1")

@@ -20,7 +20,7 @@ from dockyard.locks.plan import Wish
 from dockyard.process import capture
 from dockyard.settings import Settings
 from dockyard.verify import verify
-from dockyard.verify.verify import Asked
+from dockyard.verify.model import ImageQuery
 
 from .package_index import Index, serving
 
@@ -107,7 +107,7 @@ def test_what_was_built_runs_where_no_compiler_is(yard: Settings, engine: Engine
         yard, engine, "production", "python", "-c", "import knot, splice; print(knot.tie(20, 22), splice.strands)"
     )
     assert said == "42 3\n"
-    found = verify.verify(yard, Asked(), engine=engine)
+    found = verify.verify_image(yard, ImageQuery(), engine=engine)
     assert found.verdict.findings == ()
     assert found.ok
 

@@ -1,7 +1,7 @@
 """Read a changelog in the form of Keep a Changelog, and make release notes out of one version's section (pure)."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from packaging.version import InvalidVersion, Version
@@ -31,7 +31,7 @@ class Section:
         return not any(line.strip() and not line.startswith("#") for line in self.body.splitlines())
 
 
-def sections(text: str) -> tuple[Section, ...]:
+def parse_sections(text: str) -> tuple[Section, ...]:
     """Return a changelog's sections in their order; headings inside code blocks are none."""
     found: list[tuple[re.Match[str], list[str]]] = []
     definitions: dict[str, str] = {}
@@ -47,10 +47,9 @@ def sections(text: str) -> tuple[Section, ...]:
     return tuple(_section(heading, body, definitions) for heading, body in found)
 
 
-def section(text: str, version: str) -> Section:
+def find_section(every: Sequence[Section], version: str) -> Section:
     """Return the section of a version; raise DockyardError where there is none, several, or nothing in it."""
-    every = sections(text)
-    its = [one for one in every if same(one.version, version)]
+    its = [one for one in every if equal_versions(one.version, version)]
     if not its:
         raise _absent(every, version)
     if len(its) > 1:
@@ -60,19 +59,19 @@ def section(text: str, version: str) -> Section:
     return its[0]
 
 
-def newest(text: str) -> str:
+def find_newest(every: Sequence[Section]) -> str:
     """Return the topmost version, or an empty string where there is none yet."""
-    return next((one.version for one in sections(text) if one.version[0].isdigit()), "")
+    return next((one.version for one in every if one.version[0].isdigit()), "")
 
 
-def notes(name: str, found: Section, pinned: str, tags: Iterable[str]) -> str:
+def format_notes(name: str, found: Section, pinned: str, tags: Iterable[str]) -> str:
     """Return the release notes: what changed, and the image by the name that never means another one."""
     date = f" ({found.date})" if found.date else ""
     named = ", ".join(f"`{tag}`" for tag in tags)
     return f"# {name} {found.version}{date}\n\n{found.body}\n\n## Image\n\n```text\n{pinned}\n```\n\nTags: {named}\n"
 
 
-def same(one: str, other: str) -> bool:
+def equal_versions(one: str, other: str) -> bool:
     """Say whether two ways of writing mean one version: 1.0.0-rc.1 is 1.0.0rc1."""
     try:
         return Version(one) == Version(other)

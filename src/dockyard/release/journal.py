@@ -19,7 +19,7 @@ class Journal:
     passed: tuple[str, ...] = ()
 
 
-def read(file: Path, commit: str) -> Journal:
+def read_journal(file: Path, commit: str) -> Journal:
     """Return what is remembered of a commit's release; a journal of another commit, or a broken one, is of no use."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         document = json.loads(file.read_bytes())
@@ -28,6 +28,6 @@ def read(file: Path, commit: str) -> Journal:
     return Journal()
 
 
-def write(file: Path, journal: Journal) -> None:
+def write_journal(file: Path, journal: Journal) -> None:
     """Keep a journal."""
     write_atomically(file, json.dumps(asdict(journal), indent=2) + "\n")

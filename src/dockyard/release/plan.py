@@ -8,11 +8,8 @@ from enum import StrEnum
 from packaging.version import InvalidVersion, Version
 
 from dockyard.errors import DockyardError
-from dockyard.git import VERSION_TAG, Git
+from dockyard.git import VERSION_TAG
 from dockyard.image import names as images
-
-SHOWN = 5
-"""How many of many like complaints are shown."""
 
 
 @dataclass(frozen=True)
@@ -47,20 +44,6 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Local:
-    """What the project's folder says before anything is asked of an engine or a registry."""
-
-    git: Git | None
-    shallow: bool = False
-    changes: tuple[str, ...] = ()
-    versions: tuple[str, ...] = ()
-    registry: bool = True
-    stale: tuple[str, ...] = ()
-    changelog: DockyardError | None = None
-    next: str = ""
-
-
-@dataclass(frozen=True)
 class State:
     """How far a release is: `digest` is empty until its image is built here, `registry` maps tags to digests.
 
@@ -80,17 +63,17 @@ class State:
         return bool(self.digest) and all(self.registry.get(tag) == self.digest for tag in tags)
 
 
-def names(version: str, commit: str, tagged: Iterable[str], published: Iterable[str] = ()) -> Names:
+def choose_tags(version: str, commit: str, tagged: Iterable[str], published: Iterable[str] = ()) -> Names:
     """Return the tags that a version gets, when git has the versions `tagged` and the registry the tags `published`.
 
     A candidate gets its own only. A series (1.2, 1, latest) moves forward, never back, and never to a name
     that is a version of its own.
     """
     own, sha = images.require_tag(version.replace("+", "-")), commit[:12]
-    this, tagged = order(version), tuple(tagged)
+    this, tagged = parse_version(version), tuple(tagged)
     if this is None or this.is_prerelease:
         return Names(own, sha)
-    finals = [one for one in map(order, (*tagged, *published)) if one and not one.is_prerelease]
+    finals = [one for one in map(parse_version, (*tagged, *published)) if one and not one.is_prerelease]
     series = {
         f"{this.major}.{this.minor}": [one for one in finals if one.release[:2] == this.release[:2]],
         str(this.major): [one for one in finals if one.major == this.major],
@@ -101,7 +84,7 @@ def names(version: str, commit: str, tagged: Iterable[str], published: Iterable[
     return Names(own, sha, tuple(moving))
 
 
-def order(version: str) -> Version | None:
+def parse_version(version: str) -> Version | None:
     """Return what a version is compared by, or None where it fits no order."""
     try:
         return Version(version)
@@ -109,13 +92,13 @@ def order(version: str) -> Version | None:
         return None
 
 
-def versions(tags: Iterable[str]) -> tuple[str, ...]:
+def select_versions(tags: Iterable[str]) -> tuple[str, ...]:
     """Return the versions among tags, without their v."""
     found = (VERSION_TAG.fullmatch(tag) for tag in tags)
     return tuple(match[1] for match in found if match)
 
 
-def plan(state: State) -> tuple[Step, ...]:
+def plan_steps(state: State) -> tuple[Step, ...]:
     """Return every step of a release in order: the names that people pull come last, when all behind them is there."""
     names = state.names
     there = "" if state.digest else state.registry.get(names.own, "")
@@ -140,44 +123,9 @@ def plan(state: State) -> tuple[Step, ...]:
     )
 
 
-def due(state: State) -> Step | None:
+def find_next_step(state: State) -> Step | None:
     """Return the next step, or None when the release is complete."""
-    return next((step for step in plan(state) if step.status is Status.DUE), None)
-
-
-def refusals(local: Local) -> tuple[tuple[str, str], ...]:
-    """Return why this commit must not be released, each reason with its hint."""
-    if local.git is None:
-        return (("there is no git commit to release", "commit first"),)
-    found = []
-    if local.shallow:
-        text = "this clone is shallow: it does not have every tag, so nobody can tell which version is the highest"
-        found.append((text, "`git fetch --unshallow --tags`; in CI, check out with fetch-depth: 0"))
-    if local.git.dirty:
-        own = any(change.endswith(".dockyard/") for change in local.changes)
-        hint = "write /.dockyard/ into .gitignore and commit that" if own else "commit or stash them first"
-        found.append((f"there are uncommitted changes: {_some(local.changes)}", hint))
-    if local.git.version is None:
-        make = f"`git tag v{local.next or '1.2.3'}` makes one"
-        found.append((f"the commit {local.git.commit[:12]} has no version tag", f"{make}; then run this again"))
-    if not local.registry:
-        found.append(("there is no registry to release to", "set registry in [tool.dockyard], or DOCKYARD_REGISTRY"))
-    if local.stale:
-        found.append((f"the locks are stale: {_some(local.stale)}", "run `invoke lock` and commit what it writes"))
-    if local.changelog:
-        found.append((local.changelog.message, local.changelog.hint))
-    return tuple(found)
-
-
-def allowed(local: Local) -> tuple[str, str]:
-    """Return the version and the commit to release; raise DockyardError with every reason why it must not be."""
-    found = refusals(local)
-    if not found and local.git and local.git.version:
-        return local.git.version, local.git.commit
-    if len(found) == 1:
-        raise DockyardError(*found[0])
-    reasons = "".join(f"\n- {message}\n  {hint}" for message, hint in found)
-    raise DockyardError(f"this commit cannot be released, for {len(found)} reasons:{reasons}")
+    return next((step for step in plan_steps(state) if step.status is Status.DUE), None)
 
 
 def refuse_overwriting(repository: str, state: State) -> None:
@@ -208,8 +156,3 @@ def refuse_platforms(described: str, builder: str, platforms: Iterable[str]) -> 
 def _plain(platform: str) -> str:
     """Return a platform without the variant that every such machine has."""
     return {"linux/arm64/v8": "linux/arm64", "linux/amd64/v1": "linux/amd64"}.get(platform, platform)
-
-
-def _some(items: tuple[str, ...]) -> str:
-    more = len(items) - SHOWN
-    return ", ".join(items[:SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -19,7 +19,7 @@ from dockyard.settings import Settings
 log = logging.getLogger(__name__)
 
 
-def references(settings: Settings, request: Request) -> dict[Variant, tuple[str, ...]]:
+def choose_references(settings: Settings, request: Request) -> dict[Variant, tuple[str, ...]]:
     """Return the names under which each image is pushed; raise UsageError where nothing says what they are.
 
     A target that the Dockerfile has not is told here too, before anybody looks for an engine or a registry.
@@ -38,7 +38,7 @@ def build_and_push(
     settings: Settings, request: Request, *, force: bool
 ) -> tuple[tuple[Built, ...], tuple[Missing, ...]]:
     """Let BuildKit push what it builds; ask the registry before, and check that it has the images after."""
-    names = [name for named in references(settings, request).values() for name in named]
+    names = [name for named in choose_references(settings, request).values() for name in named]
     refuse_dirty(names, force)
     engine = find_engine(settings)
     preflight(engine, names)
@@ -48,7 +48,7 @@ def build_and_push(
     return tuple(replace(image, size=size[0]) for image, size in zip(built, sizes, strict=True)), missing
 
 
-def ship(settings: Settings, wanted: Mapping[Variant, Sequence[str]], *, force: bool) -> tuple[Pushed, ...]:
+def push_variants(settings: Settings, wanted: Mapping[Variant, Sequence[str]], *, force: bool) -> tuple[Pushed, ...]:
     """Push every image under all its names and record how each ended; uncommitted changes need `force`."""
     names = [name for named in wanted.values() for name in named]
     refuse_dirty(names, force)

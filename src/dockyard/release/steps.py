@@ -23,15 +23,13 @@ from dockyard.registry.access import open_repository
 from dockyard.registry.client import parse_reference
 from dockyard.registry.sign import Signer
 from dockyard.release import changelog, plan, preconditions
-from dockyard.release import journal as release_journal
-from dockyard.release import push as ship
-from dockyard.release.journal import FOLDER, Journal
+from dockyard.release.journal import FOLDER, Journal, read_journal, write_journal
 from dockyard.release.plan import Names, State
+from dockyard.release.push import push_variants
 from dockyard.settings import Settings
-from dockyard.verify import contents, matrix
-from dockyard.verify import reproduce as reproducing
-from dockyard.verify import verify as verifying
+from dockyard.verify import contents, matrix, reproduce, verify
 from dockyard.verify.compare import Verdict
+from dockyard.verify.model import ImageQuery
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +67,7 @@ class Job:
     def text(self, state: State) -> str:
         """Return what the release notes say."""
         name = self.settings.image.rsplit("/", 1)[-1]
-        return changelog.notes(name, self.section, self.pinned(state), state.names.every)
+        return changelog.format_notes(name, self.section, self.pinned(state), state.names.every)
 
 
 @dataclass(frozen=True)
@@ -87,40 +85,39 @@ class Shipped:
     changed: bool
 
 
-def inspect(settings: Settings, key: str, *, engine: Engine | None = None) -> tuple[Job, State]:
+def inspect_release(settings: Settings, key: str, *, engine: Engine | None = None) -> tuple[Job, State]:
     """Look at folder, engine and registry; raise DockyardError where this commit must not or cannot be released."""
-    local = preconditions.look(settings)
-    version, commit = plan.allowed(local)
+    local = preconditions.read_project(settings)
+    version, commit, section = preconditions.require_releasable(local)
     hindrance = sign.explain_hindrance(key)
     engine = engine or find_engine(settings)
     _require(settings, engine)
-    section = changelog.section(preconditions.text(settings.root), version)
     job = Job(settings, engine, version, commit, section)
     if not hindrance:
         job = replace(job, signer=_signer(job, key))
-    job = replace(job, journal=release_journal.read(job.file, commit))
+    job = replace(job, journal=read_journal(job.file, commit))
     with open_repository(engine, settings.repository) as there:
-        names = plan.names(version, commit, local.versions, there.list_tags())
+        names = plan.choose_tags(version, commit, local.versions, there.list_tags())
         left_out = {"sign": hindrance} if hindrance else {}
         state = State(names, registry=there.read_digests(names.every), left_out=left_out)
     if job.journal.digest and _is_at_hand(job, names, job.journal.digest):
-        state = _remembered(job, state, _adopted(job, state, job.journal.digest))
+        state = _recall(job, state, _adopt_digest(job, state, job.journal.digest))
     plan.refuse_overwriting(settings.repository, state)
     return job, state
 
 
-def release(settings: Settings, key: str, *, engine: Engine | None = None) -> Shipped:
+def make_release(settings: Settings, key: str, *, engine: Engine | None = None) -> Shipped:
     """Do what the release of this commit still lacks, step by step, and return what the registry has then."""
-    job, state = inspect(settings, key, engine=engine)
+    job, state = inspect_release(settings, key, engine=engine)
     push.preflight(job.engine, [job.reference(state.names.own)])
     if "sign" in state.left_out:
         log.info(f"the image will not be signed: {state.left_out['sign']}")
     changed = False
     try:
-        while step := plan.due(state):
+        while step := plan.find_next_step(state):
             log.info(f"{step.name}: {step.what}")
             state = STEPS[step.name](job, state)
-            if plan.due(state) == step:
+            if plan.find_next_step(state) == step:
                 raise RuntimeError(f"the step {step.name} has changed nothing")
             changed = True
     except KeyboardInterrupt:
@@ -143,12 +140,12 @@ def release(settings: Settings, key: str, *, engine: Engine | None = None) -> Sh
 def _build(job: Job, state: State) -> State:
     """Build the image for all platforms; what an earlier run remembers counts if this is the very same image."""
     (image,), _ = build.build_images(job.settings, build.Request(platforms=job.settings.platforms), engine=job.engine)
-    digest = _adopted(job, state, image.digest)
+    digest = _adopt_digest(job, state, image.digest)
     if job.journal.digest and job.journal.digest != digest:
         log.info(f"this is another image than at the last try, {job.journal.digest}: its checks begin anew")
-    state = _remembered(job, state, digest)
+    state = _recall(job, state, digest)
     plan.refuse_overwriting(job.settings.repository, state)
-    return _keep(job, state)
+    return _write_progress(job, state)
 
 
 def _verify(job: Job, state: State) -> State:
@@ -156,7 +153,7 @@ def _verify(job: Job, state: State) -> State:
     platforms = job.settings.platforms
     if len(platforms) < 2:
         _verify_one(job, "")
-        return _passed(job, state, "verify")
+        return _mark_passed(job, state, "verify")
     for platform in platforms:
         build.build_images(job.settings, build.Request(platforms=(platform,)), engine=job.engine)
         _verify_one(job, platform)
@@ -166,11 +163,11 @@ def _verify(job: Job, state: State) -> State:
             f"the image was {state.digest} before its platforms were verified, and {after.digest} after",
             "a base image or an index may have changed meanwhile: run it again",
         )
-    return _passed(job, state, "verify")
+    return _mark_passed(job, state, "verify")
 
 
 def _verify_one(job: Job, platform: str) -> None:
-    found = verifying.verify(job.settings, verifying.Asked(), engine=job.engine)
+    found = verify.verify_image(job.settings, ImageQuery(), engine=job.engine)
     for violation in found.verdict.violations:
         log.info(f"  {violation.rule}: {violation.message}")
     count = len(found.verdict.violations)
@@ -191,27 +188,27 @@ def _test(job: Job, state: State) -> State:
             f"Python {absent.python} could not be tested: {absent.reason}",
             "release where it can be, or take it out of pythons in [tool.dockyard]",
         )
-    return _passed(job, state, "test")
+    return _mark_passed(job, state, "test")
 
 
 def _reproduce(job: Job, state: State) -> State:
     """Build once more without cache, and compare."""
-    outcome = reproducing.reproduce(job.settings, reproducing.Asked(), engine=job.engine)
-    log.info(reproducing.summary(outcome))
+    outcome = reproduce.reproduce_image(job.settings, ImageQuery(), engine=job.engine)
+    log.info(reproduce.summarize(outcome))
     if outcome.verdict is not Verdict.IDENTICAL:
         raise DockyardError(
             f"a build without cache gives another image: {outcome.rebuilt}, where the release is {outcome.existing}",
             "`invoke reproduce` shows which layer and file differ",
         )
-    return _passed(job, state, "reproduce")
+    return _mark_passed(job, state, "reproduce")
 
 
 def _push(job: Job, state: State) -> State:
     """Bring the image's content to the registry, under the name of its commit alone."""
     sha = state.names.sha
     if state.digest in state.registry.values():
-        return _name(job, state, (sha,))
-    pushed = ship.ship(job.settings, {_variant(job): (job.reference(sha),)}, force=False)
+        return _add_tags(job, state, (sha,))
+    pushed = push_variants(job.settings, {_variant(job): (job.reference(sha),)}, force=False)
     for image in pushed:
         if image.digest != state.digest:
             raise DockyardError(
@@ -224,7 +221,7 @@ def _push(job: Job, state: State) -> State:
 def _attest(job: Job, state: State) -> State:
     """Attach what is in the image, and where it comes from."""
     attest.attest_image(job.settings, job.pinned(state), engine=job.engine)
-    return _passed(job, state, "attest")
+    return _mark_passed(job, state, "attest")
 
 
 def _sign(job: Job, state: State) -> State:
@@ -236,7 +233,7 @@ def _sign(job: Job, state: State) -> State:
         log.info(f"{pinned} is signed with this key already")
     else:
         sign.sign_digest(job.signer, pinned)
-    return _passed(job, state, "sign")
+    return _mark_passed(job, state, "sign")
 
 
 def _tag(job: Job, state: State) -> State:
@@ -244,12 +241,12 @@ def _tag(job: Job, state: State) -> State:
     with open_repository(job.engine, job.settings.repository) as there:
         state = replace(state, registry={**state.registry, **there.read_digests((state.names.own,))})
     plan.refuse_overwriting(job.settings.repository, state)
-    return state if state.has(state.names.own) else _name(job, state, (state.names.own,))
+    return state if state.has(state.names.own) else _add_tags(job, state, (state.names.own,))
 
 
 def _move(job: Job, state: State) -> State:
     """Move the names of the series that this version is the highest of."""
-    return _name(job, state, tuple(tag for tag in state.names.moving if not state.has(tag)))
+    return _add_tags(job, state, tuple(tag for tag in state.names.moving if not state.has(tag)))
 
 
 def _write_notes(job: Job, state: State) -> State:
@@ -272,14 +269,14 @@ STEPS: Mapping[str, Callable[[Job, State], State]] = {
 }
 
 
-def _name(job: Job, state: State, tags: tuple[str, ...]) -> State:
+def _add_tags(job: Job, state: State, tags: tuple[str, ...]) -> State:
     """Give the image in the registry more names."""
     with open_repository(job.engine, job.settings.repository) as there:
         there.add_tags(state.digest, tags)
     return replace(state, registry={**state.registry, **dict.fromkeys(tags, state.digest)})
 
 
-def _adopted(job: Job, state: State, built: str) -> str:
+def _adopt_digest(job: Job, state: State, built: str) -> str:
     """Return the digest to release: of the version that is out where that is the same image, compressed otherwise.
 
     Engines of different versions compress layers differently; the configuration names their content.
@@ -289,7 +286,7 @@ def _adopted(job: Job, state: State, built: str) -> str:
         return built
     with open_repository(job.engine, job.settings.repository) as there:
         config = there.read_config_digest(out)
-    if not config or config != contents.read(job.engine, images.local_name(job.settings, _variant(job))).digest:
+    if not config or config != contents.read_image(job.engine, images.local_name(job.settings, _variant(job))).digest:
         return built
     log.info(f"{job.version} is out as {out}: the same image as here, compressed by another engine, and it stays")
     return out
@@ -299,7 +296,7 @@ def _variant(job: Job) -> Variant:
     return Variant(PRODUCTION, job.settings.python)
 
 
-def _remembered(job: Job, state: State, digest: str) -> State:
+def _recall(job: Job, state: State, digest: str) -> State:
     """Return the state with an image at hand: what it has passed, and whether its notes are written."""
     passed = frozenset(job.journal.passed) if digest == job.journal.digest else frozenset()
     after = replace(state, digest=digest, passed=passed)
@@ -310,15 +307,15 @@ def _remembered(job: Job, state: State, digest: str) -> State:
     return after
 
 
-def _passed(job: Job, state: State, step: str) -> State:
-    return _keep(job, replace(state, passed=state.passed | {step}))
+def _mark_passed(job: Job, state: State, step: str) -> State:
+    return _write_progress(job, replace(state, passed=state.passed | {step}))
 
 
-def _keep(job: Job, state: State) -> State:
+def _write_progress(job: Job, state: State) -> State:
     """Write down how far the release is; a signature counts for its key alone."""
     key = f"sign:{job.signer.fingerprint}" if job.signer else ""
     steps = {key if step == "sign" else step for step in state.passed} - {""}
-    release_journal.write(job.file, Journal(job.commit, state.digest, tuple(sorted(steps))))
+    write_journal(job.file, Journal(job.commit, state.digest, tuple(sorted(steps))))
     return state
 
 

@@ -51,9 +51,9 @@ def build(
         show_plan(plan(chosen, request), json=json)
         return
     if push:
-        from dockyard.release import push as ship
+        from dockyard.release.push import build_and_push
 
-        built, missing = ship.build_and_push(chosen, request, force=force)
+        built, missing = build_and_push(chosen, request, force=force)
     else:
         built, missing = building.build_images(chosen, request)
     if json:

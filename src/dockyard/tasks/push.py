@@ -33,12 +33,12 @@ def push(
     """Push images under their tags, and check that the registry has them."""
     from dockyard.image.build import Request
     from dockyard.registry.push import explain_refusal
-    from dockyard.release import push as ship
+    from dockyard.release.push import choose_references, push_variants
 
     chosen = settings()
     pythons = chosen.pythons if "all" in python else tuple(dict.fromkeys(python))
     request = Request(tuple(dict.fromkeys(target)) or ("production",), pythons, tags=tuple(tag))
-    wanted = ship.references(chosen, request)
+    wanted = choose_references(chosen, request)
     if dry_run:
         planned = [(variant.target, variant.python, name) for variant, names in wanted.items() for name in names]
         if json:
@@ -48,7 +48,7 @@ def push(
         if dirty := explain_refusal([name for _, _, name in planned], force=force):
             log.warning(dirty)
         return
-    pushed = ship.ship(chosen, wanted, force=force)
+    pushed = push_variants(chosen, wanted, force=force)
     if json:
         console.as_json([{**vars(image), "pinned": image.pinned} for image in pushed])
         return

@@ -31,16 +31,16 @@ STYLES = {"done": "green", "to do": "yellow"}
 def release(_context: Context, key: str = "", dry_run: bool = False, json: bool = False) -> None:
     """Release the tagged commit: check, push, attest, sign and name its image; run again, finish what is missing."""
     from dockyard.registry import sign
-    from dockyard.release import steps as releasing
+    from dockyard.release.steps import inspect_release, make_release
 
     chosen = settings()
     key = sign.select_key(key, os.environ)
     ask_password(key)
     if dry_run:
-        job, state = releasing.inspect(chosen, key)
+        job, state = inspect_release(chosen, key)
         show_plan(job, state, json)
         return
-    shipped = releasing.release(chosen, key)
+    shipped = make_release(chosen, key)
     if json:
         console.as_json(as_json(shipped))
     else:
@@ -60,7 +60,7 @@ def show_plan(job: "Job", state: "State", json: bool) -> None:
     """Print every step of a release without doing any of them."""
     from dockyard.release import plan
 
-    steps = plan.plan(state)
+    steps = plan.plan_steps(state)
     if json:
         named = [{"name": step.name, "what": step.what, "status": str(step.status)} for step in steps]
         console.as_json({"version": job.version, "commit": job.commit, "registry": state.registry, "steps": named})

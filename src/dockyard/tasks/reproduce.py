@@ -28,27 +28,28 @@ def reproduce(
     _context: Context, target: str = "production", python: str = "", image: str = "", json: bool = False
 ) -> None:
     """Build an image anew without cache and compare: exit 1 and name each file that differs, and how."""
-    from dockyard.verify import reproduce as reproducing
-    from dockyard.verify.compare import Verdict, hint
+    from dockyard.verify.compare import Verdict, suggest_hint
+    from dockyard.verify.model import ImageQuery
+    from dockyard.verify.reproduce import reproduce_image, summarize
 
-    outcome = reproducing.reproduce(settings(), reproducing.Asked(target, python, image))
+    outcome = reproduce_image(settings(), ImageQuery(target, python, image))
     if json:
         console.as_json(as_json(outcome))
     else:
         show(outcome)
     if outcome.verdict is Verdict.DIFFERENT:
-        advice = "build from the same inputs: see above" if outcome.notes else hint(outcome.findings)
-        raise DockyardError(reproducing.summary(outcome), advice)
+        advice = "build from the same inputs: see above" if outcome.notes else suggest_hint(outcome.findings)
+        raise DockyardError(summarize(outcome), advice)
     log.info(f"built and compared in {console.duration(outcome.seconds)}")
 
 
 def show(outcome: Any) -> None:
     """Print the one line of a good end, or the table of differences."""
     from dockyard.verify.compare import Verdict
-    from dockyard.verify.reproduce import summary
+    from dockyard.verify.reproduce import summarize
 
     if outcome.verdict is not Verdict.DIFFERENT:
-        print(summary(outcome))
+        print(summarize(outcome))
         return
     rows = [_row(finding) for finding in outcome.findings]
     title = f"{outcome.image}: {len(rows)} difference{'s' if len(rows) > 1 else ''}"

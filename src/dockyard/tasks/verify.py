@@ -38,15 +38,16 @@ def verify(
 ) -> None:
     """Check a built image against the policy without trusting its Dockerfile; exit 1 with violations."""
     from dockyard.verify import output
-    from dockyard.verify import verify as verifying
+    from dockyard.verify.model import ImageQuery
+    from dockyard.verify.verify import verify_image
 
-    found = verifying.verify(settings(), verifying.Asked(target, python, image))
+    found = verify_image(settings(), ImageQuery(target, python, image))
     if sarif:
-        output.write_sarif(Path(sarif), output.sarif(found))
+        output.write_sarif(Path(sarif), output.format_sarif(found))
     if junit:
         output.write_junit(Path(junit), found)
     if json:
-        console.as_json(output.as_json(found))
+        console.as_json(output.format_json(found))
     else:
         show(found)
     count = len(found.verdict.violations)

@@ -77,7 +77,7 @@ class Finding:
     diff: tuple[str, ...] = ()
 
 
-def item(member: tarfile.TarInfo, content: IO[bytes] | None) -> Item:
+def read_item(member: tarfile.TarInfo, content: IO[bytes] | None) -> Item:
     """Return what a comparison needs of one entry of a layer; reads its content to the end."""
     path = path_of(member)
     digest = hashlib.sha256()
@@ -100,7 +100,7 @@ def item(member: tarfile.TarInfo, content: IO[bytes] | None) -> Item:
     )
 
 
-def judge(before: Image[Item], after: Image[Item]) -> tuple[Verdict, tuple[Finding, ...]]:
+def compare_images(before: Image[Item], after: Image[Item]) -> tuple[Verdict, tuple[Finding, ...]]:
     """Compare two builds: same manifest, same content under another compression, or the differences."""
     if before.config_digest == after.config_digest and before.diff_ids == after.diff_ids:
         same = before.manifest == after.manifest
@@ -158,14 +158,14 @@ def compare_items(old: Item | None, new: Item | None) -> Iterator[tuple[str, str
     if old.owner != new.owner:
         yield "owner", old.owner, new.owner, ()
     if old.time != new.time:
-        yield "time", moment(old.time), moment(new.time), ()
+        yield "time", format_time(old.time), format_time(new.time), ()
     if old.extended != new.extended:
         yield "attributes", _attributes(old), _attributes(new), ()
 
 
 def compare_configs(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield how two image configurations differ, key by key; layers are compared elsewhere."""
-    old, new = (dict(flat(_own(config))) for config in (before, after))
+    old, new = (dict(flatten(_own(config))) for config in (before, after))
     for key in (*old, *(key for key in new if key not in old)):
         if key not in new:
             yield Finding(0, "", key, "missing", old[key])
@@ -185,7 +185,7 @@ def _own(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**config, "rootfs": None, "history": rows}
 
 
-def flat(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+def flatten(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
     """Yield every value of a document with its path: config.Env.PATH, history.3.created_by."""
     if key == "config.Env" and isinstance(value, list):
         value = dict(str(line).partition("=")[::2] for line in value)
@@ -198,26 +198,26 @@ def flat(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
             yield key, str(value)
         return
     for name, inner in pairs:
-        yield from flat(inner, f"{key}.{name}" if key else str(name))
+        yield from flatten(inner, f"{key}.{name}" if key else str(name))
 
 
-def hint(findings: Iterable[Finding]) -> str:
+def suggest_hint(findings: Iterable[Finding]) -> str:
     """Return what would most likely mend the differences."""
     kinds = {finding.how for finding in findings if finding.layer}
     return next((advice for how, advice in HINTS.items() if how in kinds), "")
 
 
-def bytecode(start: bytes) -> str:
+def describe_bytecode(start: bytes) -> str:
     """Return how bytecode is checked against its source, from its first bytes (PEP 552)."""
     if len(start) < PYC_HEADER:
         return "cut short"
     flags, third = int.from_bytes(start[4:8], "little"), start[8:12]
     if flags & 1:
         return f"{'checked' if flags & 2 else 'unchecked'} hash {start[8:16].hex()}"
-    return f"of a source from {moment(int.from_bytes(third, 'little'))}"
+    return f"of a source from {format_time(int.from_bytes(third, 'little'))}"
 
 
-def moment(time: float) -> str:
+def format_time(time: float) -> str:
     """Return a time in UTC as a person reads it."""
     try:
         return datetime.fromtimestamp(time, UTC).isoformat().replace("+00:00", "Z")
@@ -231,7 +231,7 @@ def _attributes(one: Item) -> str:
 
 def _contents(old: Item, new: Item) -> tuple[str, str]:
     if old.path.endswith(".pyc"):
-        headers = bytecode(old.start), bytecode(new.start)
+        headers = describe_bytecode(old.start), describe_bytecode(new.start)
         return headers if headers[0] != headers[1] else ("other code", "other code")
     return f"sha256:{old.sha256[:12]}", f"sha256:{new.sha256[:12]}"
 

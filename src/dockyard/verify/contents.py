@@ -39,17 +39,17 @@ KINDS = {
 }
 
 
-def read(engine: "Engine", reference: str) -> Facts:
+def read_image(engine: "Engine", reference: str) -> Facts:
     """Return the facts of an image that the engine holds; raise DockyardError where it does not."""
-    return of(archive.read_image(engine, reference, visit))
+    return flatten(archive.read_image(engine, reference, visit))
 
 
-def from_archive(chunks: Iterable[bytes]) -> Facts:
+def read_archive(chunks: Iterable[bytes]) -> Facts:
     """Return the facts of the image in an archive as `docker save` writes it, given piece by piece."""
-    return of(archive.from_archive(chunks, visit))
+    return flatten(archive.from_archive(chunks, visit))
 
 
-def of(image: archive.Image[Entry]) -> Facts:
+def flatten(image: archive.Image[Entry]) -> Facts:
     """Work out what a container sees of an image's layers."""
     view = View()
     for index, layer in enumerate(image.layers):
@@ -143,8 +143,8 @@ def examine(entry: Entry, windows: Iterable[bytes]) -> Entry:
         head = head or window[:HEADER]
         digest.update(window)
         seen = tail + window
-        leaks |= secrets.leaks(seen)
-        certificates |= secrets.certificates(seen).keys()
+        leaks |= secrets.find_leaks(seen)
+        certificates |= secrets.read_certificates(seen).keys()
         if whole or (not kept and entry.path.endswith(".pyc")):
             kept += window if whole else window[:HEADER]
         tail = seen[-OVERLAP:]

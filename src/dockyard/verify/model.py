@@ -6,6 +6,15 @@ from enum import StrEnum
 from typing import Any
 
 
+@dataclass(frozen=True)
+class ImageQuery:
+    """Which image a person means: the newest of a target on a Python, or one by its reference."""
+
+    target: str = "production"
+    python: str = ""
+    image: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One path in one layer: `kind` is file, folder, link, device or pipe; `layer` counts from 0.

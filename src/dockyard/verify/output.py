@@ -40,7 +40,7 @@ class Report:
         return not self.verdict.violations
 
 
-def as_json(report: Report) -> dict[str, Any]:
+def format_json(report: Report) -> dict[str, Any]:
     """Return a report as `invoke verify --json` prints it."""
     trial = report.trial
     return {
@@ -61,11 +61,11 @@ def as_json(report: Report) -> dict[str, Any]:
     }
 
 
-def sarif(report: Report) -> dict[str, Any]:
+def format_sarif(report: Report) -> dict[str, Any]:
     """Return a report as a SARIF 2.1.0 log; what is accepted is there as suppressed, with the reason."""
     known = {rule.id: rule for rule in RULES}
     order = list(report.verdict.checked)
-    return sarif_log(
+    return format_sarif_log(
         f"verify/{report.target}/{report.python}",
         [_sarif_rule(known[name]) for name in order],
         [_sarif_result(finding, order.index(finding.rule)) for finding in report.verdict.findings],
@@ -73,7 +73,7 @@ def sarif(report: Report) -> dict[str, Any]:
     )
 
 
-def sarif_log(
+def format_sarif_log(
     category: str, rules: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]], **more: Any
 ) -> dict[str, Any]:
     """Return a SARIF 2.1.0 log with one run: its category keeps it apart from Dockyard's other runs on a commit."""
@@ -87,7 +87,7 @@ def sarif_log(
     return {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
 
 
-def junit(report: Report) -> ET.Element:
+def format_junit(report: Report) -> ET.Element:
     """Return a report as JUnit's XML: a test case for every rule, skipped where all it found is accepted."""
     cases = [_junit_case(report, name) for name in report.verdict.checked]
     failures = sum(case.find("failure") is not None for case in cases)
@@ -101,17 +101,17 @@ def junit(report: Report) -> ET.Element:
 
 def write_sarif(path: Path, log: Mapping[str, Any]) -> None:
     """Write a SARIF log to a file."""
-    write(path, json.dumps(log, indent=2, ensure_ascii=False) + "\n")
+    write_report(path, json.dumps(log, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_junit(path: Path, report: Report) -> None:
     """Write a report as JUnit's XML to a file."""
-    root = junit(report)
+    root = format_junit(report)
     ET.indent(root)
-    write(path, '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n")
+    write_report(path, '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n")
 
 
-def write(path: Path, text: str) -> None:
+def write_report(path: Path, text: str) -> None:
     """Write a text file atomically, its folder made where it is missing; raise DockyardError where that fails."""
     try:
         write_atomically(path, text)

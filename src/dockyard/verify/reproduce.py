@@ -19,7 +19,8 @@ from dockyard.image import build, names, records
 from dockyard.image.build import Job, Request
 from dockyard.process import capture
 from dockyard.settings import Settings
-from dockyard.verify.compare import Finding, Item, Verdict, item, judge
+from dockyard.verify.compare import Finding, Item, Verdict, compare_images, read_item
+from dockyard.verify.model import ImageQuery
 
 log = logging.getLogger(__name__)
 
@@ -40,15 +41,6 @@ TOLD = {
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a person wants reproduced: the newest image of a target on a Python, or an image by its reference."""
-
-    target: str = names.PRODUCTION
-    python: str = ""
-    image: str = ""
-
-
-@dataclass(frozen=True)
 class Outcome:
     """How it went: digests as the engine names images, `notes` say which inputs were others than at first."""
 
@@ -61,46 +53,48 @@ class Outcome:
     seconds: float = 0.0
 
 
-def reproduce(settings: Settings, asked: Asked, *, engine: Engine | None = None) -> Outcome:
+def reproduce_image(settings: Settings, query: ImageQuery, *, engine: Engine | None = None) -> Outcome:
     """Build a variant without cache under a name of its own, compare, and remove it again."""
     clock = records.Clock.start()
-    request = Request((asked.target,), (asked.python,) if asked.python else (), no_cache=True)
+    request = Request((query.target,), (query.python,) if query.python else (), no_cache=True)
     (variant,) = request.variants(settings)
     build.plan_images(settings, build.read_world(settings), request)  # a wrong target is said before an engine starts
-    reference = asked.image or names.local_name(settings, variant)
+    reference = query.image or names.local_name(settings, variant)
     engine = engine or find_engine(settings)
-    existing = inspected(engine, reference)
+    existing = inspect_image(engine, reference)
     if existing is None:
         make = f"`invoke build --target {variant.target} --python {variant.python}` makes it"
         raise DockyardError(
-            f"there is no image {reference}", f"`docker pull {reference}` brings it" if asked.image else make
+            f"there is no image {reference}", f"`docker pull {reference}` brings it" if query.image else make
         )
-    job = prepared(settings, engine, request, clock)
-    notes = tuple(changed_inputs(_labels(existing), job.planned[0].labels))
+    job = plan_rebuild(settings, engine, request, clock)
+    notes = tuple(find_changed_inputs(_labels(existing), job.planned[0].labels))
     for note in notes:
         log.info(f"{reference}: {note}")
-    with rebuilt(job) as name:
-        made = inspected(engine, name) or {"Id": ""}
+    with rebuild(job) as name:
+        made = inspect_image(engine, name) or {"Id": ""}
         outcome = Outcome(reference, Verdict.IDENTICAL, existing["Id"], made["Id"], (), notes)
         if made["Id"] != existing["Id"]:
             log.info("the digests differ: reading both images")
             # By digest: the name may have been given to another image meanwhile.
-            outcome = compared(
-                outcome, archive.read_image(engine, existing["Id"], item), archive.read_image(engine, name, item)
+            outcome = compare_archives(
+                outcome,
+                archive.read_image(engine, existing["Id"], read_item),
+                archive.read_image(engine, name, read_item),
             )
     return replace(outcome, seconds=clock.seconds())
 
 
-def compared(outcome: Outcome, before: Image[Item], after: Image[Item]) -> Outcome:
+def compare_archives(outcome: Outcome, before: Image[Item], after: Image[Item]) -> Outcome:
     """Return the outcome of two images whose digests differ: that of an index does with what else is in it (pure)."""
-    verdict, findings = judge(before, after)
+    verdict, findings = compare_images(before, after)
     if before.manifest and after.manifest:
         outcome = replace(outcome, existing=before.manifest, rebuilt=after.manifest)
     return replace(outcome, verdict=verdict, findings=findings)
 
 
-def prepared(settings: Settings, engine: Engine, request: Request, clock: records.Clock) -> Job:
-    """Return the one build that is asked for, under a name that no other image has."""
+def plan_rebuild(settings: Settings, engine: Engine, request: Request, clock: records.Clock) -> Job:
+    """Return the one build that is query for, under a name that no other image has."""
     bases, missing = ensure_bases(settings, engine, request.pythons or (settings.python,), run=False)
     for absent in missing:
         raise DockyardError(f"Python {absent.python} cannot be built here: {absent.reason}")
@@ -117,7 +111,7 @@ def prepared(settings: Settings, engine: Engine, request: Request, clock: record
 
 
 @contextmanager
-def rebuilt(job: Job) -> Iterator[str]:
+def rebuild(job: Job) -> Iterator[str]:
     """Build, yield the image's name, and take it and its cache mounts away whatever happens."""
     name = job.planned[0].references[0]
     try:
@@ -134,11 +128,11 @@ def forget_mounts(job: Job) -> None:
     builder = (f"--builder={job.settings.builder}",) if job.settings.builder else ()
     listing = ("buildx", "du", *builder, "--verbose", "--filter=type=exec.cachemount")
     said = capture(job.engine.command(*listing), check=False).stdout
-    for record in mounts(said, job.planned[0].arguments[MOUNTS]):
+    for record in find_mounts(said, job.planned[0].arguments[MOUNTS]):
         capture(job.engine.command("buildx", "prune", *builder, "--force", f"--filter=id={record}"), check=False)
 
 
-def mounts(listing: str, namespace: str) -> tuple[str, ...]:
+def find_mounts(listing: str, namespace: str) -> tuple[str, ...]:
     """Return the records of a namespace's cache mounts in what `buildx du --verbose` prints (pure)."""
     found = []
     for record in listing.split("\n\n"):
@@ -148,7 +142,7 @@ def mounts(listing: str, namespace: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def inspected(engine: Engine, reference: str) -> dict[str, Any] | None:
+def inspect_image(engine: Engine, reference: str) -> dict[str, Any] | None:
     """Return what the engine knows of an image, or None where it has none; its Id is the digest it goes by."""
     done = capture(engine.command("image", "inspect", reference), check=False)
     if done.ok:
@@ -160,14 +154,14 @@ def inspected(engine: Engine, reference: str) -> dict[str, Any] | None:
     )
 
 
-def changed_inputs(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[str]:
+def find_changed_inputs(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[str]:
     """Yield which inputs of a build are others than an image's labels say (pure)."""
     for name, text in TOLD.items():
         if before.get(name, "") != after.get(name, ""):
             yield text.format(before=before.get(name) or "none", after=after.get(name) or "none")
 
 
-def summary(outcome: Outcome) -> str:
+def summarize(outcome: Outcome) -> str:
     """Return the one line that says how it went."""
     first, second = outcome.existing, outcome.rebuilt
     if outcome.verdict is Verdict.IDENTICAL:

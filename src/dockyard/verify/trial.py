@@ -115,7 +115,7 @@ class Setup:
     answered: Callable[[], None] = lambda: None
 
 
-def run(engine: "Engine", image: str, facts: Facts, setup: Setup) -> Trial:
+def try_image(engine: "Engine", image: str, facts: Facts, setup: Setup) -> Trial:
     """Try an image hardened; where that fails, try it once more as it is, so that the cause can be told."""
     first = once(engine, image, facts, setup)
     if first.serves:
@@ -130,15 +130,15 @@ def once(engine: "Engine", image: str, facts: Facts, setup: Setup) -> Trial:
     with _container(engine, image, setup) as (name, started):
         if not started.ok:
             return replace(trial, refused=started.stderr.strip(), log=_log(engine, name))
-        trial = _awaited(engine, name, setup, trial)
+        trial = _await_answer(engine, name, setup, trial)
         setup.answered()
         if trial.answer is not None and trial.exit_code is None:
-            trial = _examined(engine, name, facts, setup, trial)
-            trial = _ended(engine, name, setup, trial)
+            trial = _check_health(engine, name, facts, setup, trial)
+            trial = _stop(engine, name, setup, trial)
         return replace(trial, log=_log(engine, name))
 
 
-def options(setup: Setup, name: str) -> tuple[str, ...]:
+def choose_options(setup: Setup, name: str) -> tuple[str, ...]:
     """Return the options of `docker run` for a trial (pure)."""
     hardening = HARDENED if setup.hardened else ()
     mounts = tuple(f"--tmpfs={path}:uid=65532,gid=65532,mode=0700" for path in setup.tmpfs)
@@ -146,22 +146,22 @@ def options(setup: Setup, name: str) -> tuple[str, ...]:
     return ("--detach", f"--name={name}", "--no-healthcheck", *hardening, *mounts, *given)
 
 
-def uncompilable(engine: "Engine", image: str, paths: tuple[str, ...]) -> frozenset[str]:
+def find_uncompilable(engine: "Engine", image: str, paths: tuple[str, ...]) -> frozenset[str]:
     """Return which of an image's files its own Python cannot compile: templates, for instance, or another Python's."""
-    found = _told(engine, image, "python", COMPILE, asked=json.dumps(paths).encode())
+    found = _run_program(engine, image, "python", COMPILE, asked=json.dumps(paths).encode())
     return frozenset(found) & frozenset(paths)
 
 
-def find(engine: "Engine", image: str, wanted: str) -> tuple[str, ...]:
+def find_in_image(engine: "Engine", image: str, wanted: str) -> tuple[str, ...]:
     """Return the paths under which an image with Python has a file: by its path, or by its name wherever it lies."""
-    return tuple(_told(engine, image, "python3", FIND, wanted))
+    return tuple(_run_program(engine, image, "python3", FIND, wanted))
 
 
-def _told(engine: "Engine", image: str, python: str, program: str, *words: str, asked: bytes = b"") -> list[str]:
+def _run_program(engine: "Engine", image: str, python: str, program: str, *words: str, asked: bytes = b"") -> list[str]:
     """Run a program that prints a JSON list in an image, hardened; return the list, empty where it cannot be run."""
     options = ("--rm", "--interactive", "--network=none", "--no-healthcheck", *HARDENED, f"--entrypoint={python}")
     command = engine.command("run", *options, image, "-c", program, *words, input=asked, timeout=ENGINE_SECONDS)
-    found = _document(capture(command, check=False).stdout)
+    found = _parse_json(capture(command, check=False).stdout)
     return [str(each) for each in found] if isinstance(found, list) else []
 
 
@@ -170,21 +170,21 @@ def _container(engine: "Engine", image: str, setup: Setup) -> "Iterator[tuple[st
     """Start a container, and leave nothing of it, whatever happens."""
     name = f"dockyard-trial-{secrets.token_hex(4)}"
     secret = tuple(value for value in setup.environment.values() if len(value) > 3)
-    command = engine.command("run", *options(setup, name), image, timeout=ENGINE_SECONDS, secrets=secret)
+    command = engine.command("run", *choose_options(setup, name), image, timeout=ENGINE_SECONDS, secrets=secret)
     try:
         yield name, capture(command, check=False)
     finally:
         capture(engine.command("rm", "--force", "--volumes", name, timeout=ENGINE_SECONDS), check=False)
 
 
-def _awaited(engine: "Engine", name: str, setup: Setup, trial: Trial) -> Trial:
+def _await_answer(engine: "Engine", name: str, setup: Setup, trial: Trial) -> Trial:
     """Wait for the first answer, or for the end of the container, or until patience is over."""
     limit = setup.patience.start
     watch = engine.command(
         "exec", name, "python", "-c", WATCH, str(setup.port), f"{limit:g}", timeout=limit + ENGINE_SECONDS
     )
     done = capture(watch, check=False)
-    seen = _document(done.stdout)
+    seen = _parse_json(done.stdout)
     state = _state(engine, name)
     if not isinstance(seen, dict):
         seen = {}
@@ -202,7 +202,7 @@ def _awaited(engine: "Engine", name: str, setup: Setup, trial: Trial) -> Trial:
     )
 
 
-def _examined(engine: "Engine", name: str, facts: Facts, setup: Setup, trial: Trial) -> Trial:
+def _check_health(engine: "Engine", name: str, facts: Facts, setup: Setup, trial: Trial) -> Trial:
     """Run the image's health check until it passes or patience is over, and read the memory of the service."""
     check = facts.settings.get("Healthcheck") or {}
     test = tuple(check.get("Test") or ())
@@ -212,13 +212,13 @@ def _examined(engine: "Engine", name: str, facts: Facts, setup: Setup, trial: Tr
     one = float(check.get("Timeout") or 30e9) / 1e9
     over = time.monotonic() + setup.patience.health
     while True:
-        healthy, said = _checked(engine, name, argv, one)
+        healthy, said = _run_check(engine, name, argv, one)
         if healthy or time.monotonic() > over:
             return replace(trial, healthy=healthy, health_output=said, memory=_memory(engine, name))
         time.sleep(PAUSE)
 
 
-def _checked(engine: "Engine", name: str, argv: tuple[str, ...], seconds: float) -> tuple[bool, str]:
+def _run_check(engine: "Engine", name: str, argv: tuple[str, ...], seconds: float) -> tuple[bool, str]:
     """Run a health check once, as the engine itself would; a check that outlives its timeout has failed."""
     try:
         done = capture(engine.command("exec", name, *argv, timeout=seconds), check=False)
@@ -227,7 +227,7 @@ def _checked(engine: "Engine", name: str, argv: tuple[str, ...], seconds: float)
     return done.ok, done.stdout + done.stderr
 
 
-def _ended(engine: "Engine", name: str, setup: Setup, trial: Trial) -> Trial:
+def _stop(engine: "Engine", name: str, setup: Setup, trial: Trial) -> Trial:
     """Tell the service to stop, and see when and how it does."""
     if trial.healthy is False:
         return trial
@@ -252,10 +252,10 @@ def _memory(engine: "Engine", name: str) -> int | None:
         return None
     finally:
         client.close()
-    return used(said.get("memory_stats") or {})
+    return measure_memory(said.get("memory_stats") or {})
 
 
-def used(memory: Mapping[str, Any]) -> int | None:
+def measure_memory(memory: Mapping[str, Any]) -> int | None:
     """Return the memory in use by the numbers of a control group, version 1 or 2 (pure)."""
     if "usage" not in memory:
         return None
@@ -265,7 +265,7 @@ def used(memory: Mapping[str, Any]) -> int | None:
 
 def _state(engine: "Engine", name: str) -> Mapping[str, Any]:
     done = capture(engine.command("inspect", "--format={{json .State}}", name, timeout=ENGINE_SECONDS), check=False)
-    found = _document(done.stdout)
+    found = _parse_json(done.stdout)
     return found if isinstance(found, dict) else {}
 
 
@@ -274,7 +274,7 @@ def _log(engine: "Engine", name: str) -> tuple[str, ...]:
     return tuple(line.rstrip() for line in (done.stdout + done.stderr).splitlines() if line.strip()) if done.ok else ()
 
 
-def _document(text: str) -> Any:
+def _parse_json(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:

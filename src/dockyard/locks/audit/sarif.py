@@ -4,7 +4,7 @@ from hashlib import sha256
 from typing import Any
 
 from dockyard.locks.audit.assess import Audit, Finding
-from dockyard.verify.output import sarif_log
+from dockyard.verify.output import format_sarif_log
 
 LEVELS = {"critical": "error", "high": "error", "medium": "warning", "low": "note", "none": "note"}
 
@@ -13,7 +13,9 @@ def sarif_report(found: Audit) -> dict[str, Any]:
     """Return an audit as a SARIF log; what is accepted is there as suppressed, with the reason."""
     rules = {each.id: _rule(each) for each in found.findings}
     order = list(rules)
-    return sarif_log("audit", list(rules.values()), [_result(each, order.index(each.id)) for each in found.findings])
+    return format_sarif_log(
+        "audit", list(rules.values()), [_result(each, order.index(each.id)) for each in found.findings]
+    )
 
 
 def _rule(finding: Finding) -> dict[str, Any]:

@@ -40,16 +40,16 @@ def locked(case: Case) -> Iterator[Violation]:
     if pins is None:
         yield Violation(f"there is no lock to compare with: {case.expected.lock}", hint="run `invoke lock`")
         return
-    found = list(environment(case))
+    found = list(find_distributions(case))
     for one in found:
         pin = pins.get(one.name)
-        if pin is None and one.name != normal(case.expected.own):
+        if pin is None and one.name != normalize_name(case.expected.own):
             yield _at(one, f"{one.name} {one.version} is installed, but is not in {case.expected.lock}")
-        elif pin and pin.version and not same(pin.version, one.version):
+        elif pin and pin.version and not equal_versions(pin.version, one.version):
             yield _at(one, f"{one.name} {one.version} is installed, but {case.expected.lock} says {pin.version}")
     names = {one.name for one in found}
     for pin in pins.values():
-        if normal(pin.name) not in names:
+        if normalize_name(pin.name) not in names:
             yield Violation(f"{pin.name} {pin.version} is in {case.expected.lock}, but not installed")
     for name in sorted(name for name in names if [one.name for one in found].count(name) > 1):
         yield Violation(f"{name} is installed more than once")
@@ -60,16 +60,16 @@ def unchanged(case: Case) -> Iterator[Violation]:
     files = case.facts.files
     owned: set[str] = set()
     folders: set[str] = set()
-    for one in environment(case):
+    for one in find_distributions(case):
         folders.add(one.folder)
         record = files.get(one.record)
         if record is None:
             if one.info.path.endswith("/METADATA"):
                 yield _at(one, f"{one.name} has no RECORD: nothing tells which files it brought")
             continue
-        for path, digest in recorded(record.data, one.folder):
+        for path, digest in read_record(record.data, one.folder):
             owned.add(path)
-            wrong = differs(files.get(path), path, digest)
+            wrong = describe_difference(files.get(path), path, digest)
             if wrong:
                 yield Violation(f"{path} {wrong} ({one.name} {one.version})", path, (files.get(path) or record).layer)
     for entry in files.values():
@@ -79,19 +79,19 @@ def unchanged(case: Case) -> Iterator[Violation]:
             yield Violation(said, entry.path, entry.layer)
 
 
-def environment(case: Case) -> Iterator[Distribution]:
+def find_distributions(case: Case) -> Iterator[Distribution]:
     """Yield the distributions that count: all of a minimal image, else those of a virtual environment."""
-    prefix = "" if scope(case) is Scope.MINIMAL else virtual_environment(case.facts)
+    prefix = "" if scope(case) is Scope.MINIMAL else find_virtual_environment(case.facts)
     for entry in case.facts.files.values():
         match = METADATA.fullmatch(entry.path)
         if match and entry.kind == "file" and entry.data and entry.path.startswith(prefix):
             headers = BytesHeaderParser().parsebytes(entry.data)
             yield Distribution(
-                normal(headers["Name"] or match["info"]), headers["Version"] or "", match["folder"], entry
+                normalize_name(headers["Name"] or match["info"]), headers["Version"] or "", match["folder"], entry
             )
 
 
-def virtual_environment(facts: Facts) -> str:
+def find_virtual_environment(facts: Facts) -> str:
     """Return the first folder on PATH that is a virtual environment's, with a slash behind it, or nothing."""
     for folder in facts.environment.get("PATH", "").split(":"):
         prefix = folder.rpartition("/")[0]
@@ -100,7 +100,7 @@ def virtual_environment(facts: Facts) -> str:
     return ""
 
 
-def recorded(record: bytes, folder: str) -> Iterator[tuple[str, str]]:
+def read_record(record: bytes, folder: str) -> Iterator[tuple[str, str]]:
     """Yield the paths that a RECORD names, and the SHA-256 in hexadecimal, empty where it gives none."""
     for row in csv.reader(io.StringIO(record.decode("utf-8", "replace"))):
         if row and row[0]:
@@ -110,7 +110,7 @@ def recorded(record: bytes, folder: str) -> Iterator[tuple[str, str]]:
             yield posixpath.normpath(posixpath.join(folder, row[0])), digest
 
 
-def differs(entry: Entry | None, path: str, digest: str) -> str:
+def describe_difference(entry: Entry | None, path: str, digest: str) -> str:
     """Say how a file differs from what RECORD says of it; bytecode is not published, so it is none of this."""
     if path.endswith(".pyc"):
         return ""
@@ -145,16 +145,16 @@ def read_lock(text: str, python: str) -> dict[str, Pin]:
             continue  # `invoke lock --check` tells of what no installer would take
         if wanted.marker is None or wanted.marker.evaluate(setting):
             exact = [item.version for item in wanted.specifier if item.operator in ("==", "===")]
-            found[normal(wanted.name)] = Pin(wanted.name, exact[0] if exact else "")
+            found[normalize_name(wanted.name)] = Pin(wanted.name, exact[0] if exact else "")
     return found
 
 
-def normal(name: str) -> str:
+def normalize_name(name: str) -> str:
     """Return a distribution's name as indexes write it (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def same(one: str, other: str) -> bool:
+def equal_versions(one: str, other: str) -> bool:
     """Say whether two versions are equal by PEP 440, or as text where they are none."""
     from packaging.version import InvalidVersion, Version
 
@@ -164,7 +164,7 @@ def same(one: str, other: str) -> bool:
         return one == other
 
 
-def own_name(project: Mapping[str, object]) -> str:
+def read_own_name(project: Mapping[str, object]) -> str:
     """Return the name of the project's own distribution, out of the content of its pyproject.toml."""
     table = project.get("project")
     return str(table.get("name", "")) if isinstance(table, dict) else ""

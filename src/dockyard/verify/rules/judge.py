@@ -25,7 +25,7 @@ RULES: tuple[Rule, ...] = (
 """Every rule, in the order of the reports."""
 
 
-def judge(case: Case, *, allow: Mapping[str, str] | None = None, dockerfile: str = "") -> Verdict:
+def judge_image(case: Case, *, allow: Mapping[str, str] | None = None, dockerfile: str = "") -> Verdict:
     """Return what all rules say of an image.
 
     `allow` maps a rule, or rule:pattern for the paths that match, to the reason why its findings are accepted.

@@ -35,7 +35,7 @@ def tokens(case: Case) -> Iterator[Violation]:
         if value and SECRET_NAME.search(name):
             yield Violation(f"the environment variable {name} has a value in the image")
     for where, text in _configured(case):
-        for kind in sorted(secrets.leaks(text.encode())):
+        for kind in sorted(secrets.find_leaks(text.encode())):
             yield Violation(f"{where} holds a secret: {kind}")
 
 

@@ -50,12 +50,12 @@ ORGANIZATION = b"\x06\x03\x55\x04\x0a"
 """How the DER encoding writes the names of these two attributes."""
 
 
-def leaks(data: bytes) -> frozenset[str]:
+def find_leaks(data: bytes) -> frozenset[str]:
     """Return the kinds of secret that are in `data`."""
     return frozenset(sign.kind for sign in SIGNS if sign.anchor in data and sign.form.search(data))
 
 
-def certificates(data: bytes) -> Mapping[str, bytes]:
+def read_certificates(data: bytes) -> Mapping[str, bytes]:
     """Return the certificates in PEM form that are in `data`: the SHA-256 of each, and its DER encoding."""
     return {sha256(der).hexdigest(): der for der in _decoded(data)} if b"CERTIFICATE-----" in data else {}
 
@@ -68,7 +68,7 @@ def _decoded(data: bytes) -> Iterator[bytes]:
             continue
 
 
-def subject(der: bytes) -> str:
+def read_subject(der: bytes) -> str:
     """Return a certificate's name as well as it can be had without parsing it: the last common name or organization."""
     for attribute in (COMMON_NAME, ORGANIZATION):
         at = der.rfind(attribute)
