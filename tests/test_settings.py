@@ -51,6 +51,7 @@ def test_every_key_can_be_written(write: Write) -> None:
         ports = [8000, 9000]
         base = "debian"
         engine = "embedded"
+        dockerfile = "deploy/Dockerfile"
         keep = ["/usr/lib/*/libmagic.so.1*", "/usr/share/misc/magic.mgc"]
         platforms = ["linux/amd64", "linux/arm64/v8"]
         builder = "far-away"
@@ -84,6 +85,7 @@ def test_every_key_can_be_written(write: Write) -> None:
         "ports": (8000, 9000),
         "base": "debian",
         "engine": "embedded",
+        "dockerfile": "deploy/Dockerfile",
         "keep": ("/usr/lib/*/libmagic.so.1*", "/usr/share/misc/magic.mgc"),
         "platforms": ("linux/amd64", "linux/arm64/v8"),
         "builder": "far-away",

@@ -233,6 +233,7 @@ class Settings:
     ports: tuple[int, ...] = _key(_list(_port), default=(8000,))
     base: str = _key(_choice("auto", "registry", "debian"), default="auto")
     engine: str = _key(_choice("auto", "host", "embedded"), default="auto")
+    dockerfile: str = _key(_FOLDER, default="Dockerfile")
     keep: tuple[str, ...] = _key(_list(_KEEP, empty=True), default=())
     platforms: tuple[str, ...] = _key(_list(_PLATFORM, empty=True), default=())
     builder: str = _key(_BUILDER, default="")

@@ -8,6 +8,7 @@ import pytest
 from dockyard.adopt.detect import detect
 from dockyard.adopt.model import Overrides, Project
 from dockyard.adopt.snapshot import Snapshot, read_snapshot
+from dockyard.tasks import namespace
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 
@@ -20,6 +21,13 @@ def snapshot(files: dict[str, str], name: str = "shop") -> Snapshot:
 def detected(files: dict[str, str], overrides: Overrides | None = None, *, name: str = "shop") -> Project:
     """Return what is detected in a project that holds some texts; a requirements.txt asks for Flask."""
     return detect(snapshot({"requirements.txt": "flask\n", **files}, name), overrides or Overrides())
+
+
+@pytest.fixture(autouse=True)
+def _helps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the tasks' help texts for other tests: Invoke takes them out as it reads them."""
+    for name in namespace.task_names:
+        monkeypatch.setattr(namespace[name], "help", dict(namespace[name].help))
 
 
 @pytest.fixture(scope="session")

@@ -7,13 +7,6 @@ from dockyard.tasks import namespace
 from dockyard.tasks.program import make_program
 
 
-@pytest.fixture(autouse=True)
-def _helps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the tasks' help texts for other tests: Invoke takes them out as it reads them."""
-    for name in namespace.task_names:
-        monkeypatch.setattr(namespace[name], "help", dict(namespace[name].help))
-
-
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[object, str, str]:
     """Run the program in this process; return its exit code, stdout and stderr."""
     code: object = 0

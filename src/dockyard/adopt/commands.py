@@ -92,8 +92,15 @@ def procfile(snapshot: Snapshot) -> dict[str, Named]:
     }
 
 
+def is_ours(dockerfile: str) -> bool:
+    """Return whether a Dockerfile is built on Dockyard's payload: then init wrote it, or could have (pure)."""
+    return "python /dockyard " in dockerfile
+
+
 def dockerfile_commands(snapshot: Snapshot) -> Iterator[Named]:
-    """Yield the CMD of an existing Dockerfile, the last one first, for that is the image's."""
+    """Yield the CMD of an existing Dockerfile, the last one first, for that is the image's; ours says nothing new."""
+    if is_ours(snapshot.text("Dockerfile")):
+        return
     joined = re.sub(r"\\\n", " ", snapshot.text("Dockerfile"))
     for line in reversed(joined.splitlines()):
         match = re.match(r"\s*(?:CMD|ENTRYPOINT)\s+(.+)", line, re.IGNORECASE)

@@ -4,15 +4,22 @@ import re
 import shlex
 from collections.abc import Iterator
 
+from dockyard.adopt.commands import is_ours
 from dockyard.adopt.detect_app import detect_app
 from dockyard.adopt.detect_checks import detect_health, detect_tests
 from dockyard.adopt.detect_dependencies import detect_dependencies
 from dockyard.adopt.detect_needs import detect_backends, detect_variables, detect_writable
-from dockyard.adopt.detect_processes import detect_build_steps, detect_processes, detect_release, detect_server
+from dockyard.adopt.detect_processes import (
+    detect_build_steps,
+    detect_frontend,
+    detect_processes,
+    detect_release,
+    detect_server,
+)
 from dockyard.adopt.detect_python import detect_python
 from dockyard.adopt.libraries import detect_libraries
 from dockyard.adopt.model import App, Found, Overrides, Project
-from dockyard.adopt.snapshot import TESTS, TOOLS, Snapshot
+from dockyard.adopt.snapshot import TESTS, TOOLS, Snapshot, is_invoke_file
 from dockyard.errors import DockyardError, UsageError
 
 PORT = 8000
@@ -21,6 +28,7 @@ DATA = {"alembic", "alembic.ini", "assets", "fixtures", "gunicorn.conf.py", "loc
         "migrations", "public", "schema.sql", "static", "templates", "translations"}  # fmt: skip
 """Files and folders that an application reads by a name that its code need not say."""
 
+TEST_SETTINGS = ("conftest.py", "pytest.ini", "setup.cfg", "tox.ini")
 PROJECT_FILES = ("requirements.txt", "pyproject.toml", "Pipfile", "setup.py", "setup.cfg", "requirements.in")
 
 
@@ -33,11 +41,12 @@ def detect(snapshot: Snapshot, overrides: Overrides) -> Project:
     server, server_package = detect_server(snapshot, app.value, dependencies.value, port, overrides)
     python = detect_python(snapshot, overrides)
     backends = detect_backends(snapshot, dependencies.value)
+    sources = _sources(snapshot, app.value)
     return Project(
         name=snapshot.name,
         image=_image(snapshot, overrides),
         app=app,
-        sources=_sources(snapshot, app.value),
+        sources=sources,
         dependencies=dependencies,
         server=server,
         server_package=server_package,
@@ -52,6 +61,12 @@ def detect(snapshot: Snapshot, overrides: Overrides) -> Project:
         writable=detect_writable(snapshot, app.value, backends.value),
         health=detect_health(snapshot, overrides),
         tests=detect_tests(snapshot, dependencies.value),
+        test_settings=("pyproject.toml", *(name for name in TEST_SETTINGS if name in snapshot.paths)),
+        test_files=tuple(sorted(path for path in snapshot.paths if re.fullmatch(r"test_\w+\.py|\w+_test\.py", path))),
+        source_files=frozenset(sources.value) & snapshot.paths,
+        frontend=detect_frontend(snapshot),
+        django_settings=_django_settings(snapshot),
+        dockerfile=_dockerfile(snapshot),
     )
 
 
@@ -63,6 +78,21 @@ def _refuse_other_project(snapshot: Snapshot, app: App) -> None:
             f"{snapshot.name} is no project itself: {app.reference} is one of its own, in {app.root}",
             f"run it there: cd {shlex.quote(app.root)} && dockyard init",
         )
+
+
+def _dockerfile(snapshot: Snapshot) -> str:
+    """Return the file to write: a Dockerfile of the project's own stays, where Dockyard cannot build from it."""
+    text = snapshot.text("Dockerfile")
+    drivable = re.search(r"^FROM .* AS production\s*$", text, re.MULTILINE | re.IGNORECASE)
+    return "Dockerfile" if not text or drivable or is_ours(text) else "Dockerfile.dockyard"
+
+
+def _django_settings(snapshot: Snapshot) -> str:
+    said = (snapshot.text(path) for path in ("manage.py", *snapshot.containing("DJANGO_SETTINGS_MODULE")))
+    found = next(
+        filter(None, (re.search(r"DJANGO_SETTINGS_MODULE[\"'],\s*[\"']([\w.]+)", text) for text in said)), None
+    )
+    return found[1] if found else ""
 
 
 def _image(snapshot: Snapshot, overrides: Overrides) -> Found[str]:
@@ -85,7 +115,8 @@ def _sources(snapshot: Snapshot, app: App) -> Found[tuple[str, ...]]:
     code = {path: snapshot.text(root + path) for path in inside if path.endswith(".py")}
     entries = sorted({path.partition("/")[0] for path in inside})
     said = "\n".join(text for path, text in code.items() if path.partition("/")[0] not in TESTS)
-    chosen = [name for name in entries if _belongs(name, inside, said)]
+    invoke = {"tasks.py"} if is_invoke_file(code.get("tasks.py", "")) else set[str]()
+    chosen = [name for name in entries if name not in invoke and _belongs(name, inside, said)]
     beside = sorted(_beside(snapshot)) if root else []
     return Found(
         tuple([root + name for name in chosen] + beside), f"what lies {f'in {app.root}/' if root else 'at the top'}"

@@ -16,7 +16,7 @@ from dockyard.adopt.snapshot import Snapshot
 from dockyard.errors import SettingsError
 
 RUNTIME_FILES = (
-    "requirements/base.in", "requirements/production.in", "requirements.in", "requirements.txt",
+    "requirements/base.in", "requirements.in", "requirements.txt",
     "requirements/production.txt", "requirements/prod.txt", "requirements/base.txt", "requirements/common.txt",
     "requirements/main.txt", "requirements/requirements.txt", "requirements-prod.txt",
 )  # fmt: skip

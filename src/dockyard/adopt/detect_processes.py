@@ -1,6 +1,7 @@
 """Find what runs: the server, other processes, what is done before a release and while the image is built (pure)."""
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 
@@ -8,12 +9,15 @@ from packaging.specifiers import SpecifierSet
 
 from dockyard.adopt import code, commands
 from dockyard.adopt.commands import Named
-from dockyard.adopt.model import App, BuildStep, Dependencies, Found, Overrides, Process
+from dockyard.adopt.model import App, BuildStep, Dependencies, Found, Frontend, Overrides, Process
 from dockyard.adopt.snapshot import Snapshot
 from dockyard.errors import UsageError
 
 PACKAGES = {"gunicorn": "gunicorn", "uvicorn": "uvicorn", "granian": "granian", "waitress-serve": "waitress",
             "hypercorn": "hypercorn"}  # fmt: skip
+WEB = (".js", ".cjs", ".mjs", ".ts", ".tsx", ".jsx", ".vue", ".svelte", ".css", ".scss", "tsconfig.json")
+OUTPUT = re.compile(r"[\"' =](?:\.{1,2}/)*((?:[\w-]+/)*(?:dist|build|static/[\w-]+(?:/[\w-]+)*))/?[\"' ]")
+"""A path that a build writes to, by the names that are usual."""
 NEWEST_GUNICORN = "27.0"
 """The version that a lock gets where nothing is asked of it; since 25.1 it opens a control socket in HOME."""
 
@@ -135,6 +139,22 @@ def detect_build_steps(snapshot: Snapshot, app: App, dependencies: Dependencies)
         steps.append(BuildStep("python manage.py collectstatic --no-input"))
         sources.append(f"STATIC_ROOT in {collected}")
     return Found(tuple(steps), ", ".join(sources) or "nothing that has to be made")
+
+
+def detect_frontend(snapshot: Snapshot) -> Frontend | None:
+    """Return the front end that `npm run build` makes, or None where package.json has no such script."""
+    try:
+        script = str(json.loads(snapshot.text("package.json") or "{}").get("scripts", {}).get("build", ""))
+    except (ValueError, AttributeError):
+        return None
+    if not script:
+        return None
+    files = {path.partition("/")[0] for path in snapshot.paths if path.endswith(WEB) or path.startswith("package")}
+    folders = {name for name in files if snapshot.has_folder(name) and name not in {"static", "templates", "docs"}}
+    inputs = sorted(folders | {name for name in files & snapshot.paths if name != "README.md"})
+    texts = [script, *(text for path, text in sorted(snapshot.texts.items()) if path.endswith(WEB))]
+    found = (match for text in texts for match in OUTPUT.finditer(text))
+    return Frontend(tuple(inputs), next((match[1] for match in found), "dist"))
 
 
 def _locales(path: str) -> str:

@@ -105,6 +105,14 @@ class Writable:
 
 
 @dataclass(frozen=True)
+class Frontend:
+    """A front end that npm builds: the files and folders that this needs, and the folder that it makes."""
+
+    inputs: tuple[str, ...]
+    output: str
+
+
+@dataclass(frozen=True)
 class BuildStep:
     """A command that makes a part of the application when the image is built; `needs` are variables it asks for."""
 
@@ -137,6 +145,26 @@ class Project:
     health: Found[str]
     """The path of a route that answers; empty: the port alone is asked."""
     tests: Found[str]
+    test_settings: tuple[str, ...] = ()
+    """Files at the top that say how the tests are run."""
+
+    test_files: tuple[str, ...] = ()
+    """Tests that lie at the top, beside the application."""
+
+    source_files: frozenset[str] = frozenset()
+    """Those of the sources that are files."""
+
+    frontend: Frontend | None = None
+    django_settings: str = ""
+    """The module of Django's settings."""
+
+    dockerfile: str = "Dockerfile"
+    """The file to write: another one where the project has a Dockerfile of its own."""
+
+    @property
+    def program(self) -> str:
+        """The server's program."""
+        return self.server.value[0]
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,7 @@ class Snapshot:
     def modules(self) -> tuple[str, ...]:
         """The Python files that were read and are no tests, those nearest to the top first."""
         found = (path for path in self.texts if path.endswith(".py") and not is_test(path))
+        found = (path for path in found if path != "tasks.py" or not is_invoke_file(self.texts[path]))
         return tuple(sorted(found, key=lambda path: (path.count("/"), path)))
 
     @functools.cached_property
@@ -97,7 +98,12 @@ def is_test(path: str) -> bool:
     return bool(folders & TESTS) or name.startswith("test_") or name.endswith("_test.py") or name in TOOLS
 
 
-TOOLS = {"conftest.py", "noxfile.py", "setup.py", "tasks.py", "fabfile.py", "tests.py"}
+def is_invoke_file(text: str) -> bool:
+    """Return whether a tasks.py is Invoke's: Celery's tasks often lie in a file of that name too (pure)."""
+    return "invoke" in text or "dockyard" in text
+
+
+TOOLS = {"conftest.py", "noxfile.py", "setup.py", "fabfile.py", "tests.py"}
 
 
 def read_snapshot(root: Path) -> Snapshot:
@@ -136,6 +142,8 @@ def _is_wanted(path: str) -> bool:
         return folder.count("/") < 2
     if name.endswith((".txt", ".in")):
         return "requirement" in name or "constraint" in name or PurePosixPath(folder).name == "requirements"
+    if name.endswith((".config.js", ".config.ts", ".config.mjs", "build.mjs", "build.js")):
+        return folder.count("/") < 2
     return name.startswith(("compose.", "docker-compose.")) and not folder
 
 

@@ -34,6 +34,7 @@ class Image:
     platforms: tuple[str, ...] = ()
     cache_from: str = ""
     cache_to: str = ""
+    dockerfile: str = "Dockerfile"
 
 
 def document(images: Sequence[Image]) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def document(images: Sequence[Image]) -> dict[str, Any]:
 def _target(image: Image) -> dict[str, Any]:
     written: dict[str, Any] = {
         "context": ".",
-        "dockerfile": "Dockerfile",
+        "dockerfile": image.dockerfile,
         "target": image.target,
         "args": dict(image.arguments),
         "contexts": dict(image.contexts),

@@ -100,7 +100,7 @@ class Job:
 def read_world(settings: Settings) -> World:
     """Read what needs no engine."""
     logins = installing.find(settings, check.read_inputs(str(settings.root)), os.environ)
-    lines = dockerfile(settings.root)
+    lines = dockerfile(settings.root, settings.dockerfile)
     return World(
         git=read_git(settings.root),
         ca=ca_bundle(),
@@ -111,21 +111,19 @@ def read_world(settings: Settings) -> World:
     )
 
 
-def stages(root: Path) -> tuple[str, ...]:
+def stages(root: Path, name: str = "Dockerfile") -> tuple[str, ...]:
     """Return the names of the Dockerfile's stages: these are the targets that can be built."""
-    return _stages(dockerfile(root))
+    return _stages(dockerfile(root, name))
 
 
-def dockerfile(root: Path) -> list[list[str]]:
+def dockerfile(root: Path, name: str = "Dockerfile") -> list[list[str]]:
     """Return the words of each line of the Dockerfile; raise DockyardError where there is none."""
     try:
-        text = (root / "Dockerfile").read_text(encoding="utf-8-sig")
+        text = (root / name).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise DockyardError(
-            f"there is no Dockerfile in {root}", "docs/how-to/use-in-your-project.md shows one"
-        ) from None
+        raise DockyardError(f"there is no {name} in {root}", "`dockyard init` writes one") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise DockyardError(f"the Dockerfile cannot be read: {error}") from None
+        raise DockyardError(f"{name} cannot be read: {error}") from None
     return [line.split() for line in text.splitlines()]
 
 
@@ -179,6 +177,7 @@ def _image(settings: Settings, found: World, request: Request, variant: Variant,
     if STAGE in found.stages and not (settings.root / "src" / "dockyard" / "rootfs.py").is_file():
         contexts[STAGE] = str(Path(__file__).parent)
     return bake.Image(
+        dockerfile=settings.dockerfile,
         name=variant.name,
         target=variant.target,
         references=(*named, *moving),

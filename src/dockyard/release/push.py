@@ -24,7 +24,7 @@ def choose_references(settings: Settings, request: Request) -> dict[Variant, tup
 
     A target that the Dockerfile has not is told here too, before anybody looks for an engine or a registry.
     """
-    require_targets(request.targets, stages(settings.root))
+    require_targets(request.targets, stages(settings.root, settings.dockerfile))
     git = read_git(settings.root)
     chosen = {
         variant: images.choose_tags(settings, git, variant, request.tags) for variant in request.variants(settings)

@@ -18,6 +18,8 @@ from dockyard.git import read_git
 from dockyard.image import build as building
 from dockyard.image import names as naming
 from dockyard.image.names import Variant
+from dockyard.locks import check, lock, options
+from dockyard.locks.plan import Wish
 from dockyard.process import capture, tee
 from dockyard.settings import Settings
 from dockyard.stack.compose import Container, Model, Port, Service
@@ -102,9 +104,9 @@ def require_images(stack: "Stack", model: Model, mode: str) -> None:
 
 def local_targets(settings: Settings) -> dict[str, str]:
     """Return the Dockerfile's targets by the name that their newest image has on this machine."""
-    if not (settings.root / "Dockerfile").is_file():
+    if not (settings.root / settings.dockerfile).is_file():
         return {}
-    stages = building.stages(settings.root)
+    stages = building.stages(settings.root, settings.dockerfile)
     return {naming.local_name(settings, Variant(stage, settings.python)): stage for stage in stages}
 
 
@@ -147,16 +149,32 @@ def require_secrets(root: Path, model: Model) -> None:
         if path.is_dir():
             raise SettingsError(f"the secret {name} is a folder: {path}", "put a file there with the secret in it")
         if path.parent.resolve() == folder.resolve():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            folder.chmod(0o700)
-            if not path.exists():
-                _make(path)
+            if make_secret(path):
                 log.info(f"made a random token for the secret {name}: {os.path.relpath(path, root)}")
-            path.chmod(0o444)
         elif not path.exists():
             raise SettingsError(
                 f"the file of the secret {name} is absent: {path}", f"make it, or name a file in {SECRETS}/"
             )
+
+
+def make_secret(path: Path) -> bool:
+    """Have a file with a random token in a folder that only its owner may enter; return whether it was absent."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.parent.chmod(0o700)
+    absent = not path.exists()
+    if absent:
+        _make(path)
+    path.chmod(0o444)
+    return absent
+
+
+def locks(settings: Settings, engine: Engine) -> None:
+    """Make the locks of a project that has none yet: a stale one is for `invoke lock` to say and to mend."""
+    state = check.inspect(options.of(settings))
+    if state.locks and not any(one.content for one in state.locks):
+        log.info("there is no lock yet: making all of them")
+        made = lock.make(settings, Wish(), find_engine=lambda: engine)
+        lock.write(settings, made)
 
 
 def _make(path: Path) -> None:

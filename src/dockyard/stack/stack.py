@@ -7,9 +7,10 @@ alone: a broken compose.yaml never keeps a running stack from being looked at or
 import contextlib
 import json
 import logging
+import os
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from dockyard.engine.client import Engine
 from dockyard.errors import CommandError, DockyardError, SettingsError, UsageError
 from dockyard.process import Command, capture, lines
 from dockyard.settings import Settings
-from dockyard.stack import compose, prepare
+from dockyard.stack import compose, environment, prepare
 from dockyard.stack.compose import Container, Model, Service
 from dockyard.stack.services import substitute_services
 
@@ -90,15 +91,16 @@ class Stack:
     engine: Engine
     files: tuple[str, ...] = ()
     port: int | None = None
+    secrets: Mapping[str, str] = field(default_factory=dict)
 
     def by_files(self, *arguments: str, **options: Any) -> Command:
         """Return the `docker compose` command that reads the files."""
-        environment = {"DOCKYARD_IMAGE": self.settings.image, "COMPOSE_FILE": None}
+        fixed = {"DOCKYARD_IMAGE": self.settings.image, "COMPOSE_FILE": None}
         chosen = {"PORT": str(self.port)} if self.port else {}
         files = [word for file in self.files for word in ("--file", file)]
         return self.engine.command(
             "compose", "--project-name", self.settings.stack, *files, *arguments,
-            cwd=self.settings.root, env={**environment, **chosen}, **options,
+            cwd=self.settings.root, env={**fixed, **chosen, **self.secrets}, **options,
         )  # fmt: skip
 
     def by_name(self, *arguments: str) -> Command:
@@ -143,7 +145,9 @@ def _first(root: Path, names: tuple[str, ...]) -> str | None:
 def up(settings: Settings, engine: Engine, request: Request) -> Up:
     """Start the stack and wait until it is ready; on any failure nothing that this call started is left."""
     started = time.monotonic()
-    stack = Stack(settings, engine, find_files(settings.root, production=request.production), request.port)
+    files = find_files(settings.root, production=request.production)
+    secrets = environment.read_secrets(settings.root, frozenset(os.environ))
+    stack = Stack(settings, engine, files, request.port, secrets)
     stack, model = substitute_services(stack, read_model(stack))
     before = stack.containers()
     prepare.require_ports(engine, model, before)

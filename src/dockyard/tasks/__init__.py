@@ -9,6 +9,7 @@ from dockyard.tasks import (
     debug,
     doctor,
     engine,
+    init,
     inspect,
     lock,
     push,
@@ -19,6 +20,7 @@ from dockyard.tasks import (
 )
 
 namespace = Collection(
+    init.init,
     build.build,
     build.tag,
     push.push,

@@ -144,7 +144,7 @@ def tag(_context: Context, tag: list[str], target: str = "production", python: s
     from dockyard.image import build as building
 
     chosen = settings()
-    building.require_targets((target,), building.stages(chosen.root))
+    building.require_targets((target,), building.stages(chosen.root, chosen.dockerfile))
     named = building.retag(chosen, find_engine(chosen), target, python or chosen.python, tuple(tag))
     for reference in named:
         print(reference)

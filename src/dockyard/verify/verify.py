@@ -62,7 +62,7 @@ def verify_image(
     if doubtful:
         expected = replace(expected, uncompilable=trial.find_uncompilable(engine, reference, doubtful))
     verdict = judge.judge_image(
-        Case(found, expected, result), allow=settings.allow, dockerfile=_dockerfile(settings.root)
+        Case(found, expected, result), allow=settings.allow, dockerfile=_dockerfile(settings.root / settings.dockerfile)
     )
     return Report(
         reference,
@@ -190,8 +190,8 @@ def _read_public_bundles() -> Iterable[bytes]:
     return [path.read_bytes() for path in paths if path.is_file()]
 
 
-def _dockerfile(root: Path) -> str:
+def _dockerfile(path: Path) -> str:
     try:
-        return (root / "Dockerfile").read_text("utf-8-sig")
+        return path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError):
         return ""

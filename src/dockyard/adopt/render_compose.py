@@ -1,0 +1,193 @@
+"""Write the stack that a person would: the development one, and what production changes of it (pure)."""
+
+import json
+from collections.abc import Iterable, Sequence
+
+from dockyard.adopt import values
+from dockyard.adopt.model import Backend, Project
+from dockyard.adopt.render_dockerfile import volumes
+
+ENVIRONMENT = "compose.env"
+WEB, RELEASE = "web", "release"
+BACKENDS = {
+    "postgres": (
+        "postgres:17",
+        ("POSTGRES_USER: app", "POSTGRES_DB: app", "POSTGRES_PASSWORD_FILE: /run/secrets/database_password"),
+        "/var/lib/postgresql/data",
+        '["CMD", "pg_isready", "--username=app", "--dbname=app", "--host=127.0.0.1"]',
+    ),
+    "mariadb": (
+        "mariadb:11",
+        ("MARIADB_USER: app", "MARIADB_DATABASE: app", "MARIADB_PASSWORD_FILE: /run/secrets/database_password",
+         'MARIADB_RANDOM_ROOT_PASSWORD: "1"'),
+        "/var/lib/mysql",
+        '["CMD", "healthcheck.sh", "--connect", "--innodb_initialized"]',
+    ),
+    "valkey": ("valkey/valkey:8", (), "/data", '["CMD", "valkey-cli", "ping"]'),
+}  # fmt: skip
+"""The image, the variables, the folder of the data and the health check of each backend."""
+
+
+def render_compose(project: Project) -> str:
+    """Return compose.yaml."""
+    image = project.image.value
+    common = [
+        f"image: ${{DOCKYARD_IMAGE:-{image}}}:development",
+        "# Without it, the server would be process 1, which ignores SIGTERM.",
+        "init: true",
+        *_environment(project),
+        *_volumes(project, "development"),
+    ]
+    web = [
+        "ports:",
+        f"  - 127.0.0.1:${{PORT:-{project.port}}}:{project.port}",
+        *_waits((*backend_names(project), *((RELEASE,) if project.release.value else ()))),
+    ]
+    return "\n".join(
+        [
+            "# The development stack: `dockyard up`. `dockyard up --production` lays compose.production.yaml on top.",
+            f"name: {image.rsplit('/', 1)[-1].replace('.', '-')}",
+            "",
+            *_services(project, common, web),
+            *(line for backend in project.backends.value for line in _backend(backend)),
+            *_secrets(project),
+            *_named_volumes(project, "development"),
+        ]
+    ) + "\n"  # fmt: skip
+
+
+def _services(project: Project, common: Sequence[str], web: Sequence[str]) -> list[str]:
+    others = _others(project)
+    if not others:
+        return ["services:", f"  {WEB}:", *_indented(common, 4), *_indented(web, 4)]
+    lines = ["x-app: &app", *_indented(common, 2), "", "services:", f"  {WEB}:", "    <<: *app", *_indented(web, 4)]
+    for name, command in others:
+        waits = (*backend_names(project), *((RELEASE,) if project.release.value and name != RELEASE else ()))
+        said = json.dumps(values.filled(command, values.stack_values(project)), ensure_ascii=False)
+        body = ["<<: *app", f"command: {said}", *_waits(waits)]
+        # Nothing of these answers HTTP, so the image's check is not for them.
+        lines += ["", f"  {name}:", *_indented([*body, "healthcheck:", "  disable: true"], 4)]
+    return lines
+
+
+def _others(project: Project) -> list[tuple[str, tuple[str, ...]]]:
+    release = [(RELEASE, project.release.value)] if project.release.value else []
+    return [*release, *((one.name.lower(), one.command) for one in project.processes.value)]
+
+
+def backend_names(project: Project) -> tuple[str, ...]:
+    """Return what the backends are called in the stack."""
+    return tuple(values.NAMES[backend.kind] for backend in project.backends.value)
+
+
+def _waits(names: Iterable[str]) -> list[str]:
+    lines: list[str] = []
+    for name in names:
+        condition = "service_completed_successfully" if name == RELEASE else "service_healthy"
+        lines += [f"  {name}:", f"    condition: {condition}"]
+    return ["depends_on:", *lines] if lines else []
+
+
+def _environment(project: Project) -> list[str]:
+    given = [f"  - {ENVIRONMENT}"] if values.stack_values(project) else []
+    return ["env_file:", *given, "  # Your own values, which nobody commits.", "  - path: .env", "    required: false"]
+
+
+def _volumes(project: Project, stage: str) -> list[str]:
+    root = f"{project.app.value.root}/" if project.app.value.root else ""
+    sources = [f"  - ./{path}:/app/{path.removeprefix(root)}:ro" for path in project.sources.value]
+    data = [f"  - {_volume(folder, stage)}:{folder}" for folder in volumes(project)]
+    if stage == "production":
+        return ["volumes: !override", *data] if data else ["volumes: !reset []"]
+    return ["volumes:", *sources, *data]
+
+
+def _volume(folder: str, stage: str) -> str:
+    name = folder.removeprefix("/app/").strip("/").replace("/", "-").replace(".", "-")
+    return name if stage == "development" else f"production-{name}"
+
+
+def _backend(backend: Backend) -> list[str]:
+    image, variables, folder, check = BACKENDS[backend.kind]
+    name = values.NAMES[backend.kind]
+    secret = ["secrets: [database_password]"] if variables else []
+    environment = ["environment:", *_indented(variables, 2)] if variables else []
+    body = [
+        f"image: {image}",
+        *environment,
+        *secret,
+        "volumes:",
+        f"  - {name}:{folder}",
+        "healthcheck:",
+        f"  test: {check}",
+        "  interval: 5s",
+        "  start_period: 30s",
+        "  start_interval: 0.5s",
+        "  retries: 10",
+    ]
+    return ["", f"  {name}:", *_indented(body, 4)]
+
+
+def _secrets(project: Project) -> list[str]:
+    if not any(BACKENDS[backend.kind][1] for backend in project.backends.value):
+        return []
+    return [
+        "",
+        "secrets:",
+        "  # `dockyard up` makes it when it is absent.",
+        "  database_password:",
+        "    file: .dockyard/secrets/database_password",
+    ]
+
+
+def _named_volumes(project: Project, stage: str) -> list[str]:
+    names = [_volume(folder, stage) for folder in volumes(project)]
+    names += backend_names(project) if stage == "development" else ()
+    return ["", "volumes:", *(f"  {name}:" for name in names)] if names else []
+
+
+def render_production(project: Project) -> str:
+    """Return compose.production.yaml."""
+    image = project.image.value
+    hardened = [
+        f"image: ${{DOCKYARD_IMAGE:-{image}}}:production",
+        "init: false",
+        "read_only: true",
+        "tmpfs:",
+        "  - /tmp:size=64m,mode=1777,noexec,nosuid,nodev",
+        "cap_drop: [ALL]",
+        'security_opt: ["no-new-privileges:true"]',
+        "mem_limit: 512m",
+        "pids_limit: 256",
+        *_volumes(project, "production"),
+        "# This driver rotates its files; the default one fills the disk.",
+        "logging:",
+        "  driver: local",
+    ]
+    services = [WEB, *(name for name, _ in _others(project))]
+    lines = ["# Laid on top of compose.yaml by `dockyard up --production`: the image as it ships."]
+    if len(services) == 1:
+        lines += ["services:", f"  {WEB}:", *_indented([*hardened, "restart: unless-stopped"], 4)]
+    else:
+        lines += ["x-app: &app", *_indented(hardened, 2), "", "services:"]
+        for name in services:
+            restart = [] if name == RELEASE else ["    restart: unless-stopped"]
+            lines += [f"  {name}:", "    <<: *app", *restart]
+    lines += _named_volumes(project, "production")
+    return "\n".join(lines) + "\n"
+
+
+def render_environment(project: Project) -> str:
+    """Return compose.env: what the stack gives the application; empty where it gives nothing."""
+    given = values.stack_values(project)
+    if not given:
+        return ""
+    head = [
+        "# What the stack gives the application. ${NAME} stands for a random secret that `dockyard up` makes and keeps",
+        "# in .dockyard/secrets/. Values of your own go into .env, which comes after this and is not committed.",
+    ]
+    return "\n".join([*head, *(f"{name}={value}" for name, value in given.items())]) + "\n"
+
+
+def _indented(lines: Iterable[str], by: int) -> list[str]:
+    return [f"{' ' * by}{line}" for line in lines]

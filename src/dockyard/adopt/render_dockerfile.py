@@ -1,0 +1,226 @@
+"""Write the Dockerfile that a person would: targets production, test and development, on Dockyard's payload (pure)."""
+
+import json
+from collections.abc import Iterable
+
+from dockyard.adopt.model import Frontend, Project
+
+PAYLOAD = "--mount=from=dockyard,target=/dockyard"
+SECRETS = "--mount=type=secret,id=ca --mount=type=secret,id=pip --mount=type=secret,id=netrc"
+DATA = "/data"
+"""Where single files at the top of the application really lie: a volume can hold a folder only."""
+
+
+def render_dockerfile(project: Project) -> str:
+    """Return the text of the Dockerfile."""
+    blocks = [
+        _head(project),
+        *([_frontend(project.frontend)] if project.frontend else []),
+        _runtime(project),
+        _packages(),
+        _application(project),
+        _test(project),
+        _development(project),
+        _production(project),
+    ]
+    return "\n\n".join("\n".join(block) for block in blocks) + "\n"
+
+
+def volumes(project: Project) -> tuple[str, ...]:
+    """Return the folders of the image that the service writes."""
+    writable = project.writable.value
+    return tuple(dict.fromkeys((*writable.folders, *([DATA] if writable.files else []))))
+
+
+def _head(project: Project) -> list[str]:
+    libraries = project.libraries.value
+    packages = dict.fromkeys((*libraries.build, *libraries.run))
+    return [
+        "# Targets: production (minimal, hardened), test (what `nox -s tests` runs) and development (live reload).",
+        "# `dockyard build` gives it a base image, tags and labels, and the program behind the stage `dockyard`.",
+        f"ARG PYTHON_VERSION={project.python.value}",
+        "# Python's images set PYTHON_VERSION to their full version inside: the locks' folder has a name of its own.",
+        "ARG LOCKS=requirements/${PYTHON_VERSION}",
+        "",
+        "FROM scratch AS dockyard",
+        "",
+        "FROM python:${PYTHON_VERSION}-slim AS base",
+        "ENV LANG=C.UTF-8 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PYTHONPATH=/app",
+        *(_apt(packages, f"What {project.libraries.source}.") if packages else []),
+        f"RUN --network=none {PAYLOAD} python /dockyard library",
+    ]
+
+
+def _apt(packages: Iterable[str], why: str) -> list[str]:
+    return [
+        f"# {why}",
+        "RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \\",
+        "    apt-get update \\",
+        f"    && apt-get install --yes --no-install-recommends {' '.join(sorted(packages))} \\",
+        "    && rm -rf /var/lib/apt/lists/*",
+    ]
+
+
+def _frontend(frontend: Frontend) -> list[str]:
+    return [
+        "# Debian's own Node builds the front end; nothing of it is in the image.",
+        "FROM base AS frontend",
+        *_apt(("nodejs", "npm"), "")[1:],
+        "WORKDIR /app",
+        *copy_lines(frontend.inputs, frozenset(path for path in frontend.inputs if "." in path), ""),
+        "RUN --mount=type=secret,id=ca NODE_EXTRA_CA_CERTS=/run/secrets/ca npm ci && npm run build",
+    ]
+
+
+def _runtime(project: Project) -> list[str]:
+    writable = "".join(f" --writable {folder}" for folder in volumes(project))
+    return [
+        "# Python and the shared libraries that it loads. KEEP holds what no scan finds: `keep` in pyproject.toml.",
+        "FROM base AS runtime",
+        'ARG KEEP=""',
+        f"RUN --network=none {PAYLOAD} \\",
+        f'    python /dockyard runtime /layers --keep "${{KEEP}}" --folder /app{writable}',
+    ]
+
+
+def _install(lock: str, options: str) -> list[str]:
+    return [
+        f"RUN --mount=type=cache,id=dockyard,target=/root/.cache {PAYLOAD} \\",
+        f"    --mount=source=${{LOCKS}}/{lock}.txt,target=/tmp/lock.txt \\",
+        f"    {SECRETS} \\",
+        f"    python /dockyard install /tmp/lock.txt{options}",
+    ]
+
+
+def _packages() -> list[str]:
+    return ["FROM base AS packages", "ARG LOCKS", *_install("production", " --layers /layers")]
+
+
+def _application(project: Project) -> list[str]:
+    steps = [f"RUN {step.command}" for step in project.build.value]
+    environment = " ".join(f"{name}=build" for step in project.build.value for name in step.needs)
+    needs = [
+        "# The steps below run the application's own code, so it needs its packages.",
+        "ARG LOCKS",
+        *_install("production", ""),
+        "ENV PATH=/opt/venv/bin:$PATH",
+    ]
+    links = [f"RUN {link}" for link in _links(project)]
+    return [
+        "FROM base AS application",
+        *(needs if steps else []),
+        "WORKDIR /app",
+        *copies(project),
+        *([f"ARG {environment}"] if steps and environment else []),
+        *steps,
+        *(["# A volume holds folders only: the file lies in one."] if links else []),
+        *links,
+        f"RUN --network=none {PAYLOAD} python /dockyard application /layers/application /app",
+    ]
+
+
+def _links(project: Project) -> list[str]:
+    return [f"ln -s {DATA}/{path.rpartition('/')[2]} {path}" for path in project.writable.value.files]
+
+
+def copies(project: Project) -> list[str]:
+    """Return the lines that copy the sources into the current folder, and what the front end's build made."""
+    root = f"{project.app.value.root}/" if project.app.value.root else ""
+    output = project.frontend.output if project.frontend else ""
+    lines = copy_lines(project.sources.value, project.source_files, root)
+    return [*lines, *([f"COPY --from=frontend /app/{output} {output.removeprefix(root)}"] if output else [])]
+
+
+def copy_lines(paths: Iterable[str], files: frozenset[str], root: str) -> list[str]:
+    """Return the lines that copy files, all in one, and folders, each in its own, without `root` before them."""
+    ordered = tuple(paths)
+    alone = [path for path in ordered if path in files]
+    lines = [_copy(*alone, "./")] if alone else []
+    return lines + [_copy(path, path.removeprefix(root)) for path in ordered if path not in files]
+
+
+def _copy(*words: str) -> str:
+    # In its plain form the instruction divides its words at spaces.
+    return (
+        f"COPY {json.dumps(words, ensure_ascii=False)}"
+        if any(" " in word for word in words)
+        else f"COPY {' '.join(words)}"
+    )
+
+
+def _test(project: Project) -> list[str]:
+    folders = volumes(project)
+    made = [f"mkdir -p {' '.join(folders)}", f"chown 65532:65532 {' '.join(folders)}"] if folders else []
+    beside = (*project.test_settings, *project.test_files)
+    tests = project.tests.value
+    with_tests = tests not in {"", ".", *project.sources.value}
+    return [
+        "FROM base AS test",
+        "ARG LOCKS",
+        *_install("test", ""),
+        "ENV PATH=/opt/venv/bin:$PATH",
+        "WORKDIR /app",
+        *copies(project),
+        *([_copy(tests, tests)] if with_tests else []),
+        *([_copy(*beside, "./")] if beside else []),
+        f"RUN {' && '.join(['mkdir -m 1777 /results', *made, *_links(project)])}",
+        *(["# The root is read-only while tests run, but for these."] if folders else []),
+        *([f"VOLUME {json.dumps(folders)}"] if folders else []),
+        "USER 65532:65532",
+        f"ENTRYPOINT {json.dumps(test_command(project))}",
+    ]
+
+
+def test_command(project: Project) -> list[str]:
+    """Return the command of the test image, which takes pytest's arguments."""
+    command = ["python", "-m", "pytest", "-p", "no:cacheprovider"]
+    if project.app.value.framework == "django":
+        command += [f"--ds={project.django_settings}", "-o", "python_files=tests.py test_*.py *_test.py"]
+    return command
+
+
+def development_command(project: Project) -> list[str]:
+    """Return the command of the development image: it reloads what changed."""
+    app, port = project.app.value, str(project.port)
+    if app.framework == "flask":
+        return ["flask", "--app", app.reference, "run", "--debug", "--host", "0.0.0.0", "--port", port]  # noqa: S104
+    if app.framework == "django":
+        return ["python", "manage.py", "runserver", f"0.0.0.0:{port}"]
+    reload = ["--reload"] if project.program in {"uvicorn", "gunicorn", "granian", "hypercorn"} else []
+    return [project.program, *reload, *project.server.value[1:]]
+
+
+def _development(project: Project) -> list[str]:
+    return [
+        "FROM test AS development",
+        "ENTRYPOINT []",
+        f"CMD {json.dumps(development_command(project))}",
+        _healthcheck(project, "10s"),
+    ]
+
+
+def _healthcheck(project: Project, interval: str) -> str:
+    path, port = project.health.value, project.port
+    if not path:
+        program = f"import socket; socket.create_connection(('127.0.0.1', {port}), 2)"
+    else:
+        program = f"from urllib.request import urlopen; urlopen('http://127.0.0.1:{port}{path}', timeout=2)"
+    times = f"--interval={interval} --timeout=3s --start-period=20s --start-interval=0.5s"
+    return f"HEALTHCHECK {times} \\\n    CMD {json.dumps(['python', '-c', program])}"
+
+
+def _production(project: Project) -> list[str]:
+    writable = ["COPY --link --from=runtime --chown=65532:65532 /layers/writable/ /"] if volumes(project) else []
+    return [
+        "FROM scratch AS production",
+        "ENV LANG=C.UTF-8 PATH=/opt/venv/bin:/usr/local/bin:/usr/bin \\",
+        "    PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PYTHONPATH=/app",
+        "COPY --link --from=runtime /layers/runtime/ /",
+        "WORKDIR /app",
+        "COPY --link --from=packages /layers/1/ /",
+        *writable,
+        "COPY --link --from=application /layers/application/ /",
+        "USER 65532:65532",
+        _healthcheck(project, "30s"),
+        f"CMD {json.dumps(list(project.server.value))}",
+    ]

@@ -1,0 +1,158 @@
+"""Write the small files of a project: inputs of locks, settings, sessions, what git and builds leave out (pure)."""
+
+import json
+import re
+from collections.abc import Iterable
+
+from dockyard.adopt import values
+from dockyard.adopt.model import Project
+from dockyard.adopt.render_compose import render_compose, render_environment, render_production
+from dockyard.adopt.render_dockerfile import render_dockerfile, volumes
+from dockyard.adopt.snapshot import Snapshot
+
+TASKS = '''"""The project's tasks: `dockyard` has them without this file, `invoke` with it; your own go beside them."""
+
+from dockyard.tasks import namespace as ns
+
+__all__ = ["ns"]
+'''
+SESSIONS = '''"""The project's Nox sessions: `tests` runs in containers, on every Python of the settings."""
+
+from dockyard.sessions import tests
+
+__all__ = ["tests"]
+'''
+HOOKS = """repos:
+  - repo: local
+    hooks:
+      - id: lock-check
+        name: locks belong to their inputs
+        entry: dockyard-lock-check
+        language: system
+        pass_filenames: false
+        files: ^(requirements/.*|pyproject\\.toml)$
+"""
+
+
+def render(project: Project, snapshot: Snapshot) -> dict[str, str]:
+    """Return the text of every file that the project needs, by its path; files that it has already too."""
+    files = {
+        project.dockerfile: render_dockerfile(project),
+        "compose.yaml": render_compose(project),
+        "compose.production.yaml": render_production(project),
+        "compose.env": render_environment(project),
+        ignore_name(project): render_ignore(project),
+        "requirements/production.in": render_production_inputs(project),
+        "requirements/test.in": render_test_inputs(project),
+        "requirements/constraints.txt": render_constraints(project),
+        ".env.example": render_example(project, snapshot.text(".env.example")),
+        "noxfile.py": SESSIONS,
+        ".pre-commit-config.yaml": HOOKS,
+        "pyproject.toml": render_settings(project, snapshot),
+        ".gitignore": render_gitignore(snapshot.text(".gitignore")),
+    }
+    if not snapshot.has_folder("tasks"):
+        files["tasks.py"] = TASKS
+    return {path: text for path, text in files.items() if text}
+
+
+def ignore_name(project: Project) -> str:
+    """Return the name of the file that says what a build sees: BuildKit looks for the Dockerfile's own one first."""
+    return ".dockerignore" if project.dockerfile == "Dockerfile" else f"{project.dockerfile}.dockerignore"
+
+
+def render_ignore(project: Project) -> str:
+    """Return the .dockerignore: what may go into a build, so that secrets stay out by default."""
+    tests = [project.tests.value] if project.tests.value not in {"", "."} else []
+    inputs = project.frontend.inputs if project.frontend else ()
+    wanted = (*project.sources.value, *tests, *project.test_files, *project.test_settings, *inputs, "requirements")
+    # A pattern without its parents would let nothing through: a folder that is left out is not looked into.
+    lines = [f"!{path}" for path in dict.fromkeys(wanted)]
+    return "\n".join(["# What may go into a build; all else stays out.", "*", *lines, "**/__pycache__"]) + "\n"
+
+
+def render_production_inputs(project: Project) -> str:
+    """Return requirements/production.in: what the image holds."""
+    return _inputs(
+        "What the production image holds: the application's dependencies, and its server.",
+        [
+            *project.dependencies.value.runtime,
+            *([project.server_package] if project.server_package else []),
+            *(["-c constraints.txt"] if project.dependencies.value.constraints else []),
+        ],
+    )
+
+
+def render_test_inputs(project: Project) -> str:
+    """Return requirements/test.in: what tests need beside that."""
+    known = project.dependencies.value
+    django = project.app.value.framework == "django"
+    wanted = [*known.test, "pytest", *(["pytest-django"] if django else [])]
+    lines = [line for line in wanted if line not in known.test_names or line in known.test]
+    return _inputs("What the tests need besides.", ["-r production.in", *lines])
+
+
+def _inputs(comment: str, lines: Iterable[str]) -> str:
+    return "\n".join([f"# {comment}", *dict.fromkeys(lines)]) + "\n"
+
+
+def render_constraints(project: Project) -> str:
+    """Return requirements/constraints.txt: the versions of the lock that the project had; empty without one."""
+    pins = project.dependencies.value.constraints
+    return _inputs(f"Versions that do not move: {project.dependencies.source}.", pins) if pins else ""
+
+
+def render_example(project: Project, present: str) -> str:
+    """Return .env.example: each variable that the code reads, where, and whether the service starts without it.
+
+    One that names all of them stays as it is.
+    """
+    names = {one.name for one in project.variables.value}
+    if not names or names <= set(re.findall(r"^#? ?(?:export )?(\w+)=", present, re.MULTILINE)):
+        return present
+    lines = ["# Copy it to .env and change what you need there; .env is not committed."]
+    for one in project.variables.value:
+        needed = "the service does not start without it" if one.required else "optional"
+        lines += ["", f"# {one.where}: {needed}", f"{'' if one.required else '#'}{one.name}={one.default or ''}"]
+    return "\n".join(lines) + "\n"
+
+
+def render_settings(project: Project, snapshot: Snapshot) -> str:
+    """Return pyproject.toml with the table of settings at its end; as it is where it has one."""
+    text = snapshot.text("pyproject.toml")
+    if isinstance(snapshot.toml("pyproject.toml").get("tool", {}).get("dockyard"), dict):
+        return text
+    libraries = project.libraries.value
+    trial = {name: re.sub(r"\$\{\w+\}", "trial", value) for name, value in values.stack_values(project).items()}
+    table = [
+        "[tool.dockyard]",
+        f"app = {_toml(project.app.value.reference)}",
+        f"image = {_toml(project.image.value)}",
+        f"sources = {_toml(list(project.sources.value))}",
+        f"pythons = {_toml([project.python.value])}",
+        *([f"ports = [{project.port}]"] if project.port != 8000 else []),
+        *([f"dockerfile = {_toml(project.dockerfile)}"] if project.dockerfile != "Dockerfile" else []),
+        *([f"keep = {_toml(list(libraries.keep))}"] if libraries.keep else []),
+        *([f"writable = {_toml(['/tmp', *volumes(project)])}"] if volumes(project) else []),  # noqa: S108
+        *([f"trial-tmpfs = {_toml(list(volumes(project)))}"] if volumes(project) else []),
+    ]
+    if trial:
+        table += [
+            "",
+            "[tool.dockyard.trial-environment]",
+            *(f"{name} = {_toml(value)}" for name, value in trial.items()),
+        ]
+    before = text.rstrip("\n") + "\n\n" if text.strip() else ""
+    return before + "\n".join(table) + "\n"
+
+
+def _toml(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)  # strings and lists of them are written alike
+
+
+def render_gitignore(text: str) -> str:
+    """Return .gitignore with what Dockyard makes, and .env; as it is where it has both."""
+    lines = [line.strip().strip("/") for line in text.splitlines()]
+    missing = [line for line in ("/.dockyard/", "/.env") if line.strip("/") not in lines]
+    before = text if not text or text.endswith("\n") else text + "\n"
+    return before + "".join(f"{line}\n" for line in missing)

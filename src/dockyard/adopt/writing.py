@@ -1,0 +1,118 @@
+"""Decide what becomes of each file, show it, and write all of it or nothing; what exists is never overwritten."""
+
+import contextlib
+import difflib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dockyard.adopt.snapshot import Snapshot
+
+GROWING = {"pyproject.toml", ".gitignore"}
+"""Files that get lines at their end where they exist."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What becomes of a file: `action` is create, append, same, or keep where it exists and would be another."""
+
+    path: str
+    action: str
+    text: str
+    before: str = ""
+
+    @property
+    def writes(self) -> bool:
+        """Whether anything is written."""
+        return self.action in {"create", "append"}
+
+    @property
+    def lines(self) -> int:
+        """How many lines it adds."""
+        return self.text.count("\n") - self.before.count("\n") if self.writes else 0
+
+
+def plan_changes(files: Mapping[str, str], present: Mapping[str, str]) -> tuple[Change, ...]:
+    """Return what becomes of each file, by the texts of those that are present (pure)."""
+
+    def action(path: str, text: str) -> str:
+        if path not in present:
+            return "create"
+        if present[path] == text:
+            return "same"
+        return "append" if path in GROWING and text.startswith(present[path].rstrip("\n")) else "keep"
+
+    return tuple(Change(path, action(path, text), text, present.get(path, "")) for path, text in sorted(files.items()))
+
+
+def read_present(root: Path, paths: Iterable[str], snapshot: Snapshot) -> dict[str, str]:
+    """Return the texts of the files that exist among some paths."""
+    present: dict[str, str] = {}
+    for path in paths:
+        file = root / path
+        if path in snapshot.texts:
+            present[path] = snapshot.texts[path]
+        elif os.path.lexists(file):
+            with contextlib.suppress(OSError):  # a folder or a broken link stays what it is
+                present[path] = file.read_bytes().decode("utf-8-sig", "replace").replace("\r\n", "\n")
+            present.setdefault(path, "")
+    return present
+
+
+def differences(changes: Iterable[Change]) -> Iterator[str]:
+    """Yield the unified difference of each file that is written, or would be another (pure)."""
+    for change in changes:
+        if change.action != "same":
+            old, new = change.before.splitlines(keepends=True), change.text.splitlines(keepends=True)
+            label = f"{change.path} (kept as it is)" if change.action == "keep" else change.path
+            yield from difflib.unified_diff(old, new, change.path if old else "/dev/null", label)
+
+
+def write_changes(root: Path, changes: Iterable[Change]) -> None:
+    """Write all files or none: each is written beside its place first, and what was moved is moved back on an error."""
+    wanted = [change for change in changes if change.writes]
+    made = list(_missing_folders(root, wanted))
+    prepared: list[tuple[Path, Path]] = []
+    undo: list[tuple[Path, bytes | None]] = []
+    try:
+        for folder in made:
+            folder.mkdir()
+        prepared = [(_prepare(root / change.path, change), root / change.path) for change in wanted]
+        for temporary, file in prepared:
+            undo.append((file, file.read_bytes() if file.exists() else None))
+            temporary.replace(file)
+    except BaseException:
+        for file, content in undo:
+            if content is None:
+                file.unlink(missing_ok=True)
+            else:
+                file.write_bytes(content)
+        for temporary, _ in prepared:
+            temporary.unlink(missing_ok=True)
+        for folder in reversed(made):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+def _missing_folders(root: Path, changes: Iterable[Change]) -> Iterator[Path]:
+    folders = {(root / change.path).parent for change in changes}
+    yield from sorted(folder for folder in folders if not folder.exists())
+
+
+def _prepare(file: Path, change: Change) -> Path:
+    """Write a file's content beside it; one that grows keeps its own bytes, line ends included."""
+    content = change.text.encode()
+    if change.action == "append":
+        old = file.read_bytes()
+        added = change.text[len(change.before.rstrip("\n")) :]
+        ends = b"\r\n" if b"\r\n" in old else b"\n"
+        content = old.rstrip(b"\r\n") + added.encode().replace(b"\n", ends)
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".dockyard-")
+    with os.fdopen(handle, "wb") as opened:
+        opened.write(content)
+    temporary = Path(name)
+    temporary.chmod(file.stat().st_mode & 0o777 if change.action == "append" else 0o644)
+    return temporary

@@ -1,0 +1,123 @@
+"""`dockyard init`: look at a project, write what is missing to ship it, and say what was found and why."""
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from invoke.context import Context
+
+from dockyard import console
+from dockyard.errors import UsageError
+from dockyard.tasks.boundary import task
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dockyard.adopt.model import Project
+    from dockyard.adopt.writing import Change
+
+log = logging.getLogger(__name__)
+WORDS = {"create": "written", "append": "lines added", "same": "as it is", "keep": "yours, kept: --diff shows ours"}
+PLANNED = {**WORDS, "create": "would be written", "append": "would get lines"}
+
+
+@task(
+    help={
+        "app": "the application, MODULE:OBJECT or 'MODULE:FACTORY()' (default: what the project names)",
+        "python": "the Python to ship on, such as 3.13",
+        "server": "gunicorn, uvicorn, granian, hypercorn or waitress",
+        "image": "the image's name",
+        "health": "the path of a route that answers without a login",
+        "port": "the port that the service listens on inside its container (default: 8000)",
+        "dry_run": "show what was found and would be written; write nothing",
+        "diff": "show every line that is or would be written",
+        "json": "print the result as JSON",
+    },
+)
+def init(
+    _context: Context,
+    app: str = "",
+    python: str = "",
+    server: str = "",
+    image: str = "",
+    health: str = "",
+    port: str = "",
+    dry_run: bool = False,
+    diff: bool = False,
+    json: bool = False,
+) -> None:
+    """Detect what this project's web service needs, and write the files that are missing to ship it."""
+    from dockyard.adopt import writing
+    from dockyard.adopt.detect import detect
+    from dockyard.adopt.model import Overrides
+    from dockyard.adopt.render_files import render
+    from dockyard.adopt.snapshot import read_snapshot
+
+    if port and not (port.isdecimal() and 0 < int(port) < 65536):
+        raise UsageError(f"--port {port} is no port", "a number from 1 to 65535")
+    root = Path.cwd()
+    snapshot = read_snapshot(root)
+    project = detect(snapshot, Overrides(app, python, server, image, health, int(port or 0)))
+    files = render(project, snapshot)
+    changes = writing.plan_changes(files, writing.read_present(root, files, snapshot))
+    if not dry_run:
+        writing.write_changes(root, changes)
+    if json:
+        console.as_json(as_json(project, changes, written=not dry_run))
+        return
+    show(project, changes, written=not dry_run)
+    if diff:
+        print("".join(writing.differences(changes)), end="")
+    advise(project, changes, written=not dry_run)
+
+
+def show(project: "Project", changes: "Sequence[Change]", *, written: bool) -> None:
+    """Print what was found, and what became of each file."""
+    from dockyard.adopt.model import findings
+
+    rows = [
+        (one.what, one.value, one.source + (f"; or {', '.join(one.others)}" if one.others else ""), one.option)
+        for one in findings(project)
+    ]
+    console.table(("what", "found", "from", "otherwise"), rows)
+    words = WORDS if written else PLANNED
+    console.table(
+        ("file", "", "lines"),
+        [(change.path, words[change.action], str(change.lines or "")) for change in changes],
+        right=("lines",),
+    )
+
+
+def advise(project: "Project", changes: "Sequence[Change]", *, written: bool) -> None:
+    """Say what to do next."""
+    from dockyard.adopt.values import without_value
+
+    for variable in without_value(project):
+        log.warning(f"{variable.name} has no value ({variable.where} needs one): give it one in .env")
+    if not any(change.writes for change in changes):
+        log.info("nothing is missing")
+    log.info(f"next: {program()} up --production" if written else f"nothing is written: {program()} init does it")
+
+
+def program() -> str:
+    """Return the program that a person typed: dockyard or invoke."""
+    import sys
+
+    name = os.path.basename(sys.argv[0])  # noqa: PTH119 - it need not be a path
+    return name if name in {"invoke", "inv"} else "dockyard"
+
+
+def as_json(project: "Project", changes: "Sequence[Change]", *, written: bool) -> dict[str, Any]:
+    """Return what `--json` prints."""
+    import dataclasses
+
+    from dockyard.adopt.model import findings
+    from dockyard.adopt.values import without_value
+
+    return {
+        "written": written,
+        "findings": [dataclasses.asdict(one) for one in findings(project)],
+        "files": [{"path": one.path, "action": one.action, "lines": one.lines} for one in changes],
+        "needs_a_value": [one.name for one in without_value(project)],
+    }

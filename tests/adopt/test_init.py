@@ -1,0 +1,173 @@
+"""`dockyard init` in real folders: what it writes, keeps and says."""
+
+import json
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+
+from dockyard.adopt import writing
+from dockyard.adopt.writing import plan_changes, write_changes
+from dockyard.tasks.program import make_program
+from tests.adopt.conftest import SAMPLES
+
+APP = "from flask import Flask\napp = Flask(__name__)\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return an empty folder, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def app(folder: Path) -> Path:
+    """Return a folder with the smallest service."""
+    (folder / "app.py").write_text(APP)
+    (folder / "requirements.txt").write_text("flask\n")
+    return folder
+
+
+def init(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[object, str, str]:
+    """Run `dockyard init` in this process; return its exit code, stdout and stderr."""
+    code: object = 0
+    try:
+        make_program().run(["dockyard", "init", *arguments])
+    except SystemExit as end:
+        code = end.code
+    return (code, *capsys.readouterr())
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return every file of a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+PROJECTS = sorted(path.name for path in SAMPLES.iterdir() if path.is_dir() and path.name != "monorepo")
+
+
+@pytest.mark.parametrize("name", PROJECTS)
+def test_twice_is_once(name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All of the author's files stay as they are but for added lines, and a second run changes nothing."""
+    shutil.copytree(SAMPLES / name, folder, dirs_exist_ok=True)
+    before = contents(folder)
+    assert init(capsys)[0] == 0
+    after = contents(folder)
+    assert {path: after[path] for path in before if path not in writing.GROWING} == {
+        path: text for path, text in before.items() if path not in writing.GROWING
+    }
+    assert all(after[path].startswith(text.rstrip(b"\n")) for path, text in before.items())
+    code, out, _ = init(capsys, "--json")
+    assert code == 0
+    assert {file["action"] for file in json.loads(out)["files"]} == {"same"}
+    assert contents(folder) == after
+
+
+def test_a_dry_run_writes_nothing(app: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It shows every finding, and with --diff every line."""
+    before = contents(app)
+    code, out, err = init(capsys, "--dry-run", "--diff")
+    assert code == 0
+    assert "app:app" in out
+    assert "+FROM python:${PYTHON_VERSION}-slim AS base" in out
+    assert "nothing is written" in err
+    assert contents(app) == before
+
+
+def test_json_has_all_of_it(app: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """For machines: findings with source and option, files with what becomes of them."""
+    code, out, _ = init(capsys, "--json", "--dry-run", "--health", "/well", "--port", "5000", "--image", "team/shop")
+    assert code == 0
+    said = json.loads(out)
+    found = {one["what"]: one for one in said["findings"]}
+    assert found["app"] == {
+        "what": "app", "value": "app:app", "source": "the object app in app.py", "others": [], "option": "--app",
+    }  # fmt: skip
+    assert (found["health"]["value"], found["image"]["value"]) == ("/well", "team/shop")
+    written = {file["path"]: (file["action"], file["lines"]) for file in said["files"]}
+    assert written["tasks.py"] == ("create", 5)
+    assert said["written"] is False
+
+
+def test_what_exists_is_kept_and_shown(app: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file of the author's is never overwritten; the difference is for them to see."""
+    (app / "compose.yaml").write_text("services: {}\n")
+    code, out, _ = init(capsys, "--diff")
+    assert code == 0
+    assert "yours, kept" in out
+    assert "-services: {}" in out
+    assert (app / "compose.yaml").read_text() == "services: {}\n"
+
+
+def test_after_a_change_it_says_what_it_would_do_now(app: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A second process means another stack, which is shown and not written."""
+    init(capsys)
+    (app / "Procfile").write_text("worker: rq worker\n")
+    out = init(capsys, "--json")[1]
+    actions = {file["path"]: file["action"] for file in json.loads(out)["files"]}
+    assert (actions["compose.yaml"], actions["Dockerfile"]) == ("keep", "same")
+
+
+def test_windows_line_ends_stay(app: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lines that are added end as the others do."""
+    (app / "pyproject.toml").write_bytes(b"[project]\r\nname = 'shop'\r\ndependencies = ['flask']\r\n")
+    assert init(capsys)[0] == 0
+    written = (app / "pyproject.toml").read_bytes()
+    assert written.startswith(b"[project]\r\nname = 'shop'\r\ndependencies = ['flask']\r\n\r\n[tool.dockyard]\r\n")
+    assert written.count(b"\n") == written.count(b"\r\n")
+
+
+def test_all_or_nothing(app: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the last file cannot be put in its place, the first is taken back."""
+    (app / "pyproject.toml").write_text("[project]\n")
+    before = contents(app)
+    changes = plan_changes(
+        {"a/b.txt": "1\n", "pyproject.toml": "[project]\n\n[x]\n", "z.txt": "2\n"}, {"pyproject.toml": "[project]\n"}
+    )
+    replace = Path.replace
+
+    def fail(self: Path, target: Path) -> Path:
+        if target.name == "z.txt":
+            raise OSError(28, "No space left on device")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="No space"):
+        write_changes(app, changes)
+    assert contents(app) == before
+    assert not (app / "a").exists()
+
+
+def test_modes_are_usual(app: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is written can be read by everybody, as what an editor saves."""
+    init(capsys)
+    assert stat.S_IMODE((app / "Dockerfile").stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize(
+    ("files", "said", "code"),
+    [
+        ({}, "holds no file yet", 1),
+        ({"README.md": "hello\n"}, "it is no Python web service", 1),
+        ({"app.py": APP, "main.py": APP}, "more than one application: app:app and main:app", 2),
+        ({"app.py": APP, "pyproject.toml": "[project\n"}, "pyproject.toml: not valid TOML", 2),
+    ],
+)
+def test_one_clear_thing(
+    files: dict[str, str], said: str, code: int, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What cannot be adopted is told in one sentence, and nothing is written."""
+    for path, text in files.items():
+        (folder / path).write_text(text)
+    ended, out, err = init(capsys)
+    assert (ended, out) == (code, "")
+    assert said in err.splitlines()[0]
+    assert contents(folder).keys() == files.keys()
+
+
+def test_a_missing_value_is_told(app: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A person is told what only they can say."""
+    (app / "app.py").write_text(APP + "import os\nA = os.environ['SUPPORT_ADDRESS']\n")
+    assert "SUPPORT_ADDRESS has no value (app.py:4 needs one)" in init(capsys)[2]

@@ -1,0 +1,168 @@
+"""The files that are written: whole, short, in the shape that Dockyard and Compose read."""
+
+import tomllib
+from collections.abc import Callable
+
+import pytest
+
+from dockyard.adopt.model import Project
+from dockyard.adopt.render_compose import render_compose, render_environment, render_production
+from dockyard.adopt.render_dockerfile import render_dockerfile
+from dockyard.adopt.render_files import (
+    render,
+    render_example,
+    render_gitignore,
+    render_ignore,
+    render_production_inputs,
+    render_settings,
+    render_test_inputs,
+)
+from dockyard.adopt.values import stack_values, without_value
+from dockyard.image.dockerfile import stages
+from tests.adopt.conftest import SAMPLES, detected, snapshot
+
+NAMES = sorted(
+    path.name if path.name != "monorepo" else "monorepo/services/prices" for path in SAMPLES.iterdir() if path.is_dir()
+)
+APP = "from flask import Flask\napp = Flask(__name__)\n"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_dockerfile_is_short_and_has_the_targets(name: str, sample: Callable[[str], Project]) -> None:
+    """At most 80 lines, each no longer than a person reads."""
+    text = render_dockerfile(sample(name))
+    assert {"production", "test", "development", "dockyard"} <= {stage.name for stage in stages(text)}
+    assert len(text.splitlines()) <= 80
+    assert "\n\n\n" not in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_files_end_as_files_do(name: str, sample: Callable[[str], Project]) -> None:
+    """No trailing spaces, one line end at the end."""
+    for path, text in render(sample(name), snapshot({})).items():
+        assert text.endswith("\n"), path
+        assert not text.endswith("\n\n"), path
+        assert not [line for line in text.splitlines() if line != line.rstrip()], path
+
+
+def test_sources_lie_where_they_are_imported(sample: Callable[[str], Project]) -> None:
+    """The folder src does not reach the image; files go in one line, each folder in its own."""
+    assert "COPY src/notes notes\n" in render_dockerfile(sample("factory"))
+    assert "COPY app.py ./\nCOPY templates templates\n" in render_dockerfile(sample("single"))
+
+
+def test_odd_names_are_quoted() -> None:
+    """A space in a name divides no word."""
+    text = render_dockerfile(detected({"app.py": APP, "my views/x.py": "", "Grüße.py": ""}))
+    assert 'COPY Grüße.py app.py ./\nCOPY ["my views", "my views"]\n' in text
+
+
+def test_build_steps_have_their_packages(sample: Callable[[str], Project]) -> None:
+    """What runs the application's code at build time has what it imports."""
+    application = render_dockerfile(sample("django")).partition("AS application")[2].partition("FROM")[0]
+    assert application.index("/dockyard install") < application.index("collectstatic") < application.index("ln -s")
+
+
+def test_a_front_end_is_built_in_a_stage_of_its_own(sample: Callable[[str], Project]) -> None:
+    """What npm makes is copied to where the sources are."""
+    text = render_dockerfile(sample("npm"))
+    assert "COPY package-lock.json package.json ./\nCOPY front front\n" in text
+    assert "COPY --from=frontend /app/static/dist static/dist\n" in text
+
+
+def test_the_stack_of_several_processes(sample: Callable[[str], Project]) -> None:
+    """A worker has the same image, no port, no check; addresses are filled in, for there is no shell."""
+    text = render_compose(sample("worker"))
+    assert 'command: ["rq", "worker", "--url", "redis://valkey:6379/0", "letters"]' in text
+    assert text.count("ports:") == 1
+    assert "image: valkey/valkey:8" in text
+    production = render_production(sample("worker"))
+    assert production.count("<<: *app") == 2
+    assert "read_only: true" in production
+
+
+def test_migrations_come_first(sample: Callable[[str], Project]) -> None:
+    """The service waits for the release step, and that for the database; it is not started again."""
+    text = render_compose(sample("migrations"))
+    assert "      release:\n        condition: service_completed_successfully\n" in text
+    assert "MARIADB_PASSWORD_FILE: /run/secrets/database_password" in text
+    assert render_production(sample("migrations")).count("restart: unless-stopped") == 1
+
+
+def test_data_lies_in_volumes(sample: Callable[[str], Project]) -> None:
+    """Each stack has its own; a file at the top of the application lies behind a link."""
+    assert "- instance:/app/instance" in render_compose(sample("factory"))
+    assert "- production-instance:/app/instance" in render_production(sample("factory"))
+    assert "ln -s /data/db.sqlite3 /app/db.sqlite3" in render_dockerfile(sample("django"))
+    assert "- production-data:/data" in render_production(sample("django"))
+
+
+@pytest.mark.parametrize(
+    ("packages", "name", "value"),
+    [
+        ("psycopg2", "DATABASE_URL", "postgresql://app:${DATABASE_PASSWORD}@database:5432/app"),
+        ("psycopg[binary]", "DATABASE_URL", "postgresql://app:${DATABASE_PASSWORD}@database:5432/app"),
+        ("psycopg\nsqlalchemy", "DB_URI", "postgresql+psycopg://app:${DATABASE_PASSWORD}@database:5432/app"),
+        ("pymysql\nflask-sqlalchemy", "SQLALCHEMY_DATABASE_URI",
+         "mysql+pymysql://app:${DATABASE_PASSWORD}@database:3306/app"),
+        ("redis", "CELERY_BROKER_URL", "redis://valkey:6379/0"),
+        ("redis", "REDIS_HOST", "valkey"),
+        ("redis\npsycopg2", "REDIS_PORT", "6379"),
+        ("redis\npsycopg2", "DB_PORT", "5432"),
+        ("psycopg2", "DB_PASSWORD", "${DATABASE_PASSWORD}"),
+        ("psycopg2", "POSTGRES_USER", "app"),
+        ("", "SECRET_KEY", "${SECRET_KEY}"),
+        ("", "ADDRESS", ""),
+    ],
+)  # fmt: skip
+def test_values_of_the_stack(packages: str, name: str, value: str) -> None:
+    """Addresses of services by the variable's name; secrets are named, never written."""
+    files = {"app.py": APP + f"import os\nA = os.environ['{name}']\n", "requirements.txt": f"flask\n{packages}\n"}
+    assert stack_values(detected(files)) == {name: value}
+
+
+def test_what_a_person_must_still_say() -> None:
+    """A variable that is required and has no value anywhere."""
+    project = detected({"app.py": APP + "import os\nA = os.environ['ADDRESS'], os.environ['SECRET']\n"})
+    assert [one.name for one in without_value(project)] == ["ADDRESS"]
+    assert render_environment(project).splitlines()[2:] == ["ADDRESS=", "SECRET=${SECRET}"]
+    assert "# app.py:4: the service does not start without it\nADDRESS=\n" in render_example(project, "")
+
+
+def test_inputs_refer_to_the_users_file(sample: Callable[[str], Project]) -> None:
+    """Nothing is typed twice, and a server is added only where there is none."""
+    assert render_production_inputs(sample("procfile")).splitlines()[1:] == ["-r ../requirements.txt"]
+    assert render_production_inputs(sample("single")).splitlines()[1:] == ["-r ../requirements.txt", "gunicorn"]
+    assert render_test_inputs(sample("procfile")).splitlines()[1:] == [
+        "-r production.in", "-r ../requirements-dev.txt",
+    ]  # fmt: skip
+    assert "-c constraints.txt" in render_production_inputs(sample("pipenv"))
+
+
+def test_settings_come_behind_what_is_there(sample: Callable[[str], Project]) -> None:
+    """Comments and order stay, and Dockyard's table is not made twice."""
+    before = "[project]  # ours\nname = 'notes'\n"
+    text = render_settings(sample("factory"), snapshot({"pyproject.toml": before}))
+    assert text.startswith(before)
+    table = tomllib.loads(text)["tool"]["dockyard"]
+    assert table["app"] == "notes:create_app()"
+    assert table["trial-tmpfs"] == ["/app/instance"]
+    assert render_settings(sample("factory"), snapshot({"pyproject.toml": text})) == text
+
+
+def test_lists_of_what_stays_out() -> None:
+    """Lines that are there already are not added."""
+    assert render_gitignore("*.pyc\n.env") == "*.pyc\n.env\n/.dockyard/\n"
+    assert render_gitignore("/.dockyard/\n/.env\n") == "/.dockyard/\n/.env\n"
+    ignored = render_ignore(detected({"app.py": APP, "tests/test_app.py": ""}))
+    assert ignored.splitlines()[1:] == ["*", "!app.py", "!tests", "!pyproject.toml", "!requirements", "**/__pycache__"]
+
+
+def test_a_dockerfile_of_ones_own_stays(sample: Callable[[str], Project]) -> None:
+    """Where Dockyard cannot build from it, another one comes beside it, with its own list of what goes in."""
+    files = render(sample("own_dockerfile"), snapshot({}))
+    assert {"Dockerfile.dockyard", "Dockerfile.dockyard.dockerignore"} <= files.keys()
+    assert not {"Dockerfile", ".dockerignore"} & files.keys()
+    assert tomllib.loads(files["pyproject.toml"])["tool"]["dockyard"]["dockerfile"] == "Dockerfile.dockyard"
+    usable = detected({"app.py": APP, "Dockerfile": "FROM x AS production\nCMD app:app\n"})
+    assert usable.dockerfile == "Dockerfile"
