@@ -168,7 +168,7 @@ def make_secret(path: Path) -> bool:
     return absent
 
 
-def locks(settings: Settings, engine: Engine) -> None:
+def require_locks(settings: Settings, engine: Engine) -> None:
     """Make the locks of a project that has none yet: a stale one is for `invoke lock` to say and to mend."""
     state = check.inspect(options.of(settings))
     if state.locks and not any(one.content for one in state.locks):

@@ -151,6 +151,8 @@ def up(settings: Settings, engine: Engine, request: Request) -> Up:
     stack, model = substitute_services(stack, read_model(stack))
     before = stack.containers()
     prepare.require_ports(engine, model, before)
+    if request.build != "never":
+        prepare.require_locks(settings, engine)
     prepare.require_images(stack, model, request.build)
     prepare.require_secrets(settings.root, model)
     with _undone_on_failure(stack, before):
