@@ -33,7 +33,7 @@ def render_compose(project: Project) -> str:
     image = project.image.value
     common = [
         f"image: ${{DOCKYARD_IMAGE:-{image}}}:development",
-        "# Without it, the server would be process 1, which ignores SIGTERM.",
+        "# Without it, a program that has no handler for SIGTERM ends only when its time is up.",
         "init: true",
         *_environment(project),
         *_volumes(project, "development"),
@@ -151,7 +151,6 @@ def render_production(project: Project) -> str:
     image = project.image.value
     hardened = [
         f"image: ${{DOCKYARD_IMAGE:-{image}}}:production",
-        "init: false",
         "read_only: true",
         "tmpfs:",
         "  - /tmp:size=64m,mode=1777,noexec,nosuid,nodev",
