@@ -8,7 +8,6 @@ stay what they are, since BuildKit does not go by them: it would copy those of a
 import itertools
 import json
 import os
-import re
 import secrets
 import shutil
 import tarfile
@@ -41,6 +40,9 @@ PAUSE = 0.002
 ATTEMPTS = 3
 REST = 10.0
 """Seconds before a build that asks the network much: some name servers answer only so many questions at a time."""
+
+SETTLE = "    for folder, folders, names in os.walk(layer, topdown=False):\n"
+"""The line by which the last step of every layer of ours begins."""
 
 TIMES = {"start": 3, "source": 2, "same": 2}
 """Turns in a round: what takes little time is measured more often."""
@@ -229,12 +231,11 @@ def make_context(root: Path, folder: Path, name: str, *, run: str) -> None:
         return
     text = (root / "Dockerfile").read_text("utf-8")
     (folder / "Dockerfile").write_text(text.replace("ledger", "shop"), "utf-8")
-    (folder / "src" / "dockyard").mkdir()
-    for helper in re.findall(r"src/dockyard/\w+\.py", text):
-        shutil.copyfile(root / helper, folder / helper)
-    rootfs = folder / "src" / "dockyard" / "rootfs.py"
-    named = f'        (layer / ".run").write_text("{run}")\n        settle(layer)\n    return 0\n'
-    rootfs.write_text(rootfs.read_text("utf-8").replace("        settle(layer)\n    return 0\n", named), "utf-8")
+    payload = folder / "src" / "dockyard" / "payload"
+    shutil.copytree(root / "src" / "dockyard" / "payload", payload, ignore=shutil.ignore_patterns("__pycache__"))
+    files = (payload / "files.py").read_text("utf-8")
+    named = files.replace(SETTLE, f'    (layer / ".run").write_text("{run}")\n{SETTLE}')
+    (payload / "files.py").write_text(named, "utf-8")
     lock = folder / "requirements" / "3.13" / "production.txt"
     lock.parent.mkdir(parents=True)
     shutil.copyfile(APP / "requirements.txt", lock)

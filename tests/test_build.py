@@ -156,10 +156,10 @@ def test_what_the_indexes_of_the_locks_need(settings: Settings, monkeypatch: pyt
 
 @pytest.mark.host
 def test_every_install_of_this_project_may_log_in() -> None:
-    """Wherever the Dockerfile mounts a pip.conf it mounts the netrc beside it."""
+    """Wherever the Dockerfile runs pip, all secrets are mounted where the program looks for them."""
     text = (Path(__file__).parents[1] / "Dockerfile").read_text(encoding="utf-8")
-    logins = text.count("--mount=type=secret,id=netrc,target=/root/.netrc ")
-    assert logins == text.count("--mount=type=secret,id=pip,target=/etc/pip.conf ") > 0
+    secrets = text.count("--mount=type=secret,id=ca --mount=type=secret,id=pip --mount=type=secret,id=netrc ")
+    assert secrets == len(re.findall(r"python /dockyard (?:install|wheels) ", text)) > 0
 
 
 def test_platforms(settings: Settings) -> None:
@@ -187,13 +187,11 @@ def test_an_unsupported_python(settings: Settings) -> None:
 
 
 def test_the_helper_stage_of_other_projects(settings: Settings) -> None:
-    """A Dockerfile with a stage named dockyard gets this package's own files there, unless it has them itself."""
+    """A Dockerfile with a stage named dockyard gets the payload there and nothing else, unless it has it itself."""
     found = replace(FOUND, stages=(*FOUND.stages, "dockyard"))
     (image,) = build.plan_images(settings, found, Request())
-    assert image.contexts["dockyard"] == str(Path(build.__file__).parent)
-    own = settings.root / "src" / "dockyard"
-    own.mkdir(parents=True)
-    (own / "rootfs.py").write_text("")
+    assert image.contexts["dockyard"] == str(Path(build.__file__).parents[1] / "payload")
+    (settings.root / "src" / "dockyard" / "payload").mkdir(parents=True)
     assert "dockyard" not in build.plan_images(settings, found, Request())[0].contexts
 
 
@@ -357,7 +355,7 @@ def test_what_is_to_be_kept_is_given_to_the_dockerfile(settings: Settings) -> No
     assert "KEEP" not in build.plan_images(settings, found, Request())[0].arguments
     with pytest.raises(DockyardError, match="has no ARG KEEP") as caught:
         build.plan_images(kept, FOUND, Request())
-    assert "dockyard.keep" in caught.value.hint
+    assert '--keep "${KEEP}" to `python /dockyard runtime`' in caught.value.hint
 
 
 def test_the_arguments_of_a_dockerfile(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ def test_the_command_shows_no_secret_and_mounts_nothing_of_the_host(batches: tup
     assert not [word for word in command.argv if "hush" in word or "bind" in word]
     assert command.env == {"DOCKER_HOST": "unix:///x"}
     program, asked = _halves(command)
-    compile(program, "inside.py", "exec")
+    compile(program, "lock.py", "exec")
     assert json.loads(asked)["netrc"] == SECRET.netrc
 
 

@@ -95,7 +95,7 @@ def test_texts_that_are_no_whole_dockerfile(text: str) -> None:
 def test_the_dockerfile_of_this_repository() -> None:
     """Every layer of the production image is found in it."""
     text = (Path(__file__).parents[1] / "Dockerfile").read_text()
-    packages = [f"/layers/packages-{number}/" for number in range(1, 5)]
+    packages = [f"/layers/{number}/" for number in range(1, 5)]
     history = [
         "COPY /layers/runtime/ / # buildkit",
         "WORKDIR /app",

@@ -73,7 +73,7 @@ def test_beside_as_the_same_numbers(settings: Settings, monkeypatch: pytest.Monk
     class WithoutShell(Shells):
         def capture(self, command: Command, *, check: bool = True) -> Completed:
             if "python" in command.argv:
-                return Completed(0, "1000:2000\n", "", 0.1)
+                return Completed(0, '"1000:2000"', "", 0.1)
             return super().capture(command, check=check)
 
     argv, _ = opened(WithoutShell("exec"), settings, monkeypatch)

@@ -10,6 +10,7 @@ import pytest
 
 from dockyard.bases.resolve import Base
 from dockyard.engine.client import Engine
+from dockyard.engine.inside import program
 from dockyard.errors import CommandError, DockyardError, UsageError
 from dockyard.image.names import Variant
 from dockyard.process import Command, Completed
@@ -243,8 +244,8 @@ def test_the_programs_that_look_into_a_container_are_python() -> None:
     """Any that a service may run on: nothing newer than 3.9 is in them."""
     import ast
 
-    for program in (trial.WATCH, trial.COMPILE):
-        ast.parse(program, feature_version=(3, 9))
+    for name in ("probes", "lock"):
+        ast.parse(program(name), feature_version=(3, 9))
 
 
 def test_files_that_cannot_be_compiled_are_asked_of_the_images_own_python(docker: Docker) -> None:

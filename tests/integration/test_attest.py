@@ -29,9 +29,9 @@ DOCKERFILE = """\
 FROM python:3.13-slim AS base
 FROM scratch AS dockyard
 FROM base AS runtime-layer
-RUN --mount=type=bind,from=dockyard,target=/dockyard python /dockyard/rootfs.py runtime /runtime
+RUN --mount=type=bind,from=dockyard,target=/dockyard python /dockyard runtime /layers
 FROM scratch AS production
-COPY --link --from=runtime-layer /runtime/ /
+COPY --link --from=runtime-layer /layers/runtime/ /
 """
 
 

@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from dockyard import parts
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.image import build
 from dockyard.image.build import Built, Request
 from dockyard.locks import status
+from dockyard.payload import install
 from dockyard.process import capture
 from dockyard.settings import Settings
 from dockyard.verify import verify
@@ -188,7 +188,7 @@ def test_one_new_package(copy: Settings, image: Built, engine: Engine, unique: s
     lock = status.path(copy, copy.python, "production")
     before = lock.read_text()
     more = status.path(copy, copy.python, "development").read_text()
-    (packaging,) = [line for line in parts.requirements(more) if line.startswith("packaging==")]
+    (packaging,) = [line for line in install.requirements(more) if line.startswith("packaging==")]
     lock.write_text(f"{before}{packaging}\n")
     try:
         other = replace(copy, image=unique)
@@ -262,9 +262,9 @@ FROM scratch AS dockyard
 FROM python:${PYTHON_VERSION}-slim AS packages
 COPY link.py /
 RUN --network=none --mount=type=bind,from=dockyard,target=/dockyard \\
-    python /link.py && python /dockyard/rootfs.py packages /layers/packages /opt/venv
+    python /link.py && echo > /lock.txt && python /dockyard install /lock.txt --layers /layers
 FROM scratch AS production
-COPY --from=packages /layers/packages/ /
+COPY --from=packages /layers/1/ /
 """
 LINK = """\
 from pathlib import Path

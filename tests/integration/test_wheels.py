@@ -116,10 +116,10 @@ def test_other_images_get_the_same_wheel(yard: Settings, engine: Engine) -> None
     """A lock with all hashes is installed from the wheel that was built, too."""
     lock = status.path(yard, yard.python, "test").read_text()
     assert "built from source" not in lock
-    said = run(yard, engine, "test-packages", "/opt/venv/bin/python", "-c", "import knot; print(knot.tie(1, 1))")
+    said = run(yard, engine, "test", "/opt/venv/bin/python", "-c", "import knot; print(knot.tie(1, 1))")
     assert said == "2\n"
     here = "import shutil; print([name for name in ('gcc', 'cc', 'make') if shutil.which(name)])"
-    assert run(yard, engine, "test-packages", "python", "-c", here) == "[]\n"
+    assert run(yard, engine, "test", "python", "-c", here) == "[]\n"
 
 
 def test_a_wheel_that_is_built_again_is_the_same(yard: Settings, engine: Engine) -> None:
@@ -144,8 +144,8 @@ def test_a_change_of_another_package_compiles_nothing(
     finally:
         lock.write_text(text)
     said = "".join(capfd.readouterr())
-    steps = {stage: number for number, stage in re.findall(r"^#(\d+) \[(locks|wheels) 1/1\]", said, re.MULTILINE)}
-    assert f"#{steps['locks']} CACHED" not in said
+    steps = {stage: number for number, stage in re.findall(r"^#(\d+) \[(sources|wheels) 1/1\]", said, re.MULTILINE)}
+    assert f"#{steps['sources']} CACHED" not in said
     assert f"#{steps['wheels']} CACHED" in said
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from dockyard import console
 from dockyard.bases.resolve import Base, Missing, ensure_bases
 from dockyard.engine.client import Engine, find_engine
+from dockyard.engine.inside import PAYLOAD
 from dockyard.errors import CommandError, DockyardError, UsageError
 from dockyard.git import Git, read_git
 from dockyard.host import ca_bundle
@@ -151,7 +152,7 @@ def plan_images(settings: Settings, found: World, request: Request) -> tuple[bak
     if settings.keep and KEEP not in found.arguments:
         raise DockyardError(
             f"the Dockerfile has no ARG {KEEP}, so nothing would come of keep in [tool.dockyard]",
-            f'give it one in the stage that makes the runtime, and there run python -m dockyard.keep FOLDER "${KEEP}"',
+            'give it one in the stage that makes the runtime, and there --keep "${KEEP}" to `python /dockyard runtime`',
         )
     if request.push and not (request.tags or found.git):
         raise UsageError("there is no git commit to take a tag from", "name one: `invoke build --push --tag 1.2.3`")
@@ -174,8 +175,8 @@ def _image(settings: Settings, found: World, request: Request, variant: Variant,
         *(f"id={name},env={name}" for name in found.logins.variables),
     )
     contexts = {base.reference: base.context}
-    if STAGE in found.stages and not (settings.root / "src" / "dockyard" / "rootfs.py").is_file():
-        contexts[STAGE] = str(Path(__file__).parent)
+    if STAGE in found.stages and not (settings.root / "src" / "dockyard" / "payload").is_dir():
+        contexts[STAGE] = str(PAYLOAD)
     return bake.Image(
         dockerfile=settings.dockerfile,
         name=variant.name,

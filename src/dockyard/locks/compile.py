@@ -12,6 +12,7 @@ from importlib import resources
 from typing import Any
 
 from dockyard.engine.client import Engine
+from dockyard.engine.inside import program
 from dockyard.errors import CommandError
 from dockyard.locks import check, yanked
 from dockyard.locks import indexes as access
@@ -81,7 +82,7 @@ def compile_all(engine: Engine, work: Sequence[tuple[Batch, Place]], access: Acc
 
 def container(run: Run, batch: Batch, place: Place) -> Command:
     """Return the command that compiles a batch: everything it needs comes on its standard input."""
-    program = resources.files(__package__).joinpath("inside.py").read_bytes()
+    text = program("lock").encode()
     asked = json.dumps(request(run, batch, place)).encode()
     return run.engine.command(
         *("run", "--rm", "--interactive", "--name", f"dockyard-lock-{batch.python}-{run.mark}"),
@@ -89,13 +90,13 @@ def container(run: Run, batch: Batch, place: Place) -> Command:
         *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only", "--tmpfs", "/tmp:exec"),  # noqa: S108 - the container's
         *("--mount", f"type=volume,src={volume(place, batch)},dst=/cache,volume-label={LABEL}"),
         *("--entrypoint", "python", place.image, "-I", "-c", PROGRAM),
-        input=b"%d\n%s%s" % (len(program), program, asked),
+        input=b"%d\n%s%s" % (len(text), text, asked),
         secrets=run.access.secrets,
     )
 
 
 def request(run: Run, batch: Batch, place: Place) -> dict[str, object]:
-    """Return what the program in the container is asked to do, as inside.py reads it."""
+    """Return what the program in the container is asked to do, as payload/lock.py reads it."""
     index = {"PIP_INDEX_URL": run.access.index, "UV_DEFAULT_INDEX": run.access.index} if run.access.index else {}
     return {
         "python": batch.python,

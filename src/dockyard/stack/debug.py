@@ -9,6 +9,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dockyard.engine.inside import probe
 from dockyard.errors import DockyardError, UsageError
 from dockyard.image.names import PRODUCTION, Variant, local_name
 from dockyard.process import Command, capture, stream
@@ -22,21 +23,6 @@ log = logging.getLogger(__name__)
 FIRST_TO_ATTACH = (3, 14)
 AS_ROOT = ("--user=0", "--privileged")
 """The kernel lets nobody else into a process where it is set up strictly (Yama), be it one's own."""
-LOOK = r"""
-import json, os, sys
-
-found = []
-for name in filter(str.isdecimal, os.listdir("/proc")):
-    try:
-        mine = os.path.realpath(f"/proc/{name}/exe") == os.path.realpath(sys.executable)
-        with open(f"/proc/{name}/stat") as stat, open(f"/proc/{name}/cmdline") as line:
-            parent, words = int(stat.read().rpartition(")")[2].split()[1]), line.read().split("\0")
-    except OSError:
-        continue
-    if mine and int(name) != os.getpid():
-        found.append([int(name), parent, " ".join(words).strip()])
-print(json.dumps({"version": sys.version_info[:2], "processes": sorted(found)}))
-"""
 
 
 @dataclass(frozen=True)
@@ -70,7 +56,7 @@ def look(stack: Stack, service: str) -> Debuggee:
             f"{container.service} runs the production image: a debugger would hold up whoever uses it",
             "`invoke up` brings the development stack; `invoke shell` looks around beside this one",
         )
-    done = capture(stack.engine.command("exec", *AS_ROOT, container.id, "python", "-c", LOOK), check=False)
+    done = capture(stack.engine.command("exec", *AS_ROOT, container.id, "python", *probe("processes")), check=False)
     if not done.ok:
         said = done.stderr.strip() or f"exit status {done.returncode}"
         raise DockyardError(

@@ -1,7 +1,9 @@
 """Find a shell for a running service: in its container, or beside it where a minimal image has none."""
 
+import json
 import logging
 
+from dockyard.engine.inside import probe
 from dockyard.errors import DockyardError, UsageError
 from dockyard.image.names import Variant, local_name
 from dockyard.process import Command, capture
@@ -13,7 +15,6 @@ log = logging.getLogger(__name__)
 
 
 TOOLS = "development"
-WHO = "import os; print(os.getuid(), os.getgid(), sep=':')"
 
 
 def command(stack: Stack, service: str, *, terminal: bool) -> Command:
@@ -60,8 +61,8 @@ def _user(stack: Stack, container: Container) -> str:
 
     Its image may say so by names that no other image knows, and leave the group to its own files.
     """
-    done = capture(stack.engine.command("exec", container.id, "python", "-c", WHO), check=False)
+    done = capture(stack.engine.command("exec", container.id, "python", *probe("user")), check=False)
     if done.ok:
-        return done.stdout.strip()
+        return str(json.loads(done.stdout))
     said = capture(stack.engine.command("inspect", "--format", "{{.Config.User}}", container.id)).stdout.strip()
     return said or "0:0"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from dockyard.verify.model import Trial
 
 LEFT_OUT = {"tkinter", "_tkinter", "idlelib", "turtledemo", "turtle", "ensurepip", "pip", "test"}
-"""What the minimal image leaves out of the standard library, see rootfs.py."""
+"""What the minimal image leaves out of the standard library, see payload/layers.py."""
 
 PACKAGES = {
     "libGL.so.1": "libgl1",

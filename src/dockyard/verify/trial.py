@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from dockyard.engine.inside import probe
 from dockyard.errors import CommandError
 from dockyard.process import Completed, capture
 from dockyard.verify.matrix import HARDENED
@@ -24,71 +25,6 @@ if TYPE_CHECKING:
 ENGINE_SECONDS = 60.0
 PAUSE = 0.1
 LOG_LINES = 40
-WATCH = r"""
-import json, os, socket, sys, time
-
-port, limit = int(sys.argv[1]), time.monotonic() + float(sys.argv[2])
-
-
-def age():
-    ticks = int(open("/proc/1/stat").read().rpartition(")")[2].split()[19])
-    return float(open("/proc/uptime").read().split()[0]) - ticks / os.sysconf("SC_CLK_TCK")
-
-
-def listening():
-    for file, family in (("/proc/net/tcp", socket.AF_INET), ("/proc/net/tcp6", socket.AF_INET6)):
-        if not os.path.exists(file):
-            continue
-        for row in list(open(file))[1:]:
-            words = row.split()
-            if words[3] == "0A":
-                raw, number = words[1].split(":")
-                packed = b"".join(bytes.fromhex(raw[at : at + 8])[::-1] for at in range(0, len(raw), 8))
-                yield socket.inet_ntop(family, packed), int(number, 16)
-
-
-def answers(host):
-    try:
-        with socket.create_connection((host, port), max(0.05, limit - time.monotonic())) as there:
-            there.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: dockyard\r\nConnection: close\r\n\r\n")
-            return bool(there.recv(1))
-    except OSError:
-        return False
-
-
-first = None
-while first is None and time.monotonic() < limit:
-    hosts = ["127.0.0.1", "::1"] + [host for host, number in listening() if number == port]
-    first = next((age() for host in hosts if answers(host)), None)
-    time.sleep(0.005)
-print(json.dumps({"answer": first, "listening": sorted(set(listening()))}))
-"""
-"""Waits for the first byte of an answer, which comes when the app is imported, not when its port is open."""
-
-COMPILE = r"""
-import json, sys
-
-bad = []
-for path in json.load(sys.stdin):
-    try:
-        compile(open(path, "rb").read(), path, "exec", dont_inherit=True)
-    except Exception:
-        bad.append(path)
-print(json.dumps(bad))
-"""
-
-FIND = r"""
-import json, os, sys
-
-wanted = sys.argv[1]
-names = {wanted, wanted + ".py"}
-found = [wanted] if wanted.startswith("/") and os.path.exists(wanted) else []
-for top in () if wanted.startswith("/") else ("/usr", "/opt", "/etc"):
-    for folder, folders, files in os.walk(top):
-        found += [os.path.join(folder, name) for name in (*folders, *files) if name in names]
-print(json.dumps(sorted(found)[:3]))
-"""
-"""Looks for a path, or for a file, folder or module by its name."""
 
 
 @dataclass(frozen=True)
@@ -148,19 +84,19 @@ def choose_options(setup: Setup, name: str) -> tuple[str, ...]:
 
 def find_uncompilable(engine: "Engine", image: str, paths: tuple[str, ...]) -> frozenset[str]:
     """Return which of an image's files its own Python cannot compile: templates, for instance, or another Python's."""
-    found = _run_program(engine, image, "python", COMPILE, asked=json.dumps(paths).encode())
+    found = _run_probe(engine, image, "python", "uncompilable", asked=json.dumps(paths).encode())
     return frozenset(found) & frozenset(paths)
 
 
 def find_in_image(engine: "Engine", image: str, wanted: str) -> tuple[str, ...]:
     """Return the paths under which an image with Python has a file: by its path, or by its name wherever it lies."""
-    return tuple(_run_program(engine, image, "python3", FIND, wanted))
+    return tuple(_run_probe(engine, image, "python3", "find", wanted))
 
 
-def _run_program(engine: "Engine", image: str, python: str, program: str, *words: str, asked: bytes = b"") -> list[str]:
-    """Run a program that prints a JSON list in an image, hardened; return the list, empty where it cannot be run."""
+def _run_probe(engine: "Engine", image: str, python: str, verb: str, *words: str, asked: bytes = b"") -> list[str]:
+    """Let an image's Python look around, hardened; return the list that it prints, empty where it cannot be run."""
     options = ("--rm", "--interactive", "--network=none", "--no-healthcheck", *HARDENED, f"--entrypoint={python}")
-    command = engine.command("run", *options, image, "-c", program, *words, input=asked, timeout=ENGINE_SECONDS)
+    command = engine.command("run", *options, image, *probe(verb, *words), input=asked, timeout=ENGINE_SECONDS)
     found = _parse_json(capture(command, check=False).stdout)
     return [str(each) for each in found] if isinstance(found, list) else []
 
@@ -181,7 +117,7 @@ def _await_answer(engine: "Engine", name: str, setup: Setup, trial: Trial) -> Tr
     """Wait for the first answer, or for the end of the container, or until patience is over."""
     limit = setup.patience.start
     watch = engine.command(
-        "exec", name, "python", "-c", WATCH, str(setup.port), f"{limit:g}", timeout=limit + ENGINE_SECONDS
+        "exec", name, "python", *probe("watch", str(setup.port), f"{limit:g}"), timeout=limit + ENGINE_SECONDS
     )
     done = capture(watch, check=False)
     seen = _parse_json(done.stdout)

@@ -1,7 +1,6 @@
 """What is built from source inside a build stage: what is chosen, how it is built, and how it is installed."""
 
 import hashlib
-import os
 import tarfile
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -11,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockyard import parts, wheels
 from dockyard.locks import header
 from dockyard.locks import pins as body
 from dockyard.locks.header import Made
 from dockyard.locks.inputs import parse
 from dockyard.locks.pins import Pin
+from dockyard.payload import install, wheels
 
 OPTIONS = ("--extra-index-url https://host/simple", "--trusted-host host")
 SAIL = Pin("sail", "1.0", ("sha256:11", "sha256:22"), ("-r requirements/base.in",))
@@ -106,20 +105,6 @@ def test_a_platform_that_the_lock_is_not_for_builds_all_that_is_listed(
     wheels.select(written(tmp_path, production=text, build="x==1\n"), "linux/arm64", tmp_path / "sources")
     assert wheels.chosen(text, "linux/arm64") == names
     assert (tmp_path / "sources" / "foreign.txt").is_file() == noted
-
-
-@pytest.mark.parametrize("code", [0, 1])
-def test_a_failure_on_a_platform_that_the_lock_is_not_for_is_explained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: int
-) -> None:
-    """Else pip says that hashes do not match, which sounds like an attack; what does not fail needs no words."""
-    text = lock(MAST, made_for="Python 3.13, linux/amd64, platform hashes")
-    wheels.select(written(tmp_path, production=text), "linux/arm64", tmp_path / "sources")
-    wheels.build(tmp_path / "sources", tmp_path / "wheels", ())
-    monkeypatch.setattr(wheels, "run", lambda *_arguments, **_options: code)
-    assert wheels.main(["install", str(tmp_path / "wheels"), str(tmp_path / "production.txt"), "pip"]) == code
-    said = "the production lock is for linux/amd64, and this build for linux/arm64:\nadd that to platforms"
-    assert (said in capsys.readouterr().err) == bool(code)
 
 
 def test_nothing_unhashed_builds(tmp_path: Path) -> None:
@@ -257,7 +242,7 @@ def digest(name: str) -> str:
 def test_a_lock_with_what_was_built_takes_nothing_else(built: Path) -> None:
     """The wheel's hash stands in the place of all others; what was not built stays as it is."""
     text = lock(MAST, SAIL, AT_AN_ADDRESS)
-    changed = wheels.replaced(text, wheels.hashes(built))
+    changed = install.replaced(text, install.hashes(built))
     found = {pin.name: pin for pin in body.parse(changed)}
     assert found["mast"] == body.parse(text)[1]
     assert found["sail"].hashes == (digest("sail-1.0-cp313-cp313-linux_x86_64.whl"),)
@@ -266,9 +251,9 @@ def test_a_lock_with_what_was_built_takes_nothing_else(built: Path) -> None:
 
 
 def test_a_part_of_a_lock_takes_what_was_built_too(built: Path) -> None:
-    """parts.py writes each pin in one line with its hashes."""
-    (part,) = parts.divided(lock(SAIL, MAST), 1)
-    found = {pin.name: pin.hashes for pin in body.parse(wheels.replaced(part, wheels.hashes(built)))}
+    """A pin may stand in one line with its hashes."""
+    part = "".join(f"{line}\n" for line in install.requirements(lock(SAIL, MAST)))
+    found = {pin.name: pin.hashes for pin in body.parse(install.replaced(part, install.hashes(built)))}
     assert found == {"mast": MAST.hashes, "sail": (digest("sail-1.0-cp313-cp313-linux_x86_64.whl"),)}
 
 
@@ -276,47 +261,6 @@ def test_a_part_of_a_lock_takes_what_was_built_too(built: Path) -> None:
 def test_a_lock_of_which_nothing_was_built_stays_as_it_is(several: list[Pin]) -> None:
     """Byte for byte, whatever wheels of others there are."""
     text = lock(*several)
-    assert parts.divided(text, 1) == [wheels.replaced(parts.divided(text, 1)[0], {"sail": ("1.0", "0" * 64)})]
-    assert wheels.replaced(text, {"sail": ("1.0", "0" * 64)}) == text
-
-
-def test_a_command_gets_the_lock_with_the_built_wheels(
-    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Wherever it names the lock, and with a place to find them; its exit code is kept."""
-    seen: list[tuple[Sequence[str], str, str]] = []
-
-    def run(command: Sequence[str], environment: dict[str, str], *, check: bool) -> int:
-        seen.append((command, Path(command[2]).read_text(encoding="utf-8"), environment["PIP_FIND_LINKS"]))
-        return 7
-
-    monkeypatch.setattr(wheels, "run", run)
-    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
-    path = written(tmp_path, lock=lock(SAIL)) / "lock.txt"
-    assert wheels.main(["install", str(built), str(path), "pip", "-r", str(path), "--x"]) == 7
-    command, text, links = seen[0]
-    assert (command[0], command[3], links) == ("pip", "--x", str(built))
-    assert body.parse(text)[0].hashes == (digest("sail-1.0-cp313-cp313-linux_x86_64.whl"),)
-    assert not Path(command[2]).exists()
-
-
-def test_a_command_runs_alone_where_nothing_was_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This process becomes the command, as it is written."""
-
-    class GoneError(Exception):
-        """Nothing comes back from an exec."""
-
-    def execvp(_file: str, command: Sequence[str]) -> None:
-        raise GoneError(command)
-
-    monkeypatch.setattr(os, "execvp", execvp)
-    with pytest.raises(GoneError) as caught:
-        wheels.main(["install", str(tmp_path), "/tmp/lock.txt", "pip", "-r", "/tmp/lock.txt"])
-    assert caught.value.args == (["pip", "-r", "/tmp/lock.txt"],)
-
-
-@pytest.mark.parametrize("words", [[], ["select"], ["build", "x"], ["install", "a", "b"], ["other", "a", "b", "c"]])
-def test_a_wrong_use_shows_the_right_one(words: list[str]) -> None:
-    """The three commands, and what each takes."""
-    with pytest.raises(SystemExit, match=r"wheels\.py select LOCKS PLATFORM SOURCES"):
-        wheels.main(words)
+    short = "".join(f"{line}\n" for line in install.requirements(text))
+    assert install.replaced(short, {"sail": ("1.0", "0" * 64)}) == short
+    assert install.replaced(text, {"sail": ("1.0", "0" * 64)}) == text

@@ -19,7 +19,7 @@ import platform
 import re
 import shutil
 import signal
-import subprocess  # the one exception to the rule: this file runs alone, where no execute.py is
+import subprocess  # the one exception to the rule: this file runs alone, where nothing else is
 import sys
 import tempfile
 import time

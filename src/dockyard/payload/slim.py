@@ -1,39 +1,27 @@
-"""Make of a base image one that serves as the minimal image does, and keeps the policy; runs in a build stage.
-
-    python -m dockyard.slim LAYER IMAGE BASE    # IMAGE and BASE: where the minimal and the base image are mounted
+"""Make of a base image one that serves as the minimal image does, and keeps the policy.
 
 The layer holds what the base image lacks, so that a person has a shell, its tools and every library of the base, and
 the service all that it has in the minimal image.
 """
 
-import argparse
-import contextlib
 import filecmp
 import os
 import shutil
 import stat
-import sys
-from importlib.util import cache_from_source
 from pathlib import Path
-from py_compile import PycInvalidationMode, PyCompileError
-from py_compile import compile as compile_file
 
-from dockyard.rootfs import PRIVILEGED, STATUS, fits, settle
+from . import bytecode
+from .files import PRIVILEGED, STATUS, settle
 
 ACCOUNTS = ("etc/group", "etc/passwd")
 
 
-def main(arguments: list[str]) -> int:
-    """Make the layer; return the exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    for name in ("layer", "image", "base"):
-        parser.add_argument(name, type=Path)
-    options = parser.parse_args(arguments)
-    options.layer.mkdir(parents=True, exist_ok=True)
-    add_image(options.layer, options.image, options.base)
-    mend(options.layer, options.base)
-    settle(options.layer)
-    return 0
+def make_slim(layer: Path, image: Path, base: Path) -> None:
+    """Make the layer out of the minimal and the base image, each mounted somewhere."""
+    layer.mkdir(parents=True, exist_ok=True)
+    add_image(layer, image, base)
+    mend_base(layer, base)
+    settle(layer)
 
 
 def add_image(layer: Path, image: Path, base: Path) -> None:
@@ -53,7 +41,7 @@ def add_image(layer: Path, image: Path, base: Path) -> None:
             shutil.copy2(path, layer / place, follow_symlinks=False)
 
 
-def mend(layer: Path, base: Path) -> None:
+def mend_base(layer: Path, base: Path) -> None:
     """Put into `layer` the bytecode that the base image lacks, and its programs without the rights of others."""
     for path in base.rglob("*"):
         place = path.relative_to(base)
@@ -81,22 +69,15 @@ def add_bytecode(layer: Path, base: Path, place: Path) -> None:
 
     This stage may have compiled it already; what is no Python of this version is left alone.
     """
-    compiled = Path(cache_from_source(str(place)))
-    if fits(base / compiled, base / place):
+    compiled = bytecode.cache(place)
+    if bytecode.fits(base / compiled, base / place):
         return
-    make_folders(layer, base, place.parent)
-    (layer / compiled).parent.mkdir(exist_ok=True)
-    if fits("/" / compiled, base / place):
-        shutil.copyfile("/" / compiled, layer / compiled)
-        return
-    with contextlib.suppress(PyCompileError):
-        compile_file(
-            str(base / place),
-            cfile=str(layer / compiled),
-            dfile=str("/" / place),
-            doraise=True,
-            invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
-        )
+    stage = "/" / compiled
+    made = stage.read_bytes() if bytecode.fits(stage, base / place) else bytecode.compiled(base / place, "/" / place)
+    if made:
+        make_folders(layer, base, place.parent)
+        (layer / compiled).parent.mkdir(exist_ok=True)
+        (layer / compiled).write_bytes(made)
 
 
 def make_folders(layer: Path, like: Path, place: Path) -> None:
@@ -112,7 +93,3 @@ def same(one: Path, other: Path) -> bool:
     if one.is_symlink() or other.is_symlink():
         return one.is_symlink() and other.is_symlink() and one.readlink() == other.readlink()
     return other.is_file() and filecmp.cmp(one, other, shallow=False)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dockyard import rootfs, slim
+from dockyard.payload import bytecode, files, slim
 
 PASSWD = "root:x:0:0:root:/root:/bin/bash\nwww-data:x:33:33::/var/www:/usr/sbin/nologin\n"
 
@@ -63,7 +63,7 @@ def image(tmp_path: Path) -> Path:
 @pytest.fixture
 def layer(tmp_path: Path, base: Path, image: Path) -> Path:
     """Return the layer."""
-    assert slim.main([str(tmp_path / "layer"), str(image), str(base)]) == 0
+    slim.make_slim(tmp_path / "layer", image, base)
     return tmp_path / "layer"
 
 
@@ -79,7 +79,7 @@ def test_folders_are_as_they_are_elsewhere(layer: Path) -> None:
     """A new one has the image's mode; one that the base has is not touched for nothing."""
     assert stat.S_IMODE((layer / "data").stat().st_mode) == 0o750
     assert not (layer / "tmp").exists()
-    assert {path.lstat().st_mtime for path in layer.rglob("*")} == {rootfs.TIME}
+    assert {path.lstat().st_mtime for path in layer.rglob("*")} == {files.TIME}
 
 
 def test_accounts_are_added_to_those_of_the_base(layer: Path) -> None:
@@ -96,7 +96,7 @@ def test_programs_give_nobody_the_rights_of_root(layer: Path) -> None:
 def test_bytecode_is_made_for_what_the_base_brings_without(layer: Path, base: Path) -> None:
     """It fits the base's file at the path that it has in the image."""
     compiled = layer / importlib.util.cache_from_source("usr/lib/python3/json.py")
-    assert rootfs.fits(compiled, base / "usr/lib/python3/json.py")
+    assert bytecode.fits(compiled, base / "usr/lib/python3/json.py")
     assert b"/usr/lib/python3/json.py" in compiled.read_bytes()
     assert str(base).encode() not in compiled.read_bytes()
 
@@ -104,10 +104,10 @@ def test_bytecode_is_made_for_what_the_base_brings_without(layer: Path, base: Pa
 def test_bytecode_that_the_base_has_is_left_alone(tmp_path: Path, base: Path, image: Path) -> None:
     """Bytecode that is valid at all times needs no other; what depends on a time does."""
     source = base / "usr/lib/python3/json.py"
-    rootfs.compile_files([source], base, quiet=2)
-    slim.main([str(tmp_path / "one"), str(image), str(base)])
+    bytecode.compile_file(source, "/" / source.relative_to(base))
+    slim.make_slim(tmp_path / "one", image, base)
     assert not (tmp_path / "one/usr/lib").exists()
     compiled = Path(importlib.util.cache_from_source(str(source)))
     compiled.write_bytes(compiled.read_bytes()[:4] + bytes(4) + compiled.read_bytes()[8:])
-    slim.main([str(tmp_path / "two"), str(image), str(base)])
+    slim.make_slim(tmp_path / "two", image, base)
     assert (tmp_path / "two/usr/lib/python3").is_dir()

@@ -1,32 +1,23 @@
 """Build to wheels what a lock takes from source, in a stage with compilers that no image is made from.
 
-This one file runs inside build stages, so it imports the standard library only and nothing of Dockyard:
-
-    python wheels.py select LOCKS PLATFORM SOURCES       # what production has built on a platform, and by what
-    python wheels.py build SOURCES WHEELS [PACKAGE ...]  # the wheels; each PACKAGE is one of Debian that they need
-    python wheels.py install WHEELS LOCK COMMAND ...     # run COMMAND, which names LOCK, with the wheels in it
-
 What builds them is hashed too: it comes from the lock of the purpose `build`, and nothing else is installed.
-Where nothing is built from source, nothing is done, and COMMAND runs as if it stood alone.
+Where nothing is built from source, nothing is done.
 """
 
-import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from .install import ENTRY, FOREIGN, SECRETS, normal, pip_environment
+
 MADE_FOR = re.compile(r"^# for: Python [^,]+, (.+), platform hashes$", re.MULTILINE)
 BUILT = re.compile(r"^# built from source: (\S+) on (.+)$", re.MULTILINE)
-ENTRY = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(==| @ )(\S+)(?: (?:\\\n +)?--hash=\S+)+$", re.MULTILINE)
-"""A pin, with its hashes on lines of their own or on its own line."""
-
 OPTION = re.compile(r"^-.+$", re.MULTILINE)
 TIME = "315532800"
 """1980-01-01, in seconds: the earliest time that a zip archive can hold."""
@@ -34,27 +25,10 @@ TIME = "315532800"
 PLACE = Path("/tmp/dockyard-wheels")  # noqa: S108 - in a build stage
 """Where wheels are built: always in one place, for compilers and linkers write it into what they make."""
 
-FOREIGN = "foreign.txt"
-"""The file that says so where the production lock is for other platforms: pip only says that hashes do not match."""
-
 COMPILERS = ("gcc", "g++", "libc6-dev", "make")
 NATIVE = {".c", ".cc", ".cpp", ".cxx", ".f", ".f90", ".m", ".pyx", ".rs"}
 LAYOUTS = {"CMakeLists.txt", "meson.build"}
 """What tells that a source archive needs a compiler."""
-
-
-def main(arguments: list[str]) -> int:
-    """Do one step; return the exit code."""
-    step, *rest = arguments or [""]
-    if step == "select" and len(rest) == 3:
-        select(Path(rest[0]), rest[1], Path(rest[2]))
-    elif step == "build" and len(rest) > 1:
-        build(Path(rest[0]), Path(rest[1]), rest[2:])
-    elif step == "install" and len(rest) > 2:
-        return install(Path(rest[0]), Path(rest[1]), rest[2:])
-    else:
-        raise SystemExit((__doc__ or "").partition("\n\n")[2])
-    return 0
 
 
 def select(locks: Path, platform: str, sources: Path) -> None:
@@ -123,7 +97,7 @@ def prepare(lock: Path) -> dict[str, str]:
     tools = PLACE / "tools"
     run((sys.executable, "-m", "venv", "--without-pip", str(tools)))
     environment = {
-        **os.environ,
+        **pip_environment(),
         "CFLAGS": os.environ.get("CFLAGS", "-g0"),
         "CXXFLAGS": os.environ.get("CXXFLAGS", "-g0"),
         "PATH": f"{tools}/bin:{os.environ['PATH']}",
@@ -166,7 +140,9 @@ def add_compilers(packages: Iterable[str]) -> None:
     """Install compilers, Python's headers where the image has none, and further Debian packages."""
     headers = Path(sysconfig.get_path("include"), "Python.h").is_file()
     wanted = [*COMPILERS, *([] if headers else [f"python3.{sys.version_info.minor}-dev"]), *packages]
-    quiet = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "--option=Dpkg::Use-Pty=0")
+    trusted = SECRETS / "ca"
+    quiet = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "--option=Dpkg::Use-Pty=0"]
+    quiet += [f"--option=Acquire::https::CAInfo={trusted}"] if trusted.is_file() else []
     run((*quiet, "update"))
     run((*quiet, "install", "--yes", "--no-install-recommends", *wanted))
 
@@ -184,49 +160,3 @@ def run(command: Sequence[str], environment: dict[str, str] | None = None, *, ch
     if code and check:
         raise SystemExit(code)
     return code
-
-
-def install(wheels: Path, lock: Path, command: list[str]) -> int:
-    """Run a command that installs a lock; what was built is taken from its wheel, and from nowhere else."""
-    built, note = hashes(wheels), wheels / FOREIGN
-    if not built and not note.is_file():
-        os.execvp(command[0], command)  # noqa: S606 - the command stands in the Dockerfile
-    with tempfile.TemporaryDirectory() as folder:
-        rewritten = Path(folder, lock.name)
-        rewritten.write_text(replaced(lock.read_text(encoding="utf-8"), built), encoding="utf-8")
-        words = [str(rewritten) if word == str(lock) else word for word in command]
-        links = " ".join(filter(None, (os.environ.get("PIP_FIND_LINKS", ""), str(wheels))))
-        code = run(words, {**os.environ, "PIP_FIND_LINKS": links}, check=False)
-    if code and note.is_file():
-        sys.stderr.write(note.read_text(encoding="utf-8"))
-    return code
-
-
-def hashes(wheels: Path) -> dict[str, tuple[str, str]]:
-    """Return version and SHA-256 of each wheel in a folder by its package."""
-    files = {path: path.name.split("-") for path in sorted(wheels.glob("*.whl"))}
-    return {
-        normal(name): (version, hashlib.sha256(path.read_bytes()).hexdigest())
-        for path, (name, version, *_) in files.items()
-    }
-
-
-def replaced(lock: str, built: dict[str, tuple[str, str]]) -> str:
-    """Return a lock in which each package that was built has the hash of its wheel, and no other."""
-
-    def entry(match: re.Match[str]) -> str:
-        if normal(match[1]) not in built:
-            return match[0]
-        version, digest = built[normal(match[1])]
-        return f"{match[1]}=={match[3] if match[2] == '==' else version} \\\n    --hash=sha256:{digest}"
-
-    return ENTRY.sub(entry, lock)
-
-
-def normal(name: str) -> str:
-    """Return a package's name as indexes compare it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,74 @@
+"""Start what a build stage asks for: `python /dockyard VERB ...`, from any folder, under any mount's name."""
+
+import argparse
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+NAME = "payload"
+VENV = Path("/opt/venv")
+PREFIXES = "the folder in which {} get a folder each"
+
+
+def main(arguments: list[str]) -> int:
+    """Do what is asked for; return the exit code."""
+    options = vars(parser().parse_args(arguments))
+    module, function = options.pop("does").split(".")
+    getattr(load(module), function)(**options)
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line: each verb names the function that does it, and its parameters."""
+    whole = argparse.ArgumentParser(prog="python /dockyard")
+    verbs = whole.add_subparsers(metavar="VERB", required=True)
+
+    def verb(name: str, does: str, says: str, *paths: str) -> argparse.ArgumentParser:
+        one = verbs.add_parser(name, help=says, description=says)
+        one.set_defaults(does=does)
+        for path in paths:
+            one.add_argument(path, type=Path)
+        return one
+
+    verb("library", "layers.compile_library", "compile this Python's own library, for all that runs after it")
+    runtime = verb("runtime", "layers.make_runtime", "make LAYERS/runtime, and LAYERS/writable where asked", "layers")
+    runtime.add_argument("--keep", default="", help="what no scan finds: paths and patterns, with : between them")
+    runtime.add_argument("--folder", action="append", default=[], type=Path, help="an empty folder of the image")
+    runtime.add_argument("--writable", action="append", default=[], type=Path, help="one for the service's own data")
+    select = verb(
+        "select", "wheels.select", "say in SOURCES what PLATFORM has to build of the locks in a folder", "locks"
+    )
+    select.add_argument("platform")
+    select.add_argument("sources", type=Path)
+    wheels = verb("wheels", "wheels.build", "build the wheels of what was selected", "sources", "wheels")
+    wheels.add_argument("packages", nargs="*", help="Debian packages that this needs")
+    install = verb("install", "install.install", "install a lock, into layers where asked", "lock")
+    install.add_argument("--wheels", type=Path, help="the folder of the wheels that were built")
+    install.add_argument("--venv", type=Path, default=VENV)
+    install.add_argument("--layers", type=Path, help="make LAYERS/1 and so on, each with a part of the packages")
+    install.add_argument("--parts", type=int, default=1, help="how many layers that are")
+    verb("application", "layers.make_application", "make a layer of a folder with source code", "layer", "folder")
+    verb(
+        "slim",
+        "slim.make_slim",
+        "make the layer that a base image lacks to serve as an image",
+        "layer",
+        "image",
+        "base",
+    )
+    return whole
+
+
+def load(name: str) -> Any:
+    """Import a module of this folder as one of a package, whatever the folder is called."""
+    folder = Path(__file__).resolve().parent
+    spec = spec_from_file_location(NAME, folder / "__init__.py", submodule_search_locations=[str(folder)])
+    assert spec is not None and spec.loader is not None  # noqa: S101, PT018 - the file is there
+    sys.modules[NAME] = package = module_from_spec(spec)
+    spec.loader.exec_module(package)
+    return __import__(f"{NAME}.{name}", fromlist=[name])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,127 @@
+"""Compile Python files to bytecode that is the same wherever, whenever and beside whatever else it is made."""
+
+import marshal
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import MAGIC_NUMBER, cache_from_source, source_hash
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+UNCHECKED = (1).to_bytes(4, "little")
+"""Flags of PEP 552: valid by the source's hash, which nobody compares at a start."""
+
+FEW = 20
+"""Files that one process compiles in less time than several take to start."""
+
+
+def compile_folder(folder: Path, *, at: Path | None = None, keep: bool = False, workers: int = 0) -> None:
+    """Compile all below a folder, which will lie `at` another place; `keep` leaves bytecode that fits.
+
+    What is no Python source of this version, as templates of packages are, stays without: who runs the image is told
+    by `invoke verify`, and a build ends for none of it.
+    """
+    places = [(path, (at or folder) / path.relative_to(folder)) for path in python_files(folder)]
+    compile_files(places if not keep else [place for place in places if not fits(cache(place[0]), place[0])], workers)
+
+
+def compile_files(places: Sequence[tuple[Path, Path]], workers: int = 0) -> None:
+    """Compile files, each with the path that tracebacks will show, in several processes where there are many."""
+    workers = workers or len(os.sched_getaffinity(0))
+    share(places, lambda place: compile_file(*place), workers if len(places) > FEW else 1)
+
+
+def compile_file(source: Path, named: Path) -> None:
+    """Write the bytecode of one file beside it, where it is Python source of this version."""
+    made = compiled(source, named)
+    if made:
+        cache(source).parent.mkdir(exist_ok=True)
+        cache(source).write_bytes(made)
+
+
+def compiled(source: Path, named: Path) -> bytes:
+    """Return the bytecode of a file, with the path that tracebacks will show; nothing where it cannot be compiled."""
+    try:
+        text = source.read_bytes()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they are for who writes the code, and tools show them there
+            code = compile(text, str(named), "exec", dont_inherit=True)
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
+        sys.stderr.write(f"without bytecode: {named}: {type(error).__name__}: {error}\n")
+        return b""
+    return MAGIC_NUMBER + UNCHECKED + source_hash(text) + encode(code)
+
+
+def encode(code: CodeType) -> bytes:
+    """Return code as `marshal` writes it, whatever else this process has seen.
+
+    It marks every object that has more than one reference, and names are shared by all modules of a process: whether
+    one is marked follows from what was compiled before. So here each has one reference more than its own.
+    """
+    held = referred(code)
+    written = marshal.dumps(code)
+    del held
+    return written
+
+
+def referred(code: CodeType) -> list[object]:
+    """Return all that code refers to and that other code of the process may refer to as well."""
+    found: list[object] = []
+    left: list[object] = [code]
+    while left:
+        value = left.pop()
+        found.append(value)
+        if isinstance(value, CodeType):
+            left += (value.co_consts, value.co_filename, value.co_name, value.co_qualname)
+            left += (*value.co_names, *value.co_varnames, *value.co_cellvars, *value.co_freevars)
+        elif isinstance(value, tuple | frozenset):
+            left += value
+        elif isinstance(value, slice):
+            left += (value.start, value.stop, value.step)
+    return found
+
+
+def share(items: Sequence[Any], work: Callable[[Any], None], workers: int) -> None:
+    """Do work for every item in processes of their own; end where one of them does."""
+    if workers < 2:
+        for item in items:
+            work(item)
+        return
+    sys.stderr.flush()
+    children = []
+    for number in range(workers):
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                for item in items[number::workers]:
+                    work(item)
+                sys.stderr.flush()
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(child)
+    if any([os.waitpid(child, 0)[1] for child in children]):  # noqa: C419 - all of them are waited for
+        raise SystemExit("a process that compiles ended early: the lines above say why")
+
+
+def python_files(folder: Path) -> Iterator[Path]:
+    """Yield the source files below a folder."""
+    for place, _, names in os.walk(folder):
+        yield from (Path(place, name) for name in sorted(names) if name.endswith(".py"))
+
+
+def cache(source: Path) -> Path:
+    """Return where the bytecode of a file lies."""
+    return Path(cache_from_source(str(source)))
+
+
+def fits(path: Path, source: Path) -> bool:
+    """Say whether a file is this Python's bytecode of a source, and valid at all times."""
+    try:
+        with path.open("rb") as file:
+            return file.read(16) == MAGIC_NUMBER + UNCHECKED + source_hash(source.read_bytes())
+    except OSError:
+        return False

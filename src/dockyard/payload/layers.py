@@ -1,0 +1,198 @@
+"""Make the layers of a minimal image out of a base image's own files.
+
+Files keep their path and links stay links, so that the layers work at once as `FROM scratch`. Every layer
+depends on its content alone: bytecode is checked by no time (PEP 552), modes follow the executable bit,
+and every file carries one fixed time. No exporter has to rewrite anything for two builds to be identical.
+"""
+
+import os
+import shutil
+import stat
+import sys
+import sysconfig
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from . import bytecode
+from .files import CERTIFICATES, copy, inside, link_tree, record_packages, resolve_parents, settle
+from .libraries import find_libraries
+
+USER = 65532
+UNWANTED = {
+    "__pycache__", "config", "dist-packages", "ensurepip", "idlelib", "pip", "site-packages",
+    "test", "tests", "tkinter", "turtledemo", "EXTERNALLY-MANAGED",
+}  # fmt: skip
+DATA = (
+    str(CERTIFICATES),
+    "/etc/ssl/openssl.cnf",
+    "/etc/mime.types",
+    "/etc/nsswitch.conf",
+    "/etc/os-release",
+    "/etc/debian_version",
+    "/etc/protocols",
+    "/etc/services",
+    "/usr/share/zoneinfo",
+)
+"""Certificates, time zones and the small tables that the standard library reads by path."""
+
+
+def compile_library() -> None:
+    """Compile the standard library, and pip, where they lie: every later step that runs Python starts sooner."""
+    for folder in {sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")}:
+        bytecode.compile_folder(Path(folder), keep=True)
+
+
+def make_runtime(layers: Path, keep: str = "", folder: Sequence[Path] = (), writable: Sequence[Path] = ()) -> None:
+    """Make a layer of an interpreter, its library and what else it needs, and one of folders that a service writes to.
+
+    The second is made with an owner by `COPY --chown`.
+    """
+    runtime = layers / "runtime"
+    fill_runtime(runtime)
+    keep_files(runtime, [path for pattern in keep.split(":") if pattern for path in matches(pattern)])
+    for layer, folders in ((runtime, folder), (layers / "writable", writable)):
+        for path in folders:
+            inside(layer, path).mkdir(parents=True, exist_ok=True)
+        settle(layer)
+
+
+def fill_runtime(layer: Path) -> None:
+    """Fill `layer` with an interpreter, its standard library with bytecode, and a numeric user to run as."""
+    layer.mkdir(parents=True, exist_ok=True)
+    for link in ("/bin", "/sbin", "/lib", "/lib64"):
+        copy(Path(link), layer, follow=False)
+    for program in interpreter():
+        copy(program, layer)
+    library = Path(sysconfig.get_path("stdlib"))
+    copy_library(library, layer)
+    for found in runtime_libraries():
+        copy(found, layer)
+    for name in DATA:
+        if os.path.lexists(name):
+            copy(Path(name), layer)
+    record_packages(layer)
+    trust_certificates(layer)
+    make_user(layer)
+    copy_bytecode(library, layer)
+    bytecode.compile_folder(inside(layer, library), at=library, keep=True)
+
+
+def runtime_libraries() -> list[Path]:
+    """Return the shared libraries that the interpreter and the standard library's own modules load, sorted."""
+    loads = find_libraries([Path(sys.executable).resolve(), Path(sysconfig.get_path("stdlib"), "lib-dynload")])
+    return sorted({found for libraries in loads.values() for found in libraries})
+
+
+def add_libraries(layers: Sequence[Path], folder: Path) -> None:
+    """Give each layer the libraries that its part of a folder loads and the runtime lacks, and say whose they are.
+
+    All of the folder is looked at as one: a package may load what another one brings. What the runtime has is found
+    out anew, where that matters, so that no stage has to wait for its layer.
+    """
+    loads = find_libraries([folder])
+    outside = {path: [one for one in found if not one.is_relative_to(folder)] for path, found in loads.items()}
+    present = {resolve_parents(found) for found in runtime_libraries()} if any(outside.values()) else set()
+    for layer in layers:
+        for path, found in outside.items():
+            for library in found if os.path.lexists(inside(layer, path)) else ():
+                if resolve_parents(library) not in present:
+                    copy(library, layer)
+        record_packages(layer)
+
+
+def make_application(layer: Path, folder: Path) -> None:
+    """Compile the source code in `folder` and put it into `layer` with modes that no umask has shaped."""
+    bytecode.compile_folder(folder)
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            executable = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
+            path.chmod(0o755 if executable else 0o644)
+    link_tree(folder, layer)
+    settle(layer)
+
+
+def interpreter() -> Iterator[Path]:
+    """Yield every name by which the base image calls this interpreter, and what those names link to."""
+    real = Path(sys.executable).resolve()
+    versions = {"python", "python3", f"python3.{sys.version_info.minor}"}
+    for folder in (Path("/usr/local/bin"), Path("/usr/bin")):
+        for name in sorted(versions):
+            if (folder / name).exists() and (folder / name).resolve() == real:
+                yield folder / name
+    yield real
+
+
+def copy_library(library: Path, root: Path) -> None:
+    """Copy the standard library without tests, installers, and modules that need a screen."""
+
+    def unwanted(folder: str, names: list[str]) -> set[str]:
+        top = Path(folder) == library
+        found = {name for name in names if name in UNWANTED or (top and name.startswith("config-"))}
+        return found | {name for name in names if name.startswith(("_tkinter.", "_testcapi", "_ctypes_test", "_test"))}
+
+    shutil.copytree(library, inside(root, library), symlinks=True, ignore=unwanted, dirs_exist_ok=True)
+
+
+def copy_bytecode(library: Path, root: Path) -> None:
+    """Copy the bytecode that lies beside the standard library's files, for those that were copied."""
+    for source in bytecode.python_files(inside(root, library)):
+        there = bytecode.cache(library / source.relative_to(inside(root, library)))
+        if there.is_file():
+            target = bytecode.cache(source)
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(there, target)
+
+
+def trust_certificates(root: Path) -> None:
+    """Name the bundle as OpenSSL looks for it: by file, so that the folder of hashed links is not needed."""
+    import ssl
+
+    wanted = ssl.get_default_verify_paths()
+    link = inside(root, Path(wanted.openssl_cafile))
+    if not os.path.lexists(link) and inside(root, CERTIFICATES).exists():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(CERTIFICATES)
+
+
+def make_user(root: Path) -> None:
+    """Write the accounts root and nonroot, and the few folders that every process may expect."""
+    etc = root / "etc"
+    etc.mkdir(exist_ok=True)
+    (etc / "passwd").write_text(
+        f"root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:{USER}:{USER}:nonroot:/tmp:/sbin/nologin\n"
+    )
+    (etc / "group").write_text(f"root:x:0:\nnonroot:x:{USER}:\n")
+    folders = {"tmp": 0o1777, "root": 0o700, "run": 0o755, "proc": 0o755, "sys": 0o755, "dev": 0o755}
+    for name, mode in folders.items():
+        (root / name).mkdir(exist_ok=True)
+        (root / name).chmod(mode)
+
+
+def matches(pattern: str) -> list[Path]:
+    """Return what a pattern means in the base image; end the build where that is nothing."""
+    found = sorted(Path("/").glob(pattern.lstrip("/")))
+    if not found:
+        raise SystemExit(
+            f"keep: nothing in the base image matches {pattern}\n"
+            "correct it in [tool.dockyard], or install the Debian package that holds it in the base stage"
+        )
+    return found
+
+
+def keep_files(layer: Path, paths: Sequence[Path]) -> None:
+    """Copy what no scan finds: objects with the libraries that they load, Python files with bytecode of their own."""
+    for path in paths:
+        copy(path, layer)
+    for libraries in find_libraries(paths).values():
+        for found in libraries:
+            copy(found, layer)
+    for path in map(resolve_parents, paths):
+        there = inside(layer, path)
+        if there.is_dir():
+            for cache in [*there.rglob("__pycache__")]:
+                shutil.rmtree(cache)
+            bytecode.compile_folder(there, at=path)
+        elif there.suffix == ".py":
+            bytecode.compile_file(there, path)
+    if paths:
+        record_packages(layer)
