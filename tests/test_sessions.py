@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +58,16 @@ def test_the_sessions() -> None:
         assert (made.python, bool(made.__doc__)) == (False, True)
 
 
+def parallel(distribution: str) -> tuple[str, ...]:
+    """Return the options that use every core: here pytest-xdist is installed, in the test image it is not."""
+    return ("--numprocesses=auto", f"--dist={distribution}") if find_spec("xdist") else ()
+
+
 @pytest.mark.parametrize(
     ("name", "command"),
     [
-        ("pipeline", (PYTHON, "-m", "pytest", "-m", "not integration", "-k", "x")),
-        ("integration", (PYTHON, "-m", "pytest", "-m", "integration", "-k", "x")),
+        ("pipeline", (PYTHON, "-m", "pytest", "-m", "not integration", *parallel("worksteal"), "-k", "x")),
+        ("integration", (PYTHON, "-m", "pytest", "-m", "integration", *parallel("loadfile"), "-k", "x")),
         ("types", (PYTHON, "-m", "mypy", "-k", "x")),
         ("lint", (PYTHON, "-m", "pre_commit", "run", "--all-files", "--show-diff-on-failure", "-k", "x")),
     ],

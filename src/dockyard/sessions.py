@@ -1,11 +1,13 @@
 """Nox sessions for any project: a noxfile.py that imports this module has them all.
 
 `tests` runs in containers, on every supported Python; `pipeline` and `integration` run pytest on the host;
-`lint` runs the pre-commit hooks and `types` runs mypy. Arguments after `--` reach the test runner.
+`lint` runs the pre-commit hooks and `types` runs mypy. Arguments after `--` reach the test runner. Where
+pytest-xdist is installed, `pipeline` and `integration` use every core; `-- -n0` keeps them to one.
 """
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import nox
@@ -47,13 +49,13 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=False)
 def pipeline(session: nox.Session) -> None:
     """Run the unit tests on the host's Python; they need no engine."""
-    _pytest(session, "not integration")
+    _pytest(session, "not integration", "worksteal")
 
 
 @nox.session(python=False)
 def integration(session: nox.Session) -> None:
     """Run the tests that need a real engine, registry and Compose."""
-    _pytest(session, "integration")
+    _pytest(session, "integration", "loadfile")  # what a file's tests share, an image or an index, is made once
 
 
 @nox.session(python=False)
@@ -68,6 +70,7 @@ def types(session: nox.Session) -> None:
     session.run(sys.executable, "-m", "mypy", *session.posargs)
 
 
-def _pytest(session: nox.Session, marked: str) -> None:
-    command = (sys.executable, "-m", "pytest", "-m", marked, *session.posargs)
+def _pytest(session: nox.Session, marked: str, distribution: str) -> None:
+    parallel = ("--numprocesses=auto", f"--dist={distribution}") if find_spec("xdist") else ()
+    command = (sys.executable, "-m", "pytest", "-m", marked, *parallel, *session.posargs)
     session.run(*command, interrupt_timeout=PATIENCE, terminate_timeout=PATIENCE)

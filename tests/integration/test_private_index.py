@@ -45,8 +45,9 @@ RUN --mount=type=bind,source=requirements/${PYTHON_VERSION}/production.txt,targe
 def keyring(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install a real keyring with a backend that keeps its passwords in a file; return the folder of its program."""
     venv = tmp_path_factory.mktemp("keyring")
-    capture(Command((sys.executable, "-m", "venv", str(venv))))
-    capture(Command((str(venv / "bin/pip"), "install", "--quiet", "keyring", "keyrings.alt")))
+    capture(Command((sys.executable, "-m", "venv", "--without-pip", str(venv))))
+    pip = (sys.executable, "-m", "pip", "--python", str(venv / "bin/python"), "install", "--quiet", "--no-compile")
+    capture(Command((*pip, "keyring", "keyrings.alt")))
     return venv / "bin"
 
 
