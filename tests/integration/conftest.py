@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dockyard import console
 from dockyard.engine import client as engines
 from dockyard.engine.client import Engine
 from dockyard.process import capture
@@ -20,6 +21,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.integration)
+
+
+@pytest.fixture(autouse=True)
+def shown_progress() -> Iterator[None]:
+    """Show progress as a task does, and no longer than the test: unit tests in the same run want none."""
+    before = list(console.log.handlers)
+    console.show_progress()
+    yield
+    console.log.handlers[:] = before
 
 
 @pytest.fixture(scope="session")

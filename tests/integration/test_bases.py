@@ -147,13 +147,13 @@ def test_a_build_uses_it_and_no_registry(engine: Engine, base: Base, tmp_path: P
         assert "OCI load from client" in done.stderr
 
 
-def test_a_second_time_costs_one_question(engine: Engine, project: Settings, base: Base) -> None:
+def test_a_second_time_costs_one_question(engine: Engine, project: Settings, base: Base, said: list[str]) -> None:
     """With all at hand, the same base comes back without a program other than one `docker image inspect`."""
-    lines: list[str] = []
+    said.clear()
     started = time.monotonic()
     again, _ = resolve.ensure_bases(replace(project, base="debian"), engine, [PYTHON])
     assert again == (base,)
-    assert lines == [f"base images: Python {PYTHON} from Debian packages"]
+    assert said == [f"base images: Python {PYTHON} from Debian packages"]
     assert time.monotonic() - started < 5
 
 

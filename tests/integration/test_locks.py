@@ -5,6 +5,7 @@ import dataclasses
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from dockyard.locks import lock as make
 from dockyard.locks import pins as body
 from dockyard.locks import status
 from dockyard.locks.plan import Wish
-from dockyard.process import capture
+from dockyard.process import Command, capture
 from dockyard.settings import Settings
 
 from .package_index import PASSWORD, USER, Index, serving, wait_for
@@ -53,12 +54,29 @@ def index() -> Iterator[Index]:
         yield running
 
 
+@dataclasses.dataclass(frozen=True)
+class Watched(Engine):
+    """An engine that notes which marks the lock containers of this test have, since others make locks beside it."""
+
+    marks: set[str] = dataclasses.field(default_factory=set)
+
+    def command(self, *argv: str, **options: Any) -> Command:
+        """Return a command, and note the mark of a container that it starts."""
+        self.marks.update(word for word in argv if word.startswith(f"{compiling.LABEL}="))
+        return super().command(*argv, **options)
+
+
+def watch(engine: Engine) -> Watched:
+    """Return an engine whose lock containers are noted."""
+    return Watched(engine.kind, engine.version, engine.snapshotter, engine.cpus, engine.environment)
+
+
 @dataclasses.dataclass
 class Yard:
     """A project of one Python, with an engine to lock it."""
 
     settings: Settings
-    engine: Engine
+    engine: Watched
 
     def write(self, index: Index, **inputs: str) -> None:
         """Write the inputs; all packages come from one index."""
@@ -95,8 +113,9 @@ class Yard:
         return {pin.name: pin for pin in body.parse(text)}
 
     def containers(self) -> str:
-        """Return the lock containers that exist."""
-        return capture(self.engine.command("ps", "--all", "--quiet", "--filter", f"label={compiling.LABEL}")).stdout
+        """Return the lock containers of this project that exist."""
+        listing = ("ps", "--all", "--quiet", "--filter")
+        return "".join(capture(self.engine.command(*listing, f"label={mark}")).stdout for mark in self.engine.marks)
 
 
 @pytest.fixture(scope="session")
@@ -104,7 +123,7 @@ def tools(engine: Engine, project: Settings, tmp_path_factory: pytest.TempPathFa
     """Put the compilers into their volumes, which needs the real index; every test below needs only its own."""
     one = dataclasses.replace(project, root=tmp_path_factory.mktemp("tools"), pythons=(project.python,), index_url="")
     with serving(stocked()) as index:
-        yard = Yard(one, engine)
+        yard = Yard(one, watch(engine))
         yard.write(index)
         for resolver in RESOLVERS:
             yard.lock(Wish(everything=True), resolver=resolver)
@@ -120,7 +139,7 @@ def yard(
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
     root = tmp_path / "project"
     root.mkdir()
-    made = Yard(dataclasses.replace(project, root=root, pythons=(project.python,), index_url=""), engine)
+    made = Yard(dataclasses.replace(project, root=root, pythons=(project.python,), index_url=""), watch(engine))
     yield made
     assert made.containers() == ""
     assert not [path for path in made.tree() if "/." in path]
@@ -327,6 +346,7 @@ def test_an_interrupt_leaves_locks_and_engine_as_they_were(yard: Yard, index: In
     with pytest.raises(KeyboardInterrupt):
         yard.lock(Wish(everything=True))
     pressing.join()
+    assert yard.engine.marks
     assert yard.containers() == ""
     assert yard.tree() == before
 

@@ -5,6 +5,7 @@ import hashlib
 import io
 import itertools
 import json
+import logging
 import os
 import random
 import signal
@@ -321,12 +322,18 @@ def test_an_interrupt_between_two_events_stops_the_upload_too(yard: Yard) -> Non
     relay = yard.relay(registry, pace=3_000_000)
     reference, engine = yard.tag(relay.host), yard.logged_in(relay.host)
 
-    def interrupted(line: str) -> None:
-        if line.startswith("  "):
-            raise KeyboardInterrupt
+    class Interrupting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.getMessage().startswith("  "):
+                raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt) as caught:
-        push_images(engine, [reference])
+    handler = Interrupting()
+    logging.getLogger("dockyard").addHandler(handler)
+    try:
+        with pytest.raises(KeyboardInterrupt) as caught:
+            push_images(engine, [reference])
+    finally:
+        logging.getLogger("dockyard").removeHandler(handler)
     assert relay.settle() < LARGE * 0.7, "the upload went on to its end"
     del caught
 
