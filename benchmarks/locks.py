@@ -23,12 +23,14 @@ from dockyard import console
 from dockyard.bases import resolve
 from dockyard.engine import client
 from dockyard.engine.client import Engine
+from dockyard.files import replace_files
 from dockyard.host import ca_bundle
 from dockyard.locks import check as verify
 from dockyard.locks import compile as compiling
-from dockyard.locks import files, options, plan
-from dockyard.locks import lock as make
-from dockyard.locks.plan import Wish
+from dockyard.locks.check import find_problems, inspect_locks, select_lock_settings
+from dockyard.locks.inputs import Problem
+from dockyard.locks.lock import make_locks
+from dockyard.locks.plan import Wish, finish_locks, plan_batches
 from dockyard.process import Command, capture
 from dockyard.settings import Settings
 
@@ -65,11 +67,11 @@ def check(root: Path) -> None:
     """Time the check of 12 locks of 100 pins: in this process, as the hook, and as the fastest tool like it."""
     settings = project(root)
     pins = "".join(map(_pin, range(PINS)))
-    for batch in plan.plan(verify.inspect(options.of(settings)), Wish()):
-        made = plan.finished(batch, dict.fromkeys(PURPOSES, pins), verify.PIP_TOOLS)
-        files.write_all({root / path: text for path, text in made.items()})
-    asked = options.of(settings)
-    inside = _median(lambda: _none(verify.check(asked)))
+    for batch in plan_batches(inspect_locks(select_lock_settings(settings)), Wish()):
+        made = finish_locks(batch, dict.fromkeys(PURPOSES, pins), verify.PIP_TOOLS)
+        replace_files({root / path: text for path, text in made.items()})
+    asked = select_lock_settings(settings)
+    inside = _median(lambda: _none(find_problems(asked)))
     bare = Command((sys.executable, "-c", "pass"), cwd=root)
     hook = Command((str(Path(sys.executable).with_name("dockyard-lock-check")),), cwd=root)
     others = {
@@ -101,10 +103,10 @@ def compile_matrix(root: Path) -> None:
     host = client.find_engine(settings)
     compiling.VOLUME = "dockyard-bench"
     images = {base.python: base.image for base in resolve.ensure_bases(settings, host, settings.pythons)[0]}
-    make.make(settings, Wish(), find_engine=lambda: host)  # installs the compilers
+    make_locks(settings, Wish(), find_engine=lambda: host)  # installs the compilers
     for image, python in ((image, python) for python, image in images.items()):
         _run(host, image, python, ("rm", "-rf", "/cache/pip", "/cache/pip-tools"))
-    ours = _time(lambda: make.make(settings, Wish(), find_engine=lambda: host))
+    ours = _time(lambda: make_locks(settings, Wish(), find_engine=lambda: host))
     theirs = 0.0
     for python, image in images.items():
         _run(host, image, python, ("rm", "-rf", "/cache/pip", "/cache/pip-tools"))
@@ -224,7 +226,7 @@ def _time(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _none(problems: tuple[verify.Problem, ...]) -> None:
+def _none(problems: tuple[Problem, ...]) -> None:
     if problems:
         raise SystemExit(f"the benchmark's own locks are wrong: {problems[0]}")
 

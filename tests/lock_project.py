@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from dockyard.locks import check, options, plan
-from dockyard.locks.plan import Wish
+from dockyard.locks import check
+from dockyard.locks.check import inspect_locks, select_lock_settings
+from dockyard.locks.plan import Wish, finish_locks, plan_batches
 from dockyard.settings import Settings
 
 INPUTS = {
@@ -41,9 +42,9 @@ def write_inputs(root: Path, inputs: Mapping[str, str] = INPUTS) -> None:
 
 def lock_all(settings: Settings, compiled: Mapping[str, str] = COMPILED) -> None:
     """Write the locks that a compiler with these answers would leave."""
-    state = check.inspect(options.of(settings))
-    for batch in plan.plan(state, Wish(everything=True)):
-        for path, text in plan.finished(batch, dict(compiled), check.PIP_TOOLS).items():
+    state = inspect_locks(select_lock_settings(settings))
+    for batch in plan_batches(state, Wish(everything=True)):
+        for path, text in finish_locks(batch, dict(compiled), check.PIP_TOOLS).items():
             (settings.root / path).parent.mkdir(exist_ok=True)
             (settings.root / path).write_text(text, encoding="utf-8")
 

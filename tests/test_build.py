@@ -15,7 +15,7 @@ from dockyard.git import Git
 from dockyard.image import bake, build, records
 from dockyard.image.build import Job, Request, World
 from dockyard.image.names import Variant
-from dockyard.locks.logins import Logins
+from dockyard.locks.indexes import Logins
 from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 from tests.conftest import replace_everywhere

@@ -22,7 +22,7 @@ from dockyard.doctor.project import git_row, port_row, python_row
 from dockyard.engine.client import Probe, Search, ask_docker
 from dockyard.errors import CommandError, DockyardError
 from dockyard.git import Git
-from dockyard.locks import keyring
+from dockyard.locks import indexes
 from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 
@@ -512,7 +512,7 @@ def test_the_index_is_asked_with_the_password_of_the_keyring(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A user without a password is no failure where a build would find one."""
-    monkeypatch.setattr(keyring, "password", lambda _address, user: f"{user}s")
+    monkeypatch.setattr(indexes, "ask_keyring", lambda _address, user: f"{user}s")
     own = dataclasses.replace(machine.settings, index_url="https://me@own/")
     programs = Programs(Completed(0, "", "", 1.0))
     environment = {"HOME": str(tmp_path)}

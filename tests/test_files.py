@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dockyard.files import write_atomically
+from dockyard.errors import DockyardError
+from dockyard.files import replace_files, write_atomically
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
@@ -32,3 +33,50 @@ def test_a_file_is_written_with_its_folder(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b"
     write_atomically(path, "text")
     assert (path.read_text(), path.stat().st_mode & 0o777) == ("text", 0o644)
+
+
+def tree(root: Path) -> dict[str, str]:
+    """Return every file below a folder with its text."""
+    return {str(path.relative_to(root)): path.read_text() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def test_files_are_written_replaced_and_removed(tmp_path: Path) -> None:
+    """One call does all three, makes folders, and leaves no temporary file."""
+    (tmp_path / "old.txt").write_text("old")
+    (tmp_path / "gone.txt").write_text("gone")
+    replace_files({tmp_path / "old.txt": "new", tmp_path / "3.15/deep.txt": "x\n", tmp_path / "gone.txt": None})
+    assert tree(tmp_path) == {"3.15/deep.txt": "x\n", "old.txt": "new"}
+    assert (tmp_path / "old.txt").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device", "b.txt")])
+@pytest.mark.parametrize("moves", [0, 1, 2])
+def test_trouble_in_the_middle_leaves_everything_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, moves: int
+) -> None:
+    """An interrupt or a full disk at any of the moves puts back what was there."""
+    (tmp_path / "a.txt").write_text("a")
+    (tmp_path / "c.txt").write_text("c")
+    before = tree(tmp_path)
+    real, done = Path.replace, list[Path]()
+
+    def replace(path: Path, target: Path) -> Path:
+        if len(done) == moves:
+            raise error
+        done.append(target)
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    wanted = {tmp_path / "a.txt": "A", tmp_path / "new/b.txt": "B", tmp_path / "c.txt": "C"}
+    with pytest.raises((KeyboardInterrupt, DockyardError)):
+        replace_files(wanted)
+    assert tree(tmp_path) == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    """A file in the place of a folder is an error with its name."""
+    (tmp_path / "3.13").write_text("a file")
+    with pytest.raises(DockyardError, match=r"3\.13"):
+        replace_files({tmp_path / "a.txt": "a", tmp_path / "3.13/b.txt": "b"})
+    assert tree(tmp_path) == {"3.13": "a file"}

@@ -16,8 +16,8 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 
 from dockyard.errors import DockyardError, SettingsError
-from dockyard.locks import pins as body
 from dockyard.locks.audit import assess, osv
+from dockyard.locks.pins import parse_pins
 from dockyard.settings import Acceptance, Settings, load
 from dockyard.tasks import audit as task
 from tests.advisory_service import Advisories, Answer, advisory
@@ -236,7 +236,7 @@ def test_a_missing_lock_is_an_error(settings: Settings, service: Advisories) -> 
 
 def test_an_address_cannot_be_looked_up() -> None:
     """A pin without a version is named with its place."""
-    pins = body.parse("shop @ https://host/shop-1.0.zip \\\n    --hash=sha256:00\n" + pin("flask", "3.1.3", "x"))
+    pins = parse_pins("shop @ https://host/shop-1.0.zip \\\n    --hash=sha256:00\n" + pin("flask", "3.1.3", "x"))
     with pytest.raises(DockyardError, match=r"a\.txt:1: shop @ https://host/shop-1\.0\.zip has no version"):
         assess.placed({"a.txt": pins})
 

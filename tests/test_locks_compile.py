@@ -11,10 +11,10 @@ from dockyard.engine.client import Engine
 from dockyard.errors import CommandError
 from dockyard.locks import check as verify
 from dockyard.locks import compile as compiling
-from dockyard.locks import options, plan
-from dockyard.locks.compile import Place, Run, compile_all, container, request
+from dockyard.locks.check import inspect_locks, select_lock_settings
+from dockyard.locks.compile import Place, Run, build_request, compile_all, compile_command
 from dockyard.locks.indexes import Access
-from dockyard.locks.plan import Batch, Wish
+from dockyard.locks.plan import Batch, Wish, plan_batches
 from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 from tests.lock_project import COMPILED, write_inputs
@@ -27,12 +27,12 @@ SECRET = Access(environment={"WORD": "hush"}, netrc="machine h login me password
 def batches(settings: Settings) -> tuple[Batch, ...]:
     """Return the batches of a project without locks."""
     write_inputs(settings.root)
-    return plan.plan(verify.inspect(options.of(settings)), Wish())
+    return plan_batches(inspect_locks(select_lock_settings(settings)), Wish())
 
 
 def test_the_command_shows_no_secret_and_mounts_nothing_of_the_host(batches: tuple[Batch, ...]) -> None:
     """All that a container needs comes on its standard input: a process list and `docker inspect` tell nothing."""
-    command = container(Run(ENGINE, SECRET, Wish(), "5eed"), batches[1], Place("python:3.13-slim", "pip-tools"))
+    command = compile_command(Run(ENGINE, SECRET, Wish(), "5eed"), batches[1], Place("python:3.13-slim", "pip-tools"))
     assert command.argv[:8] == (
         *(
             "docker",
@@ -62,22 +62,22 @@ def _halves(command: Command) -> tuple[bytes, bytes]:
 
 def test_a_request_holds_the_inputs_and_the_pinned_compiler(batches: tuple[Batch, ...]) -> None:
     """The compiler's own lock travels too, and is that of the version which headers name."""
-    asked = request(
+    asked = build_request(
         Run(ENGINE, Access(index="https://m/simple"), Wish(packages=("a==1",)), "x"), batches[0], Place("i", "uv")
     )
-    assert asked["python"] == "3.12"
-    assert verify.UV.replace(" ", "==") in str(asked["tools"])
-    assert asked["wanted"] == ("a==1",)
-    assert asked["environment"] == {"PIP_INDEX_URL": "https://m/simple", "UV_DEFAULT_INDEX": "https://m/simple"}
-    both = request(Run(ENGINE, Access(), Wish(), "x"), batches[0], Place("i", "pip-tools"))
-    assert verify.PIP_TOOLS.replace(" ", "==") in str(both["tools"])
+    assert asked.python == "3.12"
+    assert verify.UV.replace(" ", "==") in asked.tools
+    assert asked.wanted == ("a==1",)
+    assert asked.environment == {"PIP_INDEX_URL": "https://m/simple", "UV_DEFAULT_INDEX": "https://m/simple"}
+    both = build_request(Run(ENGINE, Access(), Wish(), "x"), batches[0], Place("i", "pip-tools"))
+    assert verify.PIP_TOOLS.replace(" ", "==") in both.tools
 
 
 def test_an_index_on_loopback_is_reached_through_the_hosts_network(batches: tuple[Batch, ...]) -> None:
     """Inside a container's own network 127.0.0.1 is the container."""
     place = Place("i", "pip-tools")
     for loopback, network in ((True, "host"), (False, "default")):
-        argv = container(Run(ENGINE, Access(loopback=loopback), Wish(), "x"), batches[0], place).argv
+        argv = compile_command(Run(ENGINE, Access(loopback=loopback), Wish(), "x"), batches[0], place).argv
         assert argv[argv.index("--network") + 1] == network
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from dockyard import process
 from dockyard.errors import CommandError, DockyardError
-from dockyard.locks import indexes, keyring
-from dockyard.locks.inputs import Input, parse
+from dockyard.locks.indexes import ask_keyring, read_access
+from dockyard.locks.inputs import Input, parse_input
 from dockyard.process import Command, Completed
 
 HOST = "pip.corp:8443"
@@ -45,22 +45,22 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], str]:
 
 def inputs(*lines: str) -> list[Input]:
     """Return one input with these lines."""
-    return [parse("requirements/base.in", "\n".join([*lines, "flask"]).encode())]
+    return [parse_input("requirements/base.in", "\n".join([*lines, "flask"]).encode())]
 
 
 @pytest.mark.parametrize("service", [f"{ADDRESS}/", ADDRESS, HOST])
 def test_the_names_of_an_index(kept: dict[tuple[str, str], str], service: str) -> None:
     """As pip asks for it, as it is written, and by host and port."""
     kept[service, "sailor"] = " p@ss "
-    assert keyring.password(ADDRESS, "sailor") == " p@ss "
-    assert keyring.password(ADDRESS, "another") == ""
+    assert ask_keyring(ADDRESS, "sailor") == " p@ss "
+    assert ask_keyring(ADDRESS, "another") == ""
 
 
 def test_a_user_without_a_password(kept: dict[tuple[str, str], str], tmp_path: Path) -> None:
     """The password goes where all others go; it is secret, and the user's name no longer is."""
     kept[HOST, "aws"] = "hush"
     lines = (f"--index-url https://${{USER_NAME}}@{HOST}/simple", f"--extra-index-url https://{HOST}/more")
-    way = indexes.read(inputs(*lines), "", {"USER_NAME": "aws", "HOME": str(tmp_path)}, None)
+    way = read_access(inputs(*lines), "", {"USER_NAME": "aws", "HOME": str(tmp_path)}, None)
     assert way.netrc == "machine pip.corp login aws password hush\n"
     assert way.secrets == ("hush",)
 
@@ -68,7 +68,7 @@ def test_a_user_without_a_password(kept: dict[tuple[str, str], str], tmp_path: P
 def test_a_mirror_with_a_user(kept: dict[tuple[str, str], str], tmp_path: Path) -> None:
     """DOCKYARD_INDEX_URL may name the user alone; the keyring is asked without it in the address."""
     kept[f"{ADDRESS}/", "sailor"] = "hush"
-    way = indexes.read(inputs(), f"https://sailor@{HOST}/simple", {"HOME": str(tmp_path)}, None)
+    way = read_access(inputs(), f"https://sailor@{HOST}/simple", {"HOME": str(tmp_path)}, None)
     assert (way.index, way.netrc) == (ADDRESS, "machine pip.corp login sailor password hush\n")
 
 
@@ -78,7 +78,7 @@ def test_who_is_not_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     (tmp_path / ".netrc").write_text("machine b login sailor password w0rd\nmachine c login other password x\n")
     environment = {"HOME": str(tmp_path), "WORD": "hush"}
     lines = ("-i https://sailor:${WORD}@a/simple", "--extra-index-url https://c/simple")
-    way = indexes.read(inputs(*lines), "https://sailor@b/simple", environment, None)
+    way = read_access(inputs(*lines), "https://sailor@b/simple", environment, None)
     assert way.netrc == (
         "machine a login sailor password hush\nmachine c login other password x\nmachine b login sailor password w0rd\n"
     )
@@ -86,14 +86,14 @@ def test_who_is_not_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 def test_a_token_without_a_password_stays_secret(kept: dict[tuple[str, str], str], tmp_path: Path) -> None:
     """Where the keyring knows nothing, the user may be a token."""
-    way = indexes.read(inputs(), f"https://t0ken@{HOST}/simple", {"HOME": str(tmp_path)}, None)
+    way = read_access(inputs(), f"https://t0ken@{HOST}/simple", {"HOME": str(tmp_path)}, None)
     assert way.netrc == 'machine pip.corp login t0ken password ""\n'
     assert way.secrets == ("t0ken",)
 
 
 def test_a_user_who_is_the_password_stays_secret(tmp_path: Path) -> None:
     """Some indexes take a token for both."""
-    way = indexes.read(inputs(), f"https://t0ken:t0ken@{HOST}/simple", {"HOME": str(tmp_path)}, None)
+    way = read_access(inputs(), f"https://t0ken:t0ken@{HOST}/simple", {"HOME": str(tmp_path)}, None)
     assert way.secrets == ("t0ken",)
 
 
@@ -108,9 +108,9 @@ def test_the_module_beside_dockyard(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "which", lambda _program: None)
     monkeypatch.setattr(process, "capture", capture)
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    assert keyring.password(ADDRESS, "sailor") == ""
+    assert ask_keyring(ADDRESS, "sailor") == ""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
-    assert keyring.password(ADDRESS, "sailor") == "hush"
+    assert ask_keyring(ADDRESS, "sailor") == "hush"
     assert asked == [(sys.executable, "-m", "keyring", "get", f"{ADDRESS}/", "sailor")]
 
 
@@ -122,5 +122,5 @@ def test_a_keyring_that_waits_is_told(kept: dict[tuple[str, str], str], monkeypa
 
     monkeypatch.setattr(process, "capture", capture)
     with pytest.raises(DockyardError, match="did not finish") as caught:
-        keyring.password(ADDRESS, "sailor")
+        ask_keyring(ADDRESS, "sailor")
     assert "unlock the keyring" in caught.value.hint

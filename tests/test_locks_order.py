@@ -1,18 +1,20 @@
 """Which lock takes over which other one's pins."""
 
-from dockyard.locks.inputs import Input, closure, parse
-from dockyard.locks.order import agreements, shipped
+from dockyard.locks.check import find_agreements, find_shipped
+from dockyard.locks.inputs import Input, parse_input, read_closure
 
 
 def closures(**files: str) -> dict[str, tuple[Input, ...]]:
     """Return the closures of purposes whose files have these texts."""
-    known = {f"requirements/{name}.in": parse(f"requirements/{name}.in", text.encode()) for name, text in files.items()}
-    return {name: closure(name, known.__getitem__) for name in files}
+    known = {
+        f"requirements/{name}.in": parse_input(f"requirements/{name}.in", text.encode()) for name, text in files.items()
+    }
+    return {name: read_closure(name, known.__getitem__) for name in files}
 
 
 def test_production_decides_and_what_is_included_follows() -> None:
     """Production takes over nothing, though it includes base; the others take over production and what they include."""
-    order = agreements(
+    order = find_agreements(
         closures(base="flask\n", development="-r test.in\n", production="-r base.in\n", test="-r base.in\npytest\n")
     )
     assert list(order) == ["production", "base", "test", "development"]
@@ -23,7 +25,7 @@ def test_production_decides_and_what_is_included_follows() -> None:
 
 def test_purposes_without_production_agree_with_what_they_include() -> None:
     """Names are free: two purposes that do not know each other need not agree."""
-    assert agreements(closures(web="flask\n", worker="rq\n", all="-r web.in\n-r worker.in\n")) == {
+    assert find_agreements(closures(web="flask\n", worker="rq\n", all="-r web.in\n-r worker.in\n")) == {
         "web": (),
         "worker": (),
         "all": ("web", "worker"),
@@ -33,5 +35,5 @@ def test_purposes_without_production_agree_with_what_they_include() -> None:
 def test_what_ships_is_production_and_all_that_it_includes() -> None:
     """Not what it is only constrained by, and not what includes it."""
     files = {"base": "flask\n", "extra": "rq\n", "web": "-r base.in\n", "test": "-r production.in\npytest\n"}
-    assert shipped(closures(**files, production="-r web.in\n-c extra.in\n")) == {"production", "web", "base"}
-    assert shipped(closures(base="flask\n", web="-r base.in\n")) == set()
+    assert find_shipped(closures(**files, production="-r web.in\n-c extra.in\n")) == {"production", "web", "base"}
+    assert find_shipped(closures(base="flask\n", web="-r base.in\n")) == set()

@@ -8,11 +8,12 @@ from invoke.context import Context
 from dockyard.bases import resolve
 from dockyard.engine import client as engine
 from dockyard.engine.client import Engine
-from dockyard.locks import check, lock, outdated, show
+from dockyard.locks import check, lock
 from dockyard.locks.compile import Compiled
-from dockyard.locks.plan import finished
+from dockyard.locks.plan import finish_locks
 from dockyard.settings import Settings
 from dockyard.tasks import lock as task
+from dockyard.tasks.lock import print_outdated
 from tests.lock_project import COMPILED, locked_project, pin
 
 
@@ -22,7 +23,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     texts = dict(COMPILED)
 
     def compile_all(_engine: object, work: list[tuple[object, object]], *_more: object) -> Compiled:
-        made = [finished(batch, texts, check.PIP_TOOLS) for batch, place in work]  # type: ignore[arg-type]
+        made = [finish_locks(batch, texts, check.PIP_TOOLS) for batch, place in work]  # type: ignore[arg-type]
         return Compiled({path: text for each in made for path, text in each.items()})
 
     monkeypatch.setattr(lock, "compile_all", compile_all)
@@ -43,7 +44,7 @@ def test_what_is_behind(settings: Settings, compiled: dict[str, str], capsys: py
     project = locked_project(settings)
     before = {path: path.read_bytes() for path in project.root.rglob("*.txt")}
     compiled["test"] = compiled["test"].replace("pytest==9.2.0", "pytest==10.0") + pin("zipp", "4", "pytest")
-    outdated.outdated(project, as_json=False)
+    print_outdated(project, as_json=False)
     out, err = capsys.readouterr()
     row = next(line for line in out.splitlines() if "pytest" in line).split()
     assert row == ["pytest", "9.2.0", "10.0", "major", "test", "all"]
@@ -54,7 +55,7 @@ def test_what_is_behind(settings: Settings, compiled: dict[str, str], capsys: py
 
 def test_nothing_is_behind(settings: Settings, compiled: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     """No table, and one line."""
-    outdated.outdated(locked_project(settings), as_json=False)
+    print_outdated(locked_project(settings), as_json=False)
     out, err = capsys.readouterr()
     assert out == ""
     assert err.endswith("no package is behind what the .in files and each Python allow\n")
@@ -64,7 +65,7 @@ def test_as_json(settings: Settings, compiled: dict[str, str], capsys: pytest.Ca
     """Machines get a list."""
     project = locked_project(settings)
     compiled["production"] = compiled["production"].replace("gunicorn==27.0.1", "gunicorn==27.1.0")
-    outdated.outdated(project, as_json=True)
+    print_outdated(project, as_json=True)
     assert json.loads(capsys.readouterr().out) == [
         {
             "package": "gunicorn",
@@ -80,7 +81,7 @@ def test_the_option_asks_for_it(settings: Settings, monkeypatch: pytest.MonkeyPa
     """`invoke lock --outdated` never makes a lock."""
     asked: list[bool] = []
     monkeypatch.setattr(task, "settings", lambda: settings)
-    monkeypatch.setattr(outdated, "outdated", lambda settings, as_json: asked.append(as_json))
-    monkeypatch.setattr(show, "made", lambda *arguments, **options: pytest.fail("a lock was made"))
+    monkeypatch.setattr(task, "print_outdated", lambda settings, as_json: asked.append(as_json))
+    monkeypatch.setattr(task, "make_and_print", lambda *arguments, **options: pytest.fail("a lock was made"))
     task.lock(Context(), outdated=True, json=True)
     assert asked == [True]

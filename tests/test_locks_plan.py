@@ -3,8 +3,9 @@
 import pytest
 
 from dockyard.errors import UsageError
-from dockyard.locks import check, options, plan
-from dockyard.locks.plan import Batch, Wish
+from dockyard.locks import check
+from dockyard.locks.check import find_problems, inspect_locks, select_lock_settings
+from dockyard.locks.plan import Batch, Wish, finish_locks, plan_batches
 from dockyard.settings import Settings
 from tests.lock_project import COMPILED, locked_project, write_inputs
 
@@ -17,7 +18,7 @@ def project(settings: Settings) -> Settings:
 
 def planned(project: Settings, wish: Wish | None = None) -> tuple[Batch, ...]:
     """Return what would be compiled in a project."""
-    return plan.plan(check.inspect(options.of(project)), wish or Wish())
+    return plan_batches(inspect_locks(select_lock_settings(project)), wish or Wish())
 
 
 def jobs(batches: tuple[Batch, ...]) -> list[str]:
@@ -84,8 +85,8 @@ def test_finished_locks_carry_the_fingerprints_of_those_made_before_them(setting
     """What a batch writes passes the check, the compiler that it names included."""
     write_inputs(settings.root)
     for batch in planned(settings):
-        for path, text in plan.finished(batch, dict(COMPILED), check.UV).items():
+        for path, text in finish_locks(batch, dict(COMPILED), check.UV).items():
             (settings.root / path).parent.mkdir(exist_ok=True)
             (settings.root / path).write_text(text, encoding="utf-8")
-    assert check.check(options.of(settings)) == ()
+    assert find_problems(select_lock_settings(settings)) == ()
     assert planned(settings) == ()

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from packaging.requirements import InvalidRequirement, Requirement
 from pip._internal.req.req_file import preprocess
 
-from dockyard.locks import check, options, plan, status
-from dockyard.locks import pins as body
-from dockyard.locks.lines import canonical, logical_lines, spaced
-from dockyard.locks.plan import Wish
+from dockyard.locks.check import check_project, inspect_locks, select_lock_settings
+from dockyard.locks.inputs import canonicalize_lock, logical_lines, normalize_spaces
+from dockyard.locks.pins import parse_pins, render_pins
+from dockyard.locks.plan import Wish, plan_batches
 from dockyard.settings import Settings
 from tests.lock_project import lock_all, pin, write_inputs
 
@@ -102,8 +102,8 @@ def test_a_check_after_a_compile_passes_and_another_compile_changes_nothing(
         settings = project(root, files)
         compiled = dict.fromkeys(files, "".join(pins))
         lock_all(settings, compiled)
-        assert status.check(settings) == ()
-        assert plan.plan(check.inspect(options.of(settings)), Wish()) == ()
+        assert check_project(settings) == ()
+        assert plan_batches(inspect_locks(select_lock_settings(settings)), Wish()) == ()
         before = tree(settings)
         assert len(before) == 2 * len(files)
         lock_all(settings, compiled)
@@ -122,7 +122,7 @@ def test_a_character_in_an_input_counts_exactly_if_it_does_for_pip(files: dict[s
         settings = project(root, files)
         lock_all(settings, dict.fromkeys(files, PINS[0]))
         write_inputs(settings.root, {name: after})
-        problems = status.check(settings)
+        problems = check_project(settings)
     if pips(after) == pips(files[name]):
         assert problems == (), after
     elif [meaning(line) for line in pips(after)] != [meaning(line) for line in pips(files[name])]:
@@ -161,7 +161,7 @@ def test_spacing_never_hides_another_requirement(text: str, data: st.DataObject)
     at = data.draw(st.integers(0, len(text) - 1))
     character = data.draw(st.sampled_from([*string.printable.strip(), " ", "\t", ""]))
     other = text[:at] + character + text[at if data.draw(st.booleans()) else at + 1 :]
-    if spaced(other) == spaced(text):
+    if normalize_spaces(other) == normalize_spaces(text):
         assert meaning(other) == meaning(text)
 
 
@@ -174,13 +174,13 @@ def test_a_character_in_a_lock_counts_exactly_if_it_does_for_pip(pins: list[str]
     after = before[:at] + character + before[at if data.draw(st.booleans()) else at + 1 :]
     assume("${" not in after)
     wanted, found = ([" ".join(line.split(" ")).split() for line in pips(text)] for text in (before, after))
-    assert (canonical(after.encode()) != canonical(before.encode())) == (wanted != found), after
+    assert (canonicalize_lock(after.encode()) != canonicalize_lock(before.encode())) == (wanted != found), after
 
 
 @given(st.lists(st.sampled_from(PINS), unique=True))
 def test_pins_are_written_as_they_are_read(pins: list[str]) -> None:
     """What is rendered is read as the same pins, and rendered again it is the same text."""
-    read = body.parse("".join(pins))
-    written = body.render((), read)
-    assert [each._replace(line=0) for each in body.parse(written)] == [each._replace(line=0) for each in read]
-    assert body.render((), body.parse(written)) == written
+    read = parse_pins("".join(pins))
+    written = render_pins((), read)
+    assert [each._replace(line=0) for each in parse_pins(written)] == [each._replace(line=0) for each in read]
+    assert render_pins((), parse_pins(written)) == written

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockyard.locks.lines import canonical, logical_lines, spaced
+from dockyard.locks.inputs import canonicalize_lock, logical_lines, normalize_spaces
 
 LOCK = b"""# body: sha256:1
 
@@ -49,7 +49,7 @@ def test_lines_are_those_that_pip_acts_on(text: str, lines: list[tuple[int, str]
 )
 def test_spacing_does_not_count(one: str, other: str) -> None:
     """Two spellings of one requirement that differ in spaces alone are the same."""
-    assert spaced(one) == spaced(other)
+    assert normalize_spaces(one) == normalize_spaces(other)
 
 
 @pytest.mark.parametrize(
@@ -67,19 +67,19 @@ def test_spacing_does_not_count(one: str, other: str) -> None:
 )
 def test_spaces_that_change_the_meaning_count(one: str, other: str) -> None:
     """A space inside a version, an operator, a quoted text, an address or an option makes another requirement."""
-    assert spaced(one) != spaced(other)
+    assert normalize_spaces(one) != normalize_spaces(other)
 
 
 def test_a_lock_is_read_the_same_way_quickly_and_slowly() -> None:
     """The quick way for a lock as Dockyard writes it gives what the careful way gives for any other layout."""
-    careful = canonical(LOCK.replace(b"    --hash", b"\t--hash"))
-    assert canonical(LOCK) == careful
+    careful = canonicalize_lock(LOCK.replace(b"    --hash", b"\t--hash"))
+    assert canonicalize_lock(LOCK) == careful
     assert careful.splitlines()[0] == "click==8.5.1 --hash=sha256:aa --hash=sha256:bb"
 
 
 def test_a_comment_cannot_swallow_a_hash() -> None:
     """Pip does not continue a comment, so a hash after one stands for itself."""
-    assert canonical(b"x==1\n# a \\\n    --hash=sha256:bb\n") == "x==1\n--hash=sha256:bb"
+    assert canonicalize_lock(b"x==1\n# a \\\n    --hash=sha256:bb\n") == "x==1\n--hash=sha256:bb"
 
 
 @given(st.integers(0, len(LOCK)), st.sampled_from(["", " ", "\\", "#", "\n", "x", "\t", "\r", "\x0c", "    --hash="]))
@@ -87,10 +87,10 @@ def test_every_edit_of_a_lock_reads_as_pip_would_read_it(at: int, inserted: str)
     """With anything put anywhere, both ways of reading agree; the careful one is pip's."""
     edited = LOCK.decode()[:at] + inserted + LOCK.decode()[at:]
     lines = [" ".join(line.text.split()) for line in logical_lines(edited.replace("\r\n", "\n"))]
-    assert [" ".join(line.split()) for line in canonical(edited.encode()).split("\n")] == lines
+    assert [" ".join(line.split()) for line in canonicalize_lock(edited.encode()).split("\n")] == lines
 
 
 @pytest.mark.parametrize("change", [(b"\n", b"\r\n"), (b"# body", b"\xef\xbb\xbf# body"), (b"flask\n", b"flask   \n")])
 def test_line_ends_and_marks_of_editors_do_not_count(change: tuple[bytes, bytes]) -> None:
     """CRLF, a byte order mark and trailing spaces in comments leave a lock as it is."""
-    assert canonical(LOCK.replace(*change)) == canonical(LOCK)
+    assert canonicalize_lock(LOCK.replace(*change)) == canonicalize_lock(LOCK)

@@ -1,7 +1,6 @@
 """Why a package is locked."""
 
-from dockyard.locks.pins import Pin
-from dockyard.locks.why import chains
+from dockyard.locks.pins import Pin, find_chains
 
 
 def test_every_shortest_way_from_an_input_is_found() -> None:
@@ -13,9 +12,9 @@ def test_every_shortest_way_from_an_input_is_found() -> None:
         "werkzeug": Pin("werkzeug", "3", (), ("flask",)),
         "plugin": Pin("plugin", "1", (), ("-r requirements/test.in", "flask")),
     }
-    assert chains("MarkupSafe", pins) == (
+    assert find_chains("MarkupSafe", pins) == (
         ("requirements/base.in", "flask", "jinja2", "markupsafe"),
         ("requirements/test.in", "plugin", "flask", "jinja2", "markupsafe"),
     )
-    assert chains("flask", pins)[0] == ("requirements/base.in", "flask")
-    assert chains("unknown", pins) == ()
+    assert find_chains("flask", pins)[0] == ("requirements/base.in", "flask")
+    assert find_chains("unknown", pins) == ()

@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dockyard.locks import header
-from dockyard.locks import pins as body
 from dockyard.locks.header import Made
-from dockyard.locks.inputs import parse
-from dockyard.locks.pins import Pin
+from dockyard.locks.inputs import parse_input
+from dockyard.locks.pins import Pin, parse_pins, render_pins
 from dockyard.payload import install, wheels
 
 OPTIONS = ("--extra-index-url https://host/simple", "--trusted-host host")
@@ -25,10 +24,10 @@ AT_AN_ADDRESS = Pin("knot-x", "", ("sha256:44",), (), address="https://host/knot
 
 def lock(*pins: Pin, sources: Sequence[str] = (), made_for: str = "Python 3.13, linux, all hashes") -> str:
     """Return a lock as Dockyard writes it."""
-    source = parse("requirements/production.in", b"sail")
-    made = Made(made_for, "uv 1", (source,), header.sources([source]), ())
-    written = body.render(OPTIONS, pins)
-    return header.render(made, written, sources) + "\n" + written
+    source = parse_input("requirements/production.in", b"sail")
+    made = Made(made_for, "uv 1", (source,), header.source_fields([source]), ())
+    written = render_pins(OPTIONS, pins)
+    return header.render_header(made, written, sources) + "\n" + written
 
 
 def written(folder: Path, **texts: str) -> Path:
@@ -59,7 +58,7 @@ def test_what_is_selected_can_be_installed_as_a_lock(tmp_path: Path) -> None:
     wheels.select(written(tmp_path, production=text, build="setuptools==80\n"), "linux/amd64", tmp_path / "sources")
     made = (tmp_path / "sources" / "sources.txt").read_text()
     assert made.splitlines()[:2] == list(OPTIONS)
-    assert [pin._replace(line=0) for pin in body.parse(made)] == [AT_AN_ADDRESS, SAIL._replace(via=())]
+    assert [pin._replace(line=0) for pin in parse_pins(made)] == [AT_AN_ADDRESS, SAIL._replace(via=())]
     assert (tmp_path / "sources" / "build.txt").read_text() == "setuptools==80\n"
 
 
@@ -243,8 +242,8 @@ def test_a_lock_with_what_was_built_takes_nothing_else(built: Path) -> None:
     """The wheel's hash stands in the place of all others; what was not built stays as it is."""
     text = lock(MAST, SAIL, AT_AN_ADDRESS)
     changed = install.replaced(text, install.hashes(built))
-    found = {pin.name: pin for pin in body.parse(changed)}
-    assert found["mast"] == body.parse(text)[1]
+    found = {pin.name: pin for pin in parse_pins(changed)}
+    assert found["mast"] == parse_pins(text)[1]
     assert found["sail"].hashes == (digest("sail-1.0-cp313-cp313-linux_x86_64.whl"),)
     assert found["knot-x"].requirement == "knot-x==7"
     assert found["sail"].via == SAIL.via
@@ -253,7 +252,7 @@ def test_a_lock_with_what_was_built_takes_nothing_else(built: Path) -> None:
 def test_a_part_of_a_lock_takes_what_was_built_too(built: Path) -> None:
     """A pin may stand in one line with its hashes."""
     part = "".join(f"{line}\n" for line in install.requirements(lock(SAIL, MAST)))
-    found = {pin.name: pin.hashes for pin in body.parse(install.replaced(part, install.hashes(built)))}
+    found = {pin.name: pin.hashes for pin in parse_pins(install.replaced(part, install.hashes(built)))}
     assert found == {"mast": MAST.hashes, "sail": (digest("sail-1.0-cp313-cp313-linux_x86_64.whl"),)}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import fastjsonschema
 import pytest
 
-from dockyard.locks.pins import parse
+from dockyard.locks.pins import parse_pins
 from dockyard.registry import sbom
 from dockyard.registry.provenance import Subject
 from dockyard.registry.sbom import Contents, Kept, collect_contents, encode, make_document
@@ -57,7 +57,7 @@ def kept(files: dict[str, bytes]) -> tuple[Kept, ...]:
 
 def made(files: dict[str, bytes] | None = None) -> dict[str, Any]:
     """Return the bill of materials of an image of one layer."""
-    return make_document(SUBJECT, collect_contents([kept(FILES if files is None else files)]), parse(LOCK))
+    return make_document(SUBJECT, collect_contents([kept(FILES if files is None else files)]), parse_pins(LOCK))
 
 
 def purls(found: dict[str, Any]) -> list[str]:

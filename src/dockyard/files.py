@@ -20,15 +20,53 @@ def folder(environment: Mapping[str, str] = os.environ) -> Path:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file by way of a temporary one beside it."""
+    with _beside(path, text) as fresh:
+        fresh.replace(path)
+
+
+def replace_files(wanted: Mapping[Path, str | None]) -> None:
+    """Give every path its text, or remove it where that is None; on any error leave all as they were."""
+    try:
+        with contextlib.ExitStack() as stack:
+            _swap(
+                {
+                    path: None if text is None else stack.enter_context(_beside(path, text))
+                    for path, text in wanted.items()
+                }
+            )
+    except OSError as error:
+        raise DockyardError(f"{error.filename}: {error.strerror}", "nothing was changed") from None
+
+
+@contextlib.contextmanager
+def _beside(path: Path, text: str) -> Iterator[Path]:
+    """Write a text to a temporary file in the folder of its target; it is gone at the end unless it was moved."""
+    made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
+        yield Path(name)
+    finally:
         Path(name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a folder made for this that holds something now
+            for folder in made:
+                folder.rmdir()
+
+
+def _swap(fresh: Mapping[Path, Path | None]) -> None:
+    """Put every new file in its place; when that is interrupted, put the old ones back."""
+    old = {path: path.read_bytes() if path.exists() else None for path in fresh}
+    try:
+        for path, made in fresh.items():
+            made.replace(path) if made else path.unlink(missing_ok=True)
+    except BaseException:
+        for path, content in old.items():
+            path.unlink(missing_ok=True) if content is None else path.write_bytes(content)
         raise
 
 

@@ -9,7 +9,7 @@ import pytest
 from dockyard.engine.client import Engine
 from dockyard.image import build
 from dockyard.image.build import Request
-from dockyard.locks import status
+from dockyard.locks.check import lock_path
 from dockyard.process import capture
 from dockyard.settings import Settings, load
 from dockyard.verify import verify
@@ -51,9 +51,9 @@ def shop(project: Settings, unique: str, tmp_path: Path) -> Settings:
     (tmp_path / "tests" / "test_shop.py").write_text(TEST)
     made = load(tmp_path, {})
     for purpose in ("production", "test"):
-        lock = status.path(made, "3.13", purpose)
+        lock = made.root / lock_path("3.13", purpose)
         lock.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(status.path(project, "3.13", purpose), lock)
+        shutil.copyfile(project.root / lock_path("3.13", purpose), lock)
     return made
 
 

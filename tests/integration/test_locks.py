@@ -13,9 +13,9 @@ from dockyard.bases import resolve
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.locks import compile as compiling
-from dockyard.locks import lock as make
-from dockyard.locks import pins as body
-from dockyard.locks import status
+from dockyard.locks.check import check_project, lock_path
+from dockyard.locks.lock import Outcome, make_locks, write_outcome
+from dockyard.locks.pins import Pin, parse_pins
 from dockyard.locks.plan import Wish
 from dockyard.process import Command, capture
 from dockyard.settings import Settings
@@ -95,11 +95,11 @@ class Yard:
         """Return the project's settings with some of them changed."""
         return dataclasses.replace(self.settings, **settings)  # type: ignore[arg-type]
 
-    def lock(self, wish: Wish | None = None, **settings: str) -> make.Outcome:
+    def lock(self, wish: Wish | None = None, **settings: str) -> Outcome:
         """Make the locks and write them."""
         asked = self.with_settings(**settings)
-        outcome = make.make(asked, wish or Wish(), find_engine=lambda: self.engine)
-        make.write(asked, outcome)
+        outcome = make_locks(asked, wish or Wish(), find_engine=lambda: self.engine)
+        write_outcome(asked, outcome)
         return outcome
 
     def tree(self) -> dict[str, bytes]:
@@ -107,10 +107,10 @@ class Yard:
         files = (path for path in self.settings.root.rglob("*") if path.is_file())
         return {str(path.relative_to(self.settings.root)): path.read_bytes() for path in files}
 
-    def pins(self, purpose: str) -> dict[str, body.Pin]:
+    def pins(self, purpose: str) -> dict[str, Pin]:
         """Return the pins of a lock by name."""
-        text = status.path(self.settings, self.settings.python, purpose).read_text()
-        return {pin.name: pin for pin in body.parse(text)}
+        text = (self.settings.root / lock_path(self.settings.python, purpose)).read_text()
+        return {pin.name: pin for pin in parse_pins(text)}
 
     def containers(self) -> str:
         """Return the lock containers of this project that exist."""
@@ -162,7 +162,7 @@ def test_locks_hold_what_the_index_has(yard: Yard, index: Index, resolver: str) 
     assert set(production["webapp"].hashes) == expected
     assert len(expected) == 2
     assert production["server"].hashes == (f"sha256:{index.files[-3].digest}",)
-    assert status.check(dataclasses.replace(yard.settings, resolver=resolver)) == ()
+    assert check_project(dataclasses.replace(yard.settings, resolver=resolver)) == ()
 
 
 def test_both_compilers_write_the_same(yard: Yard, index: Index) -> None:
@@ -226,7 +226,9 @@ def test_a_private_index_is_reached_and_its_password_stays_home(
     assert yard.pins("production")["webapp"].version == "1.1"
     written = b"".join(yard.tree().values()) + "".join(capfd.readouterr()).encode()
     assert PASSWORD.encode() not in written
-    assert f"--index-url {secure.address}\n" in status.path(yard.settings, yard.settings.python, "test").read_text()
+    assert (
+        f"--index-url {secure.address}\n" in (yard.settings.root / lock_path(yard.settings.python, "test")).read_text()
+    )
 
 
 def test_a_password_from_a_variable_stays_a_variable(
@@ -238,7 +240,7 @@ def test_a_password_from_a_variable_stays_a_variable(
     secure.address = secure.address.replace("//", f"//{USER}:${{INDEX_WORD}}@")
     yard.write(secure)
     yard.lock()
-    assert "${INDEX_WORD}@127.0.0.1" in status.path(yard.settings, yard.settings.python, "test").read_text()
+    assert "${INDEX_WORD}@127.0.0.1" in (yard.settings.root / lock_path(yard.settings.python, "test")).read_text()
     assert not [path for path, text in yard.tree().items() if b"p%40ss" in text]
 
 
@@ -376,10 +378,10 @@ def test_a_python_without_a_base_gets_the_same_locks_from_uv(
 
     monkeypatch.setattr(resolve, "ensure_bases", ensure)
     both = dataclasses.replace(yard.settings, pythons=(yard.settings.python, "3.12"))
-    outcome = make.make(both, Wish(), find_engine=lambda: yard.engine)
-    make.write(both, outcome)
+    outcome = make_locks(both, Wish(), find_engine=lambda: yard.engine)
+    write_outcome(both, outcome)
     assert list(yard.settings.root.glob("requirements/3.12/*.txt"))
     for purpose in INPUTS:
-        here, there = (status.path(both, python, purpose).read_text() for python in both.pythons)
+        here, there = ((both.root / lock_path(python, purpose)).read_text() for python in both.pythons)
         assert there.split("\n\n")[1] == here.split("\n\n")[1]
-    assert status.check(both) == ()
+    assert check_project(both) == ()

@@ -3,8 +3,9 @@
 import pytest
 
 from dockyard.errors import DockyardError
-from dockyard.locks import show, status
+from dockyard.locks.check import check_project, lock_path
 from dockyard.locks.plan import Wish
+from dockyard.tasks.lock import describe_outcome, make_and_print
 
 from .package_index import Index, serving
 from .registry_process import programs
@@ -60,12 +61,12 @@ def test_only_what_the_platforms_install_is_locked(yard: Yard, resolver: str, fo
         assert names(yard, index, "base", "webapp") == {"1.1-py3-none-any.whl"}
         assert names(yard, index, "production", "server") == {"3.0-py3-none-any.whl"}
         assert len(names(yard, index, "test", "hull")) == 10
-        assert status.check(yard.settings) == ()
+        assert check_project(yard.settings) == ()
         before = yard.tree()
         assert not yard.lock(Wish(everything=True)).pending
         assert yard.tree() == before
         yard.settings = yard.with_settings(platforms=(AMD, ARM))
-        assert {each.mend for each in status.check(yard.settings)} == {"invoke lock"}
+        assert {each.mend for each in check_project(yard.settings)} == {"invoke lock"}
         yard.lock()
         assert names(yard, index, "production", "hull") - amd == {
             f"2.0-{tag}-{tag}-manylinux_2_17_aarch64.manylinux2014_aarch64.whl"
@@ -95,22 +96,22 @@ def test_what_is_built_from_source_is_listed(
         yard.settings = yard.with_settings(resolver=resolver, hashes="platform", platforms=(AMD, ARM))
         yard.write(index, production="-r base.in\nserver\nmast\n")
         outcome = yard.lock()
-        lock = status.path(yard.settings, yard.settings.python, "production")
+        lock = yard.settings.root / lock_path(yard.settings.python, "production")
         assert "# built from source: mast on linux/arm64\n" in lock.read_text()
         assert "1.0.tar.gz" in names(yard, index, "production", "mast")
         assert [(each.package, each.platforms) for each in outcome.built] == [("mast", (ARM,))]
-        assert show.described(outcome)["built"][0]["locks"] == (str(lock.relative_to(yard.settings.root)),)
-        assert [each.message for each in status.check(yard.settings)] == [
+        assert describe_outcome(outcome)["built"][0]["locks"] == (str(lock.relative_to(yard.settings.root)),)
+        assert [each.message for each in check_project(yard.settings)] == [
             "mast is built from source, and nothing says what builds it"
         ]
         monkeypatch.setattr("dockyard.engine.client.find_engine", lambda _settings: yard.engine)
-        show.made(yard.settings, Wish(), dry_run=False, as_json=False)
+        make_and_print(yard.settings, Wish(), dry_run=False, as_json=False)
         said = capsys.readouterr()
         assert "mast" in said.out
         assert "requirements/build.in" in said.err
         write(yard, index, "-r base.in\nserver\nmast\n")
         yard.lock()
-    assert status.check(yard.settings) == ()
+    assert check_project(yard.settings) == ()
 
 
 @pytest.mark.parametrize("resolver", RESOLVERS)

@@ -6,9 +6,9 @@ import json
 import pytest
 
 from dockyard.engine.client import Engine
-from dockyard.locks import outdated, show
 from dockyard.locks.plan import Wish
 from dockyard.settings import Settings
+from dockyard.tasks.lock import make_and_print, print_outdated
 
 from .package_index import Index
 from .registry_process import programs
@@ -47,7 +47,7 @@ def test_what_is_behind(
     aged.add("speed", "1.2.4")
     aged.add("checker", "2.0", 'speed>=1 ; extra == "fast"', "router")
     asked = dataclasses.replace(yard.settings, resolver=resolver)
-    outdated.outdated(asked, as_json=True)
+    print_outdated(asked, as_json=True)
     told = json.loads(capsys.readouterr().out)
     assert [(each["package"], each["locked"], each["newest"], each["step"]) for each in told] == [
         ("checker", "0.9", "2.0", "major"),
@@ -55,7 +55,7 @@ def test_what_is_behind(
         ("speed", "1.2.3", "1.2.4", "patch"),
     ]
     assert [len(each["locks"]) for each in told] == [1, 3, 1]
-    outdated.outdated(asked, as_json=False)
+    print_outdated(asked, as_json=False)
     out, err = capsys.readouterr()
     assert ["router", "1.5", "1.6", "minor", "all"] in [line.split() for line in out.splitlines()]
     assert "3 packages behind" in err
@@ -68,17 +68,17 @@ def test_a_pin_that_was_yanked_since_is_kept_and_told(
 ) -> None:
     """One line with the reason and the command; that command moves it, and then there is nothing to tell."""
     asked = dataclasses.replace(yard.settings, resolver=resolver)
-    show.made(asked, Wish(), dry_run=False, as_json=False)
+    make_and_print(asked, Wish(), dry_run=False, as_json=False)
     assert "yanked" not in capsys.readouterr().err
     aged.yank("router-1.5")
     yard.write(aged, base="webapp>=1\nspeed\n")
-    show.made(asked, Wish(), dry_run=False, as_json=False)
+    make_and_print(asked, Wish(), dry_run=False, as_json=False)
     told = [line for line in capsys.readouterr().err.splitlines() if "yanked" in line]
     assert told == [
         "WARNING router==1.5 was yanked from its index, because: broken; "
         "the lock keeps it until `invoke lock --upgrade-package router`"
     ]
     assert yard.pins("production")["router"].version == "1.5"
-    show.made(asked, Wish(packages=("router",)), dry_run=False, as_json=False)
+    make_and_print(asked, Wish(packages=("router",)), dry_run=False, as_json=False)
     assert "yanked" not in capsys.readouterr().err
     assert yard.pins("production")["router"].version == "1.0"

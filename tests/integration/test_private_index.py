@@ -14,7 +14,7 @@ from dockyard.engine.client import Engine
 from dockyard.image import build
 from dockyard.image.build import Request
 from dockyard.locks import compile as compiling
-from dockyard.locks import lock
+from dockyard.locks.lock import make_locks
 from dockyard.locks.plan import Wish
 from dockyard.process import Command, capture
 from dockyard.settings import Settings
@@ -122,7 +122,7 @@ def test_several_pythons_lock_in_parallel(yard: Yard, private: Index) -> None:
     """Every Python that has a base here gets its locks from the private index in one run."""
     both = dataclasses.replace(yard.settings, pythons=(yard.settings.python, "3.11"))
     yard.write(private)
-    outcome = lock.make(both, Wish(), find_engine=lambda: yard.engine)
+    outcome = make_locks(both, Wish(), find_engine=lambda: yard.engine)
     assert len(outcome.files) == 2 * len(INPUTS)
 
 

@@ -20,7 +20,7 @@ from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.image import build
 from dockyard.image.build import Built, Request
-from dockyard.locks import status
+from dockyard.locks.check import lock_path
 from dockyard.payload import install
 from dockyard.process import capture
 from dockyard.settings import Settings
@@ -185,9 +185,9 @@ def test_what_is_not_in_it(image: Built, engine: Engine, unique: str, tmp_path: 
 
 def test_one_new_package(copy: Settings, image: Built, engine: Engine, unique: str) -> None:
     """One layer is new, every other is the one that hosts have already; the image still keeps to the policy."""
-    lock = status.path(copy, copy.python, "production")
+    lock = copy.root / lock_path(copy.python, "production")
     before = lock.read_text()
-    more = status.path(copy, copy.python, "development").read_text()
+    more = (copy.root / lock_path(copy.python, "development")).read_text()
     (packaging,) = [line for line in install.requirements(more) if line.startswith("packaging==")]
     lock.write_text(f"{before}{packaging}\n")
     try:

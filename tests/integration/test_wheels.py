@@ -14,8 +14,8 @@ from dockyard.errors import DockyardError
 from dockyard.image import build, names
 from dockyard.image.build import Request
 from dockyard.image.names import Variant
-from dockyard.locks import lock as make
-from dockyard.locks import status
+from dockyard.locks.check import lock_path
+from dockyard.locks.lock import make_locks, write_outcome
 from dockyard.locks.plan import Wish
 from dockyard.process import capture
 from dockyard.settings import Settings
@@ -84,8 +84,8 @@ def yard(
         platforms=(platform,),
         resolver="uv",
     )
-    outcome = make.make(made, Wish(), find_engine=lambda: engine)
-    make.write(made, outcome)
+    outcome = make_locks(made, Wish(), find_engine=lambda: engine)
+    write_outcome(made, outcome)
     assert [each.package for each in outcome.built] == ["knot", "splice"]
     yield made
     listing = ("images", "--filter", f"reference={name}", "--format", "{{.Repository}}:{{.Tag}}")
@@ -114,7 +114,7 @@ def test_what_was_built_runs_where_no_compiler_is(yard: Settings, engine: Engine
 
 def test_other_images_get_the_same_wheel(yard: Settings, engine: Engine) -> None:
     """A lock with all hashes is installed from the wheel that was built, too."""
-    lock = status.path(yard, yard.python, "test").read_text()
+    lock = (yard.root / lock_path(yard.python, "test")).read_text()
     assert "built from source" not in lock
     said = run(yard, engine, "test", "/opt/venv/bin/python", "-c", "import knot; print(knot.tie(1, 1))")
     assert said == "2\n"
@@ -136,7 +136,7 @@ def test_a_change_of_another_package_compiles_nothing(
     """BuildKit takes the wheels from its cache, though the lock is another one."""
     run(yard, engine, "shown", "true")
     capfd.readouterr()
-    lock = status.path(yard, yard.python, "production")
+    lock = yard.root / lock_path(yard.python, "production")
     text = lock.read_text()
     lock.write_text(f"{text}zipp==4.1 \\\n    --hash=sha256:{'0' * 64}\n")
     try:
@@ -155,7 +155,7 @@ def test_no_builder_without_a_lock_for_it(
     """Nothing unhashed ever builds a wheel: the build ends, and says what is missing."""
     root = tmp_path / "copy"
     shutil.copytree(yard.root, root)
-    status.path(dataclasses.replace(yard, root=root), yard.python, "build").unlink()
+    (root / lock_path(yard.python, "build")).unlink()
     with pytest.raises(DockyardError, match="the build failed"):
         run(dataclasses.replace(yard, root=root), engine, "production", "true")
     assert "knot, splice: built from source, and no lock says what builds that" in "".join(capfd.readouterr())
@@ -166,7 +166,7 @@ def test_no_production_on_another_platform_than_those_of_the_lock(
 ) -> None:
     """The reason is told, and not only that hashes do not match; tests are built on any machine."""
     (own,) = yard.platforms
-    lock = status.path(yard, yard.python, "production")
+    lock = yard.root / lock_path(yard.python, "production")
     text = lock.read_text()
     changed = re.sub(r"(flask==\S+ \\\n    --hash=sha256:)[0-9a-f]{64}", rf"\g<1>{'0' * 64}", text)
     lock.write_text(changed.replace(f", {own}, platform hashes", ", linux/s390x, platform hashes"))

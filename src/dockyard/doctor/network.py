@@ -17,7 +17,7 @@ from dockyard.doctor.model import NETWORK_SECONDS, Machine, Row, State
 from dockyard.engine import client
 from dockyard.errors import CommandError, DockyardError
 from dockyard.host import CA_NAMES, ca_bundle, certificates
-from dockyard.locks import logins
+from dockyard.locks.indexes import collect_logins
 from dockyard.process import Command
 
 INDEX_SECONDS = 8.0
@@ -98,7 +98,7 @@ def check_registry(machine: Machine) -> Iterable[Row]:
 
 def check_index(machine: Machine) -> Iterable[Row]:
     """Let pip ask for its own versions at the indexes that a build would use."""
-    written = logins.find(machine.settings, (), machine.environment).pip_conf
+    written = collect_logins(machine.settings, (), machine.environment).pip_conf
     parser = configparser.RawConfigParser()
     parser.read_string(written)
     asked = {f"PIP_{key.upper().replace('-', '_')}": value for key, value in parser.items("global")} if written else {}

@@ -44,9 +44,9 @@ def git_row(git: Git | None, said: str = "") -> Row:
 
 def check_locks(machine: Machine) -> Iterable[Row]:
     """Compare the locks with what they were made from."""
-    from dockyard.locks import status
+    from dockyard.locks.check import check_project
 
-    yield lock_row(status.check(machine.settings))
+    yield lock_row(check_project(machine.settings))
 
 
 def lock_row(problems: Sequence[tuple[str, int, str, str]]) -> Row:

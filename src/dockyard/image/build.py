@@ -22,8 +22,7 @@ from dockyard.host import ca_bundle
 from dockyard.image import bake, names, records
 from dockyard.image.names import Variant
 from dockyard.locks import check
-from dockyard.locks import logins as installing
-from dockyard.locks.logins import Logins
+from dockyard.locks.indexes import Logins, collect_logins
 from dockyard.process import Command, Completed, capture, tee
 from dockyard.settings import Settings
 
@@ -100,7 +99,7 @@ class Job:
 
 def read_world(settings: Settings) -> World:
     """Read what needs no engine."""
-    logins = installing.find(settings, check.read_inputs(str(settings.root)), os.environ)
+    logins = collect_logins(settings, check.read_inputs(str(settings.root)), os.environ)
     lines = dockerfile(settings.root, settings.dockerfile)
     return World(
         git=read_git(settings.root),

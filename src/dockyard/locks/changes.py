@@ -23,7 +23,7 @@ class Change:
         """How far the step goes: added, removed, major, minor, patch or other, with a mark for a step back."""
         if not self.before or not self.after:
             return "removed" if self.after == "" else "added"
-        return step(self.before, self.after)
+        return classify_step(self.before, self.after)
 
     @property
     def why(self) -> str:
@@ -31,7 +31,7 @@ class Change:
         return ", ".join(name.removeprefix("-r ") for name in self.via)
 
 
-def changes(before: Mapping[str, Iterable[Pin]], after: Mapping[str, Iterable[Pin]]) -> tuple[Change, ...]:
+def compare_locks(before: Mapping[str, Iterable[Pin]], after: Mapping[str, Iterable[Pin]]) -> tuple[Change, ...]:
     """Return what differs between locks by path; a package that takes the same step in several is one change."""
     found: dict[tuple[str, str, str], list[tuple[str, tuple[str, ...]]]] = {}
     for path in after:
@@ -46,7 +46,7 @@ def changes(before: Mapping[str, Iterable[Pin]], after: Mapping[str, Iterable[Pi
     )
 
 
-def rehashed(before: Mapping[str, Iterable[Pin]], after: Mapping[str, Iterable[Pin]]) -> tuple[str, ...]:
+def find_rehashed(before: Mapping[str, Iterable[Pin]], after: Mapping[str, Iterable[Pin]]) -> tuple[str, ...]:
     """Return the packages whose version stays and whose hashes do not."""
     names = set()
     for path in after:
@@ -55,7 +55,7 @@ def rehashed(before: Mapping[str, Iterable[Pin]], after: Mapping[str, Iterable[P
     return tuple(sorted(names))
 
 
-def step(before: str, after: str) -> str:
+def classify_step(before: str, after: str) -> str:
     """Return major, minor or patch for a step between two versions, 'other' where only a suffix differs."""
     old, new = _release(before), _release(after)
     back = " back" if new < old else ""

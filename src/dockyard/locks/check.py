@@ -1,17 +1,26 @@
-# ruff: noqa: PTH123
+# ruff: noqa: PTH113, PTH120, PTH123
 # Importing pathlib would take a third of the hook's time.
 """Check every lock against what it was made from: offline, with no engine, no process, no network."""
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dockyard.locks import header
-from dockyard.locks.inputs import FOLDER, SUFFIX, Input, InputError, closure, loader
-from dockyard.locks.lines import canonical
-from dockyard.locks.options import Asked
-from dockyard.locks.order import BUILDS, DECIDES, agreements, shipped
+from dockyard.locks.inputs import (
+    FOLDER,
+    SUFFIX,
+    Input,
+    InputError,
+    Problem,
+    canonicalize_lock,
+    make_loader,
+    read_closure,
+)
+
+if TYPE_CHECKING:
+    from dockyard.settings import Settings
 
 PIP_TOOLS = "pip-tools 7.6.2"
 UV = "uv 0.13.8"
@@ -21,17 +30,22 @@ COMPILERS = {"pip-tools": (PIP_TOOLS, UV), "uv": (UV,)}
 """The compilers whose locks a resolver setting accepts, the preferred one first: uv stands in for pip-tools
 where a Python has no base image, and writes the same pins and hashes."""
 
-MEND = "invoke lock"
+DECIDES = "production"
+BUILDS = "build"
+"""The purpose whose lock holds what builds the packages that production takes from source."""
+
+FILE = "pyproject.toml"
 PYTHON = re.compile(r"[0-9]+\.[0-9]+")
 
 
-class Problem(NamedTuple):
-    """What is wrong with a lock or an input, where (path below the project, line from 1), and what mends it."""
+class LockSettings(NamedTuple):
+    """What a check needs to know: the project's folder, and for what and by what its locks are made."""
 
-    path: str
-    line: int
-    message: str
-    mend: str = MEND
+    root: str
+    pythons: tuple[str, ...]
+    platforms: tuple[str, ...]
+    resolver: str
+    hashes: str = "all"
 
 
 class Purpose(NamedTuple):
@@ -73,19 +87,19 @@ def lock_path(python: str, purpose: str) -> str:
     return f"{FOLDER}/{python}/{purpose}.txt"
 
 
-def purposes(root: str) -> tuple[str, ...]:
+def list_purposes(root: str) -> tuple[str, ...]:
     """Return the purposes of a project: the name of every .in file directly in its requirements folder."""
     return tuple(sorted(name.removesuffix(SUFFIX) for name in _names(f"{root}/{FOLDER}") if _is_input(name)))
 
 
-def check(asked: Asked) -> tuple[Problem, ...]:
+def find_problems(asked: LockSettings) -> tuple[Problem, ...]:
     """Return everything that is wrong with the project's locks and their inputs; empty means that all is well."""
-    state = inspect(asked)
+    state = inspect_locks(asked)
     problems = (problem for lock in state.locks for problem in lock.problems)
-    return tuple(dict.fromkeys((*state.broken, *state.strays, *problems, *unbuildable(state))))
+    return tuple(dict.fromkeys((*state.broken, *state.strays, *problems, *find_unbuildable(state))))
 
 
-def inspect(asked: Asked) -> State:
+def inspect_locks(asked: LockSettings) -> State:
     """Read all inputs and locks and compare them."""
     wanted, broken = read_purposes(asked.root)
     if not wanted and not broken:
@@ -94,30 +108,30 @@ def inspect(asked: Asked) -> State:
     return State(locks, tuple(_strays(asked)), broken)
 
 
-def unbuildable(state: State) -> Iterator[Problem]:
+def find_unbuildable(state: State) -> Iterator[Problem]:
     """Find what production has built from source while nothing says what builds it."""
     if any(lock.purpose == BUILDS for lock in state.locks):
         return
     for lock in (lock for lock in state.locks if lock.purpose == DECIDES):
-        for number, row in header.read(lock.content):
-            for name in header.built([row]):
+        for number, row in header.read_fields(lock.content):
+            for name in header.read_built([row]):
                 wrong = f"{name} is built from source, and nothing says what builds it"
                 yield Problem(lock.path, number, wrong, f"name it, such as setuptools, in {FOLDER}/{BUILDS}{SUFFIX}")
 
 
 def read_purposes(root: str) -> tuple[tuple[Purpose, ...], tuple[Problem, ...]]:
     """Return each purpose whose inputs can be read, in the order of making, and what is wrong with the others."""
-    load = loader(root)
+    load = make_loader(root)
     closures, broken = {}, dict[Problem, None]()
-    for name in purposes(root):
+    for name in list_purposes(root):
         try:
-            closures[name] = closure(name, load)
+            closures[name] = read_closure(name, load)
         except InputError as error:
             broken[Problem(error.path, error.line, error.wrong, error.hint)] = None
-    ships = shipped(closures)
+    ships = find_shipped(closures)
     found = (
-        Purpose(name, closures[name], header.sources(closures[name]), agrees_with, name in ships)
-        for name, agrees_with in agreements(closures).items()
+        Purpose(name, closures[name], header.source_fields(closures[name]), agrees_with, name in ships)
+        for name, agrees_with in find_agreements(closures).items()
     )
     return tuple(found), tuple(broken)
 
@@ -128,18 +142,18 @@ def read_inputs(root: str) -> tuple[Input, ...]:
     return tuple({file.path: file for purpose in found for file in purpose.inputs}.values())
 
 
-def target(asked: Asked, python: str, *, ships: bool = False) -> str:
+def describe_target(asked: LockSettings, python: str, *, ships: bool = False) -> str:
     """Return for what a lock is made, as its header says it."""
     kind = asked.hashes if ships else "all"
     return f"Python {python}, {', '.join(asked.platforms) or 'linux'}, {kind} hashes"
 
 
-def _locks(asked: Asked, python: str, wanted: Iterable[Purpose]) -> Iterator[Lock]:
+def _locks(asked: LockSettings, python: str, wanted: Iterable[Purpose]) -> Iterator[Lock]:
     bodies: dict[str, str] = {}
     for purpose in wanted:
         agreed = tuple((lock_path(python, name), bodies[name]) for name in purpose.agrees_with)
         compilers = COMPILERS[asked.resolver]
-        wanted_for = target(asked, python, ships=purpose.ships)
+        wanted_for = describe_target(asked, python, ships=purpose.ships)
         made = header.Made(wanted_for, compilers[0], purpose.inputs, purpose.sources, agreed)
         platforms = asked.platforms if purpose.ships and asked.hashes == "platform" else ()
         lock = Lock(lock_path(python, purpose.name), python, purpose.name, made, platforms)
@@ -152,8 +166,8 @@ def _read(root: str, lock: Lock, compilers: Sequence[str]) -> Lock:
     try:
         with open(f"{root}/{lock.path}", "rb") as file:
             content = file.read()
-        fields = header.read(content)
-        body = header.body(canonical(content), [row for _, row in fields])
+        fields = header.read_fields(content)
+        body = header.fingerprint_body(canonicalize_lock(content), [row for _, row in fields])
     except FileNotFoundError:
         return lock._replace(
             problems=(Problem(lock.path, 1, f"is missing: nothing is locked for {lock.made.inputs[0].path}"),)
@@ -168,28 +182,47 @@ def _read(root: str, lock: Lock, compilers: Sequence[str]) -> Lock:
         )
     possible = [lock.made._replace(compiler=name) for name in compilers]
     lock = lock._replace(content=content, body=body)
-    return lock._replace(problems=tuple(_compared(lock, fields, possible)))
+    return lock._replace(problems=tuple(_compare(lock, fields, possible)))
 
 
-def _compared(lock: Lock, fields: Sequence[tuple[int, str]], possible: Sequence[header.Made]) -> list[Problem]:
-    """Compare a lock with the headers it may have; only a lock that fits none of them is looked at closely."""
-    path, content, body = lock.path, lock.content, lock.body
-    said = [row for _, row in fields if not row.startswith(header.MADE_OF)]
-    stamped = [row for _, row in fields if row.startswith("body:")] == [f"body: {body}"]
-    if stamped and any(said == header.origin(made) for made in possible):
-        return []
-    from dockyard.locks.locate import body_problems, origin_problems
-
+def _compare(lock: Lock, fields: Sequence[tuple[int, str]], possible: Sequence[header.Made]) -> Iterator[Problem]:
+    """Compare a lock with the headers it may have; of several compilers' the one that it names counts."""
     if not fields:
-        return [Problem(path, 1, "was not made by Dockyard, or has lost its header")]
-    problems = [] if stamped else body_problems(path, content, fields)
+        yield Problem(lock.path, 1, "was not made by Dockyard, or has lost its header")
+        return
+    said = {row: number for number, row in fields}
+    stamps = [(number, row) for number, row in fields if row.startswith("body:")]
+    if [row for _, row in stamps] != [f"body: {lock.body}"]:
+        line = stamps[0][0] if stamps else 1
+        yield Problem(lock.path, line, "a pin, a hash or what it says is built from source was edited by hand")
     made = next((made for made in possible if f"by: {made.compiler}" in said), possible[0])
-    return problems + ([] if said == header.origin(made) else origin_problems(path, fields, made))
+    wanted = header.origin_fields(made)
+    rows = [row for row in said if not row.startswith(header.MADE_OF)]
+    if rows == wanted:
+        return
+    changed = [row for row in wanted if row not in said]
+    for row in changed:
+        field, _, rest = row.partition(" ")
+        old = next((old for old in said if old.startswith(field)), f"{field} nobody knows what")
+        if field in ("for:", "by:"):
+            verb = f"made {field.removesuffix(':')}"
+            yield Problem(
+                lock.path, said.get(old, 1), f"was {verb} {old.partition(' ')[2]}, and should be {verb} {rest}"
+            )
+        elif field == "from:":
+            yield Problem(rest.split()[0], 1, "has changed since the locks were made")
+        else:
+            start = f"{field} {rest.split()[0]} "
+            number = next((number for old, number in said.items() if old.startswith(start)), 1)
+            yield Problem(lock.path, number, f"{rest.split()[0]} has changed since this lock was made to agree with it")
+    if not changed:
+        number = next((said[row] for row in rows if row not in wanted), 1)
+        yield Problem(lock.path, number, "its header does not fit its inputs: it was edited by hand")
 
 
-def _strays(asked: Asked) -> Iterable[Problem]:
+def _strays(asked: LockSettings) -> Iterable[Problem]:
     """Find locks that nothing asks for: of a Python no longer supported, or of a purpose that is gone."""
-    known = set(purposes(asked.root))
+    known = set(list_purposes(asked.root))
     for python in filter(PYTHON.fullmatch, _names(f"{asked.root}/{FOLDER}")):
         for name in _names(f"{asked.root}/{FOLDER}/{python}"):
             purpose, dot, kind = name.rpartition(".")
@@ -211,3 +244,84 @@ def _names(folder: str) -> list[str]:
 
 def _is_input(name: str) -> bool:
     return name.endswith(SUFFIX) and not name.startswith(".")
+
+
+def find_agreements(closures: Mapping[str, Sequence[Input]]) -> dict[str, tuple[str, ...]]:
+    """Return for each purpose the purposes whose pins it takes over, in the order in which locks are made.
+
+    Production takes over none. Every other purpose takes over production's, and those of each purpose that
+    it includes through -r, so that one version of a package runs in every image of a Python.
+    """
+    wanted = {purpose: _wanted(purpose, closures) for purpose in closures}
+    made: dict[str, tuple[str, ...]] = {}
+    while len(made) < len(wanted):
+        ready = [purpose for purpose in sorted(wanted) if purpose not in made and wanted[purpose] <= made.keys()]
+        for purpose in ready:
+            made[purpose] = tuple(name for name in made if name in wanted[purpose])
+    return made
+
+
+def find_shipped(closures: Mapping[str, Sequence[Input]]) -> frozenset[str]:
+    """Return the purposes whose packages are in the image that ships: production, and all that it includes by -r."""
+    included = {f"{FOLDER}/{DECIDES}{SUFFIX}"} | _included(closures.get(DECIDES, ()))
+    return frozenset(name for name in closures if f"{FOLDER}/{name}{SUFFIX}" in included)
+
+
+def _wanted(purpose: str, closures: Mapping[str, Sequence[Input]]) -> set[str]:
+    if purpose == DECIDES:
+        return set()
+    included = _included(closures[purpose])
+    return {name for name in closures if name in {DECIDES} or f"{FOLDER}/{name}{SUFFIX}" in included} - {purpose}
+
+
+def _included(closure: Sequence[Input]) -> set[str]:
+    return {include.path for file in closure for include in file.includes if include.option == "-r"}
+
+
+def read_lock_settings(folder: str, environment: Mapping[str, str]) -> LockSettings:
+    """Return what the settings of the project around a folder ask; raise SettingsError as dockyard.settings does."""
+    if not any(name.startswith("DOCKYARD_") for name in environment):
+        asked = _plain(folder)
+        if asked is not None:
+            return asked
+    from pathlib import Path
+
+    from dockyard.settings import load
+
+    return select_lock_settings(load(Path(folder), environment))
+
+
+def select_lock_settings(settings: "Settings") -> LockSettings:
+    """Return what a check needs of all settings."""
+    return LockSettings(str(settings.root), settings.pythons, settings.platforms, settings.resolver, settings.hashes)
+
+
+def _plain(folder: str) -> LockSettings | None:
+    import tomllib
+
+    root = _root(folder)
+    try:
+        with open(f"{root}/{FILE}", "rb") as file:
+            table: Any = tomllib.load(file)["tool"]["dockyard"]
+        pythons, platforms = table["pythons"], table.get("platforms", [])
+        resolver, hashes = table.get("resolver", "pip-tools"), table.get("hashes", "all")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    right = _texts(pythons) and pythons and _texts(platforms) and resolver in ("pip-tools", "uv")
+    right = right and (hashes == "all" or (hashes == "platform" and platforms))
+    return LockSettings(root, tuple(pythons), tuple(platforms), resolver, hashes) if right else None
+
+
+def _root(folder: str) -> str:
+    while not os.path.isfile(f"{folder}/{FILE}") and folder != os.path.dirname(folder):
+        folder = os.path.dirname(folder)
+    return folder
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def check_project(settings: "Settings") -> tuple[Problem, ...]:
+    """Return everything that is wrong with the locks and inputs of a project, offline; empty means that all is well."""
+    return find_problems(select_lock_settings(settings))

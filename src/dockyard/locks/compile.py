@@ -7,23 +7,20 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import resources
-from typing import Any
 
 from dockyard.engine.client import Engine
 from dockyard.engine.inside import program
 from dockyard.errors import CommandError
-from dockyard.locks import check, yanked
-from dockyard.locks import indexes as access
-from dockyard.locks.failures import explain
-from dockyard.locks.indexes import Access
-from dockyard.locks.plan import Batch, Wish, finished
+from dockyard.locks import check
+from dockyard.locks.failures import Failure, explain_failure, find_yanked, read_failure
+from dockyard.locks.indexes import Access, select_options
+from dockyard.locks.plan import Batch, Wish, finish_locks
 from dockyard.locks.wheels import Offer
 from dockyard.process import Command, capture, redact
 
 log = logging.getLogger(__name__)
-
 
 LABEL = "dockyard.locks"
 VOLUME = "dockyard-locks"
@@ -56,6 +53,55 @@ class Run:
 
 
 @dataclass(frozen=True)
+class JobRequest:
+    """One lock to compile: `options` are the lines that say where packages come from, None where all hashes count."""
+
+    purpose: str
+    input: str
+    output: str
+    agrees_with: tuple[str, ...]
+    pins: tuple[str, ...]
+    options: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class Request:
+    """What goes to a container on its standard input, as JSON: the inputs, the compiler's own lock, the way out."""
+
+    python: str
+    resolver: str
+    tools: str
+    files: Mapping[str, str]
+    agreed: Mapping[str, tuple[str, ...]]
+    wanted: tuple[str, ...]
+    environment: Mapping[str, str] = field(repr=False)
+    netrc: str = field(repr=False)
+    ca: str
+    retries: int
+    timeout: int
+    jobs: tuple[JobRequest, ...]
+
+
+@dataclass(frozen=True)
+class JobAnswer:
+    """What a compiler wrote for one purpose: `files` names each file that it saw by its hash, where that was asked."""
+
+    text: str
+    said: str
+    files: Mapping[str, str] | None = None
+    seconds: float = 0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a container said: the locks by purpose, or why there are none, and the glibc of its image."""
+
+    locks: Mapping[str, JobAnswer]
+    glibc: str = ""
+    failed: Failure | None = None
+
+
+@dataclass(frozen=True)
 class Compiled:
     """The text of every lock by its path, and the pins in them that are yanked, each with the reason."""
 
@@ -80,51 +126,52 @@ def compile_all(engine: Engine, work: Sequence[tuple[Batch, Place]], access: Acc
     return Compiled(texts, pins)
 
 
-def container(run: Run, batch: Batch, place: Place) -> Command:
+def compile_command(run: Run, batch: Batch, place: Place) -> Command:
     """Return the command that compiles a batch: everything it needs comes on its standard input."""
     text = program("lock").encode()
-    asked = json.dumps(request(run, batch, place)).encode()
+    asked = json.dumps(asdict(build_request(run, batch, place))).encode()
     return run.engine.command(
         *("run", "--rm", "--interactive", "--name", f"dockyard-lock-{batch.python}-{run.mark}"),
         *("--label", f"{LABEL}={run.mark}", "--network", "host" if run.access.loopback else "default"),
         *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only", "--tmpfs", "/tmp:exec"),  # noqa: S108 - the container's
-        *("--mount", f"type=volume,src={volume(place, batch)},dst=/cache,volume-label={LABEL}"),
+        *("--mount", f"type=volume,src={volume_name(place, batch)},dst=/cache,volume-label={LABEL}"),
         *("--entrypoint", "python", place.image, "-I", "-c", PROGRAM),
         input=b"%d\n%s%s" % (len(text), text, asked),
         secrets=run.access.secrets,
     )
 
 
-def request(run: Run, batch: Batch, place: Place) -> dict[str, object]:
+def build_request(run: Run, batch: Batch, place: Place) -> Request:
     """Return what the program in the container is asked to do, as payload/lock.py reads it."""
     index = {"PIP_INDEX_URL": run.access.index, "UV_DEFAULT_INDEX": run.access.index} if run.access.index else {}
-    return {
-        "python": batch.python,
-        "resolver": place.resolver,
-        "tools": resources.files(__package__).joinpath("tools", f"{place.resolver}.txt").read_text(encoding="utf-8"),
-        "files": batch.files,
-        "agreed": batch.agreed,
-        "wanted": run.wish.wanted,
-        "environment": {**run.access.environment, **index},
-        "netrc": run.access.netrc,
-        "ca": run.access.ca,
-        "retries": RETRIES,
-        "timeout": TIMEOUT,
-        "jobs": [
-            {
-                "purpose": job.lock.purpose,
-                "input": job.lock.made.inputs[0].path,
-                "output": job.lock.path,
-                "agrees_with": job.agrees_with,
-                "pins": job.pins,
-                "options": access.options(job.lock.made.inputs) if job.lock.platforms else None,
-            }
-            for job in batch.jobs
-        ],
-    }
+    jobs = tuple(
+        JobRequest(
+            purpose=job.lock.purpose,
+            input=job.lock.made.inputs[0].path,
+            output=job.lock.path,
+            agrees_with=job.agrees_with,
+            pins=job.pins,
+            options=tuple(select_options(job.lock.made.inputs)) if job.lock.platforms else None,
+        )
+        for job in batch.jobs
+    )
+    return Request(
+        python=batch.python,
+        resolver=place.resolver,
+        tools=resources.files(__package__).joinpath("tools", f"{place.resolver}.txt").read_text(encoding="utf-8"),
+        files=batch.files,
+        agreed=batch.agreed,
+        wanted=run.wish.wanted,
+        environment={**run.access.environment, **index},
+        netrc=run.access.netrc,
+        ca=run.access.ca,
+        retries=RETRIES,
+        timeout=TIMEOUT,
+        jobs=jobs,
+    )
 
 
-def volume(place: Place, batch: Batch) -> str:
+def volume_name(place: Place, batch: Batch) -> str:
     """Return the name of the volume that keeps a compiler and its downloads: one for each Python and image."""
     python = batch.python if place.resolver == "pip-tools" else "uv"
     return f"{VOLUME}-{python}"
@@ -132,22 +179,25 @@ def volume(place: Place, batch: Batch) -> str:
 
 def _compile(run: Run, batch: Batch, place: Place) -> Compiled:
     started = time.monotonic()
-    command = container(run, batch, place)
-    answer = _answer(redact(capture(command).stdout, run.access.secrets), command)
-    if "failed" in answer:
-        raise explain(batch, answer["failed"])
-    made, glibc = answer["locks"], answer.get("glibc", "")
-    texts = {purpose: one["text"] for purpose, one in made.items()}
-    offers = {purpose: Offer(one["files"], glibc) for purpose, one in made.items() if "files" in one}
+    command = compile_command(run, batch, place)
+    answer = read_answer(redact(capture(command).stdout, run.access.secrets), command)
+    if answer.failed:
+        raise explain_failure(batch, answer.failed)
+    texts = {purpose: one.text for purpose, one in answer.locks.items()}
+    offers = {purpose: Offer(one.files, answer.glibc) for purpose, one in answer.locks.items() if one.files is not None}
     log.info(f"Python {batch.python}: {', '.join(texts)} in {time.monotonic() - started:.1f} s with {place.compiler}")
-    pins = yanked.found("\n".join(one.get("said", "") for one in made.values()))
-    return Compiled(finished(batch, texts, place.compiler, offers), pins)
+    yanked = find_yanked("\n".join(one.said for one in answer.locks.values()))
+    return Compiled(finish_locks(batch, texts, place.compiler, offers), yanked)
 
 
-def _answer(said: str, command: Command) -> dict[str, Any]:
+def read_answer(said: str, command: Command) -> Answer:
+    """Return what a container answered; raise CommandError where that is no answer."""
     try:
-        return dict(json.loads(said))
-    except ValueError:
+        given = json.loads(said)
+        locks = {purpose: JobAnswer(**one) for purpose, one in given.get("locks", {}).items()}
+        failed = read_failure(given["failed"]) if "failed" in given else None
+        return Answer(locks, given.get("glibc", ""), failed)
+    except (ValueError, TypeError, AttributeError):
         raise CommandError(f"no answer from: {command.display()}", output=said) from None
 
 
@@ -161,13 +211,13 @@ def _swept(run: Run) -> Iterator[list["Future[Compiled]"]]:
         for future in pending:
             future.cancel()
         while not all(future.done() for future in pending):
-            sweep(run.engine, run.mark)
+            remove_containers(run.engine, run.mark)
             wait(pending, timeout=0.2)
-        sweep(run.engine, run.mark)
+        remove_containers(run.engine, run.mark)
         raise
 
 
-def sweep(engine: Engine, mark: str) -> None:
+def remove_containers(engine: Engine, mark: str) -> None:
     """Remove every container of a run, whatever it is doing."""
     listed = capture(engine.command("ps", "--all", "--quiet", "--filter", f"label={LABEL}={mark}"), check=False)
     if names := listed.stdout.split():

@@ -1,12 +1,15 @@
-"""Say in a sentence why no lock can be made (pure): what a compiler prints is a page."""
+"""Say in a sentence what a compiler tells on a page: why no lock can be made, and which pins are yanked (pure)."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from packaging.utils import canonicalize_name
+
 from dockyard.errors import CommandError, DockyardError
-from dockyard.locks.lines import Line
-from dockyard.locks.pins import canonical_name, split_name
+from dockyard.locks.inputs import Line
+from dockyard.locks.pins import split_name
 from dockyard.locks.plan import Batch, Job
 
 PLACE = re.compile(r"-r (\S+) \(line (\d+)\)")
@@ -22,18 +25,49 @@ INDEX_HINT = (
     "check the index's address, its certificate (SSL_CERT_FILE) and the password in ~/.netrc or the keyring; "
     "nothing was written"
 )
+BY_PIP = re.compile(
+    r"is a yanked version: '([^']+)' candidate \(version (\S+) .*\n\s*Reason for being yanked: (.*)", re.MULTILINE
+)
+BY_UV = re.compile(r"^warning: `([^`=]+)==([^`]+)` is yanked(?: \(reason: \"(.*)\"\))?", re.MULTILINE)
+NO_REASON = "<none given>"
 BOTH_HINT = "loosen one of the two; no lock was changed"
 
 
-def explain(batch: Batch, failed: Mapping[str, Any]) -> DockyardError:
+@dataclass(frozen=True)
+class Blame:
+    """A requirement that pip gave up on: what it is, the package that needs it, or the line of an input."""
+
+    what: str
+    by: str
+    line: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How a compile failed: at which purpose or step, all that was said, what pip blames, trouble with the network.
+
+    `agreed` holds the pins that were to be taken over, by purpose.
+    """
+
+    doing: str
+    said: str
+    causes: tuple[Blame, ...] = ()
+    network: str = ""
+    agreed: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def read_failure(given: Mapping[str, Any]) -> Failure:
+    """Return a failure from a container's answer; raise TypeError where it is laid out in another way."""
+    return Failure(**{**given, "causes": tuple(Blame(**cause) for cause in given["causes"])})
+
+
+def explain_failure(batch: Batch, failed: Failure) -> DockyardError:
     """Return the error for a compile that failed: two packages that exclude each other, an index, or a build."""
-    doing, said, causes = failed["doing"], failed["said"], failed["causes"]
-    job = next((job for job in batch.jobs if job.lock.purpose == doing), None)
+    said = failed.said
+    job = next((job for job in batch.jobs if job.lock.purpose == failed.doing), None)
     if job is None:
-        return CommandError(f"Python {batch.python}: {doing} failed\n{_tail(said)}", INDEX_HINT, output=said)
-    wrong = (
-        _index(said, failed["network"]) or _refused(batch, failed["agreed"], causes) or _uv(said) or _other(job, said)
-    )
+        return CommandError(f"Python {batch.python}: {failed.doing} failed\n{_tail(said)}", INDEX_HINT, output=said)
+    wrong = _index(said, failed.network) or _refused(batch, failed) or _uv(said) or _other(job, said)
     message, hint = wrong or (_tail(said), "the lines above are the compiler's own; no lock was changed")
     return CommandError(f"{job.lock.path} cannot be made: {message}", hint, output=said)
 
@@ -48,27 +82,25 @@ def _index(said: str, network: str) -> tuple[str, str] | None:
     return (network, INDEX_HINT) if network else None
 
 
-def _refused(
-    batch: Batch, agreed: Mapping[str, Sequence[str]], causes: Sequence[Mapping[str, str]]
-) -> tuple[str, str] | None:
+def _refused(batch: Batch, failed: Failure) -> tuple[str, str] | None:
     """Put in a sentence what pip blames: two requirements, or one and a lock that this one must agree with."""
-    if not causes:
+    if not failed.causes:
         return None
-    sides = list(dict.fromkeys(_side(cause) for cause in causes))
-    names = {canonical_name(split_name(cause["what"])) for cause in causes}
-    pinned = [(purpose, pin) for purpose, pins in agreed.items() for pin in pins if split_name(pin) in names]
-    for purpose, pin in pinned:
-        return f"{sides[0]}, but the lock for {purpose} has {pin}", BOTH_HINT
+    sides = list(dict.fromkeys(_side(cause) for cause in failed.causes))
+    names = {canonicalize_name(split_name(cause.what)) for cause in failed.causes}
+    for purpose, pins in failed.agreed.items():
+        for pin in (pin for pin in pins if split_name(pin) in names):
+            return f"{sides[0]}, but the lock for {purpose} has {pin}", BOTH_HINT
     if len(sides) > 1:
         return f"{sides[0]}, but {sides[1]}", BOTH_HINT
     return f"{sides[0]}, and no index has that for Python {batch.python}", "correct the name or the version"
 
 
-def _side(cause: Mapping[str, str]) -> str:
-    place = PLACE.search(cause["line"])
-    if cause["by"]:
-        return f"{cause['by']} needs {cause['what']}"
-    return f"{place[1]}:{place[2]} asks for {cause['what']}" if place else f"{cause['what']} is asked for"
+def _side(cause: Blame) -> str:
+    if cause.by:
+        return f"{cause.by} needs {cause.what}"
+    place = PLACE.search(cause.line)
+    return f"{place[1]}:{place[2]} asks for {cause.what}" if place else f"{cause.what} is asked for"
 
 
 def _uv(said: str) -> tuple[str, str] | None:
@@ -83,7 +115,7 @@ def _other(job: Job, said: str) -> tuple[str, str] | None:
             "write it as NAME, NAME>=VERSION or NAME @ ADDRESS",
         )
     if match := BUILD.search(said):
-        name = canonical_name(match[1])
+        name = canonicalize_name(match[1])
         if NO_TOOLS.search(said):
             broken = BROKEN.search(said)
             reason = broken[1] or f"no index has {broken[2]}" if broken else "the compiler does not say why"
@@ -98,8 +130,30 @@ def _other(job: Job, said: str) -> tuple[str, str] | None:
 
 def _asking(job: Job, name: str) -> Iterator[tuple[str, Line]]:
     for file in job.lock.made.inputs:
-        yield from ((file.path, line) for line in file.lines if canonical_name(split_name(line.text)) == name)
+        yield from ((file.path, line) for line in file.lines if canonicalize_name(split_name(line.text)) == name)
 
 
 def _tail(said: str, lines: int = 15) -> str:
     return "\n".join(said.strip().splitlines()[-lines:])
+
+
+def find_yanked(said: str) -> dict[str, str]:
+    """Return the pins that are yanked, each with the reason that the index gives, or nothing."""
+    return {
+        f"{canonicalize_name(name)}=={version}": "" if reason.strip() == NO_REASON else " ".join(reason.split())
+        for pattern in (BY_PIP, BY_UV)
+        for name, version, reason in pattern.findall(said)
+    }
+
+
+def describe_yanked(pins: Mapping[str, str], kept: Iterable[str]) -> list[str]:
+    """Return a line for each yanked pin; `kept` are those that were locked before."""
+    before = set(kept)
+    return [_line(pin, reason, kept=pin in before) for pin, reason in sorted(pins.items())]
+
+
+def _line(pin: str, reason: str, *, kept: bool) -> str:
+    said = f"{pin} was yanked from its index, {f'because: {reason}' if reason else 'for no reason given'}"
+    if kept:
+        return f"{said}; the lock keeps it until `invoke lock --upgrade-package {split_name(pin)}`"
+    return f"{said}; it is locked because this very version is asked for"

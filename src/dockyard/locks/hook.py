@@ -6,13 +6,13 @@ import os
 import sys
 
 from dockyard.errors import DockyardError
-from dockyard.locks import check, options
+from dockyard.locks.check import find_problems, read_lock_settings
 
 
 def main() -> int:
     """Print each problem with file and line, and return the exit code."""
     try:
-        problems = check.check(options.read(os.getcwd(), os.environ))
+        problems = find_problems(read_lock_settings(os.getcwd(), os.environ))
     except DockyardError as error:
         sys.stderr.write(f"ERROR {error.message}\n" + (f"TIP   {error.hint}\n" if error.hint else ""))
         return int(error.code)

@@ -5,23 +5,36 @@ from the host's keyring. They travel to a container on standard input and to a b
 comes back has them taken out.
 """
 
+import configparser
 import contextlib
+import importlib.util
+import io
 import netrc
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote, urlsplit
 
-from dockyard.errors import DockyardError
+from dockyard import host, process
+from dockyard.errors import CommandError, DockyardError
 from dockyard.locks.inputs import Input, InputError
+
+if TYPE_CHECKING:
+    from dockyard.settings import Settings
 
 INDEX = re.compile(r"(?:-i|--index-url|--extra-index-url|-f|--find-links)(?:[ \t]*=[ \t]*|[ \t]+)(\S+)")
 OPTION = re.compile(
     r"(?:-i|-f|--index-url|--extra-index-url|--find-links|--trusted-host|--no-binary|--only-binary|--prefer-binary|--pre|--no-index)\b"
 )
 VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
+USER = re.compile(r"://\$\{([A-Z0-9_]+)\}@")
+KEYS = ("index-url", "extra-index-url")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+SECONDS = 30.0
+"""A keyring that is locked may ask its owner; one that waits for longer is given up."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +51,22 @@ class Access:
     """User and password for each host, as they stand in the netrc."""
 
 
-def options(inputs: Iterable[Input]) -> list[str]:
+@dataclass(frozen=True)
+class Logins:
+    """What goes into a build and into no argument: `variables` are those of the locks' addresses, by name."""
+
+    pip_conf: str = field(default="", repr=False)
+    netrc: str = field(default="", repr=False)
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+
+def select_options(inputs: Iterable[Input]) -> list[str]:
     """Return the lines of a closure that say where packages come from, as they are written."""
     return list(dict.fromkeys(line.text for file in inputs for line in file.lines if OPTION.match(line.text)))
 
 
-def read(
+def read_access(
     inputs: Iterable[Input], index: str, environment: Mapping[str, str], ca: Path | None, more: Iterable[str] = ()
 ) -> Access:
     """Collect what the indexes of these inputs need, and `more` addresses.
@@ -52,7 +75,7 @@ def read(
     """
     inputs = tuple(inputs)
     variables = {name: environment[name] for file in inputs for name in _variables(file, environment)}
-    addresses = [VARIABLE.sub(lambda match: variables[match[1]], written) for written in addresses_in(inputs)]
+    addresses = [VARIABLE.sub(lambda match: variables[match[1]], written) for written in list_addresses(inputs)]
     addresses += [*([index] if index else ()), *more]
     logins = _logins(addresses, environment)
     proxies = {name: environment[name] for known in PROXIES for name in (known, known.lower()) if environment.get(name)}
@@ -73,6 +96,33 @@ def read(
     )
 
 
+def collect_logins(settings: "Settings", inputs: Iterable[Input], environment: Mapping[str, str]) -> Logins:
+    """Collect the logins that a build of this project needs, with pip's configuration on this machine."""
+    chosen = {"PIP_INDEX_URL": settings.index_url} if settings.index_url else {}
+    return read_logins(inputs, host.pip_conf({**environment, **chosen}), environment)
+
+
+def read_logins(inputs: Iterable[Input], pip_conf: str, environment: Mapping[str, str]) -> Logins:
+    """Collect the logins for the indexes of these inputs and of a pip.conf.
+
+    A user that stands alone in an address or a variable gets its password beside it: not every pip looks into a
+    netrc then. A variable that is not set is no error: what it is needed for may be in the build's cache.
+    """
+    inputs = tuple(inputs)
+    named = {name for file in inputs for line in file.lines for name in VARIABLE.findall(line.text)}
+    known = {**dict.fromkeys(named, ""), **environment}
+    parser = configparser.RawConfigParser()
+    parser.read_string(pip_conf)
+    configured = [word for key in KEYS for word in parser.get("global", key, fallback="").split()]
+    way = read_access(inputs, "", known, None, more=configured)
+    variables = {name: word for name in sorted(named) if (word := environment.get(name))}
+    for address in list_addresses(inputs):
+        if (match := USER.search(address)) and match[1] in variables:
+            variables[match[1]] = urlsplit(_whole(_expanded(address, known), way.logins)).netloc.rpartition("@")[0]
+    hidden = tuple(dict.fromkeys((*way.secrets, *(quote(word, safe="") for word in way.secrets))))
+    return Logins(_with_logins(parser, way.logins) if configured else pip_conf, way.netrc, variables, hidden)
+
+
 def _variables(file: Input, environment: Mapping[str, str]) -> Iterable[str]:
     for line in file.lines:
         for name in VARIABLE.findall(line.text):
@@ -83,9 +133,9 @@ def _variables(file: Input, environment: Mapping[str, str]) -> Iterable[str]:
             yield name
 
 
-def addresses_in(inputs: Iterable[Input]) -> list[str]:
+def list_addresses(inputs: Iterable[Input]) -> list[str]:
     """Return the addresses of indexes as the inputs name them."""
-    found = (INDEX.match(line) for line in options(inputs))
+    found = (INDEX.match(line) for line in select_options(inputs))
     return [match[1] for match in found if match]
 
 
@@ -113,9 +163,7 @@ def _login(address: str, user: str, kept: tuple[str, str | None, str | None] | N
     """Return the login for a user whose password is not in the address: from netrc, then from the keyring."""
     if kept and kept[0] == user and kept[2]:
         return user, kept[2]
-    from dockyard.locks.keyring import password
-
-    return user, password(address, user)
+    return user, ask_keyring(address, user)
 
 
 def _netrc(path: Path) -> netrc.netrc | None:
@@ -157,3 +205,54 @@ def _is_loopback(address: str) -> bool:
 def _quoted(word: str) -> str:
     plain = word and not re.search(r"[\s\"\\#]", word)
     return word if plain else '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _expanded(address: str, known: Mapping[str, str]) -> str:
+    return VARIABLE.sub(lambda match: known[match[1]], address)
+
+
+def _whole(address: str, logins: Mapping[str, tuple[str, str]]) -> str:
+    """Return an address with the password of its user, where one is known."""
+    parts = urlsplit(address)
+    user, password = logins.get(parts.hostname or "", ("", ""))
+    if not parts.username or parts.password or not password:
+        return address
+    login = f"{quote(user, safe='')}:{quote(password, safe='')}"
+    return parts._replace(netloc=f"{login}@{parts.netloc.rpartition('@')[2]}").geturl()
+
+
+def _with_logins(parser: configparser.RawConfigParser, logins: Mapping[str, tuple[str, str]]) -> str:
+    for key in KEYS:
+        if words := parser.get("global", key, fallback="").split():
+            parser.set("global", key, " ".join(_whole(word, logins) for word in words))
+    text = io.StringIO()
+    parser.write(text)
+    return text.getvalue()
+
+
+def ask_keyring(address: str, user: str) -> str:
+    """Return a user's password for an index whose address holds no login; nothing where there is none."""
+    program = _program()
+    for service in list_services(address) if program and user else ():
+        command = process.Command((*program, "get", service, user), env={"PYTHONIOENCODING": "utf-8"}, timeout=SECONDS)
+        try:
+            done = process.capture(command, check=False)
+        except CommandError as error:
+            raise DockyardError(error.message, "unlock the keyring, or keep the login in ~/.netrc") from None
+        if done.ok and (found := done.stdout.rstrip("\r\n")):
+            return found
+    return ""
+
+
+def list_services(address: str) -> Iterator[str]:
+    """Yield the names under which an index may be kept: as pip asks, as it is written, and its host and port."""
+    yield address.rstrip("/") + "/"
+    if not address.endswith("/"):
+        yield address
+    yield urlsplit(address).netloc
+
+
+def _program() -> tuple[str, ...]:
+    if found := process.which("keyring"):
+        return (found,)
+    return (sys.executable, "-m", "keyring") if importlib.util.find_spec("keyring") else ()

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from dockyard.errors import DockyardError
+from dockyard.files import replace_files
 from dockyard.host import ca_bundle
-from dockyard.locks import check, files, header, indexes, options, pins, yanked
-from dockyard.locks.changes import Change, changes, rehashed
-from dockyard.locks.check import Lock, Problem, State
+from dockyard.locks import header
+from dockyard.locks.changes import Change, compare_locks, find_rehashed
+from dockyard.locks.check import Lock, State, find_unbuildable, inspect_locks, select_lock_settings
 from dockyard.locks.compile import Compiled, Place, compile_all
-from dockyard.locks.inputs import InputError
-from dockyard.locks.pins import Pin
-from dockyard.locks.plan import Batch, Wish, plan, text
+from dockyard.locks.failures import describe_yanked
+from dockyard.locks.indexes import read_access
+from dockyard.locks.inputs import InputError, Problem
+from dockyard.locks.pins import Pin, parse_pins
+from dockyard.locks.plan import Batch, Wish, lock_text, plan_batches
 
 if TYPE_CHECKING:
     from dockyard.bases.resolve import Base
@@ -55,58 +58,58 @@ class Outcome:
         return bool(self.files)
 
 
-def make(settings: "Settings", wish: Wish, *, find_engine: Callable[[], "Engine"]) -> Outcome:
+def make_locks(settings: "Settings", wish: Wish, *, find_engine: Callable[[], "Engine"]) -> Outcome:
     """Compile what is stale or asked for, and return what would change; nothing is written yet.
 
     No engine is looked for where nothing needs compiling. Raise InputError for the first broken input.
     """
-    state = check.inspect(options.of(settings))
+    state = inspect_locks(select_lock_settings(settings))
     for problem in state.broken:
         raise InputError(problem.path, problem.line, problem.message, problem.mend)
-    batches = plan(state, wish)
+    batches = plan_batches(state, wish)
     inputs = [file for batch in batches for job in batch.jobs for file in job.lock.made.inputs]
-    way = indexes.read(dict.fromkeys(inputs), settings.index_url, os.environ, ca_bundle())
+    way = read_access(dict.fromkeys(inputs), settings.index_url, os.environ, ca_bundle())
     made = Compiled({})
     if batches:
         engine = find_engine()
-        made = compile_all(engine, places(settings, engine, batches), way, wish)
+        made = compile_all(engine, choose_places(settings, engine, batches), way, wish)
     kept = (pin for batch in batches for job in batch.jobs for pin in job.pins)
-    return replace(compared(settings.root, state, made.texts), yanked=tuple(yanked.warnings(made.yanked, kept)))
+    return replace(compare_outcome(settings.root, state, made.texts), yanked=tuple(describe_yanked(made.yanked, kept)))
 
 
-def write(settings: "Settings", outcome: Outcome) -> None:
+def write_outcome(settings: "Settings", outcome: Outcome) -> None:
     """Write what a run made: every file of it or none."""
-    files.write_all({settings.root / path: new for path, new in outcome.files.items()})
+    replace_files({settings.root / path: new for path, new in outcome.files.items()})
 
 
-def compared(root: Path, state: State, made: Mapping[str, str]) -> Outcome:
+def compare_outcome(root: Path, state: State, made: Mapping[str, str]) -> Outcome:
     """Compare locks as they were made with those on disk; locks of ours that nothing asks for are to go."""
     old = {lock.path: lock for lock in state.locks}
     stale = {path: new for path, new in made.items() if old[path].content != new.encode()}
     gone = {problem.path: None for problem in state.strays if _ours(root / problem.path)}
-    before: dict[str, tuple[Pin, ...]] = {path: pins.parse(text(old[path])) for path in stale}
-    after = {path: pins.parse(new) for path, new in stale.items()}
+    before: dict[str, tuple[Pin, ...]] = {path: parse_pins(lock_text(old[path])) for path in stale}
+    after = {path: parse_pins(new) for path, new in stale.items()}
     now = State(tuple(lock._replace(content=made.get(lock.path, "").encode() or lock.content) for lock in state.locks))
     return Outcome(
         {**stale, **gone},
-        changes(before, after),
-        rehashed(before, after),
+        compare_locks(before, after),
+        find_rehashed(before, after),
         len(made),
-        built=built(now.locks),
-        unbuildable=tuple(check.unbuildable(now)),
+        built=collect_built(now.locks),
+        unbuildable=tuple(find_unbuildable(now)),
     )
 
 
-def built(locks: Iterable[Lock]) -> tuple[Built, ...]:
+def collect_built(locks: Iterable[Lock]) -> tuple[Built, ...]:
     """Return what locks say is built from source; what is so in several of them is told once."""
     found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for lock in locks:
-        for key in header.built(row for _, row in header.read(lock.content)).items():
+        for key in header.read_built(row for _, row in header.read_fields(lock.content)).items():
             found.setdefault(key, []).append(lock.path)
     return tuple(Built(*key, tuple(paths)) for key, paths in sorted(found.items()))
 
 
-def places(settings: "Settings", engine: "Engine", batches: Sequence[Batch]) -> list[tuple[Batch, Place]]:
+def choose_places(settings: "Settings", engine: "Engine", batches: Sequence[Batch]) -> list[tuple[Batch, Place]]:
     """Return where each batch is compiled: in its own base, or by uv in another one where it has none here."""
     from dockyard.bases import resolve
 
@@ -120,10 +123,10 @@ def places(settings: "Settings", engine: "Engine", batches: Sequence[Batch]) -> 
         raise DockyardError(
             f"there is no base image for Python {missing[0].python}: {missing[0].reason}", "`invoke doctor` shows why"
         )
-    return [(batch, place(batch.python, here, settings)) for batch in batches]
+    return [(batch, choose_place(batch.python, here, settings)) for batch in batches]
 
 
-def place(python: str, here: Mapping[str, "Base"], settings: "Settings") -> Place:
+def choose_place(python: str, here: Mapping[str, "Base"], settings: "Settings") -> Place:
     """Return the image and the compiler for one Python."""
     if python in here:
         return Place(here[python].image, settings.resolver)

@@ -1,8 +1,10 @@
 """The pins of a lock: read them from what a compiler or Dockyard wrote, and write them in one form."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
+
+from packaging.utils import canonicalize_name
 
 PIN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?[ \t]*(==[ \t]*[^\s;\\]+|@[ \t]*[^\s\\]+)")
 HASH = re.compile(r"--hash=(\w+:[0-9a-f]+)")
@@ -27,18 +29,13 @@ class Pin(NamedTuple):
         return f"{self.name} @ {self.address}" if self.address else f"{self.name}=={self.version}"
 
 
-def canonical_name(name: str) -> str:
-    """Return the one spelling of a package's name."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def split_name(requirement: str) -> str:
     """Return the name at the start of a requirement."""
     match = re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", requirement)
     return match[0] if match else requirement
 
 
-def parse(text: str) -> tuple[Pin, ...]:
+def parse_pins(text: str) -> tuple[Pin, ...]:
     """Return the pins of a lock by name; lines that say nothing about a pin are passed over."""
     found: dict[str, Pin] = {}
     current = ""
@@ -54,13 +51,13 @@ def parse(text: str) -> tuple[Pin, ...]:
     return tuple(found[name]._replace(hashes=tuple(sorted(found[name].hashes))) for name in sorted(found))
 
 
-def render(options: Iterable[str], pins: Iterable[Pin]) -> str:
+def render_pins(options: Iterable[str], pins: Iterable[Pin]) -> str:
     """Return the part of a lock below its header; every pin stands with its hashes and who asks for it."""
     return "".join([*(f"{option}\n" for option in options), *map(_written, pins)])
 
 
 def _started(match: re.Match[str], number: int) -> tuple[str, Pin]:
-    name, source = canonical_name(match[1]), match[2]
+    name, source = canonicalize_name(match[1]), match[2]
     if source.startswith("@"):
         return name, Pin(name, "", (), (), address=source[1:].strip(), line=number)
     return name, Pin(name, source[2:].strip(), (), (), line=number)
@@ -78,10 +75,31 @@ def _extended(pin: Pin, line: str) -> Pin:
 def _askers(said: str) -> Sequence[str]:
     if said.startswith("-"):
         return [re.sub(r"[ \t]*\(line \d+\)$", "", said)]
-    return [canonical_name(re.sub(r"\[.*\]", "", name.strip())) for name in said.split(",")]
+    return [canonicalize_name(re.sub(r"\[.*\]", "", name.strip())) for name in said.split(",")]
 
 
 def _written(pin: Pin) -> str:
     lines = [pin.requirement, *(f"    --hash={digest}" for digest in pin.hashes)]
     via = [f"    # via {pin.via[0]}"] if len(pin.via) == 1 else ["    # via", *(f"    #   {name}" for name in pin.via)]
     return " \\\n".join(lines) + "\n" + "".join(f"{line}\n" for line in via if pin.via)
+
+
+def find_chains(name: str, pins: Mapping[str, Pin]) -> tuple[tuple[str, ...], ...]:
+    """Return every shortest way from an input to a package: ('requirements/base.in', 'flask', 'click').
+
+    `pins` is one lock by package name. Of two ways from one input the shorter counts.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    level: list[tuple[str, ...]] = [(canonicalize_name(name),)]
+    seen = {chain[0] for chain in level}
+    while level:
+        following: list[tuple[str, ...]] = []
+        for chain in level:
+            for asker in pins[chain[0]].via if chain[0] in pins else ():
+                if asker.startswith("-"):
+                    found.setdefault(asker[3:], (asker[3:], *chain))
+                elif asker not in seen:
+                    seen.add(asker)
+                    following.append((asker, *chain))
+        level = following
+    return tuple(found[start] for start in sorted(found))

@@ -4,13 +4,15 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from packaging.utils import canonicalize_name
+
 from dockyard.errors import DockyardError, UsageError
-from dockyard.locks import header, indexes
-from dockyard.locks import pins as body
+from dockyard.locks import header
 from dockyard.locks.check import Lock, State
-from dockyard.locks.lines import canonical
-from dockyard.locks.pins import Pin, canonical_name
-from dockyard.locks.wheels import Offer, Source, Target, narrowed
+from dockyard.locks.indexes import select_options
+from dockyard.locks.inputs import canonicalize_lock
+from dockyard.locks.pins import Pin, parse_pins, render_pins, split_name
+from dockyard.locks.wheels import Offer, Source, Target, narrow_hashes
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,12 @@ class Wish:
     @property
     def names(self) -> frozenset[str]:
         """The canonical names of the packages to renew."""
-        return frozenset(canonical_name(body.split_name(package)) for package in self.packages)
+        return frozenset(canonicalize_name(split_name(package)) for package in self.packages)
 
     @property
     def wanted(self) -> tuple[str, ...]:
         """The packages that must get a certain version."""
-        return tuple(package for package in self.packages if canonical_name(package) not in self.names)
+        return tuple(package for package in self.packages if canonicalize_name(package) not in self.names)
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,9 @@ class Batch:
         return {file.path: file.text for job in self.jobs for file in job.lock.made.inputs}
 
 
-def plan(state: State, wish: Wish) -> tuple[Batch, ...]:
+def plan_batches(state: State, wish: Wish) -> tuple[Batch, ...]:
     """Return what to compile; raise UsageError for a package that no lock has."""
-    pins = {lock.path: body.parse(text(lock)) for lock in state.locks}
+    pins = {lock.path: parse_pins(lock_text(lock)) for lock in state.locks}
     _check_names(wish, pins.values())
     batches = []
     for python in dict.fromkeys(lock.python for lock in state.locks):
@@ -71,7 +73,7 @@ def plan(state: State, wish: Wish) -> tuple[Batch, ...]:
     return tuple(batches)
 
 
-def finished(
+def finish_locks(
     batch: Batch, texts: Mapping[str, str], compiler: str, offers: Mapping[str, Offer] | None = None
 ) -> dict[str, str]:
     """Return the locks of a batch as they are to be written, by path, from what the compiler wrote by purpose.
@@ -80,24 +82,24 @@ def finished(
     """
     done: dict[str, str] = {}
     for job in batch.jobs:
-        lock, pins, sources = job.lock, body.parse(texts[job.lock.purpose]), list[str]()
+        lock, pins, sources = job.lock, parse_pins(texts[job.lock.purpose]), list[str]()
         if lock.platforms:
             pins, built = _narrowed(lock, pins, (offers or {})[lock.purpose])
             sources = [f"{source.name} on {', '.join(source.platforms)}" for source in built]
-        written = body.render(indexes.options(lock.made.inputs), pins)
-        bodies = {path: fingerprint(done[path]) if path in done else said for path, said in lock.made.constraints}
+        written = render_pins(select_options(lock.made.inputs), pins)
+        bodies = {path: fingerprint_lock(done[path]) if path in done else said for path, said in lock.made.constraints}
         complete = lock.made._replace(compiler=compiler, constraints=tuple(bodies.items()))
-        done[lock.path] = header.render(complete, canonical(written.encode()), sources) + "\n" + written
+        done[lock.path] = header.render_header(complete, canonicalize_lock(written.encode()), sources) + "\n" + written
     return done
 
 
-def fingerprint(text: str) -> str:
+def fingerprint_lock(text: str) -> str:
     """Return the fingerprint of a whole lock's body, as its header says it."""
     content = text.encode()
-    return header.body(canonical(content), [row for _, row in header.read(content)])
+    return header.fingerprint_body(canonicalize_lock(content), [row for _, row in header.read_fields(content)])
 
 
-def text(lock: Lock) -> str:
+def lock_text(lock: Lock) -> str:
     """Return what a lock holds, bytes that are no text replaced."""
     return lock.content.decode("utf-8-sig", "replace")
 
@@ -125,6 +127,6 @@ def _check_names(wish: Wish, locked: Iterable[Iterable[Pin]]) -> None:
 
 def _narrowed(lock: Lock, pins: Iterable[Pin], offer: Offer) -> tuple[tuple[Pin, ...], tuple[Source, ...]]:
     try:
-        return narrowed(pins, offer, Target(lock.python, lock.platforms))
+        return narrow_hashes(pins, offer, Target(lock.python, lock.platforms))
     except DockyardError as error:
         raise DockyardError(f"{lock.path} cannot be made: {error.message}", error.hint) from None

@@ -48,14 +48,14 @@ class Source(NamedTuple):
     platforms: tuple[str, ...]
 
 
-def narrowed(pins: Iterable[Pin], offer: Offer, target: Target) -> tuple[tuple[Pin, ...], tuple[Source, ...]]:
+def narrow_hashes(pins: Iterable[Pin], offer: Offer, target: Target) -> tuple[tuple[Pin, ...], tuple[Source, ...]]:
     """Return the pins with the hashes that count, and those of them that a platform must build from source.
 
     Raise DockyardError for a package that a platform can neither install nor build.
     """
     if not offer.glibc:
         raise DockyardError("the base image has no glibc, so which wheels fit it is not known", 'use hashes = "all"')
-    known = {platform: tags(target.python, platform, offer.glibc) for platform in target.platforms}
+    known = {platform: list_tags(target.python, platform, offer.glibc) for platform in target.platforms}
     kept, sources = [], []
     for pin in pins:
         wheels = {platform: _wheels(pin, offer, found) for platform, found in known.items()}
@@ -68,7 +68,7 @@ def narrowed(pins: Iterable[Pin], offer: Offer, target: Target) -> tuple[tuple[P
     return tuple(kept), tuple(sources)
 
 
-def tags(python: str, platform: str, glibc: str) -> frozenset[Tag]:
+def list_tags(python: str, platform: str, glibc: str) -> frozenset[Tag]:
     """Return the tags of every wheel that CPython installs on a platform whose C library is that glibc."""
     major, minor = (int(part) for part in python.split("."))
     names = _names(_machine(platform), int(glibc.partition(".")[2]))

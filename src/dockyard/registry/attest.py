@@ -15,8 +15,8 @@ from dockyard.engine import archive
 from dockyard.engine.client import Engine, find_engine
 from dockyard.errors import DockyardError
 from dockyard.git import read_git
-from dockyard.locks import status
-from dockyard.locks.pins import parse as read_pins
+from dockyard.locks.check import list_purposes, lock_path
+from dockyard.locks.pins import parse_pins
 from dockyard.registry import provenance, sbom
 from dockyard.registry.access import open_repository
 from dockyard.registry.client import Reference, parse_reference
@@ -64,7 +64,7 @@ def attest_image(settings: "Settings", reference: str, *, engine: Engine | None 
 
 def make_documents(subject: Subject, held: sbom.Contents, lock: provenance.Lock) -> Iterator[tuple[str, str, bytes]]:
     """Yield what is attached to an image: kind, media type and bytes (pure)."""
-    pins = read_pins(lock.content.decode("utf-8-sig"))
+    pins = parse_pins(lock.content.decode("utf-8-sig"))
     yield "SBOM", sbom.MEDIA_TYPE, sbom.encode(sbom.make_document(subject, held, pins))
     yield "provenance", provenance.MEDIA_TYPE, sbom.encode(provenance.make_statement(subject, lock))
 
@@ -99,7 +99,8 @@ def read_lock(settings: "Settings", subject: Subject) -> provenance.Lock:
     if here != revision:
         text = f"the image was made from {revision}, and this tree is {here or 'in no repository'}: its lock may differ"
         raise DockyardError(text, f"git checkout {revision.removesuffix(provenance.DIRTY)[:12]}, or push a new image")
-    path = status.path(settings, python, target if target in status.purposes(settings) else "production")
+    purpose = target if target in list_purposes(str(settings.root)) else "production"
+    path = settings.root / lock_path(python, purpose)
     try:
         return provenance.Lock(str(path.relative_to(settings.root)), path.read_bytes())
     except OSError as error:

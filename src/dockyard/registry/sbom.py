@@ -13,9 +13,11 @@ from email.parser import BytesHeaderParser
 from typing import IO, Any
 from urllib.parse import quote
 
+from packaging.utils import canonicalize_name
+
 from dockyard import __version__
 from dockyard.engine.archive import path_of
-from dockyard.locks.pins import Pin, canonical_name
+from dockyard.locks.pins import Pin
 from dockyard.registry.provenance import Subject
 
 MEDIA_TYPE = "application/vnd.cyclonedx+json"
@@ -168,7 +170,7 @@ def _deleted(path: str, entry: str) -> bool:
 
 def _distribution(metadata: bytes) -> tuple[str, str, str]:
     headers = BytesHeaderParser().parsebytes(metadata)
-    return canonical_name(str(headers["Name"])), str(headers["Version"]), str(headers["License-Expression"] or "")
+    return canonicalize_name(str(headers["Name"])), str(headers["Version"]), str(headers["License-Expression"] or "")
 
 
 def _fields(stanza: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dockyard.errors import DockyardError
 from dockyard.git import Git, read_git
-from dockyard.locks import status
+from dockyard.locks.check import check_project
 from dockyard.process import Command, capture
 from dockyard.release.changelog import FILE, Section, find_newest, find_section, parse_sections
 from dockyard.release.plan import select_versions
@@ -51,7 +51,7 @@ def read_project(settings: Settings) -> Local:
         changes=tuple(line[3:] for line in _git(root, "status", "--porcelain").splitlines()) if git.dirty else (),
         versions=tagged,
         registry=bool(settings.registry) or "/" in settings.image,
-        stale=tuple(f"{problem.path} {problem.message}" for problem in status.check(settings)),
+        stale=tuple(f"{problem.path} {problem.message}" for problem in check_project(settings)),
         section=section,
         changelog=wrong,
         next="" if newest in tagged else newest,

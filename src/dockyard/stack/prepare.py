@@ -18,7 +18,8 @@ from dockyard.git import read_git
 from dockyard.image import build as building
 from dockyard.image import names as naming
 from dockyard.image.names import Variant
-from dockyard.locks import check, lock, options
+from dockyard.locks.check import inspect_locks, select_lock_settings
+from dockyard.locks.lock import make_locks, write_outcome
 from dockyard.locks.plan import Wish
 from dockyard.process import capture, tee
 from dockyard.settings import Settings
@@ -170,11 +171,11 @@ def make_secret(path: Path) -> bool:
 
 def require_locks(settings: Settings, engine: Engine) -> None:
     """Make the locks of a project that has none yet: a stale one is for `invoke lock` to say and to mend."""
-    state = check.inspect(options.of(settings))
+    state = inspect_locks(select_lock_settings(settings))
     if state.locks and not any(one.content for one in state.locks):
         log.info("there is no lock yet: making all of them")
-        made = lock.make(settings, Wish(), find_engine=lambda: engine)
-        lock.write(settings, made)
+        made = make_locks(settings, Wish(), find_engine=lambda: engine)
+        write_outcome(settings, made)
 
 
 def _make(path: Path) -> None:

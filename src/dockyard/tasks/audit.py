@@ -88,8 +88,8 @@ def severity(each: "Finding") -> str:
 
 
 def _row(project: "Settings", each: "Finding") -> tuple[str, ...]:
-    from dockyard.locks.show import places
+    from dockyard.tasks.lock import name_locks
 
     names = "\n".join((each.id, *each.aliases))
     mended = ", ".join(each.mended_in) or "nothing yet"
-    return each.package, each.version, names, severity(each), mended, places(project, each.locks)
+    return each.package, each.version, names, severity(each), mended, name_locks(project, each.locks)

@@ -1,8 +1,22 @@
-"""`invoke lock`: make, check and explain the locks."""
+"""`invoke lock`: make, check and explain the locks, and print what came of it."""
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from invoke.context import Context
 
+from dockyard import console
+from dockyard.errors import ChangesPending, UsageError
 from dockyard.tasks.boundary import settings, task
+
+if TYPE_CHECKING:
+    from dockyard.locks.lock import Outcome
+    from dockyard.locks.plan import Wish
+    from dockyard.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 @task(
@@ -28,16 +42,181 @@ def lock(
     json: bool = False,
 ) -> None:
     """Compile what is stale of requirements/*.in to hashed locks, one for each purpose and Python."""
-    from dockyard.locks import outdated as behind
-    from dockyard.locks import show
     from dockyard.locks.plan import Wish
 
     loaded = settings()
     if check:
-        show.checked(loaded, as_json=json)
+        print_problems(loaded, as_json=json)
     elif why:
-        show.reasons(loaded, why, as_json=json)
+        print_chains(loaded, why, as_json=json)
     elif outdated:
-        behind.outdated(loaded, as_json=json)
+        print_outdated(loaded, as_json=json)
     else:
-        show.made(loaded, Wish(upgrade, tuple(upgrade_package or ())), dry_run=dry_run, as_json=json)
+        make_and_print(loaded, Wish(upgrade, tuple(upgrade_package or ())), dry_run=dry_run, as_json=json)
+
+
+def print_problems(project: "Settings", *, as_json: bool) -> None:
+    """Check the locks offline and print every problem; raise ChangesPending when there is one."""
+    from dockyard.locks.check import check_project
+
+    problems = check_project(project)
+    if as_json:
+        console.as_json([problem._asdict() for problem in problems])
+    elif problems:
+        console.table(("where", "what is wrong"), [(f"{each.path}:{each.line}", each.message) for each in problems])
+    if problems:
+        mends = "; ".join(dict.fromkeys(problem.mend for problem in problems))
+        raise ChangesPending(f"{_count(len(problems), 'problem')} with the locks", f"to mend: {mends}")
+    log.info("every lock is as its inputs want it")
+
+
+def make_and_print(project: "Settings", wish: "Wish", *, dry_run: bool, as_json: bool) -> None:
+    """Compile, show what changed, and write it; in a dry run raise ChangesPending instead."""
+    from dockyard.engine import client
+    from dockyard.locks.lock import make_locks, write_outcome
+
+    outcome = make_locks(project, wish, find_engine=lambda: client.find_engine(project))
+    if not dry_run:
+        write_outcome(project, outcome)
+    if as_json:
+        console.as_json(describe_outcome(outcome))
+    elif outcome.changes:
+        console.table(("package", "from", "to", "step", "locks", "because of"), change_rows(project, outcome))
+    for line in outcome.yanked:
+        log.warning(line)
+    if outcome.built and not as_json:
+        console.table(("built from source", "on", "locks"), built_rows(project, outcome))
+    for problem in outcome.unbuildable:
+        log.info(f"{problem.path}:{problem.line}: {problem.message}; {problem.mend}")
+    log.info(summarize_outcome(outcome, dry_run=dry_run))
+    if dry_run and outcome.pending:
+        raise ChangesPending("the locks would change", "run it again without --dry-run")
+
+
+def print_chains(project: "Settings", name: str, *, as_json: bool) -> None:
+    """Print who asks for a package, for each lock that has it; locks with one story share a row."""
+    from packaging.utils import canonicalize_name
+
+    from dockyard.locks.check import inspect_locks, select_lock_settings
+    from dockyard.locks.pins import find_chains, parse_pins
+    from dockyard.locks.plan import lock_text
+
+    stories: dict[tuple[str, tuple[tuple[str, ...], ...]], list[str]] = {}
+    for lock in inspect_locks(select_lock_settings(project)).locks:
+        pins = {pin.name: pin for pin in parse_pins(lock_text(lock))}
+        if pin := pins.get(canonicalize_name(name)):
+            stories.setdefault((pin.requirement, find_chains(name, pins)), []).append(lock.path)
+    if not stories:
+        raise UsageError(
+            f"no lock has a package {name}", "`invoke lock --check` shows whether the locks are up to date"
+        )
+    if as_json:
+        console.as_json([{"pin": pin, "locks": paths, "chains": ways} for (pin, ways), paths in stories.items()])
+        return
+    shown = [
+        (pin, "\n".join(" -> ".join(way) for way in ways), name_locks(project, paths))
+        for (pin, ways), paths in stories.items()
+    ]
+    console.table(("pin", "asked for by", "locks"), shown)
+
+
+def describe_outcome(outcome: "Outcome") -> dict[str, Any]:
+    """Return an outcome for machines."""
+    return {
+        "changes": [
+            {
+                "package": each.package,
+                "from": each.before or None,
+                "to": each.after or None,
+                "step": each.step,
+                "locks": each.locks,
+                "via": each.via,
+            }
+            for each in outcome.changes
+        ],
+        "rehashed": outcome.rehashed,
+        "yanked": outcome.yanked,
+        "built": [each._asdict() for each in outcome.built],
+        "files": sorted(outcome.files),
+        "compiled": outcome.locks,
+    }
+
+
+def change_rows(project: "Settings", outcome: "Outcome") -> list[tuple[str, ...]]:
+    """Return the rows of the table of changes."""
+    return [
+        (each.package, each.before or "-", each.after or "-", each.step, name_locks(project, each.locks), each.why)
+        for each in outcome.changes
+    ]
+
+
+def built_rows(project: "Settings", outcome: "Outcome") -> list[tuple[str, ...]]:
+    """Return the rows of the table of packages without a wheel."""
+    return [(each.package, ", ".join(each.platforms), name_locks(project, each.locks)) for each in outcome.built]
+
+
+def summarize_outcome(outcome: "Outcome", *, dry_run: bool) -> str:
+    """Return the last line of a run."""
+    removed = sum(new is None for new in outcome.files.values())
+    written = len(outcome.files) - removed
+    would = "would be " if dry_run else ""
+    said = f"{_count(written, 'lock')} {would}written" if written else "no lock changed" if outcome.locks else ""
+    parts = [said or "nothing was stale", f"{removed} {would}removed" if removed else ""]
+    if outcome.rehashed and not outcome.changes:
+        parts.append(f"new hashes for {', '.join(outcome.rehashed)}")
+    return "; ".join(filter(None, parts))
+
+
+def name_locks(project: "Settings", paths: Sequence[str]) -> str:
+    """Name locks briefly: 'all' or 'production 3.11 3.12, test all'."""
+    from dockyard.locks.check import list_purposes
+
+    wanted: dict[str, list[str]] = {}
+    for path in paths:
+        _, python, file = path.split("/")
+        wanted.setdefault(file.removesuffix(".txt"), []).append(python)
+    every = len(project.pythons)
+    short = {purpose: "all" if len(pythons) == every else " ".join(pythons) for purpose, pythons in wanted.items()}
+    if set(short) == set(list_purposes(str(project.root))) and set(short.values()) == {"all"}:
+        return "all"
+    return ", ".join(f"{purpose} {pythons}" for purpose, pythons in short.items())
+
+
+def print_outdated(project: "Settings", *, as_json: bool) -> None:
+    """Print the newest version that each Python and the inputs allow, for every pin that is another."""
+    from dockyard.engine import client
+    from dockyard.locks.lock import make_locks
+    from dockyard.locks.plan import Wish
+
+    outcome = make_locks(project, Wish(everything=True), find_engine=lambda: client.find_engine(project))
+    found = select_replaced(outcome)
+    if as_json:
+        console.as_json(
+            [
+                {"package": each.package, "locked": each.before, "newest": each.after, "step": each.step}
+                | {"locks": each.locks}
+                for each in found.changes
+            ]
+        )
+    elif found.changes:
+        console.table(
+            ("package", "locked", "newest", "step", "locks"), [row[:5] for row in change_rows(project, found)]
+        )
+    log.info(summarize_outdated(found))
+
+
+def select_replaced(outcome: "Outcome") -> "Outcome":
+    """Return an outcome with those changes only that replace a pin: what an upgrade adds or drops is not outdated."""
+    return dataclasses.replace(outcome, changes=tuple(each for each in outcome.changes if each.before and each.after))
+
+
+def summarize_outdated(outcome: "Outcome") -> str:
+    """Return the last line, which says what newest means here."""
+    count = len({each.package for each in outcome.changes})
+    said = f"{count} package{'' if count == 1 else 's'} behind" if count else "no package is behind"
+    tip = "; `invoke lock --upgrade` takes the newest" if count else ""
+    return f"{said} what the .in files and each Python allow{tip}"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -17,7 +17,7 @@ from dockyard.git import read_git
 from dockyard.host import ca_bundle
 from dockyard.image import names, records
 from dockyard.image.names import Variant
-from dockyard.locks import status
+from dockyard.locks.check import list_purposes, lock_path
 from dockyard.process import capture
 from dockyard.settings import Settings
 from dockyard.verify import contents, trial
@@ -141,8 +141,8 @@ def expect(settings: Settings, variant: Variant, query: ImageQuery, labels: Mapp
     python = labels.get("io.dockyard.python", variant.python) if query.image else variant.python
     wanted = names.make_labels(settings, read_git(settings.root), Variant(target, python), "", "")
     own = {} if query.image else wanted
-    purpose = target if target in status.purposes(settings) else names.PRODUCTION
-    lock = status.path(settings, python, purpose)
+    purpose = target if target in list_purposes(str(settings.root)) else names.PRODUCTION
+    lock = settings.root / lock_path(python, purpose)
     return Expected(
         target=target,
         python=python,

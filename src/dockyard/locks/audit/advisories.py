@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dockyard.locks.pins import canonical_name
+from packaging.utils import canonicalize_name
 
 UNKNOWN = "unknown"
 LEVELS = ((9.0, "critical"), (7.0, "high"), (4.0, "medium"), (0.1, "low"))
@@ -106,7 +106,7 @@ def _word(record: Mapping[str, Any]) -> str:
 def _affected(record: Mapping[str, Any], name: str) -> Iterator[Mapping[str, Any]]:
     for affected in record.get("affected") or ():
         package = affected.get("package") or {}
-        if package.get("ecosystem") == "PyPI" and canonical_name(package["name"]) == name:
+        if package.get("ecosystem") == "PyPI" and canonicalize_name(package["name"]) == name:
             yield affected
 
 

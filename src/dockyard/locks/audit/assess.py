@@ -5,7 +5,7 @@ Each package and version is asked for once, however many locks hold it.
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, NamedTuple
@@ -66,10 +66,9 @@ class Audit:
 
 def audit(settings: "Settings", today: date) -> Audit:
     """Look up every pin of every lock; raise DockyardError where one is missing or could not be looked up."""
-    from dockyard.locks.pins import parse
-    from dockyard.locks.plan import text
+    from dockyard.locks.pins import parse_pins
 
-    locks = {path: parse(content) for path, content in _readable(settings, text).items()}
+    locks = {path: parse_pins(content) for path, content in _readable(settings).items()}
     places = placed(locks)
     log.info(f"asking for known vulnerabilities of {len(places)} packages")
     found = findings(look_up(settings, tuple(places)), places, settings.accept_vulnerabilities, today)
@@ -113,11 +112,11 @@ def look_up(settings: "Settings", releases: Sequence["Release"]) -> dict["Releas
 def way(settings: "Settings", environment: Mapping[str, str]) -> "Way":
     """Return how to reach the service: through the proxy and the certificates of the environment."""
     from dockyard.host import ca_bundle
-    from dockyard.locks import indexes
     from dockyard.locks.audit import osv
+    from dockyard.locks.indexes import read_access
 
     address = (settings.audit_url or osv.DEFAULT).rstrip("/")
-    return osv.Way(address, ca_bundle(environment), indexes.read((), address, environment, None).secrets)
+    return osv.Way(address, ca_bundle(environment), read_access((), address, environment, None).secrets)
 
 
 def findings(
@@ -150,14 +149,15 @@ def _order(each: Finding) -> int:
     return ("critical", "high", "medium", "unknown", "low", "none").index(each.severity)
 
 
-def _readable(settings: "Settings", text: Callable[..., str]) -> dict[str, str]:
+def _readable(settings: "Settings") -> dict[str, str]:
     """Return the text of every lock that should exist; a missing one would pass for one without vulnerabilities."""
-    from dockyard.locks import check, options
+    from dockyard.locks.check import inspect_locks, select_lock_settings
+    from dockyard.locks.plan import lock_text
 
-    state = check.inspect(options.of(settings))
+    state = inspect_locks(select_lock_settings(settings))
     lost = [problem for lock in state.locks if not lock.body for problem in lock.problems]
     for problem in (*state.broken, *lost):
         raise DockyardError(f"{problem.path}:{problem.line}: {problem.message}", f"to mend: {problem.mend}")
     if any(lock.problems for lock in state.locks):
         log.info("the locks are audited as they are, but `invoke lock --check` finds something wrong with them")
-    return {lock.path: text(lock) for lock in state.locks}
+    return {lock.path: lock_text(lock) for lock in state.locks}

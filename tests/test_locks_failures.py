@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from dockyard.locks import check, options, plan
-from dockyard.locks.failures import explain
-from dockyard.locks.plan import Batch, Wish
+from dockyard.locks.check import inspect_locks, select_lock_settings
+from dockyard.locks.failures import Blame, Failure, explain_failure
+from dockyard.locks.plan import Batch, Wish, plan_batches
 from dockyard.settings import Settings
 from tests.lock_project import write_inputs
 
@@ -15,17 +15,17 @@ from tests.lock_project import write_inputs
 def batch(settings: Settings) -> Batch:
     """Return the batch of a project without locks."""
     write_inputs(settings.root)
-    return plan.plan(check.inspect(options.of(settings)), Wish())[1]
+    return plan_batches(inspect_locks(select_lock_settings(settings)), Wish())[1]
 
 
-def failed(said: str = "", **more: Any) -> dict[str, Any]:
+def failed(said: str = "", doing: str = "test", **more: Any) -> Failure:
     """Return the answer of a compile that failed."""
-    return {"doing": "test", "said": said, "causes": [], "network": "", "agreed": {}, **more}
+    return Failure(doing, said, **more)
 
 
-def asks(what: str, by: str = "", line: int = 2) -> dict[str, str]:
+def asks(what: str, by: str = "", line: int = 2) -> Blame:
     """Return a requirement that pip blames."""
-    return {"what": what, "by": by, "line": "" if by else f"-r requirements/test.in (line {line})"}
+    return Blame(what, by, "" if by else f"-r requirements/test.in (line {line})")
 
 
 NO_TOOLS = "  x installing build dependencies for splice did not run successfully.\n  ╰─> [3 lines of output]\n"
@@ -36,22 +36,28 @@ SPLICE = "ERROR: Failed to build 'splice' when installing build dependencies for
     ("answer", "sentence"),
     [
         pytest.param(
-            failed(causes=[asks("click<8.2")], agreed={"production": ["blinker==1.9", "click==8.5.1"]}),
+            failed(causes=(asks("click<8.2"),), agreed={"production": ["blinker==1.9", "click==8.5.1"]}),
             "requirements/test.in:2 asks for click<8.2, but the lock for production has click==8.5.1",
             id="with production",
         ),
         pytest.param(
-            failed(causes=[asks("Click<8.2", by="old 1.0")], agreed={"base": ["click==8.5.1"]}),
+            failed(causes=(asks("Click<8.2", by="old 1.0"),), agreed={"base": ["click==8.5.1"]}),
             "old 1.0 needs Click<8.2, but the lock for base has click==8.5.1",
             id="of a package with base",
         ),
         pytest.param(
-            failed(causes=[asks("click<8"), asks("click>=8.1", by="flask 3.1"), asks("click>=8.1", by="flask 3.0")]),
+            failed(
+                causes=(
+                    asks("click<8"),
+                    asks("click>=8.1", by="flask 3.1"),
+                    asks("click>=8.1", by="flask 3.0"),
+                )
+            ),
             "requirements/test.in:2 asks for click<8, but flask 3.1 needs click>=8.1",
             id="two packages",
         ),
         pytest.param(
-            failed(causes=[asks("flask==99")]),
+            failed(causes=(asks("flask==99"),)),
             "requirements/test.in:2 asks for flask==99, and no index has that for Python 3.13",
             id="no such version",
         ),
@@ -105,9 +111,9 @@ SPLICE = "ERROR: Failed to build 'splice' when installing build dependencies for
         pytest.param(failed("one\ntwo\n"), "one\ntwo", id="anything else"),
     ],
 )
-def test_a_failure_is_told_in_a_sentence(batch: Batch, answer: dict[str, Any], sentence: str) -> None:
+def test_a_failure_is_told_in_a_sentence(batch: Batch, answer: Failure, sentence: str) -> None:
     """Each kind of failure names the lock, the two sides or the address, and what to do."""
-    error = explain(batch, answer)
+    error = explain_failure(batch, answer)
     assert error.message.startswith("requirements/3.13/test.txt cannot be made: ")
     assert sentence in error.message
     assert error.hint
@@ -115,5 +121,5 @@ def test_a_failure_is_told_in_a_sentence(batch: Batch, answer: dict[str, Any], s
 
 def test_a_compiler_that_cannot_be_installed_is_no_conflict(batch: Batch) -> None:
     """Trouble before the first lock names the Python and what was being done."""
-    error = explain(batch, failed("No matching distribution", doing="installing the compiler"))
+    error = explain_failure(batch, failed("No matching distribution", doing="installing the compiler"))
     assert error.message.startswith("Python 3.13: installing the compiler failed\nNo matching")

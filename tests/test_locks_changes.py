@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockyard.locks.changes import Change, changes, rehashed, step
+from dockyard.locks.changes import Change, classify_step, compare_locks, find_rehashed
 from dockyard.locks.pins import Pin
 
 
@@ -25,7 +25,7 @@ from dockyard.locks.pins import Pin
 )
 def test_a_step_has_a_size(before: str, after: str, expected: str) -> None:
     """The first number that differs says how far a step goes, and whether it goes back."""
-    assert step(before, after) == expected
+    assert classify_step(before, after) == expected
 
 
 def test_one_step_in_many_locks_is_one_change() -> None:
@@ -36,24 +36,24 @@ def test_one_step_in_many_locks_is_one_change() -> None:
         "b.txt": [Pin("x", "1.1", (), ("q",))],
         "c.txt": [Pin("y", "2", (), ())],
     }
-    assert changes(old, new) == (
+    assert compare_locks(old, new) == (
         Change("x", "1.0", "1.1", ("a.txt", "b.txt"), ("p", "q")),
         Change("y", "", "2", ("c.txt",), ()),
     )
-    assert [each.step for each in changes(old, new)] == ["minor", "added"]
-    assert changes(new, old)[-1].step == "removed"
+    assert [each.step for each in compare_locks(old, new)] == ["minor", "added"]
+    assert compare_locks(new, old)[-1].step == "removed"
 
 
 def test_new_hashes_of_an_old_version_are_seen() -> None:
     """A release that got another file changes a lock without changing a version."""
     old, new = {"a": [Pin("x", "1", ("h",), ())]}, {"a": [Pin("x", "1", ("h", "i"), ())]}
-    assert changes(old, new) == ()
-    assert rehashed(old, new) == ("x",)
-    assert rehashed(old, old) == rehashed({}, new) == ()
+    assert compare_locks(old, new) == ()
+    assert find_rehashed(old, new) == ("x",)
+    assert find_rehashed(old, old) == find_rehashed({}, new) == ()
 
 
 @given(st.dictionaries(st.sampled_from("abc"), st.dictionaries(st.sampled_from("xyz"), st.sampled_from(["1", "2"]))))
 def test_nothing_differs_from_itself(versions: dict[str, dict[str, str]]) -> None:
     """Locks compared with themselves have no change."""
     pins = {path: [Pin(name, version, (), ()) for name, version in held.items()] for path, held in versions.items()}
-    assert changes(pins, pins) == ()
+    assert compare_locks(pins, pins) == ()

@@ -11,13 +11,16 @@ from dockyard.bases import resolve
 from dockyard.engine import client as engine
 from dockyard.engine.client import Engine
 from dockyard.errors import ChangesPending, DockyardError, UsageError
-from dockyard.locks import check, header, hook, options, show
-from dockyard.locks import lock as make
+from dockyard.locks import check, header, hook
+from dockyard.locks import lock as locks
+from dockyard.locks.check import inspect_locks, select_lock_settings
 from dockyard.locks.compile import Compiled, Place
-from dockyard.locks.inputs import InputError
-from dockyard.locks.plan import Wish, finished, plan
+from dockyard.locks.inputs import InputError, Problem
+from dockyard.locks.lock import Built, Outcome, choose_place, choose_places, collect_built
+from dockyard.locks.plan import Wish, finish_locks, plan_batches
 from dockyard.process import Command, capture
 from dockyard.settings import Settings
+from dockyard.tasks.lock import make_and_print, print_chains, print_problems
 from tests.lock_project import COMPILED, locked_project, pin
 
 PROJECT = '[tool.dockyard]\napp = "shop:app"\nimage = "shop"\npythons = ["3.12", "3.13"]\n'
@@ -43,10 +46,10 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     texts = dict(COMPILED)
 
     def compile_all(_engine: object, work: list[tuple[object, object]], *_more: object) -> Compiled:
-        made = [finished(batch, texts, check.PIP_TOOLS) for batch, place in work]  # type: ignore[arg-type]
+        made = [finish_locks(batch, texts, check.PIP_TOOLS) for batch, place in work]  # type: ignore[arg-type]
         return Compiled({path: text for each in made for path, text in each.items()}, YANKED)
 
-    monkeypatch.setattr(make, "compile_all", compile_all)
+    monkeypatch.setattr(locks, "compile_all", compile_all)
     monkeypatch.setattr(engine, "find_engine", lambda settings: Engine("host", "28", snapshotter=True))
     monkeypatch.setattr(
         resolve,
@@ -74,7 +77,7 @@ def test_the_hook_as_a_program(project: Settings) -> None:
     command = Command((sys.executable, "-m", "dockyard.locks.hook"), cwd=project.root, env=environment)
     done = capture(command, check=False)
     assert done.returncode == 1
-    assert "requirements/test.in:2: `idna` is new" in done.stdout
+    assert "requirements/test.in:1: has changed since the locks were made" in done.stdout
     assert done.stderr == "TIP   to mend: invoke lock\n"
 
 
@@ -83,7 +86,7 @@ def test_the_hook_names_place_and_remedy(project: Settings, capsys: pytest.Captu
     (project.root / "requirements/test.in").write_text("pytest\nidna\n", encoding="utf-8")
     assert hook.main() == 1
     out, err = capsys.readouterr()
-    assert "requirements/test.in:2: `idna` is new or changed since the locks were made\n" in out
+    assert "requirements/test.in:1: has changed since the locks were made\n" in out
     assert err == "TIP   to mend: invoke lock\n"
 
 
@@ -107,19 +110,19 @@ def test_the_hook_tells_wrong_settings(
 
 def test_check_prints_a_table_or_json(project: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     """People get a table and an error, machines the same as JSON."""
-    show.checked(project, as_json=False)
+    print_problems(project, as_json=False)
     (project.root / "requirements/3.13/test.txt").unlink()
     with pytest.raises(ChangesPending, match="1 problem with the locks"):
-        show.checked(project, as_json=False)
+        print_problems(project, as_json=False)
     assert "requirements/3.13/test.txt:1" in capsys.readouterr().out
     with pytest.raises(ChangesPending):
-        show.checked(project, as_json=True)
+        print_problems(project, as_json=True)
     assert json.loads(capsys.readouterr().out)[0]["path"] == "requirements/3.13/test.txt"
 
 
 def test_nothing_stale_needs_no_engine(project: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     """A compile after a compile asks for no engine and changes nothing."""
-    show.made(project, Wish(), dry_run=False, as_json=False)
+    make_and_print(project, Wish(), dry_run=False, as_json=False)
     assert "nothing was stale" in capsys.readouterr().err
 
 
@@ -128,7 +131,7 @@ def test_a_compile_shows_what_changed_and_writes_it(
 ) -> None:
     """The table says package, from, to, step, locks and reason; afterwards the check passes."""
     compiled["test"] = compiled["test"].replace("pytest==9.2.0", "pytest==10.0")
-    show.made(project, Wish(packages=("pytest",)), dry_run=False, as_json=False)
+    make_and_print(project, Wish(packages=("pytest",)), dry_run=False, as_json=False)
     out, err = capsys.readouterr()
     row = next(line for line in out.splitlines() if "pytest" in line).split()
     assert row == ["pytest", "9.2.0", "10.0", "major", "test", "all", "requirements/test.in"]
@@ -143,13 +146,13 @@ def test_a_dry_run_writes_nothing_and_ends_with_one(
     before = {path: path.read_bytes() for path in project.root.rglob("*.txt")}
     compiled["test"] += pin("zipp", "4", "pytest")
     with pytest.raises(ChangesPending, match="the locks would change"):
-        show.made(project, Wish(everything=True), dry_run=True, as_json=True)
+        make_and_print(project, Wish(everything=True), dry_run=True, as_json=True)
     told = json.loads(capsys.readouterr().out)
     assert [(each["package"], each["step"], each["from"]) for each in told["changes"]] == [("zipp", "added", None)]
     assert before == {path: path.read_bytes() for path in project.root.rglob("*.txt")}
     del compiled["test"]
     compiled["test"] = COMPILED["test"]
-    show.made(project, Wish(everything=True), dry_run=True, as_json=False)
+    make_and_print(project, Wish(everything=True), dry_run=True, as_json=False)
 
 
 def test_locks_that_nothing_asks_for_are_removed(
@@ -157,7 +160,7 @@ def test_locks_that_nothing_asks_for_are_removed(
 ) -> None:
     """Those that Dockyard made go with their Python; a file of another origin stays, and is a problem."""
     (project.root / "requirements/3.12/notes.txt").write_text("mine\n", encoding="utf-8")
-    show.made(replace(project, pythons=("3.13",)), Wish(), dry_run=False, as_json=False)
+    make_and_print(replace(project, pythons=("3.13",)), Wish(), dry_run=False, as_json=False)
     assert [path.name for path in (project.root / "requirements/3.12").iterdir()] == ["notes.txt"]
     assert "3 removed" in capsys.readouterr().err
 
@@ -166,7 +169,7 @@ def test_a_broken_input_stops_a_compile(project: Settings) -> None:
     """Nothing is compiled while an input cannot be read."""
     (project.root / "requirements/test.in").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match=r"test\.in:1: asks for nothing"):
-        show.made(project, Wish(), dry_run=False, as_json=False)
+        make_and_print(project, Wish(), dry_run=False, as_json=False)
 
 
 def test_new_hashes_alone_are_said(
@@ -175,15 +178,15 @@ def test_new_hashes_alone_are_said(
     """A release that got another file is a change of its own kind."""
     compiled["test"] = compiled["test"].replace("# via -r requirements/test.in", "# via x") + ""
     compiled["test"] = compiled["test"].replace("pytest==9.2.0 \\\n", "pytest==9.2.0 \\\n    --hash=sha256:0123 \\\n")
-    show.made(project, Wish(everything=True), dry_run=False, as_json=False)
+    make_and_print(project, Wish(everything=True), dry_run=False, as_json=False)
     assert "2 locks written; new hashes for pytest" in capsys.readouterr().err
 
 
 def test_reasons_are_chains_from_the_inputs(project: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     """--why says who asks for a package and in which locks; an unknown one is a usage error."""
-    show.reasons(project, "Flask", as_json=False)
+    print_chains(project, "Flask", as_json=False)
     assert "requirements/base.in -> flask" in capsys.readouterr().out
-    show.reasons(project, "gunicorn", as_json=True)
+    print_chains(project, "gunicorn", as_json=True)
     told = json.loads(capsys.readouterr().out)
     assert told == [
         {
@@ -193,7 +196,7 @@ def test_reasons_are_chains_from_the_inputs(project: Settings, capsys: pytest.Ca
         }
     ]
     with pytest.raises(UsageError, match="no lock has a package nothing"):
-        show.reasons(project, "nothing", as_json=False)
+        print_chains(project, "nothing", as_json=False)
 
 
 def base(python: str) -> resolve.Base:
@@ -204,8 +207,8 @@ def base(python: str) -> resolve.Base:
 def test_a_python_without_a_base_is_compiled_by_uv_in_another_one(settings: Settings, said: list[str]) -> None:
     """It says so in one line, and takes the newest base there is."""
     here = {"3.9": base("3.9"), "3.13": base("3.13")}
-    assert make.place("3.13", here, settings) == Place("local:3.13", "pip-tools")
-    assert make.place("3.12", here, settings) == Place("local:3.13", "uv")
+    assert choose_place("3.13", here, settings) == Place("local:3.13", "pip-tools")
+    assert choose_place("3.12", here, settings) == Place("local:3.13", "uv")
     assert len(said) == 1
     assert said[0].startswith("Python 3.12: no base image here; uv makes its locks from Python 3.13")
 
@@ -224,13 +227,13 @@ def test_with_no_base_at_all_another_python_is_looked_for(
 
     monkeypatch.setattr(resolve, "ensure_bases", ensure)
     (project.root / "requirements/3.12/test.txt").unlink()
-    batches = plan(check.inspect(options.of(project)), Wish())
+    batches = plan_batches(inspect_locks(select_lock_settings(project)), Wish())
     there = Engine("host", "28", snapshotter=True)
     if spare:
-        assert make.places(project, there, batches) == [(batches[0], Place("local:3.13", "uv"))]
+        assert choose_places(project, there, batches) == [(batches[0], Place("local:3.13", "uv"))]
     else:
         with pytest.raises(DockyardError, match=r"no base image for Python 3\.12: nobody ships it"):
-            make.places(project, there, batches)
+            choose_places(project, there, batches)
 
 
 def test_a_yanked_pin_that_stays_is_told(
@@ -239,12 +242,12 @@ def test_a_yanked_pin_that_stays_is_told(
     """One line with the reason and the command, however many locks keep it; machines get it as well."""
     monkeypatch.setitem(YANKED, "pytest==9.2.0", "broken on Mondays")
     (project.root / "requirements/test.in").write_text("-r base.in\npytest>1\n", encoding="utf-8")
-    show.made(project, Wish(), dry_run=False, as_json=False)
+    make_and_print(project, Wish(), dry_run=False, as_json=False)
     said = "pytest==9.2.0 was yanked from its index, because: broken on Mondays; "
     said += "the lock keeps it until `invoke lock --upgrade-package pytest`"
     assert capsys.readouterr().err.count(said) == 1
     (project.root / "requirements/test.in").write_text("-r base.in\npytest>2\n", encoding="utf-8")
-    show.made(project, Wish(), dry_run=False, as_json=True)
+    make_and_print(project, Wish(), dry_run=False, as_json=True)
     assert json.loads(capsys.readouterr().out)["yanked"] == [said]
 
 
@@ -254,11 +257,11 @@ def test_what_is_built_from_source_is_listed(
 ) -> None:
     """After every run, changes or not: package, platforms, locks; and what is missing to build it."""
     paths = tuple(f"requirements/{python}/production.txt" for python in project.pythons)
-    built = (make.Built("sail", ("linux/arm64", "linux/s390x"), paths),)
-    missing = check.Problem(paths[0], 7, "sail is built from source, and nothing says what builds it", "name it")
-    outcome = make.Outcome({}, (), (), 0, built=built, unbuildable=(missing,))
-    monkeypatch.setattr(make, "make", lambda *_arguments, **_options: outcome)
-    show.made(project, Wish(), dry_run=False, as_json=as_json)
+    built = (Built("sail", ("linux/arm64", "linux/s390x"), paths),)
+    missing = Problem(paths[0], 7, "sail is built from source, and nothing says what builds it", "name it")
+    outcome = Outcome({}, (), (), 0, built=built, unbuildable=(missing,))
+    monkeypatch.setattr(locks, "make_locks", lambda *_arguments, **_options: outcome)
+    make_and_print(project, Wish(), dry_run=False, as_json=as_json)
     out, err = capsys.readouterr()
     if as_json:
         assert json.loads(out)["built"] == [
@@ -277,7 +280,7 @@ def test_what_is_built_from_source_is_read_from_all_locks() -> None:
         text = "".join(f"# built from source: {row}\n" for row in rows)
         return check.Lock(name, "3.13", "production", header.Made("", "", (), (), ()), content=text.encode())
 
-    found = make.built(
+    found = collect_built(
         [
             lock("a", "sail on linux/arm64", "mast on linux/arm64"),
             lock("b", "sail on linux/arm64"),
@@ -285,7 +288,7 @@ def test_what_is_built_from_source_is_read_from_all_locks() -> None:
         ]
     )
     assert found == (
-        make.Built("mast", ("linux/arm64",), ("a",)),
-        make.Built("sail", ("linux/386",), ("c",)),
-        make.Built("sail", ("linux/arm64",), ("a", "b")),
+        Built("mast", ("linux/arm64",), ("a",)),
+        Built("sail", ("linux/386",), ("c",)),
+        Built("sail", ("linux/arm64",), ("a", "b")),
     )

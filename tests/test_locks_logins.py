@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from dockyard.locks import keyring, logins
-from dockyard.locks.inputs import Input, parse
+from dockyard.locks import indexes
+from dockyard.locks.indexes import Logins, read_logins
+from dockyard.locks.inputs import Input, parse_input
 
 KEPT = {("https://mirror/simple", "sailor"): "p@ss", ("https://c/simple", "us"): "w0rd"}
 
@@ -19,13 +20,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
         found.append((address, user))
         return KEPT.get((address, user), "")
 
-    monkeypatch.setattr(keyring, "password", password)
+    monkeypatch.setattr(indexes, "ask_keyring", password)
     return found
 
 
 def inputs(*lines: str) -> list[Input]:
     """Return one input with these lines."""
-    return [parse("requirements/base.in", "\n".join([*lines, "flask"]).encode())]
+    return [parse_input("requirements/base.in", "\n".join([*lines, "flask"]).encode())]
 
 
 def test_logins_of_all_indexes(asked: list[tuple[str, str]], tmp_path: Path) -> None:
@@ -34,7 +35,7 @@ def test_logins_of_all_indexes(asked: list[tuple[str, str]], tmp_path: Path) -> 
     lines = ("-i https://b/simple", "--extra-index-url https://${WHO}@c/simple", "-f https://${GONE}:${WORD}@d/files")
     environment = {"HOME": str(tmp_path), "WHO": "us", "WORD": "h%40sh", "HTTPS_PROXY": "http://u:pr0xy@p:1"}
     conf = "[global]\nindex-url = https://sailor@mirror/simple\nextra-index-url = https://b/x https://y:z@e/simple\n\n"
-    found = logins.read(inputs(*lines), conf, environment)
+    found = read_logins(inputs(*lines), conf, environment)
     assert sorted(found.netrc.splitlines()) == [
         "machine b login me password n3trc",
         "machine c login us password w0rd",
@@ -52,19 +53,19 @@ def test_a_lone_user_gets_its_password(asked: list[tuple[str, str]], tmp_path: P
     lines = ("-i https://${WHO}@c/simple", "--extra-index-url https://${TOKEN}@f/simple")
     environment = {"HOME": str(tmp_path), "WHO": "us", "TOKEN": "t0ken"}
     conf = "[global]\nindex-url = https://sailor@mirror/simple\ntrusted-host = x\n\n"
-    found = logins.read(inputs(*lines), conf, environment)
+    found = read_logins(inputs(*lines), conf, environment)
     assert found.variables == {"WHO": "us:w0rd", "TOKEN": "t0ken"}
     assert found.pip_conf == "[global]\nindex-url = https://sailor:p%40ss@mirror/simple\ntrusted-host = x\n\n"
 
 
 def test_a_variable_that_is_not_set_is_left_out(asked: list[tuple[str, str]], tmp_path: Path) -> None:
     """What needs it may be in the build's cache; otherwise the index says no."""
-    found = logins.read(inputs("-i https://me:${GONE}@c/simple"), "", {"HOME": str(tmp_path)})
+    found = read_logins(inputs("-i https://me:${GONE}@c/simple"), "", {"HOME": str(tmp_path)})
     assert (found.variables, found.secrets) == ({}, ("me",))
 
 
 def test_a_build_without_an_index_of_its_own(asked: list[tuple[str, str]], tmp_path: Path) -> None:
     """Nothing is looked for: a netrc that cannot be read is nobody's business then."""
     (tmp_path / ".netrc").write_text("nonsense here\n")
-    assert logins.read(inputs(), "", {"HOME": str(tmp_path)}) == logins.Logins()
+    assert read_logins(inputs(), "", {"HOME": str(tmp_path)}) == Logins()
     assert not asked

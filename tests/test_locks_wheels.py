@@ -13,7 +13,7 @@ from packaging.utils import parse_wheel_filename
 
 from dockyard.errors import DockyardError
 from dockyard.locks.pins import Pin
-from dockyard.locks.wheels import Offer, Source, Target, narrowed, tags
+from dockyard.locks.wheels import Offer, Source, Target, list_tags, narrow_hashes
 
 AMD, ARM, RISC = "linux/amd64", "linux/arm64", "linux/riscv64"
 SDIST = "sail-1.0.tar.gz"
@@ -36,7 +36,7 @@ def narrow(names: Sequence[str], *platforms: str) -> tuple[set[str], tuple[Sourc
     """Return which of some files a lock for Python 3.13 keeps, and what it has built."""
     files = {f"sha256:{number}": name for number, name in enumerate(names)}
     pin = Pin("sail", "1.0", tuple(files), ())
-    kept, sources = narrowed([pin], Offer(files, "2.36"), Target("3.13", platforms))
+    kept, sources = narrow_hashes([pin], Offer(files, "2.36"), Target("3.13", platforms))
     assert [each._replace(hashes=()) for each in kept] == [pin._replace(hashes=())]
     return {files[digest] for digest in kept[0].hashes}, sources
 
@@ -64,7 +64,7 @@ chosen = st.lists(st.sampled_from([AMD, ARM, RISC]), min_size=1, unique=True)
 @given(names=offers, platforms=chosen)
 def test_what_is_kept_is_what_a_platform_installs_or_must_build(names: list[str], platforms: list[str]) -> None:
     """Exactly the wheels whose tags meet those of a platform; the sdist too where a platform has no wheel."""
-    known = {platform: tags("3.13", platform, "2.36") for platform in platforms}
+    known = {platform: list_tags("3.13", platform, "2.36") for platform in platforms}
 
     def installs(name: str, platform: str) -> bool:
         well_named = name.endswith(".whl") and name.count("-") >= 4
@@ -110,7 +110,7 @@ def test_this_interpreter_installs_what_the_tags_say() -> None:
         pytest.skip("another machine, C library or kind of Python")
     glibc = (os.confstr("CS_GNU_LIBC_VERSION") or "").split()[-1]
     python = ".".join(map(str, sys.version_info[:2]))
-    assert tags(python, machine, glibc) == frozenset(sys_tags())
+    assert list_tags(python, machine, glibc) == frozenset(sys_tags())
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_this_interpreter_installs_what_the_tags_say() -> None:
 )
 def test_a_platform_has_a_machine(platform: str, tag: str) -> None:
     """Docker's names of machines are others than Python's."""
-    assert parse_tag(tag) <= tags("3.13", platform, "2.36")
+    assert parse_tag(tag) <= list_tags("3.13", platform, "2.36")
 
 
 def test_what_cannot_be_installed_is_named_with_a_way_out() -> None:
@@ -141,4 +141,4 @@ def test_what_cannot_be_installed_is_named_with_a_way_out() -> None:
 def test_another_c_library_is_refused() -> None:
     """Without glibc no manylinux wheel fits, and nobody says which others do."""
     with pytest.raises(DockyardError, match="no glibc"):
-        narrowed([], Offer({}, ""), Target("3.13", (AMD,)))
+        narrow_hashes([], Offer({}, ""), Target("3.13", (AMD,)))

@@ -5,19 +5,19 @@ from pathlib import Path
 import pytest
 
 from dockyard.errors import DockyardError
-from dockyard.locks import indexes
-from dockyard.locks.inputs import Input, InputError, parse
+from dockyard.locks.indexes import read_access, select_options
+from dockyard.locks.inputs import Input, InputError, parse_input
 
 
 def inputs(*lines: str) -> list[Input]:
     """Return one input with these lines."""
-    return [parse("requirements/base.in", "\n".join([*lines, "flask"]).encode())]
+    return [parse_input("requirements/base.in", "\n".join([*lines, "flask"]).encode())]
 
 
 def test_a_password_from_netrc_goes_to_its_own_host_only(tmp_path: Path) -> None:
     """Only hosts that the inputs name get a login; another one in the same file stays at home."""
     (tmp_path / ".netrc").write_text("machine pip.corp login me password w0rd\nmachine other login x password y\n")
-    way = indexes.read(inputs("--extra-index-url https://pip.corp/simple"), "", {"HOME": str(tmp_path)}, None)
+    way = read_access(inputs("--extra-index-url https://pip.corp/simple"), "", {"HOME": str(tmp_path)}, None)
     assert way.netrc == "machine pip.corp login me password w0rd\n"
     assert "w0rd" in way.secrets
     assert "y" not in way.secrets
@@ -26,7 +26,7 @@ def test_a_password_from_netrc_goes_to_its_own_host_only(tmp_path: Path) -> None
 def test_variables_of_an_input_travel_and_are_secret() -> None:
     """${NAME} in an input is taken from the environment, and nothing else of it."""
     environment = {"WORD": "p%40ss", "HOME": "/nowhere", "OTHER": "x", "PIP_INDEX_URL": "https://leak"}
-    way = indexes.read(inputs("-i https://me:${WORD}@127.0.0.1:8080/simple"), "", environment, None)
+    way = read_access(inputs("-i https://me:${WORD}@127.0.0.1:8080/simple"), "", environment, None)
     assert way.environment == {"WORD": "p%40ss"}
     assert way.netrc == "machine 127.0.0.1 login me password p@ss\n"
     assert {"p%40ss", "p@ss"} <= set(way.secrets)
@@ -36,12 +36,12 @@ def test_variables_of_an_input_travel_and_are_secret() -> None:
 def test_a_variable_that_is_not_set_is_named_with_its_line() -> None:
     """Without its variable an index would answer 401: say what is missing instead."""
     with pytest.raises(InputError, match=r"base\.in:1: \$\{WORD\} is not set"):
-        indexes.read(inputs("-i https://me:${WORD}@host/simple"), "", {}, None)
+        read_access(inputs("-i https://me:${WORD}@host/simple"), "", {}, None)
 
 
 def test_the_address_of_a_mirror_travels_without_its_password() -> None:
     """DOCKYARD_INDEX_URL may hold a login: it goes to the netrc, odd characters quoted, and never into an address."""
-    way = indexes.read(inputs(), "https://me:a%20%22b%23@mirror:8443/simple", {"HOME": "/nowhere"}, None)
+    way = read_access(inputs(), "https://me:a%20%22b%23@mirror:8443/simple", {"HOME": "/nowhere"}, None)
     assert way.index == "https://mirror:8443/simple"
     assert way.netrc == 'machine mirror login me password "a \\"b#"\n'
     assert not way.loopback
@@ -52,7 +52,7 @@ def test_proxies_travel(tmp_path: Path) -> None:
     ca = tmp_path / "ca.pem"
     ca.write_text("CERTIFICATE")
     environment = {"https_proxy": "http://u:hush@proxy:3128", "NO_PROXY": "localhost", "HOME": "/nowhere"}
-    way = indexes.read(inputs(), "", environment, ca)
+    way = read_access(inputs(), "", environment, ca)
     assert way.environment == {"https_proxy": "http://u:hush@proxy:3128", "NO_PROXY": "localhost"}
     assert "hush" in way.secrets
     assert way.ca == "CERTIFICATE"
@@ -62,17 +62,17 @@ def test_a_broken_netrc_is_told_without_its_content(tmp_path: Path) -> None:
     """A file that cannot be read as a netrc is named with its line."""
     (tmp_path / "rc").write_text("machine a login b\nnonsense c0de\n")
     with pytest.raises(DockyardError, match=r"rc:2") as caught:
-        indexes.read(inputs("-i https://a/simple"), "", {"NETRC": str(tmp_path / "rc")}, None)
+        read_access(inputs("-i https://a/simple"), "", {"NETRC": str(tmp_path / "rc")}, None)
     assert "c0de" not in caught.value.message
 
 
 def test_certificates_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     """A named bundle that is not there is an error, not a plain connection that fails later."""
     with pytest.raises(DockyardError, match="the certificates cannot be read"):
-        indexes.read(inputs(), "", {"HOME": "/nowhere"}, tmp_path / "gone.pem")
+        read_access(inputs(), "", {"HOME": "/nowhere"}, tmp_path / "gone.pem")
 
 
 def test_options_are_kept_as_they_are_written() -> None:
     """A lock repeats where its packages come from, variables unexpanded, each line once."""
     lines = ("--index-url https://${U}:${P}@host/simple", "--only-binary :all:", "--pre", "--only-binary :all:")
-    assert indexes.options(inputs(*lines)) == list(lines[:3])
+    assert select_options(inputs(*lines)) == list(lines[:3])

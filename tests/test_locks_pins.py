@@ -2,9 +2,10 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from packaging.utils import canonicalize_name
 
-from dockyard.locks.lines import canonical, logical_lines
-from dockyard.locks.pins import Pin, canonical_name, parse, render
+from dockyard.locks.inputs import canonicalize_lock, logical_lines
+from dockyard.locks.pins import Pin, parse_pins, render_pins
 
 BY_PIP_TOOLS = """\
 blinker==1.9.0 \\
@@ -31,7 +32,7 @@ Setup_Tools==84 \\
 
 def test_what_pip_tools_writes_is_read_and_put_in_one_form() -> None:
     """Extras, markers and constraints go, names become canonical, hashes are sorted, no package stands apart."""
-    assert parse(BY_PIP_TOOLS) == (
+    assert parse_pins(BY_PIP_TOOLS) == (
         Pin("blinker", "1.9.0", ("sha256:aa", "sha256:bb"), ("flask",), line=1),
         Pin("coverage", "7.1", ("sha256:cc",), ("-r requirements/test.in",), line=7),
         Pin("setup-tools", "84", ("sha256:ee",), ("pip-tools", "wheel"), line=15),
@@ -42,7 +43,7 @@ def test_what_pip_tools_writes_is_read_and_put_in_one_form() -> None:
 def test_a_lock_with_both_sides_of_a_merge_keeps_the_first() -> None:
     """Marks of a conflict are passed over, and a package that is there twice counts once."""
     text = "<<<<<<< ours\na==1 \\\n    --hash=sha256:aa\n=======\na==2 \\\n    --hash=sha256:bb\n>>>>>>> theirs\n"
-    assert [pin.requirement for pin in parse(text)] == ["a==1"]
+    assert [pin.requirement for pin in parse_pins(text)] == ["a==1"]
 
 
 names = st.from_regex(r"[a-z][a-z0-9]{0,8}(-[a-z0-9]{1,4})?", fullmatch=True)
@@ -59,21 +60,21 @@ pins = st.builds(
 @given(st.lists(pins, max_size=6, unique_by=lambda pin: pin.name))
 def test_what_is_written_is_read_back(written: list[Pin]) -> None:
     """Writing and reading pins loses nothing, and pip sees one line for each."""
-    text = render((), written)
-    assert [pin._replace(line=0) for pin in parse(text)] == sorted(written)
+    text = render_pins((), written)
+    assert [pin._replace(line=0) for pin in parse_pins(text)] == sorted(written)
     assert len(list(logical_lines(text))) == len(written)
-    assert canonical(text.encode()).count("--hash=") == sum(len(pin.hashes) for pin in written)
+    assert canonicalize_lock(text.encode()).count("--hash=") == sum(len(pin.hashes) for pin in written)
 
 
 def test_options_come_first() -> None:
     """A lock from another index says so before its pins, as the input does."""
-    assert render(["--index-url https://host/simple"], [Pin("a", "1", ("sha256:aa",), ())]) == (
+    assert render_pins(["--index-url https://host/simple"], [Pin("a", "1", ("sha256:aa",), ())]) == (
         "--index-url https://host/simple\na==1 \\\n    --hash=sha256:aa\n"
     )
 
 
 def test_names_have_one_spelling() -> None:
     """Dots, dashes and underscores are the same, and so is case."""
-    assert {canonical_name(name) for name in ("Ruamel.Yaml", "ruamel_yaml", "ruamel-yaml", "RUAMEL-_yaml")} == {
+    assert {canonicalize_name(name) for name in ("Ruamel.Yaml", "ruamel_yaml", "ruamel-yaml", "RUAMEL-_yaml")} == {
         "ruamel-yaml"
     }
