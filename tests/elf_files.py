@@ -68,3 +68,16 @@ def write_program(path: Path, interpreter: str, *needed: str, rpath: str = "") -
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(elf_bytes(needed=needed, interpreter=interpreter, texts={RPATH: rpath} if rpath else {}))
     return str(path)
+
+
+def cache_bytes(*entries: tuple[str, str], before: bytes = b"") -> bytes:
+    """Return a cache of the linker, of names and paths, as ldconfig writes it."""
+    head = 48 + 24 * len(entries)
+    texts, table = b"", b""
+    for entry in entries:
+        offsets = []
+        for text in entry:
+            offsets.append(head + len(texts))
+            texts += text.encode() + b"\0"
+        table += struct.pack("=iIIIQ", 0x303, *offsets, 0, 0)
+    return before + b"glibc-ld.so.cache1.1" + struct.pack("=II20x", len(entries), len(texts)) + table + texts

@@ -1,13 +1,12 @@
 """Libraries as the dynamic linker finds them, in systems and environments of tiny ELF files."""
 
 import os
-import struct
 from pathlib import Path
 
 import pytest
 
 from dockyard.payload.linker import Missing, Scan, System, find_objects, read_cache, read_system, scan_libraries
-from tests.elf_files import AARCH64, FLAGS_1, I386, S390X, elf_bytes, write_library, write_program
+from tests.elf_files import AARCH64, FLAGS_1, I386, S390X, cache_bytes, elf_bytes, write_library, write_program
 
 LOADER = "ld-linux-x86-64.so.2"
 
@@ -323,23 +322,10 @@ def test_what_may_be_an_object(tmp_path: Path) -> None:
     assert sorted(os.path.relpath(path, tmp_path) for path in found) == ["a/_x.so", "a/b/tool", "c/_y.abi3.so"]
 
 
-def cache(*entries: tuple[str, str], before: bytes = b"") -> bytes:
-    """Return a cache as ldconfig writes it."""
-    head = 48 + 24 * len(entries)
-    texts, table = b"", b""
-    for entry in entries:
-        offsets = []
-        for text in entry:
-            offsets.append(head + len(texts))
-            texts += text.encode() + b"\0"
-        table += struct.pack("=iIIIQ", 0x303, *offsets, 0, 0)
-    return before + b"glibc-ld.so.cache1.1" + struct.pack("=II20x", len(entries), len(texts)) + table + texts
-
-
 @pytest.mark.parametrize("before", [b"", b"ld.so-1.7.0\0" + bytes(20)], ids=["new", "old before new"])
 def test_reading_the_linkers_cache(before: bytes) -> None:
     """Paths by name, in their order, whatever format stands before it."""
-    data = cache(
+    data = cache_bytes(
         ("libz.so.1", "/a/libz.so.1"), ("libx.so.2", "/b/libx.so.2"), ("libz.so.1", "/c/libz.so.1"), before=before
     )
     assert read_cache(data) == {"libz.so.1": ["/a/libz.so.1", "/c/libz.so.1"], "libx.so.2": ["/b/libx.so.2"]}
@@ -354,7 +340,7 @@ def test_a_cache_that_is_none(data: bytes) -> None:
 def test_this_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where this Python's linker looks, with the environment's own folders first."""
     monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/one:/opt/two")
-    (tmp_path / "ld.so.cache").write_bytes(cache(("libz.so.1", "/a/libz.so.1")))
+    (tmp_path / "ld.so.cache").write_bytes(cache_bytes(("libz.so.1", "/a/libz.so.1")))
     system = read_system(cache=tmp_path / "ld.so.cache")
     assert system.preferred == ("/opt/one", "/opt/two")
     assert "/usr/lib" in system.folders

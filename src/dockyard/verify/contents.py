@@ -18,7 +18,9 @@ WINDOW = 4 << 20
 OVERLAP = 16 << 10
 """Files are looked at in windows that overlap by more than a key or certificate is long."""
 
-KEPT = re.compile(r".*\.py|.*\.(?:dist|egg)-info(?:/(?:METADATA|RECORD|PKG-INFO))?|.*/pyvenv\.cfg")
+KEPT = re.compile(
+    r".*\.py|.*\.(?:dist|egg)-info(?:/(?:METADATA|RECORD|PKG-INFO))?|.*/pyvenv\.cfg|/usr/share/dockyard/.*"
+)
 """Files whose content rules read."""
 
 HEADER = 16

@@ -11,7 +11,7 @@ from dockyard.errors import SettingsError
 from dockyard.image.dockerfile import lines
 from dockyard.settings import suggest_nearest
 from dockyard.verify.model import Case, Finding, Rule, Scope, Verdict, Violation
-from dockyard.verify.rules import bytecode, configuration, distributions, files, leaks, runtime
+from dockyard.verify.rules import bytecode, configuration, distributions, files, leaks, lookups, runtime
 from dockyard.verify.rules.files import scope
 
 RULES: tuple[Rule, ...] = (
@@ -19,6 +19,7 @@ RULES: tuple[Rule, ...] = (
     *files.RULES,
     *leaks.RULES,
     *bytecode.RULES,
+    *lookups.RULES,
     *distributions.RULES,
     *runtime.RULES,
 )
