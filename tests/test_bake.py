@@ -63,6 +63,18 @@ def test_cache_use(log: str) -> None:
     assert bake.cache_use(log) == Cache(steps=3, cached=2)
 
 
+def test_libraries_that_steps_found_missing() -> None:
+    """Plain or drawn on a terminal, which cuts lines: each library once, by the longest line."""
+    plain = "#12 0.5 missing shared library: libpq.so.5, needed by /venv/a.so; usually in libpq5\r\n"
+    drawn = "\x1b[2m => => # missing shared library: libpq.so.5, needed by /ve\x1b[0m\r\n"
+    other = "#13 0.1 missing shared library: libown.so, needed by /venv/b.so\n#13 0.2 done\n"
+    assert bake.missing_libraries(drawn + plain + plain + other) == (
+        "libpq.so.5, needed by /venv/a.so; usually in libpq5",
+        "libown.so, needed by /venv/b.so",
+    )
+    assert bake.missing_libraries("#13 0.1 done") == ()
+
+
 def test_cache_use_of_a_shared_step() -> None:
     """A step that BuildKit lists twice under one name counts once, in both forms of the log."""
     plain = "#6 [y a 1/1] COPY a /a\n#6 CACHED\n\n#11 [y a 1/1] COPY a /a\n#11 CACHED\n"

@@ -1,14 +1,13 @@
 """The layers of a minimal image, made on small trees."""
 
 import os
-import ssl
 import stat
 import sysconfig
 from pathlib import Path
 
 import pytest
 
-from dockyard.payload import bytecode, files, layers, libraries
+from dockyard.payload import bytecode, files, layers
 
 pytestmark = pytest.mark.processes  # the dynamic linker is asked
 
@@ -118,18 +117,6 @@ def test_the_user_has_a_number_and_no_shell(layer: Path) -> None:
     assert (mode(layer / "tmp"), mode(layer / "root"), mode(layer / "run")) == (0o1777, 0o700, 0o755)
 
 
-def test_certificates_are_named_as_openssl_looks_for_them(layer: Path) -> None:
-    """Where the bundle is in the image, OpenSSL's own name for it links there; where not, no link dangles."""
-    wanted = files.inside(layer, Path(ssl.get_default_verify_paths().openssl_cafile))
-    layers.trust_certificates(layer)
-    assert not os.path.lexists(wanted)
-    bundle = files.inside(layer, files.CERTIFICATES)
-    bundle.parent.mkdir(parents=True)
-    bundle.write_text("")
-    layers.trust_certificates(layer)
-    assert wanted.readlink() == files.CERTIFICATES
-
-
 def test_the_library_is_compiled_where_it_lies(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And so is pip beside it; what is no Python is passed over, and no layer is made."""
     (tree / "shop" / "template.py").write_text("{{ name }} :\n")
@@ -152,30 +139,6 @@ def test_bytecode_of_the_library_comes_along(tmp_path: Path, layer: Path) -> Non
     (there / "os.py").write_text("")
     layers.copy_bytecode(library, layer)
     assert [path.name.split(".")[0] for path in there.rglob("*.pyc")] == ["os"]
-
-
-def test_layers_bring_the_libraries_that_their_part_loads_and_the_runtime_lacks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Not those that the interpreter loads, by whatever path they are found, nor what another package brings."""
-    system, venv = tmp_path / "system", tmp_path / "venv"
-    (system / "usr" / "lib").mkdir(parents=True)
-    (system / "lib").symlink_to("usr/lib")
-    made = [tmp_path / "1", tmp_path / "2"]
-    for path in (system / "lib" / "libpq.so.5", system / "lib" / "libz.so.1"):
-        path.write_bytes(libraries.ELF)
-    for layer, name in zip(made, ("fast.so", "slow.so"), strict=True):
-        files.inside(layer, venv).mkdir(parents=True)
-        (files.inside(layer, venv) / name).write_bytes(libraries.ELF)
-    loads = {
-        venv / "fast.so": [system / "usr" / "lib" / "libz.so.1", system / "lib" / "libpq.so.5", venv / "slow.so"],
-        venv / "slow.so": [system / "lib" / "libz.so.1"],
-    }
-    monkeypatch.setattr(layers, "find_libraries", lambda _roots: loads)
-    monkeypatch.setattr(layers, "runtime_libraries", lambda: [system / "lib" / "libz.so.1"])
-    layers.add_libraries(made, venv)
-    brought = [[path.name for path in files.inside(layer, system).rglob("*") if path.is_file()] for layer in made]
-    assert brought == [["libpq.so.5"], []]
 
 
 @pytest.fixture

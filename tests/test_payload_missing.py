@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dockyard.payload.linker import Missing
-from dockyard.payload.missing import TABLE, describe_missing, find_installed, name_package
+from dockyard.payload.missing import TABLE, find_installed, locate, name_package
 
 PACKAGES = {
     "ld-linux-x86-64.so.2": "libc6",
@@ -101,17 +100,14 @@ def test_an_installed_library_where_no_linker_looks(lists: Path) -> None:
     assert find_installed("syn.so.1", lists) == ("", "")
 
 
-def test_what_is_missing_in_words(lists: Path) -> None:
-    """One line for each library: who needs it, and where it is to be had."""
-    missing = [
-        Missing("/venv/a/_pg.so", "libpq.so.5"),
-        Missing("/venv/b/_pg.so", "libpq.so.5"),
-        Missing("/venv/b/_pg.so", "libsyn.so.1"),
-        Missing("/venv/c/_own.so", "libproject.so"),
-    ]
-    assert describe_missing(missing, lists) == [
-        "missing shared library: libpq.so.5, needed by /venv/a/_pg.so and 1 more; usually in the Debian package libpq5",
-        "missing shared library: libproject.so, needed by /venv/c/_own.so",
-        "missing shared library: libsyn.so.1, needed by /venv/b/_pg.so; "
-        "the package libsyn has it at /usr/lib/syn/libsyn.so.1, where the linker does not look",
-    ]
+@pytest.mark.parametrize(
+    ("library", "where"),
+    [
+        ("libpq.so.5", "usually in the Debian package libpq5"),
+        ("libproject.so", ""),
+        ("libsyn.so.1", "the package libsyn has it at /usr/lib/syn/libsyn.so.1, where the linker does not look"),
+    ],
+)
+def test_where_a_library_is_to_be_had(lists: Path, library: str, where: str) -> None:
+    """What is installed is known, what is derived is said to be usual."""
+    assert locate(library, lists) == where

@@ -19,7 +19,7 @@ def found(more: dict[str, File], *variables: str) -> list[Finding]:
     """Return what the rules say of a good image with more files and variables."""
     case = small_images.case(more)
     config = {**settings(), "Env": [*settings()["Env"], *variables]}
-    return list(judge.judge(replace(case, facts=replace(case.facts, config={"config": config}))).violations)
+    return list(judge.judge_image(replace(case, facts=replace(case.facts, config={"config": config}))).violations)
 
 
 def test_a_library_that_is_missing() -> None:

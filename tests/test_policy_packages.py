@@ -89,9 +89,23 @@ def test_the_library_of_another_python_is_judged_by_that_python() -> None:
     assert "3.12" in one.message
 
 
-def test_files_that_no_python_can_compile_are_no_violation() -> None:
-    """Templates, for instance: the image's own Python says which they are."""
-    assert found({"/app/template.py": File(b"{{ x }}")}, uncompilable=frozenset({"/app/template.py"})) == []
+@pytest.mark.parametrize(
+    "path",
+    [f"{SITE}/flask/template.py", "/usr/lib/python3/dist-packages/x.py", "/usr/lib/python3.13/lib2to3/data/bom.py"],
+)
+def test_files_of_others_that_no_python_can_compile_are_no_violation(path: str) -> None:
+    """Packages bring templates and code for other Pythons: the image's own Python says which they are."""
+    files = {path: File(b"{{ x }}")}
+    assert not [one for one in found(files, uncompilable={path: "x"}) if one.rule == "valid-bytecode"]
+
+
+def test_a_file_of_the_project_that_no_python_can_compile_is_told_with_the_reason() -> None:
+    """It ended no build, and need not be imported at the start: whoever means it so accepts it."""
+    path = "/app/shop/late.py"
+    (one,) = found({path: File(b"x = = 1")}, uncompilable={path: "invalid syntax, line 1"})
+    assert (one.rule, one.path) == ("valid-bytecode", path)
+    assert "invalid syntax, line 1" in one.message
+    assert f'"valid-bytecode:{path}"' in one.hint
 
 
 def test_what_lacks_bytecode_is_asked_for_and_nothing_else() -> None:

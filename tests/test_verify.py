@@ -250,11 +250,11 @@ def test_the_programs_that_look_into_a_container_are_python() -> None:
 
 def test_files_that_cannot_be_compiled_are_asked_of_the_images_own_python(docker: Docker) -> None:
     """Only what was asked for counts; an image whose Python does not answer excuses nothing."""
-    docker.says = {"run": Completed(0, '["/a.py", "/etc"]', "", 0.1)}
-    assert trial.find_uncompilable(ENGINE, "x", ("/a.py", "/b.py")) == {"/a.py"}
+    docker.says = {"run": Completed(0, '{"/a.py": "invalid syntax, line 3", "/etc": "x"}', "", 0.1)}
+    assert trial.find_uncompilable(ENGINE, "x", ("/a.py", "/b.py")) == {"/a.py": "invalid syntax, line 3"}
     assert json.loads(docker.asked[0].input or b"") == ["/a.py", "/b.py"]
     docker.says = {"run": Completed(127, "", "no python", 0.1)}
-    assert trial.find_uncompilable(ENGINE, "x", ("/a.py",)) == frozenset()
+    assert trial.find_uncompilable(ENGINE, "x", ("/a.py",)) == {}
 
 
 @pytest.fixture

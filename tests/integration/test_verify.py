@@ -242,7 +242,9 @@ def test_an_accepted_rule_is_no_violation(tried: Try) -> None:
     assert [one.accepted for one in found.verdict.findings] == ["the orchestrator probes it"]
 
 
-def test_a_python_file_that_no_python_can_compile_is_no_violation(engine: Engine, production: str, unique: str) -> None:
+def test_python_files_that_no_python_can_compile_are_told_from_others(
+    engine: Engine, production: str, unique: str
+) -> None:
     """The image's own Python is asked: one file is a template, the other only lacks its bytecode."""
     files = {"/app/template.py": File(b"{{ name }} = 1\n"), "/app/late.py": File(b"x = 1\n")}
     context = io.BytesIO()
@@ -254,7 +256,9 @@ def test_a_python_file_that_no_python_can_compile_is_no_violation(engine: Engine
     capture(engine.command("buildx", "build", "--load", "--quiet", f"--tag={unique}:1", "-", input=context.getvalue()))
     paths = bytecode.missing(contents.read_image(engine, f"{unique}:1"))
     assert set(paths) == set(files)
-    assert trial.find_uncompilable(engine, f"{unique}:1", paths) == {"/app/template.py"}
+    found = trial.find_uncompilable(engine, f"{unique}:1", paths)
+    assert list(found) == ["/app/template.py"]
+    assert found["/app/template.py"].endswith(", line 1")
 
 
 def test_an_image_that_is_not_there(project: Settings, engine: Engine) -> None:

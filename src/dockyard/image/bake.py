@@ -9,6 +9,7 @@ ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]")
 PLAIN_STEP = re.compile(r"^#(\d+) \[([^\]]*\d+/\d+)\]", re.MULTILINE)
 PLAIN_CACHED = re.compile(r"^#(\d+) CACHED", re.MULTILINE)
 TERMINAL_STEP = re.compile(r"=> (?:(CACHED|ERROR|CANCELED) )?\[([^\]]*\d+/\d+)\]")
+MISSING_LIBRARY = re.compile(r"missing shared library: ([^\n]+)")
 ENVIRONMENT = {"BUILDX_BAKE_ENTITLEMENTS_FS": "0"}
 """From buildx 0.20 a bake may read nothing outside its folder unless a person says so; here no stranger wrote the file.
 
@@ -103,6 +104,16 @@ def cache_use(log: str) -> Cache:
         return Cache(len(set(steps.values())), len(hits))
     drawn = TERMINAL_STEP.findall(text)
     return Cache(len({name for _, name in drawn}), len({name for mark, name in drawn if mark == "CACHED"}))
+
+
+def missing_libraries(log: str) -> tuple[str, ...]:
+    """Return what the steps of a build said of libraries that are nowhere, see payload/missing.py, each once."""
+    text = ESCAPE.sub("", log).replace("\r", "\n")
+    told: dict[str, str] = {}
+    for line in MISSING_LIBRARY.findall(text):
+        library = line.partition(",")[0]
+        told[library] = max(line.rstrip(), told.get(library, ""), key=len)  # a terminal cuts lines
+    return tuple(told.values())
 
 
 def digests(metadata: Mapping[str, Any], names: Iterable[str]) -> dict[str, str]:

@@ -250,6 +250,7 @@ def _run(job: Job) -> tuple[Built, ...]:
         threading.Thread(target=console.prepare, daemon=True).start()  # while BuildKit works, this process only waits
         done = solve(job, metadata)
         written = json.loads(metadata.read_text(encoding="utf-8"))
+    warn_of_missing(bake.missing_libraries(done.stdout))
     digests = bake.digests(written, [image.name for image in job.planned])
     variants = [variant for variant in job.request.variants(job.settings) if variant.name in digests]
     seconds, cache = job.clock.seconds(), bake.cache_use(done.stdout)
@@ -258,6 +259,14 @@ def _run(job: Job) -> tuple[Built, ...]:
         for variant, image in zip(variants, job.planned, strict=True)
     ]
     return tuple(made if job.request.push else (_inspected(job.engine, image) for image in made))
+
+
+def warn_of_missing(libraries: Sequence[str]) -> None:
+    """Say at the end what steps of a build said in between, and a later build, from the cache, will not say."""
+    for library in libraries:
+        log.warning(f"missing shared library: {library}")
+    if libraries:
+        log.warning("install the packages in the base stage of the Dockerfile; `invoke verify` judges what is left")
 
 
 def solve(job: Job, metadata: Path) -> Completed:
@@ -365,11 +374,6 @@ FAILURES = (
         "keep: nothing in the base image matches",
         "the build failed: `keep` in [tool.dockyard] names what the base image does not have",
         "the lines above say which; correct it, or install the Debian package that holds it in the base stage",
-    ),
-    (
-        "the base image lacks shared libraries",
-        "the build failed: a package loads a shared library that the base image does not have",
-        "the lines above say which; install the Debian package that holds it in the base stage of the Dockerfile",
     ),
     (
         "No matching distribution found",

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from . import bytecode
 from .files import inside, settle
-from .layers import add_libraries
+from .libraries import add_libraries, this_base
 
 CACHE = Path.home() / ".cache" / "dockyard"
 SECRETS = Path("/run/secrets")
@@ -82,7 +82,7 @@ def install(lock: Path, wheels: Path | None, venv: Path, layers: Path | None, pa
         own = [CACHE / package.key for package in packages if package.part(parts) == number]
         copy_trees([*([] if number else [venv]), *own], target)
     copy_trees(targets, venv, "--link", "--remove-destination")
-    add_libraries(made, venv)
+    add_libraries(made, venv, this_base())
     for layer in made:
         settle(layer)
 

@@ -14,26 +14,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from . import bytecode
-from .files import CERTIFICATES, copy, inside, link_tree, record_packages, resolve_parents, settle
-from .libraries import find_libraries
+from .files import copy, inside, link_tree, resolve_parents, settle
+from .libraries import UNWANTED_MODULES, add_libraries, add_runtime_libraries, this_base
+from .lookups import add_data
 
 USER = 65532
 UNWANTED = {
     "__pycache__", "config", "dist-packages", "ensurepip", "idlelib", "pip", "site-packages",
     "test", "tests", "tkinter", "turtledemo", "EXTERNALLY-MANAGED",
 }  # fmt: skip
-DATA = (
-    str(CERTIFICATES),
-    "/etc/ssl/openssl.cnf",
-    "/etc/mime.types",
-    "/etc/nsswitch.conf",
-    "/etc/os-release",
-    "/etc/debian_version",
-    "/etc/protocols",
-    "/etc/services",
-    "/usr/share/zoneinfo",
-)
-"""Certificates, time zones and the small tables that the standard library reads by path."""
 
 
 def compile_library() -> None:
@@ -48,8 +37,10 @@ def make_runtime(layers: Path, keep: str = "", folder: Sequence[Path] = (), writ
     The second is made with an owner by `COPY --chown`.
     """
     runtime = layers / "runtime"
+    kept = [path for pattern in keep.split(":") if pattern for path in matches(pattern)]
     fill_runtime(runtime)
-    keep_files(runtime, [path for pattern in keep.split(":") if pattern for path in matches(pattern)])
+    keep_files(runtime, kept)
+    add_runtime_libraries(runtime, kept, this_base())
     for layer, folders in ((runtime, folder), (layers / "writable", writable)):
         for path in folders:
             inside(layer, path).mkdir(parents=True, exist_ok=True)
@@ -65,39 +56,10 @@ def fill_runtime(layer: Path) -> None:
         copy(program, layer)
     library = Path(sysconfig.get_path("stdlib"))
     copy_library(library, layer)
-    for found in runtime_libraries():
-        copy(found, layer)
-    for name in DATA:
-        if os.path.lexists(name):
-            copy(Path(name), layer)
-    record_packages(layer)
-    trust_certificates(layer)
+    add_data(layer, os.environ)
     make_user(layer)
     copy_bytecode(library, layer)
     bytecode.compile_folder(inside(layer, library), at=library, keep=True)
-
-
-def runtime_libraries() -> list[Path]:
-    """Return the shared libraries that the interpreter and the standard library's own modules load, sorted."""
-    loads = find_libraries([Path(sys.executable).resolve(), Path(sysconfig.get_path("stdlib"), "lib-dynload")])
-    return sorted({found for libraries in loads.values() for found in libraries})
-
-
-def add_libraries(layers: Sequence[Path], folder: Path) -> None:
-    """Give each layer the libraries that its part of a folder loads and the runtime lacks, and say whose they are.
-
-    All of the folder is looked at as one: a package may load what another one brings. What the runtime has is found
-    out anew, where that matters, so that no stage has to wait for its layer.
-    """
-    loads = find_libraries([folder])
-    outside = {path: [one for one in found if not one.is_relative_to(folder)] for path, found in loads.items()}
-    present = {resolve_parents(found) for found in runtime_libraries()} if any(outside.values()) else set()
-    for layer in layers:
-        for path, found in outside.items():
-            for library in found if os.path.lexists(inside(layer, path)) else ():
-                if resolve_parents(library) not in present:
-                    copy(library, layer)
-        record_packages(layer)
 
 
 def make_application(layer: Path, folder: Path) -> None:
@@ -108,6 +70,7 @@ def make_application(layer: Path, folder: Path) -> None:
             executable = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
             path.chmod(0o755 if executable else 0o644)
     link_tree(folder, layer)
+    add_libraries([layer], folder, this_base())
     settle(layer)
 
 
@@ -128,7 +91,7 @@ def copy_library(library: Path, root: Path) -> None:
     def unwanted(folder: str, names: list[str]) -> set[str]:
         top = Path(folder) == library
         found = {name for name in names if name in UNWANTED or (top and name.startswith("config-"))}
-        return found | {name for name in names if name.startswith(("_tkinter.", "_testcapi", "_ctypes_test", "_test"))}
+        return found | {name for name in names if name.startswith(UNWANTED_MODULES)}
 
     shutil.copytree(library, inside(root, library), symlinks=True, ignore=unwanted, dirs_exist_ok=True)
 
@@ -141,17 +104,6 @@ def copy_bytecode(library: Path, root: Path) -> None:
             target = bytecode.cache(source)
             target.parent.mkdir(exist_ok=True)
             shutil.copyfile(there, target)
-
-
-def trust_certificates(root: Path) -> None:
-    """Name the bundle as OpenSSL looks for it: by file, so that the folder of hashed links is not needed."""
-    import ssl
-
-    wanted = ssl.get_default_verify_paths()
-    link = inside(root, Path(wanted.openssl_cafile))
-    if not os.path.lexists(link) and inside(root, CERTIFICATES).exists():
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(CERTIFICATES)
 
 
 def make_user(root: Path) -> None:
@@ -180,12 +132,9 @@ def matches(pattern: str) -> list[Path]:
 
 
 def keep_files(layer: Path, paths: Sequence[Path]) -> None:
-    """Copy what no scan finds: objects with the libraries that they load, Python files with bytecode of their own."""
+    """Copy what no scan finds, Python files with bytecode of their own."""
     for path in paths:
         copy(path, layer)
-    for libraries in find_libraries(paths).values():
-        for found in libraries:
-            copy(found, layer)
     for path in map(resolve_parents, paths):
         there = inside(layer, path)
         if there.is_dir():
@@ -194,5 +143,3 @@ def keep_files(layer: Path, paths: Sequence[Path]) -> None:
             bytecode.compile_folder(there, at=path)
         elif there.suffix == ".py":
             bytecode.compile_file(there, path)
-    if paths:
-        record_packages(layer)

@@ -1,70 +1,71 @@
-"""Find the shared libraries that programs and compiled modules load, by asking the dynamic linker."""
+"""Give layers the shared libraries that what is in them needs, and note what is nowhere."""
 
-import re
-import subprocess
+import os
 import sys
-from collections.abc import Callable, Iterable
+import sysconfig
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-ELF = b"\x7fELF"
-LINKER = re.compile(r"^\s*(/\S+) \(0x", re.MULTILINE)
-LOADED = re.compile(r"(/\S+) \(0x")
-LOST = re.compile(r"^\s*(\S+) => not found", re.MULTILINE)
-"""Lines of ldd and of the dynamic linker: the linker itself, a library that is found, and one that is not."""
+from .files import copy, inside, record_packages
+from .linker import Scan, System, find_objects, read_system, scan_libraries
+from .missing import note_missing
 
-BY_NAME = ("libgcc_s.so.1",)
-"""Libraries that glibc opens by name at run time: thread cancellation needs this one."""
+UNWANTED_MODULES = ("_tkinter.", "_testcapi", "_ctypes_test", "_test")
+"""Beginnings of the names of the standard library's modules that need a screen, or only test Python itself."""
 
 
-def find_libraries(roots: Iterable[Path]) -> dict[Path, list[Path]]:
-    """Return the libraries, loader included, that each compiled object loads; a root is such an object or a folder.
+@dataclass(frozen=True)
+class Base:
+    """A base image as far as libraries go: its Python, that one's own modules, and where its linker looks."""
 
-    End the build where one is missing.
+    python: str
+    modules: Path
+    system: System
+
+    def scan(self, objects: Iterable[str]) -> Scan:
+        """Find what objects need."""
+        return scan_libraries(objects, self.system, self.python)
+
+    def runtime_objects(self) -> list[str]:
+        """Return what the minimal image runs in any case: the interpreter, and the modules that it takes along."""
+        modules = find_objects(str(self.modules))
+        return [self.python, *(path for path in modules if not Path(path).name.startswith(UNWANTED_MODULES))]
+
+
+def this_base() -> Base:
+    """Return the base image that this program runs in."""
+    modules = Path(sysconfig.get_path("stdlib"), "lib-dynload")
+    return Base(str(Path(sys.executable).resolve()), modules, read_system())
+
+
+def add_runtime_libraries(layer: Path, kept: Sequence[Path], base: Base) -> None:
+    """Give the runtime's layer what the interpreter needs, and programs and plugins that are kept without a scan."""
+    objects = [*base.runtime_objects(), *find_objects(*(str(path.resolve()) for path in kept))]
+    add_needed(layer, base.scan(objects))
+
+
+def add_libraries(layers: Sequence[Path], folder: Path, base: Base) -> None:
+    """Give each layer what its part of a folder needs and the runtime lacks.
+
+    All of the folder is looked at as one: a package may load what another one brings. What the runtime has is found
+    out anew, where that matters, so that no stage has to wait for its layer.
     """
-    objects = sorted({path for root in roots for path in (root.resolve(), *root.rglob("*")) if is_elf(path)})
-    ask = linker() if objects else ldd
-    said = {path: ask(str(path)) for path in objects}
-    missing = sorted({f"{path} needs {name}" for path, text in said.items() for name in LOST.findall(text)})
-    if missing:
-        raise SystemExit(
-            "the base image lacks shared libraries:\n  "
-            + "\n  ".join(missing)
-            + "\ninstall the Debian packages that hold them in the base stage of the Dockerfile"
-        )
-    return {path: with_opened(LOADED.findall(text)) for path, text in said.items()}
+    scan = base.scan(find_objects(str(folder)))
+    present = base.scan(base.runtime_objects()).needed if scan.needed else {}
+    lacking = {path: objects for path, objects in scan.needed.items() if path not in present}
+    for layer in layers:
+        add_needed(layer, Scan(lacking, scan.missing))
 
 
-def with_opened(loaded: Iterable[str]) -> list[Path]:
-    """Return libraries, and with them those that they open by name."""
-    found = {Path(path) for path in loaded}
-    beside = {path.parent / name for path in found for name in BY_NAME}
-    return sorted(found | {path for path in beside if path.exists()})
+def add_needed(layer: Path, scan: Scan) -> None:
+    """Copy what the objects of a layer need, note what they lack, and say whose files these are."""
 
+    def holds(path: str) -> bool:
+        return os.path.lexists(inside(layer, Path(path)))
 
-def ldd(path: str) -> str:
-    """Return what ldd says of an object: which libraries it loads, and which of them are not there."""
-    return subprocess.run(["ldd", path], capture_output=True, text=True, check=False).stdout
-
-
-def linker() -> Callable[[str], str]:
-    """Return what asks the dynamic linker itself, in a fifth of ldd's time, and ldd where a library is missing.
-
-    The linker ends without a word then. Which linker it is, ldd says of this interpreter.
-    """
-    found = LINKER.search(ldd(str(Path(sys.executable).resolve())))
-    if not found:
-        return ldd
-
-    def ask(path: str) -> str:
-        done = subprocess.run([found[1], "--list", path], capture_output=True, text=True, check=False)
-        return ldd(path) if done.returncode else done.stdout
-
-    return ask
-
-
-def is_elf(path: Path) -> bool:
-    """Say whether a file is a program or shared object of this system."""
-    if path.is_symlink() or not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(4) == ELF
+    for path, objects in scan.needed.items():
+        if any(map(holds, objects)):
+            copy(Path(path), layer)
+    note_missing(layer, [each for each in scan.missing if holds(each.path)])
+    record_packages(layer)

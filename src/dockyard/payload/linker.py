@@ -74,8 +74,9 @@ def scan_libraries(objects: Iterable[str], system: System, interpreter: str) -> 
 
 def find_objects(*paths: str) -> Iterator[str]:
     """Yield the files below paths that may be programs or libraries: a look inside tells."""
-    waiting = [path for path in paths if os.path.isdir(path)]  # noqa: PTH112 - of thousands of files, text is faster
-    yield from (path for path in paths if path not in waiting)
+    real = [Path(path).resolve() for path in paths]
+    yield from (str(path) for path in real if path.is_file())
+    waiting = [str(path) for path in real if path.is_dir()]
     while waiting:
         with os.scandir(waiting.pop()) as entries:
             for entry in entries:

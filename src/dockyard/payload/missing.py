@@ -1,15 +1,20 @@
 """Say which shared libraries are missing, what needs them, and which Debian packages usually have them."""
 
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from .files import inside
 from .linker import Missing
 
 TABLE = Path(__file__).parent / "debian-packages.txt"
 DPKG_LISTS = Path("/var/lib/dpkg/info")
+NOTES = Path("/usr/share/dockyard/missing")
+"""Where an image has a file for each of its layers that lacks something: the policy's rule reads them."""
+
 SIGN = "missing shared library: "
-"""Begins each line of a message, so that what reads a build's output can find it."""
+"""Begins each line on stderr, so that what reads a build's output can find it."""
 
 
 def name_package(library: str, rows: Iterable[str] = ()) -> str:
@@ -31,20 +36,23 @@ def find_installed(library: str, lists: Path = DPKG_LISTS) -> tuple[str, str]:
     return "", ""
 
 
-def describe_missing(missing: Iterable[Missing], lists: Path = DPKG_LISTS) -> list[str]:
-    """Return a line for each library that is missing: what needs it, and where it is to be had."""
-    objects: dict[str, list[str]] = {}
-    for each in missing:
-        objects.setdefault(each.library, []).append(each.path)
+def locate(library: str, lists: Path = DPKG_LISTS) -> str:
+    """Say where a library is to be had, or nothing."""
+    package, path = find_installed(library, lists)
+    if path:
+        return f"the package {package} has it at {path}, where the linker does not look"
+    usual = name_package(library)
+    return f"usually in the Debian package {usual}" if usual else ""
+
+
+def note_missing(layer: Path, missing: Iterable[Missing], lists: Path = DPKG_LISTS) -> None:
+    """Say what a layer lacks, and write it down for whoever verifies the image: a line for each need."""
     lines = []
-    for library, paths in sorted(objects.items()):
-        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-        package, at = find_installed(library, lists)
-        usual = name_package(library)
-        where = ""
-        if at:
-            where = f"; the package {package} has it at {at}, where the linker does not look"
-        elif usual:
-            where = f"; usually in the Debian package {usual}"
-        lines.append(f"{SIGN}{library}, needed by {paths[0]}{more}{where}")
-    return lines
+    for each in sorted(missing):
+        where = locate(each.library, lists)
+        sys.stderr.write(f"{SIGN}{each.library}, needed by {each.path}{where and '; ' + where}\n")
+        lines.append(f"{each.path}\t{each.library}\t{where}\n")
+    if lines:
+        note = inside(layer, NOTES) / layer.name
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text("".join(lines), "utf-8")

@@ -54,18 +54,21 @@ def answers(host: str, port: int, limit: float) -> bool:
 
 
 def uncompilable() -> object:
-    """Return which of the files that are named on standard input this Python cannot compile."""
-    return [path for path in json.load(sys.stdin) if not compiles(path)]
+    """Return which of the files that are named on standard input this Python cannot compile, and why."""
+    reasons = ((path, why_not(path)) for path in json.load(sys.stdin))
+    return {path: reason for path, reason in reasons if reason}
 
 
-def compiles(path: str) -> bool:
-    """Say whether a file is Python source of this version."""
+def why_not(path: str) -> str:
+    """Say why a file is no Python source of this version, or nothing."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - pathlib would cost a start twice its time
             compile(file.read(), path, "exec", dont_inherit=True)
-    except Exception:  # noqa: BLE001 - whatever the reason is
-        return False
-    return True
+    except SyntaxError as error:
+        return f"{error.msg}, line {error.lineno}" if error.lineno else str(error.msg)
+    except Exception as error:  # noqa: BLE001 - whatever the reason is
+        return str(error) or type(error).__name__
+    return ""
 
 
 def find(wanted: str) -> object:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from . import bytecode
 from .files import PRIVILEGED, STATUS, settle
+from .lookups import LDCONFIG
 
 ACCOUNTS = ("etc/group", "etc/passwd")
 
@@ -30,6 +31,8 @@ def add_image(layer: Path, image: Path, base: Path) -> None:
         place = path.relative_to(image)
         if place.is_relative_to(STATUS.relative_to("/")):
             continue  # the base image has dpkg's own records
+        if place.name == LDCONFIG.name and (base / place).exists():
+            continue  # and the real program
         if path.is_dir() and not path.is_symlink():
             if not os.path.lexists(base / place):
                 make_folders(layer, image, place)

@@ -4,32 +4,11 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
+from dockyard.engine.inside import PAYLOAD
 from dockyard.verify.model import Trial
 
 LEFT_OUT = {"tkinter", "_tkinter", "idlelib", "turtledemo", "turtle", "ensurepip", "pip", "test"}
 """What the minimal image leaves out of the standard library, see payload/layers.py."""
-
-PACKAGES = {
-    "libGL.so.1": "libgl1",
-    "libxml2.so.2": "libxml2",
-    "libglib-2.0.so.0": "libglib2.0-0t64",
-    "libmagic.so.1": "libmagic1t64",
-    "libpq.so.5": "libpq5",
-    "libodbc.so.2": "libodbc2",
-    "libcairo.so.2": "libcairo2",
-    "libpango-1.0.so.0": "libpango-1.0-0",
-    "libgobject-2.0.so.0": "libglib2.0-0t64",
-    "libstdc++.so.6": "libstdc++6",
-    "libgcc_s.so.1": "libgcc-s1",
-    "libssl.so.3": "libssl3t64",
-    "libcrypto.so.3": "libssl3t64",
-    "libz.so.1": "zlib1g",
-    "libbz2.so.1.0": "libbz2-1.0",
-    "libuuid.so.1": "libuuid1",
-    "libXext.so.6": "libxext6",
-    "libX11.so.6": "libx11-6",
-}
-"""Libraries that wheels often load, with their Debian 13 packages where the name does not follow from the library's."""
 
 
 class Cause(NamedTuple):
@@ -65,20 +44,19 @@ def _cause(trial: Trial) -> Cause:
 
 
 def debian_package(library: str) -> str:
-    """Return the Debian package that by Debian's own rule holds a shared library, or nothing."""
-    if library in PACKAGES:
-        return PACKAGES[library]
-    found = re.fullmatch(r"(lib[\w+.-]+?)\.so\.([0-9]+)[0-9.]*", library)
-    if not found:
-        return ""
-    name, number = found.groups()
-    return f"{name}{'-' if name[-1].isdigit() else ''}{number}".lower().replace("_", "-")
+    """Return the Debian package that usually holds a shared library, by the table that builds use too, or nothing."""
+    for row in (PAYLOAD / "debian-packages.txt").read_text("utf-8").splitlines():
+        pattern, _, package = row.partition(" ")
+        found = re.fullmatch(pattern, library)
+        if found:
+            return found.expand(package.strip()).lower().replace("_", "-")
+    return ""
 
 
 def _library(name: str) -> Cause:
     package = debian_package(name)
     install = (
-        f"install the Debian package {package} in the base stage"
+        f"install the Debian package that has it, usually {package}, in the base stage"
         if package
         else "install the package that holds it in the base stage"
     )

@@ -159,7 +159,7 @@ class Expected:
 
     `labels` must be there with these values. `pins` is the lock, None where there is none to compare with;
     `own` is the project's own distribution. `private` maps the SHA-256 of certificates that only this host
-    trusts to their names. `uncompilable` holds Python files that the image's own Python cannot compile.
+    trusts to their names. `uncompilable` says of Python files why the image's own Python cannot compile them.
     """
 
     target: str = "production"
@@ -169,7 +169,7 @@ class Expected:
     lock: str = ""
     own: str = ""
     private: Mapping[str, str] = field(default_factory=dict)
-    uncompilable: frozenset[str] = frozenset()
+    uncompilable: Mapping[str, str] = field(default_factory=dict)
     writable: tuple[str, ...] = ("/tmp",)  # noqa: S108 - a path in the image
     budgets: Budgets = Budgets()
 

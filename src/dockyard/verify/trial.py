@@ -82,23 +82,23 @@ def choose_options(setup: Setup, name: str) -> tuple[str, ...]:
     return ("--detach", f"--name={name}", "--no-healthcheck", *hardening, *mounts, *given)
 
 
-def find_uncompilable(engine: "Engine", image: str, paths: tuple[str, ...]) -> frozenset[str]:
-    """Return which of an image's files its own Python cannot compile: templates, for instance, or another Python's."""
+def find_uncompilable(engine: "Engine", image: str, paths: tuple[str, ...]) -> Mapping[str, str]:
+    """Return which of an image's files its own Python cannot compile, templates or another Python's, and why."""
     found = _run_probe(engine, image, "python", "uncompilable", asked=json.dumps(paths).encode())
-    return frozenset(found) & frozenset(paths)
+    return {path: str(found[path]) for path in paths if path in found} if isinstance(found, dict) else {}
 
 
 def find_in_image(engine: "Engine", image: str, wanted: str) -> tuple[str, ...]:
     """Return the paths under which an image with Python has a file: by its path, or by its name wherever it lies."""
-    return tuple(_run_probe(engine, image, "python3", "find", wanted))
+    found = _run_probe(engine, image, "python3", "find", wanted)
+    return tuple(map(str, found)) if isinstance(found, list) else ()
 
 
-def _run_probe(engine: "Engine", image: str, python: str, verb: str, *words: str, asked: bytes = b"") -> list[str]:
-    """Let an image's Python look around, hardened; return the list that it prints, empty where it cannot be run."""
+def _run_probe(engine: "Engine", image: str, python: str, verb: str, *words: str, asked: bytes = b"") -> Any:
+    """Let an image's Python look around, hardened; return what it answers, None where it cannot be run."""
     options = ("--rm", "--interactive", "--network=none", "--no-healthcheck", *HARDENED, f"--entrypoint={python}")
     command = engine.command("run", *options, image, *probe(verb, *words), input=asked, timeout=ENGINE_SECONDS)
-    found = _parse_json(capture(command, check=False).stdout)
-    return [str(each) for each in found] if isinstance(found, list) else []
+    return _parse_json(capture(command, check=False).stdout)
 
 
 @contextmanager

@@ -14,12 +14,18 @@ HASHED_ALIKE_SINCE = 3450
 """Python 3.11 changed the hash of sources: this Python cannot work out that of a number below."""
 
 VERSION = re.compile(r"/python(3\.[0-9]+)(?:/|$)")
+BROUGHT = re.compile(r"/(?:site|dist)-packages/|/python3\.[0-9]+/")
+"""In paths of what somebody else wrote: packages bring templates, and code for other Pythons than this one."""
+
 MANY = 5
 """From so many on, files of one folder that have the same fault are told in one line."""
 
 
 def bytecode(case: Case) -> Iterator[Violation]:
-    """Find Python files without valid bytecode; alike ones of one layer are told together."""
+    """Find Python files without valid bytecode, and those of the project's own that are no Python.
+
+    Alike ones of one layer are told together.
+    """
     facts = case.facts
     default = interpreter(facts) or case.expected.python
     faults: dict[tuple[int, str, str], list[str]] = defaultdict(list)
@@ -28,6 +34,11 @@ def bytecode(case: Case) -> Iterator[Violation]:
             wrong = fault(facts, entry, version(entry.path) or default)
             if wrong:
                 faults[entry.layer, top(entry.path), wrong].append(entry.path)
+    for path, reason in case.expected.uncompilable.items():
+        if path in facts.files and not BROUGHT.search(path):
+            hint = f'correct it, or say what it is: "valid-bytecode:{path}" = "a template" below [tool.dockyard.allow]'
+            said = f"{path} is no source for Python {default}: {reason}"
+            yield Violation(said, path, facts.files[path].layer, hint)
     for (layer, folder, wrong), paths in faults.items():
         if len(paths) < MANY:
             yield from (Violation(f"{path} {wrong}", path, layer) for path in paths)

@@ -30,14 +30,16 @@ def locales(case: Case) -> Iterator[Violation]:
     files = case.facts.files
     if not any(path.endswith("/libc.so.6") for path in files) or f"{LOCALES}locale-archive" in files:
         return
-    known = {normalize(path.removeprefix(LOCALES).partition("/")[0]) for path in files if path.startswith(LOCALES)}
+    known = {
+        normalize_locale(path.removeprefix(LOCALES).partition("/")[0]) for path in files if path.startswith(LOCALES)
+    }
     for variable, name in sorted(case.facts.environment.items()):
         named = variable == "LANG" or variable.startswith("LC_")
-        if named and name not in ("", "C", "POSIX") and normalize(name) not in known:
+        if named and name not in ("", "C", "POSIX") and normalize_locale(name) not in known:
             yield Violation(f"the environment has {variable}={name}, but that locale is not there", LOCALES + name)
 
 
-def normalize(locale: str) -> str:
+def normalize_locale(locale: str) -> str:
     """Return the name of a locale as glibc compares it: C.UTF-8 is C.utf8."""
     language, dot, rest = locale.partition(".")
     codeset, at, modifier = rest.partition("@")
