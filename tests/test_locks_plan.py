@@ -5,6 +5,8 @@ import pytest
 from dockyard.errors import UsageError
 from dockyard.locks import check
 from dockyard.locks.check import find_problems, inspect_locks, select_lock_settings
+from dockyard.locks.inputs import InputError
+from dockyard.locks.pins import parse_pins
 from dockyard.locks.plan import Batch, Wish, finish_locks, plan_batches
 from dockyard.settings import Settings
 from tests.lock_project import COMPILED, locked_project, write_inputs
@@ -90,3 +92,20 @@ def test_finished_locks_carry_the_fingerprints_of_those_made_before_them(setting
             (settings.root / path).write_text(text, encoding="utf-8")
     assert find_problems(select_lock_settings(settings)) == ()
     assert planned(settings) == ()
+
+
+def test_a_hash_in_an_input_is_the_only_one_in_the_lock(settings: Settings) -> None:
+    """Of a package with a hash in some input no other file is locked; one that no file has is told with its line."""
+    digests = [f"sha256:{digit * 64}" for digit in "abc"]
+    flask = "flask==3.1.3 \\\n" + " \\\n".join(f"    --hash={digest}" for digest in digests) + "\n"
+    write_inputs(
+        settings.root, {"base": f"Flask==3.1.3 --hash={digests[0]} --hash={digests[2]}\n", "test": "-r base.in\n"}
+    )
+    batch = planned(settings)[0]
+    for text in finish_locks(batch, {"base": flask, "test": flask}, check.PIP_TOOLS).values():
+        (pin,) = parse_pins(text)
+        assert pin.hashes == (digests[0], digests[2])
+    with pytest.raises(InputError, match=r"base\.in:1: no file of flask==3\.1\.3 has the hash"):
+        finish_locks(
+            batch, dict.fromkeys(("base", "test"), flask.replace("aa", "dd").replace("cc", "ee")), check.PIP_TOOLS
+        )

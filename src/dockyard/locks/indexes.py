@@ -20,15 +20,11 @@ from urllib.parse import quote, unquote, urlsplit
 
 from dockyard import host, process
 from dockyard.errors import CommandError, DockyardError
-from dockyard.locks.inputs import Input, InputError
+from dockyard.locks.inputs import SOURCES, Input, InputError, read_options
 
 if TYPE_CHECKING:
     from dockyard.settings import Settings
 
-INDEX = re.compile(r"(?:-i|--index-url|--extra-index-url|-f|--find-links)(?:[ \t]*=[ \t]*|[ \t]+)(\S+)")
-OPTION = re.compile(
-    r"(?:-i|-f|--index-url|--extra-index-url|--find-links|--trusted-host|--no-binary|--only-binary|--prefer-binary|--pre|--no-index)\b"
-)
 VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 USER = re.compile(r"://\$\{([A-Z0-9_]+)\}@")
 KEYS = ("index-url", "extra-index-url")
@@ -63,7 +59,8 @@ class Logins:
 
 def select_options(inputs: Iterable[Input]) -> list[str]:
     """Return the lines of a closure that say where packages come from, as they are written."""
-    return list(dict.fromkeys(line.text for file in inputs for line in file.lines if OPTION.match(line.text)))
+    lines = (line.text for file in inputs for line in file.lines)
+    return list(dict.fromkeys(text for text in lines if text.startswith("-") and not text.startswith(("-r ", "-c "))))
 
 
 def read_access(
@@ -135,8 +132,7 @@ def _variables(file: Input, environment: Mapping[str, str]) -> Iterable[str]:
 
 def list_addresses(inputs: Iterable[Input]) -> list[str]:
     """Return the addresses of indexes as the inputs name them."""
-    found = (INDEX.match(line) for line in select_options(inputs))
-    return [match[1] for match in found if match]
+    return [value for line in select_options(inputs) for name, value in read_options(line) if name in SOURCES]
 
 
 def _logins(addresses: Sequence[str], environment: Mapping[str, str]) -> dict[str, tuple[str, str]]:

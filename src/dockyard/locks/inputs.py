@@ -17,8 +17,39 @@ SUFFIX = ".in"
 MEND = "invoke lock"
 INCLUDE = re.compile(r"(?:(-[rc])[ \t]*|(--requirement|--constraint)(?:[ \t]*=[ \t]*|[ \t]+))(['\"]?)(.+?)\3$")
 PASSWORD = re.compile(r"://(?:[^/@\s]*:)?(?!\$\{\w+\}@)[^/@\s:]+@")
-LOCAL = re.compile(r"(?:\.{0,2}/|\.{1,2}$|file:|[^@]*@[ \t]*file:)")
 VERSION_CONTROL = re.compile(r"(?:^|@[ \t]*)(?:git|hg|svn|bzr)\+")
+ARCHIVES = (
+    ".whl",
+    ".zip",
+    ".tar.gz",
+    ".tgz",
+    ".tar",
+    ".tar.bz2",
+    ".tbz",
+    ".tar.xz",
+    ".txz",
+    ".tlz",
+    ".tar.lz",
+    ".tar.lzma",
+)
+PER_LINE = re.compile(r"(?:^|\s)(-\S*)")
+SHA256 = re.compile(r"--hash[= ](sha256:[0-9a-f]{64})(?=\s|$)")
+SOURCES = ("-i", "--index-url", "--extra-index-url", "-f", "--find-links")
+"""The options that say where packages come from."""
+
+VALUED = (*SOURCES, "--trusted-host", "--no-binary", "--only-binary", "--all-releases", "--only-final")
+FLAGS = ("--pre", "--prefer-binary", "--no-index")
+"""The options that a lock repeats, with a value and without one; docs/reference/locks.md has a row for every option."""
+
+REFUSED = {
+    "--require-hashes": ("every lock has hashes, and every installation asks for them", "take the line out"),
+    "--no-require-hashes": ("every lock has hashes, and every installation asks for them", "take the line out"),
+    "--use-feature": ("changes how pip works, and the compiler is pinned", "take the line out"),
+}
+FOLDER_HINT = (
+    "a container that compiles cannot see it, and would take a public package of that name: name a release, "
+    "the address of an archive, or an index that serves the file, such as `python -m http.server`"
+)
 
 COMMENT = re.compile(r"(^|\s+)#.*$")
 TOKEN = re.compile(r"===|==|~=|!=|<=|>=|[<>,;()\[\]]|'[^']*'|\"[^\"]*\"|[^\s<>=!~,;()\[\]'\"]+|\S", re.ASCII)
@@ -165,25 +196,71 @@ def _include(path: str, number: int, match: re.Match[str]) -> Include:
     return Include(number, f"-{option}", place)
 
 
+def read_options(said: str) -> Iterator[tuple[str, str]]:
+    """Yield the options of a line with their values, as pip splits them; one without a value has an empty one."""
+    words = said.split()
+    while words:
+        name, equals, value = words.pop(0).partition("=")
+        if name[:2] in ("-i", "-f", "-e") and len(name) > 2 and name[1] != "-":
+            name, value = name[:2], name[2:] + equals + value
+        elif not equals and name not in FLAGS and words:
+            value = words.pop(0)
+        yield name, value.strip("'\"")
+
+
 def _refuse(path: str, number: int, said: str) -> None:
-    if PASSWORD.search(said):
-        raise InputError(
-            path,
-            number,
-            "a user name or password does not belong in this file",
-            "keep it in ~/.netrc, or write ${NAME} and set NAME in the environment",
-        )
-    if re.match(r"-e\b|--editable\b", said) or LOCAL.match(said):
-        raise InputError(
-            path, number, f"{said}: a folder or local file has no hash to lock", "list what it needs instead"
-        )
-    if VERSION_CONTROL.search(said):
-        raise InputError(
-            path,
-            number,
-            f"{said}: a checkout has no hash to lock",
-            "name a release, or the address of an archive of that commit",
-        )
+    """Raise InputError for a line that no lock can hold; what it names is told before who may read it."""
+    shown = PASSWORD.sub("://***@", said) if "ssh://" not in said else said
+    wrong, hint = _wrong_option(said, shown) if said.startswith("-") else _wrong_requirement(said, shown)
+    if not wrong and PASSWORD.search(said):
+        wrong = "a user name or password does not belong in this file"
+        hint = "keep it in ~/.netrc, or write ${NAME} and set NAME in the environment"
+    if wrong:
+        raise InputError(path, number, wrong, hint)
+
+
+def _wrong_option(said: str, shown: str) -> tuple[str, str]:
+    for name, value in read_options(said):
+        if name in ("-e", "--editable"):
+            return f"{shown}: a folder has no hash to lock", FOLDER_HINT
+        if name in REFUSED:
+            wrong, hint = REFUSED[name]
+            return f"{name}: {wrong}", hint
+        if name not in (*VALUED, *FLAGS):
+            return f"{name}: no such option can stand in a lock", "docs/reference/locks.md lists those that can"
+        if name in VALUED and not value:
+            return f"{name}: its value is missing", "write it behind the option"
+        if name in SOURCES and not re.match(r"https?://|\$\{", value):
+            return f"{shown}: an index or a folder of files on this machine", FOLDER_HINT
+    return "", ""
+
+
+def _wrong_requirement(said: str, shown: str) -> tuple[str, str]:
+    option = PER_LINE.search(said)
+    named = said[: option.start()].strip() if option else said
+    words = said[option.start() :] if option else ""
+    if VERSION_CONTROL.search(named):
+        hint = "name a release, or the address of an archive of that commit"
+        return f"{shown}: a checkout has no hash to lock", hint
+    name, at, address = named.partition("@")
+    place = (address if at and re.fullmatch(r"[\w.-]+\s*(\[.*\])?\s*", name) else named).partition(";")[0].strip()
+    plain = re.sub(r"\[[^\]]*\]$", "", place).lower()
+    if re.match(r"https?://|\$\{", place):
+        pass
+    elif (
+        (at and place == address.partition(";")[0].strip())
+        or "/" in plain
+        or plain.startswith(".")
+        or plain.endswith(ARCHIVES)
+    ):
+        return f"{shown}: a folder or local file has no hash to lock", FOLDER_HINT
+    left = SHA256.sub("", words).strip()
+    if left.startswith("--hash"):
+        return f"{shown}: only sha256 can be compared with what an index states", "write --hash=sha256: and 64 digits"
+    if left:
+        hint = "take it out, or name the address of a wheel that was built so"
+        return f"{left.split()[0]}: no lock can hold this option of one package", hint
+    return "", ""
 
 
 def _read(root: str, path: str) -> bytes:

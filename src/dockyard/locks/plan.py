@@ -10,7 +10,7 @@ from dockyard.errors import DockyardError, UsageError
 from dockyard.locks import header
 from dockyard.locks.check import Lock, State
 from dockyard.locks.indexes import select_options
-from dockyard.locks.inputs import canonicalize_lock
+from dockyard.locks.inputs import SHA256, InputError, Line, canonicalize_lock
 from dockyard.locks.pins import Pin, parse_pins, render_pins, split_name
 from dockyard.locks.wheels import Offer, Source, Target, narrow_hashes
 
@@ -82,7 +82,8 @@ def finish_locks(
     """
     done: dict[str, str] = {}
     for job in batch.jobs:
-        lock, pins, sources = job.lock, parse_pins(texts[job.lock.purpose]), list[str]()
+        lock, sources = job.lock, list[str]()
+        pins = keep_asked_hashes(lock, parse_pins(texts[lock.purpose]))
         if lock.platforms:
             pins, built = _narrowed(lock, pins, (offers or {})[lock.purpose])
             sources = [f"{source.name} on {', '.join(source.platforms)}" for source in built]
@@ -91,6 +92,31 @@ def finish_locks(
         complete = lock.made._replace(compiler=compiler, constraints=tuple(bodies.items()))
         done[lock.path] = header.render_header(complete, canonicalize_lock(written.encode()), sources) + "\n" + written
     return done
+
+
+def keep_asked_hashes(lock: Lock, pins: Iterable[Pin]) -> tuple[Pin, ...]:
+    """Return the pins with those hashes only that an input names, where it names some for a package.
+
+    Raise InputError where an input names a hash that no file of the locked version has.
+    """
+    asked: dict[str, tuple[str, Line, set[str]]] = {}
+    for file in lock.made.inputs:
+        for line in file.lines:
+            if found := set(SHA256.findall(line.text)):
+                name = (
+                    line.text.split()[0] if "://" in line.text.split()[0] else canonicalize_name(split_name(line.text))
+                )
+                before = asked[name][2] if name in asked else found
+                asked[name] = (file.path, line, found & before)
+    kept = []
+    for pin in pins:
+        path, line, wanted = asked.get(pin.name) or asked.get(pin.address) or ("", Line(0, ""), set(pin.hashes))
+        hashes = tuple(digest for digest in pin.hashes if digest in wanted)
+        if not hashes and pin.hashes:
+            wrong = f"no file of {pin.requirement} has the hash that is asked for"
+            raise InputError(path, line.number, wrong, "correct the hash or the version; no lock was changed")
+        kept.append(pin._replace(hashes=hashes))
+    return tuple(kept)
 
 
 def fingerprint_lock(text: str) -> str:
