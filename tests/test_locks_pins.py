@@ -46,6 +46,13 @@ def test_a_lock_with_both_sides_of_a_merge_keeps_the_first() -> None:
     assert [pin.requirement for pin in parse_pins(text)] == ["a==1"]
 
 
+def test_a_package_called_via() -> None:
+    """It may ask for others as any package may: alone, or in a list of askers."""
+    for askers in (("via",), ("a", "via")):
+        (pin,) = parse_pins(render_pins((), [Pin("b", "1", ("sha256:00",), askers)]))
+        assert pin.via == askers
+
+
 names = st.from_regex(r"[a-z][a-z0-9]{0,8}(-[a-z0-9]{1,4})?", fullmatch=True)
 digests = st.lists(st.from_regex(r"sha256:[0-9a-f]{8}", fullmatch=True), min_size=1, max_size=4, unique=True)
 pins = st.builds(

@@ -8,7 +8,8 @@ from packaging.utils import canonicalize_name
 
 PIN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?[ \t]*(==[ \t]*[^\s;\\]+|@[ \t]*[^\s\\]+)")
 HASH = re.compile(r"--hash=(\w+:[0-9a-f]+)")
-VIA = re.compile(r"[ \t]+#[ \t]*(?:via\b[ \t]*)?(.*)")
+VIA = re.compile(r"[ \t]+#(?: via\b[ \t]*|[ \t]*)(.*)")
+"""Who asks for a pin: behind "# via", or a line each below it and further in, where "via" is a package's name."""
 
 
 class Pin(NamedTuple):
