@@ -1,11 +1,10 @@
 """Which names a release gets, what it still lacks, when it is refused, and that running it again finishes it."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,24 +13,32 @@ from dockyard.bases.resolve import Missing
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.git import Git
-from dockyard.image import build
+from dockyard.image.bake import Cache
+from dockyard.image.build import Built, Request
+from dockyard.image.names import Variant
 from dockyard.process import Command, Completed
-from dockyard.registry import attest, push
-from dockyard.registry import sign as signing
+from dockyard.registry import sign
+from dockyard.registry.attest import Attached
+from dockyard.registry.client import Registry
+from dockyard.registry.content import Repository
 from dockyard.registry.push import Pushed
 from dockyard.registry.sign import Signer
 from dockyard.release import journal, plan, preconditions, steps
+from dockyard.release.actions import Actions, Signing
 from dockyard.release.changelog import find_section, parse_sections
 from dockyard.release.journal import FOLDER, Journal
 from dockyard.release.plan import Names, State, Status
 from dockyard.release.preconditions import Local
 from dockyard.settings import Settings
 from dockyard.tasks import release as task
-from dockyard.verify import contents, matrix, reproduce, verify
-from dockyard.verify.compare import Verdict
+from dockyard.verify import compare, matrix
+from dockyard.verify.model import Facts, Finding, ImageQuery, Severity, Verdict
+from dockyard.verify.output import Report
 from dockyard.verify.reproduce import Outcome
 from tests.progress import LINES
+from tests.test_registry import ACCESS
 
+REGISTRY = Registry(ACCESS)
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SHA = COMMIT[:12]
 GIT = Git(COMMIT, 1_700_000_000, "main", "v1.2.3")
@@ -198,24 +205,44 @@ class Yard:
     """A world to release in: a registry that is a dictionary, a builder that gives one image, steps that can die."""
 
     settings: Settings
-    monkeypatch: pytest.MonkeyPatch
     local: Local = LOCAL
     image: str = IMAGE
     registry: dict[str, str] = field(default_factory=dict)
     here: dict[str, str] = field(default_factory=dict)
     did: list[str] = field(default_factory=list)
-    violations: list[Any] = field(default_factory=list)
+    findings: tuple[Finding, ...] = ()
     missing: tuple[Missing, ...] = ()
     configs: dict[str, str] = field(default_factory=lambda: {IMAGE: "config", OTHER: "another"})
-    verdict: Verdict = Verdict.IDENTICAL
+    reproduced: compare.Verdict = compare.Verdict.IDENTICAL
     rebuilt: str = ""
     dies_at: str = ""
+    pushed_meanwhile: dict[str, str] = field(default_factory=dict)
+    public: str = ""
+    signatures: list[str] = field(default_factory=list)
+
+    def actions(self) -> Actions:
+        """Return what a release is to call: this world, in which no program starts."""
+        return Actions(
+            read_project=lambda _settings: self.local,
+            capture=self.capture,
+            build_images=self.build,
+            verify_image=self.verify,
+            read_image=lambda _engine, _image: Facts(self.configs[self.image], {}, (), {}),
+            reproduce_image=self.reproduce,
+            run_matrix=self.test,
+            preflight=lambda _engine, _references: None,
+            open_repository=self.open_repository,
+            push_variants=self.ship,
+            verify_pushed=self.verify_pushed,
+            attest_image=self.attest,
+            signing=Signing(self.explain_hindrance, self.unlock_key, self.has_signature, self.sign),
+        )
 
     def run(self, key: str = "", **settings: Any) -> steps.Shipped:
         """Release, and return what was shipped; `did` holds this run's work alone."""
         self.did.clear()
         LINES.clear()
-        return steps.make_release(replace(self.settings, **settings), key, engine=ENGINE)
+        return steps.make_release(replace(self.settings, **settings), key, engine=ENGINE, actions=self.actions())
 
     def step(self, name: str) -> None:
         """Note some work, or die at it."""
@@ -233,55 +260,67 @@ class Yard:
             return Completed(int(not all(found)), "\n".join(found), "", 0.1)
         return Completed(0, INSPECTED if words[1] == "buildx" else "", "", 0.1)
 
-    def build(self, settings: Settings, request: Any, **_more: Any) -> tuple[tuple[Any], tuple[()]]:
+    def build(self, settings: Settings, request: Request, *, engine: Engine) -> tuple[tuple[Built, ...], tuple[()]]:
         """Give the image its names, as a build does."""
         self.step(" ".join(("build", *request.platforms)))
         assert self.local.git
         for tag in ("1.2.3", self.local.git.commit[:12], "production"):
             self.here[f"{settings.repository if tag != 'production' else settings.image}:{tag}"] = self.image
-        return (SimpleNamespace(digest=self.image),), ()
+        return (Built(Variant("production", settings.python), (), self.image, 1_000, (), 0.1, Cache(1, 0)),), ()
 
-    def verify(self, *_: Any, **_more: Any) -> Any:
+    def verify(self, settings: Settings, asked: ImageQuery, *, engine: Engine) -> Report:
         """Judge the image."""
         self.step("verify")
-        return SimpleNamespace(verdict=SimpleNamespace(violations=self.violations))
+        verdict = Verdict((), self.findings)
+        return Report("shop:production", self.image, asked.target, settings.python, 1_000, verdict, None, 0.1)
 
-    def reproduce(self, _settings: Settings, _asked: Any, **_more: Any) -> Outcome:
+    def reproduce(self, _settings: Settings, _asked: ImageQuery, *, engine: Engine) -> Outcome:
         """Build once more."""
         self.step("reproduce")
-        return Outcome("shop:production", self.verdict, self.image, self.rebuilt or self.image, (), ())
+        return Outcome("shop:production", self.reproduced, self.image, self.rebuilt or self.image, (), ())
 
-    def test(self, *_: Any, **_more: Any) -> Any:
+    def test(
+        self, _settings: Settings, _arguments: Sequence[str]
+    ) -> tuple[tuple[matrix.Outcome, ...], tuple[Missing, ...]]:
         """Test on one Python."""
         self.step("test")
         return (matrix.Outcome("3.13", 1, 0, 0, 0.1, 0, "shop:test"),), self.missing
 
-    def ship(self, _settings: Settings, wanted: Any, **_more: Any) -> tuple[Pushed, ...]:
+    def ship(self, _settings: Settings, wanted: Mapping[Variant, Sequence[str]], *, force: bool) -> tuple[Pushed, ...]:
         """Push: the registry has what the engine has."""
         names = [name for references in wanted.values() for name in references]
         for name in names:
             self.step(f"push {name.rpartition(':')[2]}")
             self.registry[name.rpartition(":")[2]] = self.here[name]
+        self.registry.update(self.pushed_meanwhile)
         return tuple(Pushed(name, self.here[name], 1_000, 1, 0, 0, 0.1) for name in names)
 
     @contextmanager
-    def published(self, *_: Any, **_more: Any) -> Iterator[Any]:
+    def open_repository(self, _engine: Engine, _name: str) -> Iterator["Shelf"]:
         """Answer as a registry."""
+        yield Shelf(REGISTRY, "shop", self)
 
-        def digests(tags: Any) -> dict[str, str]:
-            return {tag: self.registry[tag] for tag in tags if tag in self.registry}
+    def attest(self, _settings: Settings, _reference: str, *, engine: Engine) -> tuple[Attached, ...]:
+        """Attach nothing."""
+        self.step("attest")
+        return ()
 
-        def name(digest: str, tags: Any) -> None:
-            for tag in tags:
-                self.step(f"push {tag}")
-                self.registry[tag] = digest
+    def explain_hindrance(self, key: str) -> str:
+        """Let any key do, where there is one."""
+        return "" if self.public else sign.explain_hindrance(key)
 
-        yield SimpleNamespace(
-            list_tags=lambda: tuple(self.registry),
-            read_digests=digests,
-            add_tags=name,
-            read_config_digest=lambda digest: self.configs[digest],
-        )
+    def unlock_key(self, key: str, _environment: Mapping[str, str]) -> Signer:
+        """Open the key."""
+        return Signer(key, self.public, 2)
+
+    def has_signature(self, signer: Signer, pinned: str) -> bool:
+        """Look for a signature by this key."""
+        return signer.public + pinned in self.signatures
+
+    def sign(self, signer: Signer, pinned: str) -> None:
+        """Sign a digest."""
+        self.step("sign")
+        self.signatures.append(signer.public + pinned)
 
     def verify_pushed(self, _engine: Engine, reference: str, digest: str, **_more: Any) -> int:
         """Check the registry at the end."""
@@ -289,23 +328,35 @@ class Yard:
         return 1_000
 
 
+@dataclass(frozen=True)
+class Shelf(Repository):
+    """A repository whose registry is a yard's."""
+
+    yard: Yard
+
+    def list_tags(self) -> tuple[str, ...]:
+        """Return the names."""
+        return tuple(self.yard.registry)
+
+    def read_digests(self, tags: Iterable[str]) -> dict[str, str]:
+        """Return the digests of those names that there are."""
+        return {tag: self.yard.registry[tag] for tag in tags if tag in self.yard.registry}
+
+    def add_tags(self, digest: str, tags: Iterable[str]) -> None:
+        """Give an image more names."""
+        for tag in tags:
+            self.yard.step(f"push {tag}")
+            self.yard.registry[tag] = digest
+
+    def read_config_digest(self, digest: str) -> str:
+        """Return what names an image's content."""
+        return self.yard.configs[digest]
+
+
 @pytest.fixture
-def yard(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Yard:
-    """Return a world in which a release goes well, and no program starts."""
-    made = Yard(replace(settings, registry="registry.example"), monkeypatch)
-    monkeypatch.setattr(preconditions, "read_project", lambda _settings: made.local)
-    monkeypatch.setattr(steps, "capture", made.capture)
-    monkeypatch.setattr(steps, "open_repository", made.published)
-    monkeypatch.setattr(build, "build_images", made.build)
-    monkeypatch.setattr(verify, "verify_image", made.verify)
-    monkeypatch.setattr(reproduce, "reproduce_image", made.reproduce)
-    monkeypatch.setattr(matrix, "run_matrix", made.test)
-    monkeypatch.setattr(attest, "attest_image", lambda *_args, **_more: made.step("attest"))
-    monkeypatch.setattr(contents, "read_image", lambda *_args: SimpleNamespace(digest=made.configs[made.image]))
-    monkeypatch.setattr(steps, "push_variants", made.ship)
-    monkeypatch.setattr(push, "preflight", lambda *_args, **_more: None)
-    monkeypatch.setattr(push, "verify_pushed", made.verify_pushed)
-    return made
+def yard(settings: Settings) -> Yard:
+    """Return a world in which a release goes well."""
+    return Yard(replace(settings, registry="registry.example"))
 
 
 def test_a_release(yard: Yard) -> None:
@@ -418,13 +469,7 @@ def test_a_version_that_another_engine_has_compressed(yard: Yard) -> None:
 
 def test_a_version_that_somebody_else_pushes_meanwhile(yard: Yard) -> None:
     """The registry is asked again right before the version gets its name."""
-    real = yard.ship
-
-    def meanwhile(*arguments: Any, **options: Any) -> Any:
-        yard.registry["1.2.3"] = OTHER
-        return real(*arguments, **options)
-
-    yard.monkeypatch.setattr(steps, "push_variants", meanwhile)
+    yard.pushed_meanwhile = {"1.2.3": OTHER}
     with pytest.raises(DockyardError, match="never overwritten"):
         yard.run()
     assert yard.registry == {"1.2.3": OTHER, SHA: IMAGE}
@@ -432,7 +477,7 @@ def test_a_version_that_somebody_else_pushes_meanwhile(yard: Yard) -> None:
 
 def test_violations_stop_it(yard: Yard) -> None:
     """An image that breaks the policy is not pushed; each violation is said."""
-    yard.violations = [SimpleNamespace(rule="root", message="runs as root")]
+    yard.findings = (Finding("root", Severity.ERROR, "runs as root", ""),)
     with pytest.raises(DockyardError, match=r"breaks the policy: 1 violation$"):
         yard.run()
     assert "  root: runs as root" in LINES
@@ -441,7 +486,7 @@ def test_violations_stop_it(yard: Yard) -> None:
 
 def test_a_build_that_is_not_reproducible_stops_it(yard: Yard) -> None:
     """Nobody could check such an image: it is not pushed."""
-    yard.verdict, yard.rebuilt = Verdict.DIFFERENT, OTHER
+    yard.reproduced, yard.rebuilt = compare.Verdict.DIFFERENT, OTHER
     with pytest.raises(DockyardError, match="a build without cache gives another image") as caught:
         yard.run()
     assert OTHER in caught.value.message
@@ -467,43 +512,25 @@ def test_an_old_image_store(yard: Yard) -> None:
     """An engine that cannot tell a digest before a push is of no use here: said at once."""
     old = replace(ENGINE, snapshotter=False)
     with pytest.raises(DockyardError, match="containerd's store"):
-        steps.inspect_release(yard.settings, "", engine=old)
-
-
-def sealed(yard: Yard, signatures: list[str]) -> Callable[[str], None]:
-    """Let a key be at hand; return what makes another one of it."""
-
-    def use(public: str) -> None:
-        yard.monkeypatch.setattr(signing, "unlock_key", lambda key, _environment: Signer(key, public, 2))
-
-    def sign(signer: Signer, pinned: str) -> None:
-        yard.step("sign")
-        signatures.append(signer.public + pinned)
-
-    yard.monkeypatch.setattr(signing, "explain_hindrance", lambda _key: "")
-    yard.monkeypatch.setattr(signing, "has_signature", lambda signer, pinned: signer.public + pinned in signatures)
-    yard.monkeypatch.setattr(signing, "sign_digest", sign)
-    use("one")
-    return use
+        steps.inspect_release(yard.settings, "", engine=old, actions=yard.actions())
 
 
 def test_a_signature_comes_before_the_version(yard: Yard) -> None:
     """Whoever pulls a version finds it signed; a second run signs nothing, with another key it does."""
-    signatures: list[str] = []
-    use = sealed(yard, signatures)
+    yard.public = "one"
     yard.run("cosign.key")
     assert yard.did.index(f"push {SHA}") < yard.did.index("sign") < yard.did.index("push 1.2.3")
-    assert signatures == [f"oneregistry.example/shop@{IMAGE}"]
+    assert yard.signatures == [f"oneregistry.example/shop@{IMAGE}"]
     yard.run("cosign.key")
     assert yard.did == []
-    use("two")
+    yard.public = "two"
     yard.run("cosign.key")
     assert yard.did == ["sign"]
 
 
 def test_a_signature_that_is_there_already(yard: Yard) -> None:
     """Another machine may have signed it."""
-    sealed(yard, [f"oneregistry.example/shop@{IMAGE}"])
+    yard.public, yard.signatures = "one", [f"oneregistry.example/shop@{IMAGE}"]
     yard.run("cosign.key")
     assert "sign" not in yard.did
 
@@ -545,7 +572,7 @@ def test_the_plan_is_shown(yard: Yard, capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(KeyboardInterrupt):
         yard.run()
     yard.did.clear()
-    job, state = steps.inspect_release(yard.settings, "", engine=ENGINE)
+    job, state = steps.inspect_release(yard.settings, "", engine=ENGINE, actions=yard.actions())
     task.show_plan(job, state, json=True)
     found = {step["name"]: step["status"] for step in json.loads(capsys.readouterr().out)["steps"]}
     assert (found["push"], found["sign"], found["tag"]) == ("done", "left out", "to do")

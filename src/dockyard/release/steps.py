@@ -17,17 +17,15 @@ from dockyard.files import write_atomically
 from dockyard.image import build
 from dockyard.image import names as images
 from dockyard.image.names import PRODUCTION, Variant
-from dockyard.process import capture
-from dockyard.registry import attest, push, sign
-from dockyard.registry.access import open_repository
+from dockyard.registry import sign
 from dockyard.registry.client import parse_reference
 from dockyard.registry.sign import Signer
 from dockyard.release import changelog, plan, preconditions
+from dockyard.release.actions import PIPELINE, Actions
 from dockyard.release.journal import FOLDER, Journal, read_journal, write_journal
 from dockyard.release.plan import Names, State
-from dockyard.release.push import push_variants
 from dockyard.settings import Settings
-from dockyard.verify import contents, matrix, reproduce, verify
+from dockyard.verify import matrix, reproduce
 from dockyard.verify.compare import Verdict
 from dockyard.verify.model import ImageQuery
 
@@ -45,6 +43,7 @@ class Job:
     section: changelog.Section
     signer: Signer | None = None
     journal: Journal = field(default_factory=Journal)
+    actions: Actions = PIPELINE
 
     @property
     def file(self) -> Path:
@@ -85,18 +84,20 @@ class Shipped:
     changed: bool
 
 
-def inspect_release(settings: Settings, key: str, *, engine: Engine | None = None) -> tuple[Job, State]:
+def inspect_release(
+    settings: Settings, key: str, *, engine: Engine | None = None, actions: Actions = PIPELINE
+) -> tuple[Job, State]:
     """Look at folder, engine and registry; raise DockyardError where this commit must not or cannot be released."""
-    local = preconditions.read_project(settings)
+    local = actions.read_project(settings)
     version, commit, section = preconditions.require_releasable(local)
-    hindrance = sign.explain_hindrance(key)
+    hindrance = actions.signing.explain_hindrance(key)
     engine = engine or find_engine(settings)
-    _require(settings, engine)
-    job = Job(settings, engine, version, commit, section)
+    _require(settings, engine, actions)
+    job = Job(settings, engine, version, commit, section, actions=actions)
     if not hindrance:
         job = replace(job, signer=_signer(job, key))
     job = replace(job, journal=read_journal(job.file, commit))
-    with open_repository(engine, settings.repository) as there:
+    with actions.open_repository(engine, settings.repository) as there:
         names = plan.choose_tags(version, commit, local.versions, there.list_tags())
         left_out = {"sign": hindrance} if hindrance else {}
         state = State(names, registry=there.read_digests(names.every), left_out=left_out)
@@ -106,10 +107,10 @@ def inspect_release(settings: Settings, key: str, *, engine: Engine | None = Non
     return job, state
 
 
-def make_release(settings: Settings, key: str, *, engine: Engine | None = None) -> Shipped:
+def make_release(settings: Settings, key: str, *, engine: Engine | None = None, actions: Actions = PIPELINE) -> Shipped:
     """Do what the release of this commit still lacks, step by step, and return what the registry has then."""
-    job, state = inspect_release(settings, key, engine=engine)
-    push.preflight(job.engine, [job.reference(state.names.own)])
+    job, state = inspect_release(settings, key, engine=engine, actions=actions)
+    actions.preflight(job.engine, [job.reference(state.names.own)])
     if "sign" in state.left_out:
         log.info(f"the image will not be signed: {state.left_out['sign']}")
     changed = False
@@ -123,7 +124,7 @@ def make_release(settings: Settings, key: str, *, engine: Engine | None = None) 
     except KeyboardInterrupt:
         log.info("the release is not complete: `invoke release` goes on from here")
         raise
-    sizes = {tag: push.verify_pushed(job.engine, job.reference(tag), state.digest) for tag in state.names.every}
+    sizes = {tag: actions.verify_pushed(job.engine, job.reference(tag), state.digest) for tag in state.names.every}
     return Shipped(
         job.version,
         job.commit,
@@ -139,7 +140,8 @@ def make_release(settings: Settings, key: str, *, engine: Engine | None = None) 
 
 def _build(job: Job, state: State) -> State:
     """Build the image for all platforms; what an earlier run remembers counts if this is the very same image."""
-    (image,), _ = build.build_images(job.settings, build.Request(platforms=job.settings.platforms), engine=job.engine)
+    request = build.Request(platforms=job.settings.platforms)
+    (image,), _ = job.actions.build_images(job.settings, request, engine=job.engine)
     digest = _adopt_digest(job, state, image.digest)
     if job.journal.digest and job.journal.digest != digest:
         log.info(f"this is another image than at the last try, {job.journal.digest}: its checks begin anew")
@@ -155,7 +157,7 @@ def _verify(job: Job, state: State) -> State:
         _verify_one(job, "")
         return _mark_passed(job, state, "verify")
     for platform in platforms:
-        build.build_images(job.settings, build.Request(platforms=(platform,)), engine=job.engine)
+        job.actions.build_images(job.settings, build.Request(platforms=(platform,)), engine=job.engine)
         _verify_one(job, platform)
     after = _build(job, state)
     if after.digest != state.digest:
@@ -167,7 +169,7 @@ def _verify(job: Job, state: State) -> State:
 
 
 def _verify_one(job: Job, platform: str) -> None:
-    found = verify.verify_image(job.settings, ImageQuery(), engine=job.engine)
+    found = job.actions.verify_image(job.settings, ImageQuery(), engine=job.engine)
     for violation in found.verdict.violations:
         log.info(f"  {violation.rule}: {violation.message}")
     count = len(found.verdict.violations)
@@ -181,7 +183,7 @@ def _verify_one(job: Job, platform: str) -> None:
 
 def _test(job: Job, state: State) -> State:
     """Run the tests on every Python; one that could not be tested is as bad as one that failed."""
-    outcomes, missing = matrix.run_matrix(job.settings, ())
+    outcomes, missing = job.actions.run_matrix(job.settings, ())
     matrix.judge(outcomes, forbid_skips=bool(os.environ.get("CI")))
     for absent in missing:
         raise DockyardError(
@@ -193,7 +195,7 @@ def _test(job: Job, state: State) -> State:
 
 def _reproduce(job: Job, state: State) -> State:
     """Build once more without cache, and compare."""
-    outcome = reproduce.reproduce_image(job.settings, ImageQuery(), engine=job.engine)
+    outcome = job.actions.reproduce_image(job.settings, ImageQuery(), engine=job.engine)
     log.info(reproduce.summarize(outcome))
     if outcome.verdict is not Verdict.IDENTICAL:
         raise DockyardError(
@@ -208,7 +210,7 @@ def _push(job: Job, state: State) -> State:
     sha = state.names.sha
     if state.digest in state.registry.values():
         return _add_tags(job, state, (sha,))
-    pushed = push_variants(job.settings, {_variant(job): (job.reference(sha),)}, force=False)
+    pushed = job.actions.push_variants(job.settings, {_variant(job): (job.reference(sha),)}, force=False)
     for image in pushed:
         if image.digest != state.digest:
             raise DockyardError(
@@ -220,7 +222,7 @@ def _push(job: Job, state: State) -> State:
 
 def _attest(job: Job, state: State) -> State:
     """Attach what is in the image, and where it comes from."""
-    attest.attest_image(job.settings, job.pinned(state), engine=job.engine)
+    job.actions.attest_image(job.settings, job.pinned(state), engine=job.engine)
     return _mark_passed(job, state, "attest")
 
 
@@ -229,16 +231,16 @@ def _sign(job: Job, state: State) -> State:
     if job.signer is None:
         raise RuntimeError("there is no key to sign with")
     pinned = job.pinned(state)
-    if sign.has_signature(job.signer, pinned):
+    if job.actions.signing.has_signature(job.signer, pinned):
         log.info(f"{pinned} is signed with this key already")
     else:
-        sign.sign_digest(job.signer, pinned)
+        job.actions.signing.sign_digest(job.signer, pinned)
     return _mark_passed(job, state, "sign")
 
 
 def _tag(job: Job, state: State) -> State:
     """Give the image its version, unless somebody else has used it meanwhile."""
-    with open_repository(job.engine, job.settings.repository) as there:
+    with job.actions.open_repository(job.engine, job.settings.repository) as there:
         state = replace(state, registry={**state.registry, **there.read_digests((state.names.own,))})
     plan.refuse_overwriting(job.settings.repository, state)
     return state if state.has(state.names.own) else _add_tags(job, state, (state.names.own,))
@@ -271,7 +273,7 @@ STEPS: Mapping[str, Callable[[Job, State], State]] = {
 
 def _add_tags(job: Job, state: State, tags: tuple[str, ...]) -> State:
     """Give the image in the registry more names."""
-    with open_repository(job.engine, job.settings.repository) as there:
+    with job.actions.open_repository(job.engine, job.settings.repository) as there:
         there.add_tags(state.digest, tags)
     return replace(state, registry={**state.registry, **dict.fromkeys(tags, state.digest)})
 
@@ -284,9 +286,10 @@ def _adopt_digest(job: Job, state: State, built: str) -> str:
     out = state.registry.get(state.names.own, "")
     if not out or out == built:
         return built
-    with open_repository(job.engine, job.settings.repository) as there:
+    with job.actions.open_repository(job.engine, job.settings.repository) as there:
         config = there.read_config_digest(out)
-    if not config or config != contents.read_image(job.engine, images.local_name(job.settings, _variant(job))).digest:
+    ours = images.local_name(job.settings, _variant(job))
+    if not config or config != job.actions.read_image(job.engine, ours).digest:
         return built
     log.info(f"{job.version} is out as {out}: the same image as here, compressed by another engine, and it stays")
     return out
@@ -321,10 +324,10 @@ def _write_progress(job: Job, state: State) -> State:
 
 def _signer(job: Job, key: str) -> Signer:
     host = parse_reference(job.settings.repository).host
-    return sign.unlock_key(key, sign.make_environment(host, job.engine.environment, os.environ))
+    return job.actions.signing.unlock_key(key, sign.make_environment(host, job.engine.environment, os.environ))
 
 
-def _require(settings: Settings, engine: Engine) -> None:
+def _require(settings: Settings, engine: Engine, actions: Actions) -> None:
     """Raise DockyardError where an engine cannot build what is released."""
     if not engine.snapshotter:
         raise DockyardError(
@@ -333,12 +336,12 @@ def _require(settings: Settings, engine: Engine) -> None:
         )
     if settings.platforms:
         builder = (settings.builder,) if settings.builder else ()
-        described = capture(engine.command("buildx", "inspect", *builder)).stdout
+        described = actions.capture(engine.command("buildx", "inspect", *builder)).stdout
         plan.refuse_platforms(described, settings.builder, settings.platforms)
 
 
 def _is_at_hand(job: Job, names: Names, digest: str) -> bool:
     """Say whether the engine's newest production image is still the one of this release."""
     own = job.reference(names.own), job.reference(names.sha), images.local_name(job.settings, _variant(job))
-    done = capture(job.engine.command("image", "inspect", "--format={{.Id}}", *own), check=False)
+    done = job.actions.capture(job.engine.command("image", "inspect", "--format={{.Id}}", *own), check=False)
     return done.ok and set(done.stdout.split()) == {digest}
