@@ -14,6 +14,7 @@ from dockyard.errors import CommandError, DockyardError, ExitCode, UsageError
 from dockyard.git import Git
 from dockyard.image import bake, build, records
 from dockyard.image.build import Job, Request, World
+from dockyard.image.dockerfile import parse_dockerfile
 from dockyard.image.names import Variant
 from dockyard.locks.indexes import Logins
 from dockyard.process import Command, Completed
@@ -32,7 +33,8 @@ def base(python: str) -> Base:
     )
 
 
-FOUND = World(GIT, Path("/ca.crt"), "", (base("3.12"), base("3.13")), ("base", "test", "production"))
+STAGES = "FROM scratch AS base\nFROM base AS test\nFROM base AS production\n"
+FOUND = World(GIT, Path("/ca.crt"), "", (base("3.12"), base("3.13")), parse_dockerfile(STAGES))
 
 
 def test_a_plain_build(settings: Settings) -> None:
@@ -180,6 +182,17 @@ def test_an_unknown_target(settings: Settings) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("FROM scratch\nFROM scratch\n", "none of its stages has a name"), ("# nothing\n", "it has no stage at all")],
+)
+def test_a_target_where_none_has_a_name(settings: Settings, text: str, told: str) -> None:
+    """The tip is not an empty list."""
+    with pytest.raises(UsageError, match=told) as caught:
+        build.plan_images(settings, replace(FOUND, dockerfile=parse_dockerfile(text)), Request())
+    assert "AS production" in caught.value.hint
+
+
 def test_an_unsupported_python(settings: Settings) -> None:
     """The error names the Pythons that the project supports."""
     with pytest.raises(UsageError, match=r"Python 3\.10 is not supported by this project: 3\.12, 3\.13 are"):
@@ -188,59 +201,11 @@ def test_an_unsupported_python(settings: Settings) -> None:
 
 def test_the_helper_stage_of_other_projects(settings: Settings) -> None:
     """A Dockerfile with a stage named dockyard gets the payload there and nothing else, unless it has it itself."""
-    found = replace(FOUND, stages=(*FOUND.stages, "dockyard"))
+    found = replace(FOUND, dockerfile=parse_dockerfile(f"{STAGES}FROM scratch AS dockyard\n"))
     (image,) = build.plan_images(settings, found, Request())
     assert image.contexts["dockyard"] == str(Path(build.__file__).parents[1] / "payload")
     (settings.root / "src" / "dockyard" / "payload").mkdir(parents=True)
     assert "dockyard" not in build.plan_images(settings, found, Request())[0].contexts
-
-
-def test_stages(tmp_path: Path) -> None:
-    """Every named stage, however it is written; a FROM without a name is none."""
-    (tmp_path / "Dockerfile").write_text(
-        "\ufeff# syntax=docker/dockerfile:1\nARG P=3.13\nFROM python:${P}-slim AS base\n  from base as test\n"
-        "FROM --platform=$BUILDPLATFORM base AS\tproduction\nFROM scratch\n# FROM x AS no\nRUN echo FROM x AS no\n"
-    )
-    assert build.stages(tmp_path) == ("base", "test", "production")
-
-
-@pytest.mark.parametrize(("content", "wrong"), [(None, "there is no Dockerfile"), (b"FROM \xff", "cannot be read")])
-def test_a_dockerfile_that_is_none(tmp_path: Path, content: bytes | None, wrong: str) -> None:
-    """Missing or unreadable, it is told with its folder."""
-    if content is not None:
-        (tmp_path / "Dockerfile").write_bytes(content)
-    with pytest.raises(DockyardError, match=wrong):
-        build.stages(tmp_path)
-
-
-def test_a_dockerfile_that_is_a_folder(tmp_path: Path) -> None:
-    """Told like one that cannot be read."""
-    (tmp_path / "Dockerfile").mkdir()
-    with pytest.raises(DockyardError, match="cannot be read"):
-        build.stages(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("said", "code", "message"),
-    [
-        ("write /x: \x1b[31mno space left\x1b[0m on device", 1, "no space is left on the disk"),
-        ("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed", 1, "a certificate is not trusted"),
-        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM", 1, "does not match the hash"),
-        ("[Errno -3] Temporary failure in name resolution", 1, "cannot be reached from inside the build"),
-        ("ERROR: No matching distribution found for flask==9", 1, "not to be had from the index"),
-        ("ERROR: failed to solve: failed to get state for index 0 on x", 1, "lost a step"),
-        ('failed to prepare snapshot "x": parent snapshot sha256:1 does not exist: not found', 1, "removed a layer"),
-        ("#9 1.2 keep: nothing in the base image matches /usr/share/x", 1, "what the base image does not have"),
-        ("exec /bin/sh: exec format error", 1, "another kind of processor"),
-        ("", 130, "the build was interrupted"),
-        ("some other trouble", 17, "BuildKit ended with exit status 17"),
-    ],
-)
-def test_a_failed_build_in_words(said: str, code: int, message: str) -> None:
-    """Known signs in BuildKit's output become a sentence and a tip."""
-    error = build.explained(CommandError("…", returncode=code, output=said))
-    assert message in error.message
-    assert error.hint or code == 130
 
 
 @pytest.mark.parametrize(
@@ -348,7 +313,7 @@ def test_a_whole_build(settings: Settings, bench: Bench, said: list[str]) -> Non
 def test_what_is_to_be_kept_is_given_to_the_dockerfile(settings: Settings) -> None:
     """One build argument; a Dockerfile that would ignore it is told, and without the setting there is none."""
     kept = replace(settings, keep=("/usr/share/misc/magic.mgc", "/usr/lib/*/libmagic.so.1*"))
-    found = replace(FOUND, arguments=frozenset({"PYTHON_VERSION", "KEEP"}))
+    found = replace(FOUND, dockerfile=parse_dockerfile(f"{STAGES}ARG KEEP\n"))
     (image,) = build.plan_images(kept, found, Request())
     assert image.arguments["KEEP"] == "/usr/share/misc/magic.mgc:/usr/lib/*/libmagic.so.1*"
     assert "KEEP" not in build.plan_images(settings, found, Request())[0].arguments
@@ -361,7 +326,7 @@ def test_the_arguments_of_a_dockerfile(settings: Settings, monkeypatch: pytest.M
     """With and without a default, in any case, several on a line."""
     replace_everywhere(monkeypatch, "read_git", lambda _root: None)
     (settings.root / "Dockerfile").write_text("ARG A=1 B\nFROM x AS y\narg C\nENV ARG=D\n")
-    assert build.read_world(settings).arguments == {"A", "B", "C"}
+    assert build.read_world(settings).dockerfile.arguments == {"A", "B", "C"}
 
 
 def test_an_engine_without_a_local_socket_is_asked_by_the_cli(

@@ -18,6 +18,7 @@ from dockyard.errors import CommandError, DockyardError, UsageError
 from dockyard.git import Git
 from dockyard.image import build
 from dockyard.image.build import World
+from dockyard.image.dockerfile import parse_dockerfile
 from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 from dockyard.tasks import reproduce as tasks
@@ -86,7 +87,7 @@ class Yard:
 def yard(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[Yard]:
     """Yield the engine, beside a project with a production target."""
     made = Yard()
-    found = World(GIT, None, "", (), ("base", "production"))
+    found = World(GIT, None, "", (), parse_dockerfile("FROM scratch AS base\nFROM base AS production\n"))
     planned = build.plan_images(settings, replace(found, bases=(BASE,)), build.Request())
     made.labels = dict(planned[0].labels)
     monkeypatch.setattr(build, "read_world", lambda _settings: found)

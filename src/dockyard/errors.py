@@ -1,5 +1,8 @@
 """The errors that Dockyard raises: each says what happened, what to do next, and the exit code."""
 
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 
@@ -51,3 +54,27 @@ class CommandError(DockyardError):
 
 class ChangesPending(DockyardError):
     """A dry run or a check found work to do; like pip-tools' dry run, it exits with 1."""
+
+
+@dataclass(frozen=True)
+class Sign:
+    """What a pattern in a program's output means and what to do; {0}, {1} … in both are the pattern's groups.
+
+    It counts in the last `reach` lines alone, or anywhere where that is 0.
+    """
+
+    pattern: str
+    message: str
+    hint: str = ""
+    reach: int = 0
+
+
+def read_signs(signs: Iterable[Sign], said: str) -> Sign | None:
+    """Return the first of some signs that is in what a program said, in whatever case, with its blanks filled in."""
+    lines = said.rstrip().splitlines()
+    for sign in signs:
+        found = re.search(sign.pattern, "\n".join(lines[-sign.reach :]), re.IGNORECASE | re.MULTILINE)
+        if found:
+            groups = found.groups(default="")
+            return replace(sign, message=sign.message.format(*groups).strip(), hint=sign.hint.format(*groups))
+    return None

@@ -18,7 +18,7 @@ from dockyard.adopt.render_files import (
     render_test_inputs,
 )
 from dockyard.adopt.values import stack_values, without_value
-from dockyard.image.dockerfile import stages
+from dockyard.image.dockerfile import parse_dockerfile
 from tests.adopt.conftest import SAMPLES, detected, snapshot
 
 NAMES = sorted(
@@ -31,7 +31,7 @@ APP = "from flask import Flask\napp = Flask(__name__)\n"
 def test_every_dockerfile_is_short_and_has_the_targets(name: str, sample: Callable[[str], Project]) -> None:
     """At most 80 lines, each no longer than a person reads."""
     text = render_dockerfile(sample(name))
-    assert {"production", "test", "development", "dockyard"} <= {stage.name for stage in stages(text)}
+    assert {"production", "test", "development", "dockyard"} <= set(parse_dockerfile(text).targets)
     assert len(text.splitlines()) <= 80
     assert "\n\n\n" not in text
 

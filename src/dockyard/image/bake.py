@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]")
+from dockyard.image.failures import plain
+
 PLAIN_STEP = re.compile(r"^#(\d+) \[([^\]]*\d+/\d+)\]", re.MULTILINE)
 PLAIN_CACHED = re.compile(r"^#(\d+) CACHED", re.MULTILINE)
 TERMINAL_STEP = re.compile(r"=> (?:(CACHED|ERROR|CANCELED) )?\[([^\]]*\d+/\d+)\]")
@@ -97,7 +98,7 @@ def cache_use(log: str) -> Cache:
     A step carries its number within its stage, `[test 3/7]`: what BuildKit does on its own account (loading
     the context, exporting) has none and does not count. A step that several images share counts once.
     """
-    text = ESCAPE.sub("", log).replace("\r", "\n")
+    text = plain(log)
     steps = dict(PLAIN_STEP.findall(text))
     if steps:
         hits = {steps[number] for number in PLAIN_CACHED.findall(text) if number in steps}
@@ -108,7 +109,7 @@ def cache_use(log: str) -> Cache:
 
 def missing_libraries(log: str) -> tuple[str, ...]:
     """Return what the steps of a build said of libraries that are nowhere, see payload/missing.py, each once."""
-    text = ESCAPE.sub("", log).replace("\r", "\n")
+    text = plain(log)
     told: dict[str, str] = {}
     for line in MISSING_LIBRARY.findall(text):
         library = line.partition(",")[0]

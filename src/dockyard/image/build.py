@@ -3,10 +3,9 @@
 import json
 import logging
 import os
-import re
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +19,8 @@ from dockyard.errors import CommandError, DockyardError, UsageError
 from dockyard.git import Git, read_git
 from dockyard.host import ca_bundle
 from dockyard.image import bake, names, records
+from dockyard.image.dockerfile import Dockerfile, read_dockerfile
+from dockyard.image.failures import explain_failure, is_race
 from dockyard.image.names import Variant
 from dockyard.locks import check
 from dockyard.locks.indexes import Logins, collect_logins
@@ -58,17 +59,13 @@ class Request:
 
 @dataclass(frozen=True)
 class World:
-    """What is true before a build: the commit, the host's certificates, index and logins, the bases at hand.
-
-    `stages` and `arguments` are those that the Dockerfile declares.
-    """
+    """What is true before a build: the commit, the host's certificates, index and logins, the bases at hand."""
 
     git: Git | None
     ca: Path | None
     pip_conf: str
     bases: tuple[Base, ...] = ()
-    stages: tuple[str, ...] = ()
-    arguments: frozenset[str] = frozenset()
+    dockerfile: Dockerfile = field(default_factory=Dockerfile)
     logins: Logins = field(default_factory=Logins)
 
 
@@ -100,55 +97,31 @@ class Job:
 def read_world(settings: Settings) -> World:
     """Read what needs no engine."""
     logins = collect_logins(settings, check.read_inputs(str(settings.root)), os.environ)
-    lines = dockerfile(settings.root, settings.dockerfile)
     return World(
         git=read_git(settings.root),
         ca=ca_bundle(),
         pip_conf=logins.pip_conf,
-        stages=_stages(lines),
-        arguments=frozenset(_arguments(lines)),
+        dockerfile=read_dockerfile(settings.root, settings.dockerfile),
         logins=logins,
     )
 
 
-def stages(root: Path, name: str = "Dockerfile") -> tuple[str, ...]:
-    """Return the names of the Dockerfile's stages: these are the targets that can be built."""
-    return _stages(dockerfile(root, name))
-
-
-def dockerfile(root: Path, name: str = "Dockerfile") -> list[list[str]]:
-    """Return the words of each line of the Dockerfile; raise DockyardError where there is none."""
-    try:
-        text = (root / name).read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DockyardError(f"there is no {name} in {root}", "`dockyard init` writes one") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DockyardError(f"{name} cannot be read: {error}") from None
-    return [line.split() for line in text.splitlines()]
-
-
-def _arguments(lines: Sequence[Sequence[str]]) -> Iterator[str]:
-    for words in lines:
-        if words[:1] and words[0].upper() == "ARG":
-            yield from (word.partition("=")[0] for word in words[1:])
-
-
-def _stages(lines: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    froms = [words for words in lines if len(words) > 3 and words[0].upper() == "FROM"]
-    return tuple(words[-1] for words in froms if words[-2].upper() == "AS")
-
-
-def require_targets(targets: Sequence[str], stages: Sequence[str]) -> None:
+def require_targets(targets: Sequence[str], dockerfile: Dockerfile) -> None:
     """Raise UsageError for a target that is no stage of the Dockerfile (pure)."""
+    known = dockerfile.targets
     for target in targets:
-        if target not in stages:
-            raise UsageError(f"the Dockerfile has no target {target!r}", f"its targets are {', '.join(stages)}")
+        if target in known:
+            continue
+        if known:
+            raise UsageError(f"the Dockerfile has no target {target!r}", f"its targets are {', '.join(known)}")
+        told = "none of its stages has a name" if dockerfile.stages else "it has no stage at all"
+        raise UsageError(f"the Dockerfile has no target {target!r}: {told}", f"begin one with FROM IMAGE AS {target}")
 
 
 def plan_images(settings: Settings, found: World, request: Request) -> tuple[bake.Image, ...]:
     """Decide what to build: one bake target per variant whose base is at hand (pure)."""
-    require_targets(request.targets, found.stages)
-    if settings.keep and KEEP not in found.arguments:
+    require_targets(request.targets, found.dockerfile)
+    if settings.keep and KEEP not in found.dockerfile.arguments:
         raise DockyardError(
             f"the Dockerfile has no ARG {KEEP}, so nothing would come of keep in [tool.dockyard]",
             'give it one in the stage that makes the runtime, and there --keep "${KEEP}" to `python /dockyard runtime`',
@@ -174,7 +147,7 @@ def _image(settings: Settings, found: World, request: Request, variant: Variant,
         *(f"id={name},env={name}" for name in found.logins.variables),
     )
     contexts = {base.reference: base.context}
-    if STAGE in found.stages and not (settings.root / "src" / "dockyard" / "payload").is_dir():
+    if STAGE in found.dockerfile.targets and not (settings.root / "src" / "dockyard" / "payload").is_dir():
         contexts[STAGE] = str(PAYLOAD)
     return bake.Image(
         dockerfile=settings.dockerfile,
@@ -274,13 +247,13 @@ def solve(job: Job, metadata: Path) -> Completed:
     try:
         return tee(make_command(job, metadata))
     except CommandError as error:
-        if not tripped(error):
-            raise explained(error) from None
-        log.info(f"{explained(error).message}: trying once more")
+        if not is_race(error):
+            raise explain_failure(error) from None
+        log.info(f"{explain_failure(error).message}: trying once more")
     try:
         return tee(make_command(job, metadata))
     except CommandError as error:
-        raise explained(error) from None
+        raise explain_failure(error) from None
 
 
 def _inspected(engine: Engine, image: Built) -> Built:
@@ -308,80 +281,6 @@ def readable(created_by: str) -> str:
     """Return a layer's instruction without BuildKit's marks."""
     text = created_by.replace(" # buildkit", "").removeprefix("RUN /bin/sh -c ").removeprefix("/bin/sh -c ").strip()
     return " ".join(text.split())
-
-
-def tripped(error: CommandError) -> bool:
-    """Say whether a build failed by a race inside the engine, which the same build again does not meet (pure)."""
-    said = bake.ESCAPE.sub("", error.output)
-    return any(re.search(sign, said, re.IGNORECASE) for sign, *_ in RACES)
-
-
-def explained(error: CommandError) -> DockyardError:
-    """Turn a failed build into words: what BuildKit said stands above already, so only the tip is added (pure)."""
-    said = bake.ESCAPE.sub("", error.output)
-    for sign, message, hint in (*RACES, *FAILURES):
-        if re.search(sign, said, re.IGNORECASE):
-            return DockyardError(message, hint)
-    if error.returncode == 130:
-        return DockyardError("the build was interrupted")
-    return DockyardError(
-        f"the build failed: BuildKit ended with exit status {error.returncode}", "its last lines above say why"
-    )
-
-
-RACES = (
-    (
-        "failed to get state for index",
-        "the build failed: BuildKit lost a step that it shared with another build at the same time",
-        "run it again: engines up to 26 do so now and then",
-    ),
-    (
-        "parent snapshot .* does not exist",
-        "the build failed: the engine removed a layer that no image had any more while this one came to need it",
-        "run it again: engines that keep images in containerd's store do so now and then",
-    ),
-)
-"""Signs in BuildKit's output that the engine got into its own way, as regular expressions, and as in FAILURES."""
-
-FAILURES = (
-    (
-        "exec format error",
-        "the build failed: programs for another kind of processor do not run here",
-        "install emulation (the packages qemu-user-static and binfmt-support), "
-        "or name a builder that has it with `builder` in [tool.dockyard]",
-    ),
-    (
-        "no space left on device",
-        "the build failed: no space is left on the disk",
-        "`docker builder prune` or `invoke engine.remove` frees some",
-    ),
-    (
-        "CERTIFICATE_VERIFY_FAILED",
-        "the build failed: a certificate is not trusted inside the build",
-        "set SSL_CERT_FILE to your CA bundle: it is mounted into the build as a secret",
-    ),
-    (
-        "THESE PACKAGES DO NOT MATCH THE HASHES",
-        "the build failed: a package does not match the hash in its lock",
-        "run `invoke lock`; if the hash is right, the index or a proxy changed the file",
-    ),
-    (
-        "Temporary failure in name resolution",
-        "the build failed: a package index cannot be reached from inside the build",
-        "`invoke doctor` checks the network",
-    ),
-    (
-        "keep: nothing in the base image matches",
-        "the build failed: `keep` in [tool.dockyard] names what the base image does not have",
-        "the lines above say which; correct it, or install the Debian package that holds it in the base stage",
-    ),
-    (
-        "No matching distribution found",
-        "the build failed: a locked package is not to be had from the index",
-        "run `invoke lock`",
-    ),
-)
-"""Signs in BuildKit's output, as regular expressions in whatever case, what they mean, and what to do."""
 
 
 def _record(job: Job, built: Sequence[Built], outcome: str) -> None:

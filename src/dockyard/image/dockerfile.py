@@ -1,119 +1,205 @@
-"""Find the line of a Dockerfile that made a layer, by what the image's history says of it (pure)."""
+"""Read a Dockerfile as BuildKit reads it: its stages, their names and arguments, and the line that made a layer (pure).
+
+The one reader: directives, comments, continued lines, here-documents, quotes and the arguments before the first FROM.
+"""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import SequenceMatcher
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-ALIKE = 0.8
-"""How alike two instructions must be, from 0 to 1, to be taken for the same where a variable stands in one."""
+from dockyard.errors import DockyardError
 
-HEREDOC = re.compile(r"<<-?[\"']?([A-Za-z_]\w*)[\"']?")
+NAME = "Dockerfile"
+DIRECTIVE = re.compile(r"#\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(.+?)\s*")
+HEREDOC = re.compile(r"\d*<<(-?)([^<]+)")
+WITH_HEREDOCS = frozenset({"ADD", "COPY", "RUN", "ONBUILD"})
+FLAG = re.compile(r"--[a-z][\w-]*(?:=(?:\"[^\"]*\"|'[^']*'|\S)*)?(?:\s+|$)")
+STAGE_NAME = re.compile(r"[a-z][a-z0-9_.-]*")
+VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?:(:?[-+?])([^{}]*))?\})")
 
 
-class Instruction(NamedTuple):
-    """One instruction: the number of its first line, its keyword in upper case, and all behind that."""
+@dataclass(frozen=True)
+class Instruction:
+    """One instruction: the number of its first line, its keyword in upper case, its flags, and all behind these."""
 
     line: int
     keyword: str
+    flags: tuple[str, ...]
     rest: str
+    heredocs: tuple[str, ...] = ()
 
 
-class Stage(NamedTuple):
-    """One stage: its name in lower case, what it is FROM, and its instructions."""
+@dataclass(frozen=True)
+class Stage:
+    """One stage: its name in lower case, empty where it has none, what it is FROM, and its instructions."""
 
     name: str
+    number: int
     base: str
+    line: int
     instructions: tuple[Instruction, ...]
 
 
-def lines(dockerfile: str, target: str, history: Sequence[str]) -> tuple[int | None, ...]:
+@dataclass(frozen=True)
+class Dockerfile:
+    """A whole Dockerfile; `arguments` are all names that an ARG declares anywhere in it."""
+
+    stages: tuple[Stage, ...] = ()
+    arguments: frozenset[str] = frozenset()
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The names of the stages that have one: these can be built."""
+        return tuple(dict.fromkeys(stage.name for stage in self.stages if stage.name))
+
+    def find_stage(self, target: str) -> Stage | None:
+        """Return the stage of a name, in whatever case, or of a number; None where there is none."""
+        named = [stage for stage in self.stages if target.lower() in (stage.name, str(stage.number))]
+        return named[-1] if named else None
+
+    def list_instructions(self, target: str) -> Iterator[Instruction]:
+        """Yield the instructions of a target after those of the stages it stands on; of the last one without such."""
+        stage = self.find_stage(target) or next(reversed(self.stages), None)
+        chain: list[Stage] = []
+        while stage:
+            chain.append(stage)
+            earlier = [one for one in self.stages[: stage.number] if one.name and one.name == stage.base.lower()]
+            stage = earlier[-1] if earlier else None
+        for one in reversed(chain):
+            yield from one.instructions
+
+
+def read_dockerfile(root: Path, name: str = NAME) -> Dockerfile:
+    """Return the Dockerfile of a project; raise DockyardError where there is none, or where it cannot be read."""
+    try:
+        text = (root / name).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DockyardError(f"there is no {name} in {root}", "`dockyard init` writes one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DockyardError(f"{name} cannot be read: {error}", "it must be a file of text in UTF-8") from None
+    return parse_dockerfile(text)
+
+
+def parse_dockerfile(text: str, values: Mapping[str, str] | None = None) -> Dockerfile:
+    """Return what a Dockerfile says; raise DockyardError, with the line, for what BuildKit would not read either.
+
+    `values` are build arguments: they stand for the defaults of the arguments before the first FROM.
+    """
+    known: dict[str, str] = {}
+    arguments: set[str] = set()
+    stages: list[Stage] = []
+    kept: list[Instruction] = []
+    for one in parse_instructions(text):
+        if one.keyword == "ARG":
+            for name, value in _declared(one, known if not stages else {}):
+                arguments.add(name)
+                if not stages:
+                    known[name] = (values or {}).get(name, value)
+        if one.keyword == "FROM":
+            name, base = _from(one, known)
+            if stages:
+                stages[-1] = replace(stages[-1], instructions=tuple(kept))
+            stages.append(Stage(name, len(stages), base, one.line, ()))
+            kept = []
+        elif stages:
+            kept.append(one)
+        elif one.keyword != "ARG":
+            raise _wrong(one.line, f"{one.keyword} comes before the first FROM", "only ARG may stand there")
+    if stages:
+        stages[-1] = replace(stages[-1], instructions=tuple(kept))
+    return Dockerfile(tuple(stages), frozenset(arguments))
+
+
+def parse_instructions(text: str) -> Iterator[Instruction]:
+    """Yield the instructions: continued lines joined, comments and empty lines between them left out."""
+    text = text.removeprefix("\ufeff")
+    lines = re.split(r"\r?\n", text)
+    escape = _escape(lines)
+    continued = re.compile(rf"(?:^|(?<=[^{re.escape(escape)}])){re.escape(escape)}[ \t]*$")
+    numbered = iter(enumerate(lines, 1))
+    for first, line in numbered:
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        joined, more = continued.subn("", line.lstrip())
+        while more:
+            following = next(numbered, None)
+            if following is None:
+                break
+            if not following[1].strip() or following[1].lstrip().startswith("#"):
+                continue
+            part, more = continued.subn("", following[1])
+            joined += part
+        words = joined.split(None, 1)
+        if not words:
+            continue
+        keyword, rest = words[0].upper(), "".join(words[1:])
+        heredocs = tuple(_heredocs(rest, keyword, numbered, first, escape))
+        flags, rest = _flags(rest.strip())
+        yield Instruction(first, keyword, flags, rest, heredocs)
+
+
+def split_words(text: str, escape: str = "\\") -> tuple[str, ...]:
+    """Return the words of an instruction as they are written, with their quotes; a quote that stays open ends there."""
+    words, word, quote, at = list[str](), "", "", 0
+    while at < len(text):
+        letter = text[at]
+        if letter == escape and quote != "'" and at + 1 < len(text):
+            word += text[at : at + 2]
+            at += 2
+            continue
+        if letter.isspace() and not quote:
+            words += [word] if word else []
+            word = ""
+        else:
+            quote = "" if quote == letter else quote or (letter if letter in "\"'" else "")
+            word += letter
+        at += 1
+    return (*words, word) if word else tuple(words)
+
+
+def unquote(word: str, escape: str = "\\") -> str:
+    """Return a word without its quotes and escapes."""
+    pattern = rf"'([^']*)'|\"((?:{re.escape(escape)}.|[^\"])*)\"|{re.escape(escape)}(.)|([\"'])"
+
+    def plain(found: re.Match[str]) -> str:
+        return found[1] or re.sub(rf"{re.escape(escape)}(.)", r"\1", found[2] or "") or found[3] or ""
+
+    return re.sub(pattern, plain, word)
+
+
+def substitute(text: str, known: Mapping[str, str]) -> str:
+    """Return a text with its variables filled in; one that is not known is empty, or what the text says instead."""
+
+    def value(found: re.Match[str]) -> str:
+        name, how, other = found[1] or found[2], found[3] or "", found[4] or ""
+        there = name in known and (":" not in how or bool(known[name]))
+        if how.endswith("+"):
+            return other if there else ""
+        return known[name] if there else other if how.endswith("-") else ""
+
+    return VARIABLE.sub(value, text)
+
+
+def locate_layers(dockerfile: str, target: str, history: Sequence[str]) -> tuple[int | None, ...]:
     """Return the line that made each entry of a history (`created_by`, oldest first), None where that is not clear.
 
     Both are in the order of the build, so a line is looked for behind the one that was found before.
     """
-    known = list(chain(dockerfile, target))
+    try:
+        waiting = list(parse_dockerfile(dockerfile).list_instructions(target))
+    except DockyardError:
+        return (None,) * len(history)
     found: list[int | None] = []
-    at = 0
     for created_by in history:
-        best = max(((likeness(created_by, one), -index) for index, one in enumerate(known[at:])), default=(0.0, 0))
-        if best[0] >= ALIKE:
-            at -= best[1]
-            found.append(known[at].line)
-            at += 1
-        else:
-            found.append(None)
+        keyword, said = _told(created_by)
+        same = [at for at, one in enumerate(waiting) if one.keyword == keyword and _plain(one.rest) == said]
+        found.append(waiting[same[0]].line if same else None)
+        waiting = waiting[same[0] + 1 :] if same else waiting
     return tuple(found)
 
 
-def chain(dockerfile: str, target: str) -> Iterator[Instruction]:
-    """Yield the instructions of a target after those of the stages that it stands on; of the last stage without one."""
-    named = {stage.name: stage for stage in stages(dockerfile)}
-    stage = named.get(target.lower()) or next(reversed(named.values()), None)
-    stack: list[Stage] = []
-    while stage and stage not in stack:
-        stack.append(stage)
-        stage = named.get(stage.base)
-    for one in reversed(stack):
-        yield from one.instructions
-
-
-def stages(dockerfile: str) -> Iterator[Stage]:
-    """Yield the stages of a Dockerfile; one without a name has its number."""
-    name, base, kept = "", "", list[Instruction]()
-    number = 0
-    for one in instructions(dockerfile):
-        if one.keyword != "FROM":
-            kept.append(one)
-            continue
-        if number:
-            yield Stage(name, base, tuple(kept))
-        words = [word for word in one.rest.split() if not word.startswith("--")]
-        named = len(words) > 2 and words[1].upper() == "AS"
-        name, base, kept = (words[2] if named else str(number)).lower(), words[0].lower() if words else "", []
-        number += 1
-    if number:
-        yield Stage(name, base, tuple(kept))
-
-
-def instructions(dockerfile: str) -> Iterator[Instruction]:
-    """Yield the instructions, continued lines joined; here-documents stay with the instruction that opens them."""
-    numbered = enumerate(dockerfile.splitlines(), 1)
-    for number, line in numbered:
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        text = line.strip()
-        while text.endswith("\\"):
-            more = next((more.strip() for _, more in numbered if not more.lstrip().startswith("#")), "")
-            text = f"{text[:-1].rstrip()} {more}"
-        for end in HEREDOC.findall(text):
-            text += "".join(f"\n{more}" for more in _until(end, numbered))
-        keyword, _, rest = text.partition(" ")
-        yield Instruction(number, keyword.upper(), rest.strip())
-
-
-def _until(end: str, numbered: Iterator[tuple[int, str]]) -> Iterator[str]:
-    """Yield the lines of a here-document."""
-    for _, line in numbered:
-        if line.strip() == end:
-            return
-        yield line
-
-
-def likeness(created_by: str, one: Instruction) -> float:
-    """Return from 0 to 1 how much an instruction looks like what the history says."""
-    keyword, said = told(created_by)
-    if keyword != one.keyword:
-        return 0.0
-    wrote = _plain(_without_flags(one.rest))
-    if said == wrote:
-        return 1.0
-    if keyword in ("USER", "CMD", "ENTRYPOINT", "ENV", "LABEL", "EXPOSE", "HEALTHCHECK", "STOPSIGNAL"):
-        return ALIKE  # the history writes these in a form of its own, and there is seldom more than one
-    return SequenceMatcher(None, said, wrote, autojunk=False).ratio()
-
-
-def told(created_by: str) -> tuple[str, str]:
+def _told(created_by: str) -> tuple[str, str]:
     """Return the keyword and the rest of an instruction as a history has it, without the marks of the builder."""
     text = created_by.replace("# buildkit", "").strip()
     text = re.sub(r"^(?:/bin/sh -c )?#\(nop\)\s*", "", text)
@@ -121,19 +207,73 @@ def told(created_by: str) -> tuple[str, str]:
     if text.startswith("/bin/sh -c "):
         text = "RUN " + text.removeprefix("/bin/sh -c ")
     keyword, _, rest = text.partition(" ")
-    return keyword.upper(), _plain(_without_flags(rest))
-
-
-def of_layers(config: Mapping[str, object]) -> tuple[str, ...]:
-    """Return the `created_by` of every layer out of an image's configuration, oldest first."""
-    history = config.get("history")
-    rows = history if isinstance(history, list) else []
-    return tuple(str(row.get("created_by", "")) for row in rows if not row.get("empty_layer"))
-
-
-def _without_flags(text: str) -> str:
-    return re.sub(r"^(?:--[a-z][\w-]*(?:=\S+)?\s+)+", "", text)
+    return keyword.upper(), _plain(_flags(rest)[1])
 
 
 def _plain(text: str) -> str:
     return " ".join(text.replace('"', "").split())
+
+
+def _escape(lines: Sequence[str]) -> str:
+    """Return the escape character: directives stand before everything else, comments included."""
+    for line in lines:
+        found = DIRECTIVE.fullmatch(line.strip())
+        if not found:
+            break
+        if found[1].lower() == "escape" and found[2] in ("\\", "`"):
+            return found[2]
+    return "\\"
+
+
+def _flags(rest: str) -> tuple[tuple[str, ...], str]:
+    """Return the flags at the beginning of an instruction, and what comes behind them."""
+    flags: list[str] = []
+    while found := FLAG.match(rest):
+        flags.append(found[0].strip())
+        rest = rest[found.end() :]
+    return tuple(flags), rest
+
+
+def _heredocs(rest: str, keyword: str, numbered: Iterator[tuple[int, str]], first: int, escape: str) -> Iterator[str]:
+    """Yield the here-documents that an instruction opens, taking their lines from those that follow it."""
+    inner = split_words(rest)[:1]
+    allowed = keyword in WITH_HEREDOCS and (keyword != "ONBUILD" or (inner and inner[0].upper() in WITH_HEREDOCS))
+    if not allowed or "<<" not in rest or rest.lstrip().startswith("["):
+        return
+    for word in split_words(rest, escape):
+        found = HEREDOC.fullmatch(word)
+        if not found:
+            continue
+        end, content = unquote(found[2], escape), list[str]()
+        for _, line in numbered:
+            if (line.lstrip("\t") if found[1] else line) == end:
+                break
+            content.append(line)
+        else:
+            raise _wrong(first, f"the here-document {end} has no end", f"a line with {end} alone ends it")
+        yield "\n".join(content)
+
+
+def _declared(one: Instruction, known: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the arguments that an ARG declares, with their defaults."""
+    so_far = dict(known)
+    for word in split_words(one.rest):
+        name, _, value = word.partition("=")
+        literal = value.startswith("'")
+        so_far[name] = unquote(value) if literal else substitute(unquote(value), so_far)
+        yield name, so_far[name]
+
+
+def _from(one: Instruction, known: Mapping[str, str]) -> tuple[str, str]:
+    """Return the name of the stage that a FROM begins, and the image."""
+    words = one.rest.split()  # FROM knows no quotes around blanks
+    if len(words) != 1 and not (len(words) == 3 and words[1].upper() == "AS"):
+        raise _wrong(one.line, "FROM takes an image, or an image, AS and a name", "write FROM IMAGE AS NAME")
+    name = words[2].lower() if len(words) == 3 else ""
+    if name and not STAGE_NAME.fullmatch(name):
+        raise _wrong(one.line, f"{name} cannot be the name of a stage", "use letters, digits, - _ and .")
+    return name, substitute(unquote(words[0]), known)
+
+
+def _wrong(line: int, what: str, hint: str) -> DockyardError:
+    return DockyardError(f"line {line} of the {NAME}: {what}", hint)

@@ -11,7 +11,8 @@ from dockyard.errors import UsageError
 from dockyard.git import read_git
 from dockyard.image import names as images
 from dockyard.image import records
-from dockyard.image.build import Built, Request, build_images, require_targets, stages
+from dockyard.image.build import Built, Request, build_images, require_targets
+from dockyard.image.dockerfile import read_dockerfile
 from dockyard.image.names import Variant
 from dockyard.registry.push import Pushed, preflight, push_images, refuse_dirty, verify_pushed
 from dockyard.settings import Settings
@@ -24,7 +25,7 @@ def choose_references(settings: Settings, request: Request) -> dict[Variant, tup
 
     A target that the Dockerfile has not is told here too, before anybody looks for an engine or a registry.
     """
-    require_targets(request.targets, stages(settings.root, settings.dockerfile))
+    require_targets(request.targets, read_dockerfile(settings.root, settings.dockerfile))
     git = read_git(settings.root)
     chosen = {
         variant: images.choose_tags(settings, git, variant, request.tags) for variant in request.variants(settings)

@@ -17,6 +17,7 @@ from dockyard.errors import CommandError, DockyardError, SettingsError, UsageErr
 from dockyard.git import read_git
 from dockyard.image import build as building
 from dockyard.image import names as naming
+from dockyard.image.dockerfile import read_dockerfile
 from dockyard.image.names import Variant
 from dockyard.locks.check import inspect_locks, select_lock_settings
 from dockyard.locks.lock import make_locks, write_outcome
@@ -107,7 +108,7 @@ def local_targets(settings: Settings) -> dict[str, str]:
     """Return the Dockerfile's targets by the name that their newest image has on this machine."""
     if not (settings.root / settings.dockerfile).is_file():
         return {}
-    stages = building.stages(settings.root, settings.dockerfile)
+    stages = read_dockerfile(settings.root, settings.dockerfile).targets
     return {naming.local_name(settings, Variant(stage, settings.python)): stage for stage in stages}
 
 

@@ -142,9 +142,10 @@ def tag(_context: Context, tag: list[str], target: str = "production", python: s
     """Give the newest image of a target more tags: those named, or those that git says."""
     from dockyard.engine.client import find_engine
     from dockyard.image import build as building
+    from dockyard.image.dockerfile import read_dockerfile
 
     chosen = settings()
-    building.require_targets((target,), building.stages(chosen.root, chosen.dockerfile))
+    building.require_targets((target,), read_dockerfile(chosen.root, chosen.dockerfile))
     named = building.retag(chosen, find_engine(chosen), target, python or chosen.python, tuple(tag))
     for reference in named:
         print(reference)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
 from dockyard.errors import SettingsError
-from dockyard.image.dockerfile import lines
+from dockyard.image.dockerfile import locate_layers
 from dockyard.settings import suggest_nearest
 from dockyard.verify.model import Case, Finding, Rule, Scope, Verdict, Violation
 from dockyard.verify.rules import bytecode, configuration, distributions, files, leaks, lookups, runtime
@@ -73,7 +73,7 @@ def _origins(case: Case, dockerfile: str) -> tuple[int | None, ...]:
     if not dockerfile:
         return (None,) * len(case.facts.layers)
     history = [layer.instruction for layer in case.facts.layers]
-    return lines(dockerfile, case.expected.target, history)
+    return locate_layers(dockerfile, case.expected.target, history)
 
 
 def _finding(

@@ -1,0 +1,224 @@
+"""A Dockerfile is read as BuildKit reads it: stages, arguments, and the line that made a layer."""
+
+from pathlib import Path
+
+import pytest
+
+from dockyard.errors import DockyardError
+from dockyard.image.dockerfile import locate_layers, parse_dockerfile, parse_instructions, read_dockerfile, substitute
+
+TEXT = """\
+# comment
+ARG PYTHON_VERSION=3.13
+
+FROM python:${PYTHON_VERSION}-slim AS base
+RUN python -m venv \\
+    # a comment in between
+    --without-pip /opt/venv
+
+FROM base AS packages
+RUN --mount=type=cache,target=/root/.cache \\
+    pip install \\
+      -r lock.txt
+COPY src/shop /app/shop
+RUN <<EOF
+echo COPY src/shop /app/shop
+EOF
+COPY --chown=1:1 data /data
+
+FROM scratch AS production
+COPY --link --from=packages /opt /
+COPY --from=packages --chown=65532:65532 /writable/ /
+WORKDIR /app
+CMD ["python"]
+"""
+
+
+def test_lines_of_a_history() -> None:
+    """Stages that a target stands on come first; flags, continuations and the builder's marks are no matter."""
+    history = (
+        "RUN |1 PYTHON_VERSION=3.13 /bin/sh -c python -m venv     --without-pip /opt/venv # buildkit",
+        "RUN /bin/sh -c pip install       -r lock.txt # buildkit",
+        "COPY src/shop /app/shop # buildkit",
+        "COPY --chown=1:1 data /data # buildkit",
+    )
+    assert locate_layers(TEXT, "packages", history) == (5, 10, 13, 17)
+
+
+def test_lines_of_a_stage_from_scratch() -> None:
+    """What the stages before it did is not in the image."""
+    history = ("COPY /opt / # buildkit", "COPY --chown=65532:65532 /writable/ / # buildkit", "WORKDIR /app")
+    assert locate_layers(TEXT, "production", history) == (20, 21, 22)
+
+
+def test_the_base_has_instructions_that_are_in_no_dockerfile_here() -> None:
+    """They are passed over, and what follows is found all the same."""
+    history = (
+        "/bin/sh -c #(nop) ADD file:abc in / ",
+        "RUN /bin/sh -c apt-get update",
+        "COPY src/shop /app/shop # buildkit",
+    )
+    assert locate_layers(TEXT, "packages", history) == (None, None, 13)
+
+
+def test_a_target_that_is_not_there_stands_for_the_last_stage() -> None:
+    """As `docker build` without one does; without any stage there is no line."""
+    assert locate_layers(TEXT, "nowhere", ("WORKDIR /app",)) == (22,)
+    assert locate_layers("", "production", ("WORKDIR /app",)) == (None,)
+
+
+def test_an_instruction_that_is_not_there_word_for_word_has_no_line() -> None:
+    """A variable is filled in by the time that it stands in the history: no line is better than a guess."""
+    text = "FROM scratch AS x\nARG V=1\nCOPY build/release-${V}.tar.gz /srv/ \n"
+    assert locate_layers(text, "x", ("COPY build/release-1.tar.gz /srv/ # buildkit",)) == (None,)
+
+
+def test_the_same_instruction_twice_has_two_lines() -> None:
+    """In the order of the build."""
+    text = "FROM scratch\nCOPY a /\nCOPY a /\n"
+    assert locate_layers(text, "", ("COPY a / # buildkit",) * 3) == (2, 3, None)
+
+
+def test_stages_that_stand_on_each_other_end() -> None:
+    """A stage stands on earlier ones alone: what looks like a circle names an image."""
+    text = "FROM b AS a\nWORKDIR /a\nFROM a AS b\nWORKDIR /b\n"
+    assert [one.rest for one in parse_dockerfile(text).list_instructions("a")] == ["/a"]
+
+
+@pytest.mark.parametrize("text", ["RUN x \\", "FROM", "COPY a b", "RUN <<EOF\nno end", "\n\n# only words\n"])
+def test_texts_that_are_no_whole_dockerfile(text: str) -> None:
+    """No error of its own: the build has said what is wrong."""
+    assert locate_layers(text, "x", ("COPY a b",)) == (None,)
+
+
+@pytest.mark.host
+def test_the_dockerfile_of_this_repository() -> None:
+    """Every layer of the production image is found in it."""
+    text = (Path(__file__).parents[1] / "Dockerfile").read_text()
+    packages = [f"/layers/{number}/" for number in range(1, 5)]
+    history = [
+        "COPY /layers/runtime/ / # buildkit",
+        "WORKDIR /app",
+        *(f"COPY {folder} / # buildkit" for folder in packages),
+        "COPY --chown=65532:65532 /layers/writable/ / # buildkit",
+        "COPY /layers/application/ / # buildkit",
+    ]
+    found = locate_layers(text, "production", history)
+    lines = text.splitlines()
+    signs = ("/layers/runtime/", "WORKDIR", *packages, "/layers/writable/", "/layers/application/")
+    for line, words in zip(found, signs, strict=True):
+        assert line is not None
+        assert words in lines[line - 1]
+
+
+READ = {
+    "plain": ("FROM a AS one\nFROM one\nFROM scratch AS two\n", ("one", "two")),
+    "cases": ("from a as One\nFrom one As TWO\n", ("one", "two")),
+    "byte order mark, tabs and returns": (
+        "\ufeffFROM\ta\tAS\tone\r\nRUN x \\\r\n  y\r\nFROM one AS two\r\n",
+        ("one", "two"),
+    ),
+    "a platform": ("FROM --platform=$BUILDPLATFORM a AS one\n", ("one",)),
+    "no name": ("FROM a\nRUN x\n", ()),
+    "a comment that looks like a stage": ("FROM a AS one\n# FROM x AS no\nRUN echo FROM x AS no\n", ("one",)),
+    "a here-document": ("FROM a AS one\nRUN <<EOF cat\nFROM other AS fake\nEOF\nFROM one AS two\n", ("one", "two")),
+    "a quoted end": ("FROM a AS one\nRUN <<'E O F' cat\nFROM x AS no\nE O F\nFROM a AS two\n", ("one", "two")),
+    "tabs before the end": ("FROM a AS one\nRUN <<-EOF cat\n\tFROM x AS no\n\tEOF\nFROM a AS two\n", ("one", "two")),
+    "two here-documents": (
+        "FROM a AS one\nCOPY <<A <<B /\nFROM x AS n\nA\nFROM x AS n\nB\nFROM a AS two\n",
+        ("one", "two"),
+    ),
+    "none within quotes": ("FROM a AS one\nRUN echo '<<EOF'\nFROM a AS two\n", ("one", "two")),
+    "none in an ENV": ("FROM a AS one\nENV X=<<EOF\nFROM a AS two\n", ("one", "two")),
+    "none in a JSON form": ('FROM a AS one\nRUN ["cat", "<<EOF"]\nFROM a AS two\n', ("one", "two")),
+    "a continued line": (
+        "FROM a \\\n  AS one\nRUN x \\\n# words\n\n  FROM b AS no\nFROM a AS two\n",
+        ("one", "two"),
+    ),
+    "spaces behind a backslash": ("FROM a AS one\nRUN x \\  \n  FROM b AS no\n", ("one",)),
+    "two backslashes": ("FROM a AS one\nRUN x \\\\\nFROM b AS two\n", ("one", "two")),
+    "another escape": ("# escape=`\nFROM a AS one\nRUN x `\n  FROM b AS no\nRUN y \\\nFROM a AS two\n", ("one", "two")),
+    "a directive too late": ("# words\n# escape=`\nFROM a AS one\nRUN x `\nFROM a AS two\n", ("one", "two")),
+    "a directive behind another": ("# syntax=x\n# escape=`\nFROM a `\n AS one\n", ("one",)),
+    "the end in the middle": ("FROM a AS one\nRUN x \\", ("one",)),
+    "nothing": ("", ()),
+    "a lone backslash": ("\\\nFROM a AS one", ("one",)),
+}
+
+
+@pytest.mark.parametrize(("text", "targets"), READ.values(), ids=READ)
+def test_targets(text: str, targets: tuple[str, ...]) -> None:
+    """Whatever the form, the stages with a name are those that BuildKit would build."""
+    assert parse_dockerfile(text).targets == targets
+
+
+def test_arguments_before_the_first_stage_fill_in_what_it_stands_on() -> None:
+    """Defaults, quotes, arguments made of others, and values that somebody gives; an unknown one is empty."""
+    text = "ARG V=3.13 NONE\nARG BASE=\"python:${V}-slim\" RAW='$V'\n"
+    text += "FROM ${BASE} AS one\nARG INNER\nFROM $RAW:${NONE:-x} AS two\n"
+    found = parse_dockerfile(text)
+    assert [stage.base for stage in found.stages] == ["python:3.13-slim", "$V:x"]
+    assert found.arguments == {"V", "NONE", "BASE", "RAW", "INNER"}
+    assert parse_dockerfile(text, {"V": "3.14"}).stages[0].base == "python:3.14-slim"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("$A-${A}", "1-1"),
+        ("${B:-x}${C-y}${C:-z}", "xz"),
+        ("${A:+x}${B:+y}${C+z}", "xz"),
+        ("$D${D}", ""),
+        ("${D-y}", "y"),
+    ],
+)
+def test_variables(text: str, expected: str) -> None:
+    """As a shell fills them in."""
+    assert substitute(text, {"A": "1", "B": "", "C": ""}) == expected
+
+
+def test_stages_are_found_by_name_in_any_case_and_by_number() -> None:
+    """As --target and COPY --from do."""
+    found = parse_dockerfile("FROM a AS one\nFROM b\n")
+    assert [stage.base for stage in map(found.find_stage, ("One", "0", "1")) if stage] == ["a", "a", "b"]
+    assert found.find_stage("two") is None
+
+
+def test_flags_and_here_documents_stand_beside_an_instruction() -> None:
+    """So that what is left is what the instruction is about."""
+    (one,) = parse_instructions("RUN --mount=type=cache,target=/x --network=none <<A cat\nb\nA\n")
+    assert one.flags == ("--mount=type=cache,target=/x", "--network=none")
+    assert (one.rest, one.heredocs) == ("<<A cat", ("b",))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("RUN x\nFROM a", "line 1 of the Dockerfile: RUN comes before the first FROM"),
+        ("FROM a\nFROM", "line 2 of the Dockerfile: FROM takes an image"),
+        ("FROM a b c d", "line 1 of the Dockerfile: FROM takes an image"),
+        ('FROM a AS "one"', "cannot be the name of a stage"),
+        ("FROM a\n\nRUN <<EOF\nno end", "line 3 of the Dockerfile: the here-document EOF has no end"),
+    ],
+)
+def test_what_buildkit_would_not_read(text: str, told: str) -> None:
+    """It is told with its line before anything starts."""
+    with pytest.raises(DockyardError, match=told) as caught:
+        parse_dockerfile(text)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(("content", "wrong"), [(None, "there is no Dockerfile"), (b"FROM \xff", "cannot be read")])
+def test_a_dockerfile_that_is_none(tmp_path: Path, content: bytes | None, wrong: str) -> None:
+    """Missing or unreadable, it is told with its folder."""
+    if content is not None:
+        (tmp_path / "Dockerfile").write_bytes(content)
+    with pytest.raises(DockyardError, match=wrong):
+        read_dockerfile(tmp_path)
+
+
+def test_a_dockerfile_that_is_a_folder(tmp_path: Path) -> None:
+    """Told like one that cannot be read."""
+    (tmp_path / "Dockerfile").mkdir()
+    with pytest.raises(DockyardError, match="cannot be read"):
+        read_dockerfile(tmp_path)
