@@ -4,7 +4,7 @@ import logging
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,11 @@ import pytest
 
 from dockyard.settings import Settings
 
+from . import messages
 from .progress import LINES, Keeper
+
+RECORDER = messages.Recorder()
+RECORDER.install()
 
 # A machine busy with other containers draws examples slowly: that says nothing of the code.
 hypothesis.settings.register_profile("shared", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -26,6 +30,30 @@ class UnplannedProcess(AssertionError):
 
 class UnplannedConnection(AssertionError):
     """A unit test reached for the network."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a run note which test brings about which error."""
+    parser.addoption("--write-messages", action="store_true", help="write docs/reference/messages.md from this run")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Hold a test to the errors that docs/reference/messages.md names it for."""
+    RECORDER.made.clear()
+    result = yield
+    missing = messages.expected(item.nodeid)
+    if missing or item.config.getoption("--write-messages"):
+        missing -= RECORDER.finish(item.nodeid)
+    assert not missing, f"docs/reference/messages.md names this test for {missing}: run it with --write-messages"
+    return result
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the page of messages where that was asked for."""
+    if session.config.getoption("--write-messages"):
+        text = messages.write_page(messages.read_sites(), messages.read_page(), RECORDER.by_test)
+        messages.PAGE.write_text(text, encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)

@@ -1,13 +1,16 @@
 """Which locks are made, and which versions they keep."""
 
+from dataclasses import replace
+
 import pytest
 
-from dockyard.errors import UsageError
+from dockyard.errors import DockyardError, UsageError
 from dockyard.locks import check
 from dockyard.locks.check import find_problems, inspect_locks, select_lock_settings
 from dockyard.locks.inputs import InputError
 from dockyard.locks.pins import parse_pins
 from dockyard.locks.plan import Batch, Wish, finish_locks, plan_batches
+from dockyard.locks.wheels import Offer
 from dockyard.settings import Settings
 from tests.lock_project import COMPILED, locked_project, write_inputs
 
@@ -109,3 +112,12 @@ def test_a_hash_in_an_input_is_the_only_one_in_the_lock(settings: Settings) -> N
         finish_locks(
             batch, dict.fromkeys(("base", "test"), flask.replace("aa", "dd").replace("cc", "ee")), check.PIP_TOOLS
         )
+
+
+def test_a_lock_for_platforms_of_a_base_that_nobody_knows(project: Settings) -> None:
+    """Which wheels fit is known by the base's glibc alone; the lock that cannot be made is named."""
+    (batch,) = [batch for batch in planned(project, Wish(everything=True)) if batch.python == "3.13"]
+    job = replace(batch.jobs[0], lock=batch.jobs[0].lock._replace(platforms=("linux/amd64",)))
+    texts, offers = {job.lock.purpose: COMPILED[job.lock.purpose]}, {job.lock.purpose: Offer({}, "")}
+    with pytest.raises(DockyardError, match=r"3\.13/production\.txt cannot be made: the base image has no glibc"):
+        finish_locks(replace(batch, jobs=(job,)), texts, "pip-tools 7", offers)

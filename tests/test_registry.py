@@ -163,6 +163,17 @@ def test_a_token_is_bought_with_the_password_for_just_what_is_needed() -> None:
     assert bought[0].path_url == "/t?scope=repository%3Afleet%2Fship%3Apull%2Cpush&service=registry.example"
 
 
+def test_a_token_service_that_gives_none() -> None:
+    """An answer without a token is the service's fault, and it is named."""
+
+    def empty(request: requests.PreparedRequest) -> Answer:
+        return Answer(200, {}, b"{}") if "tokens.example" in str(request.url) else token_registry(request)
+
+    registry, _, _ = client(empty)
+    with pytest.raises(RegistryError, match=r"https://tokens\.example/t gave no token for registry\.example"):
+        Repository(registry, "fleet/ship").check_push()
+
+
 def test_a_token_is_bought_with_an_identity_token() -> None:
     """Identity tokens are refreshed as OAuth2 has it, in the body of the request."""
     registry, wire, _ = client(token_registry, replace(ACCESS, credentials=Credentials(identity_token="id")))

@@ -508,6 +508,36 @@ def test_every_platform_is_verified(yard: Yard) -> None:
     assert yard.did[:6] == [both, "build linux/amd64", "verify", "build linux/amd64/v2", "verify", both]
 
 
+def test_an_image_that_changes_while_its_platforms_are_verified(yard: Yard) -> None:
+    """What was verified is what is pushed, or nothing is."""
+
+    def verify_and_change(*_: Any, **_more: Any) -> Any:
+        yard.image = OTHER
+        return SimpleNamespace(verdict=SimpleNamespace(violations=[]))
+
+    yard.monkeypatch.setattr(verify, "verify_image", verify_and_change)
+    with pytest.raises(DockyardError, match=f"was {IMAGE} before its platforms were verified, and {OTHER} after"):
+        yard.run(platforms=("linux/amd64", "linux/amd64/v2"))
+    assert yard.registry == {}
+
+
+def test_a_name_that_another_build_took(yard: Yard) -> None:
+    """The content that arrived is not what was verified: no version gets it."""
+    taken = (Pushed("registry.example/shop:sha", OTHER, 1_000, 1, 0, 0, 0.1),)
+    yard.monkeypatch.setattr(steps, "push_variants", lambda *_args, **_more: taken)
+    with pytest.raises(DockyardError, match=f"was pushed as {OTHER}, where {IMAGE} was built"):
+        yard.run()
+
+
+@pytest.mark.parametrize(("content", "said"), [(None, "there is no CHANGELOG.md"), (b"\xff", "cannot be read")])
+def test_a_changelog_that_cannot_be_read(tmp_path: Path, content: bytes | None, said: str) -> None:
+    """It is the source of the notes, so it is asked for before anything is built."""
+    if content is not None:
+        (tmp_path / "CHANGELOG.md").write_bytes(content)
+    with pytest.raises(DockyardError, match=said):
+        preconditions._read_changelog(tmp_path)
+
+
 def test_an_old_image_store(yard: Yard) -> None:
     """An engine that cannot tell a digest before a push is of no use here: said at once."""
     old = replace(ENGINE, snapshotter=False)

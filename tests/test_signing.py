@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dockyard.errors import DockyardError, UsageError
+from dockyard.errors import CommandError, DockyardError, UsageError
 from dockyard.process import Command, Completed
 from dockyard.registry import sign
 from dockyard.registry.sign import Signer
@@ -93,6 +93,18 @@ def test_a_key_that_opens(cosign: Cosign, key: str) -> None:
     assert cosign.verbs == ["public-key", "version"]
     assert cosign.asked[0].secrets == ("open sesame",)
     assert "open sesame" not in repr(signer)
+
+
+def test_a_cosign_that_does_not_end(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    """A registry that is silent keeps it waiting; after its time that is said."""
+
+    def late(command: Command, *, check: bool = True) -> Completed:
+        raise CommandError(f"{command.argv[0]} did not end within 60 s")
+
+    monkeypatch.setattr(sign, "capture", late)
+    with pytest.raises(DockyardError, match="cosign did not end within 60 s") as caught:
+        sign.unlock_key(key, GOOD)
+    assert caught.value.hint == "does the registry answer?"
 
 
 @pytest.mark.parametrize(

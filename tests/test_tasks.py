@@ -12,6 +12,7 @@ import pytest
 from invoke.program import Program
 from invoke.tasks import Task
 
+from dockyard.bases import update
 from dockyard.bases.resolve import Missing
 from dockyard.engine import client
 from dockyard.engine.client import Engine
@@ -338,3 +339,14 @@ def test_push(invoke: Line) -> None:
     assert [(one["reference"], one["digest"], one["pinned"]) for one in written] == 2 * [
         (PUSHED.reference, DIGEST, pinned)
     ]
+
+
+def test_bases_that_can_be_updated(invoke: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dry run shows them, changes nothing and ends with 1, so that a schedule can act on it."""
+    change = update.Change("3.13", "registry", "sha256:1", "sha256:2", {})
+    monkeypatch.setattr(update, "plan", lambda *_: ((change,), ()))
+    monkeypatch.setattr(client, "find_engine", lambda _: ENGINE)
+    code, shown, said = invoke("base.update", "--dry-run")
+    assert code == 1
+    assert "sha256:2" in shown
+    assert "`invoke base.update` does it" in said

@@ -42,6 +42,12 @@ def test_forms(files: dict[str, str], runtime: tuple[str, ...], test: tuple[str,
     assert (found.runtime, found.test) == (runtime, test)
 
 
+def test_a_setup_cfg_that_cannot_be_read() -> None:
+    """What it asks for would be missing without a word."""
+    with pytest.raises(SettingsError, match=r"setup\.cfg: cannot be read"):
+        detect_dependencies(snapshot({"setup.cfg": "install_requires = flask\n"}))
+
+
 def test_names_come_from_included_files() -> None:
     """What another file asks for counts too."""
     files = {

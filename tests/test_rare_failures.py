@@ -1,0 +1,210 @@
+"""Failures that no machine shows on demand: each is brought about by what the machine answers."""
+
+import errno
+import os
+import platform
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import docker.errors
+import pytest
+
+from dockyard import process
+from dockyard.bases import debian, parallel
+from dockyard.engine.archive import read_image
+from dockyard.engine.client import Engine
+from dockyard.engine.embedded import bridge, install, lifecycle, processes
+from dockyard.engine.embedded.paths import Place, State
+from dockyard.errors import DockyardError, EngineError, UsageError
+from dockyard.process import Completed
+from dockyard.registry.push import preflight
+from dockyard.settings import Settings
+from dockyard.tasks.base import supported
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """Return where an embedded engine would be."""
+    found = Place(tmp_path / "engine", tmp_path / "run")
+    found.home.mkdir()
+    return found
+
+
+def test_a_machine_that_debian_has_no_base_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The way out is a registry."""
+    monkeypatch.setattr(platform, "machine", lambda: "pdp11")
+    with pytest.raises(DockyardError, match="not made for pdp11") as caught:
+        debian.architecture()
+    assert "registry" in caught.value.hint
+
+
+@pytest.mark.parametrize(("program", "lacks"), [(False, "program newuidmap"), (True, "none for nobody-here")])
+def test_a_user_who_cannot_make_bases(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: bool, lacks: str
+) -> None:
+    """Without root, a program and a range of ids are needed, and each is named."""
+    monkeypatch.setattr(os, "geteuid", lambda: 4_000_000_001)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if program:
+        (tmp_path / "newuidmap").touch(mode=0o755)
+    with pytest.raises(DockyardError, match=lacks):
+        debian.mode({"USER": "nobody-here"})
+
+
+def test_a_mount_that_stays_in_a_work_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing is deleted below it: it might be the host's own folder."""
+    monkeypatch.setattr(debian, "_mounts", lambda work: [str(work / "proc")])
+    monkeypatch.setattr(process, "capture", lambda *_, **__: Completed(32, "", "target is busy", 0.0))
+    with pytest.raises(DockyardError, match="still holds mounts"):
+        debian._clear(tmp_path)
+    assert tmp_path.exists()
+
+
+def test_what_waits_is_not_begun_after_an_interrupt() -> None:
+    """Two work side by side; the third learns of the interrupt before it begins."""
+    begun = []
+
+    def work(item: str) -> None:
+        begun.append(item)
+        time.sleep(0.2)
+        if item == "a":
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        time.sleep(0.2)
+
+    with pytest.raises(KeyboardInterrupt):
+        parallel.each(work, [*"abcdefgh"][: 1 + max(2, os.cpu_count() or 1)])
+    assert len(begun) == max(2, os.cpu_count() or 1)
+
+
+class Client:
+    """A client of the Docker SDK whose engine refuses to hand over images."""
+
+    def __init__(self, refusal: Exception) -> None:
+        self.refusal = refusal
+        self.api = self
+
+    def get_image(self, *_: Any, **__: Any) -> None:
+        """Refuse."""
+        raise self.refusal
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class Refusing(Engine):
+    """An engine with such a client."""
+
+    def client(self) -> Any:
+        """Return the client."""
+        return Client(self.environment["refusal"])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "kind", "said"),
+    [
+        (docker.errors.ImageNotFound("no such image"), DockyardError, "there is no image shop:1"),
+        (docker.errors.APIError("server error"), EngineError, "could not hand over shop:1: server error"),
+    ],
+    ids=["absent", "trouble"],
+)
+def test_an_image_that_cannot_be_had(refusal: Exception, kind: type[DockyardError], said: str) -> None:
+    """One that is absent can be built; trouble of the engine is its own."""
+    engine = Refusing("host", "28", True, environment={"refusal": refusal})  # type: ignore[dict-item]
+    with pytest.raises(kind, match=said):
+        read_image(engine, "shop:1", lambda *_: None)
+
+
+def test_an_engine_that_cannot_be_asked() -> None:
+    """Its address is in the message, whatever the SDK makes of it."""
+    engine = Engine("host", "28", True, environment={"DOCKER_HOST": "tcp://engine"})
+    with pytest.raises(EngineError, match="at tcp://engine does not answer"):
+        engine.client()
+
+
+def test_no_network_is_free(monkeypatch: pytest.MonkeyPatch, place: Place) -> None:
+    """Where routes take every private network, nothing is changed on the host."""
+    monkeypatch.setattr(bridge, "interfaces", tuple)
+    monkeypatch.setattr(bridge, "taken", lambda: ())
+    monkeypatch.setattr(bridge, "choose", lambda _: None)
+    with pytest.raises(EngineError, match="no private network is free"):
+        lifecycle._launch(place)
+    assert not place.state.exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(errno.EPERM, "may not make a network bridge"), (errno.ENODEV, "cannot be made: No such device")],
+    ids=["a container without privileges", "a kernel without bridges"],
+)
+def test_a_bridge_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch, number: int, said: str) -> None:
+    """A container without privileges is told apart from a kernel without bridges."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(bridge, "make", refuse)
+    with pytest.raises(EngineError, match=said):
+        lifecycle._make_bridge("dockyard9", None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("patience", "said"), [(9.0, "ended while starting"), (0.0, "did not answer within 0 s")])
+def test_an_engine_that_does_not_come_up(
+    monkeypatch: pytest.MonkeyPatch, place: Place, patience: float, said: str
+) -> None:
+    """The end of its log is shown, and the whole is named."""
+    place.log.parent.mkdir(parents=True, exist_ok=True)
+    place.log.write_text("level=error: no room\n")
+    monkeypatch.setattr(lifecycle, "PATIENCE_SECONDS", patience)
+    monkeypatch.setattr(lifecycle, "info", lambda *_, **__: None)
+    monkeypatch.setattr(processes, "is_alive", lambda _: False)
+    with pytest.raises(EngineError, match=rf"{said}[^$]*no room") as caught:
+        lifecycle._wait(place, 1)
+    assert str(place.log) in caught.value.hint
+
+
+def test_processes_that_do_not_end(monkeypatch: pytest.MonkeyPatch, place: Place) -> None:
+    """One that hangs in the kernel is named, instead of being waited for."""
+    for name, answer in {"running": dict, "daemon": lambda *_: None, "belonging": lambda *_: {7}}.items():
+        monkeypatch.setattr(processes, name, answer)
+    monkeypatch.setattr(processes, "contained", lambda *_: set())
+    monkeypatch.setattr(lifecycle, "GRACE_SECONDS", -1.0)
+    with pytest.raises(EngineError, match=r"do not end: \[7\]"):
+        lifecycle._end_processes(place)
+
+
+def test_a_mount_that_cannot_be_undone(monkeypatch: pytest.MonkeyPatch, place: Place) -> None:
+    """It is named with the command that undoes it, and nothing below it is deleted."""
+    monkeypatch.setattr(lifecycle, "mounts", lambda *_: [str(place.home / "nothing-is-mounted-here")])
+    with pytest.raises(EngineError, match="is still mounted"):
+        lifecycle._unmount(place)
+
+
+def test_firewall_rules_that_stay(monkeypatch: pytest.MonkeyPatch, place: Place) -> None:
+    """They are the host's trouble now: it is said, with what iptables said."""
+    rules = "*filter\n:DOCKER - [0:0]\n-A DOCKER -i dockyard0 -j ACCEPT\nCOMMIT\n"
+
+    def answer(_place: Place, program: str, *_: str, **__: str) -> Completed:
+        return Completed(0, rules, "", 0.0) if program == "iptables-save" else Completed(1, "", "line 2 failed", 0.0)
+
+    monkeypatch.setattr(install, "firewall", answer)
+    monkeypatch.setattr(processes, "running", dict)
+    state = State("k", "dockyard0", firewall={"iptables": "*filter\nCOMMIT\n"})
+    with pytest.raises(EngineError, match="remain: line 2 failed"):
+        lifecycle.restore(place, state)
+
+
+def test_a_digest_is_no_name_to_push_to() -> None:
+    """A registry gives digests by itself."""
+    with pytest.raises(UsageError, match="only names can be pushed to"):
+        preflight(Engine("host", "28", True), [f"registry.example/shop@sha256:{'a' * 64}"])
+
+
+def test_a_python_that_is_not_the_projects(settings: Settings) -> None:
+    """Its bases are none of ours; the project's are named."""
+    with pytest.raises(UsageError, match=r"3\.9 is not among") as caught:
+        supported(settings, ["3.9"])
+    assert caught.value.hint == "pythons = 3.12, 3.13"
+    assert supported(settings, []) == ("3.12", "3.13")
