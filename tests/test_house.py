@@ -17,9 +17,6 @@ NAMESAKES = {
     "adopt.detect_python",
     "adopt.render_compose",
     "adopt.render_dockerfile",
-    "console",
-    "payload.install",
-    "verify.rules.bytecode",
 }
 """What does not keep to the rules yet: to be emptied, never to be added to."""
 

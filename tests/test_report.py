@@ -73,7 +73,7 @@ def test_width_in_a_pipe(monkeypatch: pytest.MonkeyPatch, columns: str, width: i
     """COLUMNS may widen a table, and nonsense in it is ignored."""
     monkeypatch.setenv("COLUMNS", columns)
     with Path(os.devnull).open("w") as stream:
-        assert console.console(stream).width == width
+        assert console.make_console(stream).width == width
 
 
 def test_status_in_a_pipe_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,7 +67,7 @@ def table(
         made.add_column(column, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
     for row in rows:
         made.add_row(*(Text(str(cell), styles.get(str(cell), "")) for cell in row))
-    console(sys.stdout).print(made)
+    make_console(sys.stdout).print(made)
 
 
 def prepare() -> None:
@@ -85,11 +85,11 @@ def status(message: str) -> Iterator[None]:
         log.info(message)
         yield
         return
-    with console(sys.stderr).status(message):
+    with make_console(sys.stderr).status(message):
         yield
 
 
-def console(stream: TextIO) -> "Console":
+def make_console(stream: TextIO) -> "Console":
     """Return a rich console for a stream; it obeys NO_COLOR and plain terminals."""
     from rich.console import Console
 

@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     select.add_argument("sources", type=Path)
     wheels = verb("wheels", "wheels.build", "build the wheels of what was selected", "sources", "wheels")
     wheels.add_argument("packages", nargs="*", help="Debian packages that this needs")
-    install = verb("install", "install.install", "install a lock, into layers where asked", "lock")
+    install = verb("install", "install.install_lock", "install a lock, into layers where asked", "lock")
     install.add_argument("--wheels", type=Path, help="the folder of the wheels that were built")
     install.add_argument("--venv", type=Path, default=VENV)
     install.add_argument("--layers", type=Path, help="make LAYERS/1 and so on, each with a part of the packages")

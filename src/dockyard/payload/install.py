@@ -64,7 +64,7 @@ class Package:
         return hashlib.sha256(self.name.encode()).digest()[0] % parts if self.name else 0
 
 
-def install(lock: Path, wheels: Path | None, venv: Path, layers: Path | None, parts: int) -> None:
+def install_lock(lock: Path, wheels: Path | None, venv: Path, layers: Path | None, parts: int) -> None:
     """Install a lock into an environment, and with `layers` make these of what is installed.
 
     What was built to wheels is taken from these, and from nowhere else.

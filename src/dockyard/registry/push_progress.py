@@ -95,7 +95,7 @@ def display() -> Iterator[Callable[[Layer], None]]:
         yield _lines()
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[words]}"))
-    with Progress(*columns, console=console.console(sys.stderr)) as progress:
+    with Progress(*columns, console=console.make_console(sys.stderr)) as progress:
         bars: dict[str, TaskID] = {}
 
         def show(layer: Layer) -> None:

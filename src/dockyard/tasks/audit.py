@@ -32,10 +32,10 @@ def audit(_context: Context, json: bool = False, sarif: str = "") -> None:
     project = settings()
     found = auditing.audit(project, datetime.now(UTC).date())
     if sarif:
-        from dockyard.locks.audit.sarif import sarif_report
-        from dockyard.verify.output import write_sarif
+        from dockyard.locks.audit.sarif import describe_findings
+        from dockyard.verify.output import format_sarif_log, write_sarif
 
-        write_sarif(Path(sarif), sarif_report(found))
+        write_sarif(Path(sarif), format_sarif_log("audit", *describe_findings(found)))
     if json:
         console.as_json({**dataclasses.asdict(found), "counting": sum(each.counts for each in found.findings)})
     else:

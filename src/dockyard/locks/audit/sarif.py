@@ -1,21 +1,18 @@
-"""Write an audit as SARIF 2.1.0: one result for each vulnerability, at the line of every lock that has it (pure)."""
+"""Describe an audit for SARIF 2.1.0: one result a vulnerability, at the line of every lock that has it (pure)."""
 
 from hashlib import sha256
 from typing import Any
 
 from dockyard.locks.audit.assess import Audit, Finding
-from dockyard.verify.output import format_sarif_log
 
 LEVELS = {"critical": "error", "high": "error", "medium": "warning", "low": "note", "none": "note"}
 
 
-def sarif_report(found: Audit) -> dict[str, Any]:
-    """Return an audit as a SARIF log; what is accepted is there as suppressed, with the reason."""
+def describe_findings(found: Audit) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the rules and results of an audit for a SARIF log; what is accepted is suppressed, with the reason."""
     rules = {each.id: _rule(each) for each in found.findings}
     order = list(rules)
-    return format_sarif_log(
-        "audit", list(rules.values()), [_result(each, order.index(each.id)) for each in found.findings]
-    )
+    return list(rules.values()), [_result(each, order.index(each.id)) for each in found.findings]
 
 
 def _rule(finding: Finding) -> dict[str, Any]:

@@ -21,7 +21,7 @@ MANY = 5
 """From so many on, files of one folder that have the same fault are told in one line."""
 
 
-def bytecode(case: Case) -> Iterator[Violation]:
+def find_bytecode_faults(case: Case) -> Iterator[Violation]:
     """Find Python files without valid bytecode, and those of the project's own that are no Python.
 
     Alike ones of one layer are told together.
@@ -108,7 +108,7 @@ RULES = (
     Rule(
         "valid-bytecode",
         "every Python file has bytecode that its Python takes as it is",
-        bytecode,
+        find_bytecode_faults,
         "compile when nothing touches the files any more: compileall --invalidation-mode unchecked-hash",
     ),
 )
