@@ -275,6 +275,16 @@ def test_restart(docker: Docker, engine: Engine, settings: Settings, said: list[
     assert docker.states == [[container(), other]]
 
 
+def test_restart_leaves_what_is_done(docker: Docker, engine: Engine, settings: Settings, said: list[str]) -> None:
+    """A job that ran once is not run again beside what it needs; where nothing runs, all is started."""
+    job = container(ID="0", Service="migrate", State="exited", Health="")
+    docker.states = [[container(), job]]
+    stack.restart(Stack(settings, engine), "", 9)
+    docker.states = [[job], [container(ID="0", Service="migrate")]]
+    stack.restart(Stack(settings, engine), "", 9)
+    assert docker.changing == [(*PROJECT, "restart", "web"), (*PROJECT, "restart", "migrate")]
+
+
 def test_restart_that_fails(docker: Docker, engine: Engine, settings: Settings, said: list[str]) -> None:
     """A service that does not come back is shown with its log, and left to be looked at."""
     docker.states, docker.restarts = [[container()], [container(State="restarting")]], [3]

@@ -81,7 +81,8 @@ def test_writable(code: str, folders: tuple[str, ...], files: tuple[str, ...]) -
 def test_a_database_server_makes_its_local_stand_in_needless() -> None:
     """A SQLite path beside a real driver is for developers."""
     files = {"app.py": APP + "URI = 'sqlite:///data/x.db'\n", "requirements.txt": "flask\npsycopg2\n"}
-    assert detected(files).writable.value.folders == ()
+    found = detected(files).writable.value
+    assert (found.folders, found.local) == ((), ("/app/data",))
 
 
 @pytest.mark.parametrize("package", TABLE)
@@ -154,6 +155,7 @@ def test_names_become_image_names() -> None:
     """Spaces, capitals and letters that an image's name may not have are replaced."""
     assert detected({"app.py": APP}, name="Café de l'Été").image.value == "caf-de-l-t"
     assert detected({"app.py": APP}, name="店").image.value == "app"
+    assert detected({"app.py": APP}, name="Postgres").image.value == "postgres-app"
 
 
 def test_a_real_folder_of_odd_shapes(tmp_path: Path) -> None:

@@ -150,6 +150,12 @@ def test_settings_come_behind_what_is_there(sample: Callable[[str], Project]) ->
     assert render_settings(sample("factory"), snapshot({"pyproject.toml": text})) == text
 
 
+def test_what_is_compiled_is_not_compiled_to_be_locked(sample: Callable[[str], Project]) -> None:
+    """There is no compiler where locks are made, and uv needs none."""
+    assert 'resolver = "uv"' in render_settings(sample("compiled"), snapshot({}))
+    assert "resolver" not in render_settings(sample("single"), snapshot({}))
+
+
 def test_lists_of_what_stays_out() -> None:
     """Lines that are there already are not added."""
     assert render_gitignore("*.pyc\n.env") == "*.pyc\n.env\n/.dockyard/\n"

@@ -28,6 +28,9 @@ DATA = {"alembic", "alembic.ini", "assets", "fixtures", "gunicorn.conf.py", "loc
         "migrations", "public", "schema.sql", "static", "templates", "translations"}  # fmt: skip
 """Files and folders that an application reads by a name that its code need not say."""
 
+TAKEN = {"mariadb", "mysql", "node", "postgres", "postgresql", "python", "redis", "valkey"}
+"""Names of images that a stack may hold beside the service's own."""
+
 TEST_SETTINGS = ("conftest.py", "pytest.ini", "setup.cfg", "tox.ini")
 PROJECT_FILES = ("requirements.txt", "pyproject.toml", "Pipfile", "setup.py", "setup.cfg", "requirements.in")
 
@@ -105,6 +108,8 @@ def _image(snapshot: Snapshot, overrides: Overrides) -> Found[str]:
     named = document.get("project", {}).get("name") or document.get("tool", {}).get("poetry", {}).get("name")
     said, source = (named, "the project's name") if named else (snapshot.name, "the folder's name")
     plain = re.sub(r"[^a-z0-9]+", "-", str(said).lower()).strip("-")
+    if plain in TAKEN:
+        return Found(f"{plain}-app", f"{source}, which is another image's")
     return Found(plain or "app", source if plain else "nothing: the name has no letter that an image's may have")
 
 

@@ -116,18 +116,19 @@ def detect_writable(snapshot: Snapshot, app: App, backends: Sequence[Backend]) -
     """Return what the service writes below the folder that it is started in."""
     folders: dict[str, str] = {}
     files: dict[str, str] = {}
+    local: dict[str, str] = {}
     database = any(one.kind in {"postgres", "mariadb"} for one in backends)
     for path in snapshot.modules:
         text = snapshot.text(path)
         if app.framework == "flask" and ("instance_path" in text or "instance_relative_config" in text):
             folders.setdefault("/app/instance", path)
         for name, line in _written(snapshot, path) if _may_write(text) else ():
-            if database and DATABASE_FILE.fullmatch(name):
-                continue  # a SQLite file is then only what a developer falls back on
-            _note(name, f"{path}:{line}", (folders, files), instance="sqlalchemy" in text.lower())
+            # Beside the driver of a server, a SQLite file is only what a developer falls back on.
+            into = (local, {}) if database and DATABASE_FILE.fullmatch(name) else (folders, files)
+            _note(name, f"{path}:{line}", into, instance="sqlalchemy" in text.lower())
     found = {**folders, **files}
     source = ", ".join(f"{path.removeprefix('/app/')} in {where}" for path, where in found.items())
-    return Found(Writable(tuple(folders), tuple(files)), source or "no folder that the code writes")
+    return Found(Writable(tuple(folders), tuple(files), tuple(local)), source or "no folder that the code writes")
 
 
 def _may_write(text: str) -> bool:

@@ -102,6 +102,8 @@ class Writable:
 
     folders: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    local: tuple[str, ...] = ()
+    """Folders that are written only where no database server is: in tests."""
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,7 @@ def _copy(*words: str) -> str:
 
 
 def _test(project: Project) -> list[str]:
-    folders = volumes(project)
+    folders = tuple(dict.fromkeys((*volumes(project), *project.writable.value.local)))
     made = [f"mkdir -p {' '.join(folders)}", f"chown 65532:65532 {' '.join(folders)}"] if folders else []
     beside = (*project.test_settings, *project.test_files)
     tests = project.tests.value

@@ -130,6 +130,8 @@ def render_settings(project: Project, snapshot: Snapshot) -> str:
         f"image = {_toml(project.image.value)}",
         f"sources = {_toml(list(project.sources.value))}",
         f"pythons = {_toml([project.python.value])}",
+        # It reads what a package without wheels needs from its metadata; pip would compile it, where no compiler is.
+        *(['resolver = "uv"'] if libraries.build else []),
         *([f"ports = [{project.port}]"] if project.port != 8000 else []),
         *([f"dockerfile = {_toml(project.dockerfile)}"] if project.dockerfile != "Dockerfile" else []),
         *([f"keep = {_toml(list(libraries.keep))}"] if libraries.keep else []),

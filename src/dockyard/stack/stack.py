@@ -310,7 +310,9 @@ def down(stack: Stack, *, volumes: bool) -> Down:
 
 def restart(stack: Stack, service: str, timeout: float) -> tuple[Container, ...]:
     """Restart the stack or one service of it, and wait until it is ready again."""
+    # A job that has done its work is done: it would start before what it waits for.
     found = chosen(stack, service)
+    found = tuple(one for one in found if one.running or one.failed) or found
     services = tuple(Service(name, "") for name in dict.fromkeys(one.service for one in found))
     names = [one.name for one in services]
     with console.status(f"restarting {', '.join(names)}"):

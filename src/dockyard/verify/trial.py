@@ -49,6 +49,8 @@ class Setup:
     patience: Patience = Patience()
     hardened: bool = True
     answered: Callable[[], None] = lambda: None
+    stop_signal: str = "SIGTERM"
+    """What tells it to stop: the image may name another signal."""
 
 
 def try_image(engine: "Engine", image: str, facts: Facts, setup: Setup) -> Trial:
@@ -168,7 +170,7 @@ def _stop(engine: "Engine", name: str, setup: Setup, trial: Trial) -> Trial:
     if trial.healthy is False:
         return trial
     started = time.monotonic()
-    capture(engine.command("kill", "--signal=TERM", name, timeout=ENGINE_SECONDS), check=False)
+    capture(engine.command("kill", f"--signal={setup.stop_signal}", name, timeout=ENGINE_SECONDS), check=False)
     try:
         done = capture(engine.command("wait", name, timeout=setup.patience.stop), check=False)
     except CommandError:

@@ -53,6 +53,7 @@ def verify_image(
         settings.trial_environment,
         settings.trial_tmpfs,
         patience or choose_patience(settings, config),
+        stop_signal=config.get("StopSignal") or trial.Setup.stop_signal,
     )
     log.info(f"reading and running {reference}" if is_service(expected) else f"reading {reference}")
     found, result = read_and_try(engine, reference, config, setup if is_service(expected) else None)
