@@ -330,7 +330,7 @@ def test_ports() -> None:
 def test_python() -> None:
     """The project's own environment is best, and an old Python will not do."""
     assert like(python_row((3, 13, 1), "/p/.venv", own=True), OK, "3.13.1 in .venv", "")
-    assert like(python_row((3, 13, 1), "/usr"), WARN, "3.13.1 in /usr", "./bootstrap")
+    assert like(python_row((3, 13, 1), "/usr"), WARN, "3.13.1 in /usr", "the project's .venv")
     assert like(python_row((3, 10, 9), "/usr", own=True), FAIL, "3.10.9 is too old", "3.11")
 
 

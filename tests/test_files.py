@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from dockyard.errors import DockyardError
-from dockyard.files import replace_files, write_atomically
+from dockyard.files import make_folder, replace_files, write_atomically
+from dockyard.process import Command, capture
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
@@ -80,3 +81,23 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     with pytest.raises(DockyardError, match=r"3\.13"):
         replace_files({tmp_path / "a.txt": "a", tmp_path / "3.13/b.txt": "b"})
     assert tree(tmp_path) == {"3.13": "a file"}
+
+
+@pytest.mark.parametrize("into", ["runs", "secrets/deep", "."])
+def test_git_leaves_alone_what_dockyard_keeps_in_a_project(tmp_path: Path, into: str) -> None:
+    """Whoever writes there first, and whatever the project ignores: a build must not make the next image dirty."""
+    make_folder(tmp_path / ".dockyard" / into, 0o700)
+    assert (tmp_path / ".dockyard" / ".gitignore").read_text() == "*\n"
+    (tmp_path / ".dockyard" / ".gitignore").write_text("mine\n")
+    write_atomically(tmp_path / ".dockyard" / "runs" / "1.json", "{}")
+    assert (tmp_path / ".dockyard" / ".gitignore").read_text() == "mine\n"
+    make_folder(tmp_path / "other")
+    assert not (tmp_path / "other" / ".gitignore").exists()
+
+
+@pytest.mark.processes
+def test_git_agrees(tmp_path: Path) -> None:
+    """The folder is no change of the tree."""
+    capture(Command(("git", "init", "--quiet", str(tmp_path))))
+    write_atomically(tmp_path / ".dockyard" / "runs" / "1.json", "{}")
+    assert capture(Command(("git", "status", "--porcelain", "--untracked-files=all"), cwd=tmp_path)).stdout == ""

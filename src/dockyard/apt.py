@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dockyard import process
-from dockyard.errors import DockyardError
+from dockyard.errors import DockyardError, Sign, read_signs
 from dockyard.process import Command
 
 APT = Path("/etc/apt")
@@ -152,58 +152,57 @@ def is_debian(source: Source, release: str) -> bool:
 
 def explain(said: str) -> DockyardError:
     """Return the error that tells a person why apt or dpkg failed, from what it said in English."""
-    for pattern, message, hint in _REASONS:
-        if found := re.search(pattern, said):
-            return DockyardError(message.format(*found.groups(default="")).strip(), hint)
+    if sign := read_signs(SIGNS, said):
+        return DockyardError(sign.message, sign.hint)
     tail = "\n".join(said.strip().splitlines()[-5:])
     hint = "`apt-get update` shows whether the host's own sources work"
     return DockyardError(f"fetching Debian packages failed: {tail}", hint)
 
 
-_REASONS = (
-    (
-        r"(?i)no space left on device|don't have enough free space",
+SIGNS = (
+    Sign(
+        r"no space left on device|don't have enough free space",
         "the disk is full: Debian packages could not be fetched and unpacked",
         "free about 1 GB, or set XDG_CACHE_HOME to a folder on a larger disk",
     ),
-    (
-        r"(?i)release file for (\S+) is expired",
+    Sign(
+        r"release file for (\S+) is expired",
         "the mirror's release is past its Valid-Until date, so it could be an old copy played back: {0}",
         "set allow-expired-release = true in [tool.dockyard] if you trust this mirror",
     ),
-    (
-        r"(?i)release file for (\S+) is not valid yet",
+    Sign(
+        r"release file for (\S+) is not valid yet",
         "the mirror's release is dated in the future: {0}",
         "set this machine's clock",
     ),
-    (
-        r"(?i)NO_PUBKEY|BADSIG|EXPKEYSIG|REVKEYSIG|not signed|couldn't be verified|signatures were invalid"
+    Sign(
+        r"NO_PUBKEY|BADSIG|EXPKEYSIG|REVKEYSIG|not signed|couldn't be verified|signatures were invalid"
         r"|clearsigned file isn't valid",
         "the mirror's release is not signed by Debian's keys: nothing was unpacked",
         "update the package debian-archive-keyring; if that does not help, do not trust this mirror or network",
     ),
-    (
-        r"(?i)hash sum mismatch|unexpected size",
+    Sign(
+        r"hash sum mismatch|unexpected size",
         "a package does not match the mirror's signed list: nothing was unpacked",
         "the mirror may be in the middle of an update: try again in a few minutes",
     ),
-    (
-        r"(?i)certificate verification failed|certificate is not trusted|no system certificates",
+    Sign(
+        r"certificate verification failed|certificate is not trusted|no system certificates",
         "the mirror's TLS certificate is not trusted",
         "install ca-certificates, and behind an inspecting proxy add its CA with update-ca-certificates",
     ),
-    (
-        r"(?i)unable to locate package (\S+)|(?:release|version) '.*' for '(.*)' was not found",
+    Sign(
+        r"unable to locate package (\S+)|(?:release|version) '.*' for '(.*)' was not found",
         "the mirror has no package {0}{1} for this machine's architecture in that release",
         "a newer Debian release, or a Docker Engine of your own, helps here",
     ),
-    (
-        r"(?i)'?(\S+ \S+) Release' does not have a Release file",
+    Sign(
+        r"'?(\S+ \S+) Release' does not have a Release file",
         "the mirror does not hold that release: {0}",
         "name a full Debian mirror in the host's apt sources",
     ),
-    (
-        r"(?i)could not resolve|temporary failure resolving|could not connect|connection (?:timed out|refused|failed)"
+    Sign(
+        r"could not resolve|temporary failure resolving|could not connect|connection (?:timed out|refused|failed)"
         r"|network is unreachable|unable to connect|failed to fetch (\S+)|some index files failed",
         "the Debian mirror cannot be reached {0}",
         "check the network and the proxy (http_proxy, or Acquire::http::Proxy in apt.conf), then try again",

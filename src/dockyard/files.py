@@ -1,4 +1,4 @@
-"""Where base images are kept on this host, and how files there are written whole or not at all."""
+"""Files are written whole or not at all; where base images are kept on this host."""
 
 import contextlib
 import fcntl
@@ -9,6 +9,9 @@ from pathlib import Path
 
 from dockyard.errors import DockyardError
 
+OWN = ".dockyard"
+"""The folder of a project in which Dockyard keeps what it makes there."""
+
 
 def folder(environment: Mapping[str, str] = os.environ) -> Path:
     """Return the folder of base images in this user's cache, whether it exists or not."""
@@ -16,6 +19,17 @@ def folder(environment: Mapping[str, str] = os.environ) -> Path:
     if not cache.is_absolute():
         cache = Path("~/.cache").expanduser()
     return cache / "dockyard" / "bases"
+
+
+def make_folder(path: Path, mode: int = 0o777) -> None:
+    """Make a folder with those that it lies in; git is told to leave alone what Dockyard keeps in a project.
+
+    A folder that git sees would make the next image that of a tree with changes.
+    """
+    path.mkdir(mode=mode, parents=True, exist_ok=True)
+    own = next((folder for folder in (path, *path.parents) if folder.name == OWN), None)
+    if own and not (own / ".gitignore").exists():
+        (own / ".gitignore").write_text("*\n", "utf-8")
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -42,7 +56,7 @@ def replace_files(wanted: Mapping[Path, str | None]) -> None:
 def _beside(path: Path, text: str) -> Iterator[Path]:
     """Write a text to a temporary file in the folder of its target; it is gone at the end unless it was moved."""
     made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:

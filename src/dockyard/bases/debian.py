@@ -20,7 +20,7 @@ from dockyard import apt, console, files, process
 from dockyard.bases import cache, oci, recipe
 from dockyard.bases.cache import Record
 from dockyard.bases.model import UnavailableError
-from dockyard.errors import CommandError, DockyardError
+from dockyard.errors import CommandError, DockyardError, Sign, read_signs
 from dockyard.process import Command
 
 log = logging.getLogger(__name__)
@@ -37,13 +37,17 @@ PHASES: Mapping[str, str] = {
     "I: installing remaining": "installing {}",
     "I: running --customize-hook": "finishing",
 }
-REASONS: tuple[tuple[str, str], ...] = (
-    (r"(?i)release file for (\S+) is expired", "the mirror's release is past its Valid-Until date: {0}"),
-    (
-        r"(?i)unable to locate package (\S+)|package '(\S+)' has no installation candidate",
+SIGNS = (
+    Sign(
+        r"release file for (\S+) is expired",
+        "the mirror's release is past its Valid-Until date: {0}",
+        "set allow-expired-release = true in [tool.dockyard] if you trust this mirror",
+    ),
+    Sign(
+        r"unable to locate package (\S+)|package '(\S+)' has no installation candidate",
         "the mirror's release has no package {0}{1}",
     ),
-    (r"(?i)(\S+ \S+) Release' does not have a Release file", "the mirror does not hold that release: {0}"),
+    Sign(r"(\S+ \S+) Release' does not have a Release file", "the mirror does not hold that release: {0}"),
 )
 
 
@@ -167,11 +171,8 @@ def mode(environment: Mapping[str, str] = os.environ) -> str:
 
 def explain(name: str, said: str) -> DockyardError:
     """Return the error that tells why no base was made, from what mmdebstrap and apt said."""
-    for pattern, message in REASONS:
-        if found := re.search(pattern, said):
-            expired = "Valid-Until" in message
-            hint = "set allow-expired-release = true in [tool.dockyard] if you trust this mirror" if expired else ""
-            return UnavailableError(message.format(*found.groups(default="")), hint)
+    if sign := read_signs(SIGNS, said):
+        return UnavailableError(sign.message, sign.hint)
     if re.search(r"(?i)can't locate \S+\.pm", said):
         return DockyardError("making base images needs Perl with its modules", "install the package perl")
     if re.search(r"(?i)operation not permitted|cannot open user namespace|unshare\(\) failed", said):
@@ -186,7 +187,10 @@ def explain(name: str, said: str) -> DockyardError:
         )
     known = apt.explain(said)
     if known.message.startswith("fetching Debian packages failed"):
-        return DockyardError(f"making the image of {name} from Debian packages failed:\n{_last(said, 8)}")
+        return DockyardError(
+            f"making the image of {name} from Debian packages failed:\n{_last(said, 8)}",
+            "run it again: nothing half-made was kept; `invoke doctor` looks at the mirror",
+        )
     return known
 
 

@@ -33,7 +33,7 @@ def read(root: Path) -> dict[str, Pin]:
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{FILE}: cannot be read: {error}") from None
+        raise SettingsError(f"{FILE}: cannot be read: {error}", _MEND) from None
 
 
 def write(root: Path, pins: Mapping[str, Pin]) -> None:

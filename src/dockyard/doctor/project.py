@@ -101,7 +101,7 @@ def python_row(version: tuple[int, ...], prefix: str, *, own: bool = False) -> R
         return Row("Python", State.FAIL, f"{shown} is too old", "use Python 3.11 or newer")
     if not own:
         found = f"{shown} in {prefix}, not the project's .venv"
-        return Row("Python", State.WARN, found, "./bootstrap makes .venv from the hashed lock")
+        return Row("Python", State.WARN, found, "start it with the Python of the project's .venv")
     return Row("Python", State.OK, f"{shown} in .venv")
 
 

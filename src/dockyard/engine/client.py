@@ -72,7 +72,9 @@ class Engine:
         try:
             return docker.DockerClient(base_url=endpoint.host, tls=certificates(endpoint), timeout=SDK_TIMEOUT_SECONDS)
         except docker.errors.DockerException as error:
-            raise EngineError(f"the Docker Engine at {endpoint.host} does not answer: {error}") from None
+            raise EngineError(
+                f"the Docker Engine at {endpoint.host} does not answer: {error}", "`invoke doctor` looks at it"
+            ) from None
 
     def ask(self, what: str) -> Any:
         """Return the engine's JSON answer to GET `what` (the Engine API), or None where only the CLI can ask it.

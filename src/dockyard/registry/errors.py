@@ -64,7 +64,7 @@ SIGNS: tuple[tuple[Kind, str], ...] = (
 """The words that give a kind away, the first match counting: engines pass a registry's own words on."""
 
 HINTS: Mapping[Kind, str] = {
-    Kind.DENIED: "log in with `docker login {host}`, as a user who may push to {repository}",
+    Kind.DENIED: "log in as a user who may push to {repository}: `docker login {host}` writes ~/.docker/config.json",
     Kind.UNREACHABLE: "check the name and port of {host}, that it runs, and the proxy settings of the engine",
     Kind.TLS: "put the registry's CA certificate into /etc/docker/certs.d/{host}/ca.crt, where the engine reads it too",
     Kind.PLAIN_HTTP: "give {host} a certificate, or name it in the engine's insecure-registries (daemon.json)",

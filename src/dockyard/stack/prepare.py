@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from dockyard.engine.client import Engine
 from dockyard.errors import CommandError, DockyardError, SettingsError, UsageError
+from dockyard.files import make_folder
 from dockyard.git import read_git
 from dockyard.image import build as building
 from dockyard.image import names as naming
@@ -161,7 +162,7 @@ def require_secrets(root: Path, model: Model) -> None:
 
 def make_secret(path: Path) -> bool:
     """Have a file with a random token in a folder that only its owner may enter; return whether it was absent."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(path.parent, 0o700)
     path.parent.chmod(0o700)
     absent = not path.exists()
     if absent:

@@ -125,7 +125,7 @@ def find_files(root: Path, *, production: bool) -> tuple[str, ...]:
     """
     base = _first(root, compose.FILES)
     if base is None:
-        raise SettingsError(f"there is no compose.yaml in {root}", "docs/how-to/run-a-stack.md shows one")
+        raise SettingsError(f"there is no compose.yaml in {root}", "`dockyard init` writes one")
     layer = "production" if production else "override"
     stem, ending = base.rsplit(".", 1)
     other = "yml" if ending == "yaml" else "yaml"
@@ -133,7 +133,7 @@ def find_files(root: Path, *, production: bool) -> tuple[str, ...]:
     if production and second is None:
         raise SettingsError(
             f"there is no {stem}.production.{ending} beside {base} in {root}",
-            "write what production changes into it, docs/how-to/run-a-stack.md shows one, or leave --production out",
+            "write what production changes into it (`dockyard init` writes one), or leave --production out",
         )
     return (base, second) if second else (base,)
 

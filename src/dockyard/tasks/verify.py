@@ -54,7 +54,7 @@ def verify(
     if count:
         raise DockyardError(
             f"{found.image} breaks the policy: {count} violation{'s' if count > 1 else ''}",
-            "docs/reference/policy.md explains every rule; `allow` in [tool.dockyard] accepts one with a reason",
+            "each row says what to do; `allow` in [tool.dockyard] accepts a finding with a reason",
         )
 
 

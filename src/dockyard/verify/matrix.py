@@ -14,6 +14,7 @@ from pathlib import Path
 from dockyard.bases.resolve import Missing
 from dockyard.engine.client import Engine, find_engine
 from dockyard.errors import CommandError, DockyardError
+from dockyard.files import make_folder
 from dockyard.git import read_git
 from dockyard.image import build, records
 from dockyard.image import names as images
@@ -125,7 +126,7 @@ def run_one(run: Run, variant: Variant) -> Outcome:
         returncode = error.returncode
     into = run.folder / variant.python
     if not run.cut.is_set():
-        into.mkdir(parents=True, exist_ok=True)
+        make_folder(into)
         copied = capture(run.engine.command("cp", f"{container}:{RESULTS}/.", str(into)), check=False)
         if not copied.ok:
             log.info(f"{variant.python} | no results came out of the container: {copied.stderr.strip()}")

@@ -104,7 +104,7 @@ RULES = (
         "no-package-manager",
         "there is no package manager, Python's own included",
         package_managers,
-        "make the virtual environment with --without-pip, and copy only that into the final stage",
+        "copy only what the service needs into the final stage: neither apt nor pip is part of it",
         Scope.MINIMAL,
     ),
     Rule(

@@ -16,7 +16,7 @@ SECRET_NAME = re.compile(
     r"(?:^|_)(?:PASSWORD|PASSWD|SECRET|SECRET_KEY|TOKEN|API_?KEY|ACCESS_KEY|PRIVATE_KEY|CREDENTIALS)$", re.IGNORECASE
 )
 GONE = "; a later layer hides it, but everybody who has the image can read it"
-ROTATE = "take it for known: revoke it, then keep it out with a build secret (--mount=type=secret) and .dockerignore"
+ROTATE = "keep it out with .dockerignore or a build secret (--mount=type=secret), and revoke it if it was a real one"
 
 
 def private_keys(case: Case) -> Iterator[Violation]:

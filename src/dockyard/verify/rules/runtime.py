@@ -160,7 +160,7 @@ RULES = (
         "health-check",
         "there is a health check, and it passes",
         healthy,
-        "run the check by hand: docker exec CONTAINER …",
+        "`invoke up` starts the service, and `invoke shell` gives a place beside it to run the check by hand",
         runs=True,
     ),
     Rule(
