@@ -74,6 +74,11 @@ class Snapshot:
             self._trees[path] = parse(self.text(path))
         return self._trees[path] or ast.Module([], [])
 
+    @property
+    def parsed(self) -> int:
+        """How many files were parsed so far, which is what takes time."""
+        return len(self._trees)
+
     def containing(self, *words: str) -> Iterator[str]:
         """Yield the modules whose text holds one of some words: only these are worth parsing."""
         for path in self.modules:
