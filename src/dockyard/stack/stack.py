@@ -21,6 +21,7 @@ from dockyard.process import Command, capture, lines
 from dockyard.settings import Settings
 from dockyard.stack import compose, environment, prepare
 from dockyard.stack.compose import Container, Model, Service
+from dockyard.stack.lessons import explain_log
 from dockyard.stack.services import substitute_services
 
 log = logging.getLogger(__name__)
@@ -234,13 +235,17 @@ def _late(stack: Stack, found: tuple[Container, ...], service: str, patience: Pa
 
 def _failure(stack: Stack, container: Container, when: str = "") -> DockyardError:
     """Show a failing service's last log lines, and return the error that says why it failed."""
+    said: list[str] = []
     with contextlib.suppress(CommandError):
         said = list(lines(stack.engine.command("logs", "--tail", str(LOG_LINES), container.id)))
         log.info(f"the last lines of {container.service}:" if said else f"{container.service} has logged nothing")
         for line in said:
             log.info(f"{container.service} | {line}")
-    hint = "its log is above; a longer wait is `--timeout SECONDS`" if when else "its log is above"
-    return DockyardError(compose.explain(container.service, _state(stack, container)) + when, hint)
+    what = compose.explain(container.service, _state(stack, container)) + when
+    lesson = explain_log(said)
+    if lesson:
+        return DockyardError(f"{what}: {lesson.cause}", lesson.edit)
+    return DockyardError(what, "its log is above; a longer wait is `--timeout SECONDS`" if when else "its log is above")
 
 
 def _state(stack: Stack, container: Container) -> dict[str, Any]:
