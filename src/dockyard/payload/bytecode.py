@@ -47,22 +47,27 @@ def compiled(source: Path, named: Path) -> bytes:
         text = source.read_bytes()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they are for who writes the code, and tools show them there
-            code = compile(text, str(named), "exec", dont_inherit=True)
+            return MAGIC_NUMBER + UNCHECKED + source_hash(text) + encode(text, str(named))
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
         sys.stderr.write(f"without bytecode: {named}: {type(error).__name__}: {error}\n")
         return b""
-    return MAGIC_NUMBER + UNCHECKED + source_hash(text) + encode(code)
 
 
-def encode(code: CodeType) -> bytes:
-    """Return code as `marshal` writes it, whatever else this process has seen.
+def encode(text: bytes, named: str) -> bytes:
+    """Return the code of a source as `marshal` writes it, whatever else this process has compiled or imported.
 
-    It marks every object that has more than one reference, and names are shared by all modules of a process: whether
-    one is marked follows from what was compiled before. So here each has one reference more than its own.
+    All code of a process shares its names. Which of a module's constants are one object, and which objects have several
+    references, and so are marked, would follow from the names that are there already.
     """
-    held = referred(code)
-    written = marshal.dumps(code)
-    del held
+    code = compile(text, named, "exec", dont_inherit=True)
+    try:
+        # Version 2 knows no shared objects: all are apart then, but names.
+        settled = marshal.loads(marshal.dumps(code, 2))  # noqa: S302 - our own
+    except ValueError:  # from 3.14 on, code has slices, and version 2 has not
+        settled = compile(text, named, "exec", dont_inherit=True)  # all its names are there now, those of `code`
+    held = referred(settled)
+    written = marshal.dumps(settled)
+    del code, held  # until here: each object has one reference more than its own
     return written
 
 
