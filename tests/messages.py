@@ -8,7 +8,7 @@ it stays the same when lines move. A test that is named there must go on bringin
 import ast
 import re
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -28,7 +28,8 @@ HEAD = """\
 Every error that Dockyard can end with: what it says, what it advises, its [exit code](exit-codes.md), the function that
 says it, and the test that brings it about. `{…}` stands for what differs from case to case.
 
-`pytest -m "not integration" -n0 --write-messages` writes this page from the source; change the source, not the page.
+`pytest -p no:xdist --write-messages tests/test_messages.py` writes this page from the source, and names the tests of
+that run that bring an error about: give it those of what you changed. A test that is named here has to go on doing so.
 """
 COLUMNS = "| message | what to do | exit | from | test |\n| --- | --- | --- | --- | --- |\n"
 
@@ -254,9 +255,12 @@ def write_page(sites: Iterable[Site], old: Mapping[Identity, str], by_test: Mapp
         for identity in identities:
             by[identity].add(test)
     weight = {test: len(identities) for test, identities in by_test.items()}
+    times = Counter(message for _, message in old)
+    moved = {message: test for (_, message), test in old.items() if times[message] == 1}
     rows: dict[str, dict[Identity, str]] = defaultdict(dict)
     for site in sites:
-        test = choose_test(old.get(site.identity, ""), by[site.identity], set(by_test), weight)
+        named = old.get(site.identity) or moved.get(site.message, "")
+        test = choose_test(named, by[site.identity], set(by_test), weight)
         shown = f"`{test}`" if test else "none"
         row = f"| {site.message} | {site.hint} | {site.code} | `{site.place}` | {shown} |\n"
         rows[site.place.partition(".")[0]][site.identity] = row

@@ -20,6 +20,7 @@ from dockyard import sessions
 from dockyard.settings import load
 from dockyard.tasks import namespace
 
+from .house import PICTURE, draw_house, read_house
 from .markdown_blocks import (
     PAGES,
     ROOT,
@@ -142,6 +143,11 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         assert there.exists(), f"{page}: {target}"
         if anchor and there.suffix == ".md":
             assert anchor in anchors(there), f"{page}: {target}"
+
+
+def test_the_picture_is_of_this_house() -> None:
+    """The page about the architecture shows what the source has now."""
+    assert PICTURE.read_text("utf-8") == draw_house(read_house()), "run python -m tests.house"
 
 
 def test_commands_are_told_from_output() -> None:

@@ -69,6 +69,13 @@ def test_what_is_written_is_read_again(sites: tuple[Site, ...], tmp_path: Path) 
     assert "| line 3: now {…} | mend it / or leave it | 2 | `room.raises.read` | none |" in page.read_text()
 
 
+def test_an_error_that_moves_keeps_its_test(sites: tuple[Site, ...]) -> None:
+    """Its function has another name, or its module another room; the test itself shows whether that is right."""
+    old = {("another.place", sites[2].message): HERE, ("another.place", "another message"): HERE}
+    assert write_page(sites, old, {}).count(f"`{HERE}`") == 1
+
+
+COMMAND = "pytest -p no:xdist --write-messages tests/test_messages.py, and the tests that bring the error about"
 HERE = "tests/test_messages.py::test_a_test_is_chosen"
 
 
@@ -105,3 +112,13 @@ def test_a_run_notes_who_made_an_error() -> None:
     site = next(site for site in read_sites() if site.place == "settings.load")
     recorder.made.add((str(site.path), site.lines[1]))
     assert recorder.finish("b") == {site.identity}
+
+
+def test_the_page_has_every_error_and_a_test_for_each(pytestconfig: pytest.Config) -> None:
+    """Whoever adds or changes one writes the page anew, as it says, and with a test that brings the error about."""
+    if pytestconfig.getoption("--write-messages"):
+        return  # the page is written when this run ends
+    page = read_page()
+    assert page.keys() == {site.identity for site in read_sites()}, f"run {COMMAND}"
+    lacking = [identity for identity, test in page.items() if not test or not has_test(test)]
+    assert lacking == [], f"write a test for each, then run {COMMAND}"

@@ -65,6 +65,22 @@ def test_twice_is_once(name: str, folder: Path, capsys: pytest.CaptureFixture[st
     assert contents(folder) == after
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("--image", "My Shop"), ("--server", "apache"), ("--port", "http"), ("--port", "65536")],
+    ids=["image", "server", "port", "port too high"],
+)
+def test_an_option_that_makes_no_sense(
+    app: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, str]
+) -> None:
+    """It is named with what it may be, and nothing is written."""
+    before = contents(app)
+    code, _, err = init(capsys, *arguments)
+    assert code == 2
+    assert " ".join(arguments) in err
+    assert contents(app) == before
+
+
 def test_a_dry_run_writes_nothing(app: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It shows every finding, and with --diff every line."""
     before = contents(app)
