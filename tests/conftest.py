@@ -34,6 +34,7 @@ class UnplannedConnection(AssertionError):
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let a run note which test brings about which error."""
+    parser.addoption("--edits", type=int, default=300, help="how many random edits of each kind of file are tried")
     parser.addoption("--write-messages", action="store_true", help="write docs/reference/messages.md from this run")
 
 
@@ -101,3 +102,9 @@ def replace_everywhere(monkeypatch: pytest.MonkeyPatch, name: str, value: Any) -
     for module in [module for key, module in sys.modules.items() if key.startswith("dockyard.")]:
         if name in vars(module):
             monkeypatch.setattr(module, name, value)
+
+
+@pytest.fixture
+def edits(request: pytest.FixtureRequest) -> int:
+    """Return how many random edits of a file are to be tried."""
+    return int(request.config.getoption("--edits"))

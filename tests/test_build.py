@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dockyard.bases.resolve import Base, Missing
+from dockyard.engine.archive import describe_instruction
 from dockyard.engine.client import Engine
 from dockyard.errors import CommandError, DockyardError, ExitCode, UsageError
 from dockyard.git import Git
@@ -218,7 +219,7 @@ def test_the_helper_stage_of_other_projects(settings: Settings) -> None:
 )
 def test_readable(instruction: str, expected: str) -> None:
     """A layer's instruction without BuildKit's marks."""
-    assert build.readable(instruction) == expected
+    assert describe_instruction(instruction) == expected
 
 
 class Bench:

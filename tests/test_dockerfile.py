@@ -1,11 +1,16 @@
 """A Dockerfile is read as BuildKit reads it: stages, arguments, and the line that made a layer."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from dockyard.errors import DockyardError
+from dockyard.image.build import Request, World, plan_images
 from dockyard.image.dockerfile import locate_layers, parse_dockerfile, parse_instructions, read_dockerfile, substitute
+from dockyard.settings import Settings
+
+from .random_edits import edit_texts
 
 TEXT = """\
 # comment
@@ -222,3 +227,28 @@ def test_a_dockerfile_that_is_a_folder(tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").mkdir()
     with pytest.raises(DockyardError, match="cannot be read"):
         read_dockerfile(tmp_path)
+
+
+PIECES = (
+    *(b"\\\n", b"`\n", b"\n", b"\r\n", b"<<EOF", b"EOF\n", b"<<-'E F'", b"'", b'"', b"FROM a AS b\n", b"# x\n"),
+    *(b"${A}", b"${A:-", b"$", b"}", b"FROM", b"AS", b"--platform=x ", b"ARG X=1\n", b"# escape=`\n", b"ONBUILD "),
+    *(b"\\", b" ", b"\t", b"\x00", b"\xff", "\u2028".encode(), "\ufeff".encode(), b"[", b"="),
+)
+
+
+@pytest.mark.host
+def test_random_edits_give_a_result_or_a_clear_error(settings: Settings, edits: int) -> None:
+    """Whatever stands in a Dockerfile, it is planned from, or the error says what is wrong and what to do."""
+    own = (Path(__file__).parents[1] / "Dockerfile").read_bytes()
+    seeds = (own, own, *(text.encode() for text, _ in READ.values()))
+    outcomes: Counter[str] = Counter()
+    for number, text in edit_texts(seeds, PIECES, edits):
+        (settings.root / "Dockerfile").write_bytes(text)
+        try:
+            found = World(None, None, "", (), read_dockerfile(settings.root))
+            plan_images(settings, found, Request())
+            outcomes["result"] += 1
+        except DockyardError as error:
+            outcomes[type(error).__name__ if error.message and error.hint else f"nothing to do in edit {number}"] += 1
+        locate_layers(text.decode(errors="replace"), "production", ("COPY a /b # buildkit", "RUN /bin/sh -c x"))
+    assert set(outcomes) == {"result", "UsageError", "DockyardError"}

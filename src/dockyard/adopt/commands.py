@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dockyard.adopt.snapshot import Snapshot
+from dockyard.errors import DockyardError
+from dockyard.image.dockerfile import Stage, parse_dockerfile
 
 SERVERS = ("gunicorn", "uvicorn", "granian", "waitress-serve", "hypercorn")
 REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(?:\(.*\))?")
@@ -97,15 +99,22 @@ def is_ours(dockerfile: str) -> bool:
     return "python /dockyard " in dockerfile
 
 
+def read_stages(snapshot: Snapshot) -> tuple[Stage, ...]:
+    """Return the stages of an existing Dockerfile, none where BuildKit would not read it either (pure)."""
+    try:
+        return parse_dockerfile(snapshot.text("Dockerfile")).stages
+    except DockyardError:
+        return ()
+
+
 def dockerfile_commands(snapshot: Snapshot) -> Iterator[Named]:
     """Yield the CMD of an existing Dockerfile, the last one first, for that is the image's; ours says nothing new."""
     if is_ours(snapshot.text("Dockerfile")):
         return
-    joined = re.sub(r"\\\n", " ", snapshot.text("Dockerfile"))
-    for line in reversed(joined.splitlines()):
-        match = re.match(r"\s*(?:CMD|ENTRYPOINT)\s+(.+)", line, re.IGNORECASE)
-        if match:
-            yield Named(_command(match[1]), "CMD in Dockerfile")
+    for stage in reversed(read_stages(snapshot)):
+        for one in reversed(stage.instructions):
+            if one.keyword in ("CMD", "ENTRYPOINT"):
+                yield Named(_command(one.rest), "CMD in Dockerfile")
 
 
 def _command(text: str) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import re
 import shlex
 from collections.abc import Iterator
 
-from dockyard.adopt.commands import is_ours
+from dockyard.adopt.commands import is_ours, read_stages
 from dockyard.adopt.detect_app import detect_app
 from dockyard.adopt.detect_checks import detect_health, detect_tests
 from dockyard.adopt.detect_dependencies import detect_dependencies
@@ -86,7 +86,7 @@ def _refuse_other_project(snapshot: Snapshot, app: App) -> None:
 def _dockerfile(snapshot: Snapshot) -> str:
     """Return the file to write: a Dockerfile of the project's own stays, where Dockyard cannot build from it."""
     text = snapshot.text("Dockerfile")
-    drivable = re.search(r"^FROM .* AS production\s*$", text, re.MULTILINE | re.IGNORECASE)
+    drivable = any(stage.name == "production" for stage in read_stages(snapshot))
     return "Dockerfile" if not text or drivable or is_ours(text) else "Dockerfile.dockyard"
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
+from dockyard.adopt.commands import read_stages
 from dockyard.adopt.detect_dependencies import poetry_versions
 from dockyard.adopt.model import Found, Overrides
 from dockyard.adopt.snapshot import Snapshot
@@ -40,11 +41,14 @@ def _exact(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
         ("runtime.txt", r"python-?(3\.\d+)"),
         (".tool-versions", r"^python\s+(3\.\d+)"),
         ("Pipfile", r"^python_(?:full_)?version\s*=\s*[\"'](3\.\d+)"),
-        ("Dockerfile", r"^FROM\s+(?:--\S+\s+)?\S*python:(3\.\d+)"),
     ):
         found = re.search(pattern, snapshot.text(path), re.MULTILINE)
         if found:
             yield found[1], path
+    for stage in read_stages(snapshot):
+        if found := re.search(r"\bpython:(3\.\d+)", stage.base):
+            yield found[1], "Dockerfile"
+            return
 
 
 def _allowed(snapshot: Snapshot) -> tuple[tuple[str, ...], str]:

@@ -135,6 +135,12 @@ def read_layer(blob: Readable, visit: Visit[T], name: str = "a layer") -> Conten
     return Content(f"sha256:{plain.digest.hexdigest()}", items, plain.packed())
 
 
+def describe_instruction(created_by: str) -> str:
+    """Return a layer's instruction without BuildKit's marks."""
+    text = created_by.replace(" # buildkit", "").removeprefix("RUN /bin/sh -c ").removeprefix("/bin/sh -c ").strip()
+    return " ".join(text.split())
+
+
 def path_of(member: tarfile.TarInfo) -> str:
     """Return an entry's path as a container sees it: /usr/bin/python3."""
     return absolute(member.name)

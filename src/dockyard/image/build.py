@@ -13,6 +13,7 @@ from typing import Any
 
 from dockyard import console
 from dockyard.bases.resolve import Base, Missing, ensure_bases
+from dockyard.engine.archive import describe_instruction
 from dockyard.engine.client import Engine, find_engine
 from dockyard.engine.inside import PAYLOAD
 from dockyard.errors import CommandError, DockyardError, UsageError
@@ -262,7 +263,7 @@ def _inspected(engine: Engine, image: Built) -> Built:
     size, history = (engine.ask(f"/images/{name}/{what}") for what in ("json", "history"))
     if size is None or history is None:
         size, history = _inspected_by_cli(engine, name)
-    layers = [(int(entry["Size"]), readable(entry["CreatedBy"])) for entry in reversed(history)]
+    layers = [(int(entry["Size"]), describe_instruction(entry["CreatedBy"])) for entry in reversed(history)]
     return replace(image, size=int(size["Size"]), layers=tuple(layer for layer in layers if layer[0]))
 
 
@@ -275,12 +276,6 @@ def _inspected_by_cli(engine: Engine, name: str) -> tuple[Any, list[Any]]:
     with ThreadPoolExecutor() as pool:
         inspected, history = (answer.stdout for answer in pool.map(capture, questions))
     return json.loads(inspected), [json.loads(line) for line in history.splitlines()]
-
-
-def readable(created_by: str) -> str:
-    """Return a layer's instruction without BuildKit's marks."""
-    text = created_by.replace(" # buildkit", "").removeprefix("RUN /bin/sh -c ").removeprefix("/bin/sh -c ").strip()
-    return " ".join(text.split())
 
 
 def _record(job: Job, built: Sequence[Built], outcome: str) -> None:

@@ -12,7 +12,6 @@ from dockyard.engine import archive
 from dockyard.engine.client import Engine, find_engine
 from dockyard.errors import DockyardError
 from dockyard.image import names as images
-from dockyard.image.build import readable
 from dockyard.image.names import Variant
 from dockyard.registry import provenance, sbom
 from dockyard.registry.access import open_repository
@@ -99,7 +98,9 @@ def inspect_image(settings: Settings, reference: str = "", *, engine: Engine | N
 def inspect_in_engine(engine: Engine, reference: str) -> Inspected:
     """Return what the engine has under a name; layers are measured as it stores them."""
     found: archive.Image[None] = archive.read_image(engine, reference, _nothing)
-    layers = tuple(Layer(layer.diff_id, layer.size, readable(layer.instruction)) for layer in found.layers)
+    layers = tuple(
+        Layer(layer.diff_id, layer.size, archive.describe_instruction(layer.instruction)) for layer in found.layers
+    )
     image = _image(found.manifest or found.config_digest, found.config, layers)
     return Inspected(reference, "engine", image.digest, (image,))
 
@@ -174,7 +175,7 @@ def _read_remote(repository: Repository, found: Document) -> Image:
         Layer(
             diff_ids[number] if number < len(diff_ids) else "",
             int(one["size"]),
-            readable(made[number]) if number < len(made) else "",
+            archive.describe_instruction(made[number]) if number < len(made) else "",
         )
         for number, one in enumerate(stored)
     )
