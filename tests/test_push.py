@@ -1,7 +1,11 @@
 """What a push decides, against an engine and a registry that answer as real ones were seen to."""
 
+import base64
 import dataclasses
+import hashlib
 import io
+import json
+import socket
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,18 +17,21 @@ import requests
 
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError, EngineError, UsageError
-from dockyard.registry import access
-from dockyard.registry.access import Rules, select_rules
-from dockyard.registry.client import ATTEMPTS, Registry
-from dockyard.registry.content import Repository
+from dockyard.registry.access import Rules, find_access, select_rules
+from dockyard.registry.client import ATTEMPTS, Registry, Request
 from dockyard.registry.errors import Kind, RegistryError
 from dockyard.registry.push import Pushed, preflight, push_images, refuse_dirty, verify_pushed
 from dockyard.registry.push_progress import Layer, Layers, display
+from dockyard.registry.transport import Transport
 from tests.progress import LINES
+from tests.test_registry import ACCESS
 
 HOST = "registry.example:5000"
 SHIP = f"{HOST}/fleet/ship:1"
-DIGEST = "sha256:" + "a" * 64
+WAY = dataclasses.replace(ACCESS, host=HOST, api=HOST, credentials=None)
+TRANSPORT = Transport(WAY)
+MANIFEST = json.dumps({"layers": [{"digest": "sha256:" + "c" * 64, "size": 20_000_000}]}).encode()
+DIGEST = "sha256:" + hashlib.sha256(MANIFEST).hexdigest()
 
 FRESH = (
     {"status": f"The push refers to repository [{HOST}/fleet/ship]"},
@@ -60,13 +67,13 @@ BROKEN = failing("received unexpected HTTP status: 500 Internal Server Error")
 class FakeEngine:
     """An engine that knows some images and tells a prepared story for each push."""
 
-    def __init__(self, *stories: Sequence[dict[str, Any]], images: Sequence[str] = (SHIP,), name: str = "here") -> None:
+    def __init__(self, *stories: Sequence[dict[str, Any]], images: Sequence[str] = (SHIP,), name: str = "") -> None:
         self.stories = list(stories)
         self.images = images
         self.pushes: list[dict[str, Any]] = []
         self.closed = False
         self.api = SimpleNamespace(timeout=60, push=self.push, inspect_image=self.inspect)
-        self.name = name
+        self.name = name or socket.gethostname()
         self.environment = {"DOCKER_CONFIG": "/nonexistent"}
 
     def client(self) -> "FakeEngine":
@@ -95,50 +102,46 @@ class FakeEngine:
 
 
 @dataclasses.dataclass
-class FakeRegistry:
-    """What the client of the registry API would find out."""
+class FakeRegistry(Registry):
+    """A registry with one image, which takes what it is sent, or refuses it."""
 
     digest: str = DIGEST
     refusal: RegistryError | None = None
     unreachable: bool = False
     checks: list[str] = dataclasses.field(default_factory=list)
-    sizes: list[str] = dataclasses.field(default_factory=list)
+    measured: list[str] = dataclasses.field(default_factory=list)
+
+    def connect(self) -> None:
+        """Be there, or not."""
+        if self.unreachable:
+            raise RegistryError(Kind.UNREACHABLE, "nothing listens there")
+        self.base = f"https://{self.access.api}"
+
+    def ask(self, request: Request, attempts: int = ATTEMPTS) -> requests.Response:
+        """Answer for the start of an upload, for the digest of a tag, and for a manifest."""
+        answer = requests.Response()
+        answer.status_code, answer.url = 200, f"{self.base}{request.path}"
+        if request.method == "POST":
+            self.checks.append(f"{request.repository} {attempts}")
+            if self.refusal:
+                raise self.refusal
+        elif request.method == "HEAD":
+            answer.headers["Docker-Content-Digest"] = self.digest
+        else:
+            self.measured.append(request.path.rpartition("/")[2])
+            answer.raw = io.BytesIO(MANIFEST)
+        return answer
 
 
 @pytest.fixture
-def registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeRegistry:
-    """Put a registry behind every client, without a network, and time that does not pass."""
-    fake = FakeRegistry()
-
-    def connect(client: Registry) -> None:
-        if fake.unreachable:
-            raise RegistryError(Kind.UNREACHABLE, "nothing listens there")
-        client.base = f"https://{client.access.api}"
-
-    def check(repository: Repository, *, attempts: int = ATTEMPTS) -> None:
-        fake.checks.append(f"{repository.name} {attempts}")
-        if fake.refusal:
-            raise fake.refusal
-
-    def size(_repository: Repository, digest: str) -> int:
-        fake.sizes.append(digest)
-        return 20_000_000
-
-    monkeypatch.setattr(Registry, "connect", connect)
-    monkeypatch.setattr(Repository, "check_push", check)
-    monkeypatch.setattr(Repository, "read_digest", lambda *_: fake.digest)
-    monkeypatch.setattr(Repository, "measure", size)
-    monkeypatch.setattr(access, "resolve_host", lambda _name: ())
-    monkeypatch.setattr("socket.gethostname", lambda: "here")
-    monkeypatch.setattr("time.sleep", lambda _seconds: None)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("DOCKER_CONFIG", raising=False)
-    return fake
+def registry() -> FakeRegistry:
+    """Return a registry without a network, where time does not pass."""
+    return FakeRegistry(WAY, lambda _seconds: None, transport=TRANSPORT)
 
 
-def attempt(engine: FakeEngine, *references: str) -> tuple[tuple[Pushed, ...], list[str]]:
+def attempt(registry: FakeRegistry, engine: FakeEngine, *references: str) -> tuple[tuple[Pushed, ...], list[str]]:
     """Push and return the result with everything that was said."""
-    return push_images(cast("Engine", engine), references or (SHIP,)), LINES
+    return push_images(cast("Engine", engine), references or (SHIP,), reach=lambda *_: registry), LINES
 
 
 @pytest.mark.parametrize(("story", "counts"), [(FRESH, (2, 1, 1)), (CLASSIC, (1, 0, 0))], ids=["containerd", "classic"])
@@ -147,20 +150,20 @@ def test_a_push_ends_with_its_digest_and_its_layers(
 ) -> None:
     """Both kinds of engines are understood, and the registry is asked before and after."""
     engine = FakeEngine(story)
-    (pushed,), said = attempt(engine)
+    (pushed,), said = attempt(registry, engine)
     assert (pushed.pushed, pushed.mounted, pushed.existing) == counts
     assert (pushed.reference, pushed.digest, pushed.size) == (SHIP, DIGEST, 20_000_000)
     assert pushed.pinned == f"{HOST}/fleet/ship@{DIGEST}"
     assert any(line.startswith(pushed.pinned) for line in said)
     assert registry.checks == [f"fleet/ship {ATTEMPTS}"]
-    assert registry.sizes == [DIGEST]
+    assert registry.measured == [DIGEST]
     assert engine.closed
 
 
 def test_an_engine_without_a_login_gets_an_empty_one(registry: FakeRegistry) -> None:
     """The SDK would otherwise read a config.json of its own choice."""
     engine = FakeEngine(FRESH)
-    attempt(engine)
+    attempt(registry, engine)
     assert engine.pushes[0]["auth_config"] == {}
     assert engine.pushes[0]["tag"] == "1"
 
@@ -169,7 +172,7 @@ def test_an_engine_without_a_login_gets_an_empty_one(registry: FakeRegistry) -> 
 def test_what_is_worth_retrying_is_retried(registry: FakeRegistry, story: Sequence[dict[str, Any]]) -> None:
     """A passing trouble costs a line of output and a pause."""
     engine = FakeEngine(story, story, FRESH)
-    (pushed,), said = attempt(engine)
+    (pushed,), said = attempt(registry, engine)
     assert pushed.pushed == 2
     assert sum("pushing again" in line for line in said) == 2
 
@@ -188,7 +191,7 @@ def test_what_is_not_worth_retrying_is_not(registry: FakeRegistry, message: str,
     """What will be the same in a minute ends the push at once, in the registry's own words."""
     engine = FakeEngine(failing(message))
     with pytest.raises(RegistryError, match=message.partition(":")[0]) as caught:
-        attempt(engine)
+        attempt(registry, engine)
     assert caught.value.kind is kind
     assert len(engine.pushes) == 1
     assert engine.closed
@@ -198,7 +201,7 @@ def test_patience_ends(registry: FakeRegistry) -> None:
     """After the last attempt its error is the push's."""
     engine = FakeEngine(*[RESET] * 9)
     with pytest.raises(RegistryError, match="connection reset"):
-        attempt(engine)
+        attempt(registry, engine)
     assert len(engine.pushes) == ATTEMPTS
 
 
@@ -207,7 +210,7 @@ def test_an_engine_that_retried_itself_is_not_made_to_do_it_again(registry: Fake
     retried = {"status": "Retrying in 5 seconds", "progressDetail": {}, "id": "2cf4ee1c95d8"}
     engine = FakeEngine(failing("received unexpected HTTP status: 500 Internal Server Error", retried))
     with pytest.raises(RegistryError):
-        attempt(engine)
+        attempt(registry, engine)
     assert len(engine.pushes) == 1
 
 
@@ -221,7 +224,7 @@ def test_after_a_server_error_the_registry_is_asked_for_the_reason(registry: Fak
 
     engine.api.push = fill_up
     with pytest.raises(RegistryError, match="No space left") as caught:
-        attempt(engine)
+        attempt(registry, engine)
     assert caught.value.kind is Kind.QUOTA
     assert registry.checks == [f"fleet/ship {ATTEMPTS}", "fleet/ship 1"]
 
@@ -231,7 +234,7 @@ def test_upload_states_are_cut_from_messages(registry: FakeRegistry) -> None:
     url = f"https://{HOST}/v2/fleet/ship/blobs/uploads/1?_state=3EXQpz{'x' * 200}%3D&digest=sha256%3A1"
     engine = FakeEngine(failing(f"unexpected status from PUT request to {url}: 413 Request Entity Too Large"))
     with pytest.raises(RegistryError, match="413 Request Entity Too Large") as caught:
-        attempt(engine)
+        attempt(registry, engine)
     assert "_state" not in caught.value.message
 
 
@@ -239,7 +242,7 @@ def test_another_digest_in_the_registry_is_an_error(registry: FakeRegistry) -> N
     """Somebody else pushed the same tag meanwhile, or the registry is broken."""
     registry.digest = "sha256:" + "b" * 64
     with pytest.raises(RegistryError) as caught:
-        attempt(FakeEngine(FRESH))
+        attempt(registry, FakeEngine(FRESH))
     assert caught.value.kind is Kind.MISMATCH
     assert DIGEST in caught.value.message
 
@@ -247,31 +250,31 @@ def test_another_digest_in_the_registry_is_an_error(registry: FakeRegistry) -> N
 def test_a_push_without_a_digest_is_an_error(registry: FakeRegistry) -> None:
     """What cannot be checked has not succeeded."""
     with pytest.raises(RegistryError, match="did not say what it pushed"):
-        attempt(FakeEngine(FRESH[:-1]))
+        attempt(registry, FakeEngine(FRESH[:-1]))
 
 
 def test_nothing_is_pushed_unless_all_can_be(registry: FakeRegistry) -> None:
     """A missing image or a refusal is found before the first layer."""
     engine = FakeEngine(FRESH)
     with pytest.raises(RegistryError, match="no image"):
-        attempt(engine, SHIP, f"{HOST}/fleet/ghost:1")
+        attempt(registry, engine, SHIP, f"{HOST}/fleet/ghost:1")
     registry.refusal = RegistryError(Kind.DENIED, "no")
     with pytest.raises(RegistryError, match="no"):
-        attempt(engine)
+        attempt(registry, engine)
     assert engine.pushes == []
 
 
 def test_each_repository_is_checked_once(registry: FakeRegistry) -> None:
     """Ten tags of an image are one question."""
     names = (SHIP, f"{HOST}/fleet/ship:2", f"{HOST}/fleet/boat:1")
-    attempt(FakeEngine(FRESH, FRESH, FRESH, images=names), *names)
+    attempt(registry, FakeEngine(FRESH, FRESH, FRESH, images=names), *names)
     assert registry.checks == [f"fleet/ship {ATTEMPTS}", f"fleet/boat {ATTEMPTS}"]
 
 
 def test_a_name_without_a_registry_is_refused(registry: FakeRegistry) -> None:
     """Nobody may push to a bare name, and the setting that is missing is named."""
     with pytest.raises(UsageError, match="names no registry") as caught:
-        attempt(FakeEngine(), "ship:1")
+        attempt(registry, FakeEngine(), "ship:1")
     assert "registry" in caught.value.hint
 
 
@@ -279,18 +282,18 @@ def test_an_unreachable_registry_ends_the_push(registry: FakeRegistry) -> None:
     """What cannot be reached from here cannot be reached by an engine of this machine either."""
     registry.unreachable = True
     with pytest.raises(RegistryError, match="nothing listens"):
-        attempt(FakeEngine(FRESH))
+        attempt(registry, FakeEngine(FRESH))
 
 
 def test_a_remote_engine_may_reach_what_we_cannot(registry: FakeRegistry) -> None:
     """The push is tried, and it is said that nobody looked; a refused connection is then the engine's answer."""
     registry.unreachable = True
-    (pushed,), said = attempt(FakeEngine(FRESH, name="far-away"))
+    (pushed,), said = attempt(registry, FakeEngine(FRESH, name="far-away"))
     assert (pushed.digest, pushed.size) == (DIGEST, 0)
     assert any("not checked" in line for line in said)
     engine = FakeEngine(failing("dial tcp 192.0.2.9:5000: connect: connection refused"), name="far-away")
     with pytest.raises(RegistryError, match="connection refused"):
-        attempt(engine)
+        attempt(registry, engine)
     assert len(engine.pushes) == 1
 
 
@@ -304,7 +307,7 @@ def test_an_engine_that_stops_is_an_engine_error(registry: FakeRegistry) -> None
 
     engine.api.push = stop
     with pytest.raises(EngineError, match="stopped answering"):
-        attempt(engine)
+        attempt(registry, engine)
 
 
 def test_an_interrupt_is_told_and_passed_on(registry: FakeRegistry) -> None:
@@ -321,7 +324,7 @@ def test_an_interrupt_is_told_and_passed_on(registry: FakeRegistry) -> None:
 
     engine.api.push = interrupt
     with pytest.raises(KeyboardInterrupt):
-        push_images(cast("Engine", engine), [SHIP])
+        attempt(registry, engine)
     assert said[-1].startswith(f"stopped: {SHIP}")
     assert closed == ["stream"]
     assert engine.closed
@@ -330,16 +333,16 @@ def test_an_interrupt_is_told_and_passed_on(registry: FakeRegistry) -> None:
 def test_preflight_needs_no_image(registry: FakeRegistry) -> None:
     """It is asked before the build that makes the image."""
     engine = FakeEngine(images=())
-    preflight(cast("Engine", engine), [SHIP])
+    preflight(cast("Engine", engine), [SHIP], reach=lambda *_: registry)
     assert registry.checks == [f"fleet/ship {ATTEMPTS}"]
     assert engine.pushes == []
 
 
 def test_what_buildkit_pushed_is_verified(registry: FakeRegistry) -> None:
     """The same check, for a push that did not go through the engine."""
-    assert verify_pushed(cast("Engine", FakeEngine()), SHIP, DIGEST) == 20_000_000
+    assert verify_pushed(cast("Engine", FakeEngine()), SHIP, DIGEST, reach=lambda *_: registry) == 20_000_000
     with pytest.raises(RegistryError):
-        verify_pushed(cast("Engine", FakeEngine()), SHIP, "sha256:" + "b" * 64)
+        verify_pushed(cast("Engine", FakeEngine()), SHIP, "sha256:" + "b" * 64, reach=lambda *_: registry)
 
 
 @pytest.mark.parametrize("tag", ["a1b2c3-dirty", "1.2.dirty", "dirty", "a1b2c3-dirty-test-py3.11"])
@@ -390,6 +393,17 @@ def test_an_engines_configuration_decides_how_a_registry_is_treated(host: str, a
 def test_an_engine_that_tells_nothing_of_registries_is_taken_at_its_strictest() -> None:
     """Other engines with Docker's API may leave parts out."""
     assert select_rules({}, HOST, lambda _name: ["127.0.0.1"]) == Rules(HOST, HOST)
+
+
+def test_a_registry_is_reached_with_the_engines_login(tmp_path: Path) -> None:
+    """What the engine calls insecure is reached so, with the login that is filed for it."""
+    login = base64.b64encode(b"me:secret").decode()
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {"trial.example": {"auth": login}}}))
+    environment = {"HOME": str(tmp_path), "DOCKER_CONFIG": str(tmp_path)}
+    found = find_access(Engine("host", "28.5.2", True, 1, environment), INFO, "trial.example")
+    assert (found.api, found.insecure, found.plain) == ("trial.example", True, True)
+    assert found.credentials is not None
+    assert (found.credentials.username, found.credentials.password) == ("me", "secret")
 
 
 def follow(*events: dict[str, Any]) -> Layers:

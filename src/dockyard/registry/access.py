@@ -5,7 +5,6 @@ import ipaddress
 import logging
 import os
 import socket
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +76,11 @@ def find_access(engine: "Engine", info: Mapping[str, Any], host: str) -> Access:
     return Access(host or known.api, known.api, bundle, extra, login, insecure=known.insecure, plain=known.plain)
 
 
+def reach_registry(engine: "Engine", info: Mapping[str, Any], host: str) -> Registry:
+    """Return a registry as an engine that describes itself with `info` would reach it; nothing is asked yet."""
+    return Registry(find_access(engine, info, host))
+
+
 def is_remote(info: Mapping[str, Any]) -> bool:
     """Tell whether an engine that describes itself so runs on another machine, which may reach what we cannot."""
     return info.get("Name") != socket.gethostname()
@@ -88,7 +92,7 @@ def open_repository(engine: "Engine", name: str) -> Iterator[Repository]:
     reference = parse_reference(name)
     with contextlib.closing(engine.client()) as client:
         info = client.info()
-    with Registry(find_access(engine, info, reference.host), time.sleep) as registry:
+    with reach_registry(engine, info, reference.host) as registry:
         try:
             registry.connect()
         except RegistryError as error:

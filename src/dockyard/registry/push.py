@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -17,7 +18,7 @@ import urllib3.exceptions
 
 from dockyard import console
 from dockyard.errors import DockyardError, EngineError, UsageError
-from dockyard.registry.access import find_access, is_remote
+from dockyard.registry.access import is_remote, reach_registry
 from dockyard.registry.client import Reference, Registry, keep_trying, parse_reference
 from dockyard.registry.content import Repository
 from dockyard.registry.errors import Kind, RegistryError, classify, hint, wanted_pause
@@ -31,6 +32,9 @@ log = logging.getLogger(__name__)
 
 Client = Any
 """A docker.DockerClient: its module is imported in engine/client.py."""
+
+Reach = Callable[["Engine", Mapping[str, Any], str], Registry]
+"""Returns the registry of a host, as an engine that describes itself so would reach it."""
 
 SILENCE_SECONDS = 600.0
 """How long an engine may say nothing: a registry can take minutes to file a large layer away."""
@@ -75,6 +79,7 @@ def push_images(
     references: Sequence[str],
     *,
     arrived: Callable[[Pushed], None] = lambda _image: None,
+    reach: Reach = reach_registry,
 ) -> tuple[Pushed, ...]:
     """Push images that the engine has, check that the registry has them, and return what was pushed.
 
@@ -86,7 +91,7 @@ def push_images(
     with _client(engine) as client:
         for reference in wanted:
             _require_image(client, str(reference))
-        with _registries(engine, client, wanted) as registries:
+        with _registries(client, wanted, partial(reach, engine)) as registries:
             _check(registries, wanted)
             for reference in wanted:
                 pushed.append(_push(client, registries[reference.host], reference))
@@ -94,20 +99,20 @@ def push_images(
     return tuple(pushed)
 
 
-def preflight(engine: "Engine", references: Sequence[str]) -> None:
+def preflight(engine: "Engine", references: Sequence[str], *, reach: Reach = reach_registry) -> None:
     """Raise RegistryError unless a push of these could begin now: worth asking before a long build."""
     wanted = [_qualified(reference) for reference in references]
-    with _client(engine) as client, _registries(engine, client, wanted) as registries:
+    with _client(engine) as client, _registries(client, wanted, partial(reach, engine)) as registries:
         _check(registries, wanted)
 
 
-def verify_pushed(engine: "Engine", reference: str, digest: str) -> int:
+def verify_pushed(engine: "Engine", reference: str, digest: str, *, reach: Reach = reach_registry) -> int:
     """Return the bytes that an image has in its registry; raise RegistryError unless the tag means `digest` there.
 
     For images that BuildKit pushed by itself.
     """
     wanted = _qualified(reference)
-    with _client(engine) as client, _registries(engine, client, [wanted]) as registries:
+    with _client(engine) as client, _registries(client, [wanted], partial(reach, engine)) as registries:
         return _verify(registries[wanted.host], wanted, digest)
 
 
@@ -142,13 +147,15 @@ def _require_image(client: Client, reference: str) -> None:
 
 
 @contextlib.contextmanager
-def _registries(engine: "Engine", client: Client, references: Sequence[Reference]) -> Iterator[dict[str, Registry]]:
+def _registries(
+    client: Client, references: Sequence[Reference], reach: Callable[[Mapping[str, Any], str], Registry]
+) -> Iterator[dict[str, Registry]]:
     """Yield a conversation with each registry; only one that just a remote engine can reach may be unconnected."""
     info = client.info()
     registries: dict[str, Registry] = {}
     with contextlib.ExitStack() as stack:
         for host in dict.fromkeys(reference.host for reference in references):
-            registries[host] = stack.enter_context(Registry(find_access(engine, info, host)))
+            registries[host] = stack.enter_context(reach(info, host))
             try:
                 registries[host].connect()
             except RegistryError as error:
@@ -201,7 +208,7 @@ def _persist(client: Client, registry: Registry, reference: Reference) -> tuple[
             error.may_pass &= not layers.retried and (registry.connected or error.kind is not Kind.UNREACHABLE)
             raise
 
-    return keep_trying(once, time.sleep, "pushing again")
+    return keep_trying(once, registry.sleep, "pushing again")
 
 
 def _ask_why(registry: Registry, reference: Reference) -> None:
