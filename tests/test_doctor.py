@@ -2,18 +2,17 @@
 
 import dataclasses
 import json
-import platform
 import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import dockyard.tasks.doctor as task
-from dockyard import apt, host, process
+from dockyard import process
+from dockyard.apt import Mirror
 from dockyard.doctor import checks, engine, network, project
 from dockyard.doctor.engine import Disk
 from dockyard.doctor.model import Check, Embedded, Engines, Machine, Once, Row, State
@@ -479,15 +478,13 @@ def test_an_engine_is_asked_for_its_description(
     assert (command.argv[:2], command.env, command.timeout) == (("docker", "info"), {"DOCKER_HOST": "x"}, 4.0)
 
 
-def test_the_index_is_asked_as_a_build_would(
-    settings: Settings, machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_index_is_asked_as_a_build_would(settings: Settings, machine: Machine) -> None:
     """The host's indexes and no local folder; credentials stay out of the arguments."""
-    monkeypatch.setattr(host, "pip_conf", lambda _environment: "[global]\nindex-url = https://me:pw%40@x/simple\n\n")
     programs = Programs(Completed(0, "", "", 1.0))
     ca = settings.root / "ca.pem"
     ca.write_text("")
-    there = dataclasses.replace(machine, environment={"PIP_FIND_LINKS": "/wheels", "SSL_CERT_FILE": str(ca)})
+    environment = {"PIP_INDEX_URL": "https://me:pw%40@x/simple", "PIP_FIND_LINKS": "/wheels", "SSL_CERT_FILE": str(ca)}
+    there = dataclasses.replace(machine, environment=environment)
     (found,) = network.check_index(programs.on(there))
     assert like(found, OK, "the index of pip's configuration answers", "")
     (command,) = programs.ran
@@ -497,14 +494,12 @@ def test_the_index_is_asked_as_a_build_would(
     assert "pw" not in command.display()
 
 
-def test_the_index_of_the_settings(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_index_of_the_settings(machine: Machine) -> None:
     """The project's own index is stronger than the host's."""
-    monkeypatch.setenv("PIP_INDEX_URL", "https://host/")
     own = dataclasses.replace(machine.settings, index_url="https://own/")
+    there = dataclasses.replace(machine, settings=own, environment={"PIP_INDEX_URL": "https://host/"})
     programs = Programs(Completed(0, "", "", 1.0))
-    assert [found.state for found in network.check_index(programs.on(dataclasses.replace(machine, settings=own)))] == [
-        OK
-    ]
+    assert [found.state for found in network.check_index(programs.on(there))] == [OK]
     assert programs.ran[0].env["PIP_INDEX_URL"] == "https://own/"
 
 
@@ -520,7 +515,7 @@ def test_the_index_is_asked_with_the_password_of_the_keyring(
     assert programs.ran[0].env["PIP_INDEX_URL"] == "https://me:mes@own/"
 
 
-def test_bases_are_asked_for_with_the_client_at_hand(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bases_are_asked_for_with_the_client_at_hand(settings: Settings) -> None:
     """A registry's silence is no error of the doctor."""
     programs = Programs(CommandError("exit status 1", returncode=1, output="ERROR: dial tcp: lookup x: no such host"))
     host = Machine(settings, {}, Once(lambda: engines("auto", OWN, GOOD)))
@@ -538,38 +533,37 @@ def test_bases_without_a_client(settings: Settings, there: Engines) -> None:
     assert programs.ran == []
 
 
-def test_the_mirror_is_asked_only_where_it_matters(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_mirror_is_asked_only_where_it_matters(machine: Machine) -> None:
     """With an engine and a registry there is no row; a password in the address is not shown."""
-    monkeypatch.setattr(apt, "codename", lambda: "trixie")
-    monkeypatch.setattr(apt, "mirror", lambda: SimpleNamespace(uri="https://me:pw@m/debian/"))
     registry = dataclasses.replace(machine.settings, base="registry")
-    host = Once(lambda: engines("auto", OWN, GOOD))
-    assert list(network.check_mirror(Machine(registry, {}, host))) == []
+    started = dataclasses.replace(machine, engines=Once(lambda: engines("auto", OWN, GOOD)))
+    assert list(network.check_mirror(dataclasses.replace(started, settings=registry))) == []
+    mirror = Mirror("https://me:pw@m/debian/", Path("/keyring"))
     programs = Programs(Completed(100, "Err:1 x\n  Could not resolve 'm'\n", "", 0.1))
-    (found,) = network.check_mirror(programs.on(machine))
+    debian = dataclasses.replace(programs.on(machine), mirror=lambda: mirror, codename=lambda: "trixie")
+    (found,) = network.check_mirror(debian)
     assert like(found, FAIL, "https://m/debian/: Could not resolve 'm'", "network")
     assert "https://me:pw@m/debian/dists/trixie/InRelease" in programs.ran[0].argv
-    (found,) = network.check_mirror(programs.on(Machine(machine.settings, {}, host)))
+    (found,) = network.check_mirror(dataclasses.replace(debian, engines=started.engines))
     assert found.state is WARN
 
 
-def test_no_apt(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_apt(machine: Machine) -> None:
     """A system without apt says what to do instead."""
 
-    def refuse() -> None:
+    def refuse() -> Mirror:
         raise DockyardError("this system is another one", "use a registry")
 
-    monkeypatch.setattr(apt, "mirror", refuse)
-    (found,) = network.check_mirror(machine)
+    (found,) = network.check_mirror(dataclasses.replace(machine, mirror=refuse))
     assert like(found, FAIL, "this system is another one", "use a registry")
 
 
-def test_ports_of_the_own_stack(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ports_of_the_own_stack(settings: Settings) -> None:
     """A port that this project's containers publish is no trouble."""
     both = dataclasses.replace(settings, ports=(8000, 8001))
-    monkeypatch.setattr(project, "is_taken", lambda _host, _port: True)
     programs = Programs(Completed(0, "127.0.0.1:8000->8000/tcp, 9000/tcp\n", "", 0.1))
-    rows = list(project.check_ports(programs.on(Machine(both, {}, Once(lambda: engines("auto", OWN, GOOD))))))
+    started = Machine(both, {}, Once(lambda: engines("auto", OWN, GOOD)), is_taken=lambda _host, _port: True)
+    rows = list(project.check_ports(programs.on(started)))
     assert [found.state for found in rows] == [OK, WARN]
 
 
@@ -582,13 +576,10 @@ def test_ports_of_the_own_stack(settings: Settings, monkeypatch: pytest.MonkeyPa
         ({}, "other", False),
     ],
 )
-def test_whose_disk(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], name: str, local: bool
-) -> None:
+def test_whose_disk(settings: Settings, environment: dict[str, str], name: str, local: bool) -> None:
     """The disk of an engine elsewhere is not ours to measure."""
-    monkeypatch.setattr(platform, "node", lambda: "here")
     found = engines("auto", OWN, Probe({**INFO, "Name": name}, True))
-    assert engine.runs_here(Machine(settings, environment, Once(lambda: found))) is local
+    assert engine.runs_here(Machine(settings, environment, Once(lambda: found), node=lambda: "here")) is local
 
 
 def test_measure(tmp_path: Path) -> None:

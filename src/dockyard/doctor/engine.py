@@ -1,7 +1,6 @@
 """Checks of the engine, and of the machine that it runs on."""
 
 import os
-import platform
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -196,7 +195,7 @@ def runs_here(machine: Machine) -> bool:
     if engines.kind != "host":
         return True
     chosen = machine.environment.get("DOCKER_HOST", "")
-    return chosen.startswith("unix://") if chosen else engines.info.get("Name") in (None, platform.node())
+    return chosen.startswith("unix://") if chosen else engines.info.get("Name") in (None, machine.node())
 
 
 def check_memory(machine: Machine) -> Iterable[Row]:

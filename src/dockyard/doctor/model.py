@@ -1,16 +1,19 @@
 """What a check of the doctor is given and what it gives: a machine to look at, rows of a table."""
 
 import functools
+import platform
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from dockyard import apt
 from dockyard.engine import client
 from dockyard.engine.embedded import install
 from dockyard.engine.embedded.paths import place
 from dockyard.process import Completed, capture, which
+from dockyard.stack.prepare import is_taken
 
 if TYPE_CHECKING:
     from dockyard.settings import Settings
@@ -92,13 +95,17 @@ class Once:
 
 @dataclass(frozen=True)
 class Machine:
-    """What is looked at: the project's settings, the environment, and the engines once they were asked."""
+    """What is looked at: the project's settings, the environment, the engines once they were asked; and with what."""
 
     settings: "Settings"
     environment: Mapping[str, str]
     engines: Once
     run: Callable[..., Completed] = field(default=capture)
     which: Callable[[str], str | None] = field(default=which)
+    is_taken: Callable[[str, int], bool] = field(default=is_taken)
+    node: Callable[[], str] = field(default=platform.node)
+    mirror: Callable[[], apt.Mirror] = field(default=apt.mirror)
+    codename: Callable[[], str] = field(default=apt.codename)
 
     def docker(self) -> dict[str, str] | None:
         """Return the environment in which the docker command works, or None where there is none yet."""

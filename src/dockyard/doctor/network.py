@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from dockyard import apt
 from dockyard.bases import lookup, pins, recipe
 from dockyard.bases.resolve import reference, wanted
 from dockyard.doctor.model import NETWORK_SECONDS, Machine, Row, State
@@ -133,7 +132,7 @@ def check_mirror(machine: Machine) -> Iterable[Row]:
         return
     needed = fetches or settings.base == "debian"
     try:
-        mirror, release = apt.mirror(), apt.codename()
+        mirror, release = machine.mirror(), machine.codename()
     except DockyardError as error:
         yield mirror_row("", needed, error.message, error.hint)
         return

@@ -9,7 +9,6 @@ from dockyard.doctor.engine import ENGINE_SECONDS
 from dockyard.doctor.model import Machine, Row, State
 from dockyard.git import Git, read_git
 from dockyard.process import Command
-from dockyard.stack.prepare import is_taken
 
 OLDEST_PYTHON = (3, 11)
 
@@ -60,7 +59,7 @@ def lock_row(problems: Sequence[tuple[str, int, str, str]]) -> Row:
 
 def check_ports(machine: Machine) -> Iterable[Row]:
     """See whether the ports of the development stack are free."""
-    held = [port for port in machine.settings.ports if is_taken("127.0.0.1", port)]
+    held = [port for port in machine.settings.ports if machine.is_taken("127.0.0.1", port)]
     own = find_own_ports(machine) if held else frozenset()
     for port in machine.settings.ports:
         yield port_row(port, held=port in held, ours=port in own)
