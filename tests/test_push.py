@@ -127,9 +127,11 @@ class FakeRegistry(Registry):
                 raise self.refusal
         elif request.method == "HEAD":
             answer.headers["Docker-Content-Digest"] = self.digest
-        else:
-            self.measured.append(request.path.rpartition("/")[2])
+        elif request.path.endswith(DIGEST):
+            self.measured.append(DIGEST)
             answer.raw = io.BytesIO(MANIFEST)
+        else:
+            raise RegistryError(Kind.UNKNOWN, "no such manifest")
         return answer
 
 
@@ -341,8 +343,9 @@ def test_preflight_needs_no_image(registry: FakeRegistry) -> None:
 def test_what_buildkit_pushed_is_verified(registry: FakeRegistry) -> None:
     """The same check, for a push that did not go through the engine."""
     assert verify_pushed(cast("Engine", FakeEngine()), SHIP, DIGEST, reach=lambda *_: registry) == 20_000_000
-    with pytest.raises(RegistryError):
+    with pytest.raises(RegistryError, match="seemed to succeed") as caught:
         verify_pushed(cast("Engine", FakeEngine()), SHIP, "sha256:" + "b" * 64, reach=lambda *_: registry)
+    assert caught.value.kind is Kind.MISMATCH
 
 
 @pytest.mark.parametrize("tag", ["a1b2c3-dirty", "1.2.dirty", "dirty", "a1b2c3-dirty-test-py3.11"])
