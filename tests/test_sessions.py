@@ -6,8 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import nox
 import pytest
+from nox.command import CommandFailed
 
 from dockyard import sessions
 from dockyard.bases.resolve import Missing
@@ -24,10 +24,16 @@ class Quit(Exception):
     """Nox's way to end a session with an error."""
 
 
+class Skip(Exception):
+    """Nox's way to leave a session out."""
+
+
 class Session:
     """A Nox session that remembers what it was told to run."""
 
-    def __init__(self, *posargs: str) -> None:
+    def __init__(self, name: str, *posargs: str) -> None:
+        self.name = name
+        self.fails = 0
         self.posargs = list(posargs)
         self.commands: list[tuple[str, ...]] = []
         self.options: dict[str, Any] = {}
@@ -36,23 +42,44 @@ class Session:
         """Stand in for Session.run."""
         self.commands.append(command)
         self.options = options
+        if self.fails:
+            raise CommandFailed(f"Returned code {self.fails}", return_code=self.fails)
+
+    def skip(self, message: str) -> None:
+        """Stand in for Session.skip."""
+        raise Skip(message)
 
     def error(self, message: str) -> None:
         """Stand in for Session.error."""
         raise Quit(message)
 
 
-def call(function: Any, *posargs: str) -> Session:
-    """Run a session's body and return what it was given."""
-    session = Session(*posargs)
+def call(function: Any, *posargs: str, fails: int = 0) -> Session:
+    """Run a session's body and return what it was given; `fails` is the code that its command ends with."""
+    session = Session(function.func.__name__, *posargs)
+    session.fails = fails
     function.func(session)
     return session
 
 
-def test_the_sessions() -> None:
+@pytest.fixture
+def complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the current folder, a project with a subject for every session, and with every tool."""
+    monkeypatch.setattr(sessions, "find_spec", lambda name: name != "xdist" or find_spec(name))
+    (tmp_path / ".pre-commit-config.yaml").touch()
+    (tmp_path / "Dockerfile").write_text("ARG X\nfrom base as test\n")
+    (tmp_path / "pyproject.toml").write_text('[tool.mypy]\nfiles = ["src"]\n')
+    (tmp_path / "tests" / "far").mkdir(parents=True)
+    (tmp_path / "tests" / "test_near.py").touch()
+    (tmp_path / "tests" / "far" / "test_far.py").write_text("pytestmark = pytest.mark.integration\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_sessions(complete: Path) -> None:
     """`nox` runs all of them, the quick ones first, and each has words for `nox --list`."""
-    assert list(nox.options.sessions or ()) == ["lint", "types", "pipeline", "tests", "integration"]
-    assert sorted(nox.options.sessions or ()) == sorted(sessions.__all__)
+    assert sessions.choose_sessions(complete) == ["lint", "types", "pipeline", "tests", "integration"]
+    assert sorted(sessions.__all__) == sorted(sessions.choose_sessions(complete))
     for name in sessions.__all__:
         made = getattr(sessions, name)
         assert (made.python, bool(made.__doc__)) == (False, True)
@@ -61,6 +88,68 @@ def test_the_sessions() -> None:
 def parallel(distribution: str) -> tuple[str, ...]:
     """Return the options that use every core: here pytest-xdist is installed, in the test image it is not."""
     return ("--numprocesses=auto", f"--dist={distribution}") if find_spec("xdist") else ()
+
+
+def test_a_new_project_has_nothing_to_run(tmp_path: Path) -> None:
+    """A session without a subject is no part of a plain `nox`."""
+    assert sessions.choose_sessions(tmp_path) == []
+
+
+ABSENT = {
+    "lint": (".pre-commit-config.yaml", "no hook to run"),
+    "types": ("pyproject.toml", "mypy has no target"),
+    "tests": ("Dockerfile", "no target test"),
+    "integration": ("tests/far/test_far.py", "marked with pytest.mark.integration"),
+}
+
+
+@pytest.mark.parametrize(("name", "file", "words"), [(name, *row) for name, row in ABSENT.items()], ids=ABSENT)
+def test_a_session_without_a_subject(complete: Path, name: str, file: str, words: str) -> None:
+    """It says what is missing when it is asked for, and leaves the others alone."""
+    (complete / file).unlink()
+    assert sessions.choose_sessions(complete) == [
+        other for other in ("lint", "types", "pipeline", "tests", "integration") if other != name
+    ]
+    with pytest.raises(Skip, match=words):
+        call(getattr(sessions, name))
+
+
+def test_no_test_file(complete: Path) -> None:
+    """Neither in the usual folders nor at the root."""
+    for file in complete.rglob("test_*.py"):
+        file.unlink()
+    assert sessions.choose_sessions(complete) == ["lint", "types", "tests"]
+    (complete / "test_app.py").touch()
+    assert "pipeline" in sessions.choose_sessions(complete)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "there"),
+    [
+        ("pyproject.toml", "[tool.mypy]\nstrict = true\n", False),
+        ("pyproject.toml", '[tool.mypy]\npackages = "shop"\n', True),
+        ("mypy.ini", "[mypy]\nfiles = shop\n", True),
+        ("setup.cfg", "[mypy]\nmodules = shop\n", True),
+        ("setup.cfg", "[metadata]\nname = shop\n", False),
+        ("mypy.ini", "files", True),
+    ],
+    ids=["no target", "packages", "mypy.ini", "setup.cfg", "another table", "broken: mypy says so"],
+)
+def test_where_mypy_finds_its_target(complete: Path, file: str, text: str, there: bool) -> None:
+    """In each file that mypy reads."""
+    (complete / "pyproject.toml").unlink()
+    (complete / file).write_text(text)
+    assert ("types" in sessions.choose_sessions(complete)) is there
+
+
+@pytest.mark.parametrize("paths", ['["checks"]', '"checks more"'], ids=["list", "text"])
+def test_tests_elsewhere(tmp_path: Path, paths: str) -> None:
+    """Where pytest's own settings say."""
+    (tmp_path / "checks").mkdir()
+    (tmp_path / "checks" / "shop_test.py").touch()
+    assert sessions.choose_sessions(tmp_path) == []
+    (tmp_path / "pyproject.toml").write_text(f"[tool.pytest.ini_options]\ntestpaths = {paths}\n")
+    assert sessions.choose_sessions(tmp_path) == ["pipeline"]
 
 
 @pytest.mark.parametrize(
@@ -72,13 +161,30 @@ def parallel(distribution: str) -> tuple[str, ...]:
         ("lint", (PYTHON, "-m", "pre_commit", "run", "--all-files", "--show-diff-on-failure", "-k", "x")),
     ],
 )
-def test_a_session_on_the_host(name: str, command: tuple[str, ...]) -> None:
+def test_a_session_on_the_host(complete: Path, name: str, command: tuple[str, ...]) -> None:
     """One command, with the Python that runs Nox; arguments after -- come last."""
     assert call(getattr(sessions, name), "-k", "x").commands == [command]
 
 
+@pytest.mark.parametrize(
+    ("posargs", "code", "ending", "words"),
+    [
+        ((), 5, Skip, "every test is left out by -m 'not integration'"),
+        (("-k", "x"), 5, Quit, "no test was found by -m 'not integration' and -k x"),
+        (("--frob",), 4, Quit, "pytest does not take these options: --frob"),
+        ((), 1, CommandFailed, "Returned code 1"),
+    ],
+)
+def test_how_pytest_ends(
+    complete: Path, posargs: tuple[str, ...], code: int, ending: type[Exception], words: str
+) -> None:
+    """No test and wrong options are told as that; deselected tests are no failure where nobody chose."""
+    with pytest.raises(ending, match=words):
+        call(sessions.pipeline, *posargs, fails=code)
+
+
 @pytest.mark.parametrize("name", ["pipeline", "integration"])
-def test_an_interrupted_session_has_time_to_clean_up(name: str) -> None:
+def test_an_interrupted_session_has_time_to_clean_up(complete: Path, name: str) -> None:
     """Nox's own 0.3 seconds would kill pytest while it removes containers."""
     assert call(getattr(sessions, name)).options == {"interrupt_timeout": 60.0, "terminate_timeout": 60.0}
 
@@ -105,9 +211,11 @@ class Matrix:
 def matrix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Matrix:
     """Put a fake in the place of the matrix, in a small project."""
     made = Matrix()
+    (tmp_path / "Dockerfile").write_text("FROM base AS test\n")
     (tmp_path / "pyproject.toml").write_text('[tool.dockyard]\napp = "shop:app"\nimage = "shop"\n')
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setenv("DOCKYARD_UNTESTED_PYTHONS", "3.12")
     monkeypatch.setattr(testing, "run_matrix", made.run)
     monkeypatch.setattr(testing, "combine_coverage", lambda _root, _outcomes: 97.46)
     return made
@@ -119,8 +227,15 @@ def test_tests(matrix: Matrix, capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert matrix.arguments == ["-k", "health"]
     assert "coverage of all Pythons together: 97.5 %" in out
-    assert "NOT TESTED: nobody ships it" in out
+    assert "not tested, as allowed: nobody ships it" in out
     assert "passed" in out
+
+
+def test_an_untested_python(matrix: Matrix, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It fails the session, unless the settings allow it by name."""
+    monkeypatch.delenv("DOCKYARD_UNTESTED_PYTHONS")
+    with pytest.raises(Quit, match=r"Python 3\.12 was not tested: nobody ships it"):
+        call(sessions.tests)
 
 
 def test_failing_tests(matrix: Matrix, capsys: pytest.CaptureFixture[str]) -> None:

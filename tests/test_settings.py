@@ -47,6 +47,7 @@ def test_every_key_can_be_written(write: Write) -> None:
         sources = ["src/shop", "app"]
         registry = "localhost:5000/team"
         pythons = ["3.11", "3.14"]
+        untested-pythons = ["3.11"]
         python = "3.11"
         ports = [8000, 9000]
         base = "debian"
@@ -83,6 +84,7 @@ def test_every_key_can_be_written(write: Write) -> None:
         "pythons": ("3.11", "3.14"),
         "python": "3.11",
         "ports": (8000, 9000),
+        "untested_pythons": ("3.11",),
         "base": "debian",
         "engine": "embedded",
         "dockerfile": "deploy/Dockerfile",

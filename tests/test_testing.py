@@ -122,9 +122,9 @@ def test_a_matrix(settings: Settings, docker: Docker, said: list[str]) -> None:
     docker.results["3.12"] = JUNIT.format(5, 0, 0, 1)
     outcomes, missing = matrix.run_matrix(settings, ("-x",))
     assert docker.requests == [Request(("test",), ("3.11", *PYTHONS))]
-    assert [(one.python, one.passed, one.skipped, one.ok, one.image) for one in outcomes] == [
-        ("3.12", 4, 1, True, "shop:test-py3.12"),
-        ("3.13", 3, 0, True, "shop:test"),
+    assert [(one.python, one.passed, one.skipped, one.trouble, one.image) for one in outcomes] == [
+        ("3.12", 4, 1, "", "shop:test-py3.12"),
+        ("3.13", 3, 0, "", "shop:test"),
     ]
     assert missing == (Missing("3.11", "nobody ships it"),)
     assert set(said) == {"3.12 | testing 3.12", "3.13 | testing 3.13"}
@@ -163,7 +163,7 @@ def test_what_fails_a_python(  # noqa: PLR0917 - a table and its fixtures
     if junit is None:
         del docker.results["3.12"]
     (bad, good), _ = matrix.run_matrix(settings, ())
-    assert (bad.ok, bad.passed, bad.failed, good.ok) == (False, *counts, True)
+    assert (bool(bad.trouble), bad.passed, bad.failed, good.trouble) == (True, *counts, "")
     assert docker.outcomes() == [("3.12", "failed"), ("3.13", "passed")]
     assert ("3.12 | no results came out of the container: no such folder" in said) == (junit is None)
 
@@ -203,22 +203,60 @@ def test_count_without_a_file(tmp_path: Path) -> None:
     assert matrix.count(tmp_path / "junit.xml") == (0, 0, 0)
 
 
-def test_judge() -> None:
-    """Failures come first, each Python is named, and a skip is an error only where it is forbidden."""
-    bad, skipping = replace(GOOD, python="3.11", failed=1), replace(GOOD, python="3.12", skipped=2)
-    with pytest.raises(DockyardError, match=r"^the tests failed on Python 3\.11, 3\.14$"):
-        matrix.judge((bad, skipping, GOOD, replace(bad, python="3.14")), forbid_skips=True)
+BAD = replace(GOOD, python="3.11", failed=1, returncode=1)
+LOST = Missing("3.12", "nobody ships it")
+VERDICTS: dict[str, tuple[tuple[Outcome, ...], tuple[Missing, ...], str]] = {
+    "good": ((GOOD,), (), ""),
+    "failures of two": ((BAD, GOOD, replace(BAD, python="3.14")), (), "the tests failed on Python 3.11, 3.14"),
+    "an error after good tests": ((replace(GOOD, returncode=3),), (), "the tests failed on Python 3.13"),
+    "no test": ((replace(GOOD, passed=0, returncode=5),), (), "no test was found on Python 3.13"),
+    "no results": ((replace(GOOD, passed=0),), (), "no test was found on Python 3.13"),
+    "a wrong option": ((replace(GOOD, passed=0, returncode=4),), (), "pytest does not know these options, on Python"),
+    "no program": ((replace(GOOD, passed=0, returncode=127),), (), "the tests could not be started on Python 3.13"),
+    "all skipped": ((replace(GOOD, passed=0, skipped=3),), (), "every test was skipped on Python 3.13"),
+    "one untested": ((GOOD,), (LOST,), "Python 3.12 was not tested: nobody ships it"),
+    "a failure before the untested": ((BAD,), (LOST,), "the tests failed on Python 3.11"),
+}
+
+
+@pytest.mark.parametrize(("outcomes", "missing", "message"), VERDICTS.values(), ids=VERDICTS)
+def test_verdict(outcomes: tuple[Outcome, ...], missing: tuple[Missing, ...], message: str) -> None:
+    """What is wrong is told as what it is, with its Pythons."""
+    if not message:
+        matrix.require_success(outcomes, missing)
+        return
+    with pytest.raises(DockyardError) as caught:
+        matrix.require_success(outcomes, missing)
+    assert caught.value.message.startswith(message)
+    assert caught.value.hint
+    assert caught.value.code == (2 if "options" in message else 1)
+
+
+def test_a_python_that_may_stay_untested() -> None:
+    """The settings allow it by name, and no other one."""
+    matrix.require_success((GOOD,), (LOST,), untested=("3.12",))
+    with pytest.raises(DockyardError) as caught:
+        matrix.require_success((GOOD,), (LOST, Missing("3.14", "expired")), untested=("3.12",))
+    assert 'untested-pythons = ["3.14"]' in caught.value.hint
+    assert caught.value.message == "Python 3.14 was not tested: expired"
+
+
+def test_skips() -> None:
+    """A skip is an error only where it is forbidden."""
+    skipping = replace(GOOD, python="3.12", skipped=2)
+    matrix.require_success((GOOD, skipping), ())
+    matrix.require_success((GOOD,), (), forbid_skips=True)
     with pytest.raises(DockyardError, match=r"^tests were skipped on Python 3\.12$"):
-        matrix.judge((GOOD, skipping), forbid_skips=True)
-    matrix.judge((GOOD, skipping), forbid_skips=False)
-    matrix.judge((GOOD,), forbid_skips=True)
+        matrix.require_success((GOOD, skipping), (), forbid_skips=True)
 
 
 def test_rows() -> None:
     """Every supported Python has its row in the order of versions, tested or not."""
     outcomes = (GOOD, replace(GOOD, python="3.9", failed=2, passed=8, returncode=1))
-    assert matrix.rows(outcomes, (Missing("3.12", "nobody ships it"),)) == [
+    missing = (LOST, Missing("3.11", "nor this"))
+    assert matrix.rows(outcomes, missing, ("3.11",)) == [
         ("3.9", "FAILED", "8", "2", "0", "1.5 s"),
+        ("3.11", "not tested, as allowed: nor this", "-", "-", "-", "-"),
         ("3.12", "NOT TESTED: nobody ships it", "-", "-", "-", "-"),
         ("3.13", "passed", "10", "0", "0", "1.5 s"),
     ]

@@ -230,6 +230,7 @@ class Settings:
     registry: str = _key(_REGISTRY, default="")
     pythons: tuple[str, ...] = _key(_list(_python), default=("3.13",))
     python: str = _key(_python, default="")
+    untested_pythons: tuple[str, ...] = _key(_list(_python, empty=True), default=())
     ports: tuple[int, ...] = _key(_list(_port), default=(8000,))
     base: str = _key(_choice("auto", "registry", "debian"), default="auto")
     engine: str = _key(_choice("auto", "host", "embedded"), default="auto")

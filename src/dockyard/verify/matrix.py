@@ -11,9 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dockyard import console
 from dockyard.bases.resolve import Missing
 from dockyard.engine.client import Engine, find_engine
-from dockyard.errors import CommandError, DockyardError
+from dockyard.errors import CommandError, DockyardError, UsageError
 from dockyard.files import make_folder
 from dockyard.git import read_git
 from dockyard.image import build, records
@@ -40,6 +41,26 @@ HARDENED = (
 )  # fmt: skip
 
 
+BAD_OPTIONS, NO_TESTS = 4, 5
+"""Exit codes of pytest."""
+NO_START = (125, 126, 127)
+"""Exit codes of `docker run` where the engine could not start the container's program."""
+TROUBLES = {
+    "start": (
+        "the tests could not be started on Python",
+        "the engine's words are above: the target test starts pytest, as ENTRYPOINT",
+    ),
+    "options": ("pytest does not know these options, on Python", "its words are above; what stands behind -- is its"),
+    "none": (
+        "no test was found on Python",
+        "does the target test have the folder of the tests, and do -k, -m or a path leave any?",
+    ),
+    "failed": ("the tests failed on Python", "the output above says which; `nox -s tests -- -x -k NAME` runs one"),
+    "skipped": ("every test was skipped on Python", "the output above says why; an empty run proves nothing"),
+}
+"""What can be wrong with the tests on one Python, the worst first: what happened, and what to do."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How the tests went on one Python."""
@@ -53,9 +74,18 @@ class Outcome:
     image: str
 
     @property
-    def ok(self) -> bool:
-        """Whether the test runner said that all went well, and ran at least one test."""
-        return self.returncode == 0 and self.failed == 0 and self.passed > 0
+    def trouble(self) -> str:
+        """What is wrong, a key of TROUBLES, or '': the runner said that all went well, and at least one test passed."""
+        counted = self.passed + self.failed + self.skipped
+        if self.returncode == BAD_OPTIONS and not counted:
+            return "options"
+        if self.returncode in NO_START and not counted:
+            return "start"
+        if self.returncode == NO_TESTS or (self.returncode == 0 and not counted):
+            return "none"
+        if self.returncode == 0 and self.passed == self.failed == 0:
+            return "skipped"
+        return "failed" if self.returncode or self.failed else ""
 
 
 @dataclass(frozen=True)
@@ -80,6 +110,17 @@ class Run:
         """Remove the containers of variants, running or not, with their volumes."""
         names = [self.container(variant) for variant in variants]
         capture(self.engine.command("rm", "--force", "--volumes", *names), check=False)
+
+
+def run_tests(settings: Settings, arguments: Sequence[str], *, forbid_skips: bool) -> None:
+    """Test on every Python, print how it went as a table, and raise DockyardError where that will not do."""
+    outcomes, missing = run_matrix(settings, arguments)
+    coverage = combine_coverage(settings.root, outcomes)
+    columns = ("Python", "tests", "passed", "failed", "skipped", "time")
+    title = f"coverage of all Pythons together: {coverage:.1f} %" if coverage is not None else ""
+    untested = settings.untested_pythons
+    console.table(columns, rows(outcomes, missing, untested), title=title, right=columns[2:])
+    require_success(outcomes, missing, untested=untested, forbid_skips=forbid_skips)
 
 
 def run_matrix(settings: Settings, arguments: Sequence[str]) -> tuple[tuple[Outcome, ...], tuple[Missing, ...]]:
@@ -168,14 +209,23 @@ def combine_coverage(root: Path, outcomes: Sequence[Outcome]) -> float | None:
     return float(total.stdout) if total.ok else None
 
 
-def judge(outcomes: Sequence[Outcome], *, forbid_skips: bool) -> None:
-    """Raise DockyardError naming each Python whose tests failed, or were skipped where that is forbidden (pure)."""
-    failed = [outcome.python for outcome in outcomes if not outcome.ok]
-    if failed:
-        raise DockyardError(
-            f"the tests failed on Python {', '.join(failed)}",
-            "the output above says which; `nox -s tests -- -x -k NAME` runs one",
-        )
+def require_success(
+    outcomes: Sequence[Outcome], missing: Sequence[Missing], *, untested: Sequence[str] = (), forbid_skips: bool = False
+) -> None:
+    """Raise DockyardError where the tests of a Python failed, were not run, or were skipped where none may be (pure).
+
+    A Python that could not be tested counts as failed, unless it is one of `untested`, the setting.
+    """
+    for trouble, (message, hint) in TROUBLES.items():
+        pythons = [outcome.python for outcome in outcomes if outcome.trouble == trouble]
+        if pythons:
+            raise (UsageError if trouble == "options" else DockyardError)(f"{message} {', '.join(pythons)}", hint)
+    for absent in missing:
+        if absent.python not in untested:
+            raise DockyardError(
+                f"Python {absent.python} was not tested: {absent.reason}",
+                f'test where it can be, or allow this: untested-pythons = ["{absent.python}"] in [tool.dockyard]',
+            )
     skipped = [outcome.python for outcome in outcomes if outcome.skipped]
     if forbid_skips and skipped:
         raise DockyardError(
@@ -183,12 +233,14 @@ def judge(outcomes: Sequence[Outcome], *, forbid_skips: bool) -> None:
         )
 
 
-def rows(outcomes: Sequence[Outcome], missing: Sequence[Missing]) -> list[tuple[str, ...]]:
+def rows(
+    outcomes: Sequence[Outcome], missing: Sequence[Missing], untested: Sequence[str] = ()
+) -> list[tuple[str, ...]]:
     """Return the summary's table rows: every supported Python, those that could not be tested too (pure)."""
     tested = [
         (
             outcome.python,
-            "passed" if outcome.ok else "FAILED",
+            "FAILED" if outcome.trouble else "passed",
             str(outcome.passed),
             str(outcome.failed),
             str(outcome.skipped),
@@ -196,7 +248,8 @@ def rows(outcomes: Sequence[Outcome], missing: Sequence[Missing]) -> list[tuple[
         )
         for outcome in outcomes
     ]
-    absent = [(lost.python, f"NOT TESTED: {lost.reason}", "-", "-", "-", "-") for lost in missing]
+    words = {lost.python: "not tested, as allowed" if lost.python in untested else "NOT TESTED" for lost in missing}
+    absent = [(lost.python, f"{words[lost.python]}: {lost.reason}", "-", "-", "-", "-") for lost in missing]
     return sorted([*tested, *absent], key=lambda row: [int(part) for part in row[0].split(".")])
 
 
@@ -207,7 +260,7 @@ def _record(run: Run, outcome: Outcome, clock: records.Clock) -> None:
         read_git(run.settings.root),
         clock,
         "test",
-        "interrupted" if run.cut.is_set() else "passed" if outcome.ok else "failed",
+        "interrupted" if run.cut.is_set() else "failed" if outcome.trouble else "passed",
         python=outcome.python,
         target=TARGET,
         tests={**counts, "coverage_percent": None},
