@@ -7,7 +7,7 @@ from typing import Any
 from dockyard.process import Command, Completed
 
 PROJECT = ("docker", "compose", "--project-name", "shop")
-MODEL = {
+MODEL: dict[str, Any] = {
     "services": {
         "web": {
             "image": "shop:development",
@@ -31,18 +31,23 @@ class Docker:
         self.asked: list[Command] = []
         self.states: list[list[dict[str, Any]]] = [[], [container()]]
         self.restarts: list[int] = [0]
+        self.hashes = ""
+        self.answers: list[bool] = []
+        self.digests: dict[str, str] = {}
         self.volumes: list[str] = [""]
         self.config = Completed(0, json.dumps(MODEL), "", 0.1)
         self.inspected: list[dict[str, Any]] = [{"Status": "exited", "ExitCode": 3}]
         self.fails: dict[str, BaseException] = {}
 
-    def capture(self, command: Command, *, check: bool = True) -> Completed:
+    def capture(self, command: Command, *, check: bool = True) -> Completed:  # noqa: PLR0911 - a script
         """Answer one command, like execute.capture."""
         self.asked.append(command)
         words = command.argv
         for word, error in self.fails.items():
             if word in words:
                 raise error
+        if "--hash" in words:
+            return Completed(0, self.hashes, "", 0.1)
         if "config" in words:
             return self.config
         if "ps" in words:
@@ -50,6 +55,8 @@ class Docker:
             return Completed(0, json.dumps(shown), "", 0.1)
         if words[1:3] == ("volume", "ls"):
             return Completed(0, self.volumes.pop(0) if len(self.volumes) > 1 else self.volumes[0], "", 0.1)
+        if words[1:3] == ("image", "inspect"):
+            return Completed(0, self.digests.get(words[-1], "") + "\n", "", 0.1)
         if "{{.RestartCount}}" in words:
             return Completed(0, f"{self.restarts.pop(0) if len(self.restarts) > 1 else self.restarts[0]}\n", "", 0.1)
         if words[1] == "inspect":

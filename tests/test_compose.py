@@ -45,7 +45,7 @@ def test_model() -> None:
     assert model.services == (
         Service("web", "shop:production", False, (Port("127.0.0.1", 8000),)),
         Service("worker", "shop-worker", True, (Port("", 9000),)),
-        Service("three", "y"),
+        Service("three", "y", replicas=3),
     )
     assert model.secrets == (("token", "/p/token"),)
     assert model.ports == (Port("127.0.0.1", 8000), Port("", 9000))
@@ -58,6 +58,7 @@ ENTRY = {
         {"URL": "0.0.0.0", "TargetPort": 8000, "PublishedPort": 8000, "Protocol": "tcp"},
         {"URL": "::", "TargetPort": 8000, "PublishedPort": 8000, "Protocol": "tcp"},
         {"URL": "", "TargetPort": 9000, "PublishedPort": 0, "Protocol": "tcp"},
+        {"URL": "0.0.0.0", "TargetPort": 53, "PublishedPort": 53, "Protocol": "udp"},
     ],
 }  # fmt: skip
 
@@ -138,14 +139,35 @@ def test_unsettled() -> None:
     assert not compose.unsettled([WEB, JOB], [])
 
 
-def test_urls() -> None:
+def test_addresses() -> None:
     """Ports that speak HTTP inside are shown as URLs of this machine, once for both families."""
     web = like(WEB, addresses=(("0.0.0.0", 80, 8000), ("::", 80, 8000), ("::1", 81, 8000)))
     database = Container("3", "shop-db-1", "db", "postgres", "running", addresses=(("127.0.0.1", 5432, 5432),))
-    assert compose.urls([web, database, JOB], (8000,)) == {
-        "web": ("http://127.0.0.1:80", "http://[::1]:81"),
-        "db": ("127.0.0.1:5432",),
-    }
+    assert compose.format_addresses(web, (8000,)) == ("http://127.0.0.1:80", "http://[::1]:81")
+    assert compose.format_addresses(database, (8000,)) == ("127.0.0.1:5432",)
+    assert compose.format_addresses(JOB, (8000,)) == ()
+
+
+PUBLISHED = [{"mode": "ingress", "target": 8000, "published": "8000", "protocol": "tcp"}]
+
+
+@pytest.mark.parametrize(
+    ("other", "own"),
+    [
+        ({"image": "shop", "command": ["work"]}, False),
+        ({"image": "shop", "entrypoint": ["work"]}, False),
+        ({"image": "shop", "command": ["work"], "healthcheck": {"test": ["CMD", "true"]}}, True),
+        ({"image": "shop", "command": None}, True),
+        ({"image": "shop", "command": ["serve"], "ports": PUBLISHED}, True),
+        ({"image": "another", "command": ["work"]}, True),
+    ],
+    ids=["a worker", "by its entrypoint", "a check of its own", "the image's command", "a server", "another image"],
+)
+def test_whose_health_check(other: dict[str, Any], own: bool) -> None:
+    """That of an image counts for the image's own command, and for whoever has the server's port."""
+    document = {"services": {"web": {"image": "shop", "ports": PUBLISHED}, "other": other}}
+    found = {one.name: one.own_check for one in compose.parse_model(json.dumps(document), "shop", (8000,)).services}
+    assert found == {"web": True, "other": own}
 
 
 @pytest.mark.parametrize(

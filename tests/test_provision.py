@@ -193,6 +193,29 @@ def test_image_that_compose_cannot_have(provide: Provide, monkeypatch: pytest.Mo
         provide(docker)
 
 
+def test_a_target_that_the_dockerfile_lacks(settings: Settings, provide: Provide) -> None:
+    """No registry has an image of the project's own name: it is told, not pulled."""
+    docker = Docker(*EVERYTHING)
+    model = Model((Service("front", "shop:staging"),))
+    engine = Engine("host", "28", True)
+    provide(docker)
+    with pytest.raises(
+        SettingsError, match="front wants the image shop:staging, and Dockerfile has no target staging"
+    ) as caught:
+        prepare.require_images(Stack(settings, engine), model, "absent")
+    assert "shop:development, shop:production" in caught.value.hint
+    assert docker.done == []
+
+
+def test_an_old_image_of_several_services_is_told_once(settings: Settings, provide: Provide, said: list[str]) -> None:
+    """They all run the same one."""
+    provide(Docker(*EVERYTHING, revision="a" * 40))
+    said.clear()
+    model = Model(tuple(Service(name, "shop:production") for name in ("web", "worker", "clock")))
+    prepare.require_images(Stack(settings, Engine("host", "28", True)), model, "absent")
+    assert len(said) == 1
+
+
 def test_project_without_dockerfile(settings: Settings) -> None:
     """A project of foreign images alone has no target of its own."""
     assert prepare.local_targets(settings) == {}

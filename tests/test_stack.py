@@ -1,9 +1,11 @@
 """The flow of a stack: what is asked of Docker, in which order, and what is left when it goes wrong."""
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,7 @@ from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 from dockyard.stack import prepare, stack
 from dockyard.stack.stack import Request, Stack
-from tests.scripted_docker import PROJECT, Docker, container
+from tests.scripted_docker import MODEL, PROJECT, Docker, container
 
 
 @pytest.fixture
@@ -27,6 +29,7 @@ def docker(monkeypatch: pytest.MonkeyPatch) -> Docker:
 
     monkeypatch.setattr(stack, "capture", docker.capture)
     monkeypatch.setattr(stack, "lines", docker.lines)
+    monkeypatch.setattr(prepare, "answers", lambda _host, _port: docker.answers.pop(0) if docker.answers else True)
     monkeypatch.setattr(stack, "time", SimpleNamespace(monotonic=lambda: clock.now, sleep=sleep))
     for need in ("require_ports", "require_images", "require_secrets"):
         monkeypatch.setattr(prepare, need, lambda *_arguments, **_options: None)
@@ -110,7 +113,6 @@ def test_up(docker: Docker, up: Up) -> None:
     docker.states = [[], [container(Health="starting")], [container()]]
     done = up(production=True)
     assert done.changed
-    assert done.urls == {"web": ("http://127.0.0.1:8000",)}
     (started,) = docker.changing
     assert started == (
         *PROJECT, "--file", "compose.yaml", "--file", "compose.production.yaml",
@@ -118,10 +120,80 @@ def test_up(docker: Docker, up: Up) -> None:
     )  # fmt: skip
 
 
-def test_up_again(docker: Docker, up: Up) -> None:
-    """What runs already is not called changed."""
-    docker.states = [[container()], [container()]]
+LABELS = "io.x=1,com.docker.compose.config-hash={},com.docker.compose.image=sha256:{},a=b"
+WEB = container(Labels=LABELS.format("aa", "1"))
+JOB = container(
+    ID="2", Name="shop-job-1", Service="job", State="exited", Health="", Publishers=[], Labels=LABELS.format("bb", "1")
+)
+
+
+@pytest.fixture
+def both(docker: Docker) -> Docker:
+    """Return a Docker with a server and a job that has ended well, both as the files want them."""
+    services = {**MODEL["services"], "job": {"image": "shop:development"}}
+    docker.config = Completed(0, json.dumps({"services": services}), "", 0.1)
+    docker.hashes, docker.digests = "job bb\nweb aa\n", {"shop:development": "sha256:1"}
+    docker.states = [[WEB, JOB]]
+    return docker
+
+
+def test_up_again(both: Docker, up: Up) -> None:
+    """Compose is not even asked: it would run the job once more."""
     assert not up().changed
+    assert both.changing == []
+
+
+@pytest.mark.parametrize(
+    ("hashes", "states", "started"),
+    [
+        ("job bb\nweb cc\n", [WEB, JOB], ("web",)),
+        ("job cc\nweb aa\n", [WEB, JOB], ("job",)),
+        ("job bb\nweb aa\n", [{**WEB, "State": "exited"}, JOB], ("web",)),
+        ("job bb\nweb aa\n", [WEB, {**JOB, "ExitCode": 3}], ("job",)),
+        ("job bb\nweb aa\n", [WEB], ("job",)),
+        ("job bb\nweb aa\n", [{**WEB, "Labels": LABELS.format("aa", "2")}, JOB], ("web",)),
+        ("job cc\nweb cc\n", [WEB, JOB], ()),
+        ("job bb\nweb aa\n", [WEB, JOB, container(ID="9", Service="old")], ()),
+        ("", [WEB, JOB], ()),
+    ],
+    ids=["web", "job", "web ended", "job failed", "no job", "other image", "both", "one too many", "no hashes"],
+)
+def test_what_has_changed_is_started(
+    both: Docker, up: Up, hashes: str, states: list[dict[str, Any]], started: tuple[str, ...]
+) -> None:
+    """By its configuration, its image or its end; Compose gets all where all have changed, or one is too many."""
+    both.hashes, both.states = hashes, [states, [WEB, JOB]]
+    up()
+    (command,) = both.changing
+    assert command[-1 - len(started) :] == ("--remove-orphans", *started)
+
+
+def test_a_service_without_a_health_check_is_ready_when_it_answers(docker: Docker, up: Up) -> None:
+    """That its process runs says nothing of its port."""
+    docker.states, docker.answers = [[], [container(Health="")]], [False, False, True]
+    assert up().containers[0].running
+    assert docker.answers == []
+
+
+def test_a_port_that_never_answers(docker: Docker, up: Up) -> None:
+    """It is named when time is up."""
+    docker.states, docker.answers = [[], [container(Health="")]], [False] * 100
+    with pytest.raises(DockyardError, match="web runs, but does not answer at port 8000 after 7 s") as caught:
+        up(timeout=7)
+    assert "0.0.0.0" in caught.value.hint
+
+
+def test_a_worker_is_not_judged_by_the_servers_health_check(docker: Docker, up: Up) -> None:
+    """It shares the image, whose check asks a port that it does not have."""
+    worker = {"image": "shop:development", "command": ["work"]}
+    services = {**MODEL["services"], "worker": worker}
+    docker.config = Completed(0, json.dumps({"services": services}), "", 0.1)
+    busy = container(ID="2", Name="shop-worker-1", Service="worker", Health="unhealthy", Publishers=[])
+    docker.states = [[], [container(), busy]]
+    assert len(up().containers) == 2
+    docker.states = [[], [container(Health="unhealthy"), busy]]
+    with pytest.raises(DockyardError, match="web"):
+        up()
 
 
 def test_up_settles(docker: Docker, up: Up) -> None:

@@ -48,6 +48,17 @@ def test_up_task(docker: Docker, capsys: pytest.CaptureFixture[str]) -> None:
     assert "the stack shop is ready after" in err
 
 
+def test_up_task_with_replicas(docker: Docker, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each container has an address of its own."""
+    other = {"URL": "127.0.0.1", "PublishedPort": 8001, "TargetPort": 8000, "Protocol": "tcp"}
+    docker.states = [[], [container(), container(ID="2", Name="shop-web-2", Publishers=[other])]]
+    tasks.up.body(None)
+    assert capsys.readouterr().out == "shop-web-1  http://127.0.0.1:8000\nshop-web-2  http://127.0.0.1:8001\n"
+    tasks.ps.body(None, json=True)
+    shown = json.loads(capsys.readouterr().out)
+    assert [one["addresses"] for one in shown] == [["http://127.0.0.1:8000"], ["http://127.0.0.1:8001"]]
+
+
 def test_up_task_json(docker: Docker, capsys: pytest.CaptureFixture[str]) -> None:
     """For a machine there is nothing but JSON on stdout."""
     tasks.up.body(None, json=True, port="8000", timeout="9")
@@ -97,7 +108,7 @@ def test_ps_task_of_nothing(docker: Docker, capsys: pytest.CaptureFixture[str], 
 def test_down_task(docker: Docker, capsys: pytest.CaptureFixture[str], volumes: bool, data: str) -> None:
     """What was removed is said by name."""
     docker.states, docker.volumes = [[container()]], ["shop_data", ""]
-    tasks.down.body(None, volumes=volumes)
+    tasks.down.body(None, volumes=volumes, production=True)
     assert capsys.readouterr().err.endswith("removed: shop-web-1\n" + (data + "\n" if data else ""))
 
 

@@ -23,7 +23,7 @@ from dockyard.errors import DockyardError, SettingsError, UsageError
 from dockyard.image import build
 from dockyard.process import capture
 from dockyard.settings import Settings
-from dockyard.stack import compose, shell, stack
+from dockyard.stack import compose, prepare, shell, stack
 from dockyard.stack.stack import Request, Stack
 
 COPIED = ("src", "requirements", "docs/reference", "tests")
@@ -110,7 +110,7 @@ def eventually(condition: Callable[[], bool], seconds: float = 30) -> bool:
 def test_development(copy: Settings, engine: Engine, port: int, capsys: pytest.CaptureFixture[str]) -> None:
     """A change of a source file is served without a restart; a second start changes nothing; down leaves nothing."""
     done = stack.up(copy, engine, Request(port=port))
-    assert done.urls == {"ledger": (f"http://127.0.0.1:{port}",)}
+    assert compose.format_addresses(done.containers[0], (8000,)) == (f"http://127.0.0.1:{port}",)
     assert json.loads(get(port, "/healthz")[1]) == {"status": "ok"}
     (container,) = done.containers
     facts = inspect(engine, container.id)
@@ -245,6 +245,44 @@ def test_port_in_use_by_a_container(small: Callable[..., Settings], engine: Engi
     with pytest.raises(DockyardError, match=f"by the container {first.stack}-web-1 of the stack {first.stack}"):
         stack.up(second, engine, Request())
     stack.down(Stack(first, engine), volumes=True)
+
+
+def test_up_again_runs_no_job_again(small: Callable[..., Settings], engine: Engine, port: int) -> None:
+    """A job that has ended well is left alone, and so is a worker that the server's health check would fail."""
+    publishing = {"ports": [f"127.0.0.1:{port}:8000"], "command": f"sh -c 'sleep 2; exec {SERVER[:6]} -m http.server'"}
+    waits = {"condition": "service_completed_successfully"}
+    settings = small(
+        web={**publishing, "healthcheck": {"disable": True}, "depends_on": {"job": waits}},
+        job={"command": "python -c 'print(\"ran\")'"},
+        worker={"command": "sleep 600"},
+    )
+    try:
+        assert stack.up(settings, engine, Request()).changed
+        assert get(port, "/")[0] == 200, "it was called ready before it answered"
+        again = stack.up(settings, engine, Request())
+        (job,) = [one for one in again.containers if one.service == "job"]
+        assert not again.changed
+        assert capture(engine.command("logs", job.id)).stdout == "ran\n"
+        small(
+            web=publishing | {"healthcheck": {"disable": True}}, job={"command": "true"}, worker={"command": "sleep 9"}
+        )
+        assert stack.up(settings, engine, Request()).changed
+    finally:
+        stack.down(Stack(settings, engine), volumes=True)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_whether_a_port_answers(there: bool) -> None:
+    """A server that waits for a question answers; a port where none listens, and one that hangs up, do not."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert prepare.answers("127.0.0.1", port)
+        hanging_up = threading.Thread(target=lambda: server.accept()[0].close() if there else None)
+        server.accept()[0].close()
+        hanging_up.start()
+        assert prepare.answers("127.0.0.1", port) is not there
+        hanging_up.join()
+    assert not prepare.answers("127.0.0.1", port)
 
 
 BROKEN: dict[str, tuple[dict[str, Any], float, str]] = {

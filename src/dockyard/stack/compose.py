@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +23,17 @@ class Port:
 
 @dataclass(frozen=True)
 class Service:
-    """What the Compose files say of a service; `builds` is whether they say how to build its image."""
+    """What the Compose files say of a service; `builds` is whether they say how to build its image.
+
+    `own_check` says whether a health check of the image is about it: not so for a worker that shares it with a server.
+    """
 
     name: str
     image: str
     builds: bool = False
     ports: tuple[Port, ...] = ()
+    replicas: int = 1
+    own_check: bool = True
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,9 @@ class Model:
 
 @dataclass(frozen=True)
 class Container:
-    """A container of a stack; `addresses` are (host, published port, port inside).
+    """A container of a stack; `addresses` are (host, published port, port inside) of TCP.
 
+    `made_from` are the hash of its service's configuration and the digest of its image, as Compose labels them.
     `restarts` says how often its restart policy has started it again; it is only counted where it matters.
     """
 
@@ -61,6 +67,7 @@ class Container:
     status: str = ""
     addresses: tuple[tuple[str, int, int], ...] = ()
     restarts: int = 0
+    made_from: tuple[str, str] = ("", "")
 
     @property
     def running(self) -> bool:
@@ -94,25 +101,39 @@ class Verdict:
         return not self.waiting and self.failed is None
 
 
-def parse_model(text: str, project: str) -> Model:
-    """Return the stack in the output of `docker compose config --format json`."""
+def parse_model(text: str, project: str, web: Collection[int] = ()) -> Model:
+    """Return the stack in the output of `docker compose config --format json`; the ports inside in `web` speak HTTP."""
     document = json.loads(text)
-    services = [_service(name, body, project) for name, body in document.get("services", {}).items() if _wanted(body)]
+    bodies = {name: body for name, body in document.get("services", {}).items() if _count_replicas(body)}
+    images = [_name_image(name, body, project) for name, body in bodies.items()]
+    services = [
+        _service(name, body, image, own_check=images.count(image) == 1 or _has_own_check(body, web))
+        for (name, body), image in zip(bodies.items(), images, strict=True)
+    ]
     secrets = document.get("secrets", {})
     return Model(tuple(services), tuple((name, body["file"]) for name, body in secrets.items() if body.get("file")))
 
 
-def _wanted(service: Mapping[str, Any]) -> bool:
-    replicas = (service.get("deploy") or {}).get("replicas", service.get("scale", 1))
-    return bool(replicas != 0)
+def _count_replicas(service: Mapping[str, Any]) -> int:
+    return int((service.get("deploy") or {}).get("replicas", service.get("scale", 1)))
 
 
-def _service(name: str, body: Mapping[str, Any], project: str) -> Service:
-    image = body.get("image") or f"{project}-{name}"
+def _name_image(name: str, body: Mapping[str, Any], project: str) -> str:
+    return str(body.get("image") or f"{project}-{name}")
+
+
+def _has_own_check(body: Mapping[str, Any], web: Collection[int]) -> bool:
+    """Tell whether a health check counts for a service: its own does, the image's only for the image's own command."""
+    published = {port.get("target") for port in body.get("ports") or ()}
+    overridden = body.get("command") is not None or body.get("entrypoint") is not None
+    return bool(body.get("healthcheck")) or not overridden or not published.isdisjoint(web)
+
+
+def _service(name: str, body: Mapping[str, Any], image: str, *, own_check: bool) -> Service:
     ports = [port for port in body.get("ports") or () if port.get("protocol", "tcp") == "tcp"]
     # A range such as 8000-8010 leaves the choice to the engine, and so does a port without a host's side.
     chosen = [Port(port.get("host_ip", ""), int(port["published"])) for port in ports if _fixed(port)]
-    return Service(name, image, bool(body.get("build")), tuple(chosen))
+    return Service(name, image, bool(body.get("build")), tuple(chosen), _count_replicas(body), own_check)
 
 
 def _fixed(port: Mapping[str, Any]) -> bool:
@@ -128,7 +149,10 @@ def parse_containers(text: str) -> tuple[Container, ...]:
 
 def _container(entry: Mapping[str, Any]) -> Container:
     publishers = entry.get("Publishers") or ()
-    addresses = {(one["URL"], one["PublishedPort"], one["TargetPort"]) for one in publishers if one["PublishedPort"]}
+    tcp = [one for one in publishers if one["PublishedPort"] and one.get("Protocol", "tcp") == "tcp"]
+    addresses = {(one["URL"], one["PublishedPort"], one["TargetPort"]) for one in tcp}
+    labels = str(entry.get("Labels") or "")
+    made_from = [re.search(rf"com\.docker\.compose\.{key}=([\w:]+)", labels) for key in ("config-hash", "image")]
     status = entry.get("Status", "")
     # Health is another, later look than Status: it is empty for a container that ended in between.
     shown = HEALTH.search(status)
@@ -142,6 +166,7 @@ def _container(entry: Mapping[str, Any]) -> Container:
         exit_code=int(entry.get("ExitCode", 0)),
         status=status,
         addresses=tuple(sorted(addresses)),
+        made_from=(made_from[0][1] if made_from[0] else "", made_from[1][1] if made_from[1] else ""),
     )
 
 
@@ -165,6 +190,25 @@ def _all_ready(containers: Sequence[Container], service: str) -> bool:
     return bool(its) and all(its)
 
 
+def find_changed(
+    containers: Sequence[Container], services: Sequence[Service], hashes: Mapping[str, str], images: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Return the services that Compose has work for, by the hashes of their configuration and the images' digests.
+
+    A service is left alone when all its containers are made from what is wanted now, and run or have done their job.
+    """
+    changed = []
+    for service in services:
+        wanted = (hashes.get(service.name, ""), images.get(service.image, ""))
+        its = [one for one in containers if one.service == service.name]
+        up_to_date = all(wanted) and all(one.made_from == wanted for one in its)
+        works = all(one.running or (one.state == "exited" and one.exit_code == 0) for one in its)
+        serves = not service.ports or any(one.running for one in its)
+        if not (len(its) == service.replicas and up_to_date and works and serves):
+            changed.append(service.name)
+    return tuple(changed)
+
+
 def unsettled(containers: Sequence[Container], before: Sequence[Container]) -> frozenset[tuple[str, int]]:
     """Return the containers, by id and restarts, that have just started and have no health check to vouch for them."""
     ran = {container.id for container in before if container.running}
@@ -173,15 +217,19 @@ def unsettled(containers: Sequence[Container], before: Sequence[Container]) -> f
     )
 
 
-def urls(containers: Sequence[Container], web: Iterable[int]) -> dict[str, tuple[str, ...]]:
-    """Return where each service is reached from this machine; ports inside that are in `web` speak HTTP."""
-    found: dict[str, dict[str, None]] = {}
-    for container in containers:
-        for host, published, target in container.addresses:
-            here = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "127.0.0.1"}.get(host, host)  # noqa: S104 - shown only
-            address = f"[{here}]:{published}" if ":" in here else f"{here}:{published}"
-            found.setdefault(container.service, {})[f"http://{address}" if target in set(web) else address] = None
-    return {service: tuple(addresses) for service, addresses in found.items()}
+def format_addresses(container: Container, web: Collection[int]) -> tuple[str, ...]:
+    """Return where a container is reached from this machine; ports inside that are in `web` speak HTTP."""
+    found: dict[str, None] = {}
+    for host, published, target in container.addresses:
+        here = local_host(host)
+        address = f"[{here}]:{published}" if ":" in here else f"{here}:{published}"
+        found[f"http://{address}" if target in web else address] = None
+    return tuple(found)
+
+
+def local_host(host: str) -> str:
+    """Return the address of this machine at which a port is reached that is published at `host`."""
+    return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "127.0.0.1"}.get(host, host)  # noqa: S104 - not bound
 
 
 def explain(name: str, state: Mapping[str, Any]) -> str:

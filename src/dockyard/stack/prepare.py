@@ -8,7 +8,7 @@ import os
 import secrets as randomness
 import socket
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,6 +75,19 @@ def is_taken(host: str, port: int) -> bool:
     return False
 
 
+def answers(host: str, port: int, seconds: float = 0.3) -> bool:
+    """Tell whether a program takes connections at a published port; never raises.
+
+    The engine's own proxy does so at once, and hangs up where nothing listens behind it.
+    """
+    with contextlib.suppress(OSError), socket.create_connection((host, port), seconds) as there:
+        try:
+            return bool(there.recv(1))
+        except TimeoutError:
+            return True  # it waits for us to speak first, as servers of HTTP do
+    return False
+
+
 def next_free(host: str, port: int, tries: int = 100) -> int | None:
     """Return the first free port after `port`, or None where none of the next `tries` is."""
     following = range(port + 1, min(port + 1 + tries, 65536))
@@ -88,7 +101,10 @@ def require_images(stack: "Stack", model: Model, mode: str) -> None:
     """
     settings, engine = stack.settings, stack.engine
     targets = local_targets(settings)
+    first: dict[str, Service] = {}
     for service in model.services:
+        first.setdefault(service.image, service)
+    for service in first.values():
         absent = not capture(engine.command("image", "inspect", service.image), check=False).ok
         buildable = service.image in targets or service.builds
         if mode == "never" and absent and buildable:
@@ -100,9 +116,20 @@ def require_images(stack: "Stack", model: Model, mode: str) -> None:
         elif service.builds and wanted:
             _compose(stack, "build", service)
         elif absent:
+            _refuse_unknown_target(settings, service, targets)
             _compose(stack, "pull", service)
         elif targets.get(service.image) == naming.PRODUCTION:
             _say_if_stale(stack, service)
+
+
+def _refuse_unknown_target(settings: Settings, service: Service, targets: Mapping[str, str]) -> None:
+    """Raise SettingsError for an image of the project's own name that no stage makes: no registry has it either."""
+    name, _, tag = service.image.rpartition(":")
+    if name == settings.image and targets:
+        raise SettingsError(
+            f"{service.name} wants the image {service.image}, and {settings.dockerfile} has no target {tag}",
+            f"add a stage `FROM … AS {tag}`, or name one that is there: {', '.join(targets)}",
+        )
 
 
 def local_targets(settings: Settings) -> dict[str, str]:

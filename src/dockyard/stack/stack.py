@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from dockyard.stack.lessons import explain_log
 from dockyard.stack.services import substitute_services
 
 log = logging.getLogger(__name__)
-
 
 LABEL = "label=com.docker.compose.project="
 LOG_LINES = 20
@@ -71,7 +70,6 @@ class Up:
     """A stack that is up; `changed` is whether this call started anything."""
 
     containers: tuple[Container, ...]
-    urls: dict[str, tuple[str, ...]]
     changed: bool
     seconds: float
 
@@ -156,10 +154,14 @@ def up(settings: Settings, engine: Engine, request: Request) -> Up:
         prepare.require_locks(settings, engine)
     prepare.require_images(stack, model, request.build)
     prepare.require_secrets(settings.root, model)
+    patience = Patience.of(request.timeout)
     with _undone_on_failure(stack, before):
-        after = _start(stack, model, before, Patience.of(request.timeout))
+        changes = _find_changes(stack, model, before)
+        if changes is not None:
+            _start(stack, model, changes, patience)
+        after = wait(stack, model.services, before, patience)
     changed = {one.id for one in before if one.running} != {one.id for one in after if one.running}
-    return Up(after, compose.urls(after, settings.ports), changed, time.monotonic() - started)
+    return Up(after, changed, time.monotonic() - started)
 
 
 def read_model(stack: Stack) -> Model:
@@ -170,7 +172,7 @@ def read_model(stack: Stack) -> Model:
         raise SettingsError(f"{names}: {compose.complaint(done.stderr)}", "these are Compose's own words")
     for line in done.stderr.splitlines():
         log.info(line)
-    model = compose.parse_model(done.stdout, stack.settings.stack)
+    model = compose.parse_model(done.stdout, stack.settings.stack, stack.settings.ports)
     if not model.services:
         raise SettingsError(f"{names}: there is no service to start")
     if stack.port and stack.port not in {port.published for port in model.ports}:
@@ -181,17 +183,40 @@ def read_model(stack: Stack) -> Model:
     return model
 
 
-def _start(stack: Stack, model: Model, before: tuple[Container, ...], patience: Patience) -> tuple[Container, ...]:
-    with console.status(f"starting {stack.settings.stack}: {', '.join(service.name for service in model.services)}"):
+def _find_changes(stack: Stack, model: Model, before: tuple[Container, ...]) -> tuple[str, ...] | None:
+    """Return the services to start, () for all of them, or None where Compose has nothing to do.
+
+    Compose itself would run a job that has ended well once more at each start, whatever has changed.
+    """
+    if not before:
+        return ()
+    names = {service.name for service in model.services}
+    done = capture(stack.by_files("config", "--hash", "*"), check=False)
+    hashes = dict(line.split() for line in done.stdout.splitlines() if len(line.split()) == 2)
+    images = {service.image: _image_digest(stack, service.image) for service in model.services}
+    changed = compose.find_changed(before, model.services, hashes, images)
+    orphans = any(one.service not in names for one in before)
+    if orphans or len(changed) == len(names):
+        return ()
+    return changed or None
+
+
+def _image_digest(stack: Stack, image: str) -> str:
+    return capture(stack.engine.command("image", "inspect", "--format={{.Id}}", image), check=False).stdout.strip()
+
+
+def _start(stack: Stack, model: Model, names: tuple[str, ...], patience: Patience) -> None:
+    shown = ", ".join(names or [service.name for service in model.services])
+    words = ("up", "--detach", "--no-color", "--remove-orphans", *names)
+    with console.status(f"starting {stack.settings.stack}: {shown}"):
         try:
-            capture(stack.by_files("up", "--detach", "--no-color", "--remove-orphans", timeout=patience.seconds))
+            capture(stack.by_files(*words, timeout=patience.seconds))
         except CommandError as error:
-            failed = compose.judge(stack.containers(), model.services).failed
+            failed = compose.judge(_look(stack, model.services), model.services).failed
             if failed:
                 raise _failure(stack, failed) from None
             complaint = compose.complaint(error.output or error.message)
             raise DockyardError(f"Compose could not start the stack: {complaint}") from None
-        return wait(stack, model.services, before, patience)
 
 
 def wait(
@@ -199,21 +224,46 @@ def wait(
 ) -> tuple[Container, ...]:
     """Return the containers once every service is ready; raise DockyardError when one fails or time is up.
 
-    One that was not among those `before` and has no health check must still run a moment later.
+    One that was not among those `before` and has no health check must still run a moment later, and answer at its
+    ports. `docker compose up --wait` knows neither, and takes a job that has ended for a failure.
     """
     seen: frozenset[tuple[str, int]] | None = None
-    while True:
-        found = _counted(stack, stack.containers())
-        verdict = compose.judge(found, services)
-        if verdict.failed:
-            raise _failure(stack, verdict.failed)
-        unsettled = compose.unsettled(found, before)
-        if verdict.ready and unsettled <= (seen or frozenset()):
-            return found
-        if patience.over and not verdict.ready:
-            raise _late(stack, found, verdict.waiting[0], patience)
-        seen = unsettled if verdict.ready else None
-        time.sleep(SETTLE_SECONDS if verdict.ready else POLL_SECONDS)
+    with console.status(f"waiting for {', '.join(service.name for service in services)}"):
+        while True:
+            found = _counted(stack, _look(stack, services))
+            verdict = compose.judge(found, services)
+            if verdict.failed:
+                raise _failure(stack, verdict.failed)
+            unsettled = compose.unsettled(found, before)
+            silent = _find_silent(stack, found) if verdict.ready and unsettled <= (seen or frozenset()) else None
+            if silent == "":
+                return found
+            if patience.over and not verdict.ready:
+                raise _late(stack, found, verdict.waiting[0], patience)
+            if patience.over and silent:
+                raise DockyardError(
+                    f"{silent} after {patience.seconds:g} s",
+                    "does its program listen on 0.0.0.0 and on the port that is published? `invoke logs` may tell",
+                )
+            seen = unsettled if verdict.ready else None
+            time.sleep(SETTLE_SECONDS if verdict.ready else POLL_SECONDS)
+
+
+def _look(stack: Stack, services: tuple[Service, ...]) -> tuple[Container, ...]:
+    """Return the stack's containers, without the health that an image's check finds of a service it is not about."""
+    foreign = {service.name for service in services if not service.own_check}
+    return tuple(replace(one, health="") if one.service in foreign else one for one in stack.containers())
+
+
+def _find_silent(stack: Stack, containers: tuple[Container, ...]) -> str:
+    """Return which container without a health check does not answer at a port of this machine, or ''."""
+    if not stack.engine.endpoint().host.startswith("unix:"):
+        return ""  # it publishes on its own machine, whose ports cannot be reached from here
+    for one in containers:
+        for host, published, _ in one.addresses if one.running and not one.health else ():
+            if not prepare.answers(compose.local_host(host), published):
+                return f"{one.service} runs, but does not answer at port {published}"
+    return ""
 
 
 def _counted(stack: Stack, found: tuple[Container, ...]) -> tuple[Container, ...]:
@@ -318,11 +368,20 @@ def restart(stack: Stack, service: str, timeout: float) -> tuple[Container, ...]
     # A job that has done its work is done: it would start before what it waits for.
     found = chosen(stack, service)
     found = tuple(one for one in found if one.running or one.failed) or found
-    services = tuple(Service(name, "") for name in dict.fromkeys(one.service for one in found))
+    services = _known_services(stack, dict.fromkeys(one.service for one in found))
     names = [one.name for one in services]
     with console.status(f"restarting {', '.join(names)}"):
         capture(stack.by_name("restart", *names))
-        return wait(stack, services, (), Patience.of(timeout))
+    return wait(stack, services, (), Patience.of(timeout))
+
+
+def _known_services(stack: Stack, names: Collection[str]) -> tuple[Service, ...]:
+    """Return services of a stack by their names; its files say more of them where they can be read."""
+    with contextlib.suppress(DockyardError):
+        files = find_files(stack.settings.root, production=False)
+        known = {service.name: service for service in read_model(replace(stack, files=files)).services}
+        return tuple(replace(known.get(name, Service(name, "")), ports=()) for name in names)
+    return tuple(Service(name, "") for name in names)
 
 
 def chosen(stack: Stack, service: str) -> tuple[Container, ...]:

@@ -2,12 +2,14 @@
 
 import logging
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from invoke.context import Context
 
 from dockyard import console
 from dockyard.errors import UsageError
+from dockyard.stack.compose import format_addresses
 from dockyard.tasks.boundary import settings, task
 
 if TYPE_CHECKING:
@@ -56,16 +58,23 @@ def up(
     stack.find_files(chosen.root, production=production)  # a missing file is said before an engine starts
     done = stack.up(chosen, find_engine(chosen), request)
     if json:
-        services = [_as_json(one, done.urls) for one in done.containers]
+        services = [_as_json(one, chosen.ports) for one in done.containers]
         console.as_json({"stack": chosen.stack, "changed": done.changed, "seconds": done.seconds, "services": services})
         return
     took = f"ready after {console.duration(done.seconds)}" if done.changed else "up and up to date already"
     log.info(f"the stack {chosen.stack} is {took}")
-    console.pairs({service: "  ".join(addresses) for service, addresses in done.urls.items()})
+    count = Counter(one.service for one in done.containers)
+    shown = {one.service if count[one.service] == 1 else one.name: one for one in done.containers if one.addresses}
+    console.pairs({name: "  ".join(format_addresses(one, chosen.ports)) for name, one in shown.items()})
 
 
-@task(help={"volumes": "remove the stack's data too"})
-def down(_context: Context, volumes: bool = False) -> None:
+@task(
+    help={
+        "volumes": "remove the stack's data too",
+        "production": "changes nothing: the stack has one name, however it was started",
+    }
+)
+def down(_context: Context, volumes: bool = False, production: bool = False) -> None:  # noqa: ARG001 - people type it
     """Stop the stack and remove its containers and networks; its data stays."""
     from dockyard.stack import stack
 
@@ -78,17 +87,25 @@ def down(_context: Context, volumes: bool = False) -> None:
 @task(help={"json": "print the result as JSON"})
 def ps(_context: Context, json: bool = False) -> None:
     """Show the stack's containers, how they do, and where they answer."""
-    from dockyard.stack import compose
-
     stack = _stack()
     found = stack.containers()
-    urls = compose.urls(found, stack.settings.ports)
+    web = stack.settings.ports
     if json:
-        console.as_json([_as_json(one, urls) for one in found])
+        console.as_json([_as_json(one, web) for one in found])
     elif not found:
         log.info(f"the stack {stack.settings.stack} is not there: `invoke up` starts it")
     else:
-        rows = [(one.service, one.state, one.health or "-", one.image, _joined(urls, one), one.status) for one in found]
+        rows = [
+            (
+                one.service,
+                one.state,
+                one.health or "-",
+                one.image,
+                "\n".join(format_addresses(one, web)) or "-",
+                one.status,
+            )
+            for one in found
+        ]
         console.table(("service", "state", "health", "image", "address", "status"), rows)
 
 
@@ -149,11 +166,7 @@ def _stack() -> "Stack":
     return Stack(chosen, find_engine(chosen))
 
 
-def _joined(urls: dict[str, tuple[str, ...]], container: "Container") -> str:
-    return "\n".join(urls.get(container.service, ())) or "-"
-
-
-def _as_json(container: "Container", urls: dict[str, tuple[str, ...]]) -> dict[str, Any]:
+def _as_json(container: "Container", web: tuple[int, ...]) -> dict[str, Any]:
     return {
         "service": container.service,
         "container": container.name,
@@ -161,5 +174,5 @@ def _as_json(container: "Container", urls: dict[str, tuple[str, ...]]) -> dict[s
         "state": container.state,
         "health": container.health or None,
         "exit_code": None if container.running else container.exit_code,
-        "addresses": urls.get(container.service, ()),
+        "addresses": format_addresses(container, web),
     }
