@@ -87,7 +87,8 @@ def load(engine: "Engine", records: Mapping[str, Record]) -> None:
             process.capture(engine.command("load", "--quiet", input=content))
         except CommandError as error:
             raise EngineError(
-                f"the engine did not take the image {name}: {error.output}", "look at its disk and its log"
+                f"the engine did not take the image {name}: {error.output}",
+                "`invoke doctor` shows how much its disk has left; then run this again",
             ) from None
 
 

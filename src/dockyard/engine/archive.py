@@ -113,7 +113,7 @@ def from_archive(chunks: Iterable[bytes], visit: Visit[T]) -> Image[T]:
                         contents[member.name] = content, content.packed or member.size
     except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
         raise DockyardError(
-            f"the image's archive cannot be read: {error}", "an archive cut short? run it again"
+            f"the image's archive cannot be read: {error}", "run it again: the engine may have stopped in the middle"
         ) from None
     return _assembled(contents, documents, links)
 
@@ -124,7 +124,8 @@ def read_layer(blob: Readable, visit: Visit[T], name: str = "a layer") -> Conten
     source: Readable = _Rest(start, blob)
     if start == ZSTD:
         raise DockyardError(
-            f"the layer {name} is compressed with zstd", "Dockyard reads gzip, which is what engines use by default"
+            f"the layer {name} is compressed with zstd",
+            "build it without compression=zstd: engines use gzip by default",
         )
     packed = start.startswith(GZIP)
     plain = _Hashed(_unpacked(source)) if packed else _Counted(source)
@@ -176,7 +177,8 @@ def _assembled(
         ordered = [contents[links.get(path, path)] for path in listed["Layers"] or ()]
     except (KeyError, IndexError, ValueError, TypeError) as error:
         raise DockyardError(
-            f"the image's archive is incomplete: {error!r}", "was it saved for another platform?"
+            f"the image's archive is incomplete: {error!r}",
+            "build or pull it for this machine's platform",
         ) from None
     instructions = [str(row.get("created_by", "")) for row in config.get("history") or () if not row.get("empty_layer")]
     instructions += [""] * (len(ordered) - len(instructions))

@@ -222,7 +222,9 @@ class Registry:
             document = answer.json()
             if token := document.get("token") or document.get("access_token"):
                 return str(token)
-        raise RegistryError(Kind.OTHER, f"{realm} gave no token for {self.access.host}")
+        raise RegistryError(
+            Kind.OTHER, f"{realm} gave no token for {self.access.host}", "log in again, or ask whoever runs it"
+        )
 
     def _refusal(self, answer: requests.Response, repository: str) -> RegistryError:
         """Return the error that a registry's answer with a status from 400 stands for."""

@@ -202,7 +202,7 @@ class Repository:
         if not colon:
             return
         if algorithm not in ("sha256", "sha512"):
-            raise RegistryError(Kind.MISMATCH, f"{algorithm} is not a digest that can be checked")
+            raise RegistryError(Kind.MISMATCH, f"{algorithm} is not a digest that can be checked", "name it by its tag")
         if (found := digest_of(content, algorithm)) != wanted:
             text = f"{self.registry.access.host} gave something of {self.name} with the digest {found}, not {wanted}"
             raise self.registry.error(Kind.MISMATCH, text, self.name)

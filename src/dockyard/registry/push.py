@@ -132,7 +132,9 @@ def _client(engine: "Engine") -> Iterator[Client]:
     try:
         yield client
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        raise EngineError(f"the engine stopped answering: {error}", "see its log, and try again") from None
+        raise EngineError(
+            f"the engine stopped answering: {error}", "`invoke doctor` looks at it; then push again"
+        ) from None
     finally:
         client.close()
 
@@ -237,7 +239,7 @@ def _push_once(client: Client, registry: Registry, reference: Reference, layers:
             if layer:
                 show(layer)
     if not digest:
-        raise RegistryError(Kind.OTHER, f"the engine did not say what it pushed as {reference}")
+        raise RegistryError(Kind.OTHER, f"the engine did not say what it pushed as {reference}", "push again")
     return digest
 
 
