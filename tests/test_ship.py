@@ -1,7 +1,7 @@
 """Pushing what was built: the names, the order of what is asked, and what is recorded."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,12 @@ from dockyard.bases.resolve import Missing
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError, UsageError
 from dockyard.git import Git
-from dockyard.image import records
 from dockyard.image.bake import Cache
 from dockyard.image.build import Built, Request
 from dockyard.image.names import Variant
 from dockyard.registry.push import Pushed
 from dockyard.release import push as shipping
+from dockyard.release.push import PushActions
 from dockyard.settings import Settings
 from tests.conftest import replace_everywhere
 
@@ -39,19 +39,26 @@ class Harbour:
         self.ending: BaseException | None = None
         self.until: int | None = None
         self.wrong: BaseException | None = None
+        self.git: Git | None = GIT
+
+    def actions(self) -> PushActions:
+        """Return what a push is to call: this harbour, which no program and no registry belongs to."""
+        return PushActions(self.find, self.preflight, self.build, self.verify, self.push, self.keep)
 
     def find(self, _settings: Settings) -> Engine:
         """Stand in for the search for an engine."""
         self.asked.append("engine")
         return ENGINE
 
-    def preflight(self, _engine: Engine, names: list[str]) -> None:
+    def preflight(self, _engine: Engine, names: Sequence[str]) -> None:
         """Stand in for the question to the registry before a build."""
         self.asked.append(f"preflight {' '.join(names)}")
         if self.wrong:
             raise self.wrong
 
-    def build(self, _settings: Settings, request: Request, *, engine: Engine) -> Any:
+    def build(
+        self, _settings: Settings, request: Request, *, engine: Engine
+    ) -> tuple[tuple[Built, ...], tuple[Missing, ...]]:
         """Stand in for a build that pushes."""
         self.asked.append("build")
         named = ("shop:1.2.3", "shop:0123456789ab")
@@ -72,23 +79,17 @@ class Harbour:
             raise self.ending
         return tuple(pushed)
 
-    def keep(self, _settings: Settings, record: dict[str, Any]) -> None:
+    def keep(self, _settings: Settings, record: Mapping[str, Any]) -> None:
         """Stand in for the file and the ledger; a record must have the documented form."""
         self.records.append(fastjsonschema.compile(json.loads(SCHEMA.read_text()))(json.loads(json.dumps(record))))
 
 
 @pytest.fixture
 def harbour(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Harbour:
-    """Put fakes around a push of this project."""
-    made = Harbour()
+    """Return what stands around a push of this project, which is at a commit."""
     (settings.root / "Dockerfile").write_text("FROM x AS test\nFROM x AS production\n")
-    monkeypatch.setattr(shipping, "find_engine", made.find)
-    monkeypatch.setattr(shipping, "preflight", made.preflight)
-    monkeypatch.setattr(shipping, "build_images", made.build)
-    monkeypatch.setattr(shipping, "verify_pushed", made.verify)
-    monkeypatch.setattr(shipping, "push_images", made.push)
-    monkeypatch.setattr(records, "keep_record", made.keep)
-    replace_everywhere(monkeypatch, "read_git", lambda _root: GIT)
+    made = Harbour()
+    replace_everywhere(monkeypatch, "read_git", lambda _root: made.git)
     return made
 
 
@@ -102,16 +103,16 @@ def test_references(settings: Settings, harbour: Harbour) -> None:
     assert shipping.choose_references(settings, Request(tags=("7",))) == {PRODUCTION: ("shop:7",)}
 
 
-def test_no_name(settings: Settings, harbour: Harbour, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_name(settings: Settings, harbour: Harbour) -> None:
     """Without git and without a tag it is a usage error."""
-    replace_everywhere(monkeypatch, "read_git", lambda _root: None)
+    harbour.git = None
     with pytest.raises(UsageError, match="no git commit to take a tag from"):
         shipping.choose_references(settings, Request())
 
 
 def test_build_and_push(settings: Settings, harbour: Harbour) -> None:
     """The registry is asked before the build and checked after it, under every name; its size is the image's."""
-    (built,), missing = shipping.build_and_push(settings, Request(push=True), force=False)
+    (built,), missing = shipping.build_and_push(settings, Request(push=True), force=False, actions=harbour.actions())
     assert harbour.asked == [
         "engine",
         "preflight shop:1.2.3 shop:0123456789ab",
@@ -127,34 +128,34 @@ def test_a_registry_that_would_refuse(settings: Settings, harbour: Harbour) -> N
     """Nobody waits for a build that cannot be pushed."""
     harbour.wrong = DockyardError("denied")
     with pytest.raises(DockyardError, match="denied"):
-        shipping.build_and_push(settings, Request(push=True), force=False)
+        shipping.build_and_push(settings, Request(push=True), force=False, actions=harbour.actions())
     assert "build" not in harbour.asked
 
 
 def test_an_unknown_target(settings: Settings, harbour: Harbour) -> None:
     """It is told before an engine is sought or a registry asked."""
     with pytest.raises(UsageError, match="the Dockerfile has no target 'prod'"):
-        shipping.build_and_push(settings, Request(("prod",), push=True), force=False)
+        shipping.build_and_push(settings, Request(("prod",), push=True), force=False, actions=harbour.actions())
     assert harbour.asked == []
 
 
-def test_uncommitted_changes(settings: Settings, harbour: Harbour, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uncommitted_changes(settings: Settings, harbour: Harbour) -> None:
     """They are refused before anything else, unless forced."""
-    replace_everywhere(monkeypatch, "read_git", lambda _root: DIRTY)
+    harbour.git = DIRTY
     with pytest.raises(DockyardError, match="built from uncommitted changes"):
-        shipping.build_and_push(settings, Request(push=True), force=False)
+        shipping.build_and_push(settings, Request(push=True), force=False, actions=harbour.actions())
     wanted = shipping.choose_references(settings, Request())
     with pytest.raises(DockyardError, match="built from uncommitted changes"):
-        shipping.push_variants(settings, wanted, force=False)
+        shipping.push_variants(settings, wanted, force=False, actions=harbour.actions())
     assert (harbour.asked, harbour.records) == ([], [])
-    shipping.push_variants(settings, wanted, force=True)
+    shipping.push_variants(settings, wanted, force=True, actions=harbour.actions())
     assert harbour.asked == ["engine", "push shop:0123456789ab-dirty"]
 
 
 def test_ship(settings: Settings, harbour: Harbour) -> None:
     """All names go in one push; each image has one record, under its first name."""
     wanted = {PRODUCTION: ("shop:1", "shop:2"), TEST: ("shop:1-test-py3.12",)}
-    pushed = shipping.push_variants(settings, wanted, force=False)
+    pushed = shipping.push_variants(settings, wanted, force=False, actions=harbour.actions())
     assert [image.reference for image in pushed] == ["shop:1", "shop:2", "shop:1-test-py3.12"]
     assert harbour.asked == ["engine", "push shop:1 shop:2 shop:1-test-py3.12"]
     facts = [(one["kind"], one["outcome"], one["target"], one["python"], one["image"]) for one in harbour.records]
@@ -174,7 +175,7 @@ def test_a_push_that_does_not_finish(settings: Settings, harbour: Harbour, endin
     """It is recorded as what it was, without an image, and raised as what it was."""
     harbour.ending, harbour.until = ending, 0
     with pytest.raises(type(ending)):
-        shipping.push_variants(settings, {PRODUCTION: ("shop:1",)}, force=False)
+        shipping.push_variants(settings, {PRODUCTION: ("shop:1",)}, force=False, actions=harbour.actions())
     assert [(one["outcome"], one["image"]) for one in harbour.records] == [(outcome, None)]
 
 
@@ -183,7 +184,7 @@ def test_a_push_that_fails_half_way(settings: Settings, harbour: Harbour) -> Non
     harbour.ending, harbour.until = DockyardError("denied"), 3
     wanted = {PRODUCTION: ("shop:1", "shop:2"), TEST: ("shop:1-test", "shop:2-test")}
     with pytest.raises(DockyardError, match="denied"):
-        shipping.push_variants(settings, wanted, force=False)
+        shipping.push_variants(settings, wanted, force=False, actions=harbour.actions())
     assert [(one["target"], one["outcome"]) for one in harbour.records] == [
         ("production", "passed"),
         ("test", "failed"),

@@ -1,12 +1,12 @@
 """Push what was built: choose the references, push and check them, record the run."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dockyard.bases.resolve import Missing
-from dockyard.engine.client import find_engine
+from dockyard.engine.client import Engine, find_engine
 from dockyard.errors import UsageError
 from dockyard.git import read_git
 from dockyard.image import names as images
@@ -18,6 +18,21 @@ from dockyard.registry.push import Pushed, preflight, push_images, refuse_dirty,
 from dockyard.settings import Settings
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PushActions:
+    """What a push has the rest of the pipeline do; a test hands in its own and patches nothing."""
+
+    find_engine: Callable[[Settings], Engine] = find_engine
+    preflight: Callable[[Engine, Sequence[str]], None] = preflight
+    build_images: Callable[..., tuple[tuple[Built, ...], tuple[Missing, ...]]] = build_images
+    verify_pushed: Callable[[Engine, str, str], int] = verify_pushed
+    push_images: Callable[..., tuple[Pushed, ...]] = push_images
+    keep_record: Callable[[Settings, Mapping[str, Any]], object] = records.keep_record
+
+
+PUSH_ACTIONS = PushActions()
 
 
 def choose_references(settings: Settings, request: Request) -> dict[Variant, tuple[str, ...]]:
@@ -36,29 +51,31 @@ def choose_references(settings: Settings, request: Request) -> dict[Variant, tup
 
 
 def build_and_push(
-    settings: Settings, request: Request, *, force: bool
+    settings: Settings, request: Request, *, force: bool, actions: PushActions = PUSH_ACTIONS
 ) -> tuple[tuple[Built, ...], tuple[Missing, ...]]:
     """Let BuildKit push what it builds; ask the registry before, and check that it has the images after."""
     names = [name for named in choose_references(settings, request).values() for name in named]
     refuse_dirty(names, force)
-    engine = find_engine(settings)
-    preflight(engine, names)
-    built, missing = build_images(settings, request, engine=engine)
-    sizes = [[verify_pushed(engine, name, image.digest) for name in image.references] for image in built]
+    engine = actions.find_engine(settings)
+    actions.preflight(engine, names)
+    built, missing = actions.build_images(settings, request, engine=engine)
+    sizes = [[actions.verify_pushed(engine, name, image.digest) for name in image.references] for image in built]
     log.info(f"the registry has {'it' if len(names) == 1 else 'all of them'}")
     return tuple(replace(image, size=size[0]) for image, size in zip(built, sizes, strict=True)), missing
 
 
-def push_variants(settings: Settings, wanted: Mapping[Variant, Sequence[str]], *, force: bool) -> tuple[Pushed, ...]:
+def push_variants(
+    settings: Settings, wanted: Mapping[Variant, Sequence[str]], *, force: bool, actions: PushActions = PUSH_ACTIONS
+) -> tuple[Pushed, ...]:
     """Push every image under all its names and record how each ended; uncommitted changes need `force`."""
     names = [name for named in wanted.values() for name in named]
     refuse_dirty(names, force)
     clock = records.Clock.start()
-    engine = find_engine(settings)
+    engine = actions.find_engine(settings)
     outcome = "failed"
     arrived: dict[str, Pushed] = {}
     try:
-        return push_images(engine, names, arrived=lambda image: arrived.update({image.reference: image}))
+        return actions.push_images(engine, names, arrived=lambda image: arrived.update({image.reference: image}))
     except KeyboardInterrupt:
         outcome = "interrupted"
         raise
@@ -71,7 +88,7 @@ def push_variants(settings: Settings, wanted: Mapping[Variant, Sequence[str]], *
                 settings, git, clock, "push", ending, target=variant.target, python=variant.python,
                 image=_image_record(arrived.get(named[0])), engine=facts,
             )  # fmt: skip
-            records.keep_record(settings, record)
+            actions.keep_record(settings, record)
 
 
 def _image_record(image: Pushed | None) -> dict[str, Any] | None:
