@@ -1,12 +1,13 @@
 """The verdict: which rules an image is held to, what is accepted, and where a violation comes from."""
 
+import posixpath
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from dockyard.verify.model import Case, Scope, Severity, Trial
+from dockyard.verify.model import Case, Pin, Scope, Severity, Trial
 from dockyard.verify.rules import judge
 from tests import small_images
 from tests.small_images import File, folder
@@ -176,6 +177,18 @@ def test_a_link_to_a_shell_is_one_and_a_dead_or_plain_file_is_none() -> None:
 def test_pythons_own_installers_are_package_managers(path: str) -> None:
     """`python -m pip` needs no program."""
     assert broken(small_images.case(small_images.module(f"{path}.py", b""))) == ["no-package-manager"]
+
+
+def test_a_package_manager_that_the_lock_asks_for() -> None:
+    """It is no leftover: its package and its programs are the project's own wish."""
+    program = "../../../bin/pip"
+    pip = small_images.distribution("pip", "26.0", {"pip/__init__.py": File(b""), program: File(b"#!", mode=0o755)})
+    files = {posixpath.normpath(path): file for path, file in pip.items()}
+    files |= small_images.module(f"{small_images.SITE}/pip/__init__.py", b"")
+    pins = {**(small_images.expected().pins or {}), "pip": Pin("pip", "26.0")}
+    assert broken(small_images.case(files, pins=pins)) == []
+    found = broken(small_images.case(files))
+    assert found.count("no-package-manager") == 2
 
 
 @pytest.mark.parametrize(

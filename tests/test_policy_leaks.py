@@ -5,7 +5,7 @@ import hashlib
 
 import pytest
 
-from dockyard.verify.model import Case, Facts
+from dockyard.verify.model import Case, Facts, Pin
 from dockyard.verify.rules import judge, secrets
 from tests import small_images
 from tests.small_images import File, folder
@@ -42,6 +42,38 @@ def test_a_deleted_secret_is_still_in_its_layer() -> None:
     (found,) = judge.judge_image(Case(facts, small_images.expected())).violations
     assert (found.rule, found.layer) == ("no-private-key", facts.layers[1].digest)
     assert "a later layer hides it" in found.message
+
+
+TORNADO = small_images.distribution(
+    "tornado", "6.5", {"tornado/test/a.key": File(KEY), "tornado/test/b.key": File(KEY), "tornado/own.key": File(KEY)}
+)
+
+
+def test_a_test_key_of_a_locked_distribution_is_told_as_that_and_once() -> None:
+    """Everybody has it: nobody can revoke it, and the tip ends the error."""
+    pins = {**small_images.expected().pins, "tornado": Pin("tornado", "6.5")}  # type: ignore[dict-item]
+    case = small_images.case(TORNADO, pins=pins)
+    own, test = judge.judge_image(case).violations
+    assert (own.path, "revoke" in own.hint) == (f"{small_images.SITE}/tornado/own.key", True)
+    assert test.message == f"{small_images.SITE}/tornado/test/a.key and 1 more: a test key, published with tornado 6.5"
+    assert "revoke" not in test.hint
+    rule = f"no-private-key:{small_images.SITE}/tornado/*"
+    assert f'"{rule}"' in test.hint
+    left = judge.judge_image(case, allow={rule: "a test key of tornado 6.5"}).violations
+    assert left == ()
+
+
+def test_a_test_key_that_no_lock_asks_for() -> None:
+    """It may be anybody's."""
+    rules = broken(small_images.case(TORNADO))
+    assert rules.count("no-private-key") == 3
+
+
+def test_a_key_that_two_layers_have_is_told_once() -> None:
+    """By its path."""
+    facts = small_images.facts(small_images.good(), {"/key": File(KEY)}, {"/key": File(KEY + b"more")})
+    (found,) = judge.judge_image(Case(facts, small_images.expected())).violations
+    assert found.path == "/key"
 
 
 @pytest.mark.parametrize(

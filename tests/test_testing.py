@@ -103,14 +103,25 @@ def docker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Docker:
 
 
 def test_the_command(settings: Settings) -> None:
-    """As hard as production, results in a volume of its own, arguments to the test runner last."""
-    made = matrix.command(ENGINE, "shop:test", "x-test", ("-k", "health"))
+    """As hard as production and with what it has, results in a volume of its own, arguments to the test runner last."""
+    settings = replace(settings, trial_environment={"SHOP_KEY": "s3cret!"}, trial_tmpfs=("/app/uploads",))
+    run = matrix.Run(settings, ENGINE, "x", settings.root, ("-k", "health"))
+    made = matrix.command(run, "shop:test", "x-test")
     assert made.argv == (
         "docker", "run", "--name=x-test",
         "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--user=65532:65532",
-        "--pids-limit=512", "--mount=type=volume,destination=/results",
+        "--pids-limit=512", "--tmpfs=/app/uploads:uid=65532,gid=65532,mode=0700",
+        "--env=USER=nonroot", "--env=LOGNAME=nonroot", "--env=SHOP_KEY=s3cret!",
+        "--mount=type=volume,destination=/results",
         "shop:test", "--junitxml=/results/junit.xml", "-k", "health",
     )  # fmt: skip
+    assert "s3cret!" not in made.display()
+
+
+def test_a_name_of_ones_own(settings: Settings) -> None:
+    """The settings' variables are stronger."""
+    run = matrix.Run(replace(settings, trial_environment={"USER": "shop"}), ENGINE, "x", settings.root, ())
+    assert "--env=USER=shop" in matrix.command(run, "shop:test", "x").argv
 
 
 def test_a_matrix(settings: Settings, docker: Docker, said: list[str]) -> None:

@@ -60,6 +60,9 @@ TROUBLES = {
 }
 """What can be wrong with the tests on one Python, the worst first: what happened, and what to do."""
 
+ACCOUNT = {"USER": "nonroot", "LOGNAME": "nonroot"}
+"""What `getpass.getuser` looks at: a base image has no line for the user 65532 in /etc/passwd."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -161,7 +164,7 @@ def run_one(run: Run, variant: Variant) -> Outcome:
     container = run.container(variant)
     returncode = 0
     try:
-        for line in lines(command(run.engine, image, container, run.arguments)):
+        for line in lines(command(run, image, container)):
             log.info(f"{variant.python} | {line}")
     except CommandError as error:
         returncode = error.returncode
@@ -176,10 +179,24 @@ def run_one(run: Run, variant: Variant) -> Outcome:
     return outcome
 
 
-def command(engine: Engine, image: str, container: str, arguments: Sequence[str]) -> Command:
-    """Return the command that runs one image's tests; arguments go to its test runner."""
-    options = (f"--name={container}", *HARDENED, f"--mount=type=volume,destination={RESULTS}")
-    return engine.command("run", *options, image, f"--junitxml={RESULTS}/junit.xml", *arguments)
+def command(run: Run, image: str, container: str) -> Command:
+    """Return the command that runs one image's tests with what production has; arguments go to its test runner."""
+    given = run.settings.trial_environment
+    options = (
+        f"--name={container}",
+        *HARDENED,
+        *mount_writable(run.settings.trial_tmpfs),
+        *(f"--env={key}={value}" for key, value in {**ACCOUNT, **given}.items()),
+        f"--mount=type=volume,destination={RESULTS}",
+    )
+    secret = tuple(value for value in given.values() if len(value) > 3)
+    words = ("run", *options, image, f"--junitxml={RESULTS}/junit.xml", *run.arguments)
+    return run.engine.command(*words, secrets=secret)
+
+
+def mount_writable(folders: Sequence[str]) -> tuple[str, ...]:
+    """Return the options of `docker run` for folders in memory that the service may write, as volumes in production."""
+    return tuple(f"--tmpfs={folder}:uid=65532,gid=65532,mode=0700" for folder in folders)
 
 
 def count(junit: Path) -> tuple[int, int, int]:

@@ -201,6 +201,12 @@ class Scope(StrEnum):
     MINIMAL = "production"
 
 
+def scope(case: Case) -> Scope:
+    """Return which rules an image is held to: all, unless its target is known for less."""
+    less = {"slim": Scope.SERVICE, "test": Scope.EVERY, "development": Scope.EVERY}
+    return less.get(case.expected.target, Scope.MINIMAL)
+
+
 class Severity(StrEnum):
     """How bad a violation is, in SARIF's words; each of them makes the verdict fail."""
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from dockyard.engine.inside import probe
 from dockyard.errors import CommandError
 from dockyard.process import Completed, capture
-from dockyard.verify.matrix import HARDENED
+from dockyard.verify.matrix import HARDENED, mount_writable
 from dockyard.verify.model import Facts, Trial
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def once(engine: "Engine", image: str, facts: Facts, setup: Setup) -> Trial:
 def choose_options(setup: Setup, name: str) -> tuple[str, ...]:
     """Return the options of `docker run` for a trial (pure)."""
     hardening = HARDENED if setup.hardened else ()
-    mounts = tuple(f"--tmpfs={path}:uid=65532,gid=65532,mode=0700" for path in setup.tmpfs)
+    mounts = mount_writable(setup.tmpfs)
     given = tuple(f"--env={key}={value}" for key, value in setup.environment.items())
     return ("--detach", f"--name={name}", "--no-healthcheck", *hardening, *mounts, *given)
 

@@ -22,10 +22,9 @@ from dockyard.process import capture
 from dockyard.settings import Settings
 from dockyard.verify import contents, trial
 from dockyard.verify.causes import diagnose
-from dockyard.verify.model import Budgets, Case, Expected, Facts, ImageQuery, Scope, Trial
+from dockyard.verify.model import Budgets, Case, Expected, Facts, ImageQuery, Scope, Trial, scope
 from dockyard.verify.output import Report
 from dockyard.verify.rules import bytecode, distributions, judge, secrets
-from dockyard.verify.rules.files import scope
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email.parser import BytesHeaderParser
 
-from dockyard.verify.model import Case, Entry, Facts, Pin, Rule, Scope, Violation
-from dockyard.verify.rules.files import scope
+from dockyard.verify.model import Case, Entry, Facts, Pin, Rule, Scope, Violation, scope
 
 METADATA = re.compile(
     r"(?P<folder>.*/(?:site|dist)-packages)/(?P<info>[^/]+\.(?:dist|egg)-info)(?:/METADATA|/PKG-INFO|)"
@@ -89,6 +88,17 @@ def find_distributions(case: Case) -> Iterator[Distribution]:
             yield Distribution(
                 normalize_name(headers["Name"] or match["info"]), headers["Version"] or "", match["folder"], entry
             )
+
+
+def find_owners(case: Case) -> dict[str, Distribution]:
+    """Return the files that locked distributions have brought, by their paths, links in bin with them."""
+    pins = case.expected.pins or {}
+    owners: dict[str, Distribution] = {}
+    for one in find_distributions(case):
+        record = case.facts.files.get(one.record)
+        if record and one.name in pins:
+            owners.update(dict.fromkeys((path for path, _ in read_record(record.data, one.folder)), one))
+    return owners
 
 
 def find_virtual_environment(facts: Facts) -> str:

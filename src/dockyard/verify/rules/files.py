@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterator
 
-from dockyard.verify.model import Case, Entry, Rule, Scope, Violation
+from dockyard.verify.model import Case, Entry, Rule, Scope, Violation, scope
+from dockyard.verify.rules.distributions import find_owners
 
 DEBIANS_OWN = ("/var/tmp", "/run/lock", "/var/lock")  # noqa: S108 - paths in the image
 """World-writable by Debian's own design, sticky, and read-only at run time: no matter but in a minimal image."""
@@ -46,22 +47,19 @@ def shells(case: Case) -> Iterator[Violation]:
 
 
 def package_managers(case: Case) -> Iterator[Violation]:
-    """Find programs and Python packages that install others."""
-    yield from _programs(case, PACKAGE_MANAGERS, "is a package manager")
+    """Find programs and Python packages that install others, but those that the lock asks for."""
+    owners = find_owners(case)
+    for violation in _programs(case, PACKAGE_MANAGERS, "is a package manager"):
+        if violation.path not in owners:
+            yield violation
     for entry in case.facts.files.values():
-        if entry.kind == "file" and INSTALLERS.fullmatch(entry.path):
+        if entry.kind == "file" and INSTALLERS.fullmatch(entry.path) and entry.path not in owners:
             yield _at(entry, "belongs to a Python package that installs others")
 
 
 def compilers(case: Case) -> Iterator[Violation]:
     """Find compilers, linkers and make."""
     yield from _programs(case, COMPILERS, "is a compiler or a part of one")
-
-
-def scope(case: Case) -> Scope:
-    """Return which rules an image is held to: all, unless its target is known for less."""
-    less = {"slim": Scope.SERVICE, "test": Scope.EVERY, "development": Scope.EVERY}
-    return less.get(case.expected.target, Scope.MINIMAL)
 
 
 def _programs(case: Case, names: re.Pattern[str], what: str) -> Iterator[Violation]:
@@ -102,7 +100,7 @@ RULES = (
     ),
     Rule(
         "no-package-manager",
-        "there is no package manager, Python's own included",
+        "there is no package manager, Python's own included, that the lock does not ask for",
         package_managers,
         "copy only what the service needs into the final stage: neither apt nor pip is part of it",
         Scope.MINIMAL,

@@ -10,9 +10,8 @@ from fnmatch import fnmatchcase
 from dockyard.errors import SettingsError
 from dockyard.image.dockerfile import locate_layers
 from dockyard.settings import suggest_nearest
-from dockyard.verify.model import Case, Finding, Rule, Scope, Verdict, Violation
+from dockyard.verify.model import Case, Finding, Rule, Scope, Verdict, Violation, scope
 from dockyard.verify.rules import bytecode, configuration, distributions, files, leaks, lookups, runtime
-from dockyard.verify.rules.files import scope
 
 RULES: tuple[Rule, ...] = (
     *configuration.RULES,

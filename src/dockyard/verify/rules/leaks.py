@@ -5,12 +5,15 @@ from collections.abc import Iterable, Iterator
 
 from dockyard.verify.model import Case, Entry, Rule, Scope, Violation
 from dockyard.verify.rules import secrets
+from dockyard.verify.rules.distributions import find_owners
 
 CREDENTIALS = re.compile(
     r"\.env(?:\.(?!example$|sample$|template$|dist$|schema$)[\w.-]+)?"
     r"|[._]netrc|\.pypirc|\.git-credentials|\.pgpass|\.htpasswd|\.vault-token|id_(?:rsa|dsa|ecdsa|ed25519)"
 )
 CREDENTIAL_PATHS = (".aws/credentials", ".docker/config.json", ".kube/config", ".config/gcloud/credentials.db")
+TESTS = re.compile(r"/(?:tests?|testing|testdata|test_data)/")
+"""Where distributions keep what only their own tests need."""
 VERSION_CONTROL = {".git", ".hg", ".svn", ".bzr"}
 SECRET_NAME = re.compile(
     r"(?:^|_)(?:PASSWORD|PASSWD|SECRET|SECRET_KEY|TOKEN|API_?KEY|ACCESS_KEY|PRIVATE_KEY|CREDENTIALS)$", re.IGNORECASE
@@ -20,10 +23,25 @@ ROTATE = "keep it out with .dockerignore or a build secret (--mount=type=secret)
 
 
 def private_keys(case: Case) -> Iterator[Violation]:
-    """Find private keys."""
+    """Find private keys; those in the tests of a locked distribution are told as that, once for each distribution."""
+    owners = find_owners(case)
+    published: dict[str, list[Entry]] = {}
+    told: set[str] = set()
     for entry in _all(case):
-        if secrets.PRIVATE_KEY in entry.leaks:
+        if secrets.PRIVATE_KEY not in entry.leaks or entry.path in told:
+            continue
+        told.add(entry.path)
+        owner = owners.get(entry.path)
+        if owner and TESTS.search(entry.path):
+            published.setdefault(f"{owner.name} {owner.version}", []).append(entry)
+        else:
             yield _at(case, entry, "holds a private key")
+    for name, entries in published.items():
+        first, more = entries[0], len(entries) - 1
+        also = f" and {more} more" if more else ""
+        pattern = f"{TESTS.split(first.path)[0]}/*"
+        hint = f'it is no secret: accept it: allow = {{ "no-private-key:{pattern}" = "a test key of {name}" }}'
+        yield Violation(f"{first.path}{also}: a test key, published with {name}", first.path, first.layer, hint)
 
 
 def tokens(case: Case) -> Iterator[Violation]:
