@@ -67,6 +67,7 @@ class Reader:
     name: str
     environment: dict[str, str] = field(default_factory=dict)
     addresses: dict[str, str] = field(default_factory=dict)
+    shown: str = "shop"
     printed: str = ""
 
     def run(self, script: str, *, fails: bool = False, where: str = "") -> Completed:
@@ -75,16 +76,23 @@ class Reader:
             script = script.replace(there, here)
         script = re.sub(r"\b(shop|ledger):(?=[a-z0-9])", f"{self.name}:", script)
         path = os.pathsep.join((str(self.folder / ".venv/bin"), str(self.installation.programs), os.environ["PATH"]))
-        own = {"DOCKYARD_IMAGE": self.name, "DOCKYARD_STACK": self.name, "DOCKYARD_PYTHONS": "3.13", "COLUMNS": "200"}
+        own = {
+            "DOCKYARD_IMAGE": self.name,
+            "DOCKYARD_STACK": self.name,
+            "DOCKYARD_PYTHONS": "3.13",
+            "COLUMNS": "200",
+            "PYTHONUNBUFFERED": "1",
+        }
         who = {f"GIT_{role}_{what}": "t@t" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
         git = {"GIT_CONFIG_GLOBAL": os.devnull, **who, "PIP_CONSTRAINT": str(self.installation.constraints)}
         environment = {"PATH": path, "VIRTUAL_ENV": "", "PYTHONPATH": "", **own, **git, **self.environment}
+        script = f"exec 2>&1\n{script}"  # in the order of a terminal
         shell = ("bash", "-euo", "pipefail", "-c", f'{script}\npwd > "{self.home / "where"}"')
         done = capture(Command(shell, cwd=self.folder, env=environment, timeout=15 * MINUTES), check=False)
         said = done.stdout + done.stderr
         if done.ok:
             self.folder = Path((self.home / "where").read_text().strip())
-        self.printed += said.replace(self.name, "shop")
+        self.printed += said.replace(self.name, self.shown)
         assert done.ok is not fails, f"{where}: {script}ended with {done.returncode}:\n{said}"
         return done
 
@@ -186,6 +194,7 @@ def begin(
             port = free_port()
             reader = Reader(folder, tmp_path / "home", installation, engine, unique, {"PORT": str(port)})
             reader.home.mkdir(exist_ok=True)
+            reader.shown = "ledger" if project == "checkout" else "shop"
             reader.addresses |= {"127.0.0.1:8000": f"127.0.0.1:{port}", "/tmp/notes": str(tmp_path / "notes")}
             reader.environment["HOME"] = str(reader.home)
             cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
