@@ -37,6 +37,7 @@ class Docker:
         self.volumes: list[str] = [""]
         self.config = Completed(0, json.dumps(MODEL), "", 0.1)
         self.inspected: list[dict[str, Any]] = [{"Status": "exited", "ExitCode": 3}]
+        self.log = ["Traceback", "ImportError: no module named shop"]
         self.fails: dict[str, BaseException] = {}
 
     def capture(self, command: Command, *, check: bool = True) -> Completed:  # noqa: PLR0911 - a script
@@ -67,8 +68,7 @@ class Docker:
     def lines(self, command: Command) -> Iterator[str]:
         """Answer with a log, like execute.lines."""
         self.asked.append(command)
-        yield "Traceback"
-        yield "ImportError: no module named shop"
+        yield from self.log
 
     @property
     def changing(self) -> list[tuple[str, ...]]:

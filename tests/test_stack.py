@@ -214,6 +214,14 @@ def test_failure_is_shown_and_undone(docker: Docker, up: Up, said: list[str]) ->
     assert docker.changing[1:] == [(*PROJECT, "down", "--remove-orphans"), ("docker", "volume", "rm", "shop_data")]
 
 
+def test_failure_that_its_log_explains(docker: Docker, up: Up) -> None:
+    """The cause stands beside the exit code, and the edit in the place of the hint."""
+    docker.states, docker.log = [[], [container(State="exited", ExitCode=3)]], ["KeyError: 'SECRET_KEY'"]
+    with pytest.raises(DockyardError, match="web ended with exit code 3: SECRET_KEY is not set") as caught:
+        up()
+    assert ".env" in caught.value.hint
+
+
 def test_timeout(docker: Docker, up: Up) -> None:
     """A stack that never gets healthy is given up after the time that was asked for."""
     docker.states = [[], [container(Health="starting")]]
