@@ -217,7 +217,7 @@ def test_failure_is_shown_and_undone(docker: Docker, up: Up, said: list[str]) ->
 def test_failure_that_its_log_explains(docker: Docker, up: Up) -> None:
     """The cause stands beside the exit code, and the edit in the place of the hint."""
     docker.states, docker.log = [[], [container(State="exited", ExitCode=3)]], ["KeyError: 'SECRET_KEY'"]
-    with pytest.raises(DockyardError, match="web ended with exit code 3: SECRET_KEY is not set") as caught:
+    with pytest.raises(DockyardError, match="exit code 3: the environment variable SECRET_KEY is not set") as caught:
         up()
     assert ".env" in caught.value.hint
 
