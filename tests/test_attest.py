@@ -12,6 +12,7 @@ from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.git import Git
 from dockyard.registry import attest, provenance, sbom
+from dockyard.registry.client import parse_reference
 from dockyard.registry.content import Repository
 from dockyard.registry.errors import Kind, RegistryError
 from dockyard.settings import Settings
@@ -39,7 +40,6 @@ def memory(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Memory:
     config = {"architecture": "amd64", "os": "linux", "config": {"Labels": LABELS}}
     made.push({digest(packed): packed}, json.dumps(config).encode(), "1.0")
 
-    monkeypatch.setattr(attest, "open_repository", lambda *_args: made.repository("fleet/shop"))
     replace_everywhere(monkeypatch, "read_git", lambda _root: Git(COMMIT, 1, "main"))
     (settings.root / "requirements" / "3.13").mkdir(parents=True)
     (settings.root / "requirements" / "production.in").write_text("flask\n")
@@ -47,9 +47,10 @@ def memory(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Memory:
     return made
 
 
-def run(settings: Settings, name: str = NAME) -> tuple[attest.Attached, ...]:
+def run(settings: Settings, memory: Memory, name: str = NAME) -> tuple[attest.Attached, ...]:
     """Attach to the image."""
-    return attest.attest_image(settings, name, engine=ENGINE)
+    with memory.repository("fleet/shop") as shop:
+        return attest.attest_in_registry(settings, shop, parse_reference(name))
 
 
 def attached(memory: Memory, made: attest.Attached) -> dict[str, Any]:
@@ -61,7 +62,7 @@ def attached(memory: Memory, made: attest.Attached) -> dict[str, Any]:
 def test_both_documents_are_attached(memory: Memory, settings: Settings, said: list[str]) -> None:
     """They are about this very image, whose manifest and tag stay what they are."""
     before = memory.manifests["1.0"]
-    bill, origin = run(settings)
+    bill, origin = run(settings, memory)
     assert (bill.kind, origin.kind, bill.new, origin.new) == ("SBOM", "provenance", True, True)
     assert bill.subject == origin.subject == digest(before[1])
     assert memory.manifests["1.0"] == before
@@ -83,9 +84,9 @@ def test_both_documents_are_attached(memory: Memory, settings: Settings, said: l
 
 def test_a_second_time_changes_nothing(memory: Memory, settings: Settings) -> None:
     """The same documents, found to be there."""
-    first = run(settings)
+    first = run(settings, memory)
     held = dict(memory.manifests)
-    assert run(settings) == tuple(replace(one, new=False) for one in first)
+    assert run(settings, memory) == tuple(replace(one, new=False) for one in first)
     assert memory.manifests == held
 
 
@@ -98,7 +99,7 @@ def test_every_platform_has_its_own(memory: Memory, settings: Settings) -> None:
     ]
     index = json.dumps({"manifests": entries}).encode()
     memory.manifests["2.0"] = memory.manifests[digest(index)] = ("application/vnd.oci.image.index.v1+json", index)
-    assert {made.subject for made in run(settings, name=NAME.replace("1.0", "2.0"))} == {digest(one)}
+    assert {made.subject for made in run(settings, memory, name=NAME.replace("1.0", "2.0"))} == {digest(one)}
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_another_tree_has_no_say(
     replace_everywhere(monkeypatch, "read_git", lambda _root: git)
     held = dict(memory.manifests)
     with pytest.raises(DockyardError, match=said) as caught:
-        run(settings)
+        run(settings, memory)
     assert f"git checkout {COMMIT[:12]}" in caught.value.hint
     assert memory.manifests == held
 
@@ -125,18 +126,17 @@ def test_a_lock_that_is_gone(memory: Memory, settings: Settings) -> None:
     """It is named."""
     (settings.root / "requirements" / "3.13" / "production.txt").unlink()
     with pytest.raises(DockyardError, match=r"cannot be read: .*production\.txt"):
-        run(settings)
+        run(settings, memory)
 
 
-def test_a_tag_that_moves_meanwhile(memory: Memory, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tag_that_moves_meanwhile(memory: Memory, settings: Settings) -> None:
     """Somebody else pushed: what was attached belongs to an image that the tag no longer means."""
-    attach = Repository.attach
 
-    def slow(repository: Repository, *args: Any) -> Any:
-        memory.push({}, b"{}", "1.0")
-        return attach(repository, *args)
+    class Slow(Repository):
+        def attach(self, *args: Any) -> Any:
+            memory.push({}, b"{}", "1.0")
+            return super().attach(*args)
 
-    monkeypatch.setattr(Repository, "attach", slow)
-    with pytest.raises(RegistryError, match="became") as caught:
-        run(settings)
+    with memory.repository("fleet/shop") as shop, pytest.raises(RegistryError, match="became") as caught:
+        attest.attest_in_registry(settings, Slow(shop.registry, shop.name), parse_reference(NAME))
     assert caught.value.kind is Kind.MISMATCH

@@ -49,13 +49,16 @@ class Attached:
 
 def attest_image(settings: "Settings", reference: str, *, engine: Engine | None = None) -> tuple[Attached, ...]:
     """Attach both documents to every platform of an image that was pushed; return what is attached now."""
-    wanted = parse_reference(reference)
-    engine = engine or find_engine(settings)
-    with open_repository(engine, reference) as repository:
-        top = repository.read_document(wanted.wanted)
-        images = repository.list_images(top)
-        made = tuple(one for image in images for one in _attach(repository, image, settings))
-        _require_unmoved(repository, wanted, top)
+    with open_repository(engine or find_engine(settings), reference) as repository:
+        return attest_in_registry(settings, repository, parse_reference(reference))
+
+
+def attest_in_registry(settings: "Settings", repository: Repository, wanted: Reference) -> tuple[Attached, ...]:
+    """Attach both documents to what a repository has under a name."""
+    top = repository.read_document(wanted.wanted)
+    images = repository.list_images(top)
+    made = tuple(one for image in images for one in _attach(repository, image, settings))
+    _require_unmoved(repository, wanted, top)
     for one in made:
         how = "attached" if one.new else "was attached already"
         log.info(f"{one.kind} of {one.subject[:19]} ({one.platform}) {how}: {one.digest}")
