@@ -5,13 +5,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import pytest
 import requests
 
 from dockyard.git import Git
 from dockyard.image import records
+from dockyard.image.records import Details, RunRecord
 from dockyard.settings import Settings
 
 SCHEMA = Path(__file__).parents[1] / "docs" / "reference" / "run-record.schema.json"
@@ -49,7 +50,7 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> Callable[[Ledger], Ledger]:
     return put
 
 
-def made(settings: Settings, **more: Any) -> dict[str, Any]:
+def made(settings: Settings, **more: Unpack[Details]) -> RunRecord:
     """Return a record of a build."""
     return records.make_record(settings, GIT, CLOCK, "build", "passed", **more)
 

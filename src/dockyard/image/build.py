@@ -188,7 +188,7 @@ def build_images(
             "nothing can be built: no Python asked for has a base image here", "`invoke base.list` shows which have one"
         )
     job = Job(settings, engine, found, request, planned, clock)
-    outcome = "failed"
+    outcome: records.Outcome = "failed"
     built: tuple[Built, ...] = ()
     try:
         built = _run(job)
@@ -278,30 +278,28 @@ def _inspected_by_cli(engine: Engine, name: str) -> tuple[Any, list[Any]]:
     return json.loads(inspected), [json.loads(line) for line in history.splitlines()]
 
 
-def _record(job: Job, built: Sequence[Built], outcome: str) -> None:
+def _record(job: Job, built: Sequence[Built], outcome: records.Outcome) -> None:
     """Keep a record for every image that was built, or one that tells of the failure."""
     settings = job.settings
-    engine = {"kind": job.engine.kind, "version": job.engine.version}
-    told: list[dict[str, Any]] = [
+    first = job.request.variants(settings)[0]
+    details: list[records.Details] = [
         {
             "target": image.variant.target,
             "python": image.variant.python,
             "cache": {"steps": image.cache.steps, "cached": image.cache.cached},
-            "image": image_record(image),
+            "image": _describe_image(image),
         }
         for image in built
     ]
-    first = job.request.variants(settings)[0]
-    for more in told or [{"target": first.target, "python": first.python}]:
-        record = records.make_record(settings, job.found.git, job.clock, "build", outcome, engine=engine, **more)
-        records.keep_record(settings, record)
+    for more in details or [records.Details(target=first.target, python=first.python)]:
+        more["engine"] = records.describe_engine(job.engine)
+        records.keep_record(settings, records.make_record(settings, job.found.git, job.clock, "build", outcome, **more))
 
 
-def image_record(image: Built) -> dict[str, Any] | None:
-    """Return the part of a run record that tells of an image."""
+def _describe_image(image: Built) -> records.ImageRecord | None:
     if not image.digest:
         return None
-    layers = [{"size_bytes": size, "created_by": instruction} for size, instruction in image.layers]
+    layers: list[records.LayerRecord] = [{"size_bytes": size, "created_by": made_by} for size, made_by in image.layers]
     return {"reference": image.references[0], "digest": image.digest, "size_bytes": image.size, "layers": layers}
 
 

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict, Unpack
 
 from dockyard import __version__
+from dockyard.engine.client import Engine
 from dockyard.files import write_atomically
 from dockyard.git import Git
 from dockyard.settings import Settings
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 FOLDER = Path(".dockyard") / "runs"
 TOKEN = "DOCKYARD_LEDGER_TOKEN"  # noqa: S105 - the name of a variable, not a token
 POST_SECONDS = 3.0
+Kind = Literal["build", "test", "push"]
+Outcome = Literal["passed", "failed", "interrupted"]
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,86 @@ class Clock:
         return round(time.monotonic() - self.ticks, 3)
 
 
+class LayerRecord(TypedDict):
+    """One layer of an image."""
+
+    size_bytes: int
+    created_by: str
+
+
+class ImageRecord(TypedDict):
+    """The image that a run made or pushed."""
+
+    reference: str
+    digest: str
+    size_bytes: int
+    layers: list[LayerRecord]
+
+
+class CacheRecord(TypedDict):
+    """How much of a build came from the cache."""
+
+    steps: int
+    cached: int
+
+
+class TestsRecord(TypedDict):
+    """The result of a test run."""
+
+    passed: int
+    failed: int
+    skipped: int
+    coverage_percent: float | None
+
+
+class EngineRecord(TypedDict):
+    """The engine that did the work."""
+
+    kind: str
+    version: str
+
+
+class GitRecord(TypedDict):
+    """The commit that was worked on."""
+
+    commit: str
+    branch: str | None
+    tag: str | None
+    dirty: bool
+
+
+class Details(TypedDict, total=False):
+    """What only some kinds of runs have to tell."""
+
+    target: str
+    python: str
+    image: ImageRecord | None
+    cache: CacheRecord
+    tests: TestsRecord
+    engine: EngineRecord
+
+
+class RunRecord(Details):
+    """One run of the pipeline, as docs/reference/run-record.schema.json describes it."""
+
+    schema: str
+    id: str
+    kind: Kind
+    project: str
+    started: str
+    duration_seconds: float
+    outcome: Outcome
+    dockyard: str
+    git: GitRecord | None
+
+
 def make_record(
-    settings: Settings, git: Git | None, clock: Clock, kind: str, outcome: str, **more: Any
-) -> dict[str, Any]:
+    settings: Settings, git: Git | None, clock: Clock, kind: Kind, outcome: Outcome, **more: Unpack[Details]
+) -> RunRecord:
     """Return a run record; `more` holds the fields that only some kinds have."""
+    commit: GitRecord | None = None
+    if git:
+        commit = {"commit": git.commit, "branch": git.branch, "tag": git.tag, "dirty": git.dirty}
     return {
         "schema": "dockyard.run/1",
         "id": secrets.token_hex(16),
@@ -57,12 +136,17 @@ def make_record(
         "duration_seconds": clock.seconds(),
         "outcome": outcome,
         "dockyard": __version__,
-        "git": git and {"commit": git.commit, "branch": git.branch, "tag": git.tag, "dirty": git.dirty},
+        "git": commit,
         **more,
     }
 
 
-def keep_record(settings: Settings, record: Mapping[str, Any]) -> Path | None:
+def describe_engine(engine: Engine) -> EngineRecord:
+    """Return what a record says of an engine."""
+    return {"kind": engine.kind, "version": engine.version}
+
+
+def keep_record(settings: Settings, record: RunRecord) -> Path | None:
     """Write a record to its file and post it to the ledger; trouble is said in one line and changes nothing."""
     path = None
     try:
@@ -75,10 +159,10 @@ def keep_record(settings: Settings, record: Mapping[str, Any]) -> Path | None:
     return path
 
 
-def write_record(folder: Path, record: Mapping[str, Any]) -> Path:
+def write_record(folder: Path, record: RunRecord) -> Path:
     """Write a record atomically into `folder`, named by time so that a listing is in order."""
-    stamp = str(record["started"]).replace(":", "").replace("-", "")[:15]
-    path = folder / f"{stamp}-{record['kind']}-{str(record['id'])[:8]}.json"
+    stamp = record["started"].replace(":", "").replace("-", "")[:15]
+    path = folder / f"{stamp}-{record['kind']}-{record['id'][:8]}.json"
     write_atomically(path, json.dumps(record, indent=2) + "\n")
     return path
 

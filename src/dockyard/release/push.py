@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from dockyard.bases.resolve import Missing
 from dockyard.engine.client import Engine, find_engine
@@ -29,7 +28,7 @@ class PushActions:
     build_images: Callable[..., tuple[tuple[Built, ...], tuple[Missing, ...]]] = build_images
     verify_pushed: Callable[[Engine, str, str], int] = verify_pushed
     push_images: Callable[..., tuple[Pushed, ...]] = push_images
-    keep_record: Callable[[Settings, Mapping[str, Any]], object] = records.keep_record
+    keep_record: Callable[[Settings, records.RunRecord], object] = records.keep_record
 
 
 PUSH_ACTIONS = PushActions()
@@ -72,7 +71,7 @@ def push_variants(
     refuse_dirty(names, force)
     clock = records.Clock.start()
     engine = actions.find_engine(settings)
-    outcome = "failed"
+    outcome: records.Outcome = "failed"
     arrived: dict[str, Pushed] = {}
     try:
         return actions.push_images(engine, names, arrived=lambda image: arrived.update({image.reference: image}))
@@ -81,17 +80,16 @@ def push_variants(
         raise
     finally:
         git = read_git(settings.root)
-        facts = {"kind": engine.kind, "version": engine.version}
         for variant, named in wanted.items():
             ending = "passed" if all(name in arrived for name in named) else outcome
             record = records.make_record(
                 settings, git, clock, "push", ending, target=variant.target, python=variant.python,
-                image=_image_record(arrived.get(named[0])), engine=facts,
+                image=_describe_image(arrived.get(named[0])), engine=records.describe_engine(engine),
             )  # fmt: skip
             actions.keep_record(settings, record)
 
 
-def _image_record(image: Pushed | None) -> dict[str, Any] | None:
+def _describe_image(image: Pushed | None) -> records.ImageRecord | None:
     if image is None:
         return None
     return {"reference": image.reference, "digest": image.digest, "size_bytes": image.size, "layers": []}

@@ -2,12 +2,15 @@
 
 import json as encoding
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from invoke.context import Context
 
 from dockyard import console
 from dockyard.tasks.boundary import settings, task
+
+if TYPE_CHECKING:
+    from dockyard.registry.inspection import Image, Inspected
 
 
 @task(
@@ -36,7 +39,7 @@ def inspect(
         show(found)
 
 
-def show(found: Any) -> None:
+def show(found: "Inspected") -> None:
     """Print an image, or each image of an index, as tables."""
     from dockyard.registry.inspection import describe_config, summarize
 
@@ -56,7 +59,7 @@ def show(found: Any) -> None:
             console.table(("attached", "digest", "says"), attached)
 
 
-def as_json(found: Any) -> dict[str, Any]:
+def as_json(found: "Inspected") -> dict[str, Any]:
     """Return what was found, for machines."""
     return {
         "reference": found.reference,
@@ -66,7 +69,7 @@ def as_json(found: Any) -> dict[str, Any]:
     }
 
 
-def _image(image: Any) -> dict[str, Any]:
+def _image(image: "Image") -> dict[str, Any]:
     return {
         "digest": image.digest,
         "platform": image.platform,

@@ -271,7 +271,12 @@ def rows(
 
 
 def _record(run: Run, outcome: Outcome, clock: records.Clock) -> None:
-    counts = {"passed": outcome.passed, "failed": outcome.failed, "skipped": outcome.skipped}
+    tests: records.TestsRecord = {
+        "passed": outcome.passed,
+        "failed": outcome.failed,
+        "skipped": outcome.skipped,
+        "coverage_percent": None,
+    }
     record = records.make_record(
         run.settings,
         read_git(run.settings.root),
@@ -280,7 +285,7 @@ def _record(run: Run, outcome: Outcome, clock: records.Clock) -> None:
         "interrupted" if run.cut.is_set() else "failed" if outcome.trouble else "passed",
         python=outcome.python,
         target=TARGET,
-        tests={**counts, "coverage_percent": None},
-        engine={"kind": run.engine.kind, "version": run.engine.version},
+        tests=tests,
+        engine=records.describe_engine(run.engine),
     )
     records.keep_record(run.settings, record)
