@@ -159,7 +159,7 @@ def test_names_become_image_names() -> None:
 
 def test_a_real_folder_of_odd_shapes(tmp_path: Path) -> None:
     """Windows' line ends, a symlinked requirements file, odd names, installed packages: all are read as they should."""
-    root = tmp_path / "ein Café"
+    root = tmp_path / "my Café"
     root.mkdir()
     (tmp_path / "shared.txt").write_text("flask\n")
     (root / "requirements.txt").symlink_to(tmp_path / "shared.txt")

@@ -154,6 +154,8 @@ def test_what_is_compiled_is_not_compiled_to_be_locked(sample: Callable[[str], P
     """There is no compiler where locks are made, and uv needs none."""
     assert 'resolver = "uv"' in render_settings(sample("compiled"), snapshot({}))
     assert "resolver" not in render_settings(sample("single"), snapshot({}))
+    assert "python /dockyard packages --compilers libcairo2-dev pkg-config\n" in render_dockerfile(sample("compiled"))
+    assert "python /dockyard packages libmagic1\n" in render_dockerfile(sample("library"))
 
 
 def test_lists_of_what_stays_out() -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 
+from dockyard.adopt.libraries import COMPILER
 from dockyard.adopt.model import Frontend, Project
 
 PAYLOAD = "--mount=from=dockyard,target=/dockyard"
@@ -52,13 +53,11 @@ def _head(project: Project) -> list[str]:
 
 
 def _apt(packages: Iterable[str], why: str) -> list[str]:
-    return [
-        f"# {why}",
-        "RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt \\",
-        "    apt-get update \\",
-        f"    && apt-get install --yes --no-install-recommends {' '.join(sorted(packages))} \\",
-        "    && rm -rf /var/lib/apt/lists/*",
-    ]
+    wanted = set(packages)
+    compilers = "--compilers " if wanted & set(COMPILER) else ""
+    names = " ".join(sorted(wanted - set(COMPILER)))
+    command = f"RUN --mount=type=secret,id=ca {PAYLOAD} \\\n    python /dockyard packages {compilers}{names}".rstrip()
+    return [f"# {why}", *command.splitlines()]
 
 
 def _frontend(frontend: Frontend) -> list[str]:

@@ -85,7 +85,7 @@ def build(sources: Path, wheels: Path, packages: Sequence[str]) -> None:
     environment = prepare(sources / "build.txt")
     fetched = fetch(sources / "sources.txt", environment)
     if packages or not fetched or native(PLACE):
-        add_compilers(packages)
+        add_packages(packages, compilers=True)
     if not fetched and not fetch(sources / "sources.txt", environment):
         raise SystemExit("a source archive cannot be used: the lines above say why")
     for archive in sorted((PLACE / "archives").iterdir()):
@@ -136,10 +136,11 @@ def native(place: Path) -> bool:
     return any(path.suffix in NATIVE or path.name in LAYOUTS for tree in trees for path in tree.rglob("*"))
 
 
-def add_compilers(packages: Iterable[str]) -> None:
-    """Install compilers, Python's headers where the image has none, and further Debian packages."""
+def add_packages(packages: Iterable[str], *, compilers: bool) -> None:
+    """Install Debian packages, and where asked compilers, with Python's headers where the image has none."""
     headers = Path(sysconfig.get_path("include"), "Python.h").is_file()
-    wanted = [*COMPILERS, *([] if headers else [f"python3.{sys.version_info.minor}-dev"]), *packages]
+    tools = [*COMPILERS, *([] if headers else [f"python3.{sys.version_info.minor}-dev"])] if compilers else []
+    wanted = [*tools, *packages]
     trusted = SECRETS / "ca"
     quiet = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "--option=Dpkg::Use-Pty=0"]
     quiet += [f"--option=Acquire::https::CAInfo={trusted}"] if trusted.is_file() else []

@@ -69,7 +69,7 @@ SIGNS: tuple[tuple[re.Pattern[str], Callable[..., Lesson]], ...] = (
     (re.compile(r"(?:Read-only file system|Permission denied): \\*'(/[^'\\]+)"), _folder),
     (re.compile(r"KeyError: \\*['\"]([A-Z][A-Z0-9_]+)"), _variable),
     (re.compile(r"UndefinedValueError: (\w+) not found"), _variable),
-    (re.compile(r"[Ee]nvironment variable \"?(\w+)\"? (?:not|is not) set"), _variable),
+    (re.compile(r"(?i:environment) variable \"?(\w+)\"? (?:not|is not) set"), _variable),
     (re.compile(r"validation errors? for \w+\n(\w+)\n\s+Field required"), _fields),
     (re.compile(r"no such table: ([\w.]+)"), _table),
     (re.compile(r"relation \"([\w.]+)\" does not exist"), _table),
