@@ -22,7 +22,7 @@ EXPECTED: dict[str, dict[str, str]] = {
                    "build steps": "pybabel compile --directory app/translations",
                    "release step": "flask --app app:create_app() db upgrade"},
     "postgres": {**FLASK, "app": "guestbook.web:app", "services": "postgres", "configuration": "DATABASE_URL",
-                 "system libraries": "none"},
+                 "system libraries": "none", "health": "the port"},
     "fastapi_poetry": {"app": "thermo.main:app", "framework": "fastapi", "image": "thermometer-service",
                        "dependencies": "fastapi>=0.115,<0.116, pydantic-settings>=2", "health": "/health",
                        "server": "uvicorn --host 0.0.0.0 --port 8000 thermo.main:app",

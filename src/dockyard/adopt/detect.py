@@ -62,7 +62,7 @@ def detect(snapshot: Snapshot, overrides: Overrides) -> Project:
         backends=backends,
         variables=detect_variables(snapshot),
         writable=detect_writable(snapshot, app.value, backends.value),
-        health=detect_health(snapshot, overrides),
+        health=detect_health(snapshot, overrides, backends.value),
         tests=detect_tests(snapshot, dependencies.value),
         test_settings=("pyproject.toml", *(name for name in TEST_SETTINGS if name in snapshot.paths)),
         test_files=tuple(sorted(path for path in snapshot.paths if re.fullmatch(r"test_\w+\.py|\w+_test\.py", path))),

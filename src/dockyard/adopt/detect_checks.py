@@ -2,10 +2,10 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from dockyard.adopt import code
-from dockyard.adopt.model import Dependencies, Found, Overrides
+from dockyard.adopt.model import Backend, Dependencies, Found, Overrides
 from dockyard.adopt.snapshot import Snapshot
 
 HEALTH = ("/healthz", "/health", "/livez", "/live", "/readyz", "/ready", "/ping", "/up", "/status", "/heartbeat",
@@ -13,8 +13,11 @@ HEALTH = ("/healthz", "/health", "/livez", "/live", "/readyz", "/ready", "/ping"
 ROUTERS = {"route", "get", "api_route", "add_url_rule", "Route", "path"}
 
 
-def detect_health(snapshot: Snapshot, overrides: Overrides) -> Found[str]:
-    """Return the path of a route that answers without a login; empty where only the port can be asked."""
+def detect_health(snapshot: Snapshot, overrides: Overrides, backends: Sequence[Backend] = ()) -> Found[str]:
+    """Return the path of a route that answers without a login; empty where only the port can be asked.
+
+    A first page is none where there is a database: the service is well although that is not.
+    """
     if overrides.health:
         return Found(overrides.health, "--health")
     routes = dict(_routes(snapshot))
@@ -22,6 +25,8 @@ def detect_health(snapshot: Snapshot, overrides: Overrides) -> Found[str]:
     if known:
         path = known[0] if known[0] in routes else f"{known[0]}/"
         return Found(path, f"the route in {routes[path]}", (*known[1:],))
+    if "/" in routes and backends:
+        return Found("", f"no route for it, and the first page may need {backends[0].kind}", ("/",))
     if "/" in routes:
         return Found("/", f"the route in {routes['/']}")
     return Found("", "no route that surely answers")
