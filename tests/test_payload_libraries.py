@@ -113,3 +113,15 @@ def test_what_is_missing_is_said_and_noted_where_it_is_missed(
         f"missing shared library: libodbc.so.2, needed by {venv}/one/_one.so; usually in the Debian package libodbc2",
         f"missing shared library: libown.so, needed by {venv}/two/_two.so",
     ]
+
+
+def test_what_another_stage_may_bring_is_noted_and_not_said(
+    base: Base, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The project's own module may be linked to a library of the environment, which this stage has not."""
+    app = tmp_path.resolve() / "app"
+    write_library(app / "_own.so", "libarrow.so.1")
+    (made,) = layers_of(tmp_path, app, "_own.so")
+    add_libraries([made], app, base, alone=False)
+    assert notes(made).startswith(f"{app}/_own.so\tlibarrow.so.1\t")
+    assert capsys.readouterr().err == ""

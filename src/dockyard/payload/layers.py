@@ -70,7 +70,7 @@ def make_application(layer: Path, folder: Path) -> None:
             executable = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
             path.chmod(0o755 if executable else 0o644)
     link_tree(folder, layer)
-    add_libraries([layer], folder, this_base())
+    add_libraries([layer], folder, this_base(), alone=False)  # the environment is in another stage
     settle(layer)
 
 

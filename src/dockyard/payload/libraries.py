@@ -45,20 +45,21 @@ def add_runtime_libraries(layer: Path, kept: Sequence[Path], base: Base) -> None
     add_needed(layer, base.scan(objects))
 
 
-def add_libraries(layers: Sequence[Path], folder: Path, base: Base) -> None:
+def add_libraries(layers: Sequence[Path], folder: Path, base: Base, *, alone: bool = True) -> None:
     """Give each layer what its part of a folder needs and the runtime lacks.
 
     All of the folder is looked at as one: a package may load what another one brings. What the runtime has is found
-    out anew, where that matters, so that no stage has to wait for its layer.
+    out anew, where that matters, so that no stage has to wait for its layer. What is missing is said at once only
+    where the folder stands alone: other stages may bring it otherwise, and whoever verifies the image sees them all.
     """
     scan = base.scan(find_objects(str(folder)))
     present = base.scan(base.runtime_objects()).needed if scan.needed else {}
     lacking = {path: objects for path, objects in scan.needed.items() if path not in present}
     for layer in layers:
-        add_needed(layer, Scan(lacking, scan.missing))
+        add_needed(layer, Scan(lacking, scan.missing), say=alone)
 
 
-def add_needed(layer: Path, scan: Scan) -> None:
+def add_needed(layer: Path, scan: Scan, *, say: bool = True) -> None:
     """Copy what the objects of a layer need, note what they lack, and say whose files these are."""
 
     def holds(path: str) -> bool:
@@ -67,5 +68,5 @@ def add_needed(layer: Path, scan: Scan) -> None:
     for path, objects in scan.needed.items():
         if any(map(holds, objects)):
             copy(Path(path), layer)
-    note_missing(layer, [each for each in scan.missing if holds(each.path)])
+    note_missing(layer, [each for each in scan.missing if holds(each.path)], say=say)
     record_packages(layer)

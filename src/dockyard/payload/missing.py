@@ -45,12 +45,13 @@ def locate(library: str, lists: Path = DPKG_LISTS) -> str:
     return f"usually in the Debian package {usual}" if usual else ""
 
 
-def note_missing(layer: Path, missing: Iterable[Missing], lists: Path = DPKG_LISTS) -> None:
-    """Say what a layer lacks, and write it down for whoever verifies the image: a line for each need."""
+def note_missing(layer: Path, missing: Iterable[Missing], lists: Path = DPKG_LISTS, *, say: bool = True) -> None:
+    """Write down what a layer lacks for whoever verifies the image, a line for each need, and say it."""
     lines = []
     for each in sorted(missing):
         where = locate(each.library, lists)
-        sys.stderr.write(f"{SIGN}{each.library}, needed by {each.path}{where and '; ' + where}\n")
+        if say:
+            sys.stderr.write(f"{SIGN}{each.library}, needed by {each.path}{where and '; ' + where}\n")
         lines.append(f"{each.path}\t{each.library}\t{where}\n")
     if lines:
         note = inside(layer, NOTES) / layer.name
