@@ -65,6 +65,8 @@ def yard(
     root = tmp_path_factory.mktemp("project")
     for name in ("Dockerfile", ".dockerignore", "pyproject.toml", "bootstrap", "tasks.py", "noxfile.py"):
         shutil.copy(project.root / name, root)
+    for folder in ("tests", "docs/reference"):
+        (root / folder).mkdir(parents=True)
     for folder in ("src", "requirements"):
         shutil.copytree(project.root / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
     host = index.address.partition("//")[2].partition(":")[0]

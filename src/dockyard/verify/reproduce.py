@@ -104,7 +104,8 @@ def plan_rebuild(settings: Settings, engine: Engine, request: Request, clock: re
     own = replace(
         image,
         references=(f"{OWN}/{settings.image}:{token}",),
-        # `--no-cache` leaves cache mounts as they are: what was compiled or fetched into them must not count either.
+        # `--no-cache` empties the cache mounts that it meets, and later builds would miss what was in them: so it gets
+        # its own, in which nothing is that was fetched or compiled before.
         arguments={**image.arguments, MOUNTS: f"{OWN}-{token}"},
     )
     return Job(settings, engine, found, request, (own,), clock)
