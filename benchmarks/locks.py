@@ -68,7 +68,7 @@ def check(root: Path) -> None:
     settings = project(root)
     pins = "".join(map(_pin, range(PINS)))
     for batch in plan_batches(inspect_locks(select_lock_settings(settings)), Wish()):
-        made = finish_locks(batch, dict.fromkeys(PURPOSES, pins), verify.PIP_TOOLS)
+        made = finish_locks(batch, {name: {"here": pins} for name in PURPOSES}, verify.PIP_TOOLS)
         replace_files({root / path: text for path, text in made.items()})
     asked = select_lock_settings(settings)
     inside = _median(lambda: _none(find_problems(asked)))

@@ -40,11 +40,16 @@ def write_inputs(root: Path, inputs: Mapping[str, str] = INPUTS) -> None:
         (root / "requirements" / f"{name}.in").write_text(text, encoding="utf-8", newline="")
 
 
+def compiled_here(texts: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Return the answers of a compiler that had one environment to resolve for."""
+    return {purpose: {"here": text} for purpose, text in texts.items()}
+
+
 def lock_all(settings: Settings, compiled: Mapping[str, str] = COMPILED) -> None:
     """Write the locks that a compiler with these answers would leave."""
     state = inspect_locks(select_lock_settings(settings))
     for batch in plan_batches(state, Wish(everything=True)):
-        for path, text in finish_locks(batch, dict(compiled), check.PIP_TOOLS).items():
+        for path, text in finish_locks(batch, compiled_here(compiled), check.PIP_TOOLS).items():
             (settings.root / path).parent.mkdir(exist_ok=True)
             (settings.root / path).write_text(text, encoding="utf-8")
 

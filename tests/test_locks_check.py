@@ -26,7 +26,7 @@ from dockyard.locks.pins import parse_pins
 from dockyard.locks.plan import finish_locks, plan_batches
 from dockyard.locks.wheels import Offer
 from dockyard.settings import Settings
-from tests.lock_project import COMPILED, INPUTS, lock_all, locked_project, pin, write_inputs
+from tests.lock_project import COMPILED, INPUTS, compiled_here, lock_all, locked_project, pin, write_inputs
 
 LOCK = "requirements/3.13/production.txt"
 INPUT = "has changed since the locks were made"
@@ -344,7 +344,9 @@ def narrow(settings: Settings) -> Settings:
     write_inputs(narrowed.root, {**INPUTS, "build": "setuptools\n"})
     compiled = {**COMPILED, "build": pin("setuptools", "80.1", "-r requirements/build.in")}
     for batch in plan_batches(inspect_locks(select_lock_settings(narrowed)), plan.Wish()):
-        for path, text in finish_locks(batch, compiled, check.PIP_TOOLS, offered("base", "production")).items():
+        for path, text in finish_locks(
+            batch, compiled_here(compiled), check.PIP_TOOLS, offered("base", "production")
+        ).items():
             (narrowed.root / path).parent.mkdir(exist_ok=True)
             (narrowed.root / path).write_text(text, encoding="utf-8")
     return narrowed

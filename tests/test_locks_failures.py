@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from dockyard.errors import DockyardError
 from dockyard.locks.check import inspect_locks, select_lock_settings
-from dockyard.locks.failures import Blame, Failure, explain_failure
+from dockyard.locks.failures import Blame, Failure, TransientError, explain_failure, require_heard
 from dockyard.locks.plan import Batch, Wish, plan_batches
 from dockyard.settings import Settings
 from tests.lock_project import write_inputs
@@ -123,3 +124,29 @@ def test_a_compiler_that_cannot_be_installed_is_no_conflict(batch: Batch) -> Non
     """Trouble before the first lock names the Python and what was being done."""
     error = explain_failure(batch, failed("No matching distribution", doing="installing the compiler"))
     assert error.message.startswith("Python 3.13: installing the compiler failed\nNo matching")
+
+
+def test_what_the_network_spoils_says_try_again(batch: Batch) -> None:
+    """Certificates and passwords are for lasting trouble; a transient one keeps what was made, and has its own kind."""
+    error = explain_failure(batch, failed(network="Could not fetch URL https://h/a/: timed out", transient=True))
+    assert isinstance(error, TransientError)
+    assert "https://h/a/ does not answer: timed out" in error.message
+    assert "try again" in error.hint
+    assert "certificate" not in error.hint
+    lasting = explain_failure(batch, failed(network="Could not fetch URL https://h/a/: 401 Client Error"))
+    assert not isinstance(lasting, TransientError)
+    assert "password" in lasting.hint
+
+
+def test_a_failure_elsewhere_names_the_environment(batch: Batch) -> None:
+    """A lock that is resolved for several says for which one it cannot be made."""
+    error = explain_failure(batch, failed("x", environment="linux/arm64"))
+    assert error.message.startswith("requirements/3.13/test.txt cannot be made for linux/arm64: ")
+
+
+def test_an_option_that_uv_ignores_ends_the_compile() -> None:
+    """A warning of uv's is an error of ours: the lock would not be what the input asks for."""
+    said = "warning: Ignoring unsupported option in `requirements/base.in`: `--pre` (hint: pass `--pre` instead)\n"
+    with pytest.raises(DockyardError, match=r"requirements/base\.in: uv does not know --pre"):
+        require_heard(said)
+    require_heard("Resolved 3 packages\n")

@@ -14,7 +14,7 @@ from dockyard.locks.plan import finish_locks
 from dockyard.settings import Settings
 from dockyard.tasks import lock as task
 from dockyard.tasks.lock import print_outdated
-from tests.lock_project import COMPILED, locked_project, pin
+from tests.lock_project import COMPILED, compiled_here, locked_project, pin
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     texts = dict(COMPILED)
 
     def compile_all(_engine: object, work: list[tuple[object, object]], *_more: object) -> Compiled:
-        made = [finish_locks(batch, texts, check.PIP_TOOLS) for batch, place in work]  # type: ignore[arg-type]
+        made = [finish_locks(batch, compiled_here(texts), check.PIP_TOOLS) for batch, place in work]  # type: ignore[arg-type]
         return Compiled({path: text for each in made for path, text in each.items()})
 
     monkeypatch.setattr(lock, "compile_all", compile_all)

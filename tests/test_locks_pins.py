@@ -31,10 +31,10 @@ Setup_Tools==84 \\
 
 
 def test_what_pip_tools_writes_is_read_and_put_in_one_form() -> None:
-    """Extras, markers and constraints go, names become canonical, hashes are sorted, no package stands apart."""
+    """Extras and constraints go, markers stay, names become canonical, hashes are sorted, no package stands apart."""
     assert parse_pins(BY_PIP_TOOLS) == (
         Pin("blinker", "1.9.0", ("sha256:aa", "sha256:bb"), ("flask",), line=1),
-        Pin("coverage", "7.1", ("sha256:cc",), ("-r requirements/test.in",), line=7),
+        Pin("coverage", "7.1", ("sha256:cc",), ("-r requirements/test.in",), line=7, marker='python_version >= "3.9"'),
         Pin("setup-tools", "84", ("sha256:ee",), ("pip-tools", "wheel"), line=15),
         Pin("tool", "", ("sha256:dd",), ("-r requirements/test.in",), "https://host/tool.zip", line=10),
     )

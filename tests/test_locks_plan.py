@@ -12,7 +12,7 @@ from dockyard.locks.pins import parse_pins
 from dockyard.locks.plan import Batch, Wish, finish_locks, plan_batches
 from dockyard.locks.wheels import Offer
 from dockyard.settings import Settings
-from tests.lock_project import COMPILED, locked_project, write_inputs
+from tests.lock_project import COMPILED, compiled_here, locked_project, write_inputs
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_finished_locks_carry_the_fingerprints_of_those_made_before_them(setting
     """What a batch writes passes the check, the compiler that it names included."""
     write_inputs(settings.root)
     for batch in planned(settings):
-        for path, text in finish_locks(batch, dict(COMPILED), check.UV).items():
+        for path, text in finish_locks(batch, compiled_here(COMPILED), check.UV).items():
             (settings.root / path).parent.mkdir(exist_ok=True)
             (settings.root / path).write_text(text, encoding="utf-8")
     assert find_problems(select_lock_settings(settings)) == ()
@@ -105,12 +105,14 @@ def test_a_hash_in_an_input_is_the_only_one_in_the_lock(settings: Settings) -> N
         settings.root, {"base": f"Flask==3.1.3 --hash={digests[0]} --hash={digests[2]}\n", "test": "-r base.in\n"}
     )
     batch = planned(settings)[0]
-    for text in finish_locks(batch, {"base": flask, "test": flask}, check.PIP_TOOLS).values():
+    for text in finish_locks(batch, compiled_here({"base": flask, "test": flask}), check.PIP_TOOLS).values():
         (pin,) = parse_pins(text)
         assert pin.hashes == (digests[0], digests[2])
     with pytest.raises(InputError, match=r"base\.in:1: no file of flask==3\.1\.3 has the hash"):
         finish_locks(
-            batch, dict.fromkeys(("base", "test"), flask.replace("aa", "dd").replace("cc", "ee")), check.PIP_TOOLS
+            batch,
+            compiled_here(dict.fromkeys(("base", "test"), flask.replace("aa", "dd").replace("cc", "ee"))),
+            check.PIP_TOOLS,
         )
 
 

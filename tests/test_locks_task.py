@@ -21,7 +21,7 @@ from dockyard.locks.plan import Wish, finish_locks, plan_batches
 from dockyard.process import Command, capture
 from dockyard.settings import Settings
 from dockyard.tasks.lock import make_and_print, print_chains, print_problems
-from tests.lock_project import COMPILED, locked_project, pin
+from tests.lock_project import COMPILED, compiled_here, locked_project, pin
 
 PROJECT = '[tool.dockyard]\napp = "shop:app"\nimage = "shop"\npythons = ["3.12", "3.13"]\n'
 
@@ -46,7 +46,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     texts = dict(COMPILED)
 
     def compile_all(_engine: object, work: list[tuple[object, object]], *_more: object) -> Compiled:
-        made = [finish_locks(batch, texts, check.PIP_TOOLS) for batch, place in work]  # type: ignore[arg-type]
+        made = [finish_locks(batch, compiled_here(texts), check.PIP_TOOLS) for batch, place in work]  # type: ignore[arg-type]
         return Compiled({path: text for each in made for path, text in each.items()}, YANKED)
 
     monkeypatch.setattr(locks, "compile_all", compile_all)

@@ -4,6 +4,7 @@ import importlib.metadata
 import importlib.util
 import logging
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -165,14 +166,50 @@ def test_the_compiler_is_the_one_that_headers_name() -> None:
 def test_constraints_are_bare_pins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lock made a moment ago and one that stays both become constraints without hashes; a wish comes last."""
     monkeypatch.chdir(tmp_path)
-    Path("base.txt").write_text("a==1 \\\n    --hash=sha256:aa\n    # via b\nc @ https://x/c.zip\n")
+    text = "a==1 \\\n    --hash=sha256:aa\n    # via b\nc @ https://x/c.zip\n"
+    done = {"base": {"texts": {"linux/amd64": text, "linux/arm64": text.replace("a==1", "a==2")}}}
+    machines = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
     asked = {
-        "jobs": [{"purpose": "base", "output": "base.txt"}],
-        "agreed": {"production": ["d==4"]},
+        "environments": {name: {"markers": {"platform_machine": machine}} for name, machine in machines.items()},
+        "agreed": {"production": ["d==4", 'f==6 ; platform_machine == "aarch64"']},
         "wanted": ["e==5"],
     }
-    names = lock.constraint_files({"agrees_with": ["production", "base"]}, asked)
-    assert [Path(name).read_text() for name in names] == ["d==4\n", "a==1\n", "e==5\n"]
+    for name, pins in (("linux/amd64", ["d==4\n", "a==1\n"]), ("linux/arm64", ["d==4\nf==6\n", "a==2\n"])):
+        names = lock.constraint_files({"agrees_with": ["production", "base"]}, asked, done, name)
+        assert [Path(file).read_text() for file in names] == [*pins, "e==5\n"]
+
+
+def test_trouble_of_the_network_is_tried_again_with_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As often as there are pauses; any other failure, and the last one, is told at once."""
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+
+    def work(failures: list[bool]) -> str:
+        if failures:
+            raise lock.FailedError("test", "said", {"transient": failures.pop(0)})
+        return "made"
+
+    request = {"pauses": [3, 10]}
+    assert lock.patiently(request, lambda: work([])) == "made"
+    twice = [True, True]
+    assert lock.patiently(request, lambda: work(twice)) == "made"
+    assert slept == [3, 10]
+    thrice, lasting = [True, True, True], [False, True]
+    for failures in (thrice, lasting):
+        with pytest.raises(lock.FailedError):
+            lock.patiently(request, lambda failures=failures: work(failures))  # type: ignore[misc]
+    assert slept == [3, 10, 3, 10]
+    assert lasting == [True]
+
+
+def test_a_page_that_could_not_be_fetched_is_asked_for_again(pip: SimpleNamespace) -> None:
+    """A second try asks the index, and not what the first one remembers."""
+    lock.Shortcuts().take()
+    pip.say = "connection error: refused"
+    with pytest.raises(lock.UnreachableError):
+        pip.repository.get_hashes(requirement("==1.0"))
+    pip.say = ""
+    assert pip.repository.get_hashes(requirement("==1.0"))
 
 
 def test_what_pip_blames_is_found_behind_other_errors() -> None:

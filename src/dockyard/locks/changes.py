@@ -35,11 +35,11 @@ def compare_locks(before: Mapping[str, Iterable[Pin]], after: Mapping[str, Itera
     """Return what differs between locks by path; a package that takes the same step in several is one change."""
     found: dict[tuple[str, str, str], list[tuple[str, tuple[str, ...]]]] = {}
     for path in after:
-        old, new = ({pin.name: pin for pin in pins} for pins in (before.get(path, ()), after[path]))
+        old, new = (_by_name(pins) for pins in (before.get(path, ()), after[path]))
         for name in sorted({*old, *new}):
-            was, now = (_version(pins.get(name)) for pins in (old, new))
+            was, now = (", ".join(pin.version or pin.address for pin in pins.get(name, ())) for pins in (old, new))
             if was != now:
-                found.setdefault((name, was, now), []).append((path, (new.get(name) or old[name]).via))
+                found.setdefault((name, was, now), []).append((path, (new.get(name) or old[name])[0].via))
     return tuple(
         Change(*key, tuple(path for path, _ in places), _together(via for _, via in places))
         for key, places in sorted(found.items())
@@ -72,8 +72,12 @@ def _release(version: str) -> list[int]:
     return [int(epoch or 0), *(int(part) for part in (match[1] if match else "0").split("."))]
 
 
-def _version(pin: Pin | None) -> str:
-    return "" if pin is None else pin.version or pin.address
+def _by_name(pins: Iterable[Pin]) -> dict[str, list[Pin]]:
+    """Return the pins by name: a package has several where its version differs between platforms."""
+    found: dict[str, list[Pin]] = {}
+    for pin in pins:
+        found.setdefault(pin.name, []).append(pin)
+    return found
 
 
 def _together(several: Iterable[tuple[str, ...]]) -> tuple[str, ...]:

@@ -69,6 +69,9 @@ class Lock(NamedTuple):
     platforms: tuple[str, ...] = ()
     """The platforms whose hashes it holds; empty where it holds all."""
 
+    asked_platforms: tuple[str, ...] = ()
+    """The platforms that it is resolved for; empty where that is any Linux."""
+
     content: bytes = b""
     body: str = ""
     problems: tuple[Problem, ...] = ()
@@ -156,7 +159,8 @@ def _locks(asked: LockSettings, python: str, wanted: Iterable[Purpose]) -> Itera
         wanted_for = describe_target(asked, python, ships=purpose.ships)
         made = header.Made(wanted_for, compilers[0], purpose.inputs, purpose.sources, agreed)
         platforms = asked.platforms if purpose.ships and asked.hashes == "platform" else ()
-        lock = Lock(lock_path(python, purpose.name), python, purpose.name, made, platforms)
+        path = lock_path(python, purpose.name)
+        lock = Lock(path, python, purpose.name, made, platforms, asked.platforms)
         lock = _read(asked.root, lock, compilers)
         bodies[purpose.name] = lock.body
         yield lock

@@ -12,9 +12,10 @@ from importlib import resources
 
 from dockyard.engine.client import Engine
 from dockyard.engine.inside import program
-from dockyard.errors import CommandError
+from dockyard.errors import CommandError, DockyardError
 from dockyard.locks import check
-from dockyard.locks.failures import Failure, explain_failure, find_yanked, read_failure
+from dockyard.locks.environments import list_environments
+from dockyard.locks.failures import Failure, TransientError, explain_failure, find_yanked, read_failure, require_heard
 from dockyard.locks.indexes import Access, select_options
 from dockyard.locks.plan import Batch, Wish, finish_locks
 from dockyard.locks.wheels import Offer
@@ -27,6 +28,7 @@ VOLUME = "dockyard-locks"
 PROGRAM = "import sys;i=sys.stdin.buffer;exec(compile(i.read(int(i.readline())),'dockyard','exec'))"
 TIMEOUT = 15
 RETRIES = 3
+PAUSES = (3.0, 10.0)
 
 
 @dataclass(frozen=True)
@@ -54,14 +56,31 @@ class Run:
 
 @dataclass(frozen=True)
 class JobRequest:
-    """One lock to compile: `options` are the lines that say where packages come from, None where all hashes count."""
+    """One lock to compile, for environments by name, and for others where a package's own marker differs there.
+
+    `options` are the lines that say where packages come from, None where all hashes count.
+    """
 
     purpose: str
     input: str
     output: str
     agrees_with: tuple[str, ...]
     pins: tuple[str, ...]
+    needed: tuple[str, ...]
+    perhaps: tuple[str, ...]
     options: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class EnvironmentRequest:
+    """What markers read in an environment, its machine's tags in wheels, and what uv calls it.
+
+    `asked` says that the settings name it: then only files that fit it count.
+    """
+
+    markers: Mapping[str, str]
+    uv: str
+    asked: bool
 
 
 @dataclass(frozen=True)
@@ -79,14 +98,21 @@ class Request:
     ca: str
     retries: int
     timeout: int
+    pauses: tuple[float, ...]
+    """Seconds to wait before a lookup that the network spoilt is tried again, and again."""
+
+    environments: Mapping[str, EnvironmentRequest]
     jobs: tuple[JobRequest, ...]
 
 
 @dataclass(frozen=True)
 class JobAnswer:
-    """What a compiler wrote for one purpose: `files` names each file that it saw by its hash, where that was asked."""
+    """What a compiler wrote for one purpose, by environment.
 
-    text: str
+    `files` names each file that it saw by its hash, where that was asked.
+    """
+
+    texts: Mapping[str, str]
     said: str
     files: Mapping[str, str] | None = None
     seconds: float = 0
@@ -103,14 +129,18 @@ class Answer:
 
 @dataclass(frozen=True)
 class Compiled:
-    """The text of every lock by its path, and the pins in them that are yanked, each with the reason."""
+    """The text of every lock by its path, and the pins in them that are yanked, each with the reason.
+
+    `failed` is set where the network ended it: what was compiled before that stays.
+    """
 
     texts: Mapping[str, str]
     yanked: Mapping[str, str] = field(default_factory=dict)
+    failed: DockyardError | None = None
 
 
 def compile_all(engine: Engine, work: Sequence[tuple[Batch, Place]], access: Access, wish: Wish) -> Compiled:
-    """Return the locks of every batch; raise for the first that cannot be made.
+    """Return the locks of every batch; raise for the first that cannot be made, unless the network is the reason.
 
     On any error or interrupt every container of the run is removed before this returns.
     """
@@ -118,12 +148,13 @@ def compile_all(engine: Engine, work: Sequence[tuple[Batch, Place]], access: Acc
     with ThreadPoolExecutor(max_workers=max(len(work), 1)) as pool, _swept(run) as pending:
         pending += [pool.submit(_compile, run, batch, place) for batch, place in work]
         wait(pending, return_when=FIRST_EXCEPTION)
-        texts, pins = dict[str, str](), dict[str, str]()
+        texts, pins, failed = dict[str, str](), dict[str, str](), None
         for future in sorted(pending, key=lambda future: not (future.done() and future.exception())):
             made = future.result()
             texts |= made.texts
             pins |= made.yanked
-    return Compiled(texts, pins)
+            failed = failed or made.failed
+    return Compiled(texts, pins, failed)
 
 
 def compile_command(run: Run, batch: Batch, place: Place) -> Command:
@@ -144,6 +175,7 @@ def compile_command(run: Run, batch: Batch, place: Place) -> Command:
 def build_request(run: Run, batch: Batch, place: Place) -> Request:
     """Return what the program in the container is asked to do, as payload/lock.py reads it."""
     index = {"PIP_INDEX_URL": run.access.index, "UV_DEFAULT_INDEX": run.access.index} if run.access.index else {}
+    platforms = batch.jobs[0].lock.asked_platforms
     jobs = tuple(
         JobRequest(
             purpose=job.lock.purpose,
@@ -151,6 +183,8 @@ def build_request(run: Run, batch: Batch, place: Place) -> Request:
             output=job.lock.path,
             agrees_with=job.agrees_with,
             pins=job.pins,
+            needed=job.environments.needed,
+            perhaps=job.environments.perhaps,
             options=tuple(select_options(job.lock.made.inputs)) if job.lock.platforms else None,
         )
         for job in batch.jobs
@@ -167,6 +201,11 @@ def build_request(run: Run, batch: Batch, place: Place) -> Request:
         ca=run.access.ca,
         retries=RETRIES,
         timeout=TIMEOUT,
+        pauses=PAUSES,
+        environments={
+            name: EnvironmentRequest(each.markers, each.uv, asked=name in platforms)
+            for name, each in list_environments(platforms).items()
+        },
         jobs=jobs,
     )
 
@@ -181,13 +220,17 @@ def _compile(run: Run, batch: Batch, place: Place) -> Compiled:
     started = time.monotonic()
     command = compile_command(run, batch, place)
     answer = read_answer(redact(capture(command).stdout, run.access.secrets), command)
-    if answer.failed:
-        raise explain_failure(batch, answer.failed)
-    texts = {purpose: one.text for purpose, one in answer.locks.items()}
+    failed = explain_failure(batch, answer.failed) if answer.failed else None
+    if failed and not isinstance(failed, TransientError):
+        raise failed
+    said = "\n".join(one.said for one in answer.locks.values())
+    require_heard(said)
+    texts = {purpose: one.texts for purpose, one in answer.locks.items()}
     offers = {purpose: Offer(one.files, answer.glibc) for purpose, one in answer.locks.items() if one.files is not None}
-    log.info(f"Python {batch.python}: {', '.join(texts)} in {time.monotonic() - started:.1f} s with {place.compiler}")
-    yanked = find_yanked("\n".join(one.said for one in answer.locks.values()))
-    return Compiled(finish_locks(batch, texts, place.compiler, offers), yanked)
+    if texts:
+        took = time.monotonic() - started
+        log.info(f"Python {batch.python}: {', '.join(texts)} in {took:.1f} s with {place.compiler}")
+    return Compiled(finish_locks(batch, texts, place.compiler, offers), find_yanked(said), failed)
 
 
 def read_answer(said: str, command: Command) -> Answer:

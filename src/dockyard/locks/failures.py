@@ -28,8 +28,10 @@ INDEX_HINT = (
 BY_PIP = re.compile(
     r"is a yanked version: '([^']+)' candidate \(version (\S+) .*\n\s*Reason for being yanked: (.*)", re.MULTILINE
 )
+UV_OPTION = re.compile(r"gnoring unsupported option in `(.+?)`: `(-[^\s`]+)`")
 BY_UV = re.compile(r"^warning: `([^`=]+)==([^`]+)` is yanked(?: \(reason: \"(.*)\"\))?", re.MULTILINE)
 NO_REASON = "<none given>"
+AGAIN_HINT = "the network or the index failed, several times: try again; locks that were made before that are kept"
 BOTH_HINT = "loosen one of the two; no lock was changed"
 
 
@@ -46,7 +48,8 @@ class Blame:
 class Failure:
     """How a compile failed: at which purpose or step, all that was said, what pip blames, trouble with the network.
 
-    `agreed` holds the pins that were to be taken over, by purpose.
+    `agreed` holds the pins that were to be taken over, by purpose. A `transient` one is of the network, and was tried
+    again and again. `environment` is where it failed, nothing for the first of several.
     """
 
     doing: str
@@ -54,6 +57,12 @@ class Failure:
     causes: tuple[Blame, ...] = ()
     network: str = ""
     agreed: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    transient: bool = False
+    environment: str = ""
+
+
+class TransientError(CommandError):
+    """The network or an index failed for a while: what was made before that stays."""
 
 
 def read_failure(given: Mapping[str, Any]) -> Failure:
@@ -65,11 +74,17 @@ def explain_failure(batch: Batch, failed: Failure) -> DockyardError:
     """Return the error for a compile that failed: two packages that exclude each other, an index, or a build."""
     said = failed.said
     job = next((job for job in batch.jobs if job.lock.purpose == failed.doing), None)
+    place = f"{job.lock.path} cannot be made" if job else f"Python {batch.python}: {failed.doing} failed"
+    if failed.environment:
+        place += f" for {failed.environment}"
+    if failed.transient:
+        reason = (_index(said, failed.network) or (_tail(said, 3), ""))[0]
+        return TransientError(f"{place}: {reason}", AGAIN_HINT, output=said)
     if job is None:
-        return CommandError(f"Python {batch.python}: {failed.doing} failed\n{_tail(said)}", INDEX_HINT, output=said)
+        return CommandError(f"{place}\n{_tail(said)}", INDEX_HINT, output=said)
     wrong = _index(said, failed.network) or _refused(batch, failed) or _uv(said) or _other(job, said)
     message, hint = wrong or (_tail(said), "the lines above are the compiler's own; no lock was changed")
-    return CommandError(f"{job.lock.path} cannot be made: {message}", hint, output=said)
+    return CommandError(f"{place}: {message}", hint, output=said)
 
 
 def _index(said: str, network: str) -> tuple[str, str] | None:
@@ -135,6 +150,13 @@ def _asking(job: Job, name: str) -> Iterator[tuple[str, Line]]:
 
 def _tail(said: str, lines: int = 15) -> str:
     return "\n".join(said.strip().splitlines()[-lines:])
+
+
+def require_heard(said: str) -> None:
+    """Raise DockyardError where uv went on without an option of an input."""
+    if match := UV_OPTION.search(said):
+        wrong = f"{match[1]}: uv does not know {match[2]}, and would make the lock without it"
+        raise DockyardError(wrong, 'take the line out, or use resolver = "pip-tools"; no lock was changed')
 
 
 def find_yanked(said: str) -> dict[str, str]:

@@ -51,6 +51,8 @@ class Outcome:
     """What is built from source, in all locks of the project."""
 
     unbuildable: tuple[Problem, ...] = ()
+    failed: DockyardError | None = None
+    """Why some locks could not be made although those in `files` were: the network."""
 
     @property
     def pending(self) -> bool:
@@ -73,8 +75,9 @@ def make_locks(settings: "Settings", wish: Wish, *, find_engine: Callable[[], "E
     if batches:
         engine = find_engine()
         made = compile_all(engine, choose_places(settings, engine, batches), way, wish)
-    kept = (pin for batch in batches for job in batch.jobs for pin in job.pins)
-    return replace(compare_outcome(settings.root, state, made.texts), yanked=tuple(describe_yanked(made.yanked, kept)))
+    kept = (pin.partition(" ;")[0] for batch in batches for job in batch.jobs for pin in job.pins)
+    outcome = compare_outcome(settings.root, state, made.texts)
+    return replace(outcome, yanked=tuple(describe_yanked(made.yanked, kept)), failed=made.failed)
 
 
 def write_outcome(settings: "Settings", outcome: Outcome) -> None:

@@ -6,7 +6,10 @@ from typing import NamedTuple
 
 from packaging.utils import canonicalize_name
 
-PIN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?[ \t]*(==[ \t]*[^\s;\\]+|@[ \t]*[^\s\\]+)")
+PIN = re.compile(
+    r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?[ \t]*(==[ \t]*[^\s;\\]+|@[ \t]*[^\s\\]+)"
+    r"[ \t]*(?:;[ \t]*((?:(?! --)[^\\#])*))?"
+)
 HASH = re.compile(r"--hash=(\w+:[0-9a-f]+)")
 VIA = re.compile(r"[ \t]+#(?: via\b[ \t]*|[ \t]*)(.*)")
 """Who asks for a pin: behind "# via", or a line each below it and further in, where "via" is a package's name."""
@@ -23,11 +26,18 @@ class Pin(NamedTuple):
 
     address: str = ""
     line: int = 0
+    marker: str = ""
+    """Where it counts; nothing where it counts everywhere."""
 
     @property
     def requirement(self) -> str:
         """The package as a requirement that nothing else can meet."""
         return f"{self.name} @ {self.address}" if self.address else f"{self.name}=={self.version}"
+
+    @property
+    def line_text(self) -> str:
+        """The requirement with its marker, as it stands in a lock."""
+        return f"{self.requirement} ; {self.marker}" if self.marker else self.requirement
 
 
 def split_name(requirement: str) -> str:
@@ -37,16 +47,17 @@ def split_name(requirement: str) -> str:
 
 
 def parse_pins(text: str) -> tuple[Pin, ...]:
-    """Return the pins of a lock by name; lines that say nothing about a pin are passed over."""
-    found: dict[str, Pin] = {}
-    current = ""
+    """Return the pins of a lock by name, and by marker where it has several; other lines are passed over."""
+    found: dict[tuple[str, str], Pin] = {}
+    current: tuple[str, str] | None = None
     for number, line in enumerate(text.splitlines(), 1):
         match = PIN.match(line)
         if match:
-            current, pin = _started(match, number)
+            pin = _started(match, number)
+            current = pin.name, pin.marker
             found.setdefault(current, pin)
         elif not line.startswith((" ", "\t")):
-            current = ""
+            current = None
         if current:
             found[current] = _extended(found[current], line)
     return tuple(found[name]._replace(hashes=tuple(sorted(found[name].hashes))) for name in sorted(found))
@@ -57,11 +68,11 @@ def render_pins(options: Iterable[str], pins: Iterable[Pin]) -> str:
     return "".join([*(f"{option}\n" for option in options), *map(_written, pins)])
 
 
-def _started(match: re.Match[str], number: int) -> tuple[str, Pin]:
-    name, source = canonicalize_name(match[1]), match[2]
+def _started(match: re.Match[str], number: int) -> Pin:
+    name, source, marker = canonicalize_name(match[1]), match[2], " ".join((match[3] or "").split())
     if source.startswith("@"):
-        return name, Pin(name, "", (), (), address=source[1:].strip(), line=number)
-    return name, Pin(name, source[2:].strip(), (), (), line=number)
+        return Pin(name, "", (), (), source[1:].strip(), number, marker)
+    return Pin(name, source[2:].strip(), (), (), "", number, marker)
 
 
 def _extended(pin: Pin, line: str) -> Pin:
@@ -80,7 +91,7 @@ def _askers(said: str) -> Sequence[str]:
 
 
 def _written(pin: Pin) -> str:
-    lines = [pin.requirement, *(f"    --hash={digest}" for digest in pin.hashes)]
+    lines = [pin.line_text, *(f"    --hash={digest}" for digest in pin.hashes)]
     via = [f"    # via {pin.via[0]}"] if len(pin.via) == 1 else ["    # via", *(f"    #   {name}" for name in pin.via)]
     return " \\\n".join(lines) + "\n" + "".join(f"{line}\n" for line in via if pin.via)
 

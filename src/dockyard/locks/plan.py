@@ -9,6 +9,7 @@ from packaging.utils import canonicalize_name
 from dockyard.errors import DockyardError, UsageError
 from dockyard.locks import header
 from dockyard.locks.check import Lock, State
+from dockyard.locks.environments import Selection, merge_pins, select_environments
 from dockyard.locks.indexes import select_options
 from dockyard.locks.inputs import SHA256, InputError, Line, canonicalize_lock
 from dockyard.locks.pins import Pin, parse_pins, render_pins, split_name
@@ -35,11 +36,12 @@ class Wish:
 
 @dataclass(frozen=True)
 class Job:
-    """One lock to make: `pins` are the versions to keep where they fit."""
+    """One lock to make, for which environments: `pins` are the versions to keep where they fit."""
 
     lock: Lock
     agrees_with: tuple[str, ...]
     pins: tuple[str, ...]
+    environments: Selection
 
 
 @dataclass(frozen=True)
@@ -68,22 +70,27 @@ def plan_batches(state: State, wish: Wish) -> tuple[Batch, ...]:
         others = {lock.purpose: lock for lock in locks if lock.purpose not in made}
         agreed = {name for job in jobs for name in job.agrees_with if name not in made}
         if jobs:
-            kept = {name: tuple(pin.requirement for pin in pins[others[name].path]) for name in sorted(agreed)}
+            kept = {name: tuple(pin.line_text for pin in pins[others[name].path]) for name in sorted(agreed)}
             batches.append(Batch(python, tuple(jobs), kept))
     return tuple(batches)
 
 
 def finish_locks(
-    batch: Batch, texts: Mapping[str, str], compiler: str, offers: Mapping[str, Offer] | None = None
+    batch: Batch,
+    texts: Mapping[str, Mapping[str, str]],
+    compiler: str,
+    offers: Mapping[str, Offer] | None = None,
 ) -> dict[str, str]:
-    """Return the locks of a batch as they are to be written, by path, from what the compiler wrote by purpose.
+    """Return the locks of a batch as they are to be written, by path.
 
-    `offers` holds what the compiler saw for each purpose whose lock is for certain platforms only.
+    `texts` holds what the compiler wrote by purpose and environment, in the order of making; a purpose that is not
+    among them is left out. `offers` holds what it saw for each purpose whose lock is for certain platforms only.
     """
     done: dict[str, str] = {}
-    for job in batch.jobs:
+    for job in (job for job in batch.jobs if job.lock.purpose in texts):
         lock, sources = job.lock, list[str]()
-        pins = keep_asked_hashes(lock, parse_pins(texts[lock.purpose]))
+        found = {name: parse_pins(text) for name, text in texts[lock.purpose].items()}
+        pins = keep_asked_hashes(lock, merge_pins(found, lock.asked_platforms, job.environments.same))
         if lock.platforms:
             pins, built = _narrowed(lock, pins, (offers or {})[lock.purpose])
             sources = [f"{source.name} on {', '.join(source.platforms)}" for source in built]
@@ -139,7 +146,8 @@ def _jobs(locks: Sequence[Lock], pins: dict[str, tuple[Pin, ...]], wish: Wish) -
         asked = wish.everything or any(pin.name in wish.names for pin in pins[lock.path])
         if lock.problems or follows or asked:
             kept = () if wish.everything else (pin for pin in pins[lock.path] if pin.name not in wish.names)
-            jobs.append(Job(lock, agrees_with, tuple(pin.requirement for pin in kept if pin.version)))
+            selected = select_environments(lock.made.inputs, lock.python, lock.asked_platforms)
+            jobs.append(Job(lock, agrees_with, tuple(pin.line_text for pin in kept if pin.version), selected))
     return jobs
 
 

@@ -7,19 +7,10 @@ from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from dockyard.errors import DockyardError
+from dockyard.locks.environments import holds_on, machine_name
 from dockyard.locks.pins import Pin
 
 SDIST = (".tar.gz", ".zip", ".tgz", ".tar.bz2", ".tar.xz", ".tar")
-MACHINES = {
-    "386": "i686",
-    "amd64": "x86_64",
-    "arm": "armv7l",
-    "arm/v5": "armv5l",
-    "arm/v6": "armv6l",
-    "arm64": "aarch64",
-}
-"""Machines that Docker and Python do not call by one name; an amd64/v3 is still an x86_64."""
-
 OLDEST = {"x86_64": 5, "i686": 5}
 """The oldest glibc, as 2.N, that wheels are made for; elsewhere it is that of manylinux2014."""
 
@@ -58,8 +49,12 @@ def narrow_hashes(pins: Iterable[Pin], offer: Offer, target: Target) -> tuple[tu
     known = {platform: list_tags(target.python, platform, offer.glibc) for platform in target.platforms}
     kept, sources = [], []
     for pin in pins:
-        wheels = {platform: _wheels(pin, offer, found) for platform, found in known.items()}
-        lacking = tuple(platform for platform in target.platforms if not wheels[platform])
+        counting = [platform for platform in target.platforms if holds_on(pin.marker, platform, target.python)]
+        if not counting:  # for another system, and so in no image
+            kept.append(pin)
+            continue
+        wheels = {platform: _wheels(pin, offer, known[platform]) for platform in counting}
+        lacking = tuple(platform for platform in counting if not wheels[platform])
         hashes = {digest for found in wheels.values() for digest in found}
         if lacking:
             hashes |= _sdists(pin, offer, lacking, target.python)
@@ -71,7 +66,7 @@ def narrow_hashes(pins: Iterable[Pin], offer: Offer, target: Target) -> tuple[tu
 def list_tags(python: str, platform: str, glibc: str) -> frozenset[Tag]:
     """Return the tags of every wheel that CPython installs on a platform whose C library is that glibc."""
     major, minor = (int(part) for part in python.split("."))
-    names = _names(_machine(platform), int(glibc.partition(".")[2]))
+    names = _names(machine_name(platform), int(glibc.partition(".")[2]))
     interpreter = f"cp{major}{minor}"
     return frozenset(cpython_tags((major, minor), [interpreter], names)) | frozenset(
         compatible_tags((major, minor), interpreter, names)
@@ -84,13 +79,6 @@ def _names(machine: str, newest: int) -> list[str]:
     for minor in range(newest, OLDEST.get(machine, 17) - 1, -1):
         names += [f"manylinux_2_{minor}_{machine}", *([f"{NAMED[minor]}_{machine}"] if minor in NAMED else [])]
     return [*names, f"linux_{machine}"]
-
-
-def _machine(platform: str) -> str:
-    """Return the machine of linux/ARCHITECTURE or linux/ARCHITECTURE/VARIANT, as Python calls it."""
-    architecture = platform.removeprefix("linux/")
-    plain = architecture.partition("/")[0]
-    return MACHINES.get(architecture) or MACHINES.get(plain, plain)
 
 
 def _wheels(pin: Pin, offer: Offer, wanted: frozenset[Tag]) -> set[str]:

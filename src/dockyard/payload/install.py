@@ -34,8 +34,10 @@ SECRETS = Path("/run/secrets")
 FOREIGN = "foreign.txt"
 """The file that says so where the production lock is for other platforms: pip only says that hashes do not match."""
 
-ENTRY = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(==| @ )(\S+)(?: (?:\\\n +)?--hash=\S+)+$", re.MULTILINE)
-"""A pin, with its hashes on lines of their own or on its own line."""
+ENTRY = re.compile(
+    r"^([A-Za-z0-9][A-Za-z0-9._-]*)(==| @ )(\S+)( ; (?:(?! --)[^\\\n])*)?(?: (?:\\\n +)?--hash=\S+)+$", re.MULTILINE
+)
+"""A pin, perhaps with a marker, with its hashes on lines of their own or on its own line."""
 
 NAMED = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?:[\[(<>=!~;@]|$)")
 EDITABLE = ("-e", "--editable")
@@ -269,7 +271,8 @@ def replaced(lock: str, built: dict[str, tuple[str, str]]) -> str:
         if normal(match[1]) not in built:
             return match[0]
         version, digest = built[normal(match[1])]
-        return f"{match[1]}=={match[3] if match[2] == '==' else version} \\\n    --hash=sha256:{digest}"
+        pin = f"{match[1]}=={match[3] if match[2] == '==' else version}{match[4] or ''}"
+        return f"{pin} \\\n    --hash=sha256:{digest}"
 
     return ENTRY.sub(entry, lock)
 

@@ -10,6 +10,7 @@ environment that `docker inspect` shows, or a file that outlives the container.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib
 import json
@@ -24,7 +25,7 @@ import sys
 import tempfile
 import time
 import urllib.parse
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, Optional
 
 CACHE = pathlib.Path("/cache")
 HASH = re.compile(r"--hash=(sha256:[0-9a-f]+)")
@@ -33,10 +34,21 @@ PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*==[^\s\\;]+)", re.MULTILINE)
 Wrong = Optional[Dict[str, Any]]
 """What a compiler tells of its failure, or None where it has none."""
 
-Compiler = Callable[[Dict[str, Any], List[str]], Wrong]
+Environment = Optional[Dict[str, Any]]
+"""What markers, wheels and uv call some kind of machine, or None for this very one."""
 
-Lister = Callable[[Dict[str, Any]], Dict[str, str]]
-"""Tells the name of each file that a job's lock has the hash of, by that hash."""
+TRANSIENT_PIP = re.compile(r"connection broken by|Connection aborted|Read timed out|IncompleteRead|ReadTimeout")
+
+HERE = "here"
+"""The name of this machine where it is none of the environments that are known."""
+
+SPOILT = re.compile(
+    r"Failed to fetch|error sending request|install(?:ing)? (?:build|backend) dependencies .*did not run"
+)
+LASTING = re.compile(
+    r"(?i)certificate|\b40[134]\b|unauthorized|forbidden|No matching distribution|host a ranged request"
+)
+"""What of a lookup's trouble no second try would mend."""
 
 
 class FailedError(Exception):
@@ -44,7 +56,8 @@ class FailedError(Exception):
 
     def __init__(self, doing: str, said: str, wrong: Wrong = None, agreed: dict[str, list[str]] | None = None) -> None:
         super().__init__(doing)
-        self.answer = {"doing": doing, "said": said, "causes": [], "network": "", "agreed": agreed or {}}
+        self.answer = {"doing": doing, "said": said, "causes": [], "network": "", "transient": False}
+        self.answer.update(environment="", agreed=agreed or {})
         self.answer.update(wrong or {})
 
 
@@ -53,11 +66,12 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
     request = json.load(sys.stdin)
     work = pathlib.Path(tempfile.mkdtemp())
+    answer: dict[str, Any] = {"locks": {}, "glibc": glibc()}
     try:
         set_up(request, work)
-        answer = {"locks": compile_all(request, work), "glibc": glibc()}
+        Session(request, work, answer["locks"]).compile_all()
     except FailedError as error:
-        answer = {"failed": error.answer}
+        answer["failed"] = error.answer
     json.dump(answer, sys.stdout)
 
 
@@ -118,7 +132,8 @@ def install_tools(request: dict[str, Any]) -> pathlib.Path:
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         if done.returncode:
-            raise FailedError("installing the compiler", done.stdout)
+            transient = bool(TRANSIENT_PIP.search(done.stdout)) and not LASTING.search(done.stdout)
+            raise FailedError("installing the compiler", done.stdout, {"transient": transient})
         with contextlib.suppress(OSError):  # another run was faster
             fresh.rename(folder)
     finally:
@@ -126,30 +141,86 @@ def install_tools(request: dict[str, Any]) -> pathlib.Path:
     return folder
 
 
-def compile_all(request: dict[str, Any], work: pathlib.Path) -> dict[str, Any]:
-    """Compile the jobs in their order; return text, seconds and the compiler's words of each by its purpose."""
-    folder = install_tools(request)
-    compiler, files = use_uv(request, folder) if request["resolver"] == "uv" else use_pip_tools(folder)
-    done = {}
-    for job in request["jobs"]:
-        began = time.monotonic()
-        output = pathlib.Path(job["output"])
+class Session:
+    """The compiles of one request: `done` has texts by environment and the compiler's words for each purpose."""
+
+    def __init__(self, request: dict[str, Any], work: pathlib.Path, done: dict[str, Any]) -> None:
+        self.request, self.log, self.done = request, work / "log", done
+        folder = patiently(request, lambda: install_tools(request))
+        self.compiler: Uv | PipTools = Uv(request, folder) if request["resolver"] == "uv" else PipTools(folder)
+
+    def compile_all(self) -> None:
+        """Compile the jobs in their order."""
+        for job in self.request["jobs"]:
+            self.done[job["purpose"]] = self.compile_job(job)
+
+    def compile_job(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Compile a lock for every environment that it needs, and for those where a package's own marker differs."""
+        began, known, output = time.monotonic(), self.request["environments"], pathlib.Path(job["output"])
+        made: dict[str, Any] = {"texts": {}, "said": ""}
+        files: dict[str, str] = {}
+        self.compiler.seen.clear()
+        here = next((name for name in known if machine_of(known[name]) == platform.machine()), HERE)
+        needed = [here if name == HERE else name for name in job["needed"]]
+        for name in dict.fromkeys([*needed, *job["perhaps"]]):
+            if name not in needed:
+                first = needed[0]
+                if first not in known or not self.compiler.differs(known[first], known[name], made["texts"][first]):
+                    continue
+            made["said"] += str(
+                patiently(self.request, functools.partial(self.compile_one, job, name, told=bool(made["texts"])))
+            )
+            made["texts"][name] = read(output)
+            files.update({} if job["options"] is None else self.compiler.files(job))
+        return {**made, "seconds": time.monotonic() - began, "files": None if job["options"] is None else files}
+
+    def compile_one(self, job: dict[str, Any], name: str, *, told: bool) -> str:
+        """Compile a job for an environment, or for this machine, to its output; return all that was said.
+
+        A failure is told with the name of the environment where it is not the first.
+        """
+        environment, output = self.request["environments"].get(name), pathlib.Path(job["output"])
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text("".join(f"{pin}\n" for pin in job["pins"]), encoding="utf-8")
-        constraints = constraint_files(job, request)
-        with logged(work / "log") as log:
-            wrong = compiler(job, constraints)
-        if wrong is not None:
-            agreed = {name: read(agreed_file(name)).split() for name in job["agrees_with"]}
-            raise FailedError(job["purpose"], read(log), wrong, agreed)
-        listed = {} if job["options"] is None else {"files": files(job)}
-        done[job["purpose"]] = {
-            "text": read(output),
-            "seconds": time.monotonic() - began,
-            "said": read(log),
-            **listed,
-        }
-    return done
+        output.write_text("".join(f"{pin}\n" for pin in counting(job["pins"], environment)), encoding="utf-8")
+        constraints = constraint_files(job, self.request, self.done, name)
+        with logged(self.log) as log:
+            wrong = self.compiler.compile(job, constraints, environment)
+        said = read(log)
+        if wrong is None:
+            return said
+        network = wrong.get("network", "") or (said if SPOILT.search(said) else "")
+        wrong.update(transient=bool(network) and not LASTING.search(network), environment=name if told else "")
+        agreed = {other: read(agreed_file(other)).split() for other in job["agrees_with"]}
+        raise FailedError(job["purpose"], said, wrong, agreed)
+
+
+def machine_of(environment: dict[str, Any]) -> str:
+    """Return the machine of an environment of Linux, and nothing for another system's."""
+    markers = environment["markers"]
+    return str(markers["platform_machine"]) if markers["sys_platform"] == "linux" else ""
+
+
+def patiently(request: dict[str, Any], work: Callable[[], Any]) -> Any:
+    """Return what some work returns; where the network spoils it, wait and try again, as often as there are pauses."""
+    for pause in request["pauses"]:
+        try:
+            return work()
+        except FailedError as error:
+            if not error.answer["transient"]:
+                raise
+            time.sleep(pause)
+    return work()
+
+
+def counting(pins: list[str], environment: Environment) -> list[str]:
+    """Return those pins, without their markers, that count in an environment."""
+    markers: Any = importlib.import_module("pip._vendor.packaging.markers")
+    found = []
+    for pin in pins:
+        requirement, _, marker = pin.partition(" ; ")
+        if not marker or markers.Marker(marker).evaluate(environment["markers"] if environment else None):
+            found.append(requirement)
+    return found
 
 
 @contextlib.contextmanager
@@ -172,14 +243,18 @@ def logged(log: pathlib.Path) -> Iterator[pathlib.Path]:
             os.close(saved)
 
 
-def constraint_files(job: dict[str, Any], request: dict[str, Any]) -> list[str]:
-    """Write what a job agrees with as files of bare pins; return their names."""
+def constraint_files(job: dict[str, Any], request: dict[str, Any], done: dict[str, Any], name: str) -> list[str]:
+    """Write what a job agrees with in an environment as files of bare pins; return their names."""
+    environment = request["environments"].get(name)
     names = []
-    for name in job["agrees_with"]:
-        made = [other["output"] for other in request["jobs"] if other["purpose"] == name]
-        pins = PIN.findall(read(pathlib.Path(made[0]))) if made else request["agreed"][name]
-        agreed_file(name).write_text("".join(f"{pin}\n" for pin in pins), encoding="utf-8")
-        names.append(str(agreed_file(name)))
+    for other in job["agrees_with"]:
+        if other in done:
+            texts = done[other]["texts"]
+            pins = PIN.findall(texts.get(name) or next(iter(texts.values())))
+        else:
+            pins = counting(request["agreed"][other], environment)
+        agreed_file(other).write_text("".join(f"{pin}\n" for pin in pins), encoding="utf-8")
+        names.append(str(agreed_file(other)))
     if request["wanted"]:
         pathlib.Path("wanted").write_text("".join(f"{line}\n" for line in request["wanted"]), encoding="utf-8")
         names.append("wanted")
@@ -196,31 +271,53 @@ def read(path: pathlib.Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace")
 
 
-def use_uv(request: dict[str, Any], folder: pathlib.Path) -> Tuple[Compiler, Lister]:
-    """Return what compiles a job with uv, for this interpreter or for another version, and what lists its files."""
-    always = [str(folder / "bin" / "uv"), "pip", "compile", "--python", sys.executable, "--no-config"]
-    always += ["--generate-hashes", "--no-header"]
-    if request["python"] != ".".join(platform.python_version_tuple()[:2]):
-        always += ["--python-version", request["python"]]
+class Uv:
+    """What compiles a job with uv, for this interpreter or for another version."""
 
-    def compiler(job: dict[str, Any], constraints: list[str]) -> Wrong:
-        options = ["--no-emit-index-url", "--annotation-style=split"]
+    def __init__(self, request: dict[str, Any], folder: pathlib.Path) -> None:
+        self.seen: set[str] = set()
+        self.always = [str(folder / "bin" / "uv"), "pip", "compile", "--python", sys.executable, "--no-config"]
+        self.always += ["--generate-hashes", "--no-header"]
+        if request["python"] != ".".join(platform.python_version_tuple()[:2]):
+            self.always += ["--python-version", request["python"]]
+
+    def compile(self, job: dict[str, Any], constraints: list[str], environment: Environment) -> Wrong:
+        """Compile a job; return what is wrong, or None."""
+        options = ["--no-emit-index-url", "--annotation-style=split", *uv_platform(environment)]
         options += [word for name in constraints for word in ("--constraint", name)]
-        return {} if subprocess.call([*always, *options, "--output-file", job["output"], job["input"]]) else None
+        return {} if subprocess.call([*self.always, *options, "--output-file", job["output"], job["input"]]) else None
 
-    def files(job: dict[str, Any]) -> dict[str, str]:
+    def differs(self, _first: dict[str, Any], other: dict[str, Any], _text: str) -> bool:
+        """Return whether another environment is to be resolved too: uv tells of no markers, and takes no time."""
+        return bool(other["asked"] and other["uv"])
+
+    def files(self, job: dict[str, Any]) -> dict[str, str]:
+        """Return the names of the files of a job's lock by their hashes."""
         # For its own purposes uv leaves out what this platform cannot install, but in a lock for all platforms.
         lines = [*job["options"], read(pathlib.Path(job["output"]))]
         pathlib.Path("pinned.in").write_text("\n".join(lines), encoding="utf-8")
         options = ["--universal", "--no-deps", "--format", "pylock.toml", "--output-file", "pylock.toml"]
         done = subprocess.run(
-            [*always, *options, "pinned.in"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+            [*self.always, *options, "pinned.in"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
         )
         if done.returncode:
             raise FailedError(job["purpose"], done.stdout)
         return named_in(read(pathlib.Path("pylock.toml")))
 
-    return compiler, files
+
+def uv_platform(environment: Environment) -> list[str]:
+    """Return the option that names an environment to uv; none for this machine's own, and for those it cannot name."""
+    if not environment or not environment["uv"] or environment["markers"]["platform_machine"] == platform.machine():
+        return []
+    name = str(environment["uv"])
+    newest = int(glibc().partition(".")[2] or 0)
+    if name.endswith("-linux-gnu") and newest >= 31:
+        name = f"{name.partition('-')[0]}-manylinux_2_{min(newest, 40)}"
+    return ["--python-platform", name]
 
 
 def named_in(pylock: str) -> dict[str, str]:
@@ -244,32 +341,104 @@ def filename(address: str) -> str:
     return urllib.parse.unquote(urllib.parse.urlsplit(address).path).rsplit("/", 1)[-1]
 
 
-def use_pip_tools(folder: pathlib.Path) -> Tuple[Compiler, Lister]:
-    """Return what compiles a job with pip-tools in this process, and what lists its files."""
-    sys.path.insert(0, str(folder))
-    script: Any = importlib.import_module("piptools.scripts.compile")
-    shortcuts = Shortcuts()
-    shortcuts.take()
+class PipTools:
+    """What compiles a job with pip-tools in this process, as if on the machine of some environment."""
 
-    def compiler(job: dict[str, Any], constraints: list[str]) -> Wrong:
+    def __init__(self, folder: pathlib.Path) -> None:
+        sys.path.insert(0, str(folder))
+        self.script: Any = importlib.import_module("piptools.scripts.compile")
+        self.markers: Any = importlib.import_module("pip._vendor.packaging.markers")
+        self.target: Any = importlib.import_module("pip._internal.models.target_python")
+        self.utils: Any = importlib.import_module("pip._vendor.packaging.utils")
+        self.environment: Environment = None
+        self.seen: set[str] = set()
+        self.default, self.supported = self.markers.default_environment, self.target.get_supported
+        vars(self.markers)["default_environment"] = self.read_environment
+        vars(self.target)["get_supported"] = lambda **options: self.tags(self.environment, **options)
+        evaluate, seen = self.markers.Marker.evaluate, self.seen
+
+        def noted(marker: Any, *arguments: Any, **options: Any) -> Any:
+            seen.add(str(marker))
+            return evaluate(marker, *arguments, **options)
+
+        self.markers.Marker.evaluate = noted
+        self.shortcuts = Shortcuts()
+        self.shortcuts.take()
+
+    def read_environment(self) -> dict[str, str]:
+        """Return what markers read, in the environment of this moment."""
+        return {**self.default(), **(self.environment["markers"] if self.environment else {})}
+
+    def tags(self, environment: Environment, **options: Any) -> list[Any]:
+        """Return the tags of wheels that fit an environment; where nobody asked for it, those of this machine too."""
+        own: list[Any] = self.supported(**options)
+        if not environment or environment["markers"]["platform_machine"] == platform.machine():
+            return own
+        names = wheel_platforms(environment["markers"])
+        others = self.supported(**{**options, "platforms": names})
+        return list(others) if environment["asked"] else [*others, *(tag for tag in own if tag not in others)]
+
+    def compile(self, job: dict[str, Any], constraints: list[str], environment: Environment) -> Wrong:
+        """Compile a job; return what is wrong, or None."""
         options = ["--generate-hashes", "--no-reuse-hashes", "--allow-unsafe", "--strip-extras", "--no-config"]
         options += ["--no-header", "--no-emit-options", "--annotation-style=split", "--resolver=backtracking"]
         options += [word for name in constraints for word in ("--constraint", name)]
         options += ["--cache-dir", str(CACHE / "pip-tools"), "--output-file", job["output"], job["input"]]
+        self.environment = environment
         try:
-            script.cli.main(args=options, prog_name="pip-compile")
+            self.script.cli.main(args=options, prog_name="pip-compile")
         except SystemExit as error:
             return {} if error.code else None
         except Exception as error:  # noqa: BLE001 - pip-tools lets every error of pip through
             sys.stderr.write(f"{error}\n")
             return {"causes": list(blamed(error)), "network": network_trouble(error)}
+        finally:
+            self.environment = None
         return None
 
-    def files(job: dict[str, Any]) -> dict[str, str]:
-        hashes = HASH.findall(read(pathlib.Path(job["output"])))
-        return {digest: shortcuts.hashed[digest] for digest in hashes if digest in shortcuts.hashed}
+    def differs(self, first: dict[str, Any], other: dict[str, Any], text: str) -> bool:
+        """Return whether some marker says something else in another environment, or a pin has no file for it."""
+        for said in sorted(self.seen):
+            marker = self.markers.Marker(said)
+            for extra in ["", *re.findall(r'extra == "([^"]+)"', said)]:
+                one, two = (marker.evaluate({**each["markers"], "extra": extra}) for each in (first, other))
+                if one != two:
+                    return True
+        if not other["asked"]:
+            return False
+        tags = set(self.tags(other))
+        return not all(self.installs(entry, tags) for entry in re.split(r"\n(?=[A-Za-z0-9])", text) if "==" in entry)
 
-    return compiler, files
+    def installs(self, entry: str, tags: set[Any]) -> bool:
+        """Return whether a pin with its hashes has a file that fits, as far as the files are known."""
+        names = [self.shortcuts.hashed.get(digest, "") for digest in HASH.findall(entry)]
+        wheels = [name for name in names if name.endswith(".whl")]
+        if len(wheels) < len(names):
+            return True
+        with contextlib.suppress(self.utils.InvalidWheelFilename):
+            return not wheels or any(tags & self.utils.parse_wheel_filename(name)[3] for name in wheels)
+        return True
+
+    def files(self, job: dict[str, Any]) -> dict[str, str]:
+        """Return the names of the files of a job's lock by their hashes."""
+        hashed, digests = self.shortcuts.hashed, HASH.findall(read(pathlib.Path(job["output"])))
+        return {digest: hashed[digest] for digest in digests if digest in hashed}
+
+
+def wheel_platforms(markers: dict[str, str]) -> list[str]:
+    """Return the names in wheels of the platform that these markers tell of, the most specific first."""
+    machine = markers["platform_machine"]
+    if markers["sys_platform"] == "win32":
+        return [f"win_{machine.lower()}"]
+    if markers["sys_platform"] == "darwin":
+        return [f"macosx_15_0_{machine}"]
+    newest = int(glibc().partition(".")[2] or 17)
+    names = [f"manylinux_2_{minor}_{machine}" for minor in range(newest, 4, -1)]
+    return [
+        *names,
+        *(f"{old}_{machine}" for old in ("manylinux2014", "manylinux2010", "manylinux1")),
+        f"linux_{machine}",
+    ]
 
 
 def blamed(error: BaseException) -> Iterator[dict[str, str]]:
@@ -354,9 +523,10 @@ class Shortcuts:
         def fetch_once(collector: Any, location: Any, *arguments: Any, **options: Any) -> Any:
             if location.url not in self.pages:
                 self.trouble.clear()
-                self.pages[location.url] = fetch(collector, location, *arguments, **options)
-            for said in self.trouble:
-                raise UnreachableError(said)
+                page = fetch(collector, location, *arguments, **options)
+                for said in self.trouble:
+                    raise UnreachableError(said)
+                self.pages[location.url] = page
             return self.pages[location.url]
 
         def parse_once(page: Any) -> list[Any]:

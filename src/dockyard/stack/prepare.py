@@ -205,6 +205,8 @@ def require_locks(settings: Settings, engine: Engine) -> None:
         log.info("there is no lock yet: making all of them")
         made = make_locks(settings, Wish(), find_engine=lambda: engine)
         write_outcome(settings, made)
+        if made.failed:
+            raise made.failed
 
 
 def _make(path: Path) -> None:

@@ -89,6 +89,8 @@ def make_and_print(project: "Settings", wish: "Wish", *, dry_run: bool, as_json:
     for problem in outcome.unbuildable:
         log.info(f"{problem.path}:{problem.line}: {problem.message}; {problem.mend}")
     log.info(summarize_outcome(outcome, dry_run=dry_run))
+    if outcome.failed:
+        raise outcome.failed
     if dry_run and outcome.pending:
         raise ChangesPending("the locks would change", "run it again without --dry-run")
 
@@ -189,6 +191,8 @@ def print_outdated(project: "Settings", *, as_json: bool) -> None:
     from dockyard.locks.plan import Wish
 
     outcome = make_locks(project, Wish(everything=True), find_engine=lambda: client.find_engine(project))
+    if outcome.failed:
+        raise outcome.failed
     found = select_replaced(outcome)
     if as_json:
         console.as_json(
