@@ -120,6 +120,6 @@ def test_a_lock_for_platforms_of_a_base_that_nobody_knows(project: Settings) -> 
     """Which wheels fit is known by the base's glibc alone; the lock that cannot be made is named."""
     (batch,) = [batch for batch in planned(project, Wish(everything=True)) if batch.python == "3.13"]
     job = replace(batch.jobs[0], lock=batch.jobs[0].lock._replace(platforms=("linux/amd64",)))
-    texts, offers = {job.lock.purpose: COMPILED[job.lock.purpose]}, {job.lock.purpose: Offer({}, "")}
+    texts, offers = {job.lock.purpose: {"here": COMPILED[job.lock.purpose]}}, {job.lock.purpose: Offer({}, "")}
     with pytest.raises(DockyardError, match=r"3\.13/production\.txt cannot be made: the base image has no glibc"):
         finish_locks(replace(batch, jobs=(job,)), texts, "pip-tools 7", offers)

@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 import sys
 from dataclasses import replace
 
 import pytest
 
+from dockyard import console
 from dockyard.bases import resolve
 from dockyard.engine import client as engine
 from dockyard.engine.client import Engine
@@ -20,7 +22,7 @@ from dockyard.locks.lock import Built, Outcome, choose_place, choose_places, col
 from dockyard.locks.plan import Wish, finish_locks, plan_batches
 from dockyard.process import Command, capture
 from dockyard.settings import Settings
-from dockyard.tasks.lock import make_and_print, print_chains, print_problems
+from dockyard.tasks.lock import make_and_print, print_chains, print_problems, warn_of_stale_locks
 from tests.lock_project import COMPILED, compiled_here, locked_project, pin
 
 PROJECT = '[tool.dockyard]\napp = "shop:app"\nimage = "shop"\npythons = ["3.12", "3.13"]\n'
@@ -33,6 +35,7 @@ def project(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.chdir(settings.root)
     for name in ("DOCKYARD_RESOLVER", "DOCKYARD_PYTHONS"):
         monkeypatch.delenv(name, raising=False)
+    console.show_progress()
     return locked_project(settings)
 
 
@@ -118,6 +121,21 @@ def test_check_prints_a_table_or_json(project: Settings, capsys: pytest.CaptureF
     with pytest.raises(ChangesPending):
         print_problems(project, as_json=True)
     assert json.loads(capsys.readouterr().out)[0]["path"] == "requirements/3.13/test.txt"
+
+
+def test_a_build_with_stale_locks_says_so(project: Settings, said: list[str]) -> None:
+    """One warning with the place and what mends it; an error with --locked; nothing where there is nothing to lock."""
+    warn_of_stale_locks(project, locked=True)
+    (project.root / "requirements/base.in").write_text("flask\n", encoding="utf-8")
+    warn_of_stale_locks(project, locked=False)
+    assert len(said) == 1
+    assert said[0].startswith("requirements/base.in:1: has changed since the locks were made; the image")
+    assert said[0].endswith("to mend: invoke lock")
+    with pytest.raises(ChangesPending, match=r"base\.in:1: has changed") as caught:
+        warn_of_stale_locks(project, locked=True)
+    assert caught.value.hint == "to mend: invoke lock"
+    shutil.rmtree(project.root / "requirements")
+    warn_of_stale_locks(project, locked=True)
 
 
 def test_nothing_stale_needs_no_engine(project: Settings, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from invoke.context import Context
 
 from dockyard import console
 from dockyard.tasks.boundary import settings, task
+from dockyard.tasks.lock import warn_of_stale_locks
 
 if TYPE_CHECKING:
     from dockyard.image.build import Built, Request
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         "platform": "a platform such as linux/arm64; may be given again",
         "tag": "a tag instead of those from git; may be given again",
         "no_cache": "build every step anew",
+        "locked": "fail where a lock is stale, instead of a warning",
         "push": "push the images from the builder",
         "force": "push although there are uncommitted changes",
         "dry_run": "show what would be done",
@@ -35,6 +37,7 @@ def build(
     platform: list[str],
     tag: list[str],
     no_cache: bool = False,
+    locked: bool = False,
     push: bool = False,
     force: bool = False,
     dry_run: bool = False,
@@ -50,6 +53,7 @@ def build(
     if dry_run:
         show_plan(plan(chosen, request), json=json)
         return
+    warn_of_stale_locks(chosen, locked=locked)
     if push:
         from dockyard.release.push import build_and_push
 

@@ -70,6 +70,21 @@ def print_problems(project: "Settings", *, as_json: bool) -> None:
     log.info("every lock is as its inputs want it")
 
 
+def warn_of_stale_locks(project: "Settings", *, locked: bool) -> None:
+    """Say that a build takes locks which are not as their inputs want them; with `locked` raise instead."""
+    from dockyard.locks.check import check_project, list_purposes
+
+    problems = check_project(project) if list_purposes(str(project.root)) else ()
+    if not problems:
+        return
+    first = problems[0]
+    more = f", and {_count(len(problems) - 1, 'more problem')} with the locks" if len(problems) > 1 else ""
+    said = f"{first.path}:{first.line}: {first.message}{more}"
+    if locked:
+        raise ChangesPending(said, f"to mend: {first.mend}")
+    log.warning(f"{said}; the image gets the locks as they are; to mend: {first.mend}")
+
+
 def make_and_print(project: "Settings", wish: "Wish", *, dry_run: bool, as_json: bool) -> None:
     """Compile, show what changed, and write it; in a dry run raise ChangesPending instead."""
     from dockyard.engine import client
