@@ -16,8 +16,14 @@ from dockyard.settings import Settings, load
 ROOT = Path(__file__).parents[2]
 
 
+SLOWEST = ("docs_run", "wheels", "init", "verify", "private_index", "stack", "release", "production_image", "bootstrap")
+"""Files that take longest: with several workers they begin first, so that none is left for the end."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test below this folder as an integration test."""
+    """Mark every test below this folder as an integration test, and order the slow files first."""
+    order = {f"test_{name}.py": number for number, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.integration)
