@@ -78,14 +78,14 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     """Return a world in which nothing is cached, no registry answers, and Debian has all but 3.12."""
     made = World()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(lookup, "ask", made.ask)
-    monkeypatch.setattr(lookup, "recall", lambda: made.remembered)
+    monkeypatch.setattr(lookup, "ask_registry", made.ask)
+    monkeypatch.setattr(lookup, "recall_answers", lambda: made.remembered)
     monkeypatch.setattr(debian, "ensure_base", made.ensure)
     monkeypatch.setattr(debian, "simulate", made.simulate)
     monkeypatch.setattr(debian, "at_hand", made.cached.get)
     monkeypatch.setattr(debian, "cached", made.cached.get)
     monkeypatch.setattr(debian, "current", lambda _python: "today")
-    monkeypatch.setattr(cache, "load", made.load)
+    monkeypatch.setattr(cache, "load_images", made.load)
     return made
 
 
@@ -161,7 +161,7 @@ def test_auto_with_a_registry(world: World, settings: Settings) -> None:
 
 def test_a_pin_is_obeyed_without_asking(world: World, settings: Settings) -> None:
     """`registry` with a pin needs no network of its own."""
-    pins.write(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
+    pins.write_bases_lock(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
     found, _ = resolve.ensure_bases(replace(settings, base="registry"), ENGINE, ["3.13"])
     assert found[0].digest == OTHER
     assert world.asked == []
@@ -169,7 +169,7 @@ def test_a_pin_is_obeyed_without_asking(world: World, settings: Settings) -> Non
 
 def test_auto_asks_for_the_pinned_image(world: World, settings: Settings) -> None:
     """What the registry must have is the pinned digest, not just the tag."""
-    pins.write(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
+    pins.write_bases_lock(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
     world.answers[f"python:3.13-slim@{OTHER}"] = Answer(digest=OTHER)
     found, _ = resolve.ensure_bases(settings, ENGINE, ["3.13"])
     assert (found[0].source, found[0].digest) == ("registry", OTHER)
@@ -177,7 +177,7 @@ def test_auto_asks_for_the_pinned_image(world: World, settings: Settings) -> Non
 
 def test_a_silent_registry_is_left_alone_for_a_while(world: World, settings: Settings) -> None:
     """A no-op build is not slowed by a registry that lately did not answer."""
-    pins.write(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
+    pins.write_bases_lock(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
     world.remembered[f"python:3.13-slim@{OTHER}"] = Answer(reason="no such host")
     found, _ = resolve.ensure_bases(settings, ENGINE, ["3.13"])
     assert (world.asked, found[0].source) == ([], "debian")
@@ -206,18 +206,21 @@ def test_trouble_is_raised(world: World, settings: Settings) -> None:
 
 def test_update_moves_pins(world: World, settings: Settings) -> None:
     """Where the registry answers, pins go from the old digest to the new, and are written on apply only."""
-    pins.write(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
+    pins.write_bases_lock(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
     world.answers |= {f"python:{python}-slim": Answer(digest=DIGEST) for python in ("3.12", "3.13")}
-    changes, missing = update.plan(settings, ENGINE, ["3.12", "3.13"])
+    changes, missing = update.plan_updates(settings, ENGINE, ["3.12", "3.13"])
     assert [(change.python, change.before, change.after, change.pending) for change in changes] == [
         ("3.12", "", DIGEST, True),
         ("3.13", OTHER, DIGEST, True),
     ]
     assert missing == ()
-    assert pins.read(settings.root)["3.13"].digest == OTHER
-    update.apply(settings, ENGINE, changes)
-    assert {python: pin.digest for python, pin in pins.read(settings.root).items()} == {"3.12": DIGEST, "3.13": DIGEST}
-    again, _ = update.plan(settings, ENGINE, ["3.12", "3.13"])
+    assert pins.read_bases_lock(settings.root)["3.13"].digest == OTHER
+    update.apply_updates(settings, ENGINE, changes)
+    assert {python: pin.digest for python, pin in pins.read_bases_lock(settings.root).items()} == {
+        "3.12": DIGEST,
+        "3.13": DIGEST,
+    }
+    again, _ = update.plan_updates(settings, ENGINE, ["3.12", "3.13"])
     assert not [change for change in again if change.pending]
 
 
@@ -225,11 +228,11 @@ def test_update_of_packages(world: World, settings: Settings) -> None:
     """A package that the mirror has in a newer version makes a change; apply makes the base anew and loads it."""
     world.cached["3.13"] = record("3.13", libc6="1")
     world.offered["3.13"] = {"python3.13": "3.13.1-1", "libc6": "2", "extra": "1"}
-    changes, missing = update.plan(replace(settings, base="debian"), ENGINE, ["3.12", "3.13"])
+    changes, missing = update.plan_updates(replace(settings, base="debian"), ENGINE, ["3.12", "3.13"])
     assert [dict(change.packages) for change in changes] == [{"libc6": ("1", "2")}]
     assert [absent.python for absent in missing] == ["3.12"]
     assert world.asked == []
-    update.apply(settings, ENGINE, changes)
+    update.apply_updates(settings, ENGINE, changes)
     assert (world.made, world.loaded) == (["3.13"], ["3.13"])
 
 
@@ -240,20 +243,20 @@ def test_update_of_packages(world: World, settings: Settings) -> None:
 )
 def test_packages_that_did_not_move(before: Record | None, pending: bool) -> None:
     """The same versions are no change; a base that is not there, or of another recipe, is one."""
-    assert update.moved_packages("3.13", before, "today", {"python3.13": "3.13.1-1"}).pending is pending
+    assert update.move_packages("3.13", before, "today", {"python3.13": "3.13.1-1"}).pending is pending
 
 
 def test_update_in_a_registry_that_is_silent(world: World, settings: Settings) -> None:
     """`base = "registry"` cannot be updated without an answer."""
     with pytest.raises(DockyardError, match="does not say"):
-        update.plan(replace(settings, base="registry"), ENGINE, ["3.13"])
+        update.plan_updates(replace(settings, base="registry"), ENGINE, ["3.13"])
 
 
 def test_listing_asks_nobody(world: World, settings: Settings) -> None:
     """The list tells of pins, bases and those that no release ships."""
-    pins.write(settings.root, {"3.12": Pin("python:3.12-slim", DIGEST)})
+    pins.write_bases_lock(settings.root, {"3.12": Pin("python:3.12-slim", DIGEST)})
     world.cached["3.13"] = record("3.13")
-    first, second = update.listing(settings, ["3.12", "3.13"])
+    first, second = update.list_bases(settings, ["3.12", "3.13"])
     assert (first["pin"], first["debian"], first["release"]) == (DIGEST, None, None)
     assert (second["pin"], second["debian"]["version"], second["release"]) == (None, "3.13.1", "trixie")
     assert world.asked == []
@@ -267,7 +270,7 @@ def test_side_by_side_keeps_order_and_errors() -> None:
             raise DockyardError("no b")
         return item.upper()
 
-    found = parallel.each(work, ["c", "b", "a"])
+    found = parallel.run_each(work, ["c", "b", "a"])
     assert list(found) == ["c", "b", "a"]
     assert (found["c"], found["a"]) == ("C", "A")
     assert isinstance(found["b"], DockyardError)
@@ -290,6 +293,6 @@ def test_an_interrupt_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "end_children", end)
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     with pytest.raises(KeyboardInterrupt):
-        parallel.each(work, ["a", "b", "c", "d"])
+        parallel.run_each(work, ["a", "b", "c", "d"])
     assert ended.is_set()
     assert "d" not in begun

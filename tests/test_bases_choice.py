@@ -3,7 +3,7 @@
 import pytest
 
 from dockyard.bases.model import ANSWER_SECONDS, SILENCE_SECONDS, Answer, Base, local_name, reference
-from dockyard.bases.resolve import Choice, Known, choose, settle, summarize
+from dockyard.bases.resolve import Choice, Known, choose_source, settle_source, summarize_sources
 
 YES = Answer(digest="sha256:" + "a" * 64)
 NO = Answer(reason="no such host")
@@ -31,13 +31,13 @@ PIN = "sha256:" + "b" * 64
 )
 def test_choice_without_asking(mode: str, known: Known, choice: Choice) -> None:
     """Each setting and state leads to one choice."""
-    assert choose(mode, known) is choice
+    assert choose_source(mode, known) is choice
 
 
 @pytest.mark.parametrize(("mode", "choice"), [("registry", Choice.REGISTRY), ("auto", Choice.DEBIAN)])
 def test_silence_is_final_once_asked(mode: str, choice: Choice) -> None:
     """After the question, `registry` stays with the registry, and `auto` goes to packages."""
-    assert settle(mode, Known(answer=NO)) is choice
+    assert settle_source(mode, Known(answer=NO)) is choice
 
 
 @pytest.mark.parametrize(("answer", "seconds"), [(YES, ANSWER_SECONDS), (NO, SILENCE_SECONDS)])
@@ -50,7 +50,7 @@ def test_answers_grow_old(answer: Answer, seconds: int) -> None:
 
 def test_summary_names_both_sources() -> None:
     """One line says which Pythons come from where, and why the registry was passed over."""
-    said = summarize({"3.12": "registry", "3.13": "debian", "3.14": "debian"}, "no such host")
+    said = summarize_sources({"3.12": "registry", "3.13": "debian", "3.14": "debian"}, "no such host")
     assert said == "base images: Python 3.12 from the registry; 3.13, 3.14 from Debian packages (no such host)"
 
 

@@ -13,14 +13,14 @@ DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 def test_no_file_no_pins(tmp_path: Path) -> None:
     """A project need not have pins."""
-    assert pins.read(tmp_path) == {}
+    assert pins.read_bases_lock(tmp_path) == {}
 
 
 def test_written_and_read_again(tmp_path: Path) -> None:
     """The file is sorted by version, says who writes it, and is written whole."""
     held = {python: Pin(f"python:{python}-slim", DIGEST) for python in ("3.13", "3.9", "3.11")}
-    pins.write(tmp_path, held)
-    assert pins.read(tmp_path) == held
+    pins.write_bases_lock(tmp_path, held)
+    assert pins.read_bases_lock(tmp_path) == held
     text = (tmp_path / pins.FILE).read_text()
     assert text.startswith("# ")
     assert "base.update" in text
@@ -41,7 +41,7 @@ def test_written_and_read_again(tmp_path: Path) -> None:
 def test_mistakes_are_named(text: str, named: str) -> None:
     """A file edited by hand or torn by a merge is refused with its place and value, and a way to mend it."""
     with pytest.raises(SettingsError, match=named) as caught:
-        pins.parse(text)
+        pins.parse_bases_lock(text)
     assert caught.value.message.startswith(pins.FILE)
     assert "base.update" in caught.value.hint
     assert caught.value.code is ExitCode.USAGE
@@ -51,4 +51,4 @@ def test_unreadable_file(tmp_path: Path) -> None:
     """A file that is no text is told of, not shown as a traceback."""
     (tmp_path / pins.FILE).write_bytes(b"\xff\xfe")
     with pytest.raises(SettingsError, match="cannot be read"):
-        pins.read(tmp_path)
+        pins.read_bases_lock(tmp_path)

@@ -34,7 +34,7 @@ def record(cache: Path, content: bytes, python: str = "3.13") -> Record:
     made = cache / ".making"
     image = oci.write(tree, made, About("amd64", 0, "test", {}, ()))
     tree.unlink()
-    return store.keep(made, Record(python, f"{python}.1", "trixie", "amd64", "r1", {"libc6": "1"}, image, ""))
+    return store.store_record(made, Record(python, f"{python}.1", "trixie", "amd64", "r1", {"libc6": "1"}, image, ""))
 
 
 def said(monkeypatch: pytest.MonkeyPatch, *answers: Completed | CommandError) -> list[Command]:
@@ -62,8 +62,8 @@ def inspected(*images: tuple[str, str]) -> Completed:
 def test_kept_and_read(cache: Path) -> None:
     """What is kept is read again, and nothing half-made stays beside it."""
     kept = record(cache, b"one")
-    assert store.read("3.13", "amd64") == kept
-    assert store.read("3.13", "arm64") is None
+    assert store.read_record("3.13", "amd64") == kept
+    assert store.read_record("3.13", "arm64") is None
     assert sorted(path.name for path in cache.iterdir()) == [kept.folder, "python-3.13-amd64.json"]
 
 
@@ -71,15 +71,15 @@ def test_a_newer_base_replaces_the_older(cache: Path) -> None:
     """One base per Python is kept; others' stay."""
     other = record(cache, b"one", "3.11")
     older, newer = record(cache, b"one"), record(cache, b"two")
-    assert store.read("3.13", "amd64") == newer
+    assert store.read_record("3.13", "amd64") == newer
     assert not (cache / older.folder).exists()
-    assert store.read("3.11", "amd64") == other
+    assert store.read_record("3.11", "amd64") == other
 
 
 def test_the_same_base_again(cache: Path) -> None:
     """Making the same image twice keeps one layout, whole."""
     assert record(cache, b"one") == record(cache, b"one")
-    assert store.read("3.13", "amd64") is not None
+    assert store.read_record("3.13", "amd64") is not None
 
 
 @pytest.mark.parametrize(
@@ -89,14 +89,14 @@ def test_a_torn_record_counts_as_none(cache: Path, text: str) -> None:
     """A file that was damaged leads to a new base, not to a traceback."""
     record(cache, b"one")
     (cache / "python-3.13-amd64.json").write_text(text)
-    assert store.read("3.13", "amd64") is None
+    assert store.read_record("3.13", "amd64") is None
 
 
 def test_a_lost_layout_counts_as_none(cache: Path) -> None:
     """A record whose layout somebody deleted is no base."""
     kept = record(cache, b"one")
     (cache / kept.folder / "index.json").unlink()
-    assert store.read("3.13", "amd64") is None
+    assert store.read_record("3.13", "amd64") is None
 
 
 def test_an_engine_that_has_all_is_asked_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +105,7 @@ def test_an_engine_that_has_all_is_asked_once(cache: Path, monkeypatch: pytest.M
     ran = said(
         monkeypatch, inspected(*((f"dockyard-base/python:{one.python}-slim", one.image.diff_id) for one in both))
     )
-    store.load(ENGINE, {f"dockyard-base/python:{one.python}-slim": one for one in both})
+    store.load_images(ENGINE, {f"dockyard-base/python:{one.python}-slim": one for one in both})
     assert [command.argv[:3] for command in ran] == [("docker", "image", "inspect")]
     assert ran[0].argv[-2:] == ("dockyard-base/python:3.13-slim", "dockyard-base/python:3.11-slim")
 
@@ -114,7 +114,7 @@ def test_an_engine_that_has_all_is_asked_once(cache: Path, monkeypatch: pytest.M
 def test_an_engine_that_lacks_it_gets_it(cache: Path, monkeypatch: pytest.MonkeyPatch, layers: Any) -> None:
     """A base that the engine lacks, or has in another state, is loaded."""
     ran = said(monkeypatch, inspected(*layers), Completed(0, "", "", 1.0))
-    store.load(ENGINE, {"dockyard-base/python:3.13-slim": record(cache, b"one")})
+    store.load_images(ENGINE, {"dockyard-base/python:3.13-slim": record(cache, b"one")})
     assert ran[1].argv == ("docker", "load", "--quiet")
     assert b"dockyard-base/python:3.13-slim" in (ran[1].input or b"")
 
@@ -122,21 +122,21 @@ def test_an_engine_that_lacks_it_gets_it(cache: Path, monkeypatch: pytest.Monkey
 def test_no_base_no_question(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a base there is nothing to ask an engine."""
     assert said(monkeypatch) == []
-    store.load(ENGINE, {})
+    store.load_images(ENGINE, {})
 
 
 def test_an_engine_that_refuses(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine with a full disk is named as the trouble, with its own words."""
     said(monkeypatch, inspected(), CommandError("exit", output="no space left on device"))
     with pytest.raises(EngineError, match="no space left on device"):
-        store.load(ENGINE, {"dockyard-base/python:3.13-slim": record(cache, b"one")})
+        store.load_images(ENGINE, {"dockyard-base/python:3.13-slim": record(cache, b"one")})
 
 
 @pytest.mark.parametrize("layouts", [True, False])
 def test_base_of_a_record(cache: Path, layouts: bool) -> None:
     """An engine whose BuildKit reads layouts gets one; for another the image's name must do."""
     kept = record(cache, b"one")
-    base = store.as_base(kept, layouts=layouts)
+    base = store.make_base(kept, layouts=layouts)
     assert base.digest == kept.image.config
     assert base.layout == (f"{cache / kept.folder}@{kept.image.manifest}" if layouts else "")
 
@@ -145,7 +145,7 @@ def test_what_a_registry_says_is_remembered(monkeypatch: pytest.MonkeyPatch) -> 
     """Each reference is asked about once, briefly, and both digest and silence are recalled while they are fresh."""
     digest = "sha256:" + "a" * 64
     ran = said(monkeypatch, Completed(0, json.dumps({"digest": digest}), "", 0.1))
-    answers = lookup.ask(ENGINE, ["python:3.13-slim"])
+    answers = lookup.ask_registry(ENGINE, ["python:3.13-slim"])
     assert answers["python:3.13-slim"].digest == digest
     assert ran[0].argv == (
         "docker",
@@ -158,15 +158,15 @@ def test_what_a_registry_says_is_remembered(monkeypatch: pytest.MonkeyPatch) -> 
     )
     assert ran[0].timeout == lookup.PATIENCE
     at = answers["python:3.13-slim"].at
-    assert lookup.recall(at + 1) == answers
-    assert lookup.recall(at + 10**6) == {}
+    assert lookup.recall_answers(at + 1) == answers
+    assert lookup.recall_answers(at + 10**6) == {}
 
 
 @pytest.mark.parametrize("text", ["", "[]", "7", '{"x": 1}', '{"x": {"y": 1}}'])
 def test_a_torn_memory_is_no_memory(cache: Path, text: str) -> None:
     """A damaged file of answers is as good as none."""
     (cache / lookup.MEMORY).write_text(text)
-    assert lookup.recall() == {}
+    assert lookup.recall_answers() == {}
 
 
 @pytest.mark.parametrize(
@@ -189,14 +189,14 @@ def test_a_registry_without_an_answer(
 ) -> None:
     """Silence and an image that does not exist are told apart, in one short line."""
     said(monkeypatch, error)
-    answer = lookup.ask(ENGINE, ["python:3.99-slim"])["python:3.99-slim"]
+    answer = lookup.ask_registry(ENGINE, ["python:3.99-slim"])["python:3.99-slim"]
     assert (answer.digest, answer.reason, answer.absent) == ("", reason, absent)
 
 
 def test_an_answer_that_is_no_json() -> None:
     """A proxy's web page is no digest."""
-    assert "not understood" in lookup.understand("<html>", 1.0).reason
-    assert lookup.understand('{"digest": "sha256:1"}', 1.0) == Answer("sha256:1", "", 1.0)
+    assert "not understood" in lookup.read_answer("<html>", 1.0).reason
+    assert lookup.read_answer('{"digest": "sha256:1"}', 1.0) == Answer("sha256:1", "", 1.0)
 
 
 def test_disk_trouble_is_told(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_what_waits_is_not_begun_after_an_interrupt() -> None:
         time.sleep(0.2)
 
     with pytest.raises(KeyboardInterrupt):
-        parallel.each(work, [*"abcdefgh"][: 1 + max(2, os.cpu_count() or 1)])
+        parallel.run_each(work, [*"abcdefgh"][: 1 + max(2, os.cpu_count() or 1)])
     assert len(begun) == max(2, os.cpu_count() or 1)
 
 

@@ -344,7 +344,7 @@ def test_push(invoke: Line) -> None:
 def test_bases_that_can_be_updated(invoke: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dry run shows them, changes nothing and ends with 1, so that a schedule can act on it."""
     change = update.Change("3.13", "registry", "sha256:1", "sha256:2", {})
-    monkeypatch.setattr(update, "plan", lambda *_: ((change,), ()))
+    monkeypatch.setattr(update, "plan_updates", lambda *_: ((change,), ()))
     monkeypatch.setattr(client, "find_engine", lambda _: ENGINE)
     code, shown, said = invoke("base.update", "--dry-run")
     assert code == 1

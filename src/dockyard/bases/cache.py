@@ -40,7 +40,7 @@ class Record:
     kind: str = "python"
 
 
-def read(python: str, architecture: str, kind: str = "python") -> Record | None:
+def read_record(python: str, architecture: str, kind: str = "python") -> Record | None:
     """Return the current base of a Python, or None where the cache has none that is whole."""
     try:
         found = json.loads(_file(kind, python, architecture).read_text("utf-8"))
@@ -50,7 +50,7 @@ def read(python: str, architecture: str, kind: str = "python") -> Record | None:
     return record if oci.complete(files.folder() / record.folder, record.image) else None
 
 
-def keep(made: Path, record: Record) -> Record:
+def store_record(made: Path, record: Record) -> Record:
     """Move a finished layout into the cache, make it the current base of its Python and forget the older one."""
     stem = _stem(record.kind, record.python, record.architecture)
     name = f"{stem}-{record.image.manifest.partition(':')[2][:12]}"
@@ -66,19 +66,19 @@ def keep(made: Path, record: Record) -> Record:
     return record
 
 
-def as_base(record: Record, *, layouts: bool) -> Base:
+def make_base(record: Record, *, layouts: bool) -> Base:
     """Return the base that a record describes; `layouts` says whether the engine's BuildKit can read a layout."""
     place = f"{files.folder() / record.folder}@{record.image.manifest}" if layouts else ""
     name = local_name(record.python)
     return Base(record.python, reference(record.python), "debian", name, record.image.config, place)
 
 
-def load(engine: "Engine", records: Mapping[str, Record]) -> None:
+def load_images(engine: "Engine", records: Mapping[str, Record]) -> None:
     """Give the engine every image, by its name there, that it lacks or has in another state.
 
     That is one question, and nothing else if it has all.
     """
-    held = layers(engine, tuple(records))
+    held = list_layers(engine, tuple(records))
     for name, record in records.items():
         if held.get(name) == record.image.diff_id:
             continue
@@ -92,7 +92,7 @@ def load(engine: "Engine", records: Mapping[str, Record]) -> None:
             ) from None
 
 
-def layers(engine: "Engine", names: Sequence[str]) -> dict[str, str]:
+def list_layers(engine: "Engine", names: Sequence[str]) -> dict[str, str]:
     """Return, of the images that the engine has, the digest of the layer of those with a single one."""
     if not names:
         return {}

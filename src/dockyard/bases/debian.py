@@ -81,7 +81,7 @@ def current(python: str) -> str:
 def cached(python: str) -> Record | None:
     """Return the base of a Python that the cache holds, whatever recipe it was made by, or None."""
     found = recipe.ARCHITECTURES.get(platform.machine())
-    return cache.read(python, found[0]) if found else None
+    return cache.read_record(python, found[0]) if found else None
 
 
 def at_hand(python: str) -> Record | None:
@@ -127,7 +127,7 @@ def make(python: str, *, allow_expired: bool) -> Record:
         )
         image = oci.write(job.tree, made, about)
         record = Record(python, version, job.contents.release, names[0], current(python), held, image, "")
-        return cache.keep(made, record)
+        return cache.store_record(made, record)
 
 
 def simulate(python: str, *, allow_expired: bool) -> dict[str, str]:

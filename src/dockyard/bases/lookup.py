@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from dockyard import files, process
 from dockyard.bases.model import Answer
-from dockyard.bases.parallel import each
+from dockyard.bases.parallel import run_each
 from dockyard.errors import CommandError
 
 if TYPE_CHECKING:
@@ -24,15 +24,15 @@ ABSENT = re.compile(r"(?i)not found|manifest unknown|name unknown|no such manife
 MEMORY = "answers.json"
 
 
-def ask(engine: "Engine", references: Sequence[str]) -> dict[str, Answer]:
+def ask_registry(engine: "Engine", references: Sequence[str]) -> dict[str, Answer]:
     """Return what the registry says about each reference; all are asked at the same time, and remembered."""
-    said = each(lambda reference: _ask(engine, reference), references)
+    said = run_each(lambda reference: _ask(engine, reference), references)
     answers = {reference: answer for reference, answer in said.items() if isinstance(answer, Answer)}
-    remember(answers)
+    remember_answers(answers)
     return answers
 
 
-def recall(now: float | None = None) -> dict[str, Answer]:
+def recall_answers(now: float | None = None) -> dict[str, Answer]:
     """Return the answers that still count."""
     now = time.time() if now is None else now
     try:
@@ -43,13 +43,13 @@ def recall(now: float | None = None) -> dict[str, Answer]:
     return {reference: answer for reference, answer in answers.items() if answer.fresh(now)}
 
 
-def remember(answers: Mapping[str, Answer]) -> None:
+def remember_answers(answers: Mapping[str, Answer]) -> None:
     """Add answers to those that still count."""
-    kept = {reference: asdict(answer) for reference, answer in {**recall(), **answers}.items()}
+    kept = {reference: asdict(answer) for reference, answer in {**recall_answers(), **answers}.items()}
     files.write_atomically(files.folder() / MEMORY, json.dumps(kept, indent=1) + "\n")
 
 
-def understand(said: str, now: float) -> Answer:
+def read_answer(said: str, now: float) -> Answer:
     """Return the answer in what `docker buildx imagetools inspect` printed as JSON."""
     try:
         digest = str(json.loads(said)["digest"])
@@ -58,7 +58,7 @@ def understand(said: str, now: float) -> Answer:
     return Answer(digest=digest, at=now)
 
 
-def failure(said: str, now: float) -> Answer:
+def read_refusal(said: str, now: float) -> Answer:
     """Return the answer in an error of `docker buildx imagetools inspect`: unreachable, or without that image."""
     line = (said.strip().splitlines() or ["no answer"])[-1].removeprefix("ERROR: ")
     line = re.sub(r'failed to do request: \w+ "[^"]*": |dial tcp: ', "", line)
@@ -70,7 +70,7 @@ def _ask(engine: "Engine", reference: str) -> Answer:
         *("buildx", "imagetools", "inspect", reference, "--format", "{{json .Manifest}}"), timeout=PATIENCE
     )
     try:
-        return understand(process.capture(command).stdout, time.time())
+        return read_answer(process.capture(command).stdout, time.time())
     except CommandError as error:
         silent = error.message if error.returncode == 127 else f"no answer within {PATIENCE:g} s"
-        return failure(error.output or silent, time.time())
+        return read_refusal(error.output or silent, time.time())

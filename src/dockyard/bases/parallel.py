@@ -17,7 +17,7 @@ PAUSE = 0.1
 """Seconds between two looks at whether the others have ended."""
 
 
-def each(work: Callable[[str], T], items: Iterable[str]) -> dict[str, T | DockyardError]:
+def run_each(work: Callable[[str], T], items: Iterable[str]) -> dict[str, T | DockyardError]:
     """Return what `work` returns, or the DockyardError that it raises, for every item, in their order.
 
     Only the main thread hears of an interrupt: it ends the programs that the others wait for, so that

@@ -26,22 +26,22 @@ class Pin:
     digest: str
 
 
-def read(root: Path) -> dict[str, Pin]:
+def read_bases_lock(root: Path) -> dict[str, Pin]:
     """Return the pins of the project at `root` by Python, none where it has no file; raise SettingsError."""
     try:
-        return parse((root / FILE).read_text("utf-8"))
+        return parse_bases_lock((root / FILE).read_text("utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{FILE}: cannot be read: {error}", _MEND) from None
 
 
-def write(root: Path, pins: Mapping[str, Pin]) -> None:
+def write_bases_lock(root: Path, pins: Mapping[str, Pin]) -> None:
     """Replace the project's pins."""
-    write_atomically(root / FILE, render(pins))
+    write_atomically(root / FILE, render_bases_lock(pins))
 
 
-def parse(text: str) -> dict[str, Pin]:
+def parse_bases_lock(text: str) -> dict[str, Pin]:
     """Return the pins that a file's text holds; raise SettingsError naming the line's place and value."""
     try:
         tables = tomllib.loads(text).get("python", {})
@@ -52,7 +52,7 @@ def parse(text: str) -> dict[str, Pin]:
     return {python: _pin(python, table) for python, table in tables.items()}
 
 
-def render(pins: Mapping[str, Pin]) -> str:
+def render_bases_lock(pins: Mapping[str, Pin]) -> str:
     """Return the file's text, in the order of the Pythons."""
     tables = (
         f'\n[python."{python}"]\nreference = "{pins[python].reference}"\ndigest = "{pins[python].digest}"\n'

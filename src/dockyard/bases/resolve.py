@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from dockyard import files
 from dockyard.bases import cache, debian, lookup, pins
 from dockyard.bases.model import Answer, Base, Missing, Source, UnavailableError, local_name, reference
-from dockyard.bases.parallel import each
+from dockyard.bases.parallel import run_each
 from dockyard.bases.pins import Pin
 from dockyard.errors import DockyardError
 
@@ -59,28 +59,28 @@ def ensure_bases(
     Without `run`, the bases serve builds only: an engine whose BuildKit reads them from the cache is not given them.
     Then they are for the settings' platforms, while those made from packages are for this machine's alone.
     """
-    pinned = pins.read(settings.root)
+    pinned = pins.read_bases_lock(settings.root)
     foreign = () if run else debian.foreign(settings.platforms)
     with files.disk_errors():
-        known = know(settings, pythons, pinned, made=not foreign)
-        why = ask(settings, engine, known, pinned)
-        chosen = {python: settle(settings.base, known[python]) for python in pythons}
+        known = collect_known(settings, pythons, pinned, made=not foreign)
+        why = ask_open(settings, engine, known, pinned)
+        chosen = {python: settle_source(settings.base, known[python]) for python in pythons}
         packaged = [python for python in pythons if chosen[python] is Choice.DEBIAN]
         if foreign and packaged:
-            raise refusal(foreign, packaged, why)
+            raise refuse_foreign(foreign, packaged, why)
         registered, missing = from_registry(known, [python for python in pythons if python not in packaged])
         records, absent = from_debian(settings, packaged, known)
         if run or not engine.snapshotter:
-            cache.load(engine, {local_name(record.python): record for record in records})
-    made = (cache.as_base(record, layouts=engine.snapshotter) for record in records)
+            cache.load_images(engine, {local_name(record.python): record for record in records})
+    made = (cache.make_base(record, layouts=engine.snapshotter) for record in records)
     bases = {base.python: base for base in (*registered, *made)}
     found = tuple(bases[python] for python in pythons if python in bases)
     if found:
-        log.info(summarize({base.python: base.source for base in found}, why))
+        log.info(summarize_sources({base.python: base.source for base in found}, why))
     return found, tuple(sorted((*missing, *absent), key=lambda lost: pythons.index(lost.python)))
 
 
-def refusal(foreign: Sequence[str], pythons: Sequence[str], why: str) -> DockyardError:
+def refuse_foreign(foreign: Sequence[str], pythons: Sequence[str], why: str) -> DockyardError:
     """Return the error for platforms that bases from packages are not for: BuildKit would take one of another."""
     return DockyardError(
         f"nothing can be built for {', '.join(foreign)} here: the base image of Python {', '.join(pythons)} "
@@ -90,11 +90,11 @@ def refusal(foreign: Sequence[str], pythons: Sequence[str], why: str) -> Dockyar
     )
 
 
-def know(
+def collect_known(
     settings: "Settings", pythons: Sequence[str], pinned: Mapping[str, Pin], *, made: bool = True
 ) -> dict[str, Known]:
     """Return what is known about each Python's base images without asking anybody; those `made` here may not count."""
-    answers = lookup.recall()
+    answers = lookup.recall_answers()
     held = {python for python in pythons if made and settings.base != "registry" and debian.at_hand(python)}
     return {
         python: Known(
@@ -109,12 +109,12 @@ def wanted(python: str, pinned: Mapping[str, Pin]) -> str:
     return f"{reference(python)}@{pinned[python].digest}" if python in pinned else reference(python)
 
 
-def ask(settings: "Settings", engine: "Engine", known: dict[str, Known], pinned: Mapping[str, Pin]) -> str:
+def ask_open(settings: "Settings", engine: "Engine", known: dict[str, Known], pinned: Mapping[str, Pin]) -> str:
     """Ask the registry about those Pythons whose choice needs it, add its answers, and return why it gave none."""
-    open_ones = [python for python, one in known.items() if choose(settings.base, one) is Choice.ASK]
+    open_ones = [python for python, one in known.items() if choose_source(settings.base, one) is Choice.ASK]
     if not open_ones:
         return ""
-    answers = lookup.ask(engine, [wanted(python, pinned) for python in open_ones])
+    answers = lookup.ask_registry(engine, [wanted(python, pinned) for python in open_ones])
     for python in open_ones:
         known[python] = replace(known[python], answer=answers[wanted(python, pinned)])
     return next((answer.reason for answer in answers.values() if not answer.digest), "")
@@ -143,7 +143,7 @@ def from_debian(
     settings: "Settings", pythons: Sequence[str], known: Mapping[str, Known]
 ) -> tuple[list[cache.Record], list[Missing]]:
     """Return the bases made from Debian packages, made now where the cache has none, and the Pythons without one."""
-    made = each(lambda python: debian.ensure_base(python, allow_expired=settings.allow_expired_release), pythons)
+    made = run_each(lambda python: debian.ensure_base(python, allow_expired=settings.allow_expired_release), pythons)
     records: list[cache.Record] = []
     missing: list[Missing] = []
     for python, outcome in made.items():
@@ -158,7 +158,7 @@ def from_debian(
     return records, missing
 
 
-def choose(mode: str, known: Known) -> Choice:
+def choose_source(mode: str, known: Known) -> Choice:
     """Return the choice for one Python under the setting `base`."""
     if mode == "debian":
         return Choice.DEBIAN
@@ -171,13 +171,13 @@ def choose(mode: str, known: Known) -> Choice:
     return Choice.REGISTRY if known.answer.digest else Choice.DEBIAN
 
 
-def settle(mode: str, known: Known) -> Choice:
+def settle_source(mode: str, known: Known) -> Choice:
     """Return the choice for one Python once whoever had to be asked has been asked."""
-    chosen = choose(mode, known)
+    chosen = choose_source(mode, known)
     return Choice.REGISTRY if chosen is Choice.ASK else chosen
 
 
-def summarize(sources: Mapping[str, str], why: str = "") -> str:
+def summarize_sources(sources: Mapping[str, str], why: str = "") -> str:
     """Return the one line that says where the bases of some Pythons come from."""
     names = {"registry": "the registry", "debian": "Debian packages"}
     parts = []

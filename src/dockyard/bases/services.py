@@ -174,7 +174,7 @@ def ensure_service(engine: "Engine", service: Service, *, allow_expired: bool = 
         record = _ensure_record(service, allow_expired=allow_expired)
         version = upstream_version(record.version)
         name = f"dockyard-service/{service.name}:{version}"
-        cache.load(engine, {name: record})
+        cache.load_images(engine, {name: record})
     return name, version
 
 
@@ -183,7 +183,7 @@ def _ensure_record(service: Service, *, allow_expired: bool) -> "Record":
     architecture, _ = debian.architecture()
     wanted = fingerprint(service)
     with files.alone(files.folder() / f".service-{service.name}.lock"):
-        found = cache.read(service.name, architecture, "service")
+        found = cache.read_record(service.name, architecture, "service")
         if found is not None and found.recipe == wanted:
             return found
         log.info(f"{service.title}: making its image from packages of Debian {RELEASE}")
@@ -213,4 +213,4 @@ def make_image(service: Service, made_by: str, *, allow_expired: bool) -> "Recor
         image = oci.write(job.tree, made, about)
         version = held.get(service.package, "")
         record = cache.Record(service.name, version, RELEASE, architecture, made_by, held, image, "", kind="service")
-        return cache.keep(made, record)
+        return cache.store_record(made, record)

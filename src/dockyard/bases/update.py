@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from dockyard import files
 from dockyard.bases import cache, debian, lookup, pins, recipe
 from dockyard.bases.model import Answer, Missing, Source, UnavailableError, local_name, reference
-from dockyard.bases.parallel import each
+from dockyard.bases.parallel import run_each
 from dockyard.bases.pins import Pin
-from dockyard.bases.resolve import Known, from_registry, know
+from dockyard.bases.resolve import Known, collect_known, from_registry
 from dockyard.errors import DockyardError
 
 if TYPE_CHECKING:
@@ -39,18 +39,18 @@ class Change:
         return self.before != self.after or bool(self.packages)
 
 
-def plan(
+def plan_updates(
     settings: "Settings", engine: "Engine", pythons: Sequence[str]
 ) -> tuple[tuple[Change, ...], tuple[Missing, ...]]:
     """Return what an update would change for each Python, and the Pythons that have no base here; change nothing."""
     with files.disk_errors():
-        pinned = pins.read(settings.root)
+        pinned = pins.read_bases_lock(settings.root)
         answers: Mapping[str, Answer] = {}
         if settings.base != "debian":
             log.info("asking the registry")
-            answers = lookup.ask(engine, [reference(python) for python in pythons])
+            answers = lookup.ask_registry(engine, [reference(python) for python in pythons])
         digests = {python: answers[reference(python)].digest for python in pythons if reference(python) in answers}
-        changes = [moved_pin(python, pinned, digest) for python, digest in digests.items() if digest]
+        changes = [move_pin(python, pinned, digest) for python, digest in digests.items() if digest]
         rest = [python for python in pythons if not digests.get(python)]
         if settings.base == "registry":
             known = {python: Known(answer=answers[reference(python)]) for python in rest}
@@ -59,28 +59,28 @@ def plan(
         return tuple(sorted((*changes, *more), key=lambda change: pythons.index(change.python))), missing
 
 
-def apply(settings: "Settings", engine: "Engine", changes: Sequence[Change]) -> None:
+def apply_updates(settings: "Settings", engine: "Engine", changes: Sequence[Change]) -> None:
     """Carry out those changes that are pending: write bases.lock, make the bases anew and give them to the engine."""
     moved = {change.python: change.after for change in changes if change.source == "registry" and change.pending}
     with files.disk_errors():
         if moved:
             new = {python: Pin(reference(python), digest) for python, digest in moved.items()}
-            pins.write(settings.root, {**pins.read(settings.root), **new})
+            pins.write_bases_lock(settings.root, {**pins.read_bases_lock(settings.root), **new})
         stale = [change.python for change in changes if change.source == "debian" and change.pending]
         allowed = settings.allow_expired_release
-        remade = each(lambda python: debian.ensure_base(python, allow_expired=allowed, anew=True), stale)
+        remade = run_each(lambda python: debian.ensure_base(python, allow_expired=allowed, anew=True), stale)
         for outcome in remade.values():
             if isinstance(outcome, DockyardError):
                 raise outcome
-            cache.load(engine, {local_name(outcome.python): outcome})
+            cache.load_images(engine, {local_name(outcome.python): outcome})
 
 
-def moved_pin(python: str, pinned: Mapping[str, Pin], digest: str) -> Change:
+def move_pin(python: str, pinned: Mapping[str, Pin], digest: str) -> Change:
     """Return the change of a pin to a digest (pure)."""
     return Change(python, "registry", pinned[python].digest if python in pinned else "", digest, {})
 
 
-def moved_packages(python: str, record: cache.Record | None, current: str, offered: Mapping[str, str]) -> Change:
+def move_packages(python: str, record: cache.Record | None, current: str, offered: Mapping[str, str]) -> Change:
     """Return the change from a base to the package versions that a mirror offers (pure).
 
     A simulated installation may name a few packages more than a real one, so those alone are no change.
@@ -93,10 +93,10 @@ def moved_packages(python: str, record: cache.Record | None, current: str, offer
     return Change(python, "debian", record.version, after, differing)
 
 
-def listing(settings: "Settings", pythons: Sequence[str]) -> list[dict[str, Any]]:
+def list_bases(settings: "Settings", pythons: Sequence[str]) -> list[dict[str, Any]]:
     """Return what is known of each Python's base image without asking anybody, as plain values."""
-    pinned = pins.read(settings.root)
-    known = know(settings, pythons, pinned)
+    pinned = pins.read_bases_lock(settings.root)
+    known = collect_known(settings, pythons, pinned)
     rows = []
     for python in pythons:
         record, answer = debian.cached(python), known[python].answer
@@ -132,11 +132,11 @@ def _packages(settings: "Settings", pythons: Sequence[str]) -> tuple[list[Change
         log.info(f"asking the Debian mirror about Python {', '.join(pythons)}")
     changes, missing = [], []
     allowed = settings.allow_expired_release
-    for python, offered in each(lambda python: debian.simulate(python, allow_expired=allowed), pythons).items():
+    for python, offered in run_each(lambda python: debian.simulate(python, allow_expired=allowed), pythons).items():
         if isinstance(offered, UnavailableError):
             missing.append(Missing(python, f"{offered.message}{f' ({offered.hint})' if offered.hint else ''}"))
         elif isinstance(offered, DockyardError):
             raise offered
         else:
-            changes.append(moved_packages(python, debian.cached(python), debian.current(python), offered))
+            changes.append(move_packages(python, debian.cached(python), debian.current(python), offered))
     return changes, tuple(missing)

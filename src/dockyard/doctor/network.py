@@ -42,12 +42,12 @@ def check_bases(machine: Machine) -> Iterable[Row]:
     changes = None if settings.base == "debian" or lacking else machine.docker()
     digest = reason = ""
     if changes is not None:
-        name = wanted(settings.python, pins.read(settings.root))
+        name = wanted(settings.python, pins.read_bases_lock(settings.root))
         words = ("docker", "buildx", "imagetools", "inspect", name, "--format", "{{json .Manifest}}")
         try:
-            answer = lookup.understand(machine.run(Command(words, env=changes, timeout=NETWORK_SECONDS)).stdout, 0)
+            answer = lookup.read_answer(machine.run(Command(words, env=changes, timeout=NETWORK_SECONDS)).stdout, 0)
         except CommandError as error:
-            answer = lookup.failure(error.output or f"no answer within {NETWORK_SECONDS:g} s", 0)
+            answer = lookup.read_refusal(error.output or f"no answer within {NETWORK_SECONDS:g} s", 0)
         digest, reason = answer.digest, answer.reason
     yield base_row(settings.base, reference(settings.python), digest, reason, without)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dockyard.bases import lookup, services
-from dockyard.bases.resolve import Choice, Known, choose
+from dockyard.bases.resolve import Choice, Known, choose_source
 from dockyard.files import write_atomically
 from dockyard.process import capture
 from dockyard.stack.compose import Model
@@ -38,7 +38,7 @@ def select_substitutes(
     found: dict[str, services.Service] = {}
     for name, image in images.items():
         service = services.find_service(image)
-        if service and choose(base, Known("", False, answers.get(image))) is Choice.DEBIAN:
+        if service and choose_source(base, Known("", False, answers.get(image))) is Choice.DEBIAN:
             found[name] = service
     return found
 
@@ -47,7 +47,7 @@ def substitute_services(
     stack: "Stack",
     model: Model,
     *,
-    ask: Callable[["Engine", list[str]], Mapping[str, "Answer"]] = lookup.ask,
+    ask: Callable[["Engine", list[str]], Mapping[str, "Answer"]] = lookup.ask_registry,
     ensure: Callable[..., tuple[str, str]] = services.ensure_service,
 ) -> tuple["Stack", Model]:
     """Return the stack and its model with images from Debian packages where a registry has none of the official ones.
@@ -84,9 +84,9 @@ def _answers(
     ask: Callable[["Engine", list[str]], Mapping[str, "Answer"]],
 ) -> Mapping[str, "Answer"]:
     """Return what a registry says of the images: remembered where it was asked a short time ago, else asked now."""
-    known = lookup.recall()
+    known = lookup.recall_answers()
     images = dict.fromkeys(wanted.values())
     if settings.base != "auto":
         return known
-    asked = [image for image in images if choose("auto", Known("", False, known.get(image))) is Choice.ASK]
+    asked = [image for image in images if choose_source("auto", Known("", False, known.get(image))) is Choice.ASK]
     return {**known, **ask(engine, asked)} if asked else known

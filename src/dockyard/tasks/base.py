@@ -22,7 +22,7 @@ def show(_context: Context, json: bool = False) -> None:
     from dockyard.bases import update as updating
 
     chosen = settings()
-    rows = updating.listing(chosen, chosen.pythons)
+    rows = updating.list_bases(chosen, chosen.pythons)
     if json:
         console.as_json({"base": chosen.base, "bases": rows})
         return
@@ -47,10 +47,10 @@ def update(_context: Context, python: list[str], dry_run: bool = False, json: bo
     chosen = settings()
     pythons = supported(chosen, python)
     engine = find_engine(chosen)
-    changes, missing = updating.plan(chosen, engine, pythons)
+    changes, missing = updating.plan_updates(chosen, engine, pythons)
     pending = [change for change in changes if change.pending]
     if pending and not dry_run:
-        updating.apply(chosen, engine, pending)
+        updating.apply_updates(chosen, engine, pending)
     if json:
         console.as_json(
             {
