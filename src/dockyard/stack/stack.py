@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from dockyard.stack import compose, environment, prepare
 from dockyard.stack.compose import Container, Model, Service
 from dockyard.stack.lessons import explain_log
 from dockyard.stack.services import substitute_services
+from dockyard.stack.undo import undo_on_failure
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +156,7 @@ def up(settings: Settings, engine: Engine, request: Request) -> Up:
     prepare.require_images(stack, model, request.build)
     prepare.require_secrets(settings.root, model)
     patience = Patience.of(request.timeout)
-    with _undone_on_failure(stack, before):
+    with undo_on_failure(stack, before):
         changes = _find_changes(stack, model, before)
         if changes is not None:
             _start(stack, model, changes, patience)
@@ -309,45 +310,6 @@ def _state(stack: Stack, container: Container) -> dict[str, Any]:
             break
         time.sleep(POLL_SECONDS)
     return state
-
-
-@contextlib.contextmanager
-def _undone_on_failure(stack: Stack, before: tuple[Container, ...]) -> Iterator[None]:
-    volumes = stack.volumes()
-    try:
-        yield
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            log.info("interrupted: taking down what was started")
-        _undo(stack, before, volumes)
-        raise
-
-
-def _undo(stack: Stack, before: tuple[Container, ...], volumes: frozenset[str]) -> None:
-    """Bring back what was before: no container, network or volume that was not there, none running that was not."""
-    if not before:
-        commands = [stack.by_name("down", "--remove-orphans")]
-    else:
-        now = stack.containers()
-        known, ran = {one.id for one in before}, {one.id for one in before if one.running}
-        new = [one.id for one in now if one.id not in known]
-        woken = [one.id for one in now if one.id in known - ran]
-        commands = [
-            *([stack.engine.command("rm", "--force", *new)] if new else []),
-            *([stack.engine.command("stop", *woken)] if woken else []),
-        ]
-        log.info("the stack was there before: what still runs of it was left as it is")
-    for command in commands:
-        _tidy(command)
-    added = sorted(stack.volumes() - volumes)
-    if added:
-        _tidy(stack.engine.command("volume", "rm", *added))
-
-
-def _tidy(command: Command) -> None:
-    done = capture(command, check=False)
-    if not done.ok:
-        log.info(f"not all of it could be removed: {compose.complaint(done.stderr)}; `invoke down` tries again")
 
 
 def down(stack: Stack, *, volumes: bool) -> Down:
