@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from dockyard.bases.resolve import Missing
+from dockyard.doctor.engine import Disk
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.git import Git
@@ -221,11 +222,13 @@ class Yard:
     pushed_meanwhile: dict[str, str] = field(default_factory=dict)
     public: str = ""
     signatures: list[str] = field(default_factory=list)
+    looked: list[str] = field(default_factory=list)
 
     def actions(self) -> Actions:
         """Return what a release is to call: this world, in which no program starts."""
         return Actions(
             read_project=lambda _settings: self.local,
+            require_ready=lambda _settings, _engine: self.looked.append("ready"),
             capture=self.capture,
             build_images=self.build,
             verify_image=self.verify,
@@ -502,6 +505,53 @@ def test_a_python_that_cannot_be_tested_stops_it(yard: Yard) -> None:
     with pytest.raises(DockyardError, match=r"Python 3\.12 was not tested: no base"):
         yard.run()
     assert yard.registry == {}
+
+
+def test_what_a_release_needs_is_looked_at_once_and_first(yard: Yard) -> None:
+    """A complete release needs nothing more: it is not even looked for."""
+    yard.run()
+    yard.run()
+    assert yard.looked == ["ready"]
+
+
+GOOD_DISK, FULL_DISK = Disk("x", "/x", 50 * 10**9, 1), Disk("the cache", "/c", 10**6, 2)
+UNREADY: dict[str, tuple[tuple[str, ...], Disk, str]] = {
+    "all is there": ((), GOOD_DISK, ""),
+    "no base to test on": (("3.12",), GOOD_DISK, "Python 3.12 cannot be tested here: no base"),
+    "no base to ship on": (("3.13",), GOOD_DISK, "Python 3.13, which ships, cannot be built here: no base"),
+    "an untested one that may be": (("3.11",), GOOD_DISK, ""),
+    "no room": ((), FULL_DISK, "there is no room for a release: 1.0 MB free for the cache"),
+}
+
+
+@pytest.mark.parametrize(("lost", "disk", "message"), UNREADY.values(), ids=UNREADY)
+def test_what_a_later_step_would_lack_is_said_at_the_start(
+    settings: Settings, lost: tuple[str, ...], disk: Disk, message: str
+) -> None:
+    """Before minutes of building and testing."""
+    (settings.root / "Dockerfile").write_text("FROM x AS production\nFROM x AS test\n")
+    wanted = replace(settings, pythons=("3.11", "3.12", "3.13"), untested_pythons=("3.11",))
+    missing = tuple(Missing(python, "no base") for python in lost)
+
+    def look() -> None:
+        preconditions.require_ready(
+            wanted, ENGINE, ensure=lambda *_args, **_more: ((), missing), look=lambda _use, _path: disk
+        )
+
+    if not message:
+        look()
+        return
+    with pytest.raises(DockyardError) as caught:
+        look()
+    assert caught.value.message.startswith(message)
+    assert caught.value.hint
+
+
+def test_a_target_that_a_later_step_would_lack(settings: Settings) -> None:
+    """The tests run in one of their own."""
+    (settings.root / "Dockerfile").write_text("FROM x AS production\n")
+    with pytest.raises(DockyardError, match="no target 'test'"):
+        preconditions.require_ready(settings, ENGINE)
 
 
 def test_every_platform_is_verified(yard: Yard) -> None:

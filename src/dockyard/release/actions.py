@@ -38,6 +38,7 @@ class Actions:
     """What looks, what builds and checks, and what speaks with the registry."""
 
     read_project: Callable[[Settings], Local] = preconditions.read_project
+    require_ready: Callable[[Settings, Engine], None] = preconditions.require_ready
     capture: Callable[..., Completed] = capture
     build_images: Callable[..., tuple[tuple[Built, ...], tuple[Missing, ...]]] = build.build_images
     verify_image: Callable[..., Report] = verify.verify_image

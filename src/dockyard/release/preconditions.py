@@ -1,15 +1,26 @@
-"""Look at a project's folder before a release: git, locks and changelog, with no engine and no registry."""
+"""Know at the start of a release what would end it later: git, locks, changelog, targets, room, base images."""
 
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dockyard import files
+from dockyard.bases.resolve import Missing, ensure_bases
+from dockyard.doctor.engine import Disk, disk_rows, measure
+from dockyard.doctor.model import State
+from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.git import Git, read_git
+from dockyard.image import build
+from dockyard.image.dockerfile import read_dockerfile
+from dockyard.image.names import PRODUCTION
 from dockyard.locks.check import check_project
 from dockyard.process import Command, capture
 from dockyard.release.changelog import FILE, Section, find_newest, find_section, parse_sections
 from dockyard.release.plan import select_versions
 from dockyard.settings import Settings
+from dockyard.verify import matrix
 
 SHOWN = 5
 """How many of many like complaints are shown."""
@@ -94,6 +105,35 @@ def require_releasable(local: Local) -> tuple[str, str, Section]:
         raise DockyardError(*found[0])
     reasons = "".join(f"\n- {message}\n  {hint}" for message, hint in found)
     raise DockyardError(f"this commit cannot be released, for {len(found)} reasons:{reasons}")
+
+
+def require_ready(
+    settings: Settings,
+    engine: Engine,
+    *,
+    ensure: Callable[..., tuple[object, tuple[Missing, ...]]] = ensure_bases,
+    look: Callable[[str, Path], Disk] = measure,
+) -> None:
+    """Raise DockyardError for what a later step would lack: a target, room on the disk, a base image of some Python."""
+    build.require_targets((PRODUCTION, matrix.TARGET), read_dockerfile(settings.root, settings.dockerfile))
+    disks = [look("the cache", files.folder()), look("temporary files", Path(tempfile.gettempdir()))]
+    for row in disk_rows(disks):
+        if row.state is State.FAIL:
+            raise DockyardError(f"there is no room for a release: {row.found}", row.fix)
+    if settings.platforms:
+        ensure(settings, engine, (settings.python,), run=False)
+    _, missing = ensure(build.for_here(settings), engine, settings.pythons, run=False)
+    for absent in missing:
+        if absent.python == settings.python:
+            raise DockyardError(
+                f"Python {absent.python}, which ships, cannot be built here: {absent.reason}",
+                "release where its base image is to be had, or let another `python` ship",
+            )
+        if absent.python not in settings.untested_pythons:
+            raise DockyardError(
+                f"Python {absent.python} cannot be tested here: {absent.reason}",
+                f'release where it can be, or allow this: untested-pythons = ["{absent.python}"] in [tool.dockyard]',
+            )
 
 
 def _read_changelog(root: Path) -> str:

@@ -23,13 +23,16 @@ from dockyard.registry.sign import Signer
 from dockyard.release import changelog, plan, preconditions
 from dockyard.release.actions import PIPELINE, Actions
 from dockyard.release.journal import FOLDER, Journal, read_journal, write_journal
-from dockyard.release.plan import Names, State
+from dockyard.release.plan import Names, State, Status
 from dockyard.settings import Settings
 from dockyard.verify import matrix, reproduce
 from dockyard.verify.compare import Verdict
 from dockyard.verify.model import ImageQuery
 
 log = logging.getLogger(__name__)
+
+BUILDING = {"build", "verify", "reproduce", "test"}
+"""The steps that build or run something."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,8 @@ def make_release(settings: Settings, key: str, *, engine: Engine | None = None, 
     """Do what the release of this commit still lacks, step by step, and return what the registry has then."""
     job, state = inspect_release(settings, key, engine=engine, actions=actions)
     actions.preflight(job.engine, [job.reference(state.names.own)])
+    if any(step.name in BUILDING and step.status is Status.DUE for step in plan.plan_steps(state)):
+        actions.require_ready(settings, job.engine)
     if "sign" in state.left_out:
         log.info(f"the image will not be signed: {state.left_out['sign']}")
     changed = False
