@@ -1,6 +1,7 @@
 """Installing a lock: what is kept of it for the next build, and in which layer each package lies."""
 
 import os
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -198,11 +199,15 @@ def test_pip_gets_the_secrets_that_there_are(tmp_path: Path, monkeypatch: pytest
     assert install.pip_environment()["PIP_CERT"] == str(tmp_path / "ca")
 
 
-PYTHON = """\
-#!/bin/sh
-echo "$PIP_FIND_LINKS"
-case "$*" in *bad*) echo wrong; exit 7;; esac
-echo fine
+PIP = """\
+import os, pathlib, sys
+
+def main(words):
+    print(os.environ["PIP_FIND_LINKS"])
+    assert "--require-hashes" in words and words[-2].startswith("--prefix=")
+    bad = "bad" in pathlib.Path(words[-1].partition("=")[2]).read_text()
+    print("wrong" if bad else "fine", file=sys.stderr)
+    return 7 if bad else 0
 """
 
 
@@ -212,17 +217,20 @@ def test_a_failure_of_pip_is_told_last(
 ) -> None:
     """Its exit code is kept; where the lock is for another platform, that is said, since pip only speaks of hashes."""
     monkeypatch.setenv("PIP_FIND_LINKS", "/more")
-    wheels, python = tmp_path / "wheels", tmp_path / "venv" / "bin" / "python"
-    for folder in (wheels, python.parent):
+    wheels, program = tmp_path / "wheels", tmp_path / "site" / "pip"
+    for folder in (wheels, program / "_internal" / "cli", program / "_internal" / "commands"):
         folder.mkdir(parents=True)
     (wheels / install.FOREIGN).write_text("the lock is for s390x\n")
-    python.write_text(PYTHON)
-    python.chmod(0o755)
-    pip = install.Pip(tmp_path / "venv", wheels, ["--no-index"])
+    made = {"_internal/cli/main.py": PIP, "_internal/commands/install.py": ""}
+    made |= {f"{folder}__init__.py": "" for folder in ("", "_internal/", "_internal/cli/", "_internal/commands/")}
+    for name, text in made.items():
+        (program / name).write_text(text)
+    pip = install.Pip(program, Path(sys.prefix), wheels, ["--no-index"])
     pip.install({tmp_path / "good": packages("good")})
-    assert capfd.readouterr().err.splitlines() == [f"/more {wheels}", "fine"]
+    assert sorted(capfd.readouterr().err.splitlines()) == [f"/more {wheels}", "fine"]
     assert (tmp_path / "good.txt").read_text() == "--no-index\ngood\n"
     with pytest.raises(SystemExit) as caught:
         pip.install({tmp_path / name: packages(name) for name in ("bad", "good")})
     assert caught.value.code == 7
-    assert capfd.readouterr().err.splitlines()[1:] == ["fine", f"/more {wheels}", "wrong", "the lock is for s390x"]
+    said = [line for line in capfd.readouterr().err.splitlines() if not line.startswith("/more")]
+    assert said == ["fine", "wrong", "the lock is for s390x"]

@@ -44,11 +44,6 @@ EDITABLE = ("-e", "--editable")
 SIDE_BY_SIDE = 4
 """Runs of pip at a time: each waits for the index more than it works."""
 
-INSTALL = (
-    "install", "--ignore-installed", "--no-compile", "--no-deps", "--no-warn-script-location", "--progress-bar=off",
-    "--require-hashes",
-)  # fmt: skip
-
 FORGOTTEN = 30 * 86400
 """Seconds after which a package that no build has used leaves the cache."""
 
@@ -74,7 +69,7 @@ def install_lock(lock: Path, wheels: Path | None, venv: Path, layers: Path | Non
     text = replaced(lock.read_text("utf-8"), hashes(wheels) if wheels else {})
     options, packages = read_lock(text, fingerprint(venv, compiled=bool(layers)))
     environments.create(venv, symlinks=True)
-    add_missing(CACHE, packages, Pip(venv, wheels, options).install, venv if layers else None)
+    add_missing(CACHE, packages, Pip(pip_folder(), venv, wheels, options).install, venv if layers else None)
     if not layers:
         copy_trees([CACHE / package.key for package in packages], venv)
         return
@@ -132,34 +127,23 @@ Unpack = Callable[[Mapping[Path, Sequence[Package]]], None]
 class Pip:
     """The base's pip, run by the Python of an environment, with what every run of it is given."""
 
+    program: Path
     venv: Path
     wheels: Path | None
     options: Sequence[str]
 
     def install(self, wanted: Mapping[Path, Sequence[Package]]) -> None:
         """Install packages into folders, all at a time; end the build where that fails, and say why last."""
-        runs = []
-        for folder, packages in wanted.items():
-            lock = folder.with_suffix(".txt")
-            lines = [line for package in packages for line in package.lines]
-            lock.write_text("".join(f"{line}\n" for line in (*self.options, *lines)), "utf-8")
-            log = folder.with_suffix(".log")
-            command = (
-                self.venv / "bin" / "python",
-                pip_folder(),
-                *INSTALL,
-                f"--prefix={folder}",
-                f"--requirement={lock}",
-            )
-            with log.open("wb") as file:
-                run = subprocess.Popen(command, env=self.environment(), stdout=file, stderr=subprocess.STDOUT)
-            runs.append((run, log))
-        for _, log in sorted(runs, key=lambda each: each[0].wait() != 0):
-            sys.stderr.write(log.read_text("utf-8", "replace"))
-        if codes := [run.returncode for run, _ in runs if run.returncode]:
+        locks = [folder.with_suffix(".txt") for folder in wanted]
+        for lock, packages in zip(locks, wanted.values(), strict=True):
+            lines = (*self.options, *(line for package in packages for line in package.lines))
+            lock.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+        command = (self.venv / "bin" / "python", Path(__file__).with_name("pips.py"), self.program, *locks)
+        code = subprocess.run(command, env=self.environment(), check=False).returncode if locks else 0
+        if code:
             if self.wheels and (self.wheels / FOREIGN).is_file():
                 sys.stderr.write((self.wheels / FOREIGN).read_text("utf-8"))
-            raise SystemExit(codes[0])
+            raise SystemExit(code)
 
     def environment(self) -> dict[str, str]:
         """Return the variables under which pip runs; it looks for wheels that were built where these are."""
