@@ -1,5 +1,6 @@
 """Why a lock cannot be made, in a sentence."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -150,3 +151,78 @@ def test_an_option_that_uv_ignores_ends_the_compile() -> None:
     with pytest.raises(DockyardError, match=r"requirements/base\.in: uv does not know --pre"):
         require_heard(said)
     require_heard("Resolved 3 packages\n")
+
+
+PG_CONFIG = """\
+WARNING: Retrying (Retry(total=2)) after connection broken by 'NameResolutionError("host")': /simple/psycopg2/
+  error: subprocess-exited-with-error
+
+  x Getting requirements to build wheel did not run successfully.
+  │ exit code: 1
+  ╰─> [9 lines of output]
+      warning: no previously-included files found
+      SetuptoolsDeprecationWarning: error: no such thing as a license classifier
+      running egg_info
+
+      Error: pg_config executable not found.
+
+      pg_config is required to build psycopg2 from source.
+      [end of output]
+
+  note: This error originates from a subprocess, and is likely not a problem with pip.
+ERROR: Failed to build 'psycopg2' when getting requirements to build wheel
+"""
+NO_MODULE = """\
+  ╰─> [4 lines of output]
+      Traceback (most recent call last):
+        File "setup.py", line 3, in <module>
+      ModuleNotFoundError: No module named 'pkg_resources'
+      [end of output]
+ERROR: Failed to build 'old-thing' when getting requirements to build wheel
+"""
+BY_UV = """\
+  x Failed to build `psycopg2==2.9.10`
+  ├─▶ The build backend returned an error
+  ╰─▶ Call to `setuptools.build_meta:__legacy__.build_wheel` failed (exit status: 1)
+
+      [stderr]
+      warning: a word
+      Error: pg_config executable not found.
+"""
+COMPILER = """\
+  ╰─> [3 lines of output]
+      src/x.c:2:10: warning: unused
+      error: command 'gcc' failed: No such file or directory
+      [end of output]
+ERROR: Failed to build 'quick' when getting requirements to build wheel
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "reason", "way"),
+    [
+        (
+            PG_CONFIG,
+            "its builder says: Error: pg_config executable not found.",
+            "psycopg2-binary is the same with wheels",
+        ),
+        (BY_UV, "its builder says: Error: pg_config executable not found.", "psycopg2-binary"),
+        (NO_MODULE, "ModuleNotFoundError: No module named 'pkg_resources'", "older Python: name that one in pythons"),
+        (COMPILER, "error: command 'gcc' failed: No such file or directory", "a version of quick that has a wheel"),
+    ],
+)
+def test_a_build_that_fails_has_the_builders_own_reason(batch: Batch, said: str, reason: str, way: str) -> None:
+    """The last error of the builder's own, after whatever warnings; and every way around it."""
+    error = explain_failure(batch, failed(said))
+    assert reason in error.message
+    assert "does not build on Python 3.13" in error.message
+    assert way in error.hint
+    assert all(word in error.hint for word in ('resolver = "uv"', "system packages", "older Python"))
+    assert "--upgrade-package" not in error.hint
+
+
+def test_a_pin_that_is_only_kept_can_move(batch: Batch) -> None:
+    """After a bound is loosened, an old version is kept that nothing asks for any more."""
+    job = replace(batch.jobs[-1], pins=("old-thing==0.1",))
+    error = explain_failure(replace(batch, jobs=(job,)), failed(NO_MODULE, doing=job.lock.purpose))
+    assert error.hint.startswith("`invoke lock --upgrade-package old-thing` lets the locked version move")

@@ -19,6 +19,14 @@ FETCH = re.compile(
 MISMATCH = re.compile(r"from (\S+?)(?:#\S*)?(?: \(from .*\))?:\s*\n\s*Expected sha256 (\w+)\s*\n\s*Got\s+(\w+)")
 BUILD = re.compile(r"Failed to build [`'\"]?([A-Za-z0-9._-]+)")
 NO_TOOLS = re.compile(r"installing (?:build|backend) dependencies\b.* did not run successfully")
+OUTPUT = re.compile(r"─> \[\d+ lines? of output\]\n(.*?)\n\s*\[end of output\]", re.DOTALL)
+REASON = re.compile(r"^[\s│]*((?:[A-Za-z_.]*Error|error|fatal error|fatal|ERROR): \S.*)$", re.MULTILINE)
+PIPS_OWN = re.compile(
+    r"subprocess-exited-with-error|metadata-generation-failed|Failed to build|command .* failed with exit"
+)
+WITH_WHEELS = {"psycopg2": "psycopg2-binary", "opencv-python": "opencv-python-headless", "uwsgi": "pyuwsgi"}
+"""Packages that come as source archives, and what has the same in wheels."""
+
 BROKEN = re.compile(r"connection broken by '(.*)': /|No matching distribution found for (\S+)")
 SYNTAX = re.compile(r"Invalid requirement: (.*?)(?:\n.*)*?\(from line (\d+) of (\S+)\)")
 INDEX_HINT = (
@@ -137,10 +145,31 @@ def _other(job: Job, said: str) -> tuple[str, str] | None:
             return f"{name} is a source archive, and what builds it cannot be installed: {reason}", INDEX_HINT
         lines = [f"{path}:{line.number} asks for {line.text}" for path, line in _asking(job, name)]
         wrong = f"{name} would have to be built from source, and does not build on Python {job.lock.python}"
-        return "; ".join(
-            [wrong, *lines]
-        ), f"ask for a version of {name} that has a wheel, or loosen what keeps newer ones out"
+        return "; ".join([wrong, *filter(None, [_builders_reason(said)]), *lines]), _ways_around(job, name)
     return None
+
+
+def _builders_reason(said: str) -> str:
+    """Return the builder's own last word of what is wrong: not what pip says of it, nor a warning before it."""
+    output = OUTPUT.findall(said) or [said]
+    found = [match[1].strip() for match in REASON.finditer(output[-1]) if not PIPS_OWN.search(match[1])]
+    return f"its builder says: {found[-1]}" if found else ""
+
+
+def _ways_around(job: Job, name: str) -> str:
+    ways = []
+    if any(split_name(pin) == name for pin in job.pins):
+        ways.append(f"`invoke lock --upgrade-package {name}` lets the locked version move")
+    if name in WITH_WHEELS:
+        ways.append(f"{WITH_WHEELS[name]} is the same with wheels")
+    else:
+        ways.append(f"ask for a version of {name} that has a wheel, or loosen what keeps newer ones out")
+    ways += [
+        'resolver = "uv" in [tool.dockyard] may learn what it needs without building it',
+        "for system packages that the base image lacks, build its wheel where they are, and name that file's address",
+        "an old version may have wheels for an older Python: name that one in pythons",
+    ]
+    return "; or ".join(ways)
 
 
 def _asking(job: Job, name: str) -> Iterator[tuple[str, Line]]:
