@@ -120,7 +120,7 @@ def test_engine(found: Engines, state: State, words: str, fix: str) -> None:
     ],
 )
 def test_which_engine(found: Engines, kind: str, fetches: bool) -> None:
-    """The same choice as `client.find` makes: a chosen one that is dead is an error, never a reason to take another."""
+    """The same choice as `client.find_engine` makes: a chosen one that is dead is an error, no reason for another."""
     assert (found.kind, found.fetches) == (kind, fetches)
 
 

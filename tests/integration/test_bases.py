@@ -191,17 +191,20 @@ def test_a_python_that_no_release_ships(engine: Engine, project: Settings) -> No
 
 def test_an_interrupt_leaves_nothing(empty_cache: Path) -> None:
     """Ctrl-C while it is made: no process, no mount, no temporary folder, no half base."""
-    program = "from dockyard.bases import debian, together; "
-    program += f"together.each(lambda one: debian.ensure_base(one, allow_expired=True), ['{PYTHON}'])"
+    program = "from dockyard import console; from dockyard.bases import debian, parallel; console.show_progress(); "
+    program += f"parallel.run_each(lambda one: debian.ensure_base(one, allow_expired=True), ['{PYTHON}'])"
     source = str(Path(str(importlib.resources.files("dockyard"))).parent)
     environment = {**os.environ, "PYTHONPATH": source, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        for line in child.stdout:
+    words = (sys.executable, "-c", program)
+    with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stderr is not None
+        for line in child.stderr:
             if "essentials" in line:
                 time.sleep(1)
                 child.send_signal(signal.SIGINT)
                 break
+        else:
+            pytest.fail("it ended before it was interrupted")
         assert child.wait(60) != 0
     assert list((empty_cache / "tmp").iterdir()) == []
     assert str(empty_cache) not in Path("/proc/self/mountinfo").read_text()
