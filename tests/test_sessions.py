@@ -1,5 +1,6 @@
 """The Nox sessions: which there are, what each runs, and how the one for the matrix ends."""
 
+import logging
 import signal
 import sys
 from importlib.util import find_spec
@@ -229,6 +230,18 @@ def test_tests(matrix: Matrix, capsys: pytest.CaptureFixture[str]) -> None:
     assert "coverage of all Pythons together: 97.5 %" in out
     assert "not tested, as allowed: nobody ships it" in out
     assert "passed" in out
+
+
+def test_progress_is_shown_once(matrix: Matrix, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nox prints what reaches the root logger, in its own form; Dockyard's lines must not be among it."""
+    twice: list[logging.LogRecord] = []
+    nox = logging.Handler()
+    monkeypatch.setattr(nox, "emit", twice.append)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [nox])
+    monkeypatch.setattr(logging.getLogger("dockyard"), "propagate", True)
+    call(sessions.tests)
+    logging.getLogger("dockyard.verify.matrix").warning("3.13 | 1 passed")
+    assert twice == []
 
 
 def test_an_untested_python(matrix: Matrix, monkeypatch: pytest.MonkeyPatch) -> None:

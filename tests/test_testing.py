@@ -22,6 +22,7 @@ from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 from dockyard.verify import matrix
 from dockyard.verify.matrix import Outcome
+from tests.progress import LINES
 
 SCHEMA = Path(__file__).parents[1] / "docs" / "reference" / "run-record.schema.json"
 PYTHONS = ("3.12", "3.13")
@@ -278,12 +279,13 @@ class Coverage:
 
     def __init__(self, total: Completed) -> None:
         self.total = total
+        self.combined = Completed(0, "", "", 0.1)
         self.asked: list[tuple[str, ...]] = []
 
     def capture(self, command: Command, *, check: bool = True) -> Completed:
         """Stand in for `python -m coverage`."""
         self.asked.append(command.argv[3:])
-        return self.total if "report" in command.argv else Completed(0, "", "", 0.1)
+        return self.total if "report" in command.argv else self.combined
 
 
 Put = Callable[[Completed], Coverage]
@@ -314,6 +316,16 @@ def test_coverage_of_all_pythons(tmp_path: Path, coverage: Put) -> None:
     ]
     coverage(Completed(1, "", "No data to report.", 0.1))
     assert matrix.combine_coverage(tmp_path, (GOOD,)) is None
+
+
+def test_coverage_that_cannot_be_combined(tmp_path: Path, coverage: Put) -> None:
+    """A project's own environment need not have the tool that its test image has: the tests count all the same."""
+    file = tmp_path / matrix.RESULTS_HERE / "3.13" / ".coverage"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    coverage(Completed(0, "97.5\n", "", 0.1)).combined = Completed(1, "", "python: No module named coverage\n", 0.1)
+    assert matrix.combine_coverage(tmp_path, (GOOD,)) is None
+    assert LINES == ["the coverage of the Pythons is not put together: python: No module named coverage"]
 
 
 def test_no_coverage(tmp_path: Path, coverage: Put) -> None:
