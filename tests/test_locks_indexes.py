@@ -76,3 +76,12 @@ def test_options_are_kept_as_they_are_written() -> None:
     """A lock repeats where its packages come from, variables unexpanded, each line once."""
     lines = ("--index-url https://${U}:${P}@host/simple", "--only-binary :all:", "--pre", "--only-binary :all:")
     assert select_options(inputs(*lines)) == list(lines[:3])
+
+
+@pytest.mark.parametrize("line", ["-i https://me:${WORD}@host/simple", "-i https://ho]st/simple"])
+def test_an_address_that_is_none_is_told_without_its_password(line: str) -> None:
+    """A bracket in a variable or a host is no traceback; what stands before the host is not shown."""
+    with pytest.raises(DockyardError, match="is no address of an index") as caught:
+        read_access(inputs(line), "", {"WORD": "hu[sh", "HOME": "/nowhere"}, None)
+    assert "sh@" not in caught.value.message
+    assert caught.value.hint

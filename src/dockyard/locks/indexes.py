@@ -72,8 +72,14 @@ def read_access(
     """
     inputs = tuple(inputs)
     variables = {name: environment[name] for file in inputs for name in _variables(file, environment)}
-    addresses = [VARIABLE.sub(lambda match: variables[match[1]], written) for written in list_addresses(inputs)]
-    addresses += [*([index] if index else ()), *more]
+    written = [*list_addresses(inputs), *([index] if index else ()), *more]
+    addresses = [VARIABLE.sub(lambda match: variables.get(match[1], match[0]), address) for address in written]
+    for shown, address in zip(written, addresses, strict=True):
+        try:
+            urlsplit(address)
+        except ValueError:  # its words hold the address
+            wrong = f"{_bare_text(shown)} is no address of an index"
+            raise DockyardError(wrong, "correct it; in a password, write %5B for [ and %5D for ]") from None
     logins = _logins(addresses, environment)
     proxies = {name: environment[name] for known in PROXIES for name in (known, known.lower()) if environment.get(name)}
     passwords = [password for _, password in logins.values()]
@@ -186,6 +192,12 @@ def _userinfo(address: str) -> tuple[str, ...]:
     parts = urlsplit(address)
     raw = parts.password or (parts.username or "" if "@" in parts.netloc else "")
     return (raw, unquote(raw))
+
+
+def _bare_text(address: str) -> str:
+    """Return an address that cannot be taken apart without what stands before its host."""
+    scheme, _, rest = address.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
 def _bare(address: str) -> str:
