@@ -48,6 +48,8 @@ def test_every_key_can_be_written(write: Write) -> None:
         registry = "localhost:5000/team"
         pythons = ["3.11", "3.14"]
         untested-pythons = ["3.11"]
+        trial-services = ["database"]
+        trial-release = ["flask", "db", "upgrade"]
         python = "3.11"
         ports = [8000, 9000]
         base = "debian"
@@ -107,6 +109,8 @@ def test_every_key_can_be_written(write: Write) -> None:
         "accept_vulnerabilities": {"CVE-2024-1234": "until 2030-01-31: not reachable"},
         "trial_environment": {"SHOP_KEY": "x"},
         "trial_tmpfs": ("/data",),
+        "trial_services": ("database",),
+        "trial_release": ("flask", "db", "upgrade"),
     }
     assert {key: value for key, value in dataclasses.asdict(found).items() if key != "root"} == expected
     assert {key.replace("-", "_") for key in KEYS} == set(expected), "a new key belongs into this test"

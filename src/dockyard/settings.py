@@ -206,6 +206,8 @@ _APP = _text(
 )
 _STACK = _text(r"[a-z0-9][a-z0-9_-]*", "a Compose project name in lower case")
 _URL = _text(r"https?://[^\s/]+\S*", "an http or https URL", empty=True)
+_SERVICE = _text(r"[A-Za-z0-9._-]+", "the name of a service in compose.yaml")
+_WORD = _text(r"[^\0&|;<>!$`]+", "a word of a command, which runs without a shell")
 _PLATFORM = _text(r"linux/[a-z0-9]+(?:/v[0-9]+)?", "a platform such as linux/amd64")
 _PATH = _text(r"/[\w./@+-]*", "an absolute path in the image")
 _KEEP = _text(
@@ -254,6 +256,8 @@ class Settings:
     accept_vulnerabilities: Mapping[str, str] = _key(_table(_vulnerability), default_factory=dict)
     trial_environment: Mapping[str, str] = _key(_table(_variable), default_factory=dict)
     trial_tmpfs: tuple[str, ...] = _key(_list(_PATH, empty=True), default=())
+    trial_services: tuple[str, ...] = _key(_list(_SERVICE, empty=True), default=())
+    trial_release: tuple[str, ...] = _key(_list(_WORD, empty=True), default=())
 
     @property
     def repository(self) -> str:

@@ -6,15 +6,16 @@ kernel's own clock: neither the engine's work before it nor a clock set differen
 """
 
 import json
+import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from dockyard.engine.inside import probe
-from dockyard.errors import CommandError
+from dockyard.errors import CommandError, DockyardError
 from dockyard.process import Completed, capture
 from dockyard.verify.matrix import HARDENED, mount_writable
 from dockyard.verify.model import Facts, Trial
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 ENGINE_SECONDS = 60.0
 PAUSE = 0.1
 LOG_LINES = 40
+RELEASE_SECONDS = 300.0
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class Setup:
     answered: Callable[[], None] = lambda: None
     stop_signal: str = "SIGTERM"
     """What tells it to stop: the image may name another signal."""
+    network: str = ""
+    """The network of the services beside it, empty where there are none."""
 
 
 def try_image(engine: "Engine", image: str, facts: Facts, setup: Setup) -> Trial:
@@ -81,7 +87,25 @@ def choose_options(setup: Setup, name: str) -> tuple[str, ...]:
     hardening = HARDENED if setup.hardened else ()
     mounts = mount_writable(setup.tmpfs)
     given = tuple(f"--env={key}={value}" for key, value in setup.environment.items())
-    return ("--detach", f"--name={name}", "--no-healthcheck", *hardening, *mounts, *given)
+    joined = (f"--network={setup.network}",) if setup.network else ()
+    return ("--detach", f"--name={name}", "--no-healthcheck", *hardening, *mounts, *given, *joined)
+
+
+def run_release_step(engine: "Engine", image: str, setup: Setup, words: Sequence[str]) -> None:
+    """Run a project's release step in an image as its service would run; raise DockyardError where it fails."""
+    if not words:
+        return
+    log.info(f"running the release step: {' '.join(words)}")
+    options = [word for word in choose_options(setup, f"dockyard-release-{secrets.token_hex(4)}") if word != "--detach"]
+    given = ("run", "--rm", *options, f"--entrypoint={words[0]}", image, *words[1:])
+    secret = tuple(value for value in setup.environment.values() if len(value) > 3)
+    done = capture(engine.command(*given, timeout=RELEASE_SECONDS, secrets=secret), check=False)
+    if not done.ok:
+        said = "".join(f"\n  | {line}" for line in (done.stdout + done.stderr).splitlines()[-8:])
+        raise DockyardError(
+            f"the release step `{' '.join(words)}` ended with status {done.returncode}{said}",
+            "does it reach the services in trial-services, by the addresses in trial-environment?",
+        )
 
 
 def find_uncompilable(engine: "Engine", image: str, paths: tuple[str, ...]) -> Mapping[str, str]:

@@ -21,6 +21,7 @@ from dockyard.locks.check import list_purposes, lock_path
 from dockyard.process import capture
 from dockyard.settings import Settings
 from dockyard.verify import contents, trial
+from dockyard.verify.attendants import start_attendants
 from dockyard.verify.causes import diagnose
 from dockyard.verify.model import Budgets, Case, Expected, Facts, ImageQuery, Scope, Trial, scope
 from dockyard.verify.output import Report
@@ -55,7 +56,13 @@ def verify_image(
         stop_signal=config.get("StopSignal") or trial.Setup.stop_signal,
     )
     log.info(f"reading and running {reference}" if is_service(expected) else f"reading {reference}")
-    found, result = read_and_try(engine, reference, config, setup if is_service(expected) else None)
+    if is_service(expected):
+        with start_attendants(settings, engine) as network:
+            setup = replace(setup, network=network)
+            trial.run_release_step(engine, reference, setup, settings.trial_release)
+            found, result = read_and_try(engine, reference, config, setup)
+    else:
+        found, result = read_and_try(engine, reference, config, None)
     if result and not result.serves:
         result = search_base(settings, engine, expected.python, result)
     doubtful = bytecode.missing(found, expected.python) if result else ()

@@ -1,0 +1,82 @@
+"""What is started beside a service for its trial, and its release step."""
+
+from dataclasses import replace
+
+import pytest
+
+from dockyard.engine.client import Engine
+from dockyard.errors import DockyardError, SettingsError
+from dockyard.process import Command, Completed
+from dockyard.settings import Settings
+from dockyard.stack.compose import Model, Port, Service
+from dockyard.verify import attendants, trial
+from dockyard.verify.trial import Setup
+
+ENGINE = Engine("host", "28.5.2", True)
+MODEL = Model((Service("web", "shop"), Service("database", "postgres:17", ports=(Port("", 5432),))))
+
+
+def test_services_are_selected_by_name() -> None:
+    """They publish nothing; one that is not there is told beside those that are."""
+    assert attendants.select_services(MODEL, ("database",)).services == (replace(MODEL.services[1], ports=()),)
+    with pytest.raises(SettingsError, match="trial-services names cache") as caught:
+        attendants.select_services(MODEL, ("cache",))
+    assert caught.value.hint == "they have: web, database"
+
+
+def test_services_are_hardened() -> None:
+    """Each of them, and none is reached from this machine."""
+    text = attendants.format_override(("database", "cache"))
+    assert text.startswith("services:\n  database:\n    ports: !reset []\n")
+    assert text.count("cap_drop: [ALL]") == text.count("no-new-privileges:true") == 2
+
+
+def test_production_is_laid_on_top_where_there_is_such_a_file(settings: Settings) -> None:
+    """The services are those that ship."""
+    (settings.root / "compose.yaml").touch()
+    assert attendants.find_trial_files(settings.root) == ("compose.yaml",)
+    (settings.root / "compose.production.yaml").touch()
+    assert attendants.find_trial_files(settings.root) == ("compose.yaml", "compose.production.yaml")
+
+
+def test_no_services_no_network(settings: Settings) -> None:
+    """Nothing is asked of Compose, and no file is needed."""
+    with attendants.start_attendants(settings, ENGINE) as network:
+        assert network == ""
+
+
+def test_a_trial_joins_the_network() -> None:
+    """Its services are reached by their names."""
+    assert "--network=x_default" in trial.choose_options(Setup(8000, network="x_default"), "name")
+    assert not [word for word in trial.choose_options(Setup(8000), "name") if "network" in word]
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_the_release_step(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """It runs as the service would, and its last words are told when it fails."""
+    ran: list[Command] = []
+
+    def capture(command: Command, *, check: bool = True) -> Completed:
+        ran.append(command)
+        return Completed(code, "migrating\n", "no such database\n", 0.1)
+
+    monkeypatch.setattr(trial, "capture", capture)
+    setup = Setup(8000, {"DATABASE": "postgres://s3cret@database/shop"}, network="x_default")
+    words = ("flask", "db", "upgrade")
+    if code:
+        with pytest.raises(
+            DockyardError, match=r"`flask db upgrade` ended with status 3\n  \| migrating\n  \| no such"
+        ):
+            trial.run_release_step(ENGINE, "shop", setup, words)
+    else:
+        trial.run_release_step(ENGINE, "shop", setup, words)
+    (command,) = ran
+    assert command.argv[-4:] == ("--entrypoint=flask", "shop", "db", "upgrade")
+    assert {"--read-only", "--cap-drop=ALL", "--network=x_default", "--rm"} <= set(command.argv)
+    assert "--detach" not in command.argv
+    assert "s3cret" not in command.display()
+
+
+def test_no_release_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is run."""
+    trial.run_release_step(ENGINE, "shop", Setup(8000), ())
