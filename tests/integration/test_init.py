@@ -84,8 +84,7 @@ def test_three_commands(story: Story, run: Run, tmp_path: Path, unique: str) -> 
     run("dockyard", "restart")
     assert story.kept in page(port)
 
-    verified = json.loads(run("dockyard", "verify", "--json").stdout)
-    assert not json.dumps(verified).count('"violations": [{')
+    run("dockyard", "verify")  # it ends with an error where a rule is broken
     assert re.search(r"3\.13 +passed +1 +0 +0 ", run("nox", "-s", "tests").stdout)
 
     again = json.loads(run("dockyard", "init", "--image", unique, "--json").stdout)
