@@ -174,6 +174,8 @@ def test_budgets_that_are_kept_exactly() -> None:
         ("SyntaxError: invalid syntax", "SyntaxError: invalid syntax", "this Python"),
         ("zoneinfo.ZoneInfoNotFoundError: 'No time zone found with key Europe/Berlin'", "Europe/Berlin", "tzdata"),
         ("locale.Error: unsupported locale setting", "locale", "C.UTF-8"),
+        ("ConnectionRefusedError: [Errno 111] Connection refused", "a service that is not there", "trial-services"),
+        ('could not translate host name "db" to address', "a service that is not there", "trial-services"),
         ("nothing that is known", "", ""),
     ],
 )  # fmt: skip

@@ -154,6 +154,17 @@ def _locale() -> Cause:
     )
 
 
+def _service() -> Cause:
+    return Cause(
+        "it reaches for a service that is not there",
+        "name it in trial-services of [tool.dockyard], and its address in trial-environment; trial-release migrates",
+    )
+
+
+UNREACHABLE = re.compile(
+    r"[Cc]onnection refused|name resolution|Name or service not known|could not translate host name"
+)
+
 SIGNS: tuple[tuple[re.Pattern[str], Callable[..., Cause]], ...] = (
     (re.compile(r"(lib[\w+.-]+\.so(?:\.[0-9]+)*): cannot open shared object file"), _library),
     (re.compile(r"exec: \\*\"([^\"\\]+)\\*\": (?:executable file not found|stat .*no such file)"), _executable),
@@ -169,5 +180,6 @@ SIGNS: tuple[tuple[re.Pattern[str], Callable[..., Cause]], ...] = (
     (re.compile(r"SyntaxError: ([^\n\\]+)"), _syntax),
     (re.compile(r"ImportError: ([^\n\\]+)"), _import),
     (re.compile(r"KeyError: \\*['\"]([A-Z][A-Z0-9_]+)"), _variable),
+    (UNREACHABLE, _service),
 )
 """What a log says, most telling first, and what it means; backslashes stand before quotes in logs that are JSON."""
