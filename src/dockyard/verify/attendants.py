@@ -1,6 +1,7 @@
 """Start what a service needs beside it in its trial: services of its own stack, hardened, on their own network."""
 
 import logging
+import os
 import secrets
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from dockyard.errors import DockyardError, SettingsError
 from dockyard.files import write_atomically
 from dockyard.process import capture
 from dockyard.settings import Settings
-from dockyard.stack import prepare, stack
+from dockyard.stack import environment, prepare, stack
 from dockyard.stack.compose import Model
 from dockyard.stack.services import substitute_services
 from dockyard.stack.stack import Patience, Stack
@@ -42,8 +43,9 @@ def start_attendants(settings: Settings, engine: Engine) -> Iterator[str]:
     beside = replace(settings, stack=f"{settings.stack}-trial-{secrets.token_hex(3)}")
     files = find_trial_files(settings.root)
     write_atomically(settings.root / OVERRIDE, format_override(settings.trial_services))
-    own = Stack(beside, engine, (*files, str(OVERRIDE)))
-    own, model = substitute_services(own, stack.read_model(Stack(beside, engine, files)))
+    kept = environment.read_secrets(settings.root, frozenset(os.environ))
+    own = Stack(beside, engine, (*files, str(OVERRIDE)), secrets=kept)
+    own, model = substitute_services(own, stack.read_model(replace(own, files=files)))
     wanted = select_services(model, settings.trial_services)
     prepare.require_images(own, wanted, "absent")
     prepare.require_secrets(settings.root, wanted)
