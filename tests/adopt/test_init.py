@@ -109,12 +109,22 @@ def test_json_has_all_of_it(app: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 def test_what_exists_is_kept_and_shown(app: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file of the author's is never overwritten; the difference is for them to see."""
-    (app / "compose.yaml").write_text("services: {}\n")
+    (app / "noxfile.py").write_text("import nox\n")
     code, out, _ = init(capsys, "--diff")
     assert code == 0
     assert "yours, kept" in out
-    assert "-services: {}" in out
-    assert (app / "compose.yaml").read_text() == "services: {}\n"
+    assert "-import nox" in out
+    assert (app / "noxfile.py").read_text() == "import nox\n"
+
+
+@pytest.mark.parametrize("name", ["compose.yaml", "docker-compose.yml"])
+def test_a_stack_of_ones_own_stays_alone(name: str, app: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A second Compose file would hide it, or lay services on top that it does not have."""
+    (app / name).write_text("services: {}\n")
+    code, _, err = init(capsys)
+    assert code == 0
+    assert f"{name} is yours" in err
+    assert {path.name for path in app.glob("*compose*")} == {name}
 
 
 def test_after_a_change_it_says_what_it_would_do_now(app: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,13 +1,15 @@
 """Write the stack that a person would: the development one, and what production changes of it (pure)."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from dockyard.adopt import values
 from dockyard.adopt.model import Backend, Project
 from dockyard.adopt.render_dockerfile import volumes
 
 ENVIRONMENT = "compose.env"
+HEAD = "# The development stack: `dockyard up`. `dockyard up --production` lays compose.production.yaml on top."
+FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
 WEB, RELEASE = "web", "release"
 BACKENDS = {
     "postgres": (
@@ -28,6 +30,11 @@ BACKENDS = {
 """The image, the variables, the folder of the data and the health check of each backend."""
 
 
+def foreign_stack(texts: Mapping[str, str]) -> str:
+    """Return the Compose file of the project's own: ours would hide it, or change services that it does not have."""
+    return next((name for name in FILES if name in texts and not texts[name].startswith(HEAD)), "")
+
+
 def render_compose(project: Project) -> str:
     """Return compose.yaml."""
     image = project.image.value
@@ -45,7 +52,7 @@ def render_compose(project: Project) -> str:
     ]
     return "\n".join(
         [
-            "# The development stack: `dockyard up`. `dockyard up --production` lays compose.production.yaml on top.",
+            HEAD,
             f"name: {image.rsplit('/', 1)[-1].replace('.', '-')}",
             "",
             *_services(project, common, web),

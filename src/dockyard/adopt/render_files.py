@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from dockyard.adopt import values
 from dockyard.adopt.model import Project
-from dockyard.adopt.render_compose import render_compose, render_environment, render_production
+from dockyard.adopt.render_compose import foreign_stack, render_compose, render_environment, render_production
 from dockyard.adopt.render_dockerfile import render_dockerfile, volumes
 from dockyard.adopt.snapshot import Snapshot
 
@@ -57,7 +57,8 @@ def render(project: Project, snapshot: Snapshot) -> dict[str, str]:
     }
     if not snapshot.has_folder("tasks"):
         files["tasks.py"] = TASKS
-    return {path: text for path, text in files.items() if text}
+    ours = {"compose.yaml", "compose.production.yaml", "compose.env"} if foreign_stack(snapshot.texts) else set[str]()
+    return {path: text for path, text in files.items() if text and path not in ours}
 
 
 def ignore_name(project: Project) -> str:

@@ -51,6 +51,7 @@ def init(
     from dockyard.adopt import writing
     from dockyard.adopt.detect import detect
     from dockyard.adopt.model import Overrides
+    from dockyard.adopt.render_compose import foreign_stack
     from dockyard.adopt.render_files import render
     from dockyard.adopt.snapshot import read_snapshot
 
@@ -69,6 +70,9 @@ def init(
     show(project, changes, written=not dry_run)
     if diff:
         print("".join(writing.differences(changes)), end="")
+    stack = foreign_stack(snapshot.texts)
+    if stack:
+        log.warning(f"{stack} is yours and stays alone: docs/how-to/run-a-stack.md says what `up` needs of it")
     advise(project, changes, written=not dry_run)
 
 
