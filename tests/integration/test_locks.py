@@ -100,6 +100,8 @@ class Yard:
         asked = self.with_settings(**settings)
         outcome = make_locks(asked, wish or Wish(), find_engine=lambda: self.engine)
         write_outcome(asked, outcome)
+        if outcome.failed:
+            raise outcome.failed
         return outcome
 
     def tree(self) -> dict[str, bytes]:
@@ -136,6 +138,7 @@ def yard(
     """Return a project in a folder of its own; afterwards no container of a lock may be left."""
     monkeypatch.setattr(compiling, "TIMEOUT", 2)
     monkeypatch.setattr(compiling, "RETRIES", 0)
+    monkeypatch.setattr(compiling, "PAUSES", ())
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
     root = tmp_path / "project"
     root.mkdir()
@@ -385,3 +388,30 @@ def test_a_python_without_a_base_gets_the_same_locks_from_uv(
         here, there = ((both.root / lock_path(python, purpose)).read_text() for python in both.pythons)
         assert there.split("\n\n")[1] == here.split("\n\n")[1]
     assert check_project(both) == ()
+
+
+@pytest.mark.parametrize("resolver", RESOLVERS)
+def test_a_lookup_that_fails_once_is_tried_again(
+    yard: Yard, index: Index, resolver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An index that stalls for a while costs a pause; one that goes on stalling costs no lock made before."""
+    monkeypatch.setattr(compiling, "PAUSES", (0.1, 0.1))
+    yard.write(index)
+    index.stalls.add("checker")
+    with pytest.raises(DockyardError, match=r"(?s)test\.txt cannot be made: .*127\.0\.0\.1") as caught:
+        yard.lock(resolver=resolver)
+    assert "try again" in caught.value.hint
+    made = sorted(path for path in yard.tree() if path.endswith(".txt"))
+    assert [path.rpartition("/")[2] for path in made] == ["base.txt", "production.txt"]
+
+    def mend() -> None:
+        wait_for(index, "/checker/")
+        index.stalls.clear()
+
+    index.asked.clear()
+    mending = threading.Thread(target=mend)
+    mending.start()
+    yard.lock(resolver=resolver)
+    mending.join()
+    assert "checker" in yard.pins("test")
+    assert check_project(dataclasses.replace(yard.settings, resolver=resolver)) == ()

@@ -47,7 +47,7 @@ def installed(yard: Yard, name: str) -> str:
             *(str(Path(sys.executable).with_name("uv")), "pip", "install", "--dry-run"),
             *("--no-config", "--no-cache", "--require-hashes", "--no-deps", "--only-binary", ":all:"),
             *("--python-version", yard.settings.python, "--python-platform", name),
-            *("--target", str(yard.settings.root / "nothing")),
+            *("--target", str(yard.settings.root.parent / "nothing")),
             *("-r", str(yard.settings.root / lock_path(yard.settings.python, "production"))),
         ),
         cwd=yard.settings.root,

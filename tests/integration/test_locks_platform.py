@@ -121,7 +121,7 @@ def test_what_cannot_be_installed_or_built_is_an_error(yard: Yard, resolver: str
         index.files = [file for file in index.files if file.name != "mast-1.0.tar.gz"]
         yard.settings = yard.with_settings(resolver=resolver, hashes="platform", platforms=(AMD, ARM))
         write(yard, index, "-r base.in\nserver\nmast\n")
-        with pytest.raises(DockyardError, match=r"production\.txt cannot be made: mast==1\.0 .*linux/arm64") as caught:
+        with pytest.raises(DockyardError, match=r"production\.txt cannot be made for linux/arm64: .*mast") as caught:
             yard.lock()
     assert "take linux/arm64 out of platforms" in caught.value.hint
     assert not list(yard.settings.root.rglob("*.txt"))

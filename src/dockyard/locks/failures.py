@@ -92,6 +92,8 @@ def explain_failure(batch: Batch, failed: Failure) -> DockyardError:
         return CommandError(f"{place}\n{_tail(said)}", INDEX_HINT, output=said)
     wrong = _index(said, failed.network) or _refused(batch, failed) or _uv(said) or _other(job, said)
     message, hint = wrong or (_tail(said), "the lines above are the compiler's own; no lock was changed")
+    if failed.environment in job.lock.asked_platforms:
+        hint += f"; or take {failed.environment} out of platforms in [tool.dockyard]"
     return CommandError(f"{place}: {message}", hint, output=said)
 
 
