@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dockyard.adopt.detect import detect
+from dockyard.adopt.detection import detect
 from dockyard.adopt.model import Overrides, Project
 from dockyard.adopt.snapshot import Snapshot, read_snapshot
 from dockyard.tasks import namespace

@@ -2,9 +2,9 @@
 
 import pytest
 
-from dockyard.adopt.detect_dependencies import detect_dependencies, poetry_versions
-from dockyard.adopt.detect_python import detect_python
+from dockyard.adopt.dependencies import detect_dependencies, poetry_versions
 from dockyard.adopt.model import Overrides
+from dockyard.adopt.pythons import detect_python
 from dockyard.errors import DockyardError, SettingsError, UsageError
 from tests.adopt.conftest import snapshot
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from dockyard.adopt.detect import detect
-from dockyard.adopt.detect_checks import detect_health
-from dockyard.adopt.detect_needs import detect_variables, is_secret
+from dockyard.adopt.checks import detect_health
+from dockyard.adopt.detection import detect
 from dockyard.adopt.libraries import TABLE
 from dockyard.adopt.model import Overrides, Variable
+from dockyard.adopt.needs import detect_variables, is_secret
 from dockyard.adopt.snapshot import read_snapshot
 from dockyard.errors import DockyardError
 from tests.adopt.conftest import detected, snapshot

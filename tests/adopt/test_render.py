@@ -5,10 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from dockyard.adopt.model import Project
-from dockyard.adopt.render_compose import render_compose, render_environment, render_production
-from dockyard.adopt.render_dockerfile import render_dockerfile
-from dockyard.adopt.render_files import (
+from dockyard.adopt.compose_files import render_compose, render_environment, render_production
+from dockyard.adopt.dockerfiles import render_dockerfile
+from dockyard.adopt.files import (
     render,
     render_example,
     render_gitignore,
@@ -17,6 +16,7 @@ from dockyard.adopt.render_files import (
     render_settings,
     render_test_inputs,
 )
+from dockyard.adopt.model import Project
 from dockyard.adopt.values import stack_values, without_value
 from dockyard.image.dockerfile import parse_dockerfile
 from tests.adopt.conftest import SAMPLES, detected, snapshot

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterator
 
-from dockyard.adopt.detect_needs import is_secret
 from dockyard.adopt.model import Backend, Project, Variable
+from dockyard.adopt.needs import is_secret
 
 NAMES = {"postgres": "database", "mariadb": "database", "valkey": "valkey"}
 """What a backend is called in the stack."""

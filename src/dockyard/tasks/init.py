@@ -49,10 +49,10 @@ def init(
 ) -> None:
     """Detect what this project's web service needs, and write the files that are missing to ship it."""
     from dockyard.adopt import writing
-    from dockyard.adopt.detect import detect
+    from dockyard.adopt.compose_files import foreign_stack
+    from dockyard.adopt.detection import detect
+    from dockyard.adopt.files import render
     from dockyard.adopt.model import Overrides
-    from dockyard.adopt.render_compose import foreign_stack
-    from dockyard.adopt.render_files import render
     from dockyard.adopt.snapshot import read_snapshot
 
     if port and not (port.isdecimal() and 0 < int(port) < 65536):

@@ -5,9 +5,9 @@ import re
 from collections.abc import Iterable
 
 from dockyard.adopt import values
+from dockyard.adopt.compose_files import foreign_stack, render_compose, render_environment, render_production
+from dockyard.adopt.dockerfiles import render_dockerfile, volumes
 from dockyard.adopt.model import Project
-from dockyard.adopt.render_compose import foreign_stack, render_compose, render_environment, render_production
-from dockyard.adopt.render_dockerfile import render_dockerfile, volumes
 from dockyard.adopt.snapshot import Snapshot
 
 TASKS = '''"""The project's tasks: `dockyard` has them without this file, `invoke` with it; your own go beside them."""

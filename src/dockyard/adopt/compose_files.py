@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from dockyard.adopt import values
+from dockyard.adopt.dockerfiles import volumes
 from dockyard.adopt.model import Backend, Project
-from dockyard.adopt.render_dockerfile import volumes
 
 ENVIRONMENT = "compose.env"
 HEAD = "# The development stack: `dockyard up`. `dockyard up --production` lays compose.production.yaml on top."

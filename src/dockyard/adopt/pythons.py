@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from dockyard.adopt.commands import read_stages
-from dockyard.adopt.detect_dependencies import poetry_versions
+from dockyard.adopt.dependencies import poetry_versions
 from dockyard.adopt.model import Found, Overrides
 from dockyard.adopt.snapshot import Snapshot
 from dockyard.errors import DockyardError, UsageError

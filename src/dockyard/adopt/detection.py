@@ -4,21 +4,21 @@ import re
 import shlex
 from collections.abc import Iterator
 
+from dockyard.adopt.apps import detect_app
+from dockyard.adopt.checks import detect_health, detect_tests
 from dockyard.adopt.commands import is_ours, read_stages
-from dockyard.adopt.detect_app import detect_app
-from dockyard.adopt.detect_checks import detect_health, detect_tests
-from dockyard.adopt.detect_dependencies import detect_dependencies
-from dockyard.adopt.detect_needs import detect_backends, detect_variables, detect_writable
-from dockyard.adopt.detect_processes import (
+from dockyard.adopt.dependencies import detect_dependencies
+from dockyard.adopt.libraries import detect_libraries
+from dockyard.adopt.model import App, Found, Overrides, Project
+from dockyard.adopt.needs import detect_backends, detect_variables, detect_writable
+from dockyard.adopt.processes import (
     detect_build_steps,
     detect_frontend,
     detect_processes,
     detect_release,
     detect_server,
 )
-from dockyard.adopt.detect_python import detect_python
-from dockyard.adopt.libraries import detect_libraries
-from dockyard.adopt.model import App, Found, Overrides, Project
+from dockyard.adopt.pythons import detect_python
 from dockyard.adopt.snapshot import TESTS, TOOLS, Snapshot, is_invoke_file
 from dockyard.errors import DockyardError, UsageError
 
