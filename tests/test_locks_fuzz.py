@@ -1,6 +1,6 @@
 """Random and hostile edits of inputs, locks and settings: a result or a clear error, and never another lock unseen.
 
-DOCKYARD_EDITS says how many edits of each kind to try; DOCKYARD_SEED repeats a run.
+`--edits` says how many of each kind to try; DOCKYARD_SEED repeats a run.
 """
 
 import os
@@ -24,7 +24,6 @@ from dockyard.locks.plan import Wish, finish_locks, plan_batches
 from dockyard.settings import Settings, load
 from tests.lock_project import COMPILED, compiled_here, locked_project, write_inputs
 
-EDITS = int(os.environ.get("DOCKYARD_EDITS", "150"))
 SEED = int(os.environ.get("DOCKYARD_SEED", "20"))
 
 HASH = f"--hash=sha256:{'5a' * 32}"
@@ -136,11 +135,11 @@ def project(settings: Settings) -> Settings:
     return made
 
 
-def test_an_edited_input_gives_locks_or_an_error(project: Settings) -> None:
+def test_random_edits_of_an_input_give_locks_or_an_error(project: Settings, edits: int) -> None:
     """From the check to the lock as it is written: a result or an error with a place and a way out."""
     rng, place = random.Random(SEED), project.root / "requirements/base.in"
     environment = {"USER": "me", "TOKEN": "hush", "HOME": str(project.root)}
-    for number in range(EDITS):
+    for number in range(edits):
         text = edit(INPUT, rng)
         write(place, text, rng)
         told = None
@@ -157,12 +156,12 @@ def test_an_edited_input_gives_locks_or_an_error(project: Settings) -> None:
         assert told is None or (told.message and told.hint and "hush" not in told.message), (SEED, number, told)
 
 
-def test_an_edited_lock_is_found_or_says_the_same(settings: Settings) -> None:
+def test_random_edits_of_a_lock_are_found_or_say_the_same(settings: Settings, edits: int) -> None:
     """A lock that passes the check is to pip what it was."""
     project, rng = locked_project(settings), random.Random(SEED)
     place = project.root / "requirements/3.13/production.txt"
     before = place.read_text(encoding="utf-8")
-    for number in range(EDITS):
+    for number in range(edits):
         text = edit(before, rng)
         write(place, text, rng)
         try:
@@ -175,10 +174,10 @@ def test_an_edited_lock_is_found_or_says_the_same(settings: Settings) -> None:
             assert pips(read) == pips(before), (SEED, number)
 
 
-def test_edited_settings_are_read_alike_or_refused(project: Settings) -> None:
+def test_random_edits_of_settings_are_read_alike_or_refused(project: Settings, edits: int) -> None:
     """The hook's quick reader and the careful one agree on all that both take; nothing else than an error comes up."""
     rng, place = random.Random(SEED), project.root / "pyproject.toml"
-    for number in range(EDITS):
+    for number in range(edits):
         text = edit(PYPROJECT, rng)
         write(place, text, rng)
         try:
