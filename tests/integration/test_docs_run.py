@@ -56,6 +56,15 @@ def replace_stages(dockerfile: str, stages: str) -> str:
     return before + stages + "\n" + after[after.index("FROM ") :]
 
 
+def add_test_stage(minimal: str, short: str) -> str:
+    """Put the stage for tests of one Dockerfile into another, with its base under another name, as the guide says."""
+    stages = {stage.split()[3]: stage for stage in re.split(r"^(?=FROM )", short, flags=re.M)[1:]}
+    own = [re.sub(r"^(FROM \S+ AS) base$", r"\1 plain", stages["base"], flags=re.M)]
+    own.append(stages["test"].replace("FROM base AS", "FROM plain AS", 1))
+    before, mark, production = minimal.rpartition("FROM scratch AS production")
+    return "".join((before, *own, "\n", mark, production))
+
+
 @dataclass
 class Reader:
     """Somebody who follows a page step by step in a project folder; `name` is what their images are called."""
@@ -162,7 +171,8 @@ def locked(installation: Installation, engine: Engine, tmp_path_factory: pytest.
         if block.file and block.file != "Dockerfile":
             reader.follow(block)
     reader.run("invoke lock\n")
-    (folder / "Dockerfile").write_text([block for block in read_blocks(GUIDE) if block.file == "Dockerfile"][-1].text)
+    short, minimal = (block.text for block in read_blocks(GUIDE) if block.file == "Dockerfile")
+    (folder / "Dockerfile").write_text(add_test_stage(minimal, short))
     (folder / "CHANGELOG.md").write_text("# Changelog\n\n## [1.4.0] - 2026-11-21\n\n### Added\n\n- All of it.\n")
     committed(folder)
     return folder
