@@ -135,7 +135,7 @@ def test_an_image_of_the_engine(shop: Settings, engine: Engine) -> None:
     assert (found.where, found.reference) == ("engine", f"{shop.image}:production")
     assert image.platform.startswith("linux/")
     (layer,) = image.layers
-    assert layer.instruction == "COPY /runtime/ /"
+    assert layer.instruction == "COPY /layers/runtime/ /"
     assert layer.diff_id.startswith("sha256:")
     assert layer.size > 1_000_000
     assert image.attachments == ()

@@ -71,20 +71,22 @@ def test_an_older_python_stops_at_a_breakpoint(project: Settings, engine: Engine
     before = [one.service for one in stack.containers()]
     talk = (
         "import sys\n"
-        f"sys.path.insert(0, {str(Path(debug.__file__).parents[1])!r})\n"
+        f"sys.path.insert(0, {str(Path(debug.__file__).parents[2])!r})\n"
         "from pathlib import Path\n"
-        "from dockyard import debugging\n"
+        "from dockyard.stack import debug\n"
+        "from dockyard import console\n"
         "from dockyard.engine.client import Engine\n"
         "from dockyard.settings import Settings\n"
         "from dockyard.stack.stack import Stack\n"
         f"settings = Settings(root=Path({str(tmp_path)!r}), app='shop:app', image={unique!r}, stack={unique!r})\n"
         f"stack = Stack(settings, Engine('host', '', True, 1, {dict(engine.environment)!r}), ('compose.yaml',))\n"
+        "console.show_progress()\n"
         "container, = stack.containers()\n"
-        "debugging.foreground(stack, container, terminal=False)\n"
+        "debug.foreground(stack, container, terminal=False)\n"
     )
     words = b"p 'counted', number\nnumber = 999_999\nc\n"
     done = capture(Command((sys.executable, "-c", talk), input=words, timeout=90), check=False)
     assert "('counted', 3)" in done.stdout, done.stdout + done.stderr
-    assert "web runs by itself again" in done.stdout
+    assert "web runs by itself again" in done.stderr
     assert [one.service for one in stack.containers()] == before
     capture(stack.by_name("down"))

@@ -301,6 +301,7 @@ def test_find_is_quick_when_the_engine_runs(
 ) -> None:
     """With the embedded engine running, finding it starts no process at all."""
     started()
+    said.clear()
     with monkeypatch.context() as patch:
         patch.setattr(engine, "DEFAULT_SOCKET", place.home / "nothing")
         patch.setenv("HOME", str(place.home))
