@@ -31,6 +31,7 @@ def show_progress() -> None:
     if not any(isinstance(handler, ProgressHandler) for handler in log.handlers):
         log.addHandler(ProgressHandler())
     log.setLevel(logging.INFO)
+    log.propagate = False  # nox has a handler of its own at the root: each line would be told twice
 
 
 def error(message: str, hint: str = "") -> None:
