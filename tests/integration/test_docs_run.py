@@ -234,6 +234,8 @@ def test_page_can_be_followed(page: Path, begin: Callable[[str, str], Reader]) -
     """Each step works after those before it, and prints what the page says."""
     reader, project = None, ""
     for block in read_blocks(page):
+        if not block.project:
+            continue
         if block.project != project or reader is None:
             project = block.project
             reader = begin(project, page.read_text("utf-8"))
