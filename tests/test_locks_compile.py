@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from dockyard.engine.client import Engine
+from dockyard.engine.inside import archive
 from dockyard.errors import CommandError
 from dockyard.locks import check as verify
 from dockyard.locks import compile as compiling
@@ -49,8 +50,8 @@ def test_the_command_shows_no_secret_and_mounts_nothing_of_the_host(batches: tup
     assert command.argv[-5:-1] == ("python", "python:3.13-slim", "-I", "-c")
     assert not [word for word in command.argv if "hush" in word or "bind" in word]
     assert command.env == {"DOCKER_HOST": "unix:///x"}
-    program, asked = _halves(command)
-    compile(program, "lock.py", "exec")
+    package, asked = _halves(command)
+    assert package == archive()
     assert json.loads(asked)["netrc"] == SECRET.netrc
 
 

@@ -1,16 +1,18 @@
 """What runs inside containers is fenced off: from the pipeline, and from whatever name and folder it is started."""
 
 import ast
+import io
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
 import pytest
 
-from dockyard.engine.inside import PAYLOAD, probe, program
+from dockyard.engine.inside import PAYLOAD, archive, probe, program
 
 PACKAGE = PAYLOAD.parent
 
@@ -35,10 +37,41 @@ def test_it_imports_the_standard_library_and_itself() -> None:
         assert {name for name in strangers if not name.startswith("dockyard.payload.")} == set(), path.name
 
 
-@pytest.mark.parametrize("name", ["lock", "probes"])
-def test_what_is_sent_as_text_imports_nothing_but_the_standard_library(name: str) -> None:
+def test_what_is_sent_as_text_imports_nothing_but_the_standard_library() -> None:
     """It runs alone."""
-    assert [found for found in imported(PAYLOAD / f"{name}.py") if found.startswith("dockyard")] == []
+    assert [found for found in imported(PAYLOAD / "probes.py") if found.startswith("dockyard")] == []
+
+
+@pytest.mark.parametrize("name", ["probes", "lock"])
+def test_what_any_python_runs_is_nothing_newer_than_3_9(name: str) -> None:
+    """Neither in its own text nor in what it imports of the package: a lock is made for such a Python too."""
+    open_ones, read = [name], set[str]()
+    while open_ones:
+        one = open_ones.pop()
+        read.add(one)
+        ast.parse(program(one), feature_version=(3, 9))
+        ours = {found.split(".")[2] for found in imported(PAYLOAD / f"{one}.py") if found.startswith("dockyard.")}
+        open_ones += ours - read
+    assert read == {"probes": {"probes"}, "lock": {"lock", "resolvers", "shortcuts"}}[name]
+
+
+@pytest.mark.processes
+def test_a_program_runs_from_the_archive(tmp_path: Path) -> None:
+    """As it is sent to where nothing is mounted: one that imports others of the package, on an isolated Python."""
+    (tmp_path / "sent.zip").write_bytes(archive())
+    words = (
+        f"import sys; sys.path.insert(0, {str(tmp_path / 'sent.zip')!r}); from payload import lock; "
+        "print(lock.patiently({'pauses': []}, lambda: lock.PipTools.__module__), lock.__file__)"
+    )
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", words], capture_output=True, text=True, check=True)
+    assert done.stdout == f"payload.resolvers {tmp_path / 'sent.zip' / 'payload' / 'lock.py'}\n"
+
+
+def test_equal_files_make_equal_archives() -> None:
+    """Of all modules of the package, and nothing else."""
+    assert archive() == archive()
+    with zipfile.ZipFile(io.BytesIO(archive())) as opened:
+        assert opened.namelist() == [f"payload/{path.name}" for path in sorted(PAYLOAD.glob("*.py"))]
 
 
 def test_nothing_on_the_host_imports_it() -> None:

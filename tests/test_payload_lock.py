@@ -14,7 +14,7 @@ import pytest
 from packaging import specifiers, version
 
 from dockyard.locks import check
-from dockyard.payload import lock
+from dockyard.payload import lock, resolvers, shortcuts
 
 PAGES = {
     "https://host/simple/a/": [
@@ -93,7 +93,7 @@ def requirement(text: str) -> Any:
 
 def test_hashes_come_from_the_links_of_the_version_and_nothing_is_downloaded(pip: SimpleNamespace) -> None:
     """The index states each hash; a wheel of another version is not looked at, an sdist always is."""
-    lock.Shortcuts().take()
+    shortcuts.Shortcuts().take()
     assert pip.repository.get_hashes(requirement("==1.0")) == {
         f"sha256:{name}#" for name in PAGES["https://host/simple/a/"][:3]
     }
@@ -102,7 +102,7 @@ def test_hashes_come_from_the_links_of_the_version_and_nothing_is_downloaded(pip
 
 def test_a_page_is_fetched_and_parsed_once_for_all_locks(pip: SimpleNamespace) -> None:
     """All locks of a run see one state of the index, at the price of one."""
-    lock.Shortcuts().take()
+    shortcuts.Shortcuts().take()
     for text in ("==1.0", "==2.0", "==1.0"):
         assert pip.repository.get_hashes(requirement(text))
     assert pip.fetched == pip.parsed == ["https://host/simple/a/"]
@@ -111,15 +111,15 @@ def test_a_page_is_fetched_and_parsed_once_for_all_locks(pip: SimpleNamespace) -
 @pytest.mark.parametrize("said", ["401 Client Error: Unauthorized", "connection error: refused"])
 def test_an_index_that_does_not_answer_ends_the_compile(pip: SimpleNamespace, said: str) -> None:
     """A lock must not depend on which of two indexes was there that day."""
-    lock.Shortcuts().take()
+    shortcuts.Shortcuts().take()
     pip.say = said
-    with pytest.raises(lock.UnreachableError, match=said):
+    with pytest.raises(shortcuts.UnreachableError, match=said):
         pip.repository.get_hashes(requirement("==1.0"))
 
 
 def test_an_index_without_the_package_does_not(pip: SimpleNamespace) -> None:
     """With two indexes, each has 404 for what the other has."""
-    lock.Shortcuts().take()
+    shortcuts.Shortcuts().take()
     pip.say = "404 Client Error: Not Found for url: x"
     with pytest.raises(AttributeError):  # the stand-in goes on with the page that is not there
         pip.repository.get_hashes(requirement("==1.0"))
@@ -127,7 +127,7 @@ def test_an_index_without_the_package_does_not(pip: SimpleNamespace) -> None:
 
 def test_a_file_without_a_stated_hash_is_hashed_as_ever(pip: SimpleNamespace) -> None:
     """Folders of files and plain indexes state none."""
-    lock.Shortcuts().take()
+    shortcuts.Shortcuts().take()
     link = SimpleNamespace(filename="a-1.0.tar.gz", hash_name=None, hash=None)
     assert pip.repository._get_file_hash(link) == "sha256:downloaded a-1.0.tar.gz"
 
@@ -137,7 +137,7 @@ def test_a_pip_tools_of_another_shape_is_left_alone(pip: SimpleNamespace, monkey
     monkeypatch.delattr(Repository, "_get_project")
     monkeypatch.delattr(sys.modules["pip._internal.index.package_finder"], "parse_links")
     before = type(pip.repository)._get_file_hash
-    lock.Shortcuts().take()
+    shortcuts.Shortcuts().take()
     assert type(pip.repository)._get_file_hash is before
 
 
@@ -186,7 +186,7 @@ def test_trouble_of_the_network_is_tried_again_with_pauses(monkeypatch: pytest.M
 
     def work(failures: list[bool]) -> str:
         if failures:
-            raise lock.FailedError("test", "said", {"transient": failures.pop(0)})
+            raise resolvers.FailedError("test", "said", {"transient": failures.pop(0)})
         return "made"
 
     request = {"pauses": [3, 10]}
@@ -196,7 +196,7 @@ def test_trouble_of_the_network_is_tried_again_with_pauses(monkeypatch: pytest.M
     assert slept == [3, 10]
     thrice, lasting = [True, True, True], [False, True]
     for failures in (thrice, lasting):
-        with pytest.raises(lock.FailedError):
+        with pytest.raises(resolvers.FailedError):
             lock.patiently(request, lambda failures=failures: work(failures))  # type: ignore[misc]
     assert slept == [3, 10, 3, 10]
     assert lasting == [True]
@@ -204,9 +204,9 @@ def test_trouble_of_the_network_is_tried_again_with_pauses(monkeypatch: pytest.M
 
 def test_a_page_that_could_not_be_fetched_is_asked_for_again(pip: SimpleNamespace) -> None:
     """A second try asks the index, and not what the first one remembers."""
-    lock.Shortcuts().take()
+    shortcuts.Shortcuts().take()
     pip.say = "connection error: refused"
-    with pytest.raises(lock.UnreachableError):
+    with pytest.raises(shortcuts.UnreachableError):
         pip.repository.get_hashes(requirement("==1.0"))
     pip.say = ""
     assert pip.repository.get_hashes(requirement("==1.0"))
@@ -234,20 +234,20 @@ def test_what_pip_blames_is_found_behind_other_errors() -> None:
     ]
     outer = ValueError("outer")
     outer.__cause__ = inner
-    assert list(lock.blamed(outer)) == [
+    assert list(shortcuts.find_blamed(outer)) == [
         {"what": "click<8", "by": "", "line": "-r requirements/test.in (line 2)"},
         {"what": "click<8", "by": "flask 3.1", "line": ""},
     ]
-    assert list(lock.blamed(ValueError("alone"))) == []
+    assert list(shortcuts.find_blamed(ValueError("alone"))) == []
 
 
 def test_only_errors_of_the_network_are_network_trouble() -> None:
     """What pip says of its connections is told as such; a conflict is not."""
-    assert lock.network_trouble(lock.UnreachableError("no answer")) == "no answer"
-    assert lock.network_trouble(ValueError("conflict")) == ""
+    assert shortcuts.explain_network(shortcuts.UnreachableError("no answer")) == "no answer"
+    assert shortcuts.explain_network(ValueError("conflict")) == ""
     error = type("Timeout", (Exception,), {"__module__": "pip._internal.exceptions.network"})()
     vars(error).update(message="Unable to [magenta]fetch[/] x", context="h didn't respond")
-    assert lock.network_trouble(error) == "Unable to fetch x: h didn't respond"
+    assert shortcuts.explain_network(error) == "Unable to fetch x: h didn't respond"
 
 
 def test_output_is_kept_in_a_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -257,16 +257,16 @@ def test_output_is_kept_in_a_file(tmp_path: Path, capfd: pytest.CaptureFixture[s
         sys.stdout.flush()
     sys.stdout.write("loud\n")
     sys.stdout.flush()
-    assert lock.read(log) in ("quiet\n", "")
+    assert resolvers.read(log) in ("quiet\n", "")
     assert "loud" in capfd.readouterr().out
 
 
 def test_the_names_of_files_come_from_the_links_they_were_hashed_by(pip: SimpleNamespace) -> None:
     """A hash that a lock holds can be told to be of a wheel for some platform, or of an sdist."""
-    shortcuts = lock.Shortcuts()
-    shortcuts.take()
+    taken = shortcuts.Shortcuts()
+    taken.take()
     digests = pip.repository.get_hashes(requirement("==1.0"))
-    assert {shortcuts.hashed[digest] for digest in digests} == set(PAGES["https://host/simple/a/"][:3])
+    assert {taken.hashed[digest] for digest in digests} == set(PAGES["https://host/simple/a/"][:3])
 
 
 PYLOCK = """
@@ -289,7 +289,7 @@ wheels = [{ path = "wheels/c-1-py3-none-any.whl", hashes = { sha256 = "55" } }]
 
 def test_the_names_of_files_are_read_from_what_uv_writes() -> None:
     """Archives, wheels, addresses and paths of a pylock.toml; a name that it states counts."""
-    assert lock.named_in(PYLOCK) == {
+    assert resolvers.named_in(PYLOCK) == {
         "sha256:11": "a-1.tar.gz",
         "sha256:22": "a-1+cpu-py3-none-any.whl",
         "sha256:33": "a-1-py2-none-any.whl",

@@ -10,7 +10,6 @@ import pytest
 
 from dockyard.bases.resolve import Base
 from dockyard.engine.client import Engine
-from dockyard.engine.inside import program
 from dockyard.errors import CommandError, DockyardError, UsageError
 from dockyard.image.names import Variant
 from dockyard.process import Command, Completed
@@ -238,14 +237,6 @@ def test_memory_by_the_numbers_of_either_version_of_control_groups() -> None:
     assert trial.measure_memory({"usage": 100, "stats": {"total_inactive_file": 40}}) == 60
     assert trial.measure_memory({"usage": 100}) == 100
     assert trial.measure_memory({}) is None
-
-
-def test_the_programs_that_look_into_a_container_are_python() -> None:
-    """Any that a service may run on: nothing newer than 3.9 is in them."""
-    import ast
-
-    for name in ("probes", "lock"):
-        ast.parse(program(name), feature_version=(3, 9))
 
 
 def test_files_that_cannot_be_compiled_are_asked_of_the_images_own_python(docker: Docker) -> None:

@@ -1,5 +1,7 @@
-"""Hand the programs of `payload` to containers: as a folder to builds, as text to a Python that nothing mounts."""
+"""Hand the programs of `payload` to containers: as a folder to builds, or to a Python that nothing mounts."""
 
+import io
+import zipfile
 from pathlib import Path
 
 PAYLOAD = Path(__file__).resolve().parents[1] / "payload"
@@ -9,6 +11,15 @@ PAYLOAD = Path(__file__).resolve().parents[1] / "payload"
 def program(name: str) -> str:
     """Return the text of a program that runs alone."""
     return (PAYLOAD / f"{name}.py").read_text("utf-8")
+
+
+def archive() -> bytes:
+    """Return the package `payload` as an archive that Python imports from; equal files make equal bytes."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as opened:  # uncompressed: a Python can lack zlib
+        for path in sorted(PAYLOAD.glob("*.py")):
+            opened.writestr(zipfile.ZipInfo(f"{PAYLOAD.name}/{path.name}"), path.read_bytes())
+    return made.getvalue()
 
 
 def probe(verb: str, *words: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from importlib import resources
 
 from dockyard.engine.client import Engine
-from dockyard.engine.inside import program
+from dockyard.engine.inside import archive
 from dockyard.errors import CommandError, DockyardError
 from dockyard.locks import check
 from dockyard.locks.environments import list_environments
@@ -25,7 +25,15 @@ log = logging.getLogger(__name__)
 
 LABEL = "dockyard.locks"
 VOLUME = "dockyard-locks"
-PROGRAM = "import sys;i=sys.stdin.buffer;exec(compile(i.read(int(i.readline())),'dockyard','exec'))"
+PROGRAM = """
+import pathlib, sys
+archive, given = pathlib.Path("/tmp/dockyard.zip"), sys.stdin.buffer
+archive.write_bytes(given.read(int(given.readline())))
+sys.path.insert(0, str(archive))
+from payload.lock import main
+main()
+"""
+"""What starts payload/lock.py: its package comes first on standard input, its length in a line before it."""
 TIMEOUT = 15
 RETRIES = 3
 PAUSES = (3.0, 10.0)
@@ -159,7 +167,7 @@ def compile_all(engine: Engine, work: Sequence[tuple[Batch, Place]], access: Acc
 
 def compile_command(run: Run, batch: Batch, place: Place) -> Command:
     """Return the command that compiles a batch: everything it needs comes on its standard input."""
-    text = program("lock").encode()
+    package = archive()
     asked = json.dumps(asdict(build_request(run, batch, place))).encode()
     return run.engine.command(
         *("run", "--rm", "--interactive", "--name", f"dockyard-lock-{batch.python}-{run.mark}"),
@@ -167,7 +175,7 @@ def compile_command(run: Run, batch: Batch, place: Place) -> Command:
         *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only", "--tmpfs", "/tmp:exec"),  # noqa: S108 - the container's
         *("--mount", f"type=volume,src={volume_name(place, batch)},dst=/cache,volume-label={LABEL}"),
         *("--entrypoint", "python", place.image, "-I", "-c", PROGRAM),
-        input=b"%d\n%s%s" % (len(text), text, asked),
+        input=b"%d\n%s%s" % (len(package), package, asked),
         secrets=run.access.secrets,
     )
 
