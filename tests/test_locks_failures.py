@@ -151,6 +151,7 @@ def test_an_option_that_uv_ignores_ends_the_compile() -> None:
     with pytest.raises(DockyardError, match=r"requirements/base\.in: uv does not know --pre"):
         require_heard(said)
     require_heard("Resolved 3 packages\n")
+    require_heard(said.replace("--pre", "--trusted-host"))  # a variable says it
 
 
 PG_CONFIG = """\

@@ -47,6 +47,14 @@ def test_the_address_of_a_mirror_travels_without_its_password() -> None:
     assert not way.loopback
 
 
+def test_uv_is_told_of_trusted_hosts_by_its_variable() -> None:
+    """Pip reads the option in the inputs themselves; each host is named once."""
+    way = read_access(
+        inputs("--trusted-host a.corp", "--trusted-host=b.corp:81", "--trusted-host a.corp"), "", {}, None
+    )
+    assert way.environment == {"UV_INSECURE_HOST": "a.corp b.corp:81"}
+
+
 def test_proxies_travel(tmp_path: Path) -> None:
     """A host that needs a proxy needs it in the container too; its password is secret."""
     ca = tmp_path / "ca.pem"

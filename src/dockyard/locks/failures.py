@@ -185,8 +185,10 @@ def _tail(said: str, lines: int = 15) -> str:
 
 def require_heard(said: str) -> None:
     """Raise DockyardError where uv went on without an option of an input."""
-    if match := UV_OPTION.search(said):
-        wrong = f"{match[1]}: uv does not know {match[2]}, and would make the lock without it"
+    for path, option in UV_OPTION.findall(said):
+        if option == "--trusted-host":  # it is told of these hosts by a variable
+            continue
+        wrong = f"{path}: uv does not know {option}, and would make the lock without it"
         raise DockyardError(wrong, 'take the line out, or use resolver = "pip-tools"; no lock was changed')
 
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 USER = re.compile(r"://\$\{([A-Z0-9_]+)\}@")
+TRUSTED = re.compile(r"--trusted-host[ =]\s*(\S+)")
+"""Pip reads it in the inputs; uv only knows a variable for it."""
 KEYS = ("index-url", "extra-index-url")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 SECONDS = 30.0
@@ -86,8 +88,10 @@ def read_access(
     inside = [part for address in (*addresses, *proxies.values()) for part in _userinfo(address)]
     # A user name that stands alone may be a token; one with a password is none, and may be a package's name as well.
     users = {"", *({user for user, password in logins.values() if password} - set(passwords))}
+    hosts = [match[1] for file in inputs for line in file.lines if (match := TRUSTED.match(line.text))]
+    trusted = {"UV_INSECURE_HOST": " ".join(dict.fromkeys(hosts))} if hosts else {}
     return Access(
-        environment={**variables, **proxies},
+        environment={**variables, **proxies, **trusted},
         netrc="".join(
             f"machine {host} login {_quoted(user)} password {_quoted(word)}\n" for host, (user, word) in logins.items()
         ),
