@@ -12,7 +12,7 @@ import pytest
 
 from dockyard.bases import cache, debian, lookup, parallel, pins, resolve, update
 from dockyard.bases.cache import Record
-from dockyard.bases.model import Answer, UnavailableError
+from dockyard.bases.model import Answer, Missing, UnavailableError
 from dockyard.bases.oci import Image
 from dockyard.bases.pins import Pin
 from dockyard.engine.client import Engine
@@ -105,9 +105,42 @@ def test_auto_without_a_registry(world: World, settings: Settings) -> None:
         ("3.13", "debian", "dockyard-base/python:3.13-slim")
     ]
     assert [absent.python for absent in missing] == ["3.12"]
-    assert missing[0].reason == "no Debian release ships Python 3.12 (try a registry); the registry: no such host"
+    assert missing[0].reason == (
+        "no Debian release ships Python 3.12 "
+        "(Debian packages make 3.11, 3.13, 3.14, 3.15; a registry may have others); the registry: no such host"
+    )
     assert world.loaded == ["3.13"]
     assert LINES == ["base images: Python 3.13 from Debian packages (no such host)"]
+
+
+@pytest.mark.parametrize("base", ["auto", "debian"])
+def test_a_python_without_a_base_is_told_before_others_are_made(world: World, settings: Settings, base: str) -> None:
+    """Whoever is told may end it there, which takes no minutes; what only an attempt shows is told after that."""
+    world.unavailable["3.14"] = UnavailableError("its release has expired")
+    told: list[tuple[str, list[str]]] = []
+    wanted = replace(settings, base=base)
+    _, missing = resolve.ensure_bases(
+        wanted, ENGINE, ["3.14", "3.13", "3.12"], heed=lambda lost: told.append((lost.python, [*world.made]))
+    )
+    assert told == [("3.12", []), ("3.14", ["3.13"])]
+    assert [lost.python for lost in missing] == ["3.14", "3.12"]
+
+    def refuse(lost: Missing) -> None:
+        raise DockyardError(lost.reason)
+
+    world.cached.clear()
+    world.made.clear()
+    with pytest.raises(DockyardError, match=r"no Debian release ships Python 3\.12"):
+        resolve.ensure_bases(wanted, ENGINE, ["3.13", "3.12"], heed=refuse)
+    assert world.made == []
+
+
+def test_what_a_registry_lacks_is_told_too(world: World, settings: Settings) -> None:
+    """By the same word."""
+    world.answers["python:3.12-slim"] = Answer(reason="not found", absent=True)
+    told: list[Missing] = []
+    _, missing = resolve.ensure_bases(replace(settings, base="registry"), ENGINE, ["3.12"], heed=told.append)
+    assert tuple(told) == missing != ()
 
 
 def test_nothing_is_asked_when_all_is_at_hand(world: World, settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -278,10 +279,17 @@ def bench(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Bench:
     made = Bench()
     (settings.root / "Dockerfile").write_text("FROM x AS production\n")
     monkeypatch.setattr(build, "tee", made.tee)
-    monkeypatch.setattr(build, "ensure_bases", lambda _s, _e, pythons, run: (
-        tuple(base(python) for python in pythons if python != "3.12"),
-        tuple(Missing(python, "nobody ships it") for python in pythons if python == "3.12"),
-    ))  # fmt: skip
+
+    def ensure(
+        _settings: Settings, _engine: Engine, pythons: Sequence[str], *, run: bool, heed: Callable[[Missing], None]
+    ) -> Any:
+        assert not run
+        missing = tuple(Missing(python, "nobody ships it") for python in pythons if python == "3.12")
+        for lost in missing:
+            heed(lost)
+        return tuple(base(python) for python in pythons if python != "3.12"), missing
+
+    monkeypatch.setattr(build, "ensure_bases", ensure)
     replace_everywhere(monkeypatch, "read_git", lambda _root: GIT)
     monkeypatch.setattr(records, "keep_record", made.keep)
     monkeypatch.setattr(Engine, "ask", answered)

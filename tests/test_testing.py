@@ -47,13 +47,15 @@ class Docker:
     slow: str = ""
     interrupts: str = ""
 
-    def build(self, settings: Settings, request: Request, *, engine: Engine) -> Any:
+    def build(self, settings: Settings, request: Request, *, engine: Engine, heed: Callable[[Missing], None]) -> Any:
         """Stand in for the one solve that makes the test images; nobody ships Python 3.11."""
         assert settings.platforms == (), "tests run on this machine"
         self.requests.append(request)
         made = [python for python in request.pythons if python != "3.11"]
         built = [Built(Variant("test", one), (f"shop:t-{one}",), "", 1, (), 1.0, Cache(1, 0)) for one in made]
         lost = [Missing(python, "nobody ships it") for python in request.pythons if python == "3.11"]
+        for one in lost:
+            heed(one)
         return tuple(built), tuple(lost)
 
     def lines(self, command: Command) -> Iterator[str]:
@@ -127,7 +129,10 @@ def test_a_name_of_ones_own(settings: Settings) -> None:
 
 def test_a_matrix(settings: Settings, docker: Docker, said: list[str]) -> None:
     """One solve, a container per Python, its results in a folder of its own, and all of it removed in the end."""
-    settings = replace(settings, pythons=("3.11", *PYTHONS), platforms=("linux/amd64", "linux/arm64"))
+    supported = ("3.11", *PYTHONS)
+    settings = replace(
+        settings, pythons=supported, untested_pythons=("3.11",), platforms=("linux/amd64", "linux/arm64")
+    )
     stale = settings.root / matrix.RESULTS_HERE / "3.9" / "junit.xml"
     stale.parent.mkdir(parents=True)
     stale.touch()
@@ -139,12 +144,25 @@ def test_a_matrix(settings: Settings, docker: Docker, said: list[str]) -> None:
         ("3.13", 3, 0, "", "shop:test"),
     ]
     assert missing == (Missing("3.11", "nobody ships it"),)
-    assert set(said) == {"3.12 | testing 3.12", "3.13 | testing 3.13"}
+    assert said[0] == "Python 3.11 stays untested, as allowed: nobody ships it"
+    assert set(said[1:]) == {"3.12 | testing 3.12", "3.13 | testing 3.13"}
     assert not stale.exists()
     names = sorted(words[2].removeprefix("--name=") for words in docker.asked if words[1] == "run")
     assert docker.asked[-1] == ("docker", "rm", "--force", "--volumes", *names)
     assert docker.outcomes() == [("3.12", "passed"), ("3.13", "passed")]
     assert docker.records[0]["tests"]["coverage_percent"] is None
+
+
+def test_a_python_that_cannot_be_tested_ends_it_at_once(settings: Settings, docker: Docker) -> None:
+    """Before any image is built: not after minutes, in the table's last line."""
+    stale = settings.root / matrix.RESULTS_HERE / "3.13" / "junit.xml"
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    with pytest.raises(DockyardError, match=r"Python 3\.11 cannot be tested here: nobody ships it") as caught:
+        matrix.run_matrix(replace(settings, pythons=("3.11", *PYTHONS), untested_pythons=("3.14",)), ())
+    assert 'untested-pythons = ["3.11"]' in caught.value.hint
+    assert docker.asked == []
+    assert stale.exists(), "the newest results there are stay"
 
 
 def test_two_matrices_have_different_containers(settings: Settings, docker: Docker) -> None:
@@ -226,7 +244,7 @@ VERDICTS: dict[str, tuple[tuple[Outcome, ...], tuple[Missing, ...], str]] = {
     "a wrong option": ((replace(GOOD, passed=0, returncode=4),), (), "pytest does not know these options, on Python"),
     "no program": ((replace(GOOD, passed=0, returncode=127),), (), "the tests could not be started on Python 3.13"),
     "all skipped": ((replace(GOOD, passed=0, skipped=3),), (), "every test was skipped on Python 3.13"),
-    "one untested": ((GOOD,), (LOST,), "Python 3.12 was not tested: nobody ships it"),
+    "one untested": ((GOOD,), (LOST,), "Python 3.12 cannot be tested here: nobody ships it"),
     "a failure before the untested": ((BAD,), (LOST,), "the tests failed on Python 3.11"),
 }
 
@@ -250,7 +268,7 @@ def test_a_python_that_may_stay_untested() -> None:
     with pytest.raises(DockyardError) as caught:
         matrix.require_success((GOOD,), (LOST, Missing("3.14", "expired")), untested=("3.12",))
     assert 'untested-pythons = ["3.14"]' in caught.value.hint
-    assert caught.value.message == "Python 3.14 was not tested: expired"
+    assert caught.value.message == "Python 3.14 cannot be tested here: expired"
 
 
 def test_skips() -> None:

@@ -10,13 +10,13 @@ long as nothing new is learnt, so that one commit does not get one base today an
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from dockyard import files
-from dockyard.bases import cache, debian, lookup, pins
+from dockyard.bases import cache, debian, lookup, pins, recipe
 from dockyard.bases.model import Answer, Base, Missing, Source, UnavailableError, local_name, reference
 from dockyard.bases.parallel import run_each
 from dockyard.bases.pins import Pin
@@ -50,7 +50,12 @@ class Known:
 
 
 def ensure_bases(
-    settings: "Settings", engine: "Engine", pythons: Sequence[str], *, run: bool = True
+    settings: "Settings",
+    engine: "Engine",
+    pythons: Sequence[str],
+    *,
+    run: bool = True,
+    heed: Callable[[Missing], None] = lambda _lost: None,
 ) -> tuple[tuple[Base, ...], tuple[Missing, ...]]:
     """Return the base image of each Python, asking for it or making it where need be, and the Pythons without one.
 
@@ -58,6 +63,7 @@ def ensure_bases(
     is Missing, with the reason; trouble with the network, the disk or the engine is raised as DockyardError.
     Without `run`, the bases serve builds only: an engine whose BuildKit reads them from the cache is not given them.
     Then they are for the settings' platforms, while those made from packages are for this machine's alone.
+    `heed` is told of each Missing as soon as it is known, mostly before any base is made; it may raise to end all.
     """
     pinned = pins.read_bases_lock(settings.root)
     foreign = () if run else debian.foreign(settings.platforms)
@@ -69,7 +75,11 @@ def ensure_bases(
         if foreign and packaged:
             raise refuse_foreign(foreign, packaged, why)
         registered, missing = from_registry(known, [python for python in pythons if python not in packaged])
-        records, absent = from_debian(settings, packaged, known)
+        missing += foresee_missing(packaged, known)
+        _tell_missing(missing, pythons, heed)
+        lost = {one.python for one in missing}
+        records, absent = from_debian(settings, [python for python in packaged if python not in lost], known)
+        _tell_missing(absent, pythons, heed)
         if run or not engine.snapshotter:
             cache.load_images(engine, {local_name(record.python): record for record in records})
     made = (cache.make_base(record, layouts=engine.snapshotter) for record in records)
@@ -139,6 +149,24 @@ def from_registry(known: Mapping[str, Known], pythons: Sequence[str]) -> tuple[l
     return bases, missing
 
 
+def foresee_missing(pythons: Sequence[str], known: Mapping[str, Known]) -> list[Missing]:
+    """Return those Pythons that no Debian release has, which nobody needs to try."""
+    missing: list[Missing] = []
+    for python in pythons:
+        try:
+            recipe.release_of(python)
+        except UnavailableError as error:
+            missing.append(explain_missing(python, error, known))
+    return missing
+
+
+def explain_missing(python: str, error: UnavailableError, known: Mapping[str, Known]) -> Missing:
+    """Return why a Python has no base: what Debian packages lack, and what the registry said."""
+    answer = known[python].answer
+    also = f"; the registry: {answer.reason}" if answer and answer.reason else ""
+    return Missing(python, f"{error.message}{f' ({error.hint})' if error.hint else ''}{also}")
+
+
 def from_debian(
     settings: "Settings", pythons: Sequence[str], known: Mapping[str, Known]
 ) -> tuple[list[cache.Record], list[Missing]]:
@@ -150,9 +178,7 @@ def from_debian(
         if isinstance(outcome, cache.Record):
             records.append(outcome)
         elif isinstance(outcome, UnavailableError):
-            answer = known[python].answer
-            also = f"; the registry: {answer.reason}" if answer and answer.reason else ""
-            missing.append(Missing(python, f"{outcome.message}{f' ({outcome.hint})' if outcome.hint else ''}{also}"))
+            missing.append(explain_missing(python, outcome, known))
         else:
             raise outcome
     return records, missing
@@ -186,3 +212,8 @@ def summarize_sources(sources: Mapping[str, str], why: str = "") -> str:
         if pythons:
             parts.append(f"{', '.join(pythons)} from {name}")
     return f"base images: Python {'; '.join(parts)}" + (f" ({why})" if why else "")
+
+
+def _tell_missing(missing: Sequence[Missing], pythons: Sequence[str], heed: Callable[[Missing], None]) -> None:
+    for lost in sorted(missing, key=lambda lost: pythons.index(lost.python)):
+        heed(lost)

@@ -5,7 +5,7 @@ import logging
 import os
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -168,19 +168,29 @@ def _image(settings: Settings, found: World, request: Request, variant: Variant,
     )
 
 
+def tell_missing(lost: Missing) -> None:
+    """Say of a Python that nothing can be built on it."""
+    log.info(f"Python {lost.python} cannot be built here: {lost.reason}")
+
+
 def build_images(
-    settings: Settings, request: Request, *, engine: Engine | None = None
+    settings: Settings,
+    request: Request,
+    *,
+    engine: Engine | None = None,
+    heed: Callable[[Missing], None] = tell_missing,
 ) -> tuple[tuple[Built, ...], tuple[Missing, ...]]:
-    """Build what is asked for in one solve and record it; return the images and the Pythons without a base."""
+    """Build what is asked for in one solve and record it; return the images and the Pythons without a base.
+
+    `heed` is told of each of these before anything is built; it may raise to end all.
+    """
     clock = records.Clock.start()
     found = read_world(settings)
     plan_images(settings, found, request)  # a wrong target is said before an engine starts
     pythons = tuple(dict.fromkeys(variant.python for variant in request.variants(settings)))
     engine = engine or find_engine(settings)
     wanted = replace(settings, platforms=request.platforms or settings.platforms)
-    bases, missing = ensure_bases(wanted, engine, pythons, run=False)
-    for absent in missing:
-        log.info(f"Python {absent.python} cannot be built here: {absent.reason}")
+    bases, missing = ensure_bases(wanted, engine, pythons, run=False, heed=heed)
     found = replace(found, bases=bases)
     planned = plan_images(settings, found, request)
     if not planned:

@@ -111,29 +111,27 @@ def require_ready(
     settings: Settings,
     engine: Engine,
     *,
-    ensure: Callable[..., tuple[object, tuple[Missing, ...]]] = ensure_bases,
+    ensure: Callable[..., object] = ensure_bases,
     look: Callable[[str, Path], Disk] = measure,
 ) -> None:
     """Raise DockyardError for what a later step would lack: a target, room on the disk, a base image of some Python."""
+
+    def heed(lost: Missing) -> None:
+        if lost.python == settings.python:
+            raise DockyardError(
+                f"Python {lost.python}, which ships, cannot be built here: {lost.reason}",
+                "release where its base image is to be had, or let another `python` ship",
+            )
+        matrix.require_testable(lost, settings.untested_pythons)
+
     build.require_targets((PRODUCTION, matrix.TARGET), read_dockerfile(settings.root, settings.dockerfile))
     disks = [look("the cache", files.folder()), look("temporary files", Path(tempfile.gettempdir()))]
     for row in disk_rows(disks):
         if row.state is State.FAIL:
             raise DockyardError(f"there is no room for a release: {row.found}", row.fix)
     if settings.platforms:
-        ensure(settings, engine, (settings.python,), run=False)
-    _, missing = ensure(build.for_here(settings), engine, settings.pythons, run=False)
-    for absent in missing:
-        if absent.python == settings.python:
-            raise DockyardError(
-                f"Python {absent.python}, which ships, cannot be built here: {absent.reason}",
-                "release where its base image is to be had, or let another `python` ship",
-            )
-        if absent.python not in settings.untested_pythons:
-            raise DockyardError(
-                f"Python {absent.python} cannot be tested here: {absent.reason}",
-                f'release where it can be, or allow this: untested-pythons = ["{absent.python}"] in [tool.dockyard]',
-            )
+        ensure(settings, engine, (settings.python,), run=False, heed=heed)
+    ensure(build.for_here(settings), engine, settings.pythons, run=False, heed=heed)
 
 
 def _read_changelog(root: Path) -> str:

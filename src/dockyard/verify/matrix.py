@@ -127,10 +127,18 @@ def run_tests(settings: Settings, arguments: Sequence[str], *, forbid_skips: boo
 
 
 def run_matrix(settings: Settings, arguments: Sequence[str]) -> tuple[tuple[Outcome, ...], tuple[Missing, ...]]:
-    """Build every test image in one solve, then test in them side by side."""
+    """Build every test image in one solve, then test in them side by side.
+
+    A Python that cannot be tested here is told before anything is built, and ends it unless the settings allow it.
+    """
     engine = find_engine(settings)
     request = build.Request(targets=(TARGET,), pythons=settings.pythons)
-    built, missing = build.build_images(build.for_here(settings), request, engine=engine)
+
+    def heed(lost: Missing) -> None:
+        require_testable(lost, settings.untested_pythons)
+        log.info(f"Python {lost.python} stays untested, as allowed: {lost.reason}")
+
+    built, missing = build.build_images(build.for_here(settings), request, engine=engine, heed=heed)
     folder = settings.root / RESULTS_HERE
     shutil.rmtree(folder, ignore_errors=True)
     name = f"{settings.stack}-test-{secrets.token_hex(4)}"
@@ -242,15 +250,20 @@ def require_success(
         if pythons:
             raise (UsageError if trouble == "options" else DockyardError)(f"{message} {', '.join(pythons)}", hint)
     for absent in missing:
-        if absent.python not in untested:
-            raise DockyardError(
-                f"Python {absent.python} was not tested: {absent.reason}",
-                f'test where it can be, or allow this: untested-pythons = ["{absent.python}"] in [tool.dockyard]',
-            )
+        require_testable(absent, untested)
     skipped = [outcome.python for outcome in outcomes if outcome.skipped]
     if forbid_skips and skipped:
         raise DockyardError(
             f"tests were skipped on Python {', '.join(skipped)}", "in CI a skipped test counts as a failed one"
+        )
+
+
+def require_testable(lost: Missing, untested: Sequence[str]) -> None:
+    """Raise DockyardError for a Python without a base image, unless it is one of `untested`, the setting (pure)."""
+    if lost.python not in untested:
+        raise DockyardError(
+            f"Python {lost.python} cannot be tested here: {lost.reason}",
+            f'test where it can be, or allow this: untested-pythons = ["{lost.python}"] in [tool.dockyard]',
         )
 
 
