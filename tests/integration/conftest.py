@@ -1,7 +1,9 @@
 """Fixtures for tests that need a real engine: they use the one the pipeline itself would find."""
 
+import fcntl
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +29,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.integration)
+
+
+ALONE = ("embedded_engine", "other_engines")
+"""Files that start and stop engines: all engines share the machine's firewall, and lose their network meanwhile."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def other_workers(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Keep files that start engines from running beside any other, in whatever worker that is."""
+    alone = request.path.name in {f"test_{name}.py" for name in ALONE}
+    with (Path(tempfile.gettempdir()) / f"dockyard-integration-{os.getuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield
 
 
 @pytest.fixture(autouse=True)
