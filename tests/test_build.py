@@ -331,6 +331,14 @@ def test_what_is_to_be_kept_is_given_to_the_dockerfile(settings: Settings) -> No
     assert '--keep "${KEEP}" to `python /dockyard runtime`' in caught.value.hint
 
 
+def test_the_version_is_given_to_a_dockerfile_that_asks(settings: Settings) -> None:
+    """One build argument; without git its own default stands."""
+    found = replace(FOUND, dockerfile=parse_dockerfile(f"{STAGES}ARG PROJECT_VERSION=0.0.0\n"))
+    assert build.plan_images(settings, found, Request())[0].arguments["PROJECT_VERSION"] == "1.2.3"
+    assert "PROJECT_VERSION" not in build.plan_images(settings, FOUND, Request())[0].arguments
+    assert "PROJECT_VERSION" not in build.plan_images(settings, replace(found, git=None), Request())[0].arguments
+
+
 def test_the_arguments_of_a_dockerfile(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """With and without a default, in any case, several on a line."""
     replace_everywhere(monkeypatch, "read_git", lambda _root: None)

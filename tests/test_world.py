@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 from dockyard import host
 from dockyard.git import Git, newest, read_git
@@ -44,6 +45,25 @@ def git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GitCommand:
 
     run("init", "--quiet", "--initial-branch=main")
     return run
+
+
+@pytest.mark.parametrize(
+    ("git", "version"),
+    [
+        (Git("a" * 40, 1, tag="v1.2.3"), "1.2.3"),
+        (Git("a" * 40, 1, tag="v1.2.3", dirty=True, described="v1.2.3-0-gaa"), "1.2.3+gaaaaaaaaaaaa.dirty"),
+        (Git("a" * 40, 1, described="1.2.3-14-gaa"), "1.2.3+14.gaaaaaaaaaaaa"),
+        (Git("a" * 40, 1, described="v1.2-rc1-2-gaa"), "1.2-rc1+2.gaaaaaaaaaaaa"),
+        (Git("a" * 40, 1, described="v1.2+eu-2-gaa", dirty=True), "1.2+eu.2.gaaaaaaaaaaaa.dirty"),
+        (Git("a" * 40, 1, described="v2-2-gaa"), "0.0.0+gaaaaaaaaaaaa"),
+        (Git("a" * 40, 1), "0.0.0+gaaaaaaaaaaaa"),
+        (Git("a" * 40, 1, tag="nightly"), "0.0.0+gaaaaaaaaaaaa"),
+    ],
+)
+def test_the_version_of_a_project(git: Git, version: str) -> None:
+    """On a tag it is that, else the last one with what is behind it: valid by PEP 440, above the tag, no guess."""
+    assert git.project_version == version
+    assert Version(version).public in {"1.2.3", "1.2rc1", "1.2", "0.0.0"}
 
 
 @pytest.mark.host
@@ -92,6 +112,16 @@ class TestGit:
         for tag in ("v1.9.0", "v1.10.0rc1", "v1.10.0", "nightly"):
             git("tag", tag)
         assert read_git(tmp_path).tag == "v1.10.0"  # type: ignore[union-attr]
+
+    def test_how_far_behind_a_version(self, git: GitCommand, tmp_path: Path) -> None:
+        """The last version tag counts, and no other word does."""
+        git("commit", "--allow-empty", "--message=one")
+        git("tag", "v1.2")
+        git("commit", "--allow-empty", "--message=two")
+        git("tag", "nightly")
+        found = read_git(tmp_path)
+        assert found is not None
+        assert found.project_version == f"1.2+1.g{found.commit[:12]}"
 
     def test_signatures_in_the_log(self, git: GitCommand, tmp_path: Path) -> None:
         """A person who signs commits and has git show signatures gets the same answer."""

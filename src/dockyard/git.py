@@ -1,4 +1,4 @@
-"""Read what git knows of a project: its commit, its branch, its version tag and whether it has changes."""
+"""Read what git knows of a project: its commit, its branch, its version and whether it has changes."""
 
 import re
 from collections.abc import Iterable
@@ -21,12 +21,26 @@ class Git:
     branch: str | None = None
     tag: str | None = None
     dirty: bool = False
+    described: str | None = None
+    """The last version tag before it and how far behind that it is, as `git describe --long` has it."""
 
     @property
     def version(self) -> str | None:
         """The version that the commit is tagged with, without its v, or None."""
         found = VERSION_TAG.fullmatch(self.tag or "")
         return found.group(1) if found else None
+
+    @property
+    def project_version(self) -> str:
+        """The version of what is made from this commit, by PEP 440: 1.2.3 on its tag, 1.2.3+4.g0123456789ab later."""
+        if self.version and not self.dirty:
+            return self.version
+        last = re.fullmatch(r"(.+)-(\d+)-g[0-9a-f]+", self.described or "")
+        found = VERSION_TAG.fullmatch(self.tag or (last[1] if last else ""))
+        base = found[1] if found else "0.0.0"
+        behind = [last[2]] if found and last and not self.tag else []
+        local = [*behind, f"g{self.commit[:12]}", *(["dirty"] if self.dirty else [])]
+        return base + ("." if "+" in base else "+") + ".".join(local)
 
 
 def read_git(root: Path) -> Git | None:
@@ -36,13 +50,14 @@ def read_git(root: Path) -> Git | None:
         ("tag", "--points-at", "HEAD"),
         ("symbolic-ref", "--quiet", "--short", "HEAD"),
         ("status", "--porcelain", "--untracked-files=normal"),
+        ("describe", "--tags", "--long", "--match=v[0-9]*", "--match=[0-9]*"),
     )
     with ThreadPoolExecutor(len(questions)) as pool:
-        said, tags, branch, changes = pool.map(lambda question: _git(root, *question), questions)
+        said, tags, branch, changes, described = pool.map(lambda question: _git(root, *question), questions)
     if said is None:
         return None
     commit, time = said.split()
-    return Git(commit, int(time), branch, newest((tags or "").split()), bool(changes))
+    return Git(commit, int(time), branch, newest((tags or "").split()), bool(changes), described)
 
 
 def newest(tags: Iterable[str]) -> str | None:

@@ -20,6 +20,7 @@ from dockyard.adopt.processes import (
 )
 from dockyard.adopt.pythons import detect_python
 from dockyard.adopt.snapshot import TESTS, TOOLS, Snapshot, is_invoke_file
+from dockyard.adopt.versions import detect_version
 from dockyard.errors import DockyardError, UsageError
 
 PORT = 8000
@@ -68,6 +69,7 @@ def detect(snapshot: Snapshot, overrides: Overrides) -> Project:
         test_files=tuple(sorted(path for path in snapshot.paths if re.fullmatch(r"test_\w+\.py|\w+_test\.py", path))),
         source_files=frozenset(sources.value) & snapshot.paths,
         frontend=detect_frontend(snapshot),
+        version=detect_version(snapshot, app.value, sources.value),
         django_settings=_django_settings(snapshot),
         dockerfile=_dockerfile(snapshot),
     )

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from dockyard.adopt.libraries import COMPILER
 from dockyard.adopt.model import Frontend, Project
+from dockyard.adopt.versions import ARGUMENT
 
 PAYLOAD = "--mount=from=dockyard,target=/dockyard"
 SECRETS = "--mount=type=secret,id=ca --mount=type=secret,id=pip --mount=type=secret,id=netrc"
@@ -42,6 +43,8 @@ def _head(project: Project) -> list[str]:
         f"ARG PYTHON_VERSION={project.python.value}",
         "# Python's images set PYTHON_VERSION to their full version inside: the locks' folder has a name of its own.",
         "ARG LOCKS=requirements/${PYTHON_VERSION}",
+        *(["# `dockyard build` gives the version that git's tags say."] if project.version.value.from_git else []),
+        *([f"ARG {ARGUMENT}=0.0.0"] if project.version.value.from_git else []),
         "",
         "FROM scratch AS dockyard",
         "",
@@ -113,12 +116,32 @@ def _application(project: Project) -> list[str]:
         *(needs if steps else []),
         "WORKDIR /app",
         *copies(project),
+        *_version(project),
         *([f"ARG {environment}"] if steps and environment else []),
         *steps,
         *(["# A volume holds folders only: the file lies in one."] if links else []),
         *links,
         f"RUN --network=none {PAYLOAD} python /dockyard application /layers/application /app",
     ]
+
+
+def _version(project: Project, *, metadata: bool = True) -> list[str]:
+    """Return the lines that say the project's version to code that asks for it."""
+    version = project.version.value
+    lines = [f"ARG {ARGUMENT}"] if version.from_git and (metadata or version.environment) else []
+    if version.environment:
+        lines.append(f"ENV {' '.join(f'{name}=${{{ARGUMENT}}}' for name in version.environment)}")
+    if not version.name or not metadata:
+        return lines
+    if version.said_in:
+        target = f"/tmp/{version.said_in.rpartition('/')[2]}"  # noqa: S108 - in the build
+        mount, said = f" --mount=source={version.said_in},target={target}", f"--project {target}"
+    else:
+        mount, said = "", f'--version "${{{ARGUMENT}}}"'
+    root = f"{project.app.value.root}/" if project.app.value.root else ""
+    files = "".join(f" --file {path.removeprefix(root)}" for path in version.files)
+    command = f"python /dockyard metadata {version.name} {said}{files}"
+    return [*lines, f"RUN --network=none {PAYLOAD}{mount} \\", f"    {command}"]
 
 
 def _links(project: Project) -> list[str]:
@@ -163,6 +186,7 @@ def _test(project: Project) -> list[str]:
         "ENV PATH=/opt/venv/bin:$PATH",
         "WORKDIR /app",
         *copies(project),
+        *_version(project),
         *([_copy(tests, tests)] if with_tests else []),
         *([_copy(*beside, "./")] if beside else []),
         f"RUN {' && '.join(['mkdir -m 1777 /results', *made, *_links(project)])}",
@@ -217,6 +241,7 @@ def _production(project: Project) -> list[str]:
         "FROM scratch AS production",
         "ENV LANG=C.UTF-8 PATH=/opt/venv/bin:/usr/local/bin:/usr/bin \\",
         "    PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PYTHONPATH=/app",
+        *_version(project, metadata=False),
         "COPY --link --from=runtime /layers/runtime/ /",
         "WORKDIR /app",
         "COPY --link --from=packages /layers/1/ /",

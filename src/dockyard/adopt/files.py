@@ -71,6 +71,7 @@ def render_ignore(project: Project) -> str:
     tests = [project.tests.value] if project.tests.value not in {"", "."} else []
     inputs = project.frontend.inputs if project.frontend else ()
     wanted = (*project.sources.value, *tests, *project.test_files, *project.test_settings, *inputs, "requirements")
+    wanted += (project.version.value.said_in,) if project.version.value.said_in else ()
     # A pattern without its parents would let nothing through: a folder that is left out is not looked into.
     lines = [f"!{path}" for path in dict.fromkeys(wanted)]
     return "\n".join(["# What may go into a build; all else stays out.", "*", *lines, "**/__pycache__"]) + "\n"

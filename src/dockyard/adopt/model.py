@@ -123,6 +123,31 @@ class BuildStep:
 
 
 @dataclass(frozen=True)
+class Version:
+    """What the application asks about the project's own version; empty where it asks nothing."""
+
+    name: str = ""
+    """The project, where the application reads its metadata, or a file that holds its version."""
+
+    said_in: str = ""
+    """The file that says the version; empty where git's tags do."""
+
+    files: tuple[str, ...] = ()
+    """Files with the version that only a build of the package writes."""
+
+    environment: tuple[str, ...] = ()
+    """Variables that give the version to code that would ask git for it."""
+
+    asks_git: str = ""
+    """Where the code starts git, path:line, and does not start without it."""
+
+    @property
+    def from_git(self) -> bool:
+        """Whether git's tags say it."""
+        return bool(self.environment) or bool(self.name and not self.said_in)
+
+
+@dataclass(frozen=True)
 class Project:
     """All that is detected."""
 
@@ -160,6 +185,7 @@ class Project:
     django_settings: str = ""
     """The module of Django's settings."""
 
+    version: Found[Version] = field(default=Found(Version(), "nothing in the code"))
     dockerfile: str = "Dockerfile"
     """The file to write: another one where the project has a Dockerfile of its own."""
 
@@ -202,8 +228,15 @@ def findings(project: Project) -> tuple[Finding, ...]:
         row("release step", project.release, " ".join(project.release.value), "Procfile"),
         row("services", project.backends, ", ".join(one.kind for one in project.backends.value), "compose.yaml"),
         row("configuration", project.variables, ", ".join(settings), ".env.example"),
+        row("version", project.version, _told_version(project.version.value), "Dockerfile"),
         row("writable", project.writable, ", ".join((*writable.folders, *writable.files)), "compose.yaml"),
         row("health", project.health, project.health.value or "the port", "--health"),
         row("tests", project.tests, project.tests.value, "Dockerfile"),
         row("image", project.image, project.image.value, "--image"),
     )
+
+
+def _told_version(version: Version) -> str:
+    said = version.said_in or "git's tags"
+    metadata = (f"{said}, for the metadata of {version.name}",) if version.name else ()
+    return ", ".join((*metadata, *version.files, *version.environment))

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 STAGE = "dockyard"
 KEEP = "KEEP"
+VERSION = "PROJECT_VERSION"
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,8 @@ def _image(settings: Settings, found: World, request: Request, variant: Variant,
         *(("id=netrc,env=DOCKYARD_NETRC",) if found.logins.netrc else ()),
         *(f"id={name},env={name}" for name in found.logins.variables),
     )
+    # Without git the Dockerfile's own default stands.
+    version = {VERSION: found.git.project_version} if found.git and VERSION in found.dockerfile.arguments else {}
     contexts = {base.reference: base.context}
     if STAGE in found.dockerfile.targets and not (settings.root / "src" / "dockyard" / "payload").is_dir():
         contexts[STAGE] = str(PAYLOAD)
@@ -159,6 +162,7 @@ def _image(settings: Settings, found: World, request: Request, variant: Variant,
             "PYTHON_VERSION": variant.python,
             "SOURCE_DATE_EPOCH": str(names.epoch(found.git)),
             **({KEEP: ":".join(settings.keep)} if settings.keep else {}),
+            **version,
         },
         contexts=contexts,
         labels=names.make_labels(settings, found.git, variant, base.reference, base.digest),

@@ -51,6 +51,11 @@ def parser() -> argparse.ArgumentParser:
     install.add_argument("--venv", type=Path, default=VENV)
     install.add_argument("--layers", type=Path, help="make LAYERS/1 and so on, each with a part of the packages")
     install.add_argument("--parts", type=int, default=1, help="how many layers that are")
+    metadata = verb("metadata", "metadata.write_metadata", "give the current folder its project's own metadata")
+    metadata.add_argument("name", help="the project's name")
+    metadata.add_argument("--version", default="", help="its version")
+    metadata.add_argument("--project", type=Path, help="or the file that says it: pyproject.toml, setup.cfg, a module")
+    metadata.add_argument("--file", action="append", default=[], type=Path, help="a file to write that holds it")
     verb("application", "layers.make_application", "make a layer of a folder with source code", "layer", "folder")
     verb(
         "slim",

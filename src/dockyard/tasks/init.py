@@ -99,6 +99,8 @@ def advise(project: "Project", changes: "Sequence[Change]", *, written: bool) ->
 
     for variable in without_value(project):
         log.warning(f"{variable.name} has no value ({variable.where} needs one): give it one in .env")
+    if asks := project.version.value.asks_git:
+        log.warning(f"{asks} starts git, which no image has: let it read PROJECT_VERSION from the environment first")
     if not any(change.writes for change in changes):
         log.info("nothing is missing")
     log.info(f"next: {program()} up --production" if written else f"nothing is written: {program()} init does it")

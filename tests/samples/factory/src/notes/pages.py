@@ -1,6 +1,9 @@
 import sqlite3
+from importlib import metadata
 
 from flask import Blueprint, current_app, g, request
+
+from ._version import version
 
 bp = Blueprint("pages", __name__)
 
@@ -26,4 +29,4 @@ def add():
 @bp.get("/healthz")
 def healthz():
     database().execute("SELECT 1")
-    return "well"
+    return {"version": version, "installed": metadata.version("notes")}
