@@ -162,7 +162,7 @@ def _service() -> Cause:
 
 
 UNREACHABLE = re.compile(
-    r"[Cc]onnection refused|name resolution|Name or service not known|could not translate host name"
+    r"(?i:connection refused)|name resolution|Name or service not known|could not translate host name"
 )
 
 SIGNS: tuple[tuple[re.Pattern[str], Callable[..., Cause]], ...] = (
