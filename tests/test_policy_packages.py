@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from dockyard.verify.model import Case, Finding, Pin
+from dockyard.verify.model import Case, Facts, Finding, Pin
 from dockyard.verify.rules import bytecode, distributions, judge
 from tests import small_images
 from tests.small_images import SITE, TIME, File, compiled, distribution, link, module
@@ -235,8 +235,30 @@ far @ https://files.example/far-1.0-py3-none-any.whl --hash=sha256:22
 !!
 """
     names = {"flask": "3.1.3", "zope-interface": "6.0", "far": ""}
-    assert {name: pin.version for name, pin in distributions.read_lock(text, "3.13").items()} == names
-    assert "tomli" in distributions.read_lock(text, "3.11")
+    facts = Facts("", {"architecture": "amd64"}, (), {})
+    here = distributions.describe_platform(facts, "3.13")
+    assert {name: pin.version for name, pin in distributions.read_lock(text, here).items()} == names
+    assert "tomli" in distributions.read_lock(text, distributions.describe_platform(facts, "3.11"))
+
+
+@pytest.mark.parametrize(
+    ("config", "machine", "full"),
+    [
+        ({"architecture": "amd64"}, "x86_64", "3.13.0"),
+        ({"architecture": "amd64", "variant": "v3"}, "x86_64", "3.13.0"),
+        ({"architecture": "arm64", "variant": "v8", "config": {"Env": ["PYTHON_VERSION=3.13.7"]}}, "aarch64", "3.13.7"),
+        ({"architecture": "arm", "variant": "v6", "config": {"Env": ["PYTHON_VERSION=3.13"]}}, "armv6l", "3.13.0"),
+        ({"architecture": "arm", "variant": "v7", "config": {"Env": ["PYTHON_VERSION=3.12.1"]}}, "armv7l", "3.13.0"),
+        ({"architecture": "riscv64"}, "riscv64", "3.13.0"),
+    ],
+)
+def test_markers_read_the_platform_of_the_image(config: dict[str, object], machine: str, full: str) -> None:
+    """Not that of the machine which verifies it."""
+    found = distributions.describe_platform(Facts("", config, (), {}), "3.13")
+    assert (found["platform_machine"], found["python_full_version"], found["python_version"]) == (machine, full, "3.13")
+    text = f'a==1 ; platform_machine == "{machine}"\nb==1 ; platform_machine != "{machine}"\n'
+    text += f'c==1 ; python_full_version == "{full}"\nd==1 ; implementation_version < "{full}"\n'
+    assert set(distributions.read_lock(text, found)) == {"a", "c"}
 
 
 def test_the_projects_own_name() -> None:

@@ -23,7 +23,7 @@ from dockyard.settings import Settings
 from dockyard.verify import contents, trial
 from dockyard.verify.attendants import start_attendants
 from dockyard.verify.causes import diagnose
-from dockyard.verify.model import Budgets, Case, Expected, Facts, ImageQuery, Scope, Trial, scope
+from dockyard.verify.model import Budgets, Case, Expected, Facts, ImageQuery, Pin, Scope, Trial, scope
 from dockyard.verify.output import Report
 from dockyard.verify.rules import bytecode, distributions, judge, secrets
 
@@ -68,6 +68,7 @@ def verify_image(
     doubtful = bytecode.missing(found, expected.python) if result else ()
     if doubtful:
         expected = replace(expected, uncompilable=trial.find_uncompilable(engine, reference, doubtful))
+    expected = replace(expected, pins=read_pins(settings.root / expected.lock, found, expected.python))
     verdict = judge.judge_image(
         Case(found, expected, result), allow=settings.allow, dockerfile=_dockerfile(settings.root / settings.dockerfile)
     )
@@ -143,7 +144,7 @@ def require_image(engine: Engine, reference: str, variant: Variant, query: Image
 
 
 def expect(settings: Settings, variant: Variant, query: ImageQuery, labels: Mapping[str, str]) -> Expected:
-    """Return what the project expects; an image given by reference is what it says it is, and of any commit."""
+    """Return what the project expects, but for pins; an image given by reference is what it says, of any commit."""
     target = labels.get("io.dockyard.target", "") if query.image else variant.target
     python = labels.get("io.dockyard.python", variant.python) if query.image else variant.python
     wanted = names.make_labels(settings, read_git(settings.root), Variant(target, python), "", "")
@@ -154,13 +155,19 @@ def expect(settings: Settings, variant: Variant, query: ImageQuery, labels: Mapp
         target=target,
         python=python,
         labels=own,
-        pins=distributions.read_lock(lock.read_text("utf-8-sig"), python) if lock.is_file() else None,
         lock=str(lock.relative_to(settings.root)),
         own=distributions.read_own_name(tomllib.loads((settings.root / "pyproject.toml").read_text("utf-8-sig"))),
         private=find_private_certificates(),
         writable=settings.writable,
         budgets=Budgets(settings.size_budget, settings.start_budget, settings.memory_budget),
     )
+
+
+def read_pins(lock: Path, found: Facts, python: str) -> Mapping[str, Pin] | None:
+    """Return what a lock pins for the platform of an image, which may be another than this machine's, or None."""
+    if not lock.is_file():
+        return None
+    return distributions.read_lock(lock.read_text("utf-8-sig"), distributions.describe_platform(found, python))
 
 
 def is_service(expected: Expected) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email.parser import BytesHeaderParser
 
+from dockyard.locks.environments import machine_name
 from dockyard.verify.model import Case, Entry, Facts, Pin, Rule, Scope, Violation, scope
 
 METADATA = re.compile(
@@ -131,19 +132,28 @@ def describe_difference(entry: Entry | None, path: str, digest: str) -> str:
     )
 
 
-def read_lock(text: str, python: str) -> dict[str, Pin]:
-    """Return what a lock pins for a Python on Linux, by normal name; markers that do not hold are left out."""
-    from packaging.requirements import InvalidRequirement, Requirement
-
-    setting = {
+def describe_platform(facts: Facts, python: str) -> dict[str, str]:
+    """Return what markers read inside an image of a Python, wherever it is looked at (pure)."""
+    said = facts.environment.get("PYTHON_VERSION", "")  # Python's images say it in full
+    full = said if said.startswith(f"{python}.") else f"{python}.0"
+    architecture, variant = (str(facts.config.get(key) or "") for key in ("architecture", "variant"))
+    return {
         "python_version": python,
-        "python_full_version": f"{python}.0",
+        "python_full_version": full,
+        "implementation_version": full,
+        "platform_machine": machine_name(f"{architecture}/{variant}".rstrip("/")),
         "sys_platform": "linux",
         "os_name": "posix",
         "platform_system": "Linux",
         "implementation_name": "cpython",
         "platform_python_implementation": "CPython",
     }
+
+
+def read_lock(text: str, platform: Mapping[str, str]) -> dict[str, Pin]:
+    """Return what a lock pins for a platform, by normal name; pins whose markers do not hold there are left out."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
     found: dict[str, Pin] = {}
     for line in re.sub(r"\\\n", " ", text).splitlines():
         said = re.split(r"\s--|\s#|^#", line.strip(), maxsplit=1)[0].strip()
@@ -153,7 +163,7 @@ def read_lock(text: str, python: str) -> dict[str, Pin]:
             wanted = Requirement(said)
         except InvalidRequirement:
             continue  # `invoke lock --check` tells of what no installer would take
-        if wanted.marker is None or wanted.marker.evaluate(setting):
+        if wanted.marker is None or wanted.marker.evaluate({**platform}):
             exact = [item.version for item in wanted.specifier if item.operator in ("==", "===")]
             found[normalize_name(wanted.name)] = Pin(wanted.name, exact[0] if exact else "")
     return found
