@@ -1,12 +1,14 @@
 """`dockyard init` in real folders: what it writes, keeps and says."""
 
 import json
+import re
 import shutil
 import stat
 from pathlib import Path
 
 import pytest
 
+import dockyard
 from dockyard.adopt import writing
 from dockyard.adopt.writing import plan_changes, write_changes
 from dockyard.tasks.program import make_program
@@ -150,7 +152,7 @@ def test_all_or_nothing(app: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (app / "pyproject.toml").write_text("[project]\n")
     before = contents(app)
     changes = plan_changes(
-        {"a/b.txt": "1\n", "pyproject.toml": "[project]\n\n[x]\n", "z.txt": "2\n"}, {"pyproject.toml": "[project]\n"}
+        {"a/b/c.txt": "1\n", "pyproject.toml": "[project]\n\n[x]\n", "z.txt": "2\n"}, {"pyproject.toml": "[project]\n"}
     )
     replace = Path.replace
 
@@ -197,3 +199,49 @@ def test_a_missing_value_is_told(app: Path, capsys: pytest.CaptureFixture[str]) 
     """A person is told what only they can say."""
     (app / "app.py").write_text(APP + "import os\nA = os.environ['SUPPORT_ADDRESS']\n")
     assert "SUPPORT_ADDRESS has no value (app.py:4 needs one)" in init(capsys)[2]
+
+
+def test_a_workflow_where_it_is_asked_for(app: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It may only read, takes the action by its digest and this very Dockyard, and tests where there are tests."""
+    init(capsys)
+    assert not (app / ".github").exists()
+    assert init(capsys, "--ci")[0] == 0
+    text = (app / ".github" / "workflows" / "ci.yml").read_text()
+    assert [line.strip() for line in text.splitlines() if "permissions" in line or ": read" in line] == [
+        "permissions: {}", "permissions:", "contents: read",
+    ]  # fmt: skip
+    assert re.findall(r"uses: (\S+?)@[0-9a-f]{40} #", text) == ["actions/checkout"]
+    assert f"install dockyard=={dockyard.__version__}\n" in text
+    assert re.findall(r"- run: (.+)", text) == ["dockyard lock --check", "dockyard build", "dockyard verify"]
+    (app / ".github" / "workflows" / "ci.yml").unlink()
+    (app / "test_app.py").write_text("")
+    init(capsys, "--ci")
+    assert (app / ".github" / "workflows" / "ci.yml").read_text() == text + "      - run: nox -s tests\n"
+
+
+def test_a_workflow_of_ones_own_stays(app: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As every file does; the difference is shown."""
+    (app / ".github" / "workflows").mkdir(parents=True)
+    (app / ".github" / "workflows" / "ci.yml").write_text("on: push\n")
+    code, out, _ = init(capsys, "--ci", "--diff")
+    assert code == 0
+    assert "-on: push" in out
+    assert (app / ".github" / "workflows" / "ci.yml").read_text() == "on: push\n"
+
+
+def test_a_workflow_where_nothing_reads_it(
+    app: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a folder of a larger repository: what goes where is said, and nothing is written."""
+    (app / ".git").mkdir()
+    (app / "services" / "shop").mkdir(parents=True)
+    for name in ("app.py", "requirements.txt"):
+        (app / name).rename(app / "services" / "shop" / name)
+    monkeypatch.chdir(app / "services" / "shop")
+    before = contents(app)
+    code, _, err = init(capsys, "--ci")
+    assert code == 2
+    assert f"which is {app}" in err
+    assert "working-directory: services/shop" in err
+    assert contents(app) == before
+    assert init(capsys)[0] == 0

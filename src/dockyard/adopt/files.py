@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable
 
+import dockyard
 from dockyard.adopt import values
 from dockyard.adopt.compose_files import foreign_stack, render_compose, render_environment, render_production
 from dockyard.adopt.dockerfiles import render_dockerfile, volumes
@@ -35,9 +36,40 @@ HOOKS = """repos:
         pass_filenames: false
         files: ^(requirements/.*|pyproject\\.toml)$
 """
+WORKFLOW = """\
+# What a push must pass: locks that belong to their inputs, an image that keeps the policy, tests inside of it.
+name: ci
+
+on:
+  push:
+    branches: [main, master]
+  pull_request:
+
+permissions: {{}}
+
+jobs:
+  image:
+    runs-on: ubuntu-24.04
+    timeout-minutes: 30
+    permissions:
+      contents: read
+    steps:
+      - uses: actions/checkout@08c6903cd8c0fde910a37f88322edcfb5dd907a8 # v5.0.0
+        with:
+          persist-credentials: false
+          fetch-depth: 0 # the image's tags, labels and version come from git
+      - name: Install Dockyard
+        run: |
+          python3 -m venv "$RUNNER_TEMP/dockyard"
+          "$RUNNER_TEMP/dockyard/bin/pip" install dockyard=={version}
+          echo "$RUNNER_TEMP/dockyard/bin" >> "$GITHUB_PATH"
+      - run: dockyard lock --check
+      - run: dockyard build
+      - run: dockyard verify
+"""
 
 
-def render(project: Project, snapshot: Snapshot) -> dict[str, str]:
+def render(project: Project, snapshot: Snapshot, *, workflow: bool = False) -> dict[str, str]:
     """Return the text of every file that the project needs, by its path; files that it has already too."""
     files = {
         project.dockerfile: render_dockerfile(project),
@@ -55,6 +87,8 @@ def render(project: Project, snapshot: Snapshot) -> dict[str, str]:
         "pyproject.toml": render_settings(project, snapshot),
         ".gitignore": render_gitignore(snapshot.text(".gitignore")),
     }
+    if workflow:
+        files[".github/workflows/ci.yml"] = render_workflow(project)
     if not snapshot.has_folder("tasks"):
         files["tasks.py"] = TASKS
     ours = {"compose.yaml", "compose.production.yaml", "compose.env"} if foreign_stack(snapshot.texts) else set[str]()
@@ -156,6 +190,12 @@ def render_settings(project: Project, snapshot: Snapshot) -> str:
 
 def _toml(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)  # strings and lists of them are written alike
+
+
+def render_workflow(project: Project) -> str:
+    """Return a workflow for GitHub Actions, with the Dockyard that wrote it and no right but to read."""
+    tests = "      - run: nox -s tests\n" if project.tests.value else ""
+    return WORKFLOW.format(version=dockyard.__version__) + tests
 
 
 def render_gitignore(text: str) -> str:

@@ -98,7 +98,8 @@ def write_changes(root: Path, changes: Iterable[Change]) -> None:
 
 
 def _missing_folders(root: Path, changes: Iterable[Change]) -> Iterator[Path]:
-    folders = {(root / change.path).parent for change in changes}
+    """Yield the folders to make, each after the one that it lies in."""
+    folders = {folder for change in changes for folder in (root / change.path).parents}
     yield from sorted(folder for folder in folders if not folder.exists())
 
 

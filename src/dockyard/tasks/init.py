@@ -30,6 +30,7 @@ PLANNED = {**WORDS, "create": "would be written", "append": "would get lines"}
         "image": "the image's name",
         "health": "the path of a route that answers without a login",
         "port": "the port that the service listens on inside its container (default: 8000)",
+        "ci": "write a workflow for GitHub Actions too: locks, build, verify, tests",
         "dry_run": "show what was found and would be written; write nothing",
         "diff": "show every line that is or would be written",
         "json": "print the result as JSON",
@@ -43,6 +44,7 @@ def init(
     image: str = "",
     health: str = "",
     port: str = "",
+    ci: bool = False,
     dry_run: bool = False,
     diff: bool = False,
     json: bool = False,
@@ -58,9 +60,11 @@ def init(
     if port and not (port.isdecimal() and 0 < int(port) < 65536):
         raise UsageError(f"--port {port} is no port", "a number from 1 to 65535")
     root = Path.cwd()
+    if ci:
+        require_top(root)
     snapshot = read_snapshot(root)
     project = detect(snapshot, Overrides(app, python, server, image, health, int(port or 0)))
-    files = render(project, snapshot)
+    files = render(project, snapshot, workflow=ci)
     changes = writing.plan_changes(files, writing.read_present(root, files, snapshot))
     if not dry_run:
         writing.write_changes(root, changes)
@@ -74,6 +78,18 @@ def init(
     if stack:
         log.warning(f"{stack} is yours and stays alone: docs/how-to/run-a-stack.md says what `up` needs of it")
     advise(project, changes, written=not dry_run)
+
+
+def require_top(root: Path) -> None:
+    """Raise UsageError where a workflow would lie in a folder of a repository, where nothing reads it."""
+    if (root / ".git").exists():
+        return
+    top = next((folder for folder in root.parents if (folder / ".git").exists()), None)
+    if top:
+        raise UsageError(
+            f"--ci: workflows are read at the top of a repository alone, which is {top}",
+            f"leave it out, and run dockyard in a workflow there with working-directory: {root.relative_to(top)}",
+        )
 
 
 def show(project: "Project", changes: "Sequence[Change]", *, written: bool) -> None:
