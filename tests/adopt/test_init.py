@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 import dockyard
 from dockyard.adopt import writing
 from dockyard.adopt.writing import plan_changes, write_changes
+from dockyard.bases.lookup import remember_answers
+from dockyard.bases.model import Answer
 from dockyard.tasks.program import make_program
 from tests.adopt.conftest import SAMPLES
 
@@ -20,6 +23,7 @@ APP = "from flask import Flask\napp = Flask(__name__)\n"
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return an empty folder, which is the current one."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path.parent / f"{tmp_path.name}-cache"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -245,3 +249,23 @@ def test_a_workflow_where_nothing_reads_it(
     assert "working-directory: services/shop" in err
     assert contents(app) == before
     assert init(capsys)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("requires", "said"),
+    [
+        (">=3.11", ""),
+        ("<3.13", "say --python 3.11"),
+        ("==3.12.*", "say --python 3.11 or 3.13 or 3.14 or 3.15, if the project allows it"),
+    ],
+)
+def test_a_python_that_only_a_registry_has(
+    requires: str, said: str, app: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The way out is named, until a registry has been seen to have it."""
+    (app / "pyproject.toml").write_text(f"[project]\nrequires-python = '{requires}'\n")
+    err = init(capsys, "--dry-run")[2]
+    assert ("Debian has no Python 3.12" in err) is bool(said)
+    assert said in " ".join(err.split())
+    remember_answers({"python:3.12-slim": Answer(digest="sha256:1", at=time.time())})
+    assert "Debian has no Python" not in init(capsys, "--dry-run")[2]

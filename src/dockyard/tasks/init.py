@@ -115,11 +115,26 @@ def advise(project: "Project", changes: "Sequence[Change]", *, written: bool) ->
 
     for variable in without_value(project):
         log.warning(f"{variable.name} has no value ({variable.where} needs one): give it one in .env")
+    if said := warn_of_base(project.python.value, project.python.others):
+        log.warning(said)
     if asks := project.version.value.asks_git:
         log.warning(f"{asks} starts git, which no image has: let it read PROJECT_VERSION from the environment first")
     if not any(change.writes for change in changes):
         log.info("nothing is missing")
     log.info(f"next: {program()} up --production" if written else f"nothing is written: {program()} init does it")
+
+
+def warn_of_base(python: str, others: "Sequence[str]") -> str:
+    """Return what to say of a Python that only a registry has a base image of; empty where one has answered of late."""
+    from dockyard.bases.lookup import recall_answers
+    from dockyard.bases.recipe import RELEASES
+
+    known = recall_answers().get(f"python:{python}-slim")
+    if python in RELEASES or (known and known.digest):
+        return ""
+    instead = next((other for other in others if other in RELEASES), "")
+    way = f"--python {instead}" if instead else f"--python {' or '.join(RELEASES)}, if the project allows it"
+    return f"Debian has no Python {python}: where no registry has its base image, say {way}"
 
 
 def program() -> str:
