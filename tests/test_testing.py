@@ -45,6 +45,7 @@ class Docker:
     exits: dict[str, int] = field(default_factory=dict)
     removed: threading.Event = field(default_factory=threading.Event)
     slow: str = ""
+    answers: list[str] = field(default_factory=list)
     interrupts: str = ""
 
     def build(self, settings: Settings, request: Request, *, engine: Engine, heed: Callable[[Missing], None]) -> Any:
@@ -72,7 +73,10 @@ class Docker:
             raise CommandError("failed", returncode=self.exits[python])
 
     def capture(self, command: Command, *, check: bool = True) -> Completed:
-        """Stand in for `docker cp` and `docker rm`."""
+        """Stand in for `docker cp`, `docker rm` and what looks into an image."""
+        if command.argv[1] == "run":
+            assert {"--rm", "--read-only", "--network=none", "--entrypoint=python3"} < set(command.argv)
+            return Completed(0, self.answers.pop(0) if self.answers else "no JSON", "", 0.1)
         self.asked.append(command.argv)
         if command.argv[1] == "rm":
             self.removed.set()
@@ -151,6 +155,21 @@ def test_a_matrix(settings: Settings, docker: Docker, said: list[str]) -> None:
     assert docker.asked[-1] == ("docker", "rm", "--force", "--volumes", *names)
     assert docker.outcomes() == [("3.12", "passed"), ("3.13", "passed")]
     assert docker.records[0]["tests"]["coverage_percent"] is None
+
+
+def test_the_user_gets_a_name(settings: Settings, docker: Docker) -> None:
+    """Where an image's containers show the line that was written for them, and not elsewhere."""
+    matrix.run_matrix(settings, ())
+    assert not [word for words in docker.asked for word in words if "/etc/" in word]
+    passwd, group = "nonroot:x:65532:65532:nonroot:/tmp:/sbin/nologin\n", "nonroot:x:65532:\n"
+    docker.answers = [json.dumps({"passwd": "", "group": ""}), json.dumps({"passwd": passwd, "group": group})]
+    docker.asked.clear()
+    matrix.run_matrix(replace(settings, pythons=("3.13",)), ())
+    (words,) = (words for words in docker.asked if words[1] == "run")
+    folder = settings.root / matrix.RESULTS_HERE / "accounts" / "test-3_13"
+    for name, text in (("passwd", passwd), ("group", group)):
+        assert f"--mount=type=bind,source={folder / name},target=/etc/{name},readonly" in words
+        assert (folder / name).read_text() == text
 
 
 def test_a_python_that_cannot_be_tested_ends_it_at_once(settings: Settings, docker: Docker) -> None:

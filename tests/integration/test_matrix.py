@@ -45,11 +45,12 @@ with open(file, "w") as out:
 sys.exit(not done.wasSuccessful())
 """
 TESTS = """\
-import os, sys, time, unittest
+import getpass, os, pwd, sys, time, unittest
 
 class Shop(unittest.TestCase):
     def test_hardened(self):
         self.assertEqual((os.getuid(), os.getgid()), (65532, 65532))
+        self.assertEqual((pwd.getpwuid(os.getuid()).pw_name, getpass.getuser()), ("nonroot", "nonroot"))
         with self.assertRaises(OSError):
             open("/app/written", "w")
         with open("/tmp/written", "w") as file:

@@ -100,6 +100,11 @@ def user() -> object:
     return f"{os.getuid()}:{os.getgid()}"
 
 
+def accounts() -> object:
+    """Return what names the users and groups of a container."""
+    return {name: read(f"/etc/{name}") for name in ("passwd", "group")}
+
+
 def read(path: str) -> str:
     """Return the text of a file, empty where there is none."""
     try:
@@ -110,5 +115,5 @@ def read(path: str) -> str:
 
 
 if __name__ == "__main__":
-    VERBS = {each.__name__: each for each in (watch, uncompilable, find, processes, user)}
+    VERBS = {each.__name__: each for each in (watch, uncompilable, find, processes, user, accounts)}
     json.dump(VERBS[sys.argv[1]](*sys.argv[2:]), sys.stdout)

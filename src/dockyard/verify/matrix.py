@@ -1,5 +1,6 @@
 """Run a project's tests inside its `test` image on every Python, hardened as in production."""
 
+import json
 import logging
 import secrets
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 from dockyard import console
 from dockyard.bases.resolve import Missing
 from dockyard.engine.client import Engine, find_engine
+from dockyard.engine.inside import probe
 from dockyard.errors import CommandError, DockyardError, UsageError
 from dockyard.files import make_folder
 from dockyard.git import read_git
@@ -22,6 +24,7 @@ from dockyard.image import names as images
 from dockyard.image.names import Variant
 from dockyard.process import Command, capture, lines
 from dockyard.settings import Settings
+from dockyard.verify import accounts
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +39,15 @@ HARDENED = (
     "--tmpfs=/tmp",
     "--cap-drop=ALL",
     "--security-opt=no-new-privileges",
-    "--user=65532:65532",
+    f"--user={accounts.USER}:{accounts.USER}",
     "--pids-limit=512",
 )  # fmt: skip
 
 
 BAD_OPTIONS, NO_TESTS = 4, 5
 """Exit codes of pytest."""
+ENGINE_SECONDS = 60
+"""How long a container may take that only looks around."""
 NO_START = (125, 126, 127)
 """Exit codes of `docker run` where the engine could not start the container's program."""
 TROUBLES = {
@@ -60,8 +65,8 @@ TROUBLES = {
 }
 """What can be wrong with the tests on one Python, the worst first: what happened, and what to do."""
 
-ACCOUNT = {"USER": "nonroot", "LOGNAME": "nonroot"}
-"""What `getpass.getuser` looks at: a base image has no line for the user 65532 in /etc/passwd."""
+ACCOUNT = {"USER": accounts.NAME, "LOGNAME": accounts.NAME}
+"""What `getpass.getuser` looks at first, and all there is where no line of /etc/passwd can be given."""
 
 
 @dataclass(frozen=True)
@@ -167,12 +172,14 @@ def side_by_side(run: Run, variants: Sequence[Variant]) -> tuple[Outcome, ...]:
 
 def run_one(run: Run, variant: Variant) -> Outcome:
     """Run the tests of one image and bring its results to the run's folder, a subfolder per Python."""
-    clock = records.Clock.start()
     image = images.local_name(run.settings, variant)
+    folder = run.folder / "accounts" / variant.name
+    named = accounts.name_user(lambda options: read_accounts(run, image, options), folder)
+    clock = records.Clock.start()
     container = run.container(variant)
     returncode = 0
     try:
-        for line in lines(command(run, image, container)):
+        for line in lines(command(run, image, container, named)):
             log.info(f"{variant.python} | {line}")
     except CommandError as error:
         returncode = error.returncode
@@ -187,12 +194,23 @@ def run_one(run: Run, variant: Variant) -> Outcome:
     return outcome
 
 
-def command(run: Run, image: str, container: str) -> Command:
+def read_accounts(run: Run, image: str, options: tuple[str, ...]) -> accounts.Accounts | None:
+    """Return what names the users in a container of an image, None where its Python cannot be asked."""
+    hardened = ("--rm", "--network=none", "--no-healthcheck", *HARDENED, *options, "--entrypoint=python3")
+    done = capture(run.engine.command("run", *hardened, image, *probe("accounts"), timeout=ENGINE_SECONDS), check=False)
+    try:
+        return accounts.parse_accounts(json.loads(done.stdout))
+    except ValueError:
+        return None
+
+
+def command(run: Run, image: str, container: str, more: tuple[str, ...] = ()) -> Command:
     """Return the command that runs one image's tests with what production has; arguments go to its test runner."""
     given = run.settings.trial_environment
     options = (
         f"--name={container}",
         *HARDENED,
+        *more,
         *mount_writable(run.settings.trial_tmpfs),
         *(f"--env={key}={value}" for key, value in {**ACCOUNT, **given}.items()),
         f"--mount=type=volume,destination={RESULTS}",
