@@ -77,6 +77,7 @@ def taken_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
     return calls
 
 
+@pytest.mark.host
 @pytest.mark.parametrize(
     ("locks", "newest"),
     [

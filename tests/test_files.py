@@ -95,6 +95,7 @@ def test_git_leaves_alone_what_dockyard_keeps_in_a_project(tmp_path: Path, into:
     assert not (tmp_path / "other" / ".gitignore").exists()
 
 
+@pytest.mark.host
 @pytest.mark.processes
 def test_git_agrees(tmp_path: Path) -> None:
     """The folder is no change of the tree."""

@@ -41,6 +41,7 @@ def test_a_machine_that_debian_has_no_base_for(monkeypatch: pytest.MonkeyPatch) 
     assert "registry" in caught.value.hint
 
 
+@pytest.mark.host
 @pytest.mark.parametrize(("program", "lacks"), [(False, "program newuidmap"), (True, "none for nobody-here")])
 def test_a_user_who_cannot_make_bases(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: bool, lacks: str

@@ -83,6 +83,8 @@ def get(port: int, path: str) -> tuple[int, str]:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, ""
+    except OSError:  # a server that reloads closes what it has not answered
+        return 0, ""
 
 
 def traces(engine: Engine, name: str) -> list[str]:
