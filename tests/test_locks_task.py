@@ -111,6 +111,18 @@ def test_the_hook_tells_wrong_settings(
     assert said in capsys.readouterr().err
 
 
+def test_check_names_what_was_not_copied(project: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    """A dependency that pyproject.toml has got since is a problem of the file that init copied the others into."""
+    (project.root / "pyproject.toml").write_text(PROJECT + '[project]\ndependencies = ["rq>=2"]\n', encoding="utf-8")
+    with (project.root / "requirements" / "production.in").open("a", encoding="utf-8") as file:
+        file.write("# Copied from [project] of pyproject.toml\n")
+    with pytest.raises(ChangesPending, match="1 problem") as caught:
+        print_problems(project, as_json=False)
+    assert "dockyard init --diff" in caught.value.hint
+    said = " ".join(capsys.readouterr().out.split())
+    assert "requirements/production.in:1 rq>=2 is missing, which [project] of pyproject.toml asks for" in said
+
+
 def test_check_prints_a_table_or_json(project: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     """People get a table and an error, machines the same as JSON."""
     print_problems(project, as_json=False)

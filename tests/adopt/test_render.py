@@ -6,8 +6,11 @@ from collections.abc import Callable
 import pytest
 
 from dockyard.adopt.compose_files import render_compose, render_environment, render_production
+from dockyard.adopt.detection import detect
 from dockyard.adopt.dockerfiles import render_dockerfile
 from dockyard.adopt.files import (
+    PRODUCTION,
+    find_uncopied,
     render,
     render_example,
     render_gitignore,
@@ -16,7 +19,7 @@ from dockyard.adopt.files import (
     render_settings,
     render_test_inputs,
 )
-from dockyard.adopt.model import Project
+from dockyard.adopt.model import Overrides, Project
 from dockyard.adopt.values import stack_values, without_value
 from dockyard.image.dockerfile import parse_dockerfile
 from tests.adopt.conftest import SAMPLES, detected, snapshot
@@ -137,6 +140,40 @@ def test_inputs_refer_to_the_users_file(sample: Callable[[str], Project]) -> Non
         "-r production.in", "-r ../requirements-dev.txt",
     ]  # fmt: skip
     assert "-c constraints.txt" in render_production_inputs(sample("pipenv"))
+
+
+@pytest.mark.parametrize(
+    ("files", "changed", "missing"),
+    [
+        ({"pyproject.toml": "[project]\ndependencies = ['flask>=3']\n"},
+         {"pyproject.toml": "[project]\ndependencies = ['flask>=3', 'redis']\n"}, ("redis",)),
+        ({"pyproject.toml": "[project]\ndependencies = ['flask>=3']\n"},
+         {"pyproject.toml": "[project]\ndependencies = ['flask>=4']\n"}, ("flask>=4",)),
+        ({"pyproject.toml": "[tool.poetry.dependencies]\nflask = '^3.0'\n"},
+         {"pyproject.toml": "[tool.poetry.dependencies]\nflask = '^3.1'\n"}, ("flask>=3.1,<4",)),
+        ({"Pipfile": "[packages]\nflask = '*'\n"}, {"Pipfile": "[packages]\nflask = '*'\nrq = '*'\n"}, ("rq",)),
+        ({"setup.cfg": "[options]\ninstall_requires = flask\n"},
+         {"setup.cfg": "[options]\ninstall_requires =\n  flask\n  rq\n"}, ("rq",)),
+    ],
+)  # fmt: skip
+def test_a_copy_is_held_against_what_it_was_made_from(
+    files: dict[str, str], changed: dict[str, str], missing: tuple[str, ...]
+) -> None:
+    """New and changed lines are named as they are to be copied, until a person takes the comment out."""
+    project = detect(snapshot({"app.py": APP, **files}), Overrides())
+    copy = render_production_inputs(project)
+    assert copy.splitlines()[1].startswith("# Copied from ")
+    assert find_uncopied(snapshot({**files, PRODUCTION: copy}))[0] == ()
+    assert find_uncopied(snapshot({**changed, PRODUCTION: copy}))[0] == missing
+    assert find_uncopied(snapshot({"app.py": APP, "requirements.in": "rq\n", PRODUCTION: copy})) == ((), "")
+    own = "".join(line + "\n" for line in copy.splitlines() if not line.startswith("# Copied"))
+    assert find_uncopied(snapshot({**changed, PRODUCTION: own})) == ((), "")
+
+
+def test_what_is_referred_to_is_no_copy(sample: Callable[[str], Project]) -> None:
+    """Nor is what no file says: there is nothing to hold it against."""
+    assert "# Copied" not in render_production_inputs(sample("single"))
+    assert "# Copied" not in render_production_inputs(detect(snapshot({"app.py": APP}), Overrides()))
 
 
 def test_settings_come_behind_what_is_there(sample: Callable[[str], Project]) -> None:

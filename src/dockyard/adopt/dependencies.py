@@ -29,6 +29,7 @@ TEST_GROUPS = ("test", "tests", "testing", "dev", "development")
 GUESSED = {"flask": "flask", "fastapi": "fastapi", "django": "django", "quart": "quart", "starlette": "starlette",
            "flask_sqlalchemy": "flask-sqlalchemy", "sqlalchemy": "sqlalchemy", "requests": "requests",
            "redis": "redis", "celery": "celery", "bottle": "bottle", "falcon": "falcon"}  # fmt: skip
+IMPORTED = "what the code imports: no file names its dependencies"
 UNLOCKABLE = re.compile(r"\s*(?:-e\b|--editable\b|\.{1,2}(?:/|\[|$)|file:|(?:git|hg|svn|bzr)\+)")
 """Lines that no lock can hold: the project itself, and checkouts."""
 
@@ -39,7 +40,7 @@ def detect_dependencies(snapshot: Snapshot) -> Found[Dependencies]:
     if found is None:
         names = sorted({name for path in snapshot.modules for name in _imports(snapshot, path)} & GUESSED.keys())
         lines = tuple(GUESSED[name] for name in names)
-        return _complete(snapshot, lines, (), "what the code imports: no file names its dependencies")
+        return _complete(snapshot, lines, (), IMPORTED)
     lines, tests, source = found
     return _complete(snapshot, lines, tests, source)
 

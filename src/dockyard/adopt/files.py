@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import dockyard
 from dockyard.adopt import values
 from dockyard.adopt.compose_files import foreign_stack, render_compose, render_environment, render_production
+from dockyard.adopt.dependencies import IMPORTED, RUNTIME_FILES, detect_dependencies
 from dockyard.adopt.dockerfiles import render_dockerfile, volumes
 from dockyard.adopt.model import Project
 from dockyard.adopt.snapshot import Snapshot
@@ -69,6 +70,11 @@ jobs:
 """
 
 
+PRODUCTION = "requirements/production.in"
+COPIED = "# Copied from "
+"""How the comment begins that makes that file a copy of what the project says elsewhere."""
+
+
 def render(project: Project, snapshot: Snapshot, *, workflow: bool = False) -> dict[str, str]:
     """Return the text of every file that the project needs, by its path; files that it has already too."""
     files = {
@@ -77,7 +83,7 @@ def render(project: Project, snapshot: Snapshot, *, workflow: bool = False) -> d
         "compose.production.yaml": render_production(project),
         "compose.env": render_environment(project),
         ignore_name(project): render_ignore(project),
-        "requirements/production.in": render_production_inputs(project),
+        PRODUCTION: render_production_inputs(project),
         "requirements/test.in": render_test_inputs(project),
         "requirements/frontend.in": FRONTEND if project.frontend else "",
         "requirements/constraints.txt": render_constraints(project),
@@ -113,14 +119,35 @@ def render_ignore(project: Project) -> str:
 
 def render_production_inputs(project: Project) -> str:
     """Return requirements/production.in: what the image holds."""
+    found = project.dependencies
+    copied = any(not line.startswith("-r ") for line in found.value.runtime) and found.source != IMPORTED
+    source = found.source.partition(", versions as in")[0]
     return _inputs(
         "What the production image holds: the application's dependencies, and its server.",
         [
+            *([f"{COPIED}{source}; `dockyard lock --check` says what is new there."] if copied else []),
             *project.dependencies.value.runtime,
             *([project.server_package] if project.server_package else []),
             *(["-c constraints.txt"] if project.dependencies.value.constraints else []),
         ],
     )
+
+
+def find_uncopied(snapshot: Snapshot) -> tuple[tuple[str, ...], str]:
+    """Return what the project asks for by now that its copy in requirements/production.in lacks, and where it asks.
+
+    Only what the copy's own comment calls one is held against it: without that, a person has taken it over. What is
+    asked no more cannot be told from what a person has added.
+    """
+    copy = [line.strip() for line in snapshot.text(PRODUCTION).splitlines()]
+    said = next((line for line in copy if line.startswith(COPIED)), "")
+    if not said:
+        return (), ""
+    others = {path for path in RUNTIME_FILES if path not in said}  # such as one that the copy itself includes
+    found = detect_dependencies(Snapshot(snapshot.name, snapshot.paths - others, snapshot.texts))
+    if found.source == IMPORTED:
+        return (), ""
+    return tuple(line for line in found.value.runtime if line not in copy), found.source.partition(", versions as")[0]
 
 
 def render_test_inputs(project: Project) -> str:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from invoke.context import Context
@@ -12,6 +12,7 @@ from dockyard.errors import ChangesPending, UsageError
 from dockyard.tasks.boundary import settings, task
 
 if TYPE_CHECKING:
+    from dockyard.locks.inputs import Problem
     from dockyard.locks.lock import Outcome
     from dockyard.locks.plan import Wish
     from dockyard.settings import Settings
@@ -59,7 +60,7 @@ def print_problems(project: "Settings", *, as_json: bool) -> None:
     """Check the locks offline and print every problem; raise ChangesPending when there is one."""
     from dockyard.locks.check import check_project
 
-    problems = check_project(project)
+    problems = (*check_project(project), *find_uncopied_lines(project))
     if as_json:
         console.as_json([problem._asdict() for problem in problems])
     elif problems:
@@ -68,6 +69,21 @@ def print_problems(project: "Settings", *, as_json: bool) -> None:
         mends = "; ".join(dict.fromkeys(problem.mend for problem in problems))
         raise ChangesPending(f"{_count(len(problems), 'problem')} with the locks", f"to mend: {mends}")
     log.info("every lock is as its inputs want it")
+
+
+def find_uncopied_lines(project: "Settings") -> "Iterator[Problem]":
+    """Yield what the project asks for elsewhere by now, where `dockyard init` has copied it into an input once."""
+    from dockyard.adopt.files import COPIED, PRODUCTION, find_uncopied
+    from dockyard.adopt.snapshot import read_snapshot
+    from dockyard.locks.inputs import Problem
+
+    file = project.root / PRODUCTION
+    if not file.is_file() or COPIED not in file.read_text("utf-8", "replace"):
+        return  # a large repository is not read for nothing
+    lines, source = find_uncopied(read_snapshot(project.root))
+    for line in lines:
+        mend = "copy what `dockyard init --diff` shows; or take out the comment, and the file is yours alone"
+        yield Problem(PRODUCTION, 1, f"{line} is missing, which {source} asks for", mend)
 
 
 def warn_of_stale_locks(project: "Settings", *, locked: bool) -> None:
