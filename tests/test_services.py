@@ -23,7 +23,8 @@ SILENT = Answer(reason="no such host")
     [
         ("postgres", "postgres"),
         ("postgres:17.2-alpine", "postgres"),
-        ("docker.io/library/postgres:17", "postgres"),
+        ("mirror.example:5000/library/postgres:17", "postgres"),
+        ("library/redis", "redis"),
         ("postgres:17@sha256:" + "a" * 64, "postgres"),
         ("mysql:8.4", "mariadb"),
         ("mariadb:11", "mariadb"),

@@ -121,8 +121,7 @@ SERVICES = (
 def find_service(image: str) -> Service | None:
     """Return the service whose official image a reference names, of whatever tag, or None (pure)."""
     name = re.sub(r"(:[\w.-]+)?(@\S+)?$", "", image)
-    for prefix in ("docker.io/", "index.docker.io/", "library/"):
-        name = name.removeprefix(prefix)
+    name = re.sub(r"^([\w.:-]+/)?library/", "", name)  # the official images' folder, on whatever registry mirrors it
     return next((service for service in SERVICES if name in service.repositories), None)
 
 
