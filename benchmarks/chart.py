@@ -122,12 +122,10 @@ something else was running, and the ratios say more than the seconds.
 
 ## Why
 
-- **start**: of our image and of the one with everything compiled, nothing is compiled when it starts. The engine's own
-  part is the same for all, so a whole start cannot shrink by the same factor as the part of it that is Python.
-- **one dependency changed**: the lock is divided into four parts, and one of them is installed, compiled and packed
-  again. What pip takes from its cache, it compares with the lock's hash each time.
+- **start**: of our image and of the one with everything compiled, nothing is compiled when it starts.
+- **one dependency changed**: each package is kept as it was installed and compiled. The new one is fetched and
+  compiled, and one of four layers is packed again.
 - **one line changed**: ours also starts a container that compiles the line, and the image has eight layers to look at.
-  A build with nothing changed already takes about as long as the aim allows, so no container fits in.
 - **from nothing**: the recipes stand on a base that is there, packed and unpacked. Ours is `FROM scratch`: it compiles
   the standard library and packs Python itself, for a layer that comes from the cache in every build after that.
 
