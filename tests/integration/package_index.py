@@ -187,6 +187,8 @@ def serving(index: Index, certificate: tuple[Path, Path] | None = None, host: st
         """A server that does not mind clients who hang up."""
 
         daemon_threads = True
+        request_queue_size = 128
+        """Connections that may wait: a compiler opens many at a time, and what has no place is tried for seconds."""
 
         def handle_error(self, *_arguments: object) -> None:
             """Keep quiet."""
