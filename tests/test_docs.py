@@ -1,9 +1,11 @@
 """Tests that hold the reference pages to the code."""
 
 import re
+from dataclasses import MISSING
 from pathlib import Path
 
 from dockyard import settings
+from dockyard.deploy.destination import KEYS
 from dockyard.errors import ExitCode
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
@@ -31,7 +33,9 @@ def test_the_settings_page_has_the_right_defaults() -> None:
     """A default that is written as a value is the default; others are computed, and stand there in words."""
     described = {"app": "required", "image": "required", "python": "the last of `pythons`"}
     described["stack"] = "the last part of `image`"
-    described["allow"] = described["accept-vulnerabilities"] = described["trial-environment"] = "empty"
+    described["allow"] = described["accept-vulnerabilities"] = described["trial-environment"] = described["deploy"] = (
+        "empty"
+    )
     for key, _, default, _ in rows("settings.md"):
         name = key.strip("`")
         value = settings.KEYS[name].default
@@ -50,6 +54,16 @@ def test_the_settings_page_names_every_choice() -> None:
         "hashes": {"all", "platform"},
     }.items():
         assert choices <= set(re.findall(r"`([a-z-]+)`", meanings[key])), key
+
+
+def test_the_destinations_page_has_every_key_and_default() -> None:
+    """A key of a destination that is added, renamed or removed changes its row."""
+    expected = {}
+    for name, item in KEYS.items():
+        value = {} if item.default_factory is not MISSING else item.default
+        written = f'"{value}"' if isinstance(value, str) else str(list(value) if value == () else value).lower()
+        expected[f"`{name}`"] = "required" if value is MISSING else "empty" if value == {} else f"`{written}`"
+    assert {row[0]: row[1] for row in rows("destinations.md")} == expected
 
 
 def test_the_exit_codes_page_has_every_code() -> None:

@@ -74,6 +74,7 @@ def test_every_key_can_be_written(write: Write) -> None:
         accept-vulnerabilities = { CVE-2024-1234 = "until 2030-01-31: not reachable" }
         trial-environment = { SHOP_KEY = "x" }
         trial-tmpfs = ["/data"]
+        deploy = { production = { kind = "swarm" } }
         """,
         'app = "shop.web:create_app(\'x\')"\nimage = "team/shop"',
     )
@@ -109,6 +110,7 @@ def test_every_key_can_be_written(write: Write) -> None:
         "accept_vulnerabilities": {"CVE-2024-1234": "until 2030-01-31: not reachable"},
         "trial_environment": {"SHOP_KEY": "x"},
         "trial_tmpfs": ("/data",),
+        "deploy": {"production": {"kind": "swarm"}},
         "trial_services": ("database",),
         "trial_release": ("flask", "db", "upgrade"),
     }

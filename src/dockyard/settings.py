@@ -6,6 +6,7 @@ name: `allow-expired-release` is DOCKYARD_ALLOW_EXPIRED_RELEASE. Lists are separ
 
 import dataclasses
 import difflib
+import json
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -171,6 +172,18 @@ def _table(check: Callable[[str, str], str]) -> Parser:
     return parse
 
 
+def _destinations(value: Any, origin: Origin) -> dict[str, Mapping[str, Any]]:
+    # What the keys of a destination mean is for deploy.destination to say, which stands above this module.
+    if isinstance(value, str) and origin.file == "environment":
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise origin.error("must be JSON", '{"production": {"kind": "swarm"}}') from None
+    if not isinstance(value, dict) or not all(isinstance(table, dict) for table in value.values()):
+        raise origin.error("must be a table of tables", f"write [tool.dockyard.{origin.key}.NAME] above its keys")
+    return dict(value)
+
+
 def _allowed(name: str, reason: str) -> str:
     # Whether there is such a rule is the policy's to say: verify.rules stands above this module.
     if not re.fullmatch(r"[a-z]+(-[a-z]+)*(:.+)?", name):
@@ -258,6 +271,7 @@ class Settings:
     trial_tmpfs: tuple[str, ...] = _key(_list(_PATH, empty=True), default=())
     trial_services: tuple[str, ...] = _key(_list(_SERVICE, empty=True), default=())
     trial_release: tuple[str, ...] = _key(_list(_WORD, empty=True), default=())
+    deploy: Mapping[str, Mapping[str, Any]] = _key(_destinations, default_factory=dict)
 
     @property
     def repository(self) -> str:

@@ -7,6 +7,7 @@ from dockyard.tasks import (
     base,
     build,
     debug,
+    deploy,
     doctor,
     engine,
     init,
@@ -38,6 +39,7 @@ namespace = Collection(
     stack.logs,
     stack.shell,
     stack.restart,
+    Collection.from_module(deploy, "deploy"),
     Collection.from_module(engine, "engine"),
     Collection.from_module(base, "base"),
 )

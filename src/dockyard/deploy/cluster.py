@@ -1,0 +1,47 @@
+"""What a kind of destination can do. The verbs of `invoke deploy` know nothing else of it."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from dockyard.deploy.plan import Change, Live, Objects
+from dockyard.process import Command
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One running copy of a service: `state` is one word, `health` may be empty, `said` is why it failed."""
+
+    service: str
+    name: str
+    image: str
+    state: str
+    health: str = ""
+    node: str = ""
+    said: str = ""
+
+
+class Cluster(Protocol):
+    """A destination that can be asked and changed.
+
+    Each raises DockyardError in words. `apply` takes the lock, runs the release step, rolls, waits until all is
+    healthy, and returns by itself to what ran before where that fails: then it raises, with the failing task's last
+    lines, and nothing is left half-done.
+    """
+
+    def read_live(self) -> Live:
+        """Return what runs now, without changing anything."""
+
+    def make_objects(self, image: str) -> Objects:
+        """Return what should run, for `image` as repository@digest."""
+
+    def apply(self, image: str, changes: tuple[Change, ...]) -> None:
+        """Make the changes, and remember the deploy at the destination."""
+
+    def rollback(self, number: int) -> str:
+        """Return to the version of a number, 0 for the one before; return its image."""
+
+    def status(self) -> tuple[Instance, ...]:
+        """Return every copy of every service."""
+
+    def logs(self, service: str, *, follow: bool, tail: int | None) -> Command:
+        """Return the command that shows what a service, or all of them, have logged."""
