@@ -34,7 +34,7 @@ class InvalidRecordError(APIError):
     """A record that breaks the schema, with every violation."""
 
     def __init__(self, violations: Iterable[Violation]) -> None:
-        super().__init__(422, "invalid_record", "the record breaks the schema dockyard.run/1")
+        super().__init__(422, "invalid_record", "the record breaks its schema")
         self.violations = [violation.as_dict() for violation in violations]
 
     def response(self) -> Response:

@@ -12,6 +12,8 @@ from typing import Any, cast
 import fastjsonschema
 
 SCHEMA_FILE = Path(__file__).with_name("run-record.schema.json")
+EARLIER = {"dockyard.run/1": SCHEMA_FILE.with_name("run-record-1.schema.json")}
+"""Versions of the format that are still taken: a pipeline may be older than its ledger."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Beyond this, implementations of JSON no longer agree on a whole number's value (RFC 7493, section 2.2).
 LARGEST_INTEGER = 2**53 - 1
@@ -76,8 +78,10 @@ def _exact(text: str) -> int:
 
 def violations(record: Any) -> tuple[Violation, ...]:
     """Compare a decoded record with the schema; an empty result means that it is valid."""
+    version = record.get("schema") if isinstance(record, dict) else None
+    file = EARLIER.get(version, SCHEMA_FILE) if isinstance(version, str) else SCHEMA_FILE
     try:
-        _validator()(record)
+        _validator(file)(record)
     except fastjsonschema.JsonSchemaValuesException as error:
         return tuple(_violation(one) for one in error.errors)
     try:
@@ -94,8 +98,8 @@ def _violation(error: fastjsonschema.JsonSchemaValueException) -> Violation:
 
 
 @cache
-def _validator() -> Callable[[Any], Any]:
-    schema = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+def _validator(file: Path) -> Callable[[Any], Any]:
+    schema = json.loads(file.read_text(encoding="utf-8"))
     return cast("Callable[[Any], Any]", fastjsonschema.compile(schema, fast_fail=False))
 
 

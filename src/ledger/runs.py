@@ -12,7 +12,7 @@ from ledger.records import started_microseconds
 
 Record = dict[str, Any]
 
-KINDS = ("build", "test", "lock", "push")
+KINDS = ("build", "test", "verify", "audit", "reproduce", "lock", "push", "release", "deploy")
 OUTCOMES = ("passed", "failed", "interrupted")
 PYTHON_VERSION = re.compile(r"[0-9]+\.[0-9]+")
 LIMIT_DEFAULT, LIMIT_MAX = 50, 200

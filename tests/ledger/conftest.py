@@ -55,7 +55,7 @@ def make_record() -> MakeRecord:
         nonlocal count
         count += 1
         return {
-            "schema": "dockyard.run/1",
+            "schema": "dockyard.run/2",
             "id": f"{count:032x}",
             "kind": "build",
             "project": "shop",

@@ -128,7 +128,7 @@ def make_record(
     if git:
         commit = {"commit": git.commit, "branch": git.branch, "tag": git.tag, "dirty": git.dirty}
     return {
-        "schema": "dockyard.run/1",
+        "schema": "dockyard.run/2",
         "id": secrets.token_hex(16),
         "kind": kind,
         "project": settings.image,
