@@ -36,6 +36,7 @@ pytestmark = [
     pytest.mark.skipif(execute.which("apt-get") is None, reason="the embedded engine needs apt"),
 ]
 
+GET_HARDWARE_ADDRESS = 0x8927
 NEW_NETWORK = 0x40000000
 FOREIGN = "-s 192.0.2.77/32 -j ACCEPT"
 PORT = 18080
@@ -200,6 +201,27 @@ def test_a_whole_life(place: Place, downloads: Path) -> None:
     assert embedded.remove()
     assert not place.home.exists()
     assert not place.run.exists()
+
+
+def test_the_bridge_keeps_its_hardware_address(place: Place, downloads: Path) -> None:
+    """Containers that come and go leave it alone: those that run would go on sending to the address that was."""
+    found = started()
+    load_image(found, downloads)
+    (name,) = (each for each in bridge.interfaces() if each.startswith("dockyard"))
+    first = hardware_address(name)
+    with ThreadPoolExecutor(4) as threads:
+        run = ("run", "--detach", "tiny", "/bin/busybox", "sleep", "600")
+        running = list(threads.map(lambda _: docker(found, *run), range(4)))
+    assert hardware_address(name) == first
+    for container in running[:2]:
+        docker(found, "rm", "--force", container)
+        assert hardware_address(name) == first
+
+
+def hardware_address(name: str) -> bytes:
+    """Return the hardware address of an interface of this thread's network."""
+    with socket.socket() as control:
+        return ioctl(control, GET_HARDWARE_ADDRESS, struct.pack("16s24x", name.encode()))[18:24]
 
 
 def test_a_killed_engine_is_cleaned_up_after(place: Place, downloads: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 ADD_BRIDGE, DELETE_BRIDGE = 0x89A0, 0x89A1
 GET_FLAGS, SET_FLAGS, SET_ADDRESS, SET_NETMASK, GET_MTU = 0x8913, 0x8914, 0x8916, 0x891C, 0x8921
+SET_HARDWARE_ADDRESS, ETHERNET = 0x8924, 1
 UP = 0x1
 USUAL_MTU = 1500
 BLOCK = 17
@@ -97,6 +98,9 @@ def make(name: str, addresses: Addresses) -> None:
         try:
             ioctl(control, SET_ADDRESS, _address_request(name, addresses.gateway))
             ioctl(control, SET_NETMASK, _address_request(name, str(addresses.bridge.netmask)))
+            # A bridge without one of its own takes the lowest of its containers' hardware addresses, another one as
+            # they come and go: those that run then send to an address that is gone, for up to half a minute.
+            ioctl(control, SET_HARDWARE_ADDRESS, _hardware_request(name, addresses.gateway))
             _set_up(control, name, up=True)
         except OSError:
             ioctl(control, DELETE_BRIDGE, name.encode() + b"\0")
@@ -125,6 +129,11 @@ def _control() -> socket.socket:
 
 def _address_request(name: str, address: str) -> bytes:
     return struct.pack("16sHH4s16x", name.encode(), socket.AF_INET, 0, socket.inet_aton(address))
+
+
+def _hardware_request(name: str, address: str) -> bytes:
+    """Return the request for a locally administered hardware address that is made from the IPv4 one."""
+    return struct.pack("16sH2s4s18x", name.encode(), ETHERNET, b"\x02\x42", socket.inet_aton(address))
 
 
 def _set_up(control: socket.socket, name: str, *, up: bool) -> None:
