@@ -153,3 +153,64 @@ def test_digests() -> None:
     """Each image's digest by its name; one that buildx does not speak of has none."""
     metadata = {"a": {"containerimage.digest": "sha256:1"}, "buildx.build.warnings": []}
     assert bake.digests(metadata, ["a", "b"]) == {"a": "sha256:1", "b": ""}
+
+
+PLAIN = """#1 [internal] load build definition from Dockerfile
+#1 DONE 0.0s
+#7 [build 1/2] FROM x
+#7 CACHED
+#8 [build 2/2] RUN install
+#8 0.512 Collecting flask
+#9 [test 1/1] RUN false
+#8 ...
+#9 0.1 no
+#9 ERROR: process "/bin/sh -c false" did not complete successfully: exit code: 1
+#8 [build 2/2] RUN install
+#8 DONE 2.5s
+#10 exporting to image
+#10 exporting layers 0.2s done
+#10 DONE 0.4s
+"""
+
+
+def arriving(text: str, every: float = 0.5) -> list[tuple[float, str]]:
+    """Return a log as it comes, a line each time, some of them in two halves."""
+    pieces = []
+    for number, line in enumerate(text.splitlines(keepends=True)):
+        pieces += [(number * every, line[:3]), (number * every, line[3:])]
+    return pieces
+
+
+def test_steps_of_plain_progress() -> None:
+    """What took how long, what came from the cache, and what failed; the log's own lines are no steps."""
+    steps = [(step.name, step.seconds, step.cached, step.failed) for step in bake.read_steps(arriving(PLAIN))]
+    assert sorted(steps) == [
+        ("[build 1/2] FROM x", 0.0, True, False),
+        ("[build 2/2] RUN install", 2.5, False, False),
+        ("[internal] load build definition from Dockerfile", 0.0, False, False),
+        ("[test 1/1] RUN false", 1.5, False, True),
+        ("exporting to image", 0.4, False, False),
+    ]
+    starts = [step.started for step in bake.read_steps(arriving(PLAIN))]
+    assert starts == sorted(starts)
+    (install,) = [step for step in bake.read_steps(arriving(PLAIN)) if "install" in step.name]
+    assert install.started == 3.0  # it ended at 5.5
+
+
+DRAWN = (
+    "\x1b[1A\x1b[0G\x1b[?25l[+] Building 0.1s (1/3)\r\n => CACHED [build 1/2] FROM x                  0.0s\r\n"
+    "\x1b[0m => [build 2/2] RUN install                     0.1s\r\n",
+    "\x1b[34m => [build 2/2] RUN install                    1.1s\r\n => => # Collecting flask\r\n",
+    " => ERROR [build 2/2] RUN install                      2.4s\r\n => exporting to image                    0.3s\r\n",
+)
+
+
+def test_steps_of_drawn_progress() -> None:
+    """The same, from what is drawn anew on a terminal: the last time beside a name is its own."""
+    steps = bake.read_steps((0.2 + number, piece) for number, piece in enumerate(DRAWN))
+    assert [(step.name, step.seconds, step.cached, step.failed) for step in steps] == [
+        ("[build 2/2] RUN install", 2.4, False, True),
+        ("[build 1/2] FROM x", 0.0, True, False),
+        ("exporting to image", 0.3, False, False),
+    ]
+    assert [round(step.started, 1) for step in steps] == [0.1, 0.2, 1.9]

@@ -119,7 +119,9 @@ def test_the_package_index_is_a_secret_from_the_environment(settings: Settings) 
     """Its credentials are in no argument and no file: only in the environment of the one command."""
     found = replace(FOUND, pip_conf="[global]\nindex-url = https://me:hunter2@x/\n")
     planned = build.plan_images(settings, found, Request())
-    command = build.make_command(Job(settings, ENGINE, found, Request(), planned, records.Clock.start()), Path("/m"))
+    command = build.make_command(
+        Job(settings, ENGINE, found, Request(), planned, records.Recording(records.Clock.start())), Path("/m")
+    )
     assert planned[0].secrets == ("id=ca,src=/ca.crt", "id=pip,env=DOCKYARD_PIP_CONF")
     assert "hunter2" in str(command.env["DOCKYARD_PIP_CONF"])
     assert "hunter2" not in command.display() + (command.input or b"").decode()
@@ -127,7 +129,9 @@ def test_the_package_index_is_a_secret_from_the_environment(settings: Settings) 
 
 def test_what_lies_outside_the_project(settings: Settings) -> None:
     """The certificates and the base are the host's: a newer buildx would refuse to read them, or ask first."""
-    command = build.make_command(Job(settings, ENGINE, FOUND, Request(), (), records.Clock.start()), Path("/m"))
+    command = build.make_command(
+        Job(settings, ENGINE, FOUND, Request(), (), records.Recording(records.Clock.start())), Path("/m")
+    )
     assert command.env["BUILDX_BAKE_ENTITLEMENTS_FS"] == "0"
 
 
@@ -136,7 +140,9 @@ def test_logins_are_secrets_from_the_environment(settings: Settings) -> None:
     logins = Logins("", "machine x login me password hunter2\n", {"WORD": "me:hunter2"}, ("hunter2",))
     found = replace(FOUND, logins=logins)
     planned = build.plan_images(settings, found, Request())
-    command = build.make_command(Job(settings, ENGINE, found, Request(), planned, records.Clock.start()), Path("/m"))
+    command = build.make_command(
+        Job(settings, ENGINE, found, Request(), planned, records.Recording(records.Clock.start())), Path("/m")
+    )
     assert planned[0].secrets[1:] == ("id=netrc,env=DOCKYARD_NETRC", "id=WORD,env=WORD")
     assert "hunter2" in str(command.env["DOCKYARD_NETRC"])
     assert command.env["WORD"] == "me:hunter2"
@@ -239,7 +245,8 @@ class Bench:
         targets = json.loads(command.input or b"")["target"]
         metadata = next(word for word in command.argv if word.startswith("--metadata-file=")).partition("=")[2]
         Path(metadata).write_text(json.dumps({name: {"containerimage.digest": f"sha256:{name}"} for name in targets}))
-        return Completed(0, "#6 [a 1/2] FROM x\n#6 CACHED\n#7 [a 2/2] RUN y\n#7 DONE 1s\n", "", 1.0)
+        shown = "#6 [a 1/2] FROM x\n#6 CACHED\n#7 [a 2/2] RUN y\n#7 DONE 1s\n"
+        return Completed(0, shown, "", 1.0, ((0.1, shown[:20]), (1.2, shown[20:])))
 
     def keep(self, _settings: Settings, record: dict[str, Any]) -> None:
         """Stand in for the file and the ledger."""
@@ -268,7 +275,7 @@ def answered(_engine: Engine, what: str) -> Any:
     reference, _, about = what.removeprefix("/images/").rpartition("/")
     assert reference == "shop:1.2.3"
     if about == "json":
-        return {"Size": 1000}
+        return {"Size": 1000, "RootFS": {"Layers": ["sha256:a", "sha256:b"]}}
     assert about == "history"
     return [{**layer, "Size": int(layer["Size"])} for layer in LAYERS]
 
@@ -315,8 +322,41 @@ def test_a_whole_build(settings: Settings, bench: Bench, said: list[str]) -> Non
         "reference": "shop:1.2.3",
         "digest": "sha256:production-3_13",
         "size_bytes": 1000,
-        "layers": [{"size_bytes": 70, "created_by": "COPY a /"}, {"size_bytes": 30, "created_by": "COPY b /"}],
+        "layers": [
+            {"size_bytes": 70, "created_by": "COPY a /", "digest": "sha256:a"},
+            {"size_bytes": 30, "created_by": "COPY b /", "digest": "sha256:b"},
+        ],
     }
+    steps = {step["name"]: (step.get("cached"), step["duration_seconds"]) for step in record["steps"]}
+    assert steps.keys() == {"base images", "[a 1/2] FROM x", "[a 2/2] RUN y", "look at the image"}
+    assert (steps["[a 1/2] FROM x"], steps["[a 2/2] RUN y"]) == ((True, 0.0), (False, 1.0))
+
+
+def test_layers_that_cannot_be_told_apart(settings: Settings, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty layer has a digest too, and then nobody knows whose is whose: none is told."""
+    whole = {"Size": 1000, "RootFS": {"Layers": ["sha256:a", "sha256:b", "sha256:c"]}}
+    monkeypatch.setattr(Engine, "ask", lambda engine, what: whole if "json" in what else answered(engine, what))
+    build.build_images(settings, Request(), engine=ENGINE)
+    assert all("digest" not in layer for layer in bench.records[0]["image"]["layers"])
+
+
+def test_the_packages_of_a_build_are_those_of_its_lock(settings: Settings, bench: Bench) -> None:
+    """Of the lock that the target is made from; a project without locks tells of none."""
+    for purpose, text in {
+        "production": "flask==3.1\n",
+        "test": "flask==3.1\npytest==9.0 ; os_name == 'posix'\n",
+    }.items():
+        lock = settings.root / "requirements" / "3.13" / f"{purpose}.txt"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        lock.write_text(text)
+        (settings.root / "requirements" / f"{purpose}.in").write_text("flask\n")
+    flask, pytest_ = (
+        {"name": name, "version": v, "type": "python"} for name, v in (("flask", "3.1"), ("pytest", "9.0"))
+    )
+    assert build.read_locked_packages(settings, Variant("production", "3.13")) == [flask]
+    assert build.read_locked_packages(settings, Variant("slim", "3.13")) == [flask]
+    assert build.read_locked_packages(settings, Variant("test", "3.13")) == [flask, pytest_]
+    assert build.read_locked_packages(settings, Variant("production", "3.12")) == []
 
 
 def test_what_is_to_be_kept_is_given_to_the_dockerfile(settings: Settings) -> None:
@@ -380,6 +420,7 @@ def test_a_build_that_does_not_finish_is_recorded(
         build.build_images(settings, Request(), engine=ENGINE)
     (record,) = bench.records
     assert (record["outcome"], record["target"], record["python"]) == (outcome, "production", "3.13")
+    assert record.get("error") == (None if outcome == "interrupted" else "the build failed: x")
     metadata = next(word for word in bench.commands[0].argv if word.startswith("--metadata-file=")).partition("=")[2]
     assert not Path(metadata).parent.exists()
 

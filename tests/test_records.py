@@ -1,15 +1,15 @@
 """Run records: their form, their file, and a ledger that may be down."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Unpack
 
+import fastjsonschema
 import pytest
-import requests
 
+from dockyard.errors import DockyardError, UsageError
 from dockyard.git import Git
 from dockyard.image import records
 from dockyard.image.records import Details, RunRecord
@@ -18,36 +18,6 @@ from dockyard.settings import Settings
 SCHEMA = Path(__file__).parents[1] / "docs" / "reference" / "run-record.schema.json"
 GIT = Git("0" * 40, 1, "main", "v1.0.0", True)
 CLOCK = records.Clock(datetime(2026, 1, 2, 3, 4, 5, 678, UTC), 0.0)
-Post = Callable[..., requests.Response]
-
-
-class Ledger:
-    """A ledger that answers what it is told to, and remembers what it was sent."""
-
-    def __init__(self, status: int = 201, text: str = "", error: Exception | None = None) -> None:
-        self.status, self.text, self.error = status, text, error
-        self.seen: dict[str, Any] = {}
-
-    def post(self, url: str, **options: Any) -> requests.Response:
-        """Stand in for requests.post."""
-        self.seen = {"url": url, **options}
-        if self.error:
-            raise self.error
-        answer = requests.Response()
-        answer.status_code = self.status
-        answer._content = self.text.encode()
-        return answer
-
-
-@pytest.fixture
-def answering(monkeypatch: pytest.MonkeyPatch) -> Callable[[Ledger], Ledger]:
-    """Return a function that puts a ledger in the place of the network."""
-
-    def put(ledger: Ledger) -> Ledger:
-        monkeypatch.setattr(requests, "post", ledger.post)
-        return ledger
-
-    return put
 
 
 def made(settings: Settings, **more: Unpack[Details]) -> RunRecord:
@@ -92,62 +62,94 @@ def test_the_file_is_named_by_its_time(settings: Settings, tmp_path: Path) -> No
     assert path.read_text().endswith("}\n")
 
 
-def test_keep_without_a_ledger(settings: Settings, answering: Callable[[Ledger], Ledger], said: list[str]) -> None:
+def test_keep_without_a_ledger(settings: Settings, said: list[str]) -> None:
     """Nothing is sent where no ledger is set."""
-    ledger = answering(Ledger())
     path = records.keep_record(settings, made(settings))
     assert path is not None
     assert path.parent == settings.root / ".dockyard" / "runs"
-    assert (said, ledger.seen) == ([], {})
-
-
-def test_keep_posts_with_the_token(
-    settings: Settings, answering: Callable[[Ledger], Ledger], monkeypatch: pytest.MonkeyPatch, said: list[str]
-) -> None:
-    """The record goes to the API with the token from the environment, and not for ever."""
-    monkeypatch.setenv(records.TOKEN, "s3cret")
-    ledger = answering(Ledger())
-    record = made(settings)
-    records.keep_record(replace(settings, ledger_url="http://ledger/"), record)
-    assert ledger.seen == {
-        "url": "http://ledger/api/runs",
-        "json": record,
-        "headers": {"Authorization": "Bearer s3cret"},
-        "timeout": records.POST_SECONDS,
-    }
     assert said == []
+    assert not (settings.root / ".dockyard" / "unsent").exists()
 
 
-TROUBLE = {
-    "down": (Ledger(error=requests.ConnectionError("refused")), "ConnectionError: it cannot be reached"),
-    "slow": (Ledger(error=requests.Timeout()), "Timeout: it cannot be reached"),
-    "url": (Ledger(error=requests.exceptions.InvalidURL("x")), "InvalidURL: it cannot be reached"),
-    "token": (Ledger(401), "401: set DOCKYARD_LEDGER_TOKEN to the ledger's token"),
-    "forbidden": (Ledger(403), "403: set DOCKYARD_LEDGER_TOKEN to the ledger's token"),
-    "broken": (Ledger(500, "<html>\n  oh no\n</html>"), "500 <html> oh no </html>"),
-    "odd token": (
-        Ledger(error=requests.exceptions.InvalidHeader("x")),
-        "DOCKYARD_LEDGER_TOKEN has characters that no HTTP header can carry",
-    ),
-}
-
-
-@pytest.mark.parametrize(("ledger", "trouble"), TROUBLE.values(), ids=TROUBLE)
-def test_a_ledger_in_trouble_fails_nothing(
-    settings: Settings, answering: Callable[[Ledger], Ledger], ledger: Ledger, trouble: str, said: list[str]
-) -> None:
-    """One line says what is wrong, the file is written, and nothing is raised."""
-    answering(ledger)
-    path = records.keep_record(replace(settings, ledger_url="http://ledger"), made(settings))
+def test_a_ledger_that_is_down_fails_nothing(settings: Settings, said: list[str]) -> None:
+    """One line tells of it, the file is written, and the record waits."""
+    named = replace(settings, ledger_url="http://ledger.invalid:port")
+    path = records.keep_record(named, made(settings))
     assert path is not None
     assert path.is_file()
-    assert said == [f"the ledger at http://ledger did not take the run record: {trouble}"]
+    (line,) = said
+    assert "did not take the run record: InvalidURL: it cannot be reached; a later run sends it again" in line
+    (waiting,) = records.make_outbox(named).waiting()
+    assert json.loads(waiting.read_text()) == json.loads(path.read_text())
 
 
-@pytest.mark.parametrize("token", ["s\u0142owo", "line\nbreak"])
-def test_a_token_that_no_header_carries(token: str) -> None:
-    """A token pasted wrongly is a message, found before anything is sent."""
-    assert "no HTTP header can carry" in records.post_record("http://127.0.0.1:9", {}, token)
+@pytest.mark.parametrize(
+    ("environment", "name"),
+    [
+        ({}, None),
+        ({"CI": "false"}, None),
+        ({"CI": "true", "GITHUB_ACTIONS": "true"}, "GitHub Actions"),
+        ({"JENKINS_URL": "http://x"}, "Jenkins"),
+        ({"CI": "1"}, "CI"),
+    ],
+)
+def test_where_a_run_was(environment: dict[str, str], name: str | None) -> None:
+    """CI systems say who they are; a person's machine says nothing."""
+    assert records.detect_ci(environment) == name
+
+
+def kept(settings: Settings) -> list[dict[str, Any]]:
+    """Return the records in the project's folder, which must have the documented form."""
+    validate = fastjsonschema.compile(json.loads(SCHEMA.read_text()))
+    files = sorted((settings.root / records.FOLDER).glob("*.json"))
+    return [validate(json.loads(path.read_text())) for path in files]
+
+
+def test_a_run_with_steps(settings: Settings) -> None:
+    """Its steps stand in the order of their starts, however they end."""
+    with records.record_run(settings, "verify") as recording, recording.step("whole"):
+        with recording.step("first"):
+            pass
+        with pytest.raises(ValueError, match="no"), recording.step("second"):
+            raise ValueError("no")
+    (record,) = kept(settings)
+    assert (record["kind"], record["outcome"], record["error"]) == ("verify", "passed", None)
+    steps = [(step["name"], step["outcome"]) for step in record["steps"]]
+    assert steps == [("whole", "passed"), ("first", "passed"), ("second", "failed")]
+
+
+class Endings:
+    """How runs end: the error, or none; what is recorded then: the outcome and the line of the error."""
+
+    fails = (DockyardError("no engine\nat all"), "failed", "no engine")
+    long = (DockyardError("x" * 600), "failed", "x" * 499 + "…")
+    bug = (ZeroDivisionError("secret"), "failed", None)
+    interrupt = (KeyboardInterrupt(), "interrupted", None)
+
+
+@pytest.mark.parametrize(("error", "outcome", "line"), [Endings.fails, Endings.long, Endings.bug, Endings.interrupt])
+def test_a_run_that_does_not_finish(settings: Settings, error: BaseException, outcome: str, line: str | None) -> None:
+    """The record says how it ended and, of an error that people are told, its first line."""
+    with pytest.raises(type(error)), records.record_run(settings, "audit"):
+        raise error
+    (record,) = kept(settings)
+    assert (record["outcome"], record["error"]) == (outcome, line)
+
+
+def test_what_found_something_wrong_failed(settings: Settings) -> None:
+    """Although no error ended it."""
+    with records.record_run(settings, "audit") as recording:
+        recording.failed = True
+    assert kept(settings)[0]["outcome"] == "failed"
+
+
+def test_what_is_no_run(settings: Settings) -> None:
+    """A command that was mistyped, and one that had nothing to do."""
+    with pytest.raises(UsageError), records.record_run(settings, "lock"):
+        raise UsageError("no such Python")
+    with records.record_run(settings, "lock") as recording:
+        recording.idle = True
+    assert kept(settings) == []
 
 
 def test_a_folder_that_cannot_be_written(settings: Settings, said: list[str]) -> None:

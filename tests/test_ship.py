@@ -159,7 +159,8 @@ def test_ship(settings: Settings, harbour: Harbour) -> None:
     assert [image.reference for image in pushed] == ["shop:1", "shop:2", "shop:1-test-py3.12"]
     assert harbour.asked == ["engine", "push shop:1 shop:2 shop:1-test-py3.12"]
     facts = [(one["kind"], one["outcome"], one["target"], one["python"], one["image"]) for one in harbour.records]
-    image = {"digest": DIGEST, "size_bytes": 1234, "layers": []}
+    image = {"digest": DIGEST, "pull_bytes": 1234}
+    assert [step["name"] for step in harbour.records[0]["steps"]] == ["shop:1", "shop:2", "shop:1-test-py3.12"]
     assert facts == [
         ("push", "passed", "production", "3.13", {"reference": "shop:1", **image}),
         ("push", "passed", "test", "3.12", {"reference": "shop:1-test-py3.12", **image}),

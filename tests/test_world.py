@@ -143,8 +143,15 @@ class TestGit:
         monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
         assert read_git(tmp_path) is None
 
+    def test_nobody_is_asked(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A folder in no repository is told without git."""
+        monkeypatch.delenv("GIT_DIR", raising=False)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        assert read_git(tmp_path) is None
+
     def test_no_git(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where git is not installed, a build goes on without."""
+        (tmp_path / ".git").mkdir()
         monkeypatch.setenv("PATH", str(tmp_path))
         assert read_git(tmp_path) is None
 

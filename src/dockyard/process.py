@@ -62,6 +62,8 @@ class Completed:
     stdout: str
     stderr: str
     seconds: float
+    arrivals: tuple[tuple[float, str], ...] = ()
+    """What `tee` showed, piece by piece, each with the seconds after the start at which it came."""
 
     @property
     def ok(self) -> bool:
@@ -122,10 +124,12 @@ def tee(command: Command, *, check: bool = True) -> Completed:
     """
     started = time.monotonic()
     chunks: list[bytes] = []
+    times: list[float] = []
     veil = _Veil(tuple(secret.encode() for secret in command.secrets if secret))
 
     def show(chunk: bytes, *, last: bool = False) -> None:
         chunks.append(veil.over(chunk, last=last))
+        times.append(time.monotonic() - started)
         sys.stderr.buffer.write(chunks[-1])
         sys.stderr.buffer.flush()
 
@@ -133,7 +137,8 @@ def tee(command: Command, *, check: bool = True) -> Completed:
         returncode = _tee_terminal(command, show) if sys.stderr.isatty() else _tee_pipe(command, show)
     finally:
         show(b"", last=True)
-    done = Completed(returncode, _text(b"".join(chunks)), "", time.monotonic() - started)
+    arrivals = tuple(zip(times, map(_text, chunks), strict=True))
+    done = Completed(returncode, _text(b"".join(chunks)), "", time.monotonic() - started, arrivals)
     return _checked(command, done) if check else done
 
 
@@ -336,11 +341,13 @@ def _checked(command: Command, done: Completed) -> Completed:
         return done
     said = redact((done.stderr.strip() or done.stdout.strip()), command.secrets)
     tail = "\n".join(said.splitlines()[-TAIL_LINES:])
-    raise CommandError(
+    failed = CommandError(
         f"exit status {done.returncode} from: {command.display()}" + (f"\n{tail}" if tail else ""),
         returncode=done.returncode,
         output=said,
     )
+    failed.arrivals = done.arrivals
+    raise failed
 
 
 def _text(raw: bytes) -> str:

@@ -9,6 +9,11 @@ from dockyard.image.failures import plain
 
 PLAIN_STEP = re.compile(r"^#(\d+) \[([^\]]*\d+/\d+)\]", re.MULTILINE)
 PLAIN_CACHED = re.compile(r"^#(\d+) CACHED", re.MULTILINE)
+BEGUN = re.compile(r"^#(\d+) (\[[^\]]+\].*|(?:ex|im)porting (?!.* done$).*)$")
+ENDED = re.compile(r"^#(\d+) (CACHED|CANCELED|ERROR|DONE)(?: (\d+(?:\.\d+)?)s)?")
+DRAWN = re.compile(
+    r"=> (?:(CACHED|ERROR|CANCELED) )?((?:\[[^\]]+\]|(?:ex|im)porting to).*?)\s+(\d+(?:\.\d+)?)s\s*$", re.MULTILINE
+)
 TERMINAL_STEP = re.compile(r"=> (?:(CACHED|ERROR|CANCELED) )?\[([^\]]*\d+/\d+)\]")
 MISSING_LIBRARY = re.compile(r"missing shared library: ([^\n]+)")
 ENVIRONMENT = {"BUILDX_BAKE_ENTITLEMENTS_FS": "0"}
@@ -105,6 +110,44 @@ def cache_use(log: str) -> Cache:
         return Cache(len(set(steps.values())), len(hits))
     drawn = TERMINAL_STEP.findall(text)
     return Cache(len({name for _, name in drawn}), len({name for mark, name in drawn if mark == "CACHED"}))
+
+
+@dataclass
+class Solved:
+    """One thing that BuildKit did: when it started and how long it took, in seconds after the start of the build."""
+
+    name: str
+    started: float
+    seconds: float = 0.0
+    cached: bool = False
+    failed: bool = False
+
+
+def read_steps(arrivals: Iterable[tuple[float, str]]) -> list[Solved]:
+    """Return what BuildKit did, in the order of the starts, from its progress and when each piece of it came.
+
+    Plain progress says when a step ends and how long it took; one that is drawn repeats the time beside each name.
+    """
+    steps: dict[str, Solved] = {}
+    rest = ""
+    for moment, piece in arrivals:
+        *lines, rest = (rest + plain(piece)).split("\n")
+        for line in lines:
+            if begun := BEGUN.match(line):
+                steps.setdefault(begun[1], Solved(begun[2], moment))
+            elif (ended := ENDED.match(line)) and ended[1] in steps:
+                _end_step(steps[ended[1]], moment, ended[2], float(ended[3] or 0))
+            elif drawn := DRAWN.search(line):
+                step = steps.setdefault(drawn[2], Solved(drawn[2], max(0.0, moment - float(drawn[3]))))
+                step.seconds, step.cached, step.failed = float(drawn[3]), drawn[1] == "CACHED", drawn[1] == "ERROR"
+    return sorted(steps.values(), key=lambda step: step.started)
+
+
+def _end_step(step: Solved, moment: float, how: str, seconds: float) -> None:
+    step.cached, step.failed = how == "CACHED", how == "ERROR"
+    step.seconds = seconds if how == "DONE" else 0.0 if how == "CACHED" else max(0.0, moment - step.started)
+    if how == "DONE":
+        step.started = max(0.0, moment - seconds)
 
 
 def missing_libraries(log: str) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from dockyard.image.failures import explain_failure, is_race
 from dockyard.image.names import Variant
 from dockyard.locks import check
 from dockyard.locks.indexes import Logins, collect_logins
+from dockyard.locks.pins import parse_pins
 from dockyard.process import Command, Completed, capture, tee
 from dockyard.settings import Settings
 
@@ -82,6 +83,8 @@ class Built:
     layers: tuple[tuple[int, str], ...]
     seconds: float
     cache: bake.Cache
+    diff_ids: tuple[str, ...] = ()
+    """The digests of the layers' content; none where they cannot be told apart."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ class Job:
     found: World
     request: Request
     planned: tuple[bake.Image, ...]
-    clock: records.Clock
+    recording: records.Recording
 
 
 def read_world(settings: Settings) -> World:
@@ -188,20 +191,21 @@ def build_images(
 
     `heed` is told of each of these before anything is built; it may raise to end all.
     """
-    clock = records.Clock.start()
+    recording = records.Recording(records.Clock.start())
     found = read_world(settings)
     plan_images(settings, found, request)  # a wrong target is said before an engine starts
     pythons = tuple(dict.fromkeys(variant.python for variant in request.variants(settings)))
     engine = engine or find_engine(settings)
     wanted = replace(settings, platforms=request.platforms or settings.platforms)
-    bases, missing = ensure_bases(wanted, engine, pythons, run=False, heed=heed)
+    with recording.step("base images"):
+        bases, missing = ensure_bases(wanted, engine, pythons, run=False, heed=heed)
     found = replace(found, bases=bases)
     planned = plan_images(settings, found, request)
     if not planned:
         raise DockyardError(
             "nothing can be built: no Python asked for has a base image here", "`invoke base.list` shows which have one"
         )
-    job = Job(settings, engine, found, request, planned, clock)
+    job = Job(settings, engine, found, request, planned, recording)
     outcome: records.Outcome = "failed"
     built: tuple[Built, ...] = ()
     try:
@@ -209,6 +213,9 @@ def build_images(
         outcome = "passed"
     except KeyboardInterrupt:
         outcome = "interrupted"
+        raise
+    except DockyardError as error:
+        recording.details["error"] = records.shorten_error(error)
         raise
     finally:
         _record(job, built, outcome)
@@ -241,12 +248,15 @@ def _run(job: Job) -> tuple[Built, ...]:
     warn_of_missing(bake.missing_libraries(done.stdout))
     digests = bake.digests(written, [image.name for image in job.planned])
     variants = [variant for variant in job.request.variants(job.settings) if variant.name in digests]
-    seconds, cache = job.clock.seconds(), bake.cache_use(done.stdout)
+    seconds, cache = job.recording.clock.seconds(), bake.cache_use(done.stdout)
     made = [
         Built(variant, image.references, digests[image.name], 0, (), seconds, cache)
         for variant, image in zip(variants, job.planned, strict=True)
     ]
-    return tuple(made if job.request.push else (_inspected(job.engine, image) for image in made))
+    if job.request.push:
+        return tuple(made)
+    with job.recording.step("look at the image"):
+        return tuple(_inspected(job.engine, image) for image in made)
 
 
 def warn_of_missing(libraries: Sequence[str]) -> None:
@@ -260,15 +270,30 @@ def warn_of_missing(libraries: Sequence[str]) -> None:
 def solve(job: Job, metadata: Path) -> Completed:
     """Run BuildKit; where the engine tripped over its own work, run it once more: it has cached what was done."""
     try:
-        return tee(make_command(job, metadata))
+        return _solve_once(job, metadata)
     except CommandError as error:
         if not is_race(error):
             raise explain_failure(error) from None
         log.info(f"{explain_failure(error).message}: trying once more")
     try:
-        return tee(make_command(job, metadata))
+        return _solve_once(job, metadata)
     except CommandError as error:
         raise explain_failure(error) from None
+
+
+def _solve_once(job: Job, metadata: Path) -> Completed:
+    began = job.recording.clock.seconds()
+    arrivals: tuple[tuple[float, str], ...] = ()
+    try:
+        done = tee(make_command(job, metadata))
+        arrivals = done.arrivals
+    except CommandError as error:
+        arrivals = error.arrivals
+        raise
+    else:
+        return done
+    finally:
+        job.recording.steps += records.describe_solve(bake.read_steps(arrivals), began)
 
 
 def _inspected(engine: Engine, image: Built) -> Built:
@@ -278,7 +303,10 @@ def _inspected(engine: Engine, image: Built) -> Built:
     if size is None or history is None:
         size, history = _inspected_by_cli(engine, name)
     layers = [(int(entry["Size"]), describe_instruction(entry["CreatedBy"])) for entry in reversed(history)]
-    return replace(image, size=int(size["Size"]), layers=tuple(layer for layer in layers if layer[0]))
+    layers = [layer for layer in layers if layer[0]]
+    diff_ids = (size.get("RootFS") or {}).get("Layers") or ()
+    told_apart = tuple(diff_ids) if len(diff_ids) == len(layers) else ()
+    return replace(image, size=int(size["Size"]), layers=tuple(layers), diff_ids=told_apart)
 
 
 def _inspected_by_cli(engine: Engine, name: str) -> tuple[Any, list[Any]]:
@@ -301,20 +329,42 @@ def _record(job: Job, built: Sequence[Built], outcome: records.Outcome) -> None:
             "target": image.variant.target,
             "python": image.variant.python,
             "cache": {"steps": image.cache.steps, "cached": image.cache.cached},
-            "image": _describe_image(image),
+            "image": _describe_image(settings, image),
         }
         for image in built
     ]
+    platforms = job.request.platforms or settings.platforms
     for more in details or [records.Details(target=first.target, python=first.python)]:
-        more["engine"] = records.describe_engine(job.engine)
-        records.keep_record(settings, records.make_record(settings, job.found.git, job.clock, "build", outcome, **more))
+        told: records.Details = {**more, **job.recording.told(), "engine": records.describe_engine(job.engine)}
+        if len(platforms) == 1:
+            told["platform"] = platforms[0]
+        record = records.make_record(settings, job.found.git, job.recording.clock, "build", outcome, **told)
+        records.keep_record(settings, record)
 
 
-def _describe_image(image: Built) -> records.ImageRecord | None:
+def _describe_image(settings: Settings, image: Built) -> records.ImageRecord | None:
     if not image.digest:
         return None
     layers: list[records.LayerRecord] = [{"size_bytes": size, "created_by": made_by} for size, made_by in image.layers]
-    return {"reference": image.references[0], "digest": image.digest, "size_bytes": image.size, "layers": layers}
+    for layer, digest in zip(layers, image.diff_ids, strict=False):
+        layer["digest"] = digest
+    found: records.ImageRecord = {"reference": image.references[0], "digest": image.digest, "layers": layers}
+    if image.size:
+        found["size_bytes"] = image.size
+    if packages := read_locked_packages(settings, image.variant):
+        found["packages"] = packages
+    return found
+
+
+def read_locked_packages(settings: Settings, variant: Variant) -> list[records.PackageRecord]:
+    """Return what the lock of a variant pins, wherever it counts; nothing where the project has no such lock."""
+    purposes = check.list_purposes(str(settings.root))
+    purpose = variant.target if variant.target in purposes else names.PRODUCTION
+    try:
+        text = (settings.root / check.lock_path(variant.python, purpose)).read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        return []
+    return [{"name": pin.name, "version": pin.version or pin.address, "type": "python"} for pin in parse_pins(text)]
 
 
 def retag(settings: Settings, engine: Engine, target: str, python: str, chosen: Sequence[str] = ()) -> tuple[str, ...]:

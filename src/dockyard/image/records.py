@@ -1,6 +1,6 @@
-"""Keep a record of every run: a JSON file in .dockyard/runs, and a POST to a ledger where one is set.
+"""Keep a record of every run: a JSON file in .dockyard/runs, and a ledger's copy where one is set.
 
-The format is documented in docs/reference/run-record.md. A ledger that is down never fails a build.
+The format is documented in docs/reference/run-record.md.
 """
 
 import json
@@ -8,26 +8,90 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Unpack
 
 from dockyard import __version__
 from dockyard.engine.client import Engine
+from dockyard.errors import DockyardError, UsageError
 from dockyard.files import write_atomically
-from dockyard.git import Git
+from dockyard.git import Git, read_git
+from dockyard.image.bake import Solved
+from dockyard.image.outbox import Outbox
+from dockyard.image.record_types import (
+    AuditRecord,
+    CacheRecord,
+    ChangeRecord,
+    DeployRecord,
+    Details,
+    EngineRecord,
+    FindingRecord,
+    GitRecord,
+    ImageRecord,
+    Kind,
+    LayerRecord,
+    LockRecord,
+    Outcome,
+    PackageRecord,
+    ReleaseRecord,
+    ReproduceRecord,
+    RunRecord,
+    StepRecord,
+    TestsRecord,
+    VerifyRecord,
+    VulnerabilityRecord,
+)
 from dockyard.settings import Settings
+
+__all__ = [
+    "AuditRecord",
+    "CacheRecord",
+    "ChangeRecord",
+    "DeployRecord",
+    "Details",
+    "EngineRecord",
+    "FindingRecord",
+    "GitRecord",
+    "ImageRecord",
+    "Kind",
+    "LayerRecord",
+    "LockRecord",
+    "Outcome",
+    "PackageRecord",
+    "ReleaseRecord",
+    "ReproduceRecord",
+    "RunRecord",
+    "StepRecord",
+    "TestsRecord",
+    "VerifyRecord",
+    "VulnerabilityRecord",
+]
 
 log = logging.getLogger(__name__)
 
 
 FOLDER = Path(".dockyard") / "runs"
 TOKEN = "DOCKYARD_LEDGER_TOKEN"  # noqa: S105 - the name of a variable, not a token
-POST_SECONDS = 3.0
-Kind = Literal["build", "test", "push"]
-Outcome = Literal["passed", "failed", "interrupted"]
+MOST_STEPS = 2000
+LONGEST_ERROR = 500
+LONGEST_STEP = 300
+CI_SYSTEMS = {
+    "GITHUB_ACTIONS": "GitHub Actions",
+    "GITLAB_CI": "GitLab CI",
+    "JENKINS_URL": "Jenkins",
+    "CIRCLECI": "CircleCI",
+    "BUILDKITE": "Buildkite",
+    "TF_BUILD": "Azure Pipelines",
+    "BITBUCKET_BUILD_NUMBER": "Bitbucket Pipelines",
+    "TEAMCITY_VERSION": "TeamCity",
+    "DRONE": "Drone",
+    "CI": "CI",
+}
+"""Variables by which CI systems can be told, the one that most of them set last."""
 
 
 @dataclass(frozen=True)
@@ -47,79 +111,6 @@ class Clock:
         return round(time.monotonic() - self.ticks, 3)
 
 
-class LayerRecord(TypedDict):
-    """One layer of an image."""
-
-    size_bytes: int
-    created_by: str
-
-
-class ImageRecord(TypedDict):
-    """The image that a run made or pushed."""
-
-    reference: str
-    digest: str
-    size_bytes: int
-    layers: list[LayerRecord]
-
-
-class CacheRecord(TypedDict):
-    """How much of a build came from the cache."""
-
-    steps: int
-    cached: int
-
-
-class TestsRecord(TypedDict):
-    """The result of a test run."""
-
-    passed: int
-    failed: int
-    skipped: int
-    coverage_percent: float | None
-
-
-class EngineRecord(TypedDict):
-    """The engine that did the work."""
-
-    kind: str
-    version: str
-
-
-class GitRecord(TypedDict):
-    """The commit that was worked on."""
-
-    commit: str
-    branch: str | None
-    tag: str | None
-    dirty: bool
-
-
-class Details(TypedDict, total=False):
-    """What only some kinds of runs have to tell."""
-
-    target: str
-    python: str
-    image: ImageRecord | None
-    cache: CacheRecord
-    tests: TestsRecord
-    engine: EngineRecord
-
-
-class RunRecord(Details):
-    """One run of the pipeline, as docs/reference/run-record.schema.json describes it."""
-
-    schema: str
-    id: str
-    kind: Kind
-    project: str
-    started: str
-    duration_seconds: float
-    outcome: Outcome
-    dockyard: str
-    git: GitRecord | None
-
-
 def make_record(
     settings: Settings, git: Git | None, clock: Clock, kind: Kind, outcome: Outcome, **more: Unpack[Details]
 ) -> RunRecord:
@@ -136,6 +127,7 @@ def make_record(
         "duration_seconds": clock.seconds(),
         "outcome": outcome,
         "dockyard": __version__,
+        "ci": detect_ci(os.environ),
         "git": commit,
         **more,
     }
@@ -146,17 +138,29 @@ def describe_engine(engine: Engine) -> EngineRecord:
     return {"kind": engine.kind, "version": engine.version}
 
 
+def detect_ci(environment: Mapping[str, str]) -> str | None:
+    """Return the name of the CI that this runs on, or None on a person's machine (pure)."""
+    return next((name for variable, name in CI_SYSTEMS.items() if environment.get(variable, "") not in UNSET), None)
+
+
+UNSET = ("", "0", "false")
+
+
 def keep_record(settings: Settings, record: RunRecord) -> Path | None:
-    """Write a record to its file and post it to the ledger; trouble is said in one line and changes nothing."""
+    """Write a record to its file and bring it to the ledger; trouble is said in one line and changes nothing."""
     path = None
     try:
         path = write_record(settings.root / FOLDER, record)
     except OSError as error:
         log.info(f"the run record could not be written: {error}")
-    url = settings.ledger_url
-    if url and (trouble := post_record(url, record, os.environ.get(TOKEN, ""))):
-        log.info(f"the ledger at {url} did not take the run record: {trouble}")
+    if settings.ledger_url:
+        make_outbox(settings).deliver(record)
     return path
+
+
+def make_outbox(settings: Settings) -> Outbox:
+    """Return the way to the project's ledger."""
+    return Outbox(settings.ledger_url, os.environ.get(TOKEN, ""), settings.root / ".dockyard" / "unsent")
 
 
 def write_record(folder: Path, record: RunRecord) -> Path:
@@ -167,19 +171,82 @@ def write_record(folder: Path, record: RunRecord) -> Path:
     return path
 
 
-def post_record(url: str, record: Mapping[str, Any], token: str) -> str:
-    """Send a record to a ledger; return what went wrong, or an empty string."""
-    import requests
+@dataclass
+class Recording:
+    """A run that is under way: when it started, what there is to tell of it, and its steps as they end.
 
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    `failed` says of a run that ends without an error that it found something wrong, `idle` that it had nothing to do.
+    """
+
+    clock: Clock
+    details: Details = field(default_factory=Details)
+    steps: list[StepRecord] = field(default_factory=list)
+    failed: bool = False
+    idle: bool = False
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Note when a step starts and how it ends."""
+        step: StepRecord = {"name": name, "started_seconds": self.clock.seconds(), "duration_seconds": 0.0}
+        self.steps.append(step)
+        step["outcome"] = "failed"
+        try:
+            yield
+            step["outcome"] = "passed"
+        except KeyboardInterrupt:
+            step["outcome"] = "interrupted"
+            raise
+        finally:
+            step["duration_seconds"] = round(self.clock.seconds() - step["started_seconds"], 3)
+
+    def told(self) -> Details:
+        """Return what there is to tell so far, the steps in the order of their starts."""
+        steps = sorted(self.steps, key=lambda step: step["started_seconds"])
+        return {**self.details, "steps": steps[:MOST_STEPS]}
+
+
+Keep = Callable[[Settings, RunRecord], object]
+
+
+@contextmanager
+def record_run(settings: Settings, kind: Kind, *, keep: Keep | None = None) -> Iterator[Recording]:
+    """Keep a record of what is done inside, however it ends; one that was mistyped or had nothing to do is no run."""
+    recording = Recording(Clock.start())
+    outcome: Outcome = "failed"
+    told: str | None = None
+    mistyped = False
     try:
-        answer = requests.post(f"{url.rstrip('/')}/api/runs", json=record, headers=headers, timeout=POST_SECONDS)
-    except (requests.exceptions.InvalidHeader, UnicodeEncodeError):
-        return f"{TOKEN} has characters that no HTTP header can carry"
-    except requests.RequestException as error:
-        return f"{type(error).__name__}: it cannot be reached"
-    if answer.ok:
-        return ""
-    if answer.status_code in (401, 403):
-        return f"{answer.status_code}: set {TOKEN} to the ledger's token"
-    return f"{answer.status_code} {' '.join(answer.text[:200].split())}"
+        yield recording
+        outcome = "failed" if recording.failed else "passed"
+    except KeyboardInterrupt:
+        outcome = "interrupted"
+        raise
+    except DockyardError as error:
+        mistyped = isinstance(error, UsageError)
+        told = shorten_error(error)
+        raise
+    finally:
+        if not (mistyped or recording.idle):
+            details: Details = {"error": told, **recording.told()}
+            record = make_record(settings, read_git(settings.root), recording.clock, kind, outcome, **details)
+            (keep or keep_record)(settings, record)
+
+
+def describe_solve(steps: Iterable[Solved], began: float) -> Iterator[StepRecord]:
+    """Yield what BuildKit did in a build that began so many seconds after the run's start (pure)."""
+    for step in steps:
+        told: StepRecord = {
+            "name": step.name[:LONGEST_STEP],
+            "started_seconds": round(began + step.started, 3),
+            "duration_seconds": round(step.seconds, 3),
+            "cached": step.cached,
+        }
+        yield {**told, "outcome": "failed"} if step.failed else told
+
+
+def shorten_error(error: BaseException | None) -> str | None:
+    """Return the one line of an error that a record holds (pure)."""
+    if not isinstance(error, DockyardError):
+        return None
+    line = error.message.strip().partition("\n")[0]
+    return line if len(line) <= LONGEST_ERROR else f"{line[: LONGEST_ERROR - 1]}…"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dockyard.bases.resolve import Missing
 from dockyard.engine.client import Engine
-from dockyard.image import build
+from dockyard.image import build, records
 from dockyard.image.build import Built
 from dockyard.process import Completed, capture
 from dockyard.registry import access, attest, push, sign
@@ -50,6 +50,7 @@ class Actions:
     push_variants: Callable[..., tuple[Pushed, ...]] = push_variants
     verify_pushed: Callable[[Engine, str, str], int] = push.verify_pushed
     attest_image: Callable[..., tuple[Attached, ...]] = attest.attest_image
+    record_run: Callable[[Settings, records.Kind], AbstractContextManager[records.Recording]] = records.record_run
     signing: Signing = Signing()
 
 

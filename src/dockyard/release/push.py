@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from dockyard.bases.resolve import Missing
 from dockyard.engine.client import Engine, find_engine
-from dockyard.errors import UsageError
+from dockyard.errors import DockyardError, UsageError
 from dockyard.git import read_git
 from dockyard.image import names as images
 from dockyard.image import records
@@ -69,27 +69,43 @@ def push_variants(
     """Push every image under all its names and record how each ended; uncommitted changes need `force`."""
     names = [name for named in wanted.values() for name in named]
     refuse_dirty(names, force)
-    clock = records.Clock.start()
+    recording = records.Recording(records.Clock.start())
     engine = actions.find_engine(settings)
     outcome: records.Outcome = "failed"
     arrived: dict[str, Pushed] = {}
+
+    def note(image: Pushed) -> None:
+        arrived[image.reference] = image
+        ended = recording.clock.seconds()
+        recording.steps.append({
+            "name": image.reference, "started_seconds": round(max(0.0, ended - image.seconds), 3),
+            "duration_seconds": round(image.seconds, 3), "cached": not image.pushed, "outcome": "passed",
+        })  # fmt: skip
+
     try:
-        return actions.push_images(engine, names, arrived=lambda image: arrived.update({image.reference: image}))
+        return actions.push_images(engine, names, arrived=note)
     except KeyboardInterrupt:
         outcome = "interrupted"
+        raise
+    except DockyardError as error:
+        recording.details["error"] = records.shorten_error(error)
         raise
     finally:
         git = read_git(settings.root)
         for variant, named in wanted.items():
             ending = "passed" if all(name in arrived for name in named) else outcome
-            record = records.make_record(
-                settings, git, clock, "push", ending, target=variant.target, python=variant.python,
-                image=_describe_image(arrived.get(named[0])), engine=records.describe_engine(engine),
-            )  # fmt: skip
+            told: records.Details = {
+                **recording.told(),
+                "target": variant.target,
+                "python": variant.python,
+                "image": _describe_image(arrived.get(named[0])),
+                "engine": records.describe_engine(engine),
+            }
+            record = records.make_record(settings, git, recording.clock, "push", ending, **told)
             actions.keep_record(settings, record)
 
 
 def _describe_image(image: Pushed | None) -> records.ImageRecord | None:
     if image is None:
         return None
-    return {"reference": image.reference, "digest": image.digest, "size_bytes": image.size, "layers": []}
+    return {"reference": image.reference, "digest": image.digest, "pull_bytes": image.size}

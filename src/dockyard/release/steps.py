@@ -14,7 +14,7 @@ from pathlib import Path
 from dockyard.engine.client import Engine, find_engine
 from dockyard.errors import DockyardError
 from dockyard.files import write_atomically
-from dockyard.image import build
+from dockyard.image import build, records
 from dockyard.image import names as images
 from dockyard.image.names import PRODUCTION, Variant
 from dockyard.registry import sign
@@ -112,7 +112,20 @@ def inspect_release(
 
 def make_release(settings: Settings, key: str, *, engine: Engine | None = None, actions: Actions = PIPELINE) -> Shipped:
     """Do what the release of this commit still lacks, step by step, and return what the registry has then."""
-    job, state = inspect_release(settings, key, engine=engine, actions=actions)
+    with actions.record_run(settings, "release") as recording:
+        shipped = _complete(settings, key, recording, engine=engine, actions=actions)
+        recording.details |= describe_release(shipped)
+        recording.idle = not shipped.changed
+    return shipped
+
+
+def _complete(
+    settings: Settings, key: str, recording: records.Recording, *, engine: Engine | None, actions: Actions
+) -> Shipped:
+    with recording.step("look at what there is"):
+        job, state = inspect_release(settings, key, engine=engine, actions=actions)
+    recording.details = {"python": settings.python, "target": PRODUCTION}
+    recording.details["engine"] = records.describe_engine(job.engine)
     actions.preflight(job.engine, [job.reference(state.names.own)])
     if any(step.name in BUILDING and step.status is Status.DUE for step in plan.plan_steps(state)):
         actions.require_ready(settings, job.engine)
@@ -122,7 +135,8 @@ def make_release(settings: Settings, key: str, *, engine: Engine | None = None, 
     try:
         while step := plan.find_next_step(state):
             log.info(f"{step.name}: {step.what}")
-            state = STEPS[step.name](job, state)
+            with recording.step(step.name):
+                state = STEPS[step.name](job, state)
             if plan.find_next_step(state) == step:
                 raise RuntimeError(f"the step {step.name} has changed nothing")
             changed = True
@@ -141,6 +155,26 @@ def make_release(settings: Settings, key: str, *, engine: Engine | None = None, 
         job.notes,
         changed,
     )
+
+
+def describe_release(shipped: Shipped) -> records.Details:
+    """Return what a run record holds of a release (pure): both documents are attached to each one that is complete."""
+    return {
+        "image": {
+            "reference": f"{shipped.repository}:{shipped.version}",
+            "digest": shipped.digest,
+            "pull_bytes": shipped.size,
+        },
+        "release": {
+            "version": shipped.version,
+            "tags": list(shipped.names.every),
+            "signed": not shipped.unsigned,
+            "unsigned_because": shipped.unsigned or None,
+            "sbom": True,
+            "provenance": True,
+            "changed": shipped.changed,
+        },
+    }
 
 
 def _build(job: Job, state: State) -> State:

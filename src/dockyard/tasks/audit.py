@@ -13,10 +13,13 @@ from dockyard.errors import DockyardError
 from dockyard.tasks.boundary import settings, task
 
 if TYPE_CHECKING:
+    from dockyard.image.records import AuditRecord
     from dockyard.locks.audit.assess import Audit, Finding
     from dockyard.settings import Settings
 
 log = logging.getLogger(__name__)
+
+MOST_RECORDED = 1000
 
 
 @task(
@@ -27,10 +30,15 @@ log = logging.getLogger(__name__)
 )
 def audit(_context: Context, json: bool = False, sarif: str = "") -> None:
     """Look for known vulnerabilities in every lock; exit 1 with one that is not accepted, or without an answer."""
+    from dockyard.image.records import record_run
     from dockyard.locks.audit import assess as auditing
 
     project = settings()
-    found = auditing.audit(project, datetime.now(UTC).date())
+    with record_run(project, "audit") as recording:
+        with recording.step("look up every package"):
+            found = auditing.audit(project, datetime.now(UTC).date())
+        recording.details["audit"] = describe_audit(found)
+        recording.failed = any(each.counts for each in found.findings)
     if sarif:
         from dockyard.locks.audit.sarif import describe_findings
         from dockyard.verify.output import format_sarif_log, write_sarif
@@ -49,6 +57,25 @@ def audit(_context: Context, json: bool = False, sarif: str = "") -> None:
             "`accept-vulnerabilities` in [tool.dockyard] accepts one until a day",
         )
     log.info(f"{found.asked} packages looked up: no known vulnerability that is not accepted")
+
+
+def describe_audit(found: "Audit") -> "AuditRecord":
+    """Return what a run record holds of an audit."""
+    return {
+        "packages": found.asked,
+        "vulnerabilities": [
+            {
+                "id": each.id,
+                "package": each.package,
+                "version": each.version,
+                "severity": each.severity,
+                "score": each.score,
+                "fixed_in": list(each.mended_in),
+                "accepted": not each.counts,
+            }
+            for each in found.findings[:MOST_RECORDED]
+        ],
+    }
 
 
 def show(project: "Settings", found: "Audit") -> None:

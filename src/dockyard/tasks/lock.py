@@ -12,12 +12,15 @@ from dockyard.errors import ChangesPending, UsageError
 from dockyard.tasks.boundary import settings, task
 
 if TYPE_CHECKING:
+    from dockyard.image.records import LockRecord
     from dockyard.locks.inputs import Problem
     from dockyard.locks.lock import Outcome
     from dockyard.locks.plan import Wish
     from dockyard.settings import Settings
 
 log = logging.getLogger(__name__)
+
+MOST_RECORDED = 2000
 
 
 @task(
@@ -106,9 +109,18 @@ def make_and_print(project: "Settings", wish: "Wish", *, dry_run: bool, as_json:
     from dockyard.engine import client
     from dockyard.locks.lock import make_locks, write_outcome
 
-    outcome = make_locks(project, wish, find_engine=lambda: client.find_engine(project))
-    if not dry_run:
-        write_outcome(project, outcome)
+    if dry_run:
+        outcome = make_locks(project, wish, find_engine=lambda: client.find_engine(project))
+    else:
+        from dockyard.image.records import record_run
+
+        with record_run(project, "lock") as recording:
+            with recording.step("compile"):
+                outcome = make_locks(project, wish, find_engine=lambda: client.find_engine(project))
+            write_outcome(project, outcome)
+            recording.details["lock"] = describe_changes(outcome)
+            recording.failed = outcome.failed is not None
+            recording.idle = not outcome.locks and not outcome.files
     if as_json:
         console.as_json(describe_outcome(outcome))
     elif outcome.changes:
@@ -124,6 +136,15 @@ def make_and_print(project: "Settings", wish: "Wish", *, dry_run: bool, as_json:
         raise outcome.failed
     if dry_run and outcome.pending:
         raise ChangesPending("the locks would change", "run it again without --dry-run")
+
+
+def describe_changes(outcome: "Outcome") -> "LockRecord":
+    """Return what a run record holds of new locks: a package that moved alike in several is told once."""
+    moved = dict.fromkeys((each.package, each.before or None, each.after or None) for each in outcome.changes)
+    return {
+        "locks": outcome.locks,
+        "changes": [{"name": name, "from": before, "to": after} for name, before, after in [*moved][:MOST_RECORDED]],
+    }
 
 
 def print_chains(project: "Settings", name: str, *, as_json: bool) -> None:

@@ -20,8 +20,9 @@ OVERLAP = 16 << 10
 
 KEPT = re.compile(
     r".*\.py|.*\.(?:dist|egg)-info(?:/(?:METADATA|RECORD|PKG-INFO))?|.*/pyvenv\.cfg|/usr/share/dockyard/.*"
+    r"|/var/lib/dpkg/status(?:\.d/[^/]+)?"
 )
-"""Files whose content rules read."""
+"""Files whose content rules read, or that say which packages there are."""
 
 HEADER = 16
 """The bytes of a .pyc before its code."""

@@ -12,11 +12,14 @@ from typing import Any
 from dockyard import __version__
 from dockyard.errors import DockyardError
 from dockyard.files import write_atomically
-from dockyard.verify.model import Finding, Rule, Trial, Verdict
+from dockyard.image import records
+from dockyard.registry import sbom
+from dockyard.verify.model import Facts, Finding, Rule, Trial, Verdict
 from dockyard.verify.rules.judge import RULES
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 DOCKERFILE = "Dockerfile"
+MOST_FINDINGS = 200
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -38,6 +41,58 @@ class Report:
     def ok(self) -> bool:
         """Whether nothing was found that is not accepted."""
         return not self.verdict.violations
+
+
+def describe_report(report: Report, found: Facts) -> records.Details:
+    """Return what a run record holds of a report and of what was found in the image."""
+    accepted = [finding for finding in report.verdict.findings if finding.accepted]
+    first = [*report.verdict.violations, *accepted][:MOST_FINDINGS]
+    trial = report.trial
+    details: records.Details = {
+        "target": report.target,
+        "python": report.python,
+        "verify": {
+            "rules": len(report.verdict.checked),
+            "violations": len(report.verdict.violations),
+            "accepted": len(accepted),
+            "start_seconds": trial.answer if trial else None,
+            "stop_seconds": trial.stop if trial else None,
+            "memory_bytes": trial.memory if trial else None,
+            "findings": [_describe_finding(finding) for finding in first],
+        },
+    }
+    digest = report.manifest or report.digest
+    if digest:
+        details["image"] = {
+            "reference": report.image,
+            "digest": digest,
+            "pull_bytes": report.size,
+            "packages": find_packages(found),
+        }
+    return details
+
+
+def find_packages(found: Facts) -> list[records.PackageRecord]:
+    """Return the distributions and Debian packages that an image has, by name (pure)."""
+    telling = [(path, entry.data) for path, entry in found.files.items() if entry.data and sbom.WANTED.fullmatch(path)]
+    held = sbom.collect_contents([telling])
+    python: list[records.PackageRecord] = [
+        {"name": name, "version": version, "type": "python"} for name, version, _ in held.distributions
+    ]
+    debian: list[records.PackageRecord] = [
+        {"name": stanza["Package"], "version": stanza.get("Version", ""), "type": "debian"} for stanza in held.packages
+    ]
+    return [*python, *debian]
+
+
+def _describe_finding(finding: Finding) -> records.FindingRecord:
+    return {
+        "rule": finding.rule,
+        "severity": str(finding.severity),
+        "message": finding.message,
+        "path": finding.path,
+        "accepted": finding.accepted or None,
+    }
 
 
 def format_json(report: Report) -> dict[str, Any]:

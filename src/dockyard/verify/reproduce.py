@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dockyard.bases.resolve import ensure_bases
 from dockyard.engine import archive
@@ -55,7 +55,6 @@ class Outcome:
 
 def reproduce_image(settings: Settings, query: ImageQuery, *, engine: Engine | None = None) -> Outcome:
     """Build a variant without cache under a name of its own, compare, and remove it again."""
-    clock = records.Clock.start()
     request = Request((query.target,), (query.python,) if query.python else (), no_cache=True)
     (variant,) = request.variants(settings)
     build.plan_images(settings, build.read_world(settings), request)  # a wrong target is said before an engine starts
@@ -67,7 +66,19 @@ def reproduce_image(settings: Settings, query: ImageQuery, *, engine: Engine | N
         raise DockyardError(
             f"there is no image {reference}", f"`docker pull {reference}` brings it" if query.image else make
         )
-    job = plan_rebuild(settings, engine, request, clock)
+    with records.record_run(settings, "reproduce") as recording:
+        recording.details = {"target": variant.target, "python": variant.python}
+        recording.details["engine"] = records.describe_engine(engine)
+        job = plan_rebuild(settings, engine, request, recording)
+        outcome = rebuild_and_compare(job, reference, existing)
+        recording.details |= describe_outcome(outcome)
+        recording.failed = outcome.verdict is Verdict.DIFFERENT
+    return replace(outcome, seconds=recording.clock.seconds())
+
+
+def rebuild_and_compare(job: Job, reference: str, existing: Mapping[str, Any]) -> Outcome:
+    """Build an image anew and return how it differs from the one that there is."""
+    engine = job.engine
     notes = tuple(find_changed_inputs(_labels(existing), job.planned[0].labels))
     for note in notes:
         log.info(f"{reference}: {note}")
@@ -76,13 +87,33 @@ def reproduce_image(settings: Settings, query: ImageQuery, *, engine: Engine | N
         outcome = Outcome(reference, Verdict.IDENTICAL, existing["Id"], made["Id"], (), notes)
         if made["Id"] != existing["Id"]:
             log.info("the digests differ: reading both images")
-            # By digest: the name may have been given to another image meanwhile.
-            outcome = compare_archives(
-                outcome,
-                archive.read_image(engine, existing["Id"], read_item),
-                archive.read_image(engine, name, read_item),
-            )
-    return replace(outcome, seconds=clock.seconds())
+            with job.recording.step("compare the images"):
+                # By digest: the name may have been given to another image meanwhile.
+                before = archive.read_image(engine, existing["Id"], read_item)
+                outcome = compare_archives(outcome, before, archive.read_image(engine, name, read_item))
+    return outcome
+
+
+VERDICTS: Mapping[Verdict, Literal["identical", "recompressed", "different"]] = {
+    Verdict.IDENTICAL: "identical",
+    Verdict.RECOMPRESSED: "recompressed",
+    Verdict.DIFFERENT: "different",
+}
+
+
+def describe_outcome(outcome: Outcome) -> records.Details:
+    """Return what a run record holds of an outcome (pure)."""
+    details: records.Details = {
+        "reproduce": {
+            "verdict": VERDICTS[outcome.verdict],
+            "existing": outcome.existing,
+            "rebuilt": outcome.rebuilt,
+            "differences": len(outcome.findings),
+        }
+    }
+    if outcome.existing.startswith("sha256:"):
+        details["image"] = {"reference": outcome.image, "digest": outcome.existing}
+    return details
 
 
 def compare_archives(outcome: Outcome, before: Image[Item], after: Image[Item]) -> Outcome:
@@ -93,7 +124,7 @@ def compare_archives(outcome: Outcome, before: Image[Item], after: Image[Item]) 
     return replace(outcome, verdict=verdict, findings=findings)
 
 
-def plan_rebuild(settings: Settings, engine: Engine, request: Request, clock: records.Clock) -> Job:
+def plan_rebuild(settings: Settings, engine: Engine, request: Request, recording: records.Recording) -> Job:
     """Return the one build that is query for, under a name that no other image has."""
     bases, missing = ensure_bases(settings, engine, request.pythons or (settings.python,), run=False)
     for absent in missing:
@@ -108,7 +139,7 @@ def plan_rebuild(settings: Settings, engine: Engine, request: Request, clock: re
         # its own, in which nothing is that was fetched or compiled before.
         arguments={**image.arguments, MOUNTS: f"{OWN}-{token}"},
     )
-    return Job(settings, engine, found, request, (own,), clock)
+    return Job(settings, engine, found, request, (own,), recording)
 
 
 @contextmanager

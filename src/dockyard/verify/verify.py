@@ -5,7 +5,8 @@ import logging
 import tomllib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from dockyard.verify import contents, trial
 from dockyard.verify.attendants import start_attendants
 from dockyard.verify.causes import diagnose
 from dockyard.verify.model import Budgets, Case, Expected, Facts, ImageQuery, Pin, Scope, Trial, scope
-from dockyard.verify.output import Report
+from dockyard.verify.output import Report, describe_report
 from dockyard.verify.rules import bytecode, distributions, judge, secrets
 
 log = logging.getLogger(__name__)
@@ -42,11 +43,37 @@ def verify_image(
 ) -> Report:
     """Verify one image; raise DockyardError where the engine has no such image."""
     judge.refuse_unknown_rules(settings.allow)
-    clock = records.Clock.start()
     variant = select_variant(settings, query)
     reference = query.image or names.local_name(settings, variant)
     engine = engine or find_engine(settings)
     config = require_image(engine, reference, variant, query)
+    with records.record_run(settings, "verify") as recording:
+        recording.details = {"engine": records.describe_engine(engine), "python": variant.python}
+        subject = Subject(settings, engine, query, variant, reference, config)
+        report, found = hold_against_rules(subject, recording, patience)
+        recording.details |= describe_report(report, found)
+        recording.failed = not report.ok
+    return report
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The image that is verified: where it is, what it is called, and how it is configured."""
+
+    settings: Settings
+    engine: Engine
+    query: ImageQuery
+    variant: Variant
+    reference: str
+    config: Mapping[str, Any]
+
+
+def hold_against_rules(
+    subject: Subject, recording: records.Recording, patience: trial.Patience | None
+) -> tuple[Report, Facts]:
+    """Read and try an image, and return the verdict with what was found."""
+    settings, engine, query, variant = subject.settings, subject.engine, subject.query, subject.variant
+    reference, config = subject.reference, subject.config
     expected = expect(settings, variant, query, config.get("Labels") or {})
     setup = trial.Setup(
         settings.ports[0],
@@ -59,20 +86,23 @@ def verify_image(
     if is_service(expected):
         with start_attendants(settings, engine) as network:
             setup = replace(setup, network=network)
-            trial.run_release_step(engine, reference, setup, settings.trial_release)
-            found, result = read_and_try(engine, reference, config, setup)
+            with recording.step("release step") if settings.trial_release else nullcontext():
+                trial.run_release_step(engine, reference, setup, settings.trial_release)
+            with recording.step("run and read the image"):
+                found, result = read_and_try(engine, reference, config, setup)
     else:
-        found, result = read_and_try(engine, reference, config, None)
+        with recording.step("read the image"):
+            found, result = read_and_try(engine, reference, config, None)
     if result and not result.serves:
         result = search_base(settings, engine, expected.python, result)
     doubtful = bytecode.missing(found, expected.python) if result else ()
     if doubtful:
         expected = replace(expected, uncompilable=trial.find_uncompilable(engine, reference, doubtful))
     expected = replace(expected, pins=read_pins(settings.root / expected.lock, found, expected.python))
-    verdict = judge.judge_image(
-        Case(found, expected, result), allow=settings.allow, dockerfile=_dockerfile(settings.root / settings.dockerfile)
-    )
-    return Report(
+    with recording.step("hold it against the rules"):
+        written = _dockerfile(settings.root / settings.dockerfile)
+        verdict = judge.judge_image(Case(found, expected, result), allow=settings.allow, dockerfile=written)
+    report = Report(
         reference,
         found.digest,
         expected.target,
@@ -80,9 +110,10 @@ def verify_image(
         found.size,
         verdict,
         result,
-        clock.seconds(),
+        recording.clock.seconds(),
         found.manifest,
     )
+    return report, found
 
 
 def read_and_try(
