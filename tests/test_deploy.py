@@ -1,15 +1,22 @@
 """Destinations, images by digest, and the plan as a difference."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import pytest
 
+from dockyard.deploy.cluster import Instance
 from dockyard.deploy.destination import Destination, read_destinations, select_destination
-from dockyard.deploy.plan import Change, compare_objects
-from dockyard.deploy.steps import pin_image
+from dockyard.deploy.plan import Change, Live, Objects, Version, compare_objects
+from dockyard.deploy.steps import Record, choose_reference, pin_image, plan_deploy, run_deploy, run_rollback
 from dockyard.errors import SettingsError, UsageError
+from dockyard.git import Git
+from dockyard.image import records
+from dockyard.image.records import RunRecord, record_run
+from dockyard.process import Command
 from dockyard.settings import Settings
+from dockyard.tasks import deploy as tasks
 
 DIGEST = "sha256:" + "3f" * 32
 
@@ -106,3 +113,103 @@ def test_a_plan_is_the_difference() -> None:
     )
     assert [one.verb for one in compare_objects(live, wanted)] == ["remove", "change", "change", "create"]
     assert compare_objects(live, live) == ()
+
+
+@dataclass
+class Place:
+    """A destination in memory."""
+
+    runs: str = ""
+    returned: list[int] = field(default_factory=list)
+
+    def read_live(self) -> Live:
+        """Return the one service."""
+        versions = (Version(1, self.runs, "2026-11-25T10:00:00Z", "me@here:1", "runs"),) if self.runs else ()
+        return Live({"service web": {"image": self.runs}} if self.runs else {}, versions)
+
+    def make_objects(self, image: str) -> Objects:
+        """Return the one service."""
+        return {"service web": {"image": image}}
+
+    def apply(self, image: str, changes: tuple[Change, ...], /) -> int:
+        """Run it."""
+        assert changes
+        self.runs = image
+        return 2
+
+    def rollback(self, number: int) -> str:
+        """Remember what was asked."""
+        self.returned.append(number)
+        return "the image before"
+
+    def status(self) -> tuple[Instance, ...]:
+        """Return the one copy."""
+        return (Instance("web", "web.1", self.runs, "Running"),)
+
+    def logs(self, service: str, *, follow: bool, tail: int | None) -> Command:
+        """Return a command that nobody runs."""
+        return Command(("true", service))
+
+
+@pytest.fixture
+def kept() -> list[RunRecord]:
+    """Return the run records of a test."""
+    return []
+
+
+@pytest.fixture
+def record(kept: list[RunRecord], monkeypatch: pytest.MonkeyPatch) -> Record:
+    """Return what keeps a record in memory."""
+    monkeypatch.setattr(records, "read_git", lambda _root: None)
+    return partial(record_run, keep=lambda _settings, one: kept.append(one))
+
+
+def test_a_deploy_does_what_its_plan_says(settings: Settings, record: Record, kept: list[RunRecord]) -> None:
+    """Nothing where nothing differs; what ran before is known."""
+    here = replace(settings, registry="registry.example", deploy={"here": {"kind": "compose"}})
+    place = Place()
+    planned = plan_deploy(here, "", DIGEST, lambda _settings, _destination: place)
+    assert [one.verb for one in planned.changes] == ["create"]
+    assert place.runs == ""
+    assert run_deploy(planned, record) == 2
+    again = plan_deploy(here, "here", DIGEST, lambda _settings, _destination: place)
+    assert (again.changes, again.previous) == ((), f"registry.example/shop@{DIGEST}")
+    assert run_deploy(again, record) == 0
+    assert run_rollback(here, "", 3, lambda _settings, _destination: place, record) == "the image before"
+    assert place.returned == [3]
+    assert [one["kind"] for one in kept] == ["deploy", "deploy"]
+    assert kept[0]["deploy"] == {
+        "destination": "here", "kind": "compose", "action": "deploy", "previous": None, "changes": 1, "number": 2,
+    }  # fmt: skip
+    assert kept[1]["deploy"]["action"] == "rollback"
+
+
+def test_a_plan_is_shown_and_printed_for_machines(
+    settings: Settings, capsys: pytest.CaptureFixture[str], said: list[str]
+) -> None:
+    """Digests are short for people, whole for machines."""
+    here = replace(settings, registry="registry.example", deploy={"here": {"kind": "compose"}})
+    planned = plan_deploy(here, "", DIGEST, lambda _settings, _destination: Place())
+    tasks.show(planned)
+    shown = capsys.readouterr().out
+    assert "create" in shown
+    assert DIGEST not in shown
+    assert DIGEST[:19] in shown
+    assert tasks.as_json(planned)["changes"] == [
+        {
+            "verb": "create", "thing": "service web", "key": "", "before": "",
+            "after": f"registry.example/shop@{DIGEST}",
+        }
+    ]  # fmt: skip
+    tasks.show(replace(planned, changes=()))
+    assert "runs already" in said[-1]
+
+
+def test_without_a_name_the_commits_own_image_is_meant(settings: Settings) -> None:
+    """By its commit, which has one image, if it is clean and there is a registry."""
+    here = replace(settings, registry="registry.example")
+    git = Git("0123456789ab" + "c" * 28, 0)
+    assert choose_reference(here, git) == "registry.example/shop:0123456789ab"
+    for project, commit in ((settings, git), (here, None), (here, replace(git, dirty=True))):
+        with pytest.raises(UsageError, match="no clean commit"):
+            choose_reference(project, commit)

@@ -115,6 +115,18 @@ SERVICES = (
         health="redis-cli ping | grep -Eq 'PONG|NOAUTH'",
         command="redis-server",
     ),
+    Service(
+        name="haproxy",
+        title="HAProxy",
+        repositories=("haproxy",),
+        package="haproxy",
+        user="haproxy",
+        folder="/var/lib/haproxy",
+        port=8080,
+        health="kill -0 1",  # where it listens, only its configuration says
+        command="haproxy",
+        stop_signal="SIGUSR1",  # it ends when its last connection does
+    ),
 )
 
 

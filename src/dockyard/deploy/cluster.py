@@ -34,8 +34,8 @@ class Cluster(Protocol):
     def make_objects(self, image: str) -> Objects:
         """Return what should run, for `image` as repository@digest."""
 
-    def apply(self, image: str, changes: tuple[Change, ...]) -> None:
-        """Make the changes, and remember the deploy at the destination."""
+    def apply(self, image: str, changes: tuple[Change, ...], /) -> int:
+        """Make the changes, remember the deploy at the destination, and return the number of its version."""
 
     def rollback(self, number: int) -> str:
         """Return to the version of a number, 0 for the one before; return its image."""

@@ -1,36 +1,98 @@
-"""The chain of a deploy: choose the image, ask what runs, say what differs, do that, and keep a record."""
+"""The chain of a deploy: choose the image, ask what runs, say what differs, and do that."""
 
+import logging
+import os
 import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 
 from dockyard.deploy.cluster import Cluster
 from dockyard.deploy.destination import Destination, select_destination
 from dockyard.deploy.kinds import open_cluster
 from dockyard.deploy.plan import Change, compare_objects
-from dockyard.errors import UsageError
+from dockyard.engine.client import Engine, find_engine
+from dockyard.errors import DockyardError, SettingsError, UsageError
+from dockyard.git import Git, read_git
+from dockyard.image import names, records
+from dockyard.image.names import Variant
+from dockyard.image.records import Kind, Recording
+from dockyard.registry import provenance, sign
+from dockyard.registry.access import open_repository
+from dockyard.registry.client import parse_reference
 from dockyard.settings import Settings
 
+log = logging.getLogger(__name__)
+
+Connect = Callable[[Settings, Destination], Cluster]
+Record = Callable[[Settings, Kind], AbstractContextManager[Recording]]
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A deploy that is ready to be carried out: `image` is a repository and a digest."""
+    """A deploy that is ready to be carried out: `image` is a repository and a digest, `previous` the one that runs."""
 
     settings: Settings
     destination: Destination
     cluster: Cluster
     image: str
     changes: tuple[Change, ...]
+    previous: str = ""
 
 
-def plan_deploy(settings: Settings, to: str, image: str) -> Planned:
+def plan_deploy(
+    settings: Settings,
+    to: str,
+    image: str,
+    connect: Connect = open_cluster,
+) -> Planned:
     """Ask a destination what runs, and return what has to change; nothing is changed."""
     destination = select_destination(settings, to)
-    pinned = pin_image(settings, image)
-    cluster = open_cluster(settings, destination)
-    changes = compare_objects(cluster.read_live().objects, cluster.make_objects(pinned))
-    return Planned(settings, destination, cluster, pinned, changes)
+    pinned = pin_image(settings, image) if image else find_image(settings)
+    require_evidence(settings, destination, pinned)
+    cluster = connect(settings, destination)
+    live = cluster.read_live()
+    changes = compare_objects(live.objects, cluster.make_objects(pinned))
+    previous = next((one.image for one in live.versions if one.outcome == "runs"), "")
+    return Planned(settings, destination, cluster, pinned, changes, previous)
+
+
+def run_deploy(planned: Planned, record: Record = records.record_run) -> int:
+    """Do what a plan says; return the number of the version that runs now, 0 where there was nothing to do."""
+    if not planned.changes:
+        return 0
+    with record(planned.settings, "deploy") as recording:
+        details: records.DeployRecord = {
+            "destination": planned.destination.name,
+            "kind": planned.destination.kind,
+            "action": "deploy",
+            "previous": planned.previous or None,
+            "changes": len({change.thing for change in planned.changes}),
+        }
+        recording.details |= {"deploy": details, "image": _describe_image(planned.image)}
+        details["number"] = planned.cluster.apply(planned.image, planned.changes)
+    return int(details["number"] or 0)
+
+
+def run_rollback(
+    settings: Settings, to: str, number: int, connect: Connect = open_cluster, record: Record = records.record_run
+) -> str:
+    """Return a destination to an earlier version, 0 for the one before; return its image."""
+    destination = select_destination(settings, to)
+    with record(settings, "deploy") as recording:
+        details: records.DeployRecord = {
+            "destination": destination.name, "kind": destination.kind, "action": "rollback", "number": number or None,
+        }  # fmt: skip
+        recording.details["deploy"] = details
+        image = connect(settings, destination).rollback(number)
+        recording.details["image"] = _describe_image(image)
+    return image
+
+
+def _describe_image(image: str) -> records.ImageRecord:
+    return {"reference": image, "digest": image.rpartition("@")[2], "size_bytes": 0, "layers": []}
 
 
 def pin_image(settings: Settings, wanted: str) -> str:
@@ -42,3 +104,59 @@ def pin_image(settings: Settings, wanted: str) -> str:
             "name it as sha256:… or repository@sha256:…: `invoke push` and `invoke release` print it last",
         )
     return f"{repository or settings.repository}@{digest}"
+
+
+def find_image(settings: Settings) -> str:
+    """Return what the registry has for the commit that is checked out, by its digest."""
+    name = choose_reference(settings, read_git(settings.root))
+    reference = parse_reference(name)
+    with open_repository(find_engine(settings), name) as repository:
+        digest = repository.read_digest(reference.tag)
+    log.info(f"{reference} is {digest}")
+    return f"{reference.name}@{digest}"
+
+
+def choose_reference(settings: Settings, git: Git | None) -> str:
+    """Return the name by which a commit's production image was pushed; raise UsageError where there is none (pure)."""
+    if not settings.registry or git is None or git.dirty:
+        raise UsageError(
+            "there is no clean commit whose image a registry could have",
+            "name the image by its digest: --image sha256:…",
+        )
+    return names.choose_tags(settings, git, Variant(names.PRODUCTION, settings.python))[-1]
+
+
+def require_evidence(settings: Settings, destination: Destination, pinned: str) -> None:
+    """Raise DockyardError for an image that lacks what the destination asks for: a provenance, or a signature."""
+    if not destination.verified and not destination.key:
+        return
+    engine = find_engine(settings)
+    if destination.verified and not _has_provenance(engine, pinned):
+        raise DockyardError(
+            f"{destination.name} takes no image without provenance, and {pinned} has none",
+            "`invoke release` attaches it, after all checks; `invoke inspect` shows what is there",
+        )
+    if destination.key and not _is_signed(settings.root / destination.key, engine, pinned):
+        raise DockyardError(
+            f"{destination.name} takes no image without a signature by {destination.key}, and {pinned} has none",
+            "`invoke release --key …` signs",
+        )
+
+
+def _has_provenance(engine: Engine, pinned: str) -> bool:
+    with open_repository(engine, pinned) as repository:
+        top = repository.read_document(pinned.partition("@")[2])
+        for one in repository.list_images(top):
+            kinds = {str(entry.get("artifactType")) for entry in repository.list_referrers(one.digest)}
+            if provenance.MEDIA_TYPE not in kinds:
+                return False
+    return True
+
+
+def _is_signed(key: Path, engine: Engine, pinned: str) -> bool:
+    try:
+        public = key.read_text("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the public key {key} cannot be read: {error}", "`cosign public-key` prints it") from None
+    environment = sign.make_environment(parse_reference(pinned).host, engine.environment, os.environ)
+    return sign.has_signature(sign.Signer("", public, 0, environment), pinned)

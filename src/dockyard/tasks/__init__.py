@@ -20,6 +20,9 @@ from dockyard.tasks import (
     verify,
 )
 
+deployments = Collection("deploy", deploy.status, deploy.logs, deploy.history)
+deployments.add_task(deploy.deploy, name="run", default=True)
+
 namespace = Collection(
     init.init,
     build.build,
@@ -39,7 +42,8 @@ namespace = Collection(
     stack.logs,
     stack.shell,
     stack.restart,
-    Collection.from_module(deploy, "deploy"),
+    deploy.rollback,
+    deployments,
     Collection.from_module(engine, "engine"),
     Collection.from_module(base, "base"),
 )

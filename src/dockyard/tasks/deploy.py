@@ -1,5 +1,8 @@
-"""`invoke deploy`: from an image's digest to a running service."""
+"""`invoke deploy`, `deploy.status`, `deploy.logs`, `deploy.history` and `rollback`: a service at its destinations."""
 
+import logging
+import re
+import sys
 from typing import TYPE_CHECKING, Any
 
 from invoke.context import Context
@@ -7,41 +10,121 @@ from invoke.context import Context
 from dockyard import console
 from dockyard.errors import ChangesPending
 from dockyard.tasks.boundary import settings, task
+from dockyard.tasks.stack import number as whole_number
 
 if TYPE_CHECKING:
+    from dockyard.deploy.cluster import Cluster
     from dockyard.deploy.steps import Planned
 
+log = logging.getLogger(__name__)
+
 TO = "the destination, by its name in [tool.dockyard.deploy.NAME] (default: the only one)"
-STYLES = {"create": "green", "change": "yellow", "remove": "red"}
+STYLES = {"create": "green", "change": "yellow", "remove": "red", "runs": "green", "failed": "red"}
+AS_JSON = "print the result as JSON"
 
 
 @task(
     default=True,
     help={
         "to": TO,
-        "image": "the image by its digest: sha256:… or repository@sha256:…",
+        "image": "the image by its digest: sha256:… or repository@sha256:… (default: the one pushed for this commit)",
         "dry_run": "show what would change; ends with 1 where that is anything",
-        "json": "print the result as JSON",
+        "json": AS_JSON,
     },
 )
 def deploy(_context: Context, to: str = "", image: str = "", dry_run: bool = False, json: bool = False) -> None:
-    """Deploy an image: show what differs from what runs, then do only that."""
+    """Deploy an image: show what differs from what runs, then do only that; a failure returns to what ran before."""
     from dockyard.deploy import steps
 
     planned = steps.plan_deploy(settings(), to, image)
-    if json:
-        console.as_json(as_json(planned))
-    else:
+    if not json:
         show(planned)
-    if dry_run and planned.changes:
-        raise ChangesPending(f"{planned.destination.name} differs from what is wanted", "run it without --dry-run")
-    planned.cluster.apply(planned.image, planned.changes)
+    if dry_run:
+        if json:
+            console.as_json(as_json(planned))
+        if planned.changes:
+            raise ChangesPending(f"{planned.destination.name} differs from what is wanted", "run it without --dry-run")
+        return
+    made = steps.run_deploy(planned)
+    if json:
+        console.as_json({**as_json(planned), "version": made or None})
+    else:
+        if made:
+            log.info(f"{planned.destination.name} runs version {made}")
+        print(planned.image)
+
+
+@task(
+    help={
+        "to": TO,
+        "number": "the version to return to, of those that deploy.history lists (default: the one before)",
+        "json": AS_JSON,
+    }
+)
+def rollback(_context: Context, to: str = "", number: str = "", json: bool = False) -> None:
+    """Return a destination to a version that ran there before; migrations stay."""
+    from dockyard.deploy import steps
+
+    image = steps.run_rollback(settings(), to, whole_number(number, "--number", 999_999) if number else 0)
+    if json:
+        console.as_json({"image": image})
+    else:
+        print(image)
+
+
+@task(help={"to": TO, "json": AS_JSON})
+def status(_context: Context, to: str = "", json: bool = False) -> None:
+    """Show every copy of every service at a destination, and why those that failed did."""
+    found = _cluster(to).status()
+    if json:
+        console.as_json([vars(one) for one in found])
+        return
+    columns = ("service", "copy", "state", "health", "node", "image", "says")
+    rows = [(one.service, one.name, one.state, one.health, one.node, shorten(one.image), one.said) for one in found]
+    console.table(columns, rows)
+
+
+@task(
+    help={
+        "to": TO,
+        "service": "the service that is meant (default: the project's own)",
+        "follow": "go on as lines come, until Ctrl-C",
+        "tail": "how many lines of the past to show (default: all)",
+    }
+)
+def logs(_context: Context, to: str = "", service: str = "", follow: bool = False, tail: str = "") -> None:
+    """Show what a service has logged at a destination, all its copies together."""
+    from dockyard import process
+
+    past = whole_number(tail, "--tail", 1_000_000_000, lowest=0) if tail else None
+    for line in process.lines(_cluster(to).logs(service, follow=follow, tail=past)):
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+
+@task(help={"to": TO, "json": AS_JSON})
+def history(_context: Context, to: str = "", json: bool = False) -> None:
+    """List the deploys that a destination remembers, the newest first."""
+    found = _cluster(to).read_live().versions
+    if json:
+        console.as_json([vars(one) for one in found])
+        return
+    rows = [(str(one.number), one.outcome, one.at, one.by, shorten(one.image)) for one in found]
+    console.table(("version", "outcome", "at", "by", "image"), rows, right=("version",), styles=STYLES)
+
+
+def shorten(text: str) -> str:
+    """Return a text with digests as people compare them: by their first twelve digits."""
+    return re.sub(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}", r"\1", text)
 
 
 def show(planned: "Planned") -> None:
     """Print what differs."""
-    title = f"{planned.destination.name} ({planned.destination.kind}): {planned.image}"
-    rows = [(one.verb, one.thing, one.key, one.before, one.after) for one in planned.changes]
+    title = f"{planned.destination.name} ({planned.destination.kind}): {shorten(planned.image)}"
+    rows = [(one.verb, one.thing, one.key, shorten(one.before), shorten(one.after)) for one in planned.changes]
+    if not rows:
+        log.info(f"{title} runs already")
+        return
     console.table(("", "what", "of it", "now", "then"), rows, title=title, styles=STYLES)
 
 
@@ -53,3 +136,11 @@ def as_json(planned: "Planned") -> dict[str, Any]:
         "image": planned.image,
         "changes": [{"verb": one.verb, **vars(one)} for one in planned.changes],
     }
+
+
+def _cluster(to: str) -> "Cluster":
+    from dockyard.deploy.destination import select_destination
+    from dockyard.deploy.kinds import open_cluster
+
+    chosen = settings()
+    return open_cluster(chosen, select_destination(chosen, to))

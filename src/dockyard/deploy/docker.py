@@ -1,0 +1,203 @@
+"""What Swarm and a single host share: the destination's engine, the project's Compose document, facts of images."""
+
+import hashlib
+import json
+import logging
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dockyard.bases import lookup, services
+from dockyard.deploy import front
+from dockyard.deploy.destination import Destination
+from dockyard.deploy.stackfile import DEFINITION, FRONT, Document, Goal, ImageFacts
+from dockyard.engine.client import Engine, find_engine
+from dockyard.errors import DockyardError, SettingsError
+from dockyard.process import Command, Completed, capture, which
+from dockyard.settings import Settings
+from dockyard.stack import compose, environment
+from dockyard.stack.services import select_substitutes
+from dockyard.stack.stack import Stack, find_files
+
+log = logging.getLogger(__name__)
+
+OFFICIAL = "haproxy:lts"
+SENSITIVE = ("pass", "secret", "token", "key", "credential", "dsn", "url")
+PULL_SECONDS = 600.0
+
+
+UNREACHABLE = re.compile(r"(?i)cannot connect to the docker daemon|error during connect|swarm does not have a leader")
+
+
+class LostError(DockyardError):
+    """The destination does not answer any more."""
+
+
+@dataclass(frozen=True)
+class Docker:
+    """The docker command for a destination's engine; `run` starts it."""
+
+    engine: Engine
+    run: Callable[..., Completed] = capture
+
+    def attempt(self, *words: str, **options: Any) -> Completed:
+        """Return how a command ended, well or not; raise LostError where the engine is out of reach."""
+        done = self.run(self.engine.command(*words, **options), check=False)
+        last = (done.stderr.strip().splitlines() or [""])[-1]
+        if not done.ok and UNREACHABLE.search(last):
+            raise LostError(last)
+        return done
+
+    def read(self, *words: str, **options: Any) -> str:
+        """Return what a command prints; raise DockyardError with its own words where it fails."""
+        done = self.attempt(*words, **options)
+        if done.ok:
+            return done.stdout
+        shown = " ".join(word for word in words[:2])
+        last = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        raise DockyardError(f"`docker {shown}` at the destination failed: {last}")
+
+
+def open_engine(settings: Settings, destination: Destination) -> Engine:
+    """Return the destination's engine, without asking it; with neither host nor context it is the one that builds."""
+    if not destination.host and not destination.context:
+        return find_engine(settings)
+    # The embedded engine's CLI will do where this machine has none, or one without Compose.
+    complete = which("docker") and capture(Command(("docker", "compose", "version")), check=False).ok
+    programs = {} if complete else dict(find_engine(settings).environment)
+    if destination.host:
+        return Engine("host", "", True, environment={**programs, "DOCKER_CONTEXT": "", "DOCKER_HOST": destination.host})
+    programs.pop("DOCKER_CONFIG", None)  # contexts are the user's
+    return Engine("host", "", True, environment={**programs, "DOCKER_HOST": "", "DOCKER_CONTEXT": destination.context})
+
+
+def read_document(settings: Settings, destination: Destination, docker: Docker) -> Document:
+    """Return what Compose makes of the production files; the destination's variables count there too."""
+    files = find_files(settings.root, production=True)
+    secrets = environment.read_secrets(settings.root, frozenset(os.environ))
+    stack = Stack(settings, docker.engine, files, secrets={**secrets, **destination.environment})
+    done = docker.run(stack.by_files("config", "--format", "json"), check=False)
+    if not done.ok:
+        raise SettingsError(f"{' and '.join(files)}: {compose.complaint(done.stderr)}", "these are Compose's own words")
+    document: Document = json.loads(done.stdout)
+    return document
+
+
+def read_image_facts(docker: Docker, image: str) -> ImageFacts:
+    """Have the destination's engine fetch an image by its digest, and return what its containers start from.
+
+    An image that cannot be had is an error before anything has changed.
+    """
+    if not docker.attempt("image", "inspect", image).ok:
+        log.info(f"fetching {image}")
+        done = docker.attempt("pull", "--quiet", image, timeout=PULL_SECONDS)
+        if not done.ok:
+            said = done.stderr.strip().splitlines() or ["no answer"]
+            raise DockyardError(
+                f"the destination cannot fetch {image}: {said[-1]}",
+                "nothing was changed; can it reach the registry, and was the image pushed?",
+            )
+    (found,) = json.loads(docker.read("image", "inspect", image))
+    config = found.get("Config") or {}
+    entrypoint, command = (tuple(config.get(key) or ()) for key in ("Entrypoint", "Cmd"))
+    return ImageFacts(entrypoint, command, config.get("StopSignal") or "SIGTERM")
+
+
+def provide_front(settings: Settings, docker: Docker) -> str:
+    """Return the image of a front in the destination's engine: the official one, or one made of Debian's packages."""
+    answers = lookup.recall_answers()
+    if settings.base == "auto" and OFFICIAL not in answers:
+        answers |= lookup.ask_registry(docker.engine, [OFFICIAL])
+    if not select_substitutes({FRONT: OFFICIAL}, settings.base, answers):
+        return f"{front.IMAGE}@{answers[OFFICIAL].digest}" if OFFICIAL in answers else OFFICIAL
+    service = services.find_service(front.IMAGE)
+    if service is None:
+        raise AssertionError("unreachable: HAProxy is one of the services")
+    name, _ = services.ensure_service(docker.engine, service, allow_expired=settings.allow_expired_release)
+    return name
+
+
+def push_front(settings: Settings, docker: Docker, local: str) -> str:
+    """Bring a front's image that only one engine has to the project's repository, and return its pinned name there."""
+    if not local.startswith("dockyard-service/"):
+        return local
+    if not settings.registry:
+        raise SettingsError("[tool.dockyard] registry is empty", "the nodes fetch the front's image from there")
+    name = f"{settings.repository}:front-{local.rpartition('/')[2].replace(':', '-')}"
+    docker.read("tag", local, name)
+    done = docker.attempt("push", "--quiet", name, timeout=PULL_SECONDS)
+    if not done.ok:
+        said = (done.stderr.strip().splitlines() or ["no answer"])[-1]
+        raise DockyardError(
+            f"the image of the front could not be pushed as {name}: {said}",
+            "nothing was changed; `invoke push` says more of a registry that refuses",
+        )
+    digests = json.loads(docker.read("image", "inspect", "--format={{json .RepoDigests}}", name))
+    return next(str(digest) for digest in digests if digest.startswith(f"{settings.repository}@"))
+
+
+def make_goal(settings: Settings, destination: Destination, docker: Docker, image: str) -> Goal:
+    """Return what is to run at a destination."""
+    return Goal(
+        stack=settings.stack,
+        own=settings.image,
+        ports=settings.ports,
+        destination=destination,
+        image=image,
+        document=read_document(settings, destination, docker),
+        facts=read_image_facts(docker, image) if destination.drain else None,
+    )
+
+
+def describe_wanted(body: Document) -> dict[str, str]:
+    """Return the facts of a service in a stack file, in the form in which those of a running one are read (pure)."""
+    deploy = body["deploy"]
+    limits = (deploy.get("resources") or {}).get("limits") or {}
+    facts = {
+        "image": _unpinned(str(body["image"])),
+        "replicas": deploy.get("mode") or str(deploy.get("replicas", 1)),
+        "cpus": f"{float(limits['cpus']):g}" if limits.get("cpus") else "",
+        "memory": str(parse_bytes(str(limits["memory"]))) if limits.get("memory") else "",
+        "definition": deploy["labels"][DEFINITION],
+    }
+    return facts | dict(_variables((body.get("environment") or {}).items()))
+
+
+def describe_live(spec: Mapping[str, Any]) -> dict[str, str]:
+    """Return the same facts of the specification of a Swarm's service (pure)."""
+    task = spec["TaskTemplate"]
+    container = task["ContainerSpec"]
+    limits = (task.get("Resources") or {}).get("Limits") or {}
+    replicated = (spec.get("Mode") or {}).get("Replicated")
+    facts = {
+        "image": _unpinned(str(container["Image"])),
+        "replicas": str(replicated["Replicas"]) if replicated else "global",
+        "cpus": f"{limits['NanoCPUs'] / 1e9:g}" if limits.get("NanoCPUs") else "",
+        "memory": str(limits["MemoryBytes"]) if limits.get("MemoryBytes") else "",
+        "definition": (spec.get("Labels") or {}).get(DEFINITION, "unknown"),
+    }
+    pairs = [line.partition("=") for line in container.get("Env") or ()]
+    return facts | dict(_variables((name, value) for name, _, value in pairs))
+
+
+def parse_bytes(text: str) -> int:
+    """Return an amount of memory as Compose writes it, such as 256m, in bytes (pure)."""
+    factor = {"k": 2**10, "m": 2**20, "g": 2**30}.get(text[-1:].lower(), 1)
+    return int(float(text.rstrip("kmgKMGbB")) * factor)
+
+
+def _unpinned(image: str) -> str:
+    """Return an image without the digest that Swarm adds to a tag: what was asked for is what counts."""
+    name, _, digest = image.partition("@")
+    return name if ":" in name.rpartition("/")[2] else f"{name}@{digest}" if digest else name
+
+
+def _variables(pairs: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Yield variables as facts; of one that may hold a secret only whether it differs."""
+    for name, value in pairs:
+        text = "" if value is None else str(value)
+        if text and any(word in name.lower() for word in SENSITIVE):
+            text = f"(hidden, {hashlib.sha256(text.encode()).hexdigest()[:6]})"
+        yield f"environment {name}", text

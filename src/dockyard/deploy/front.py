@@ -1,0 +1,83 @@
+"""The front: HAProxy's configuration, which finds the copies of a service by name and lets them go before they end.
+
+The names come from the engine's own name service, so a deploy never touches the front: a copy is known there once it
+is healthy, and no longer from the moment that it is to stop.
+"""
+
+from dataclasses import dataclass
+
+IMAGE = "haproxy"
+"""The official image, for which one of Debian's packages stands in where no registry has it."""
+FILE = "/usr/local/etc/haproxy/haproxy.cfg"
+HEALTH_PORT = 8404
+MOST_COPIES = 64
+
+
+@dataclass(frozen=True)
+class Front:
+    """What a front is to do: `names` are those that the copies answer to, `port` is the one that they listen on."""
+
+    listen: int
+    names: tuple[str, ...]
+    port: int
+    domain: str = ""
+
+
+def write_config(front: Front) -> str:
+    """Return HAProxy's configuration (pure).
+
+    What cannot have reached a server is sent to another one; what may have is sent again only where that does no
+    harm. Connections are not kept open to servers: one that ends could lose a request that is already on its way.
+    """
+    only = f"    http-request deny deny_status 421 unless {{ req.hdr(host),field(1,:) -i {front.domain} }}\n"
+    share = MOST_COPIES // len(front.names)
+    servers = "".join(
+        f"    server-template {name}- {share} {name}:{front.port} check inter 500ms fall 1 rise 1"
+        " resolvers engine resolve-opts prevent-dup-ip init-addr none\n"
+        for name in front.names
+    )
+    return f"""\
+global
+    log stdout format raw local0 notice
+    maxconn 4096
+    hard-stop-after 60s
+
+defaults
+    mode http
+    log global
+    timeout connect 1s
+    timeout client 60s
+    timeout server 60s
+    timeout http-request 15s
+    timeout queue 15s
+    option redispatch 1
+    option httpclose
+    option forwardfor
+    retries 6
+    retry-on conn-failure empty-response
+
+resolvers engine
+    nameserver engine 127.0.0.11:53
+    accepted_payload_size 8192
+    resolve_retries 3
+    timeout resolve 500ms
+    timeout retry 500ms
+    hold valid 500ms
+    hold obsolete 0s
+    hold nx 0s
+    hold refused 30s
+    hold timeout 30s
+    hold other 30s
+
+frontend public
+    bind :{front.listen}
+{only if front.domain else ""}    http-request disable-l7-retry unless {{ method GET HEAD OPTIONS }}
+    default_backend copies
+
+backend copies
+    balance leastconn
+{servers}
+frontend health
+    bind :{HEALTH_PORT}
+    monitor-uri /
+"""

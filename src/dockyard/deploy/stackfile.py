@@ -1,0 +1,286 @@
+"""Make a Swarm's stack file out of what the Compose files say (pure).
+
+What Swarm calls otherwise is translated, what it cannot do is left out and named, and what a deploy needs beyond the
+Compose files is added: the order of an update and its way back, the front, and the moment between the last request
+and the end signal.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any
+
+from dockyard.deploy import front
+from dockyard.deploy.destination import Destination
+from dockyard.deploy.front import Front
+
+Document = Mapping[str, Any]
+KEPT = (
+    "cap_add", "cap_drop", "command", "dns", "entrypoint", "environment", "extra_hosts", "healthcheck", "hostname",
+    "init", "logging", "read_only", "stop_grace_period", "stop_signal", "sysctls", "tty", "ulimits", "user",
+    "working_dir",
+)  # fmt: skip
+LOST = ("security_opt", "privileged", "devices", "network_mode", "pid", "ipc", "links", "profiles")
+"""What a stack file has no word for: `lost` names it."""
+LABEL = "io.dockyard."
+DEFINITION = f"{LABEL}definition"
+VERSION = f"{LABEL}version"
+DRAIN = "/dockyard-drain.py"
+FRONT = "front"
+CHECKED = {"interval": "10s", "timeout": "3s", "start_period": "10s", "start_interval": "1s"}
+RELEASE = "release"
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What a container of an image starts from."""
+
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    stop_signal: str = "SIGTERM"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is to run: `document` is what Compose makes of its files, `image` a repository and a digest.
+
+    `facts` are those of the image, where they are known; `own` is the name of the project's image without a tag.
+    """
+
+    stack: str
+    own: str
+    ports: tuple[int, ...]
+    destination: Destination
+    image: str
+    document: Document
+    front_image: str = front.IMAGE
+    facts: ImageFacts | None = None
+
+
+@dataclass(frozen=True)
+class StackFile:
+    """A stack file and the files beside it that it names; `lost` says what was left out."""
+
+    document: Document
+    files: Mapping[str, str] = field(default_factory=dict)
+    lost: tuple[str, ...] = ()
+
+    @property
+    def services(self) -> Mapping[str, Document]:
+        """Every service by its name within the stack."""
+        found: Mapping[str, Document] = self.document["services"]
+        return found
+
+    def select(self, *names: str) -> "StackFile":
+        """Return the stack with these services alone."""
+        chosen = {name: body for name, body in self.services.items() if name in names}
+        return StackFile({**self.document, "services": chosen}, self.files)
+
+
+def list_own(goal: Goal) -> tuple[str, ...]:
+    """Return the services that run the project's image."""
+    return tuple(name for name, body in goal.document["services"].items() if _is_own(goal, body))
+
+
+def list_web(goal: Goal) -> tuple[str, ...]:
+    """Return those of the project's services that the front sends to: they publish a port of the settings."""
+    services = goal.document["services"]
+    published = {name: {port.get("target") for port in services[name].get("ports") or ()} for name in list_own(goal)}
+    return tuple(name for name, ports in published.items() if ports & set(goal.ports))
+
+
+def make_stack(goal: Goal) -> StackFile:
+    """Return the stack file of a goal, without its release step."""
+    files: dict[str, str] = {}
+    web = list_web(goal)
+    services = {name: _service(goal, name, body) for name, body in goal.document["services"].items()}
+    if goal.destination.front and web:
+        chosen = Front(goal.destination.port, web, goal.ports[0], goal.destination.domain)
+        files["front.cfg"] = front.write_config(chosen)
+        services[FRONT] = _front(goal)
+    if any("configs" in body for name, body in services.items() if name != FRONT):
+        files["drain.py"] = (resources.files("dockyard.payload") / "drain.py").read_text("utf-8")
+    document = {
+        "services": {name: _marked(body) for name, body in services.items()},
+        "networks": {name: _network(body) for name, body in (goal.document.get("networks") or {}).items()},
+        "volumes": {name: {} for name in goal.document.get("volumes") or {}},
+        "secrets": dict(_secrets(goal)),
+        "configs": {_stem(name): _config(goal, name, text) for name, text in files.items()},
+    }
+    lost = [f"{name}: {key}" for name, body in goal.document["services"].items() for key in LOST if body.get(key)]
+    return StackFile({key: value for key, value in document.items() if value}, files, tuple(lost))
+
+
+def make_release(goal: Goal, stack: StackFile) -> StackFile:
+    """Return the stack file of the release step: a job that runs once, as the first of the project's services would."""
+    body = dict(stack.services[(*list_web(goal), *list_own(goal))[0]])
+    for key in ("configs", "entrypoint", "healthcheck", "labels"):
+        body.pop(key, None)
+    body["command"] = list(goal.destination.release)
+    body["entrypoint"] = list(goal.facts.entrypoint) if goal.facts else []
+    body["healthcheck"] = {"disable": True}
+    resources_ = {"resources": body["deploy"]["resources"]} if "resources" in body["deploy"] else {}
+    body["deploy"] = {"mode": "replicated-job", "replicas": 1, "restart_policy": {"condition": "none"}, **resources_}
+    body["deploy"]["labels"] = {f"{LABEL}{RELEASE}": "true"}
+    return StackFile({**stack.document, "services": {RELEASE: body}}, stack.files)
+
+
+def _is_own(goal: Goal, body: Document) -> bool:
+    name = re.sub(r"(:[\w.-]+)?(@\S+)?$", "", str(body.get("image") or ""))
+    return name in {goal.own, goal.image.partition("@")[0]} or (not name and bool(body.get("build")))
+
+
+def _service(goal: Goal, name: str, body: Document) -> dict[str, Any]:
+    own, web = _is_own(goal, body), name in list_web(goal)
+    made = {key: body[key] for key in KEPT if body.get(key) not in (None, {}, [])}
+    made["image"] = goal.image if own else body["image"]
+    made["networks"] = list(body.get("networks") or {"default": None})
+    made["volumes"] = [*_volumes(body)]
+    made["secrets"] = [*_mounted_secrets(goal, body, own=own)]
+    made["deploy"] = _deploy(goal, body, own=own)
+    if own and goal.destination.environment:
+        made["environment"] = {**(body.get("environment") or {}), **goal.destination.environment}
+    if web and goal.destination.front:
+        if goal.facts and goal.destination.drain:
+            made |= _drained(goal, goal.facts, body)
+    elif web:
+        made["deploy"]["endpoint_mode"] = "vip"
+        made["ports"] = [{"target": goal.ports[0], "published": goal.destination.port, "protocol": "tcp"}]
+    elif ports := [*_ports(body)]:
+        made["ports"] = ports
+        made["deploy"]["endpoint_mode"] = "vip"
+    return {key: value for key, value in made.items() if value not in (None, {}, [])}
+
+
+def _deploy(goal: Goal, body: Document, *, own: bool) -> dict[str, Any]:
+    said = body.get("deploy") or {}
+    place = goal.destination
+    limits = dict((said.get("resources") or {}).get("limits") or {})
+    for key, name, chosen in (("cpus", "cpus", place.cpus), ("mem_limit", "memory", place.memory)):
+        if (own and chosen) or body.get(key):
+            limits[name] = str((own and chosen) or body[key])
+    if body.get("pids_limit"):
+        limits["pids"] = int(body["pids_limit"])
+    reserved = (said.get("resources") or {}).get("reservations")
+    order = place.order if own else "stop-first"
+    moved = {"parallelism": 1, "order": order, "monitor": "5s"}
+    return {
+        "replicas": int(said.get("replicas") or body.get("scale") or (place.replicas if own else 1)),
+        "endpoint_mode": "dnsrr",
+        "update_config": {**moved, "failure_action": "rollback", "max_failure_ratio": 0},
+        "rollback_config": {**moved, "failure_action": "continue"},
+        "restart_policy": {"condition": "any", "delay": "1s"},
+        **({"resources": {"limits": limits, **({"reservations": reserved} if reserved else {})}} if limits else {}),
+        **({"placement": said["placement"]} if said.get("placement") else {}),
+    }
+
+
+def _drained(goal: Goal, facts: ImageFacts, body: Document) -> dict[str, Any]:
+    """Return what has the end signal of a server come later, by a program that a config brings into the container."""
+    seconds = goal.destination.drain
+    entry = body.get("entrypoint")
+    # As in a container: a new entry point drops the image's command.
+    words = [*(facts.entrypoint if entry is None else entry)]
+    words += body.get("command") or (facts.command if entry is None else ())
+    ending = str(body.get("stop_signal") or facts.stop_signal)
+    grace = parse_seconds(str(body.get("stop_grace_period") or "10s"))
+    return {
+        "entrypoint": ["python", "-I", DRAIN, str(seconds), f"SIG{ending.removeprefix('SIG')}", *words],
+        "command": None,
+        "stop_grace_period": f"{grace + seconds:g}s",
+        "configs": [{"source": "drain", "target": DRAIN, "mode": 0o444}],
+    }
+
+
+def parse_seconds(text: str) -> float:
+    """Return a duration as Compose writes it, such as 1m30s, in seconds."""
+    units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+    return sum(float(number) * units[unit] for number, unit in re.findall(r"([0-9.]+)(ms|h|m|s)", text))
+
+
+def _front(goal: Goal) -> dict[str, Any]:
+    port = goal.destination.port
+    networks = list(dict.fromkeys(net for name in list_web(goal) for net in _networks(goal, name)))
+    return {
+        "image": goal.front_image,
+        "configs": [{"source": "front", "target": front.FILE, "mode": 0o444}],
+        "networks": networks,
+        "ports": [{"target": port, "published": port, "protocol": "tcp", "mode": "host"}],
+        "healthcheck": {"test": ["CMD", "bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{front.HEALTH_PORT}"], **CHECKED},
+        "read_only": True,
+        "cap_drop": ["ALL"],
+        "logging": {"driver": "local"},
+        # Longer than hard-stop-after: requests in flight end first.
+        "stop_grace_period": "70s",
+        "deploy": {
+            "mode": "global",
+            "endpoint_mode": "dnsrr",
+            "update_config": {"parallelism": 1, "order": "stop-first", "failure_action": "rollback", "monitor": "5s"},
+            "restart_policy": {"condition": "any", "delay": "1s"},
+            "resources": {"limits": {"cpus": "1", "memory": "256m", "pids": 64}},
+        },
+    }
+
+
+def _networks(goal: Goal, name: str) -> Iterator[str]:
+    yield from goal.document["services"][name].get("networks") or {"default": None}
+
+
+def _network(body: Document | None) -> dict[str, Any]:
+    return {"driver": "overlay", **({"internal": True} if (body or {}).get("internal") else {})}
+
+
+def _ports(body: Document) -> Iterator[dict[str, Any]]:
+    """Yield what a service publishes to the world: a port of the loopback alone would be everybody's in a Swarm."""
+    for port in body.get("ports") or ():
+        if port.get("published") and not str(port.get("host_ip", "")).startswith(("127.", "::1")):
+            protocol = port.get("protocol", "tcp")
+            yield {"target": port["target"], "published": int(port["published"]), "protocol": protocol}
+
+
+def _volumes(body: Document) -> Iterator[dict[str, Any]]:
+    for volume in body.get("volumes") or ():
+        yield {key: volume[key] for key in ("type", "source", "target", "read_only", "tmpfs") if volume.get(key)}
+    for line in body.get("tmpfs") or ():
+        target, _, options = line.partition(":")
+        size = re.search(r"size=([0-9]+)([kmg]?)", options)
+        factor = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}[size[2]] if size else 1
+        yield {"type": "tmpfs", "target": target, **({"tmpfs": {"size": int(size[1]) * factor}} if size else {})}
+
+
+def _mounted_secrets(goal: Goal, body: Document, *, own: bool) -> Iterator[dict[str, Any]]:
+    for secret in body.get("secrets") or ():
+        yield {"source": secret["source"], "target": secret.get("target") or secret["source"], "mode": 0o444}
+    for name in goal.destination.secrets if own else ():
+        yield {"source": name, "target": name, "mode": 0o444}
+
+
+def _secrets(goal: Goal) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the secrets: the destination holds them already, so that none passes through a file of the project."""
+    for name, body in (goal.document.get("secrets") or {}).items():
+        yield name, {"external": True, "name": body.get("name") or f"{goal.stack}_{name}"}
+    for name in goal.destination.secrets:
+        yield name, {"external": True, "name": name}
+
+
+def _config(goal: Goal, name: str, text: str) -> dict[str, str]:
+    return {"file": f"./{name}", "name": f"{goal.stack}_{_stem(name)}-{_hash(text)}"}
+
+
+def _stem(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _marked(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a service with the hash of all that its facts do not tell, by which a change is noticed."""
+    told = {"image", "environment"}
+    rest = {key: value for key, value in body.items() if key not in told}
+    rest["deploy"] = {key: value for key, value in body["deploy"].items() if key not in {"replicas", "resources"}}
+    return {**body, "deploy": {**body["deploy"], "labels": {DEFINITION: _hash(json.dumps(rest, sort_keys=True))}}}
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,361 @@
+"""Deploy to a Docker Swarm: `docker stack deploy` on a manager, watched until all is healthy or as before.
+
+Swarm itself updates copy by copy and returns by itself, so a deploy whose connection is cut ends well without us.
+What we add: one deploy at a time, the release step first, the reason of a failure, all services back together, and
+every version kept in a config of the Swarm.
+"""
+
+import contextlib
+import json
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dockyard import console
+from dockyard.deploy import docker, stackfile
+from dockyard.deploy.cluster import Instance
+from dockyard.deploy.destination import Destination
+from dockyard.deploy.docker import Docker, LostError
+from dockyard.deploy.plan import Change, Live, Objects, Version
+from dockyard.deploy.stackfile import FRONT, RELEASE, VERSION, Goal, StackFile
+from dockyard.deploy.versions import Store
+from dockyard.errors import DockyardError, UsageError
+from dockyard.process import Command
+from dockyard.settings import Settings
+
+log = logging.getLogger(__name__)
+
+NAMESPACE = "label=com.docker.stack.namespace="
+POLL_SECONDS = 1.0
+SETTLE_SECONDS = 3.0
+"""How long an update may take to begin: until then its state is that of one which needs none."""
+REASON_SECONDS = 10.0
+"""How long a failing copy may take to end once its service returns: only then it has a reason."""
+MOST_FAILURES = 3
+LOG_LINES = "20"
+BACK = frozenset({"rollback_started", "rollback_completed", "rollback_paused", "paused"})
+ENDED = frozenset({"Failed", "Rejected"})
+
+
+class FailedError(DockyardError):
+    """What was started does not become healthy."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of a service, as `docker service ps` tells it."""
+
+    id: str
+    service: str
+    name: str
+    image: str
+    node: str
+    desired: str
+    state: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Swarm:
+    """A Swarm that is reached through one of its managers."""
+
+    settings: Settings
+    destination: Destination
+    docker: Docker
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+
+    @property
+    def stack(self) -> str:
+        """The name that everything of this project has there."""
+        return self.settings.stack
+
+    @property
+    def store(self) -> Store:
+        """Where versions and the lock are kept."""
+        return Store(self.docker, self.stack, self.destination.timeout)
+
+    def read_live(self) -> Live:
+        """Return what runs now; raise DockyardError where that is no manager of a Swarm."""
+        self._require_manager()
+        services = self._services()
+        objects = {f"service {name}": docker.describe_live(one["Spec"]) for name, one in services.items()}
+        return Live(_without_front(objects), self._versions(services), self.store.read_lock())
+
+    def make_objects(self, image: str) -> Objects:
+        """Return what should run."""
+        stack = stackfile.make_stack(self._goal(image))
+        for line in stack.lost:
+            log.info(f"a stack file has no word for {line}: it is left out")
+        return _without_front({f"service {name}": docker.describe_wanted(it) for name, it in stack.services.items()})
+
+    def apply(self, image: str, _changes: tuple[Change, ...]) -> int:
+        """Bring an image to run under the lock; on any failure return to what ran before."""
+        goal = self._goal(image)
+        with self.store.lock():
+            services = self._services()
+            if self.destination.front:
+                goal = replace(goal, front_image=self._choose_front(services))
+            stack = stackfile.make_stack(goal)
+            self._require_secrets(stack)
+            return self._roll(goal, stack, services)
+
+    def rollback(self, number: int) -> str:
+        """Return to an earlier version, 0 for the one before; return its image."""
+        self._require_manager()
+        with self.store.lock():
+            services = self._services()
+            current = current_version(services)
+            known = [one for one in self._versions(services) if one.outcome == "deployed"]
+            wanted = [one for one in known if (one.number == number if number else one.number < current)]
+            if not wanted:
+                raise UsageError(
+                    f"{self.destination.name} remembers no {f'version {number}' if number else 'earlier version'}",
+                    "`invoke deploy.history` lists those that it remembers",
+                )
+            stack = self.store.read_version(wanted[0].number)
+            made = self.store.add_version(stack, wanted[0].image, f"back to {wanted[0].number}")
+            try:
+                self._bring(mark_version(stack, made))
+            except BaseException as error:
+                self._return(error, made, current)
+                raise
+            self.store.finish_version(made, "deployed")
+            return wanted[0].image
+
+    def status(self) -> tuple[Instance, ...]:
+        """Return every task that should run, and those that ended with an error."""
+        self._require_manager()
+        tasks = [task for task in self._tasks(self._services()) if task.desired in {"Running", "Ready"} or task.error]
+        return tuple(Instance(one.service, one.name, one.image, one.state, "", one.node, one.error) for one in tasks)
+
+    def logs(self, service: str, *, follow: bool, tail: int | None) -> Command:
+        """Return the command that shows a service's log; Swarm shows one service at a time."""
+        services = self._services()
+        service = service or next((name for name in services if name not in {FRONT, RELEASE}), "")
+        if service not in services:
+            raise UsageError(
+                f"{self.destination.name} has no service {service!r}", f"it has: {', '.join(services) or 'none'}"
+            )
+        words = (*(("--follow",) if follow else ()), *(("--tail", str(tail)) if tail is not None else ()))
+        return self.docker.engine.command("service", "logs", *words, f"{self.stack}_{service}")
+
+    def _goal(self, image: str) -> Goal:
+        return docker.make_goal(self.settings, self.destination, self.docker, image)
+
+    def _choose_front(self, services: Mapping[str, Mapping[str, Any]]) -> str:
+        """Return the image of the front: the one that runs stays, so that a deploy never touches it."""
+        if FRONT in services:
+            return str(services[FRONT]["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"])
+        return docker.push_front(self.settings, self.docker, docker.provide_front(self.settings, self.docker))
+
+    def _require_manager(self) -> None:
+        form = "{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}}"
+        try:
+            said = self.docker.read("info", "--format", form, timeout=30)
+        except DockyardError as error:
+            hint = "`docker info` there may tell why"
+            raise DockyardError(f"{self.destination.name} does not answer: {error.message}", hint) from None
+        if said.split() != ["active", "true"]:
+            raise DockyardError(
+                f"the engine of {self.destination.name} is no manager of a Swarm",
+                "name a manager as its host; `docker swarm init` makes a Swarm of one node",
+            )
+
+    def _require_secrets(self, stack: StackFile) -> None:
+        known = set(self.docker.read("secret", "ls", "--format", "{{.Name}}").split())
+        for body in stack.document.get("secrets", {}).values():
+            if body["name"] not in known:
+                raise DockyardError(
+                    f"{self.destination.name} has no secret {body['name']}",
+                    f"nothing was changed; make it there: docker secret create {body['name']} FILE",
+                )
+
+    def _services(self) -> dict[str, Mapping[str, Any]]:
+        """Return what Docker says of each service of the stack, by its name within it."""
+        found = self.docker.read("service", "ls", "--quiet", "--filter", NAMESPACE + self.stack).split()
+        bodies = json.loads(self.docker.read("service", "inspect", *found)) if found else []
+        return {str(one["Spec"]["Name"]).removeprefix(f"{self.stack}_"): one for one in bodies}
+
+    def _versions(self, services: Mapping[str, Mapping[str, Any]]) -> tuple[Version, ...]:
+        current = current_version(services)
+        return tuple(
+            replace(one, outcome="runs") if one.number == current else one for one in self.store.list_versions()
+        )
+
+    def _tasks(self, services: Iterable[str]) -> tuple[Task, ...]:
+        names = [f"{self.stack}_{name}" for name in services]
+        if not names:
+            return ()
+        said = self.docker.attempt("service", "ps", "--no-trunc", "--format", "{{json .}}", *names).stdout
+        return tuple(self._task(json.loads(line)) for line in said.splitlines())
+
+    def _task(self, row: Mapping[str, str]) -> Task:
+        name = row["Name"].removeprefix(f"{self.stack}_")
+        state, error = row["CurrentState"].partition(" ")[0], row["Error"].strip('"')
+        service = name.partition(".")[0]
+        return Task(row["ID"], service, name, row["Image"], row["Node"], row["DesiredState"], state, error)
+
+    def _roll(self, goal: Goal, stack: StackFile, before: Mapping[str, Mapping[str, Any]]) -> int:
+        """Carry a deploy out: what others run first, then the release step, then the project's own services."""
+        number = self.store.add_version(stack, goal.image)
+        others = [name for name in stack.services if name not in {*stackfile.list_own(goal), FRONT}]
+        try:
+            if others:
+                self._bring(mark_version(stack.select(*others), number), prune=False)
+            if goal.destination.release:
+                self._release(goal, stack)
+            self._bring(mark_version(stack, number))
+        except BaseException as error:
+            self._return(error, number, current_version(before))
+            raise
+        self.store.finish_version(number, "deployed")
+        self.store.forget(keep=stack)
+        return number
+
+    def _return(self, error: BaseException, number: int, previous: int) -> None:
+        """Bring back what ran before, and remember that this deploy failed."""
+        why = error.message if isinstance(error, DockyardError) else "interrupted"
+        log.warning(f"{why.splitlines()[0]}: returning to what ran before")
+        try:
+            if previous:
+                stack = self.store.read_version(previous)
+                self._bring(mark_version(stack, previous), returning=True)
+            else:
+                self._remove()
+            self.store.finish_version(number, "failed")
+        except LostError as lost:
+            raise LostError(
+                f"{why.splitlines()[0]}; the connection to {self.destination.name} is lost: {lost.message}",
+                "the Swarm goes on by itself, to the new image or back: `invoke deploy.status` shows where it is",
+            ) from None
+
+    def _remove(self) -> None:
+        """Remove a stack that never ran before, and wait until its networks are gone too."""
+        self.docker.attempt("stack", "rm", self.stack)
+        deadline = self.clock() + self.destination.timeout
+        while self.docker.attempt("network", "ls", "--quiet", "--filter", NAMESPACE + self.stack).stdout.strip():
+            if self.clock() > deadline:
+                return
+            self.sleep(POLL_SECONDS)
+
+    def _release(self, goal: Goal, stack: StackFile) -> None:
+        """Run the release step once and wait for its end; its last lines are told where it fails."""
+        name = f"{self.stack}_{RELEASE}"
+        self.docker.attempt("service", "rm", name)
+        try:
+            with console.status(f"release step: {' '.join(goal.destination.release)}"):
+                self._deploy(stackfile.make_release(goal, stack), prune=False)
+                deadline = self.clock() + self.destination.timeout
+                while True:
+                    tasks = self._tasks([RELEASE])
+                    if any(task.state == "Complete" for task in tasks):
+                        return
+                    ended = [task for task in tasks if task.state in ENDED]
+                    if ended or self.clock() > deadline:
+                        why = ended[0].error if ended else f"it did not end within {self.destination.timeout} s"
+                        raise self._failure("the release step failed", ended[0].id if ended else name, why)
+                    self.sleep(POLL_SECONDS)
+        finally:
+            with contextlib.suppress(LostError):
+                self.docker.attempt("service", "rm", name)
+
+    def _deploy(self, stack: StackFile, *, prune: bool) -> None:
+        """Hand a stack file to the Swarm; names in it are of files in a folder that is gone afterwards."""
+        with tempfile.TemporaryDirectory(prefix="dockyard-") as folder:
+            for name, text in stack.files.items():
+                (Path(folder) / name).write_text(text, "utf-8")
+            words = ("--with-registry-auth", "--detach=true", *(("--prune",) if prune else ()))
+            content = json.dumps(stack.document).encode()
+            command = ("stack", "deploy", *words, "--compose-file", "-", self.stack)
+            self.docker.read(*command, cwd=Path(folder), input=content, timeout=self.destination.timeout)
+
+    def _bring(self, stack: StackFile, *, prune: bool = True, returning: bool = False) -> None:
+        """Hand a stack to the Swarm and wait until every copy is healthy; raise FailedError where that cannot be."""
+        names = tuple(stack.services)
+        old = {task.id for task in self._tasks(names) if task.state in ENDED}
+        self._deploy(stack, prune=prune)
+        started = self.clock()
+        with console.status(f"{'returning' if returning else 'rolling'}: {', '.join(names)}"):
+            while True:
+                passed = self.clock() - started
+                services = self._services()
+                waiting = [name for name in names if not self._is_settled(services.get(name), passed)]
+                if not waiting:
+                    return
+                late = passed > self.destination.timeout
+                if late and returning:
+                    raise FailedError(
+                        f"{', '.join(waiting)}: what ran before is not back within {self.destination.timeout} s",
+                        "`invoke deploy.status` shows more",
+                    )
+                failed = [one for one in self._tasks(names) if one.id not in old and one.state in ENDED]
+                back = [name for name in waiting if update_state(services.get(name)) in BACK]
+                if not returning and (back or late or len(failed) >= MOST_FAILURES * len(names)):
+                    raise self._blame(back or waiting, old, late=late)
+                self.sleep(POLL_SECONDS)
+
+    def _is_settled(self, service: Mapping[str, Any] | None, seconds: float) -> bool:
+        """Tell whether a service has as many healthy copies as it should, all of the newest kind."""
+        state = update_state(service)
+        if service is None or state not in {"", "completed"} or (not state and seconds < SETTLE_SECONDS):
+            return False
+        shown = self.docker.read("service", "ls", "--filter", f"id={service['ID']}", "--format", "{{.Replicas}}")
+        running, _, wanted = (shown.split() or ["?/"])[0].partition("/")
+        return running == wanted
+
+    def _blame(self, names: list[str], old: set[str], *, late: bool) -> FailedError:
+        """Return the error of services that do not become healthy, with the reason and last words of a copy."""
+        deadline = self.clock() + REASON_SECONDS
+        while True:
+            failed = [one for one in self._tasks(names) if one.id not in old and one.state in ENDED]
+            if failed or self.clock() > deadline:
+                break
+            self.sleep(POLL_SECONDS)
+        when = f" within {self.destination.timeout} s" if late else ""
+        what = f"{failed[0].service if failed else ', '.join(names)} did not become healthy{when}"
+        return self._failure(what, failed[0].id, failed[0].error) if failed else FailedError(what)
+
+    def _failure(self, what: str, task: str, why: str) -> FailedError:
+        """Show the last lines of a failing task, and return the error."""
+        done = self.docker.attempt("service", "logs", "--raw", "--tail", LOG_LINES, task, timeout=30)
+        said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        for line in said:
+            log.info(f"{task[:12]} | {line}")
+        hint = "its last lines are above" if said else "it has logged nothing"
+        return FailedError(f"{what}: {why or 'no reason is given'}", hint)
+
+
+def open_cluster(settings: Settings, destination: Destination) -> Swarm:
+    """Return a Swarm, ready to be asked."""
+    return Swarm(settings, destination, Docker(docker.open_engine(settings, destination)))
+
+
+def update_state(service: Mapping[str, Any] | None) -> str:
+    """Return how far the update of a service is, as Swarm says it, or '' where there is none (pure)."""
+    return str(((service or {}).get("UpdateStatus") or {}).get("State") or "")
+
+
+def current_version(services: Mapping[str, Mapping[str, Any]]) -> int:
+    """Return the version that runs, as labels say: Swarm takes them back when it returns by itself (pure)."""
+    labels = [one["Spec"].get("Labels") or {} for name, one in services.items() if name not in {FRONT, RELEASE}]
+    return max((int(one.get(VERSION, 0)) for one in labels), default=0)
+
+
+def mark_version(stack: StackFile, number: int) -> StackFile:
+    """Return a stack whose services carry a version's number, in labels that start no copy anew (pure)."""
+    services = {
+        name: {**body, "deploy": {**body["deploy"], "labels": {**body["deploy"]["labels"], VERSION: str(number)}}}
+        for name, body in stack.services.items()
+    }
+    return StackFile({**stack.document, "services": services}, stack.files)
+
+
+def _without_front(objects: Mapping[str, dict[str, str]]) -> Objects:
+    """Return the objects without the image of the front, which stays what it is once it runs."""
+    left = {key: value for key, value in objects.get(f"service {FRONT}", {}).items() if key != "image"}
+    return {**objects, **({f"service {FRONT}": left} if left else {})}

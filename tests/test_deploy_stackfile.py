@@ -1,0 +1,229 @@
+"""A Swarm's stack file out of a Compose document, the front's configuration, and the late end signal."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dockyard.deploy.destination import Destination
+from dockyard.deploy.docker import describe_live, describe_wanted, parse_bytes
+from dockyard.deploy.front import Front, write_config
+from dockyard.deploy.stackfile import Goal, ImageFacts, list_own, list_web, make_release, make_stack, parse_seconds
+
+IMAGE = "registry.example/team/shop@sha256:" + "a" * 64
+DOCUMENT: dict[str, Any] = {
+    "services": {
+        "web": {
+            "image": "team/shop:production",
+            "command": None,
+            "entrypoint": None,
+            "environment": {"LEVEL": "info"},
+            "ports": [{"host_ip": "127.0.0.1", "target": 8000, "published": "8000", "protocol": "tcp"}],
+            "networks": {"default": None},
+            "cpus": 1,
+            "mem_limit": "268435456",
+            "pids_limit": 128,
+            "read_only": True,
+            "cap_drop": ["ALL"],
+            "security_opt": ["no-new-privileges:true"],
+            "tmpfs": ["/tmp:size=64m,mode=1777,noexec"],
+            "secrets": [{"source": "token", "target": "/run/secrets/token"}],
+            "stop_grace_period": "1m30s",
+            "user": "65532:65532",
+            "volumes": [{"type": "volume", "source": "data", "target": "/data", "volume": {}}],
+        },
+        "worker": {"image": "team/shop:production", "command": ["celery"], "deploy": {"replicas": 1}},
+        "db": {
+            "image": "postgres:17",
+            "ports": [
+                {"host_ip": "127.0.0.1", "target": 5432, "published": "5432"},
+                {"target": 9187, "published": "9187", "protocol": "tcp"},
+            ],
+        },
+    },
+    "networks": {"default": {"name": "shop_default"}, "inner": {"internal": True}},
+    "secrets": {"token": {"name": "shop_token", "file": "/home/x/token"}},
+    "volumes": {"data": {"name": "shop_data"}},
+}
+
+
+@pytest.fixture
+def goal() -> Goal:
+    """Return a service with a worker, a database, limits, hardening and a secret, to run on a Swarm."""
+    facts = ImageFacts((), ("gunicorn", "shop:app"))
+    return Goal("shop", "team/shop", (8000,), Destination("far", "swarm", replicas=3), IMAGE, DOCUMENT, facts=facts)
+
+
+def test_services_are_told_apart(goal: Goal) -> None:
+    """The project's own run its image; the front sends to those that publish its port."""
+    assert list_own(goal) == ("web", "worker")
+    assert list_web(goal) == ("web",)
+
+
+def test_a_service_keeps_what_the_compose_files_say(goal: Goal) -> None:
+    """Hardening, limits, user, secrets and volumes; the image is the digest; the end signal comes later."""
+    web = make_stack(goal).services["web"]
+    assert web["image"] == IMAGE
+    assert (web["read_only"], web["cap_drop"], web["user"]) == (True, ["ALL"], "65532:65532")
+    assert web["deploy"]["resources"]["limits"] == {"cpus": "1", "memory": "268435456", "pids": 128}
+    assert web["volumes"] == [
+        {"type": "volume", "source": "data", "target": "/data"},
+        {"type": "tmpfs", "target": "/tmp", "tmpfs": {"size": 67108864}},
+    ]
+    assert web["secrets"] == [{"source": "token", "target": "/run/secrets/token", "mode": 0o444}]
+    assert web["entrypoint"] == ["python", "-I", "/dockyard-drain.py", "5", "SIGTERM", "gunicorn", "shop:app"]
+    assert web["stop_grace_period"] == "95s"
+    assert "ports" not in web  # the front has them
+
+
+def test_an_update_starts_first_and_returns_by_itself(goal: Goal) -> None:
+    """One copy at a time; a database in a volume must never run twice."""
+    stack = make_stack(goal)
+    update = stack.services["web"]["deploy"]["update_config"]
+    assert (update["order"], update["failure_action"], update["parallelism"]) == ("start-first", "rollback", 1)
+    assert stack.services["db"]["deploy"]["update_config"]["order"] == "stop-first"
+    assert stack.services["web"]["deploy"]["endpoint_mode"] == "dnsrr"
+
+
+def test_replicas_are_those_of_the_nearest_word(goal: Goal) -> None:
+    """What the Compose files say of one service is stronger than the destination; others have one."""
+    counts = {name: body["deploy"].get("replicas") for name, body in make_stack(goal).services.items()}
+    assert counts == {"web": 3, "worker": 1, "db": 1, "front": None}
+
+
+def test_only_what_was_open_is_published(goal: Goal) -> None:
+    """A Swarm has no port of the loopback alone: that one is left out, not opened to all."""
+    assert make_stack(goal).services["db"]["ports"] == [{"target": 9187, "published": 9187, "protocol": "tcp"}]
+
+
+def test_secrets_are_the_destinations(goal: Goal) -> None:
+    """By the name that Compose gives them; the settings may name more."""
+    place = replace(goal.destination, secrets=("mail_password",))
+    stack = make_stack(replace(goal, destination=place))
+    assert stack.document["secrets"] == {
+        "token": {"external": True, "name": "shop_token"},
+        "mail_password": {"external": True, "name": "mail_password"},
+    }
+    assert {"source": "mail_password", "target": "mail_password", "mode": 0o444} in stack.services["web"]["secrets"]
+    assert "secrets" not in stack.services["db"]
+
+
+def test_what_has_no_word_is_named(goal: Goal) -> None:
+    """Nothing is lost without a word."""
+    assert make_stack(goal).lost == ("web: security_opt",)
+
+
+def test_without_a_front_the_mesh_publishes(goal: Goal) -> None:
+    """Where a load balancer exists."""
+    stack = make_stack(replace(goal, destination=replace(goal.destination, front=False)))
+    assert "front" not in stack.services
+    assert stack.services["web"]["deploy"]["endpoint_mode"] == "vip"
+    assert stack.services["web"]["ports"] == [{"target": 8000, "published": 8080, "protocol": "tcp"}]
+    assert stack.files == {}
+
+
+def test_a_config_is_named_by_its_content(goal: Goal) -> None:
+    """Swarm's configs never change: another content is another config."""
+    first, second = make_stack(goal), make_stack(replace(goal, destination=replace(goal.destination, port=80)))
+    names = [stack.document["configs"]["front"]["name"] for stack in (first, second)]
+    assert names[0] != names[1]
+    assert first.document["configs"]["front"]["file"] == "./front.cfg"
+    assert set(first.files) == {"front.cfg", "drain.py"}
+
+
+def test_the_release_step_is_a_job(goal: Goal) -> None:
+    """With the environment, secrets and limits of the service, once, and without its health check."""
+    place = replace(goal.destination, release=("flask", "db", "upgrade"))
+    chosen = replace(goal, destination=place)
+    (job,) = make_release(chosen, make_stack(chosen)).services.values()
+    assert job["command"] == ["flask", "db", "upgrade"]
+    assert job["deploy"]["mode"] == "replicated-job"
+    assert job["deploy"]["restart_policy"] == {"condition": "none"}
+    assert job["secrets"]
+    assert job["environment"] == {"LEVEL": "info"}
+    assert job["healthcheck"] == {"disable": True}
+    assert not {"configs", "ports", "entrypoint"} & {key for key, value in job.items() if value}
+
+
+def test_live_and_wanted_have_one_form(goal: Goal) -> None:
+    """What a Swarm says of a service that was made so is what was wanted; what may be secret is never shown."""
+    place = replace(goal.destination, environment={"DATABASE_URL": "postgres://user:hunter2@db/shop"})
+    wanted = make_stack(replace(goal, destination=place)).services["web"]
+    spec = {
+        "Labels": wanted["deploy"]["labels"],
+        "Mode": {"Replicated": {"Replicas": 3}},
+        "TaskTemplate": {
+            "ContainerSpec": {
+                "Image": IMAGE,
+                "Env": ["LEVEL=info", "DATABASE_URL=postgres://user:hunter2@db/shop"],
+            },
+            "Resources": {"Limits": {"NanoCPUs": 1_000_000_000, "MemoryBytes": 268435456}},
+        },
+    }
+    assert describe_live(spec) == describe_wanted(wanted)
+    assert "hunter2" not in json.dumps(describe_live(spec))
+
+
+def test_amounts_are_read() -> None:
+    """As Compose writes them."""
+    assert [parse_bytes(text) for text in ("256m", "1g", "1000", "64K")] == [2**28, 2**30, 1000, 2**16]
+    assert [parse_seconds(text) for text in ("10s", "1m30s", "500ms", "1h")] == [10, 90, 0.5, 3600]
+
+
+def test_the_front_follows_names() -> None:
+    """Every copy that the name service knows, none that it does not; only what is safe is sent twice."""
+    config = write_config(Front(8080, ("web",), 8000))
+    assert "server-template web- 64 web:8000 check" in config
+    assert "bind :8080" in config
+    assert "http-request disable-l7-retry unless { method GET HEAD OPTIONS }" in config
+    assert "deny" not in config
+    both = write_config(Front(80, ("blue", "green"), 8000, "shop.example"))
+    assert "server-template blue- 32" in both
+    assert "server-template green- 32" in both
+    assert "unless { req.hdr(host),field(1,:) -i shop.example }" in both
+
+
+DRAIN = str(Path(sys.modules["dockyard"].__path__[0]) / "payload" / "drain.py")
+PROGRAM = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+signal.signal(signal.SIGHUP, lambda *_: print("again", flush=True))
+print("up", flush=True)
+while True: time.sleep(0.05)
+"""
+
+
+@pytest.mark.processes
+def test_an_end_signal_comes_later() -> None:
+    """Other signals pass at once, the exit code is the program's own, and a second end signal does not wait."""
+    command = (sys.executable, "-I", DRAIN, "1", "SIGTERM", sys.executable, "-c", PROGRAM)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        process.send_signal(signal.SIGHUP)
+        assert process.stdout.readline() == "again\n"
+        begun = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 7
+        assert time.monotonic() - begun >= 1.0
+    with subprocess.Popen((*command[:3], "60", *command[4:]), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 7
+
+
+@pytest.mark.processes
+def test_a_program_that_a_signal_ends_is_told_as_shells_do() -> None:
+    """128 and the number of the signal."""
+    command = (sys.executable, "-I", DRAIN, "0", "SIGTERM", sys.executable, "-c", "import os; os.kill(os.getpid(), 9)")
+    assert subprocess.run(command, check=False, env=dict(os.environ)).returncode == 137
