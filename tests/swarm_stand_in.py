@@ -102,7 +102,7 @@ class SwarmStandIn:
         if words[0] == "rm":
             del self.configs[name]
             return _said(name)
-        return _said(json.dumps([{"Spec": self.configs[name]}]))
+        return _said(json.dumps([{"ID": name, "Spec": self.configs[name]}]))
 
     def _service(self, words: tuple[str, ...], _command: Command) -> Completed:
         if words[0] == "ls" and "--quiet" in words:

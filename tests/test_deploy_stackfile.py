@@ -24,7 +24,7 @@ DOCUMENT: dict[str, Any] = {
             "image": "team/shop:production",
             "command": None,
             "entrypoint": None,
-            "environment": {"LEVEL": "info"},
+            "environment": {"LEVEL": "in$$fo"},
             "ports": [{"host_ip": "127.0.0.1", "target": 8000, "published": "8000", "protocol": "tcp"}],
             "networks": {"default": None},
             "cpus": 1,
@@ -57,7 +57,7 @@ DOCUMENT: dict[str, Any] = {
 @pytest.fixture
 def goal() -> Goal:
     """Return a service with a worker, a database, limits, hardening and a secret, to run on a Swarm."""
-    facts = ImageFacts((), ("gunicorn", "shop:app"))
+    facts = ImageFacts((), ("gunicorn", "shop:$app"))
     return Goal("shop", "team/shop", (8000,), Destination("far", "swarm", replicas=3), IMAGE, DOCUMENT, facts=facts)
 
 
@@ -78,7 +78,7 @@ def test_a_service_keeps_what_the_compose_files_say(goal: Goal) -> None:
         {"type": "tmpfs", "target": "/tmp", "tmpfs": {"size": 67108864}},
     ]
     assert web["secrets"] == [{"source": "token", "target": "/run/secrets/token", "mode": 0o444}]
-    assert web["entrypoint"] == ["python", "-I", "/dockyard-drain.py", "5", "SIGTERM", "gunicorn", "shop:app"]
+    assert web["entrypoint"] == ["python", "-I", "/dockyard-drain.py", "5", "SIGTERM", "gunicorn", "shop:$$app"]
     assert web["stop_grace_period"] == "95s"
     assert "ports" not in web  # the front has them
 
@@ -147,14 +147,14 @@ def test_the_release_step_is_a_job(goal: Goal) -> None:
     assert job["deploy"]["mode"] == "replicated-job"
     assert job["deploy"]["restart_policy"] == {"condition": "none"}
     assert job["secrets"]
-    assert job["environment"] == {"LEVEL": "info"}
+    assert job["environment"] == {"LEVEL": "in$$fo"}
     assert job["healthcheck"] == {"disable": True}
     assert not {"configs", "ports", "entrypoint"} & {key for key, value in job.items() if value}
 
 
 def test_live_and_wanted_have_one_form(goal: Goal) -> None:
     """What a Swarm says of a service that was made so is what was wanted; what may be secret is never shown."""
-    place = replace(goal.destination, environment={"DATABASE_URL": "postgres://user:hunter2@db/shop"})
+    place = replace(goal.destination, environment={"DATABASE_URL": "postgres://user:hunt$er2@db/shop"})
     wanted = make_stack(replace(goal, destination=place)).services["web"]
     spec = {
         "Labels": wanted["deploy"]["labels"],
@@ -162,13 +162,13 @@ def test_live_and_wanted_have_one_form(goal: Goal) -> None:
         "TaskTemplate": {
             "ContainerSpec": {
                 "Image": IMAGE,
-                "Env": ["LEVEL=info", "DATABASE_URL=postgres://user:hunter2@db/shop"],
+                "Env": ["LEVEL=in$fo", "DATABASE_URL=postgres://user:hunt$er2@db/shop"],
             },
             "Resources": {"Limits": {"NanoCPUs": 1_000_000_000, "MemoryBytes": 268435456}},
         },
     }
     assert describe_live(spec) == describe_wanted(wanted)
-    assert "hunter2" not in json.dumps(describe_live(spec))
+    assert "er2" not in json.dumps(describe_live(spec))
 
 
 def test_amounts_are_read() -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from dockyard.deploy.cluster import FailedError, LostError
 from dockyard.deploy.destination import Destination
-from dockyard.deploy.docker import Docker, LostError
+from dockyard.deploy.docker import Docker
 from dockyard.deploy.plan import compare_objects
-from dockyard.deploy.swarm import FailedError, Swarm
+from dockyard.deploy.swarm import Swarm
 from dockyard.errors import DockyardError, UsageError
 from dockyard.process import Command
 from dockyard.settings import Settings
@@ -135,7 +136,7 @@ def test_two_deploys_at_once(swarm: Swarm, manager: SwarmStandIn) -> None:
         pytest.raises(DockyardError, match="has been deploying shop for 0 s") as caught,
     ):
         swarm.apply(GOOD, ())
-    assert "docker config rm shop_dockyard-lock" in caught.value.hint
+    assert "remove shop_dockyard-lock there" in caught.value.hint
     assert manager.services == {}
 
 

@@ -4,7 +4,16 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dockyard.deploy.plan import Change, Live, Objects
+from dockyard.errors import DockyardError
 from dockyard.process import Command
+
+
+class FailedError(DockyardError):
+    """What was started does not become healthy."""
+
+
+class LostError(DockyardError):
+    """The destination does not answer any more."""
 
 
 @dataclass(frozen=True)

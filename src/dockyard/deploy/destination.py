@@ -78,6 +78,7 @@ class Destination:
     memory: str = _key(_matching(r"|[0-9]+[kmg]", "an amount of memory such as 256m"), default="")
     environment: Mapping[str, str] = _key(_variables, default_factory=dict)
     secrets: tuple[str, ...] = _key(_words(r"[A-Za-z0-9][\w.-]*", "names of secrets"), default=())
+    folder: str = _key(_matching(r"|/[^\0]*[^/\0]", "an absolute path on the host"), default="")
     domain: str = _key(_matching(r"|[a-z0-9]([a-z0-9.-]*[a-z0-9])?", "a domain such as shop.example"), default="")
     port: int = _key(_between(1, 65535), default=8080)
     front: bool = _key(_flag, default=True)

@@ -1,6 +1,5 @@
 """What Swarm and a single host share: the destination's engine, the project's Compose document, facts of images."""
 
-import hashlib
 import json
 import logging
 import os
@@ -11,8 +10,10 @@ from typing import Any
 
 from dockyard.bases import lookup, services
 from dockyard.deploy import front
+from dockyard.deploy.cluster import LostError
 from dockyard.deploy.destination import Destination
-from dockyard.deploy.stackfile import DEFINITION, FRONT, Document, Goal, ImageFacts
+from dockyard.deploy.plan import Objects
+from dockyard.deploy.stackfile import DEFINITION, FRONT, Document, Goal, ImageFacts, hash_text
 from dockyard.engine.client import Engine, find_engine
 from dockyard.errors import DockyardError, SettingsError
 from dockyard.process import Command, Completed, capture, which
@@ -29,10 +30,6 @@ PULL_SECONDS = 600.0
 
 
 UNREACHABLE = re.compile(r"(?i)cannot connect to the docker daemon|error during connect|swarm does not have a leader")
-
-
-class LostError(DockyardError):
-    """The destination does not answer any more."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +159,8 @@ def describe_wanted(body: Document) -> dict[str, str]:
         "memory": str(parse_bytes(str(limits["memory"]))) if limits.get("memory") else "",
         "definition": deploy["labels"][DEFINITION],
     }
-    return facts | dict(_variables((body.get("environment") or {}).items()))
+    variables = {key: str(value or "").replace("$$", "$") for key, value in (body.get("environment") or {}).items()}
+    return facts | dict(_variables(variables.items()))
 
 
 def describe_live(spec: Mapping[str, Any]) -> dict[str, str]:
@@ -194,10 +192,14 @@ def _unpinned(image: str) -> str:
     return name if ":" in name.rpartition("/")[2] else f"{name}@{digest}" if digest else name
 
 
-def _variables(pairs: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, str]]:
+def _variables(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     """Yield variables as facts; of one that may hold a secret only whether it differs."""
-    for name, value in pairs:
-        text = "" if value is None else str(value)
-        if text and any(word in name.lower() for word in SENSITIVE):
-            text = f"(hidden, {hashlib.sha256(text.encode()).hexdigest()[:6]})"
-        yield f"environment {name}", text
+    for name, text in pairs:
+        hidden = text and any(word in name.lower() for word in SENSITIVE)
+        yield f"environment {name}", f"(hidden, {hash_text(text)[:6]})" if hidden else text
+
+
+def without_front(objects: Mapping[str, dict[str, str]]) -> Objects:
+    """Return the objects without the image of the front, which stays what it is once it runs (pure)."""
+    left = {key: value for key, value in objects.get(f"service {FRONT}", {}).items() if key != "image"}
+    return {**objects, **({f"service {FRONT}": left} if left else {})}

@@ -15,12 +15,16 @@ MOST_COPIES = 64
 
 @dataclass(frozen=True)
 class Front:
-    """What a front is to do: `names` are those that the copies answer to, `port` is the one that they listen on."""
+    """What a front is to do: `port` is the one that copies listen on.
+
+    `names` are those of services, each of many copies; with `fixed`, each is that of one copy.
+    """
 
     listen: int
     names: tuple[str, ...]
     port: int
     domain: str = ""
+    fixed: bool = False
 
 
 def write_config(front: Front) -> str:
@@ -30,12 +34,15 @@ def write_config(front: Front) -> str:
     harm. Connections are not kept open to servers: one that ends could lose a request that is already on its way.
     """
     only = f"    http-request deny deny_status 421 unless {{ req.hdr(host),field(1,:) -i {front.domain} }}\n"
-    share = MOST_COPIES // len(front.names)
-    servers = "".join(
-        f"    server-template {name}- {share} {name}:{front.port} check inter 500ms fall 1 rise 1"
-        " resolvers engine resolve-opts prevent-dup-ip init-addr none\n"
-        for name in front.names
-    )
+    check = "check inter 500ms fall 1 rise 1 resolvers engine"
+    if front.fixed:
+        # Known at the start: a new configuration must not begin with nobody to send to.
+        lines = [f"server {name} {name}:{front.port} {check} init-addr libc,none" for name in front.names]
+    else:
+        share = MOST_COPIES // len(front.names)
+        rule = f"{check} resolve-opts prevent-dup-ip init-addr none"
+        lines = [f"server-template {name}- {share} {name}:{front.port} {rule}" for name in front.names]
+    servers = "".join(f"    {line}\n" for line in lines)
     return f"""\
 global
     log stdout format raw local0 notice

@@ -8,7 +8,7 @@ and the end signal.
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
@@ -119,8 +119,8 @@ def make_release(goal: Goal, stack: StackFile) -> StackFile:
     body = dict(stack.services[(*list_web(goal), *list_own(goal))[0]])
     for key in ("configs", "entrypoint", "healthcheck", "labels"):
         body.pop(key, None)
-    body["command"] = list(goal.destination.release)
-    body["entrypoint"] = list(goal.facts.entrypoint) if goal.facts else []
+    body["command"] = escape_all(goal.destination.release)
+    body["entrypoint"] = escape_all(goal.facts.entrypoint) if goal.facts else []
     body["healthcheck"] = {"disable": True}
     resources_ = {"resources": body["deploy"]["resources"]} if "resources" in body["deploy"] else {}
     body["deploy"] = {"mode": "replicated-job", "replicas": 1, "restart_policy": {"condition": "none"}, **resources_}
@@ -140,9 +140,9 @@ def _service(goal: Goal, name: str, body: Document) -> dict[str, Any]:
     made["networks"] = list(body.get("networks") or {"default": None})
     made["volumes"] = [*_volumes(body)]
     made["secrets"] = [*_mounted_secrets(goal, body, own=own)]
-    made["deploy"] = _deploy(goal, body, own=own)
+    made["deploy"] = describe_deploy(goal, body, own=own)
     if own and goal.destination.environment:
-        made["environment"] = {**(body.get("environment") or {}), **goal.destination.environment}
+        made["environment"] = list_environment(goal, body)
     if web and goal.destination.front:
         if goal.facts and goal.destination.drain:
             made |= _drained(goal, goal.facts, body)
@@ -155,7 +155,8 @@ def _service(goal: Goal, name: str, body: Document) -> dict[str, Any]:
     return {key: value for key, value in made.items() if value not in (None, {}, [])}
 
 
-def _deploy(goal: Goal, body: Document, *, own: bool) -> dict[str, Any]:
+def describe_deploy(goal: Goal, body: Document, *, own: bool) -> dict[str, Any]:
+    """Return how many copies of a service run, with which limits, and how they are renewed."""
     said = body.get("deploy") or {}
     place = goal.destination
     limits = dict((said.get("resources") or {}).get("limits") or {})
@@ -183,8 +184,8 @@ def _drained(goal: Goal, facts: ImageFacts, body: Document) -> dict[str, Any]:
     seconds = goal.destination.drain
     entry = body.get("entrypoint")
     # As in a container: a new entry point drops the image's command.
-    words = [*(facts.entrypoint if entry is None else entry)]
-    words += body.get("command") or (facts.command if entry is None else ())
+    words = [*(escape_all(facts.entrypoint) if entry is None else entry)]
+    words += body.get("command") or (escape_all(facts.command) if entry is None else ())
     ending = str(body.get("stop_signal") or facts.stop_signal)
     grace = parse_seconds(str(body.get("stop_grace_period") or "10s"))
     return {
@@ -195,6 +196,17 @@ def _drained(goal: Goal, facts: ImageFacts, body: Document) -> dict[str, Any]:
     }
 
 
+def list_environment(goal: Goal, body: Document) -> dict[str, Any]:
+    """Return the variables of one of the project's services: those of the Compose files and of the destination."""
+    own = dict(zip(goal.destination.environment, escape_all(goal.destination.environment.values()), strict=True))
+    return {**(body.get("environment") or {}), **own}
+
+
+def escape_all(texts: Iterable[str]) -> list[str]:
+    """Return texts as Compose documents hold them, where a dollar sign begins a variable; Compose's own are so."""
+    return [text.replace("$", "$$") for text in texts]
+
+
 def parse_seconds(text: str) -> float:
     """Return a duration as Compose writes it, such as 1m30s, in seconds."""
     units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
@@ -203,7 +215,7 @@ def parse_seconds(text: str) -> float:
 
 def _front(goal: Goal) -> dict[str, Any]:
     port = goal.destination.port
-    networks = list(dict.fromkeys(net for name in list_web(goal) for net in _networks(goal, name)))
+    networks = list(dict.fromkeys(net for name in list_web(goal) for net in list_networks(goal, name)))
     return {
         "image": goal.front_image,
         "configs": [{"source": "front", "target": front.FILE, "mode": 0o444}],
@@ -225,7 +237,8 @@ def _front(goal: Goal) -> dict[str, Any]:
     }
 
 
-def _networks(goal: Goal, name: str) -> Iterator[str]:
+def list_networks(goal: Goal, name: str) -> Iterator[str]:
+    """Yield the networks of a service."""
     yield from goal.document["services"][name].get("networks") or {"default": None}
 
 
@@ -267,7 +280,7 @@ def _secrets(goal: Goal) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _config(goal: Goal, name: str, text: str) -> dict[str, str]:
-    return {"file": f"./{name}", "name": f"{goal.stack}_{_stem(name)}-{_hash(text)}"}
+    return {"file": f"./{name}", "name": f"{goal.stack}_{_stem(name)}-{hash_text(text)}"}
 
 
 def _stem(name: str) -> str:
@@ -279,8 +292,9 @@ def _marked(body: dict[str, Any]) -> dict[str, Any]:
     told = {"image", "environment"}
     rest = {key: value for key, value in body.items() if key not in told}
     rest["deploy"] = {key: value for key, value in body["deploy"].items() if key not in {"replicas", "resources"}}
-    return {**body, "deploy": {**body["deploy"], "labels": {DEFINITION: _hash(json.dumps(rest, sort_keys=True))}}}
+    return {**body, "deploy": {**body["deploy"], "labels": {DEFINITION: hash_text(json.dumps(rest, sort_keys=True))}}}
 
 
-def _hash(text: str) -> str:
+def hash_text(text: str) -> str:
+    """Return twelve digits that tell a text from others."""
     return hashlib.sha256(text.encode()).hexdigest()[:12]

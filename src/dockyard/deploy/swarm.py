@@ -17,12 +17,12 @@ from typing import Any
 
 from dockyard import console
 from dockyard.deploy import docker, stackfile
-from dockyard.deploy.cluster import Instance
+from dockyard.deploy.cluster import FailedError, Instance, LostError
 from dockyard.deploy.destination import Destination
-from dockyard.deploy.docker import Docker, LostError
-from dockyard.deploy.plan import Change, Live, Objects, Version
+from dockyard.deploy.docker import Docker
+from dockyard.deploy.plan import Change, Live, Objects
 from dockyard.deploy.stackfile import FRONT, RELEASE, VERSION, Goal, StackFile
-from dockyard.deploy.versions import Store
+from dockyard.deploy.versions import Configs, Store
 from dockyard.errors import DockyardError, UsageError
 from dockyard.process import Command
 from dockyard.settings import Settings
@@ -39,10 +39,6 @@ MOST_FAILURES = 3
 LOG_LINES = "20"
 BACK = frozenset({"rollback_started", "rollback_completed", "rollback_paused", "paused"})
 ENDED = frozenset({"Failed", "Rejected"})
-
-
-class FailedError(DockyardError):
-    """What was started does not become healthy."""
 
 
 @dataclass(frozen=True)
@@ -77,21 +73,25 @@ class Swarm:
     @property
     def store(self) -> Store:
         """Where versions and the lock are kept."""
-        return Store(self.docker, self.stack, self.destination.timeout)
+        return Store(Configs(self.docker, self.stack), self.stack, self.destination.timeout)
 
     def read_live(self) -> Live:
         """Return what runs now; raise DockyardError where that is no manager of a Swarm."""
         self._require_manager()
         services = self._services()
         objects = {f"service {name}": docker.describe_live(one["Spec"]) for name, one in services.items()}
-        return Live(_without_front(objects), self._versions(services), self.store.read_lock())
+        return Live(
+            docker.without_front(objects), self.store.list_versions(current_version(services)), self.store.read_lock()
+        )
 
     def make_objects(self, image: str) -> Objects:
         """Return what should run."""
         stack = stackfile.make_stack(self._goal(image))
         for line in stack.lost:
             log.info(f"a stack file has no word for {line}: it is left out")
-        return _without_front({f"service {name}": docker.describe_wanted(it) for name, it in stack.services.items()})
+        return docker.without_front(
+            {f"service {name}": docker.describe_wanted(it) for name, it in stack.services.items()}
+        )
 
     def apply(self, image: str, _changes: tuple[Change, ...]) -> int:
         """Bring an image to run under the lock; on any failure return to what ran before."""
@@ -110,22 +110,16 @@ class Swarm:
         with self.store.lock():
             services = self._services()
             current = current_version(services)
-            known = [one for one in self._versions(services) if one.outcome == "deployed"]
-            wanted = [one for one in known if (one.number == number if number else one.number < current)]
-            if not wanted:
-                raise UsageError(
-                    f"{self.destination.name} remembers no {f'version {number}' if number else 'earlier version'}",
-                    "`invoke deploy.history` lists those that it remembers",
-                )
-            stack = self.store.read_version(wanted[0].number)
-            made = self.store.add_version(stack, wanted[0].image, f"back to {wanted[0].number}")
+            chosen = self.store.choose_earlier(number, current, self.destination.name)
+            stack = self.store.read_version(chosen.number)
+            made = self.store.add_version(stack, chosen.image, f"back to {chosen.number}")
             try:
                 self._bring(mark_version(stack, made))
             except BaseException as error:
                 self._return(error, made, current)
                 raise
             self.store.finish_version(made, "deployed")
-            return wanted[0].image
+            return chosen.image
 
     def status(self) -> tuple[Instance, ...]:
         """Return every task that should run, and those that ended with an error."""
@@ -180,12 +174,6 @@ class Swarm:
         found = self.docker.read("service", "ls", "--quiet", "--filter", NAMESPACE + self.stack).split()
         bodies = json.loads(self.docker.read("service", "inspect", *found)) if found else []
         return {str(one["Spec"]["Name"]).removeprefix(f"{self.stack}_"): one for one in bodies}
-
-    def _versions(self, services: Mapping[str, Mapping[str, Any]]) -> tuple[Version, ...]:
-        current = current_version(services)
-        return tuple(
-            replace(one, outcome="runs") if one.number == current else one for one in self.store.list_versions()
-        )
 
     def _tasks(self, services: Iterable[str]) -> tuple[Task, ...]:
         names = [f"{self.stack}_{name}" for name in services]
@@ -353,9 +341,3 @@ def mark_version(stack: StackFile, number: int) -> StackFile:
         for name, body in stack.services.items()
     }
     return StackFile({**stack.document, "services": services}, stack.files)
-
-
-def _without_front(objects: Mapping[str, dict[str, str]]) -> Objects:
-    """Return the objects without the image of the front, which stays what it is once it runs."""
-    left = {key: value for key, value in objects.get(f"service {FRONT}", {}).items() if key != "image"}
-    return {**objects, **({f"service {FRONT}": left} if left else {})}

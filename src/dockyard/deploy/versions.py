@@ -1,4 +1,4 @@
-"""What a Swarm remembers for us in its configs: every version of a stack, and who deploys at this moment."""
+"""What a destination remembers for us: every version of a stack, and who deploys at this moment."""
 
 import base64
 import contextlib
@@ -9,25 +9,118 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
-from dockyard.deploy.docker import Docker, LostError
+from dockyard.deploy.cluster import LostError
+from dockyard.deploy.docker import Docker
 from dockyard.deploy.plan import Version
 from dockyard.deploy.stackfile import LABEL, StackFile
-from dockyard.errors import DockyardError
+from dockyard.errors import DockyardError, UsageError
+from dockyard.process import Completed
 
 log = logging.getLogger(__name__)
 
 KEPT = 10
 
 
+class Shelf(Protocol):
+    """Where a destination keeps small texts with labels, each under a name that only one can have."""
+
+    def create(self, name: str, content: str, labels: Mapping[str, str]) -> str:
+        """Put a text there; return what is wrong where the name is taken."""
+
+    def remove(self, name: str) -> None:
+        """Take a text away by its name or id, if it is there and nothing uses it."""
+
+    def list_names(self) -> list[str]:
+        """Return every name."""
+
+    def read_labels(self, name: str) -> dict[str, str]:
+        """Return the labels of a text and its id, nothing where there is no such text."""
+
+    def read_content(self, name: str) -> str | None:
+        """Return a text, or None where there is none."""
+
+
 @dataclass(frozen=True)
-class Store:
-    """The configs of one stack; a lock that is older than `patience` seconds, twice, is nobody's any more."""
+class Configs:
+    """The configs of a Swarm whose names begin with that of a stack."""
 
     docker: Docker
+    stack: str
+
+    def create(self, name: str, content: str, labels: Mapping[str, str]) -> str:
+        """Make a config; of two with one name the Swarm refuses the second."""
+        words = [word for key, value in labels.items() for word in ("--label", f"{LABEL}{key}={value}")]
+        # A config cannot be empty.
+        done = self.docker.attempt("config", "create", *words, name, "-", input=(content or " ").encode())
+        return refusal(name, done, ("already exists", "AlreadyExists"))
+
+    def remove(self, name: str) -> None:
+        """Remove a config; the Swarm keeps what a service uses."""
+        self.docker.attempt("config", "rm", name)
+
+    def list_names(self) -> list[str]:
+        """Return the names of the stack's configs."""
+        return self.docker.read("config", "ls", "--filter", f"name={self.stack}_", "--format", "{{.Name}}").split()
+
+    def read_labels(self, name: str) -> dict[str, str]:
+        """Return our labels of a config, and its id."""
+        found = self._inspect(name)
+        return {**own_labels(found["Spec"].get("Labels")), "id": found["ID"]} if found else {}
+
+    def read_content(self, name: str) -> str | None:
+        """Return what a config holds."""
+        found = self._inspect(name)
+        return base64.b64decode(found["Spec"].get("Data") or "").decode() if found else None
+
+    def _inspect(self, name: str) -> Mapping[str, Any]:
+        found = json.loads(self.docker.attempt("config", "inspect", name).stdout or "[]")
+        return found[0] if found else {}
+
+
+@dataclass(frozen=True)
+class Containers:
+    """Containers of one host that never start: each has a name of its own, and keeps its image from being pruned."""
+
+    docker: Docker
+    stack: str
+
+    def create(self, name: str, content: str, labels: Mapping[str, str]) -> str:
+        """Make a container; of two with one name the engine refuses the second."""
+        told = {**labels, "stack": self.stack, "content": content}
+        words = [word for key, value in told.items() for word in ("--label", f"{LABEL}{key}={value}")]
+        image = labels.get("image") or self.docker.read("image", "ls", "--quiet").split()[0]
+        done = self.docker.attempt("container", "create", "--network=none", "--name", name, *words, image, "kept")
+        return refusal(name, done, ("is already in use",))
+
+    def remove(self, name: str) -> None:
+        """Remove a container."""
+        self.docker.attempt("container", "rm", name)
+
+    def list_names(self) -> list[str]:
+        """Return the names of the stack's containers of this kind."""
+        wanted = ("--filter", f"label={LABEL}stack={self.stack}", "--format", "{{.Names}}")
+        return self.docker.read("container", "ls", "--all", *wanted).split()
+
+    def read_labels(self, name: str) -> dict[str, str]:
+        """Return our labels of a container, and its id."""
+        found = json.loads(self.docker.attempt("container", "inspect", name).stdout or "[]")
+        return {**own_labels(found[0]["Config"]["Labels"]), "id": found[0]["Id"]} if found else {}
+
+    def read_content(self, name: str) -> str | None:
+        """Return what a container was made for."""
+        return self.read_labels(name).get("content")
+
+
+@dataclass(frozen=True)
+class Store:
+    """What a destination remembers of a stack; a lock that is twice as old as `patience` seconds is nobody's."""
+
+    shelf: Shelf
     stack: str
     patience: int
 
@@ -35,28 +128,30 @@ class Store:
     def lock(self) -> Iterator[None]:
         """Let nobody else deploy this stack meanwhile; raise DockyardError where somebody does."""
         name = f"{self.stack}_dockyard-lock"
+        mine = {"owner": owner(), "at": str(int(time.time())), "machine": machine(), "process": str(os.getpid())}
         for attempt in (1, 2):
-            done = self._create(name, "", {"owner": owner(), "at": str(int(time.time()))})
-            if not done:
+            if not self.shelf.create(name, "", mine):
                 break
-            held = self._labels(name)
+            held = self.shelf.read_labels(name)
             age = int(time.time()) - int(held.get("at") or 0)
-            if attempt == 2 or not (_is_gone(held.get("owner", "")) or age > 2 * self.patience):
+            if attempt == 2 or not (is_gone(held) or age > 2 * self.patience):
                 raise DockyardError(
                     f"{held.get('owner') or 'somebody'} has been deploying {self.stack} for {age} s",
-                    f"nothing was changed; wait, or where nobody does any more: docker config rm {name}",
+                    f"nothing was changed; wait, or where nobody does any more, remove {name} there",
                 )
             log.info(f"the deploy of {held.get('owner')} ended {age} s after its start without a word: going on")
-            self.docker.attempt("config", "rm", name)
+            self.shelf.remove(held["id"])  # by its name it could be that of another one who goes on
         try:
             yield
         finally:
             with contextlib.suppress(LostError):
-                self.docker.attempt("config", "rm", name)
+                held = self.shelf.read_labels(name)
+                if held.get("owner") == mine["owner"]:
+                    self.shelf.remove(held["id"])
 
     def read_lock(self) -> str:
         """Return who deploys at this moment, or an empty string."""
-        return self._labels(f"{self.stack}_dockyard-lock").get("owner", "")
+        return self.shelf.read_labels(f"{self.stack}_dockyard-lock").get("owner", "")
 
     def add_version(self, stack: StackFile, image: str, note: str = "") -> int:
         """Keep a stack as the newest version, and return its number."""
@@ -64,31 +159,44 @@ class Store:
         at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         labels = {"image": image, "at": at, "by": owner(), "outcome": note or "begun", "version": str(number)}
         content = json.dumps({"document": stack.document, "files": stack.files})
-        if wrong := self._create(self._name(number), content, labels):
+        if wrong := self.shelf.create(self._name(number), content, labels):
             raise DockyardError(f"the version could not be kept at the destination: {wrong}", "nothing was changed")
         return number
 
     def finish_version(self, number: int, outcome: str) -> None:
         """Say how a version ended; a config is never changed, so it is made anew."""
-        labels = self._labels(self._name(number))
-        content = self._content(self._name(number))
+        labels = {**self.shelf.read_labels(self._name(number)), "outcome": outcome}
+        content = self.shelf.read_content(self._name(number))
         if content is None:
             return
-        self.docker.attempt("config", "rm", self._name(number))
-        self._create(self._name(number), content, {**labels, "outcome": outcome})
+        self.shelf.remove(self._name(number))
+        labels.pop("id", None)
+        self.shelf.create(self._name(number), content, labels)
 
-    def list_versions(self) -> tuple[Version, ...]:
-        """Return every version that is remembered, the newest first."""
-        names = [name for name in self._names() if name.startswith(f"{self.stack}_dockyard-v")]
-        found = [self._labels(name) for name in names]
+    def choose_earlier(self, number: int, current: int, place: str) -> Version:
+        """Return the version of a number, or with 0 the last one that ran before; raise UsageError for none."""
+        known = [one for one in self.list_versions(current) if one.outcome in {"deployed", "runs"}]
+        wanted = [one for one in known if (one.number == number if number else one.number < current)]
+        if wanted:
+            return wanted[0]
+        raise UsageError(
+            f"{place} remembers no {f'version {number}' if number else 'earlier version'} that ran",
+            "`invoke deploy.history` lists those that it remembers",
+        )
+
+    def list_versions(self, current: int = 0) -> tuple[Version, ...]:
+        """Return every version that is remembered, the newest first; the `current` one is told to run."""
+        names = [name for name in self.shelf.list_names() if name.startswith(f"{self.stack}_dockyard-v")]
+        found = [self.shelf.read_labels(name) for name in names]
         versions = [
             Version(int(one["version"]), one["image"], one["at"], one["by"], one["outcome"]) for one in found if one
         ]
+        versions = [replace(one, outcome="runs") if one.number == current else one for one in versions]
         return tuple(sorted(versions, key=lambda one: one.number, reverse=True))
 
     def read_version(self, number: int) -> StackFile:
         """Return the stack of a version; raise DockyardError where it is forgotten."""
-        content = self._content(self._name(number))
+        content = self.shelf.read_content(self._name(number))
         if content is None:
             raise DockyardError(f"version {number} is not remembered", "deploy its image again, by its digest")
         known = json.loads(content)
@@ -99,58 +207,48 @@ class Store:
         used = {body["name"] for body in keep.document.get("configs", {}).values()}
         old = [self._name(one.number) for one in self.list_versions()[KEPT:]]
         stems = tuple(f"{self.stack}_{stem}-" for stem in ("front", "drain"))
-        old += [name for name in self._names() if name.startswith(stems) and name not in used]
+        old += [name for name in self.shelf.list_names() if name.startswith(stems) and name not in used]
         # The engine refuses to remove what a service still uses.
         for name in old:
-            self.docker.attempt("config", "rm", name)
+            self.shelf.remove(name)
 
     def _name(self, number: int) -> str:
         return f"{self.stack}_dockyard-v{number:06}"
 
-    def _names(self) -> list[str]:
-        return self.docker.read("config", "ls", "--filter", f"name={self.stack}_", "--format", "{{.Name}}").split()
 
-    def _create(self, name: str, content: str, labels: Mapping[str, str]) -> str:
-        """Make a config, and return what is wrong where that is refused: of two with one name the second always is."""
-        words = [word for key, value in labels.items() for word in ("--label", f"{LABEL}{key}={value}")]
-        done = self.docker.attempt("config", "create", *words, name, "-", input=(content or " ").encode())
-        if done.ok:
-            return ""
-        said = (done.stderr.strip().splitlines() or ["no answer"])[-1]
-        if "already exists" in said or "AlreadyExists" in said:
-            return said
-        raise DockyardError(f"the destination refuses to keep {name}: {said}", "nothing was changed")
+def refusal(name: str, done: Completed, taken: tuple[str, ...]) -> str:
+    """Return what is wrong where a name is taken, or ''; raise DockyardError for anything else."""
+    if done.ok:
+        return ""
+    said = (done.stderr.strip().splitlines() or ["no answer"])[-1]
+    if any(words in done.stderr for words in taken):
+        return said
+    raise DockyardError(f"the destination refuses to keep {name}: {said}", "nothing was changed")
 
-    def _inspect(self, name: str) -> Mapping[str, Any]:
-        done = self.docker.attempt("config", "inspect", name)
-        found: Mapping[str, Any] = (json.loads(done.stdout or "[]") or [{}])[0]
-        return found
 
-    def _labels(self, name: str) -> dict[str, str]:
-        labels = (self._inspect(name).get("Spec") or {}).get("Labels") or {}
-        return {str(key).removeprefix(LABEL): str(value) for key, value in labels.items()}
-
-    def _content(self, name: str) -> str | None:
-        data = (self._inspect(name).get("Spec") or {}).get("Data")
-        return None if data is None else base64.b64decode(data).decode()
+def own_labels(labels: Mapping[str, str] | None) -> dict[str, str]:
+    """Return labels of ours without their prefix (pure)."""
+    return {key.removeprefix(LABEL): str(value) for key, value in (labels or {}).items() if key.startswith(LABEL)}
 
 
 def owner() -> str:
     """Return who deploys: user, machine and process."""
+    name = str(os.getuid())
     with contextlib.suppress(KeyError, OSError):
-        return f"{getpass.getuser()}@{socket.gethostname()}:{os.getpid()}"
-    return f"{os.getuid()}@{socket.gethostname()}:{os.getpid()}"
+        name = getpass.getuser()
+    return f"{name}@{socket.gethostname()}:{os.getpid()}"
 
 
-def _is_gone(held: str) -> bool:
-    """Tell whether an owner was a process of this machine that has ended."""
-    who, _, pid = held.rpartition(":")
-    if who.rpartition("@")[2] != socket.gethostname() or not pid.isdecimal():
+def machine() -> str:
+    """Return what tells the processes here from those of another machine or container, whatever their names."""
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    return ""
+
+
+def is_gone(held: Mapping[str, str]) -> bool:
+    """Tell whether a lock's owner was a process of this machine that has ended."""
+    if not held.get("machine") or held["machine"] != machine():
         return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
+    return not Path("/proc", held.get("process", "")).exists()

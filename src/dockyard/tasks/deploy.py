@@ -98,7 +98,8 @@ def logs(_context: Context, to: str = "", service: str = "", follow: bool = Fals
 
     past = whole_number(tail, "--tail", 1_000_000_000, lowest=0) if tail else None
     for line in process.lines(_cluster(to).logs(service, follow=follow, tail=past)):
-        sys.stdout.write(line + "\n")
+        # Compose erases the terminal's line before each of its own, where there is no terminal too.
+        sys.stdout.write(line.removeprefix("\x1b[2K") + "\n")
         sys.stdout.flush()
 
 

@@ -1,0 +1,144 @@
+"""Make the Compose document of a single host, where two sets of the project's services can stand side by side (pure).
+
+Each set has a colour. The front knows the copies of the set that serves; everything else has one copy as always.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from dockyard.deploy import front, stackfile
+from dockyard.deploy.docker import describe_wanted
+from dockyard.deploy.front import Front
+from dockyard.deploy.stackfile import CHECKED, DEFINITION, FRONT, LABEL, RELEASE, VERSION, Document, Goal, StackFile
+
+COLOURS = ("blue", "green")
+FACTS = f"{LABEL}facts"
+OWN = f"{LABEL}own"
+WEB = f"{LABEL}web"
+FOLDER = front.FILE.rpartition("/")[0]
+DROPPED = frozenset(
+    {"build", "container_name", "depends_on", "scale", "cpus", "mem_limit", "memswap_limit", "env_file"}
+)
+
+
+def make_host(goal: Goal) -> StackFile:
+    """Return the services of a goal by their plain names; labels hold what a plan compares, and whose they are."""
+    own, web = stackfile.list_own(goal), stackfile.list_web(goal)
+    services = {name: _service(goal, name, body) for name, body in goal.document["services"].items()}
+    if goal.destination.front and web:
+        services[FRONT] = _front(goal)
+    whose = {name: {OWN: "true", **({WEB: "true"} if name in web else {})} for name in own}
+    marked = {name: _marked(body, whose.get(name, {})) for name, body in services.items()}
+    volumes = {**(goal.document.get("volumes") or {}), **({FRONT: {}} if FRONT in services else {})}
+    parts = {
+        "networks": goal.document.get("networks") or {"default": {}},
+        "volumes": volumes,
+        "secrets": _secrets(goal),
+    }
+    return StackFile({"services": marked, **{key: value for key, value in parts.items() if value}})
+
+
+def colour_set(stack: StackFile, names: tuple[str, ...], colour: str, number: int) -> StackFile:
+    """Return the services of a set by the names of a colour; others of the project find them by the plain ones."""
+    services = {}
+    for name in names:
+        body = stack.services[name]
+        networks = {net: {**(said or {}), "aliases": [name]} for net, said in body["networks"].items()}
+        labels = {**body["labels"], VERSION: str(number)}
+        services[f"{name}-{colour}"] = {**body, "networks": networks, "labels": labels}
+    return StackFile({**stack.document, "services": services})
+
+
+def make_release(stack: StackFile, name: str, command: tuple[str, ...]) -> StackFile:
+    """Return the release step as a service: as one of the project's own, with another command and no health check."""
+    body = {key: value for key, value in stack.services[name].items() if key not in {"ports", "labels"}}
+    body |= {"command": stackfile.escape_all(command), "healthcheck": {"disable": True}, "restart": "no"}
+    body["deploy"] = {**body["deploy"], "replicas": 1}
+    return StackFile({**stack.document, "services": {RELEASE: body}})
+
+
+def write_front(goal: Goal, copies: tuple[str, ...]) -> str:
+    """Return the front's configuration for the copies that serve."""
+    place = goal.destination
+    return front.write_config(Front(place.port, copies, goal.ports[0], place.domain, fixed=True))
+
+
+def list_others(stack: StackFile) -> tuple[str, ...]:
+    """Return the services that are not the project's own, the front left out."""
+    return tuple(name for name, body in stack.services.items() if OWN not in body["labels"] and name != FRONT)
+
+
+def list_set(stack: StackFile) -> tuple[str, ...]:
+    """Return the project's own services, which come in two colours."""
+    return tuple(name for name, body in stack.services.items() if OWN in body["labels"])
+
+
+def _service(goal: Goal, name: str, body: Document) -> dict[str, Any]:
+    own, web = name in stackfile.list_own(goal), name in stackfile.list_web(goal)
+    place = goal.destination
+    made: dict[str, Any] = {key: value for key, value in body.items() if key not in DROPPED and value is not None}
+    made["deploy"] = stackfile.describe_deploy(goal, body, own=own)
+    made["networks"] = dict(body.get("networks") or {"default": None})
+    made.setdefault("restart", "unless-stopped")
+    if own:
+        made["image"] = goal.image
+        made["environment"] = stackfile.list_environment(goal, body)
+        mounted = [{"source": one, "target": f"/run/secrets/{one}"} for one in place.secrets]
+        made["secrets"] = [*(body.get("secrets") or ()), *mounted]
+    if web and place.front:
+        made.pop("ports", None)
+    return {key: value for key, value in made.items() if value not in ({}, [])}
+
+
+def _front(goal: Goal) -> dict[str, Any]:
+    networks = [net for name in stackfile.list_web(goal) for net in stackfile.list_networks(goal, name)]
+    return {
+        "image": goal.front_image,
+        "networks": dict.fromkeys(networks),
+        "ports": [{"target": goal.destination.port, "published": str(goal.destination.port), "protocol": "tcp"}],
+        "volumes": [{"type": "volume", "source": FRONT, "target": FOLDER}],
+        "healthcheck": {"test": ["CMD", "bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{front.HEALTH_PORT}"], **CHECKED},
+        "read_only": True,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+        "restart": "unless-stopped",
+        "stop_grace_period": "70s",
+        "logging": {"driver": "local"},
+        "deploy": {"replicas": 1, "resources": {"limits": {"cpus": "1", "memory": "256m", "pids": 64}}},
+    }
+
+
+def _secrets(goal: Goal) -> dict[str, Any]:
+    """Return where secrets lie on the host: as the Compose files say, or in the folder that the settings name."""
+    folder = goal.destination.folder
+    named = {name: {"file": f"{folder}/{name}"} for name in goal.destination.secrets}
+    return {
+        **{
+            name: {"file": f"{folder}/{name}"} if folder else body
+            for name, body in (goal.document.get("secrets") or {}).items()
+        },
+        **named,
+    }
+
+
+def _marked(body: dict[str, Any], whose: Mapping[str, str]) -> dict[str, Any]:
+    """Return a service with its facts in a label, from which a later plan knows what runs."""
+    deploy = {key: value for key, value in body["deploy"].items() if key in {"replicas", "resources", "placement"}}
+    bare = {**body, "deploy": deploy}
+    rest = {**bare, "image": "", "environment": {}, "deploy": {}, "labels": body.get("labels") or {}}
+    definition = stackfile.hash_text(json.dumps(rest, sort_keys=True))
+    facts = describe_wanted({**bare, "deploy": {**deploy, "labels": {DEFINITION: definition}}})
+    labels = {**(body.get("labels") or {}), FACTS: json.dumps(facts, sort_keys=True).replace("$", "$$")}
+    return {**bare, "labels": {**labels, **whose}}
+
+
+def wanted_facts(body: Document) -> dict[str, str]:
+    """Return the facts of a service that is wanted, in the form of `read_facts`."""
+    return read_facts({FACTS: body["labels"][FACTS].replace("$$", "$")}, body["deploy"]["replicas"])
+
+
+def read_facts(labels: Mapping[str, str], copies: int) -> dict[str, str]:
+    """Return the facts of a service that runs with so many copies."""
+    facts: dict[str, str] = json.loads(labels.get(FACTS) or "{}")
+    return {**facts, "replicas": str(copies)}

@@ -1,0 +1,367 @@
+"""Deploy to one host without a Swarm: a new set of copies beside the old one, then the front turns to the new.
+
+Sets have two colours. Until the front has turned nothing that serves was touched, and its configuration is the one
+truth about which set serves: whatever an interrupted deploy has left besides is removed by the next one.
+"""
+
+import contextlib
+import io
+import json
+import logging
+import re
+import tarfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dockyard import console
+from dockyard.deploy import docker, hostfile
+from dockyard.deploy import front as front_of
+from dockyard.deploy.cluster import FailedError, Instance, LostError
+from dockyard.deploy.destination import Destination
+from dockyard.deploy.docker import Docker
+from dockyard.deploy.hostfile import COLOURS, OWN, WEB
+from dockyard.deploy.plan import Change, Live, Objects
+from dockyard.deploy.stackfile import FRONT, RELEASE, VERSION, Goal, StackFile
+from dockyard.deploy.versions import Containers, Store
+from dockyard.errors import DockyardError, UsageError
+from dockyard.process import Command
+from dockyard.settings import Settings
+from dockyard.stack import compose
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.5
+SETTLE_SECONDS = 2.0
+"""How long a copy without a health check must have run to count as up."""
+LOG_LINES = "20"
+PROJECT = "com.docker.compose.project"
+SERVICE = "com.docker.compose.service"
+RELOAD = "SIGUSR2"
+
+
+@dataclass(frozen=True)
+class Box:
+    """One container of the stack."""
+
+    id: str
+    name: str
+    service: str
+    image: str
+    state: str
+    health: str
+    exit_code: int
+    restarts: int
+    labels: Mapping[str, str]
+
+    @property
+    def colour(self) -> str:
+        """The colour of its set, empty where it is in none."""
+        return self.service.rpartition("-")[2] if OWN in self.labels else ""
+
+    @property
+    def plain(self) -> str:
+        """The name of its service without the colour."""
+        return self.service.rpartition("-")[0] if self.colour else self.service
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it does its work."""
+        return self.state == "running" and self.health in {"", "healthy"}
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has ended, or is ill: a copy that had to start twice is none to send requests to."""
+        return self.state in {"exited", "dead", "restarting"} or self.health == "unhealthy" or self.restarts > 0
+
+
+@dataclass(frozen=True)
+class Host:
+    """One host with an engine."""
+
+    settings: Settings
+    destination: Destination
+    docker: Docker
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+
+    @property
+    def stack(self) -> str:
+        """The Compose project there."""
+        return self.settings.stack
+
+    @property
+    def store(self) -> Store:
+        """Where versions and the lock are kept."""
+        return Store(Containers(self.docker, self.stack), self.stack, self.destination.timeout)
+
+    def read_live(self) -> Live:
+        """Return what runs now."""
+        boxes = self._boxes()
+        serving = self._serving(boxes)
+        shown = [box for box in boxes if box.colour in {"", serving} and box.state == "running"]
+        objects = {}
+        for name in dict.fromkeys(box.plain for box in shown):
+            its = [box for box in shown if box.plain == name]
+            objects[f"service {name}"] = hostfile.read_facts(its[0].labels, len(its))
+        current = _version(boxes, serving)
+        return Live(docker.without_front(objects), self.store.list_versions(current), self.store.read_lock())
+
+    def make_objects(self, image: str) -> Objects:
+        """Return what should run."""
+        stack = hostfile.make_host(self._goal(image))
+        found = {f"service {name}": hostfile.wanted_facts(body) for name, body in stack.services.items()}
+        return docker.without_front(found)
+
+    def apply(self, image: str, _changes: tuple[Change, ...], /) -> int:
+        """Bring an image to run under the lock; on any failure what ran before goes on."""
+        goal = self._goal(image)
+        with self.store.lock():
+            if self.destination.front:
+                goal = replace(goal, front_image=self._choose_front(self._boxes()))
+            stack = hostfile.make_host(goal)
+            number = self.store.add_version(stack, image)
+            self._bring(goal, stack, number, release=goal.destination.release)
+            self.store.forget(keep=stack)
+            return number
+
+    def rollback(self, number: int) -> str:
+        """Return to an earlier version, 0 for the one before; return its image."""
+        with self.store.lock():
+            boxes = self._boxes()
+            current = _version(boxes, self._serving(boxes))
+            chosen = self.store.choose_earlier(number, current, self.destination.name)
+            stack = self.store.read_version(chosen.number)
+            made = self.store.add_version(stack, chosen.image, f"back to {chosen.number}")
+            goal = Goal(self.stack, "", self.settings.ports, self.destination, chosen.image, stack.document)
+            self._bring(goal, stack, made, release=())
+            return chosen.image
+
+    def status(self) -> tuple[Instance, ...]:
+        """Return every container of the stack; of two sets, the one that does not serve is named so."""
+        boxes = self._boxes()
+        serving = self._serving(boxes)
+        return tuple(
+            Instance(
+                box.plain, box.name, box.image, box.state, box.health,
+                said="" if box.colour in {"", serving} else "gets no requests",
+            )
+            for box in boxes
+        )  # fmt: skip
+
+    def logs(self, service: str, *, follow: bool, tail: int | None) -> Command:
+        """Return the command that shows the log of a service, or of the whole stack."""
+        boxes = self._boxes()
+        names = sorted({box.service for box in boxes if service == box.plain or (not service and box.colour)})
+        if not names:
+            known = ", ".join(dict.fromkeys(box.plain for box in boxes))
+            raise UsageError(f"{self.destination.name} has no service {service!r}", f"it has: {known or 'none'}")
+        words = (*(("--follow",) if follow else ()), *(("--tail", str(tail)) if tail is not None else ()))
+        return self.docker.engine.command(
+            "compose", "--project-name", self.stack, "logs", *words, *names, cwd=Path("/"), env={"COMPOSE_FILE": None}
+        )
+
+    def _goal(self, image: str) -> Goal:
+        goal = docker.make_goal(self.settings, self.destination, self.docker, image)
+        if goal.facts is None:
+            docker.read_image_facts(self.docker, image)  # it must be there before anything changes
+        return goal
+
+    def _choose_front(self, boxes: Iterable[Box]) -> str:
+        """Return the image of the front: the one that runs stays, so that a deploy never stops it."""
+        running = next((box.image for box in boxes if box.service == FRONT), "")
+        return running or docker.provide_front(self.settings, self.docker)
+
+    def _boxes(self) -> tuple[Box, ...]:
+        """Return every container of the stack."""
+        listing = ("container", "ls", "--all", "--quiet", "--no-trunc", "--filter", f"label={PROJECT}={self.stack}")
+        ids = self.docker.read(*listing).split()
+        # One that is removed meanwhile is an error of the command, and not in its answer.
+        bodies = json.loads(self.docker.attempt("container", "inspect", *ids).stdout or "[]") if ids else []
+        return tuple(sorted(map(_box, bodies), key=lambda box: box.name))
+
+    def _serving(self, boxes: Iterable[Box]) -> str:
+        """Return the colour of the set that serves: the front's configuration says so, or else what runs."""
+        front = next((box for box in boxes if box.service == FRONT), None)
+        if front is not None:
+            text = self.docker.attempt("container", "cp", f"{front.id}:{front_of.FILE}", "-").stdout
+            if found := re.search(rf"server {self.stack}-\S+-({'|'.join(COLOURS)})-\d+ ", text):
+                return found[1]
+        return next((box.colour for box in boxes if box.colour and box.state == "running"), "")
+
+    def _bring(self, goal: Goal, stack: StackFile, number: int, *, release: tuple[str, ...]) -> None:
+        """Start a new set, turn the front to it, and end the old one; on any failure end the new one instead."""
+        before = self._boxes()
+        old = self._serving(before)
+        new = next(colour for colour in COLOURS if colour != old)
+        self._end([box for box in before if box.colour == new])
+        names = hostfile.list_set(stack)
+        coloured = hostfile.colour_set(stack, names, new, number)
+        turned = False
+        try:
+            if others := hostfile.list_others(stack):
+                self._up(stack.select(*others), others)
+            if release:
+                self._release(stack, names[0], release)
+            if self.destination.order == "stop-first":
+                self._end([box for box in before if box.colour == old and old])
+            self._up(coloured, tuple(coloured.services))
+            if FRONT in stack.services:
+                self._turn(goal, stack, new)
+                turned = True
+                self.sleep(self.destination.drain if old else 0)
+        except BaseException as error:
+            self._return(error, goal, (old, new), number)
+            raise
+        finally:
+            if turned:
+                self._end([box for box in self._boxes() if box.colour == old and old])
+        gone = [box for box in self._boxes() if not box.colour and box.service not in stack.services]
+        self._end(gone)
+        self.store.finish_version(number, "deployed")
+
+    def _return(self, error: BaseException, goal: Goal, colours: tuple[str, str], number: int) -> None:
+        """Have the old set serve again and end the new one, and remember that this deploy failed."""
+        old, new = colours
+        why = error.message if isinstance(error, DockyardError) else "interrupted"
+        log.warning(f"{why.splitlines()[0]}: what ran before goes on")
+        try:
+            boxes = self._boxes()
+            previous = _version(boxes, old)
+            if old and not any(box.colour == old and box.state == "running" for box in boxes):
+                known = [one.number for one in self.store.list_versions() if one.outcome == "deployed"]
+                back = self.store.read_version(previous or max(known, default=0))
+                coloured = hostfile.colour_set(back, hostfile.list_set(back), old, previous or max(known))
+                self._up(coloured, tuple(coloured.services))
+            if old and self._serving(boxes) == new and any(box.service == FRONT for box in boxes):
+                self._point(goal, [box.name for box in self._boxes() if box.colour == old and WEB in box.labels])
+            self._end([box for box in self._boxes() if box.colour == new or not old])
+            self.store.finish_version(number, "failed")
+        except LostError as lost:
+            raise LostError(
+                f"{why.splitlines()[0]}; the connection to {self.destination.name} is lost: {lost.message}",
+                "what served before goes on, or what the front has turned to; the next deploy removes what is left",
+            ) from None
+
+    def _turn(self, goal: Goal, stack: StackFile, colour: str) -> None:
+        """Turn the front to the copies of a set, starting the front where there is none."""
+        copies = [box.name for box in self._boxes() if box.colour == colour and WEB in box.labels]
+        if not any(box.service == FRONT for box in self._boxes()):
+            self._compose(stack.select(FRONT), "up", "--no-start", FRONT)
+        self._point(goal, copies)
+        self._up(stack.select(FRONT), (FRONT,))
+
+    def _point(self, goal: Goal, copies: list[str]) -> None:
+        """Give the front the names of the copies that serve; it lets those go that are no longer among them."""
+        (front,) = [box for box in self._boxes() if box.service == FRONT]
+        text = hostfile.write_front(goal, tuple(copies)).encode()
+        content = io.BytesIO()
+        with tarfile.open(fileobj=content, mode="w") as archive:
+            entry = tarfile.TarInfo(front_of.FILE.rpartition("/")[2])
+            entry.size, entry.mode = len(text), 0o644
+            archive.addfile(entry, io.BytesIO(text))
+        self.docker.read("container", "cp", "-", f"{front.id}:{hostfile.FOLDER}", input=content.getvalue())
+        if front.state == "running":
+            self.docker.read("container", "kill", "--signal", RELOAD, front.id)
+            log.info(f"the front turns to {', '.join(copies)}")
+
+    def _release(self, stack: StackFile, name: str, command: tuple[str, ...]) -> None:
+        """Run the release step once; its last lines are told where it fails."""
+        job = hostfile.make_release(stack, name, command)
+        container = f"{self.stack}_{RELEASE}"
+        self.docker.attempt("container", "rm", "--force", container)
+        try:
+            with console.status(f"release step: {' '.join(command)}"):
+                words = ("run", "--no-TTY", "--no-deps", "--rm", "--name", container, RELEASE)
+                done = self._run_compose(job, *words)
+        finally:
+            with contextlib.suppress(LostError):
+                self.docker.attempt("container", "rm", "--force", container)
+        if not done.ok:
+            for line in (done.stdout + done.stderr).splitlines()[-int(LOG_LINES) :]:
+                log.info(f"{RELEASE} | {line}")
+            raise FailedError(f"the release step failed with exit code {done.returncode}", "its last lines are above")
+
+    def _up(self, stack: StackFile, names: tuple[str, ...]) -> None:
+        """Start services and wait until every copy is healthy; raise FailedError where one cannot be."""
+        with console.status(f"starting {', '.join(names)}"):
+            self._compose(stack, "up", "--detach", "--no-deps", "--no-build", *names)
+            wanted = {name: int(stack.services[name]["deploy"]["replicas"]) for name in names}
+            deadline = self.clock() + self.destination.timeout
+            steady = None
+            while True:
+                boxes = [box for box in self._boxes() if box.service in wanted]
+                for box in boxes:
+                    if box.failed:
+                        raise self._failure(box)
+                counts = {name: sum(box.healthy for box in boxes if box.service == name) for name in names}
+                if counts == wanted:
+                    unchecked = any(not box.health for box in boxes)
+                    steady = steady or self.clock()
+                    if not unchecked or self.clock() - steady >= SETTLE_SECONDS:
+                        return
+                if self.clock() > deadline:
+                    late = next((box for box in boxes if not box.healthy), None)
+                    when = f" within {self.destination.timeout} s"
+                    raise self._failure(late, when) if late else FailedError(f"{', '.join(names)} did not start{when}")
+                self.sleep(POLL_SECONDS)
+
+    def _failure(self, box: Box, when: str = "") -> FailedError:
+        """Show the last lines of a failing container, and return the error."""
+        done = self.docker.attempt("container", "logs", "--tail", LOG_LINES, box.id, timeout=30)
+        said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        for line in said:
+            log.info(f"{box.plain} | {line}")
+        state = self.docker.attempt("container", "inspect", "--format", "{{json .State}}", box.id).stdout
+        facts: dict[str, Any] = json.loads(state or "{}")
+        hint = "its last lines are above" if said else "it has logged nothing"
+        return FailedError(f"{compose.explain(box.plain, facts)}{when}", hint)
+
+    def _end(self, boxes: Iterable[Box]) -> None:
+        """End containers, each with the time that its Compose file gives it, and remove them."""
+        ids = [box.id for box in boxes]
+        if ids:
+            self.docker.attempt("container", "stop", *ids)
+            self.docker.attempt("container", "rm", "--force", *ids)
+
+    def _compose(self, stack: StackFile, *words: str) -> None:
+        done = self._run_compose(stack, *words)
+        if not done.ok:
+            said = [line for line in done.stderr.splitlines() if "orphan containers" not in line]
+            raise FailedError(f"Compose could not start {self.stack}: {(said or ['it says nothing'])[-1]}")
+
+    def _run_compose(self, stack: StackFile, *words: str) -> Any:
+        content = json.dumps(stack.document).encode()
+        project = ("compose", "--project-name", self.stack, "--project-directory", str(self.settings.root))
+        env = {"COMPOSE_FILE": None, "COMPOSE_IGNORE_ORPHANS": "true"}
+        return self.docker.attempt(
+            *project, "--file", "-", *words, input=content, env=env, timeout=self.destination.timeout
+        )
+
+
+def open_cluster(settings: Settings, destination: Destination) -> Host:
+    """Return a host, ready to be asked."""
+    return Host(settings, destination, Docker(docker.open_engine(settings, destination)))
+
+
+def _box(body: Mapping[str, Any]) -> Box:
+    labels: Mapping[str, str] = body["Config"].get("Labels") or {}
+    state = body["State"]
+    return Box(
+        id=body["Id"],
+        name=str(body["Name"]).lstrip("/"),
+        service=labels.get(SERVICE, ""),
+        image=body["Config"]["Image"],
+        state=state["Status"],
+        health=str((state.get("Health") or {}).get("Status") or ""),
+        exit_code=int(state.get("ExitCode") or 0),
+        restarts=int(body.get("RestartCount") or 0),
+        labels=labels,
+    )
+
+
+def _version(boxes: Iterable[Box], colour: str) -> int:
+    """Return the version of a set (pure)."""
+    return max((int(box.labels.get(VERSION, 0)) for box in boxes if box.colour and box.colour == colour), default=0)
