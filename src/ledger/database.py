@@ -1,110 +1,194 @@
-"""Open the SQLite database, and bring its schema up to date when the service starts."""
+"""The database: how it is connected to, waited for, and brought up to date by one process at a time."""
 
 import fcntl
-import logging
 import os
 import sqlite3
-import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-import click
-from flask import Flask, current_app, g
-from flask.cli import with_appcontext
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from flask import Flask
+from flask_migrate import Migrate, upgrade  # type: ignore[import-untyped]
+from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
+from ledger.models import db
 from ledger.settings import SettingsError
 
-DATA_FOLDER = Path("/data")
-FILE_NAME = "ledger.sqlite3"
-BUSY_SECONDS = 5.0
-
-# Entry n takes a database from version n to n + 1. Append to it; never edit an entry that was released.
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        """
-        CREATE TABLE runs (
-            id TEXT PRIMARY KEY,
-            kind TEXT NOT NULL,
-            project TEXT NOT NULL,
-            outcome TEXT NOT NULL,
-            python TEXT,
-            target TEXT,
-            started_us INTEGER NOT NULL,
-            duration_seconds REAL NOT NULL,
-            record TEXT NOT NULL
-        )
-        """,
-        "CREATE INDEX runs_by_start ON runs (started_us DESC, id DESC)",
-        "CREATE INDEX runs_by_project ON runs (project, started_us DESC, id DESC)",
-        "CREATE INDEX runs_by_result ON runs (kind, outcome, started_us DESC, id DESC)",
-    ),
-)
-
-logger = logging.getLogger(__name__)
+MIGRATIONS = Path(__file__).with_name("migrations")
+BUSY_SECONDS = 5
+"""How long a statement waits for SQLite's one writer."""
+CONNECT_SECONDS = 5
+WAIT_SECONDS = 60
+"""How long a migration waits for a database that is still starting."""
+LOCK_SECONDS = 600
+LOCK_NUMBER, LOCK_NAME = 0x1ED6E5, "ledger-migrations"
 
 
 def init_app(app: Flask) -> None:
-    """Prepare the database and close each request's connection when the request ends."""
-    app.config["LEDGER_DATABASE"] = prepare(app.config["LEDGER_DATABASE"])
-    app.teardown_appcontext(close_db)
-    app.cli.add_command(database_command)
+    """Connect the app to its database; nothing is opened before it is used."""
+    url: URL = app.config["SQLALCHEMY_DATABASE_URI"]
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = engine_options(url)
+    db.init_app(app)
+    Migrate(app, db, directory=str(MIGRATIONS))
+    if url.get_backend_name() == "sqlite":
+        with app.app_context():
+            event.listen(db.engine, "connect", _set_up_sqlite)
 
 
-def prepare(configured: Path | None) -> Path:
-    """Return the database's absolute path, its schema current; raises SettingsError when that cannot be."""
-    path = configured.absolute() if configured else default_path()
-    try:
-        migrate(path)
-    except (OSError, sqlite3.Error) as error:
-        raise SettingsError(f"the database {path} cannot be used: {error}; set LEDGER_DATABASE") from error
-    return path
+def engine_options(url: URL) -> dict[str, Any]:
+    """Return what each kind of database needs: a time within which it answers, and connections that are tested."""
+    if url.get_backend_name() == "sqlite":
+        # mode=rw: a lost database is reported, and not replaced by an empty one. Opening a file is quick, and no
+        # connection that is kept holds on to a file that was restored meanwhile.
+        creator = f"file:{_escaped(str(url.database))}?mode=rw"
+        return {
+            "poolclass": NullPool,
+            "creator": lambda: sqlite3.connect(creator, uri=True, timeout=BUSY_SECONDS, check_same_thread=False),
+        }
+    timeout = "timeout" if url.get_driver_name() == "pg8000" else "connect_timeout"
+    return {"pool_pre_ping": True, "pool_recycle": 300, "connect_args": {timeout: CONNECT_SECONDS}}
 
 
-def default_path(data: Path = DATA_FOLDER) -> Path:
-    """Choose where the database lives when nobody said: the data volume, else temporary storage."""
-    if data.is_dir() and os.access(data, os.W_OK | os.X_OK):
-        return data / FILE_NAME
-    # A folder of our own, since anyone may plant a file under a well-known name in a shared one.
-    folder = Path(tempfile.gettempdir()) / f"ledger-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-        raise SettingsError(f"{folder} belongs to another user: set LEDGER_DATABASE")
-    logger.warning("%s is not writable: runs are kept in %s and may not outlive the container", data, folder)
-    return folder / FILE_NAME
+def _escaped(path: str) -> str:
+    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
-def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
-    """Open a connection in autocommit mode; the file must exist unless `create` is true."""
-    uri = f"{path.as_uri()}?mode={'rwc' if create else 'rw'}"
-    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
-    connection.row_factory = sqlite3.Row
+def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
-    return connection
 
 
-def migrate(path: Path) -> int:
-    """Apply the migrations that the database lacks, and return its version."""
-    with _one_at_a_time(path.parent), closing(connect(path, create=True)) as connection:
-        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version > len(MIGRATIONS):
-            raise SettingsError(f"{path} has version {version}, from a newer ledger: run that one, or restore a copy")
-        connection.execute("PRAGMA journal_mode = WAL")
-        for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
-            _apply(connection, number, statements)
-    return len(MIGRATIONS)
+def head() -> str:
+    """Return the revision that this ledger's code expects."""
+    return str(ScriptDirectory(str(MIGRATIONS)).get_current_head())
 
 
-def _apply(connection: sqlite3.Connection, number: int, statements: tuple[str, ...]) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    for statement in statements:
-        connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {number:d}")
-    connection.execute("COMMIT")
+def revision(connection: Connection) -> str | None:
+    """Return the revision that a database has, None where it was never migrated."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def migrate(app: Flask, wait_seconds: float = WAIT_SECONDS) -> str:
+    """Bring the database of an app up to date, and return its revision.
+
+    Waits for one that is still starting. Two at a time are safe: the second finds all done. Raises SettingsError
+    where the database cannot be used, or was made by a newer ledger.
+    """
+    with app.app_context():
+        try:
+            if db.engine.dialect.name == "sqlite":
+                _make_sqlite_file(Path(str(db.engine.url.database)))
+            wait_until_up(db.engine, wait_seconds)
+            with db.engine.connect() as connection:
+                found = revision(connection)
+            if found and found not in known_revisions():
+                raise SettingsError(
+                    f"{shown(db.engine.url)} has revision {found}, from a newer ledger: run that one, or restore a copy"
+                )
+            upgrade(directory=str(MIGRATIONS))
+        except (OSError, SQLAlchemyError) as error:
+            told = f"the database {shown(db.engine.url)} cannot be used: {reason(error)}"
+            raise SettingsError(f"{told}; set DATABASE_URL or LEDGER_DATABASE") from error
+        return head()
+
+
+def known_revisions() -> frozenset[str]:
+    """Return every revision that this ledger has a migration to."""
+    return frozenset(script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions())
+
+
+def check(app: Flask) -> None:
+    """Raise SettingsError unless the database is there and up to date."""
+    with app.app_context():
+        try:
+            with db.engine.connect() as connection:
+                found = revision(connection)
+        except SQLAlchemyError as error:
+            raise SettingsError(f"the database {shown(db.engine.url)} cannot be used: {reason(error)}") from error
+        if found != head():
+            state = f"has revision {found}" if found else "has no tables"
+            raise SettingsError(
+                f"{shown(db.engine.url)} {state}: run flask --app ledger ledger migrate, then start again"
+            )
+
+
+def shown(url: URL) -> str:
+    """Return a database's address without its password; a SQLite file as its path."""
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
+
+
+def reason(error: Exception) -> str:
+    """Return what the driver says, without the statement, which may hold what people posted."""
+    return str(error.orig) if isinstance(error, DBAPIError) else str(error)
+
+
+def wait_until_up(engine: Engine, seconds: float, pause: float = 0.5) -> None:
+    """Return once the database answers; raise what it said last when it does not in time."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            with engine.connect() as connection:
+                connection.execute(text("SELECT 1"))
+        except DBAPIError:
+            if engine.dialect.name == "sqlite" or time.monotonic() > until:
+                raise
+            time.sleep(pause)
+        else:
+            return
 
 
 @contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
+def migrating(engine: Engine) -> Iterator[Connection]:
+    """Yield a connection while no other process migrates the same database."""
+    if engine.dialect.name == "sqlite":
+        with _folder_lock(Path(str(engine.url.database)).parent), engine.connect() as connection:
+            yield connection
+        return
+    with engine.connect() as holder, engine.connect() as connection:
+        # A connection of its own holds the lock: what a migration commits would end a transaction's.
+        _lock(holder)
+        try:
+            yield connection
+        finally:
+            _unlock(holder)
+
+
+def _lock(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_lock(:number)"), {"number": LOCK_NUMBER})
+    elif not connection.scalar(text("SELECT GET_LOCK(:name, :seconds)"), {"name": LOCK_NAME, "seconds": LOCK_SECONDS}):
+        raise SettingsError(f"another migration has held the database for {LOCK_SECONDS} s: look what it does")
+
+
+def _unlock(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_unlock(:number)"), {"number": LOCK_NUMBER})
+    else:
+        connection.execute(text("SELECT RELEASE_LOCK(:name)"), {"name": LOCK_NAME})
+
+
+def _make_sqlite_file(file: Path) -> None:
+    """Make an empty database where there is none, in a mode in which readers do not wait for a writer."""
+    with _folder_lock(file.parent):
+        connection = sqlite3.connect(file, timeout=BUSY_SECONDS)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.Error as error:
+            raise OSError(str(error)) from error
+        finally:
+            connection.close()
+
+
+@contextmanager
+def _folder_lock(folder: Path) -> Iterator[None]:
     """Hold a lock on the folder: SQLite's busy timeout does not cover the change to WAL mode.
 
     The folder and not the database file, since closing a second descriptor of that drops SQLite's own locks.
@@ -115,26 +199,3 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def get_db() -> sqlite3.Connection:
-    """Return this request's connection, opened at its first use."""
-    if "db" not in g:
-        g.db = connect(current_app.config["LEDGER_DATABASE"])
-    connection: sqlite3.Connection = g.db
-    return connection
-
-
-def close_db(_error: BaseException | None = None) -> None:
-    """Close this request's connection, if it opened one."""
-    connection: sqlite3.Connection | None = g.pop("db", None)
-    if connection is not None:
-        connection.close()
-
-
-@click.command("database")
-@with_appcontext
-def database_command() -> None:
-    """Bring the database up to date, and say where it is."""
-    path: Path = current_app.config["LEDGER_DATABASE"]
-    click.echo(f"{path} is at version {migrate(path)}")

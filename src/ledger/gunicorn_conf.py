@@ -2,10 +2,11 @@
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
-from ledger import cpus, database, settings
+from ledger import cpus, create_app
 
 
 def address(port: str) -> str:
@@ -19,6 +20,11 @@ def address(port: str) -> str:
 def heartbeat_folder(memory: Path = Path("/dev/shm")) -> str | None:  # noqa: S108 - only unlinked files go there
     """Return a folder in memory, which a read-only root file system leaves writable; None for gunicorn's choice."""
     return str(memory) if memory.is_dir() and os.access(memory, os.W_OK | os.X_OK) else None
+
+
+def metrics_folder(memory: str | None) -> str:
+    """Make a folder in which the workers' metrics are added up, and return it; it lives as long as the container."""
+    return os.environ.get("PROMETHEUS_MULTIPROC_DIR") or tempfile.mkdtemp(prefix="ledger-metrics-", dir=memory)
 
 
 bind = address(os.environ.get("PORT") or "8000")
@@ -38,11 +44,36 @@ logger_class = "ledger.logs.JSONLogger"
 
 
 def on_starting(server: Any) -> None:
-    """Check the settings and the database once, before any worker: a mistake is one line, not a restart loop."""
+    """Check the settings and the database once, before any worker: a mistake is one line, not a restart loop.
+
+    A SQLite file belongs to this one container, so that it is made and brought up to date here, for a start with no
+    set-up. Any other database is migrated by whoever deploys, once, and only looked at.
+    """
+    # Before prometheus_client is imported, which looks at it once.
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics_folder(worker_tmp_dir)
+    from ledger import database
+    from ledger.settings import DATA_FOLDER, SettingsError
+
     try:
-        configured = settings.load(os.environ)["LEDGER_DATABASE"]
-        # The workers then take this path as given, so the choice is logged once.
-        os.environ["LEDGER_DATABASE"] = str(database.prepare(configured))
-    except settings.SettingsError as error:
+        app = create_app()
+        url = app.config["SQLALCHEMY_DATABASE_URI"]
+        if url.get_backend_name() != "sqlite":
+            database.check(app)
+            return
+        database.migrate(app)
+        if not (os.environ.get("LEDGER_DATABASE") or os.environ.get("DATABASE_URL")) and not Path(
+            str(url.database)
+        ).is_relative_to(DATA_FOLDER):
+            server.log.warning(
+                "%s is not writable: runs are kept in %s and may not outlive the container", DATA_FOLDER, url.database
+            )
+    except SettingsError as error:
         server.log.error("%s", error)  # noqa: TRY400 - a user's mistake, which no traceback explains
         sys.exit(2)
+
+
+def child_exit(_server: Any, worker: Any) -> None:
+    """Forget the gauges of a worker that is gone."""
+    from ledger import metrics
+
+    metrics.forget(worker.pid)

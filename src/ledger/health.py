@@ -1,10 +1,11 @@
 """Tell a supervisor whether the process is alive, and whether it can serve."""
 
-import sqlite3
-
 from flask import Blueprint, Response, jsonify
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
-from ledger.database import get_db
+from ledger import database
+from ledger.models import Run, db
 
 bp = Blueprint("health", __name__)
 
@@ -19,9 +20,9 @@ def healthz() -> Response:
 def readyz() -> Response:
     """Answer 200 when the database answers a query on the table that every page needs, else 503."""
     try:
-        get_db().execute("SELECT id FROM runs LIMIT 1").fetchone()
-    except sqlite3.Error as error:
-        response = jsonify(status="unavailable", reason=f"database: {error}")
+        db.session.execute(select(Run.id).limit(1))
+    except SQLAlchemyError as error:
+        response = jsonify(status="unavailable", reason=f"database: {database.reason(error)}")
         response.status_code = 503
         return response
     return jsonify(status="ok")

@@ -7,31 +7,33 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
+from pythonjsonlogger.json import JsonFormatter
+
+from ledger.request_ids import HEADER, AddRequestID
 
 ROOT_HANDLER = "ledger-json"
 
 
-class JSONFormatter(logging.Formatter):
-    """Write a log record as a JSON object."""
+class JSONFormatter(JsonFormatter):
+    """Write a log record as a JSON object: time, level, logger, process, message, and what the record adds."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line; a traceback becomes one string in it."""
-        entry: dict[str, object] = {
-            "time": _iso(datetime.fromtimestamp(record.created, UTC)),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "process": record.process,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry)
+    def __init__(self) -> None:
+        names = {"levelname": "level", "name": "logger", "exc_info": "exception"}
+        super().__init__(("levelname", "name", "process", "message"), rename_fields=names)
+
+    def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
+        """Add the time first, in UTC."""
+        log_data["time"] = iso(datetime.fromtimestamp(record.created, UTC))
+        super().add_fields(log_data, record, message_dict)
+        log_data["level"] = str(log_data["level"]).lower()
 
 
 def access_entry(response: Any, environ: Mapping[str, Any], took: timedelta, now: datetime) -> dict[str, object]:
     """Describe a served request; the query string is left in, so never put a secret in one."""
+    headers = {name.lower(): value for name, value in getattr(response, "headers", ())}
     return {
-        "time": _iso(now),
+        "time": iso(now),
+        "request_id": headers.get(HEADER.lower()),
         "remote": environ.get("REMOTE_ADDR"),
         "method": environ.get("REQUEST_METHOD"),
         "path": environ.get("RAW_URI"),
@@ -44,7 +46,8 @@ def access_entry(response: Any, environ: Mapping[str, Any], took: timedelta, now
     }
 
 
-def _iso(moment: datetime) -> str:
+def iso(moment: datetime) -> str:
+    """Write a time in UTC to the millisecond, with Z."""
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -64,6 +67,7 @@ class JSONLogger(Logger):  # type: ignore[misc]
             handler = logging.StreamHandler()
             handler.name = ROOT_HANDLER
             handler.setFormatter(JSONFormatter())
+            handler.addFilter(AddRequestID())
             root.addHandler(handler)
 
     def access(

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Blueprint, current_app, render_template, request, url_for
+from flask import Blueprint, render_template, request, url_for
 
 from ledger import present, runs, trends
-from ledger.database import get_db
+from ledger.models import db
 
 bp = Blueprint("pages", __name__)
 
@@ -46,16 +46,15 @@ def _tests(tests: dict[str, Any]) -> Iterator[str]:
 def index() -> str:
     """Show the runs that match the filters, and on the unfiltered first page the trends too."""
     filters = runs.Filters.parse(request.args)
-    page = runs.find(get_db(), filters)
+    page = runs.find(db.session(), filters)
     first = not request.args
     return render_template(
         "runs.html",
         page=page,
         filters=filters,
-        trends=trends.series(get_db()) if first else (),
+        trends=trends.series(db.session()) if first else (),
         chart=(trends.WIDTH, trends.HEIGHT),
         following=url_for(".index", **filters.next_page(page.last)) if page.last else None,
         now=datetime.now(UTC),
         ago=present.ago,
-        writable=bool(current_app.config["LEDGER_TOKEN"]),
     )

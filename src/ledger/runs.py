@@ -2,20 +2,28 @@
 
 import json
 import re
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from ledger.models import NAME_LENGTH, Run
 from ledger.records import started_microseconds
 
 Record = dict[str, Any]
 
 KINDS = ("build", "test", "verify", "audit", "reproduce", "lock", "push", "release", "deploy")
 OUTCOMES = ("passed", "failed", "interrupted")
+RUN_ID = re.compile(r"[0-9a-f]{32}")
+COMMIT = re.compile(r"[0-9a-f]{40}")
 PYTHON_VERSION = re.compile(r"[0-9]+\.[0-9]+")
+COLUMNS = ("kind", "project", "outcome", "python", "target")
 LIMIT_DEFAULT, LIMIT_MAX = 50, 200
+PRUNED_AT_A_TIME = 500
 
 
 class FilterError(ValueError):
@@ -42,6 +50,8 @@ class Filters:
     project: str | None = None
     outcome: str | None = None
     python: str | None = None
+    target: str | None = None
+    commit: str | None = None
     limit: int = LIMIT_DEFAULT
     before: str | None = None
 
@@ -54,21 +64,29 @@ class Filters:
         python = args.get("python")
         if python is not None and not PYTHON_VERSION.fullmatch(python):
             raise FilterError("python", "must be a version such as 3.13")
-        if args.get("project") == "":
-            raise FilterError("project", "must not be empty")
+        commit = args.get("commit")
+        if commit is not None and not COMMIT.fullmatch(commit):
+            raise FilterError("commit", "must be a full hash of 40 lower-case hexadecimal digits")
         return cls(
             kind=_one_of("kind", args.get("kind"), KINDS),
-            project=args.get("project"),
+            project=_name("project", args.get("project")),
             outcome=_one_of("outcome", args.get("outcome"), OUTCOMES),
             python=python,
+            target=_name("target", args.get("target")),
+            commit=commit,
             limit=_limit(args.get("limit", str(LIMIT_DEFAULT))),
             before=args.get("before"),
         )
 
     def matching(self) -> dict[str, str]:
-        """Return the values that a run must have, by column."""
-        columns = {"kind": self.kind, "project": self.project, "outcome": self.outcome, "python": self.python}
-        return {column: value for column, value in columns.items() if value is not None}
+        """Return the values that a run must have, by filter."""
+        names = ("kind", "project", "outcome", "python", "target", "commit")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Return what the columns of a run must be."""
+        columns = {**{name: getattr(Run, name) for name in COLUMNS}, "commit": Run.git_commit}
+        return [columns[name] == value[:NAME_LENGTH] for name, value in self.matching().items()]
 
     def next_page(self, last: str) -> dict[str, Any]:
         """Return the query parameters of the page that follows the run `last`."""
@@ -78,6 +96,12 @@ class Filters:
 def _one_of(parameter: str, value: str | None, allowed: tuple[str, ...]) -> str | None:
     if value is not None and value not in allowed:
         raise FilterError(parameter, f"must be one of {', '.join(allowed)}")
+    return value
+
+
+def _name(parameter: str, value: str | None) -> str | None:
+    if value is not None and (not value or not value.isprintable()):
+        raise FilterError(parameter, "must not be empty, and have no control characters")
     return value
 
 
@@ -95,46 +119,72 @@ class Page:
     last: str | None
 
 
-def add(db: sqlite3.Connection, record: Record) -> Added:
-    """Store a valid record, unless its id is taken; one statement, so that two equal requests cannot both win."""
-    cursor = db.execute(
-        "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
-        (
-            *(record.get(key) for key in ("id", "kind", "project", "outcome", "python", "target")),
-            started_microseconds(record["started"]),
-            record["duration_seconds"],
-            json.dumps(record, ensure_ascii=False, separators=(",", ":")),
-        ),
+def add(session: Session, record: Record) -> Added:
+    """Store a valid record, unless its id is taken; of two equal requests at once, one is told that it is known."""
+    session.add(run_of(record))
+    try:
+        session.commit()
+    except IntegrityError:
+        session.rollback()
+        return Added.KNOWN if get(session, record["id"]) == record else Added.CONFLICT
+    return Added.NEW
+
+
+def run_of(record: Record) -> Run:
+    """Return the row that keeps a record."""
+    columns = {name: record.get(name) for name in ("id", *COLUMNS)}
+    return Run(
+        **{name: value[:NAME_LENGTH] if isinstance(value, str) else value for name, value in columns.items()},
+        started_us=started_microseconds(record["started"]),
+        duration_seconds=record["duration_seconds"],
+        git_commit=(record.get("git") or {}).get("commit"),
+        record=json.dumps(record, ensure_ascii=False, separators=(",", ":")),
     )
-    if cursor.rowcount == 1:
-        return Added.NEW
-    return Added.KNOWN if get(db, record["id"]) == record else Added.CONFLICT
 
 
-def get(db: sqlite3.Connection, run_id: str) -> Record | None:
+def get(session: Session, run_id: str) -> Record | None:
     """Return the run of this id, if there is one."""
-    row = db.execute("SELECT record FROM runs WHERE id = ?", (run_id,)).fetchone()
-    return _record(row) if row else None
+    text = session.scalar(select(Run.record).where(Run.id == run_id)) if RUN_ID.fullmatch(run_id) else None
+    return None if text is None else json.loads(text)
 
 
-def find(db: sqlite3.Connection, filters: Filters) -> Page:
+def remove(session: Session, run_id: str) -> bool:
+    """Remove the run of this id, and tell whether there was one."""
+    run = session.get(Run, run_id) if RUN_ID.fullmatch(run_id) else None
+    if run is not None:
+        session.delete(run)
+        session.commit()
+    return run is not None
+
+
+def prune(session: Session, before_us: int, kinds: tuple[str, ...], *, dry_run: bool) -> int:
+    """Remove the runs of these kinds from before a moment, in small steps that let others write; return how many."""
+    old = (Run.kind.in_(kinds), Run.started_us < before_us)
+    if dry_run:
+        return session.scalar(select(func.count()).select_from(Run).where(*old)) or 0
+    count = 0
+    while found := session.scalars(select(Run.id).where(*old).limit(PRUNED_AT_A_TIME)).all():
+        session.execute(delete(Run).where(Run.id.in_(found)))
+        session.commit()
+        count += len(found)
+    return count
+
+
+def find(session: Session, filters: Filters) -> Page:
     """Return one page of the runs that match; raises FilterError when `before` names no run."""
-    values: dict[str, Any] = {**filters.matching(), "more": filters.limit + 1}
-    conditions = [f"{column} = :{column}" for column in filters.matching()]
+    conditions = filters.conditions()
     if filters.before is not None:
-        row = db.execute("SELECT started_us, id FROM runs WHERE id = ?", (filters.before,)).fetchone()
-        if row is None:
+        known = RUN_ID.fullmatch(filters.before)
+        us = session.scalar(select(Run.started_us).where(Run.id == filters.before)) if known else None
+        if us is None:
             raise FilterError("before", "must be the id of a recorded run")
-        conditions.append("(started_us, id) < (:before_us, :before_id)")
-        values |= {"before_us": row["started_us"], "before_id": row["id"]}
-    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    # Only column names of our own become part of the statement; every value is bound.
-    query = f"SELECT record FROM runs {where} ORDER BY started_us DESC, id DESC LIMIT :more"  # noqa: S608
-    records = tuple(_record(row) for row in db.execute(query, values))
+        # Written out, since MariaDB uses no index for a comparison of two pairs.
+        conditions += [
+            Run.started_us <= us,
+            or_(Run.started_us < us, and_(Run.started_us == us, Run.id < filters.before)),
+        ]
+    newest_first = (Run.started_us.desc(), Run.id.desc())
+    query = select(Run.record).where(*conditions).order_by(*newest_first).limit(filters.limit + 1)
+    records = tuple(json.loads(text) for text in session.scalars(query))
     shown = records[: filters.limit]
     return Page(shown, last=shown[-1]["id"] if len(records) > filters.limit else None)
-
-
-def _record(row: sqlite3.Row) -> Record:
-    record: Record = json.loads(row["record"])
-    return record

@@ -1,9 +1,13 @@
 """Durations of builds over time, and the small charts that show them."""
 
-import json
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from ledger.models import Run
 
 SERIES_SHOWN = 12
 RUNS_SHOWN = 30
@@ -11,24 +15,6 @@ RUNS_CONSIDERED = 2000
 WIDTH, HEIGHT, MARGIN = 160, 36, 4
 
 Point = tuple[float, float]
-
-# Only builds that passed: a failed one stops early and would look like a gain.
-# Only so many of them: a page must not take longer with every build that was ever recorded.
-QUERY = """
-    WITH latest AS (
-        SELECT * FROM runs WHERE kind = 'build' AND outcome = 'passed'
-        ORDER BY started_us DESC, id DESC LIMIT :considered
-    ), builds AS (
-        SELECT project, target, python, duration_seconds, started_us,
-               row_number() OVER (PARTITION BY project, target, python ORDER BY started_us DESC, id DESC) AS age
-        FROM latest
-    )
-    SELECT project, target, python,
-           json_group_array(json_array(age, duration_seconds)) AS runs
-    FROM builds WHERE age <= :runs
-    GROUP BY project, target, python HAVING count(*) > 1
-    ORDER BY max(started_us) DESC LIMIT :series
-"""
 
 
 @dataclass(frozen=True)
@@ -57,15 +43,21 @@ class Series:
         return points(self.durations)[-1]
 
 
-def series(db: sqlite3.Connection) -> tuple[Series, ...]:
+def series(session: Session) -> tuple[Series, ...]:
     """Return the series with the latest builds; one build alone is no trend."""
-    rows = db.execute(QUERY, {"considered": RUNS_CONSIDERED, "runs": RUNS_SHOWN, "series": SERIES_SHOWN})
-    return tuple(Series(row["project"], row["target"], row["python"], _oldest_first(row["runs"])) for row in rows)
-
-
-def _oldest_first(runs: str) -> tuple[float, ...]:
-    """Order the pairs of age and duration here: an aggregate promises no order."""
-    return tuple(duration for _age, duration in sorted(json.loads(runs), reverse=True))
+    # Only builds that passed: a failed one stops early and would look like a gain.
+    # Only so many of them: a page must not take longer with every build that was ever recorded.
+    query = (
+        select(Run.project, Run.target, Run.python, Run.duration_seconds)
+        .where(Run.kind == "build", Run.outcome == "passed")
+        .order_by(Run.started_us.desc(), Run.id.desc())
+        .limit(RUNS_CONSIDERED)
+    )
+    durations: dict[tuple[str, str | None, str | None], list[float]] = {}
+    for project, target, python, seconds in session.execute(query):
+        durations.setdefault((project, target, python), []).append(seconds)
+    trends = (Series(*key, tuple(reversed(found[:RUNS_SHOWN]))) for key, found in durations.items() if len(found) > 1)
+    return tuple(islice(trends, SERIES_SHOWN))
 
 
 def points(values: Sequence[float]) -> tuple[Point, ...]:

@@ -1,105 +1,133 @@
-"""The database's place, its schema and its connections."""
+"""The database's schema, its connections, and its migrations: one at a time, and nothing of an old file lost."""
 
-import logging
+import json
 import os
 import sqlite3
 import subprocess
 import sys
-import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskCliRunner
+from sqlalchemy.dialects import mysql, postgresql
 
-from ledger import create_app, database
-from ledger.settings import SettingsError
+from ledger import create_app, database, runs
+from ledger.models import Base, Run, db
+from ledger.settings import SettingsError, sqlite_url
 
 SOURCE = Path(__file__).parents[2] / "src"
 WORKER = """
-import pathlib, sys
-from ledger.database import migrate
+import sys
+from ledger import create_app, database
+app = create_app()
 print("ready", flush=True)
 sys.stdin.readline()
-migrate(pathlib.Path(sys.argv[1]))
+database.migrate(app)
+"""
+FIRST_LEDGER = """
+CREATE TABLE runs (
+    id TEXT PRIMARY KEY, kind TEXT NOT NULL, project TEXT NOT NULL, outcome TEXT NOT NULL, python TEXT, target TEXT,
+    started_us INTEGER NOT NULL, duration_seconds REAL NOT NULL, record TEXT NOT NULL
+);
+CREATE INDEX runs_by_start ON runs (started_us DESC, id DESC);
+CREATE INDEX runs_by_project ON runs (project, started_us DESC, id DESC);
+CREATE INDEX runs_by_result ON runs (kind, outcome, started_us DESC, id DESC);
+PRAGMA user_version = 1;
 """
 
+MakeRecord = Callable[..., dict[str, Any]]
 
-def _pragma(path: Path, name: str) -> object:
-    with closing(database.connect(path)) as connection:
-        return connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+def app_on(file: Path) -> Flask:
+    """Return an application whose database is this SQLite file."""
+    return create_app({"SQLALCHEMY_DATABASE_URI": sqlite_url(file)})
+
+
+def pragma(app: Flask, name: str) -> object:
+    """Return what SQLite says of a connection of the app's."""
+    with app.app_context(), db.engine.connect() as connection:
+        return connection.scalar(sa.text(f"PRAGMA {name}"))
 
 
 def test_settings_of_a_connection(app: Flask) -> None:
     """Readers do not wait for a writer, writers wait for each other, and references are checked."""
-    path = app.config["LEDGER_DATABASE"]
-    assert _pragma(path, "journal_mode") == "wal"
-    assert _pragma(path, "busy_timeout") == 5000
-    assert _pragma(path, "foreign_keys") == 1
-    assert _pragma(path, "user_version") == len(database.MIGRATIONS)
-
-
-def test_connection_is_closed_with_the_request(app: Flask) -> None:
-    """One request shares one connection, which does not outlive it."""
-    with app.app_context():
-        connection = database.get_db()
-        assert database.get_db() is connection
-    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
-        connection.execute("SELECT 1")
+    assert pragma(app, "journal_mode") == "wal"
+    assert pragma(app, "busy_timeout") == 5000
+    assert pragma(app, "foreign_keys") == 1
 
 
 def test_migrating_again_changes_nothing(app: Flask) -> None:
-    """A second start finds the schema as it should be."""
-    path = app.config["LEDGER_DATABASE"]
-    before = _pragma(path, "schema_version")
-    create_app({"LEDGER_DATABASE": path})
-    assert _pragma(path, "schema_version") == before
+    """A second deploy finds the schema as it should be."""
+    before = pragma(app, "schema_version")
+    assert database.migrate(app) == database.head()
+    assert pragma(app, "schema_version") == before
 
 
-def test_only_new_migrations_are_applied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An older database keeps its rows and gains what it lacks."""
-    path = tmp_path / "db"
-    monkeypatch.setattr(database, "MIGRATIONS", (("CREATE TABLE one (x)", "INSERT INTO one VALUES (7)"),))
-    database.migrate(path)
-    monkeypatch.setattr(database, "MIGRATIONS", (*database.MIGRATIONS, ("ALTER TABLE one ADD COLUMN y",)))
-    assert database.migrate(path) == 2
-    with closing(database.connect(path)) as connection:
-        assert tuple(connection.execute("SELECT x, y FROM one").fetchone()) == (7, None)
+def test_migrations_make_what_the_models_say(app: Flask) -> None:
+    """Alembic finds nothing that a further migration would have to change."""
+    result = app.test_cli_runner().invoke(args=["db", "check", "--directory", str(database.MIGRATIONS)])
+    assert result.exit_code == 0, result.output
 
 
-def test_failed_migration_leaves_the_old_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A migration is applied whole or not at all."""
-    path = tmp_path / "db"
-    monkeypatch.setattr(database, "MIGRATIONS", (("CREATE TABLE one (x)", "nonsense"),))
-    with pytest.raises(sqlite3.OperationalError):
-        database.migrate(path)
-    assert _pragma(path, "user_version") == 0
-    with closing(database.connect(path)) as connection:
-        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
+def test_first_ledger_is_taken_over(tmp_path: Path, make_record: MakeRecord) -> None:
+    """A file from before Alembic keeps every run, as it was posted, and gains the columns that it lacks."""
+    commit = {"commit": "2fd4e1c67a2d28fced849ee1bb76e7391b93eb12", "dirty": False}
+    records = [make_record(git=commit, project="größe"), make_record(python="3.13", target="test")]
+    with closing(sqlite3.connect(tmp_path / "old.sqlite3")) as old:
+        old.executescript(FIRST_LEDGER)
+        for record in records:
+            columns = [record.get(name) for name in ("id", "kind", "project", "outcome", "python", "target")]
+            row = (*columns, 1795224723000000, record["duration_seconds"], json.dumps(record))
+            old.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        old.commit()
+    app = app_on(tmp_path / "old.sqlite3")
+    database.migrate(app)
+    with app.app_context():
+        assert [runs.get(db.session(), record["id"]) for record in records] == records
+        found = runs.find(db.session(), runs.Filters(commit=commit["commit"]))  # type: ignore[arg-type]
+        assert found.records == (records[0],)
 
 
 def test_newer_database_is_refused(app: Flask) -> None:
     """An older service does not write into what it does not understand."""
-    path = app.config["LEDGER_DATABASE"]
-    with closing(database.connect(path)) as connection:
-        connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(SettingsError, match="version 99, from a newer ledger"):
-        create_app({"LEDGER_DATABASE": path})
+    with app.app_context(), db.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(SettingsError, match="revision 9999, from a newer ledger"):
+        database.migrate(app)
+    with pytest.raises(SettingsError, match="has revision 9999"):
+        database.check(app)
+
+
+def test_database_that_nobody_migrated_is_told(tmp_path: Path) -> None:
+    """A start that migrates nothing says which command does."""
+    sqlite3.connect(tmp_path / "empty").close()
+    (tmp_path / "empty").touch()
+    with pytest.raises(SettingsError, match="has no tables: run flask --app ledger ledger migrate"):
+        database.check(app_on(tmp_path / "empty"))
 
 
 @pytest.mark.processes
-def test_several_processes_start_at_once(tmp_path: Path) -> None:
-    """Workers that start together on no database at all end up with one schema, and none fails."""
-    path = tmp_path / "ledger.sqlite3"
-    environ = {**os.environ, "PYTHONPATH": str(SOURCE)}
-    command = [sys.executable, "-c", WORKER, str(path)]
+def test_several_processes_migrate_at_once(tmp_path: Path) -> None:
+    """Deploys that start together on no database at all end up with one schema, and none fails."""
+    file = tmp_path / "ledger.sqlite3"
+    environ = {**os.environ, "PYTHONPATH": str(SOURCE), "LEDGER_DATABASE": str(file)}
     with ExitStack() as stack:
         workers = [
             stack.enter_context(
-                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=environ)
+                subprocess.Popen(
+                    [sys.executable, "-c", WORKER],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    bufsize=0,
+                    env=environ,
+                )
             )
-            for _ in range(8)
+            for _ in range(4)
         ]
         for worker in workers:
             assert worker.stdout is not None
@@ -107,54 +135,50 @@ def test_several_processes_start_at_once(tmp_path: Path) -> None:
         for worker in workers:
             assert worker.stdin is not None
             worker.stdin.write(b"\n")
-        assert [worker.wait(timeout=60) for worker in workers] == [0] * 8
-    assert _pragma(path, "user_version") == len(database.MIGRATIONS)
+        assert [worker.wait(timeout=60) for worker in workers] == [0] * 4
+    database.check(app_on(file))
 
 
 def test_unusable_path_is_explained(tmp_path: Path) -> None:
     """A folder that does not exist is a mistake in the settings, and named as one."""
-    with pytest.raises(SettingsError, match=r"nowhere.*set LEDGER_DATABASE"):
-        create_app({"LEDGER_DATABASE": tmp_path / "nowhere" / "ledger.sqlite3"})
+    with pytest.raises(SettingsError, match=r"nowhere.*set DATABASE_URL or LEDGER_DATABASE"):
+        database.migrate(app_on(tmp_path / "nowhere" / "ledger.sqlite3"))
 
 
 def test_file_that_is_no_database_is_explained(tmp_path: Path) -> None:
     """A file with other content is left alone."""
-    path = tmp_path / "notes.txt"
-    path.write_text("not a database " * 100, encoding="utf-8")
+    file = tmp_path / "notes.txt"
+    file.write_text("not a database " * 100, encoding="utf-8")
     with pytest.raises(SettingsError, match="not a database"):
-        create_app({"LEDGER_DATABASE": path})
+        database.migrate(app_on(file))
+    assert file.read_text(encoding="utf-8") == "not a database " * 100
 
 
-def test_default_is_the_data_volume(tmp_path: Path) -> None:
-    """A writable data folder is where the runs are kept."""
-    assert database.default_path(tmp_path) == tmp_path / "ledger.sqlite3"
+def test_lost_file_is_not_replaced(app: Flask, database: Path) -> None:
+    """A database that is gone is an error, and not an empty one."""
+    database.unlink()
+    with app.app_context(), pytest.raises(sa.exc.OperationalError):
+        db.session.execute(sa.select(Run.id))
+    assert not database.exists()
 
 
-def test_default_without_a_data_volume(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Otherwise a private temporary folder holds them, and the log says so once."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with caplog.at_level(logging.WARNING):
-        path = database.default_path(tmp_path / "data")
-    assert path == tmp_path / f"ledger-{os.getuid()}" / "ledger.sqlite3"
-    assert path.parent.stat().st_mode & 0o777 == 0o700
-    assert [record.message for record in caplog.records] == [
-        f"{tmp_path / 'data'} is not writable: runs are kept in {path.parent} and may not outlive the container"
-    ]
+def test_command_says_where_the_database_is(runner: FlaskCliRunner, database: Path) -> None:
+    """`flask --app ledger ledger migrate` is there for a release step."""
+    result = runner.invoke(args=["ledger", "migrate"])
+    assert (result.exit_code, result.output) == (0, f"{database} is at revision 0002\n")
 
 
-def test_planted_temporary_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A link under the folder's name could lead anywhere."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / f"ledger-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(SettingsError, match="belongs to another user"):
-        database.default_path(tmp_path / "data")
+@pytest.mark.parametrize("dialect", [postgresql.dialect(), mysql.dialect()])  # type: ignore[no-untyped-call]
+def test_every_index_fits_into_an_engine(dialect: sa.Dialect) -> None:
+    """MariaDB's indexes hold 3,072 bytes, of four for each letter; both engines' statements can be written."""
+    for table in Base.metadata.tables.values():
+        assert str(sa.schema.CreateTable(table).compile(dialect=dialect))
+        for index in table.indexes:
+            lengths = [getattr(column.type, "length", None) or 2 for column in index.columns]
+            assert sum(lengths) * 4 <= 3072
 
 
-def test_command_says_where_the_database_is(app: Flask, runner: FlaskCliRunner) -> None:
-    """`flask --app ledger database` is there for a release step."""
-    result = runner.invoke(args=["database"])
-    assert result.exit_code == 0
-    assert result.output == f"{app.config['LEDGER_DATABASE']} is at version {len(database.MIGRATIONS)}\n"
+def test_no_password_is_shown() -> None:
+    """A message names the database, and neither its password nor the driver."""
+    url = sa.engine.make_url("postgresql+pg8000://sailor:s3cret@db.example:5432/ledger")
+    assert database.shown(url) == "postgresql://sailor:***@db.example:5432/ledger"

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,8 @@ from ledger import gunicorn_conf
 @pytest.fixture
 def environ(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """Start from an environment without our variables, and read the module again afterwards."""
-    for name in ("PORT", "WEB_CONCURRENCY", "LEDGER_DATABASE", "LEDGER_TOKEN", "LEDGER_TOKEN_FILE"):
+    names = ("PORT", "WEB_CONCURRENCY", "LEDGER_DATABASE", "DATABASE_URL", "LEDGER_TOKEN", "LEDGER_TOKEN_FILE")
+    for name in (*names, "PROMETHEUS_MULTIPROC_DIR"):
         # Set first, so that a variable which the code under test adds is taken away again.
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
@@ -34,6 +36,7 @@ def test_gunicorn_accepts_every_setting(environ: pytest.MonkeyPatch) -> None:
     assert names == {
         "accesslog",
         "bind",
+        "child_exit",
         "control_socket_disable",
         "errorlog",
         "graceful_timeout",
@@ -72,12 +75,25 @@ def test_heartbeat_folder(tmp_path: Path) -> None:
     assert gunicorn_conf.heartbeat_folder(tmp_path / "absent") is None
 
 
-def test_starting_prepares_the_database(environ: pytest.MonkeyPatch, database: Path) -> None:
-    """The database is there before the first worker, and the workers are told where."""
-    environ.setattr("ledger.database.default_path", lambda: database)
+def test_starting_makes_a_sqlite_file(environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A start with no set-up has its database before the first worker, and the metrics have their folder."""
+    environ.setenv("LEDGER_DATABASE", str(tmp_path / "ledger.sqlite3"))
+    environ.setattr(gunicorn_conf, "worker_tmp_dir", str(tmp_path))
     gunicorn_conf.on_starting(SimpleNamespace(log=None))
-    assert database.exists()
-    assert os.environ["LEDGER_DATABASE"] == str(database)
+    assert (tmp_path / "ledger.sqlite3").exists()
+    assert Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).is_relative_to(tmp_path)
+
+
+def test_start_without_a_volume_is_told(environ: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Runs that may not outlive the container are no surprise."""
+    environ.setattr(gunicorn_conf, "worker_tmp_dir", str(tmp_path))
+    environ.setattr(tempfile, "tempdir", str(tmp_path))
+    lines: list[str] = []
+    log = SimpleNamespace(warning=lambda message, *args: lines.append(message % args))
+    gunicorn_conf.on_starting(SimpleNamespace(log=log))
+    file = tmp_path / f"ledger-{os.getuid()}" / "ledger.sqlite3"
+    if not os.access("/data", os.W_OK):
+        assert lines == [f"/data is not writable: runs are kept in {file} and may not outlive the container"]
 
 
 def test_mistake_in_the_settings_stops_the_start(environ: pytest.MonkeyPatch) -> None:

@@ -37,10 +37,11 @@ def test_access_entry() -> None:
         "HTTP_USER_AGENT": "curl/8",
         "HTTP_AUTHORIZATION": "Bearer secret",
     }
-    response = SimpleNamespace(status="200 OK", sent=12)
+    response = SimpleNamespace(status="200 OK", sent=12, headers=[("X-Request-ID", "0123456789abcdef")])
     now = datetime(2026, 11, 21, 1, 2, 3, 456789, tzinfo=UTC)
     assert logs.access_entry(response, environ, timedelta(seconds=1, microseconds=234), now) == {
         "time": "2026-11-21T01:02:03.456Z",
+        "request_id": "0123456789abcdef",
         "remote": "10.0.0.1",
         "method": "GET",
         "path": "/?kind=build",

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from ledger import runs, trends
-from ledger.database import get_db
+from ledger.models import db
 
 MakeRecord = Callable[..., dict[str, Any]]
 Post = Callable[..., TestResponse]
@@ -19,8 +19,10 @@ def test_series_are_grouped_and_in_order(app: Flask, make_record: MakeRecord) ->
     with app.app_context():
         for minute, (project, seconds) in enumerate([("a", 1), ("b", 9), ("a", 2), ("b", 8), ("a", 3)]):
             started = f"2026-11-21T01:{minute:02}:00Z"
-            runs.add(get_db(), make_record(project=project, started=started, duration_seconds=seconds, python="3.13"))
-        assert trends.series(get_db()) == (
+            runs.add(
+                db.session(), make_record(project=project, started=started, duration_seconds=seconds, python="3.13")
+            )
+        assert trends.series(db.session()) == (
             trends.Series("a", None, "3.13", (1, 2, 3)),
             trends.Series("b", None, "3.13", (9, 8)),
         )
@@ -30,16 +32,16 @@ def test_only_builds_that_passed_count(app: Flask, make_record: MakeRecord) -> N
     """A test run or a failed build is no point of a series, and one build is no series."""
     with app.app_context():
         for changes in ({}, {"kind": "test"}, {"outcome": "failed"}):
-            runs.add(get_db(), make_record(**changes))
-        assert trends.series(get_db()) == ()
+            runs.add(db.session(), make_record(**changes))
+        assert trends.series(db.session()) == ()
 
 
 def test_long_history_is_cut(app: Flask, make_record: MakeRecord) -> None:
     """Only the latest builds are in the chart."""
     with app.app_context():
         for second in range(40):
-            runs.add(get_db(), make_record(started=f"2026-11-21T01:00:{second:02}Z", duration_seconds=second))
-        (series,) = trends.series(get_db())
+            runs.add(db.session(), make_record(started=f"2026-11-21T01:00:{second:02}Z", duration_seconds=second))
+        (series,) = trends.series(db.session())
     assert series.durations == tuple(range(10, 40))
 
 
