@@ -188,3 +188,13 @@ def find(session: Session, filters: Filters) -> Page:
     records = tuple(json.loads(text) for text in session.scalars(query))
     shown = records[: filters.limit]
     return Page(shown, last=shown[-1]["id"] if len(records) > filters.limit else None)
+
+
+def projects(session: Session, limit: int) -> tuple[str, ...]:
+    """Return the names of projects, by their newest run; of each, one entry of an index is read, and not every run."""
+    names = select(func.min(Run.project).label("project")).cte("names", recursive=True)
+    following = select(func.min(Run.project)).where(Run.project > names.c.project).scalar_subquery()
+    names = names.union_all(select(following).where(names.c.project.is_not(None)))
+    newest = select(func.max(Run.started_us)).where(Run.project == names.c.project).scalar_subquery()
+    query = select(names.c.project).where(names.c.project.is_not(None)).order_by(newest.desc(), names.c.project)
+    return tuple(session.scalars(query.limit(limit)))

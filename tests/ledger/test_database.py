@@ -182,3 +182,13 @@ def test_no_password_is_shown() -> None:
     """A message names the database, and neither its password nor the driver."""
     url = sa.engine.make_url("postgresql+pg8000://sailor:s3cret@db.example:5432/ledger")
     assert database.shown(url) == "postgresql://sailor:***@db.example:5432/ledger"
+
+
+def test_projects_are_found_by_their_newest_run(app: Flask, make_record: MakeRecord) -> None:
+    """Each is named once, whoever ran last comes first, and upper case is another name."""
+    with app.app_context():
+        assert runs.projects(db.session(), 10) == ()
+        for minute, project in enumerate(("shop", "Shop", "bakery", "shop", "größe")):
+            runs.add(db.session(), make_record(project=project, started=f"2026-11-21T01:{minute:02}:00Z"))
+        assert runs.projects(db.session(), 10) == ("größe", "shop", "bakery", "Shop")
+        assert runs.projects(db.session(), 2) == ("größe", "shop")
