@@ -32,10 +32,21 @@ def duration(seconds: float) -> str:
     return f"{whole // HOUR} h {whole % HOUR // MINUTE:02d} min"
 
 
-def size(count: float) -> str:
+def seconds(number: float) -> str:
+    """Write the seconds of something quick: 0.41 s, 12.3 s."""
+    return f"{number:.2f} s" if number < 9.995 else f"{number:.1f} s"
+
+
+def count(number: int, noun: str) -> str:
+    """Write a number with its noun: 1 package, 2 vulnerabilities."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"
+
+
+def size(number: float) -> str:
     """Write a number of bytes in decimal units, as `docker images` does."""
     for unit in SIZES[:-1]:
-        if count < 999.5:
-            return f"{count:.0f} {unit}" if count >= 99.95 or unit == SIZES[0] else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} {SIZES[-1]}"
+        if number < 999.5:
+            return f"{number:.0f} {unit}" if number >= 99.95 or unit == SIZES[0] else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} {SIZES[-1]}"

@@ -21,6 +21,7 @@ def upgrade() -> None:
         batch.add_column(sa.Column("git_commit", exact(40)))
     _fill(op.get_bind())
     op.create_index("runs_by_commit", "runs", ["project", "git_commit"])
+    op.create_index("runs_by_kind", "runs", ["project", "kind", "started_us", "id"])
     op.create_table(
         "tokens",
         sa.Column("id", exact(16), primary_key=True),
