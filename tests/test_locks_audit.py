@@ -16,7 +16,8 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 
 from dockyard.errors import DockyardError, SettingsError
-from dockyard.locks.audit import assess, osv
+from dockyard.locks import osv
+from dockyard.locks.audit import Audit, audit_locks, locate_releases, reach_service
 from dockyard.locks.pins import parse_pins
 from dockyard.settings import Acceptance, Settings, load
 from dockyard.tasks import audit as task
@@ -55,14 +56,14 @@ def vulnerable(service: Advisories) -> Advisories:
     return service
 
 
-def look(settings: Settings, **changes: Any) -> assess.Audit:
+def look(settings: Settings, **changes: Any) -> Audit:
     """Audit a locked project."""
-    return assess.audit(dataclasses.replace(locked_project(settings), **changes), TODAY)
+    return audit_locks(dataclasses.replace(locked_project(settings), **changes), TODAY)
 
 
 def test_every_pin_is_asked_once(settings: Settings, service: Advisories) -> None:
     """Six locks of the same four packages are one question, with a release besides that tells an empty service."""
-    assert look(settings) == assess.Audit((), 4)
+    assert look(settings) == Audit((), 4)
     assert service.asked == [f"POST {QUERY}"]
     (queries,) = service.questions
     assert sorted(each["package"]["name"] for each in queries) == sorted({*LOCKED, osv.SENTINEL.name})
@@ -74,7 +75,7 @@ def test_two_versions_are_both_asked_for(settings: Settings, vulnerable: Advisor
     project = locked_project(settings)
     path = project.root / "requirements/3.12/base.txt"
     path.write_text(path.read_text(encoding="utf-8").replace("flask==3.1.3", "flask==3.1.9"), encoding="utf-8")
-    found = assess.audit(project, TODAY)
+    found = audit_locks(project, TODAY)
     assert found.asked == 5
     assert [(each.version, each.mended_in, len(each.locks)) for each in found.findings] == [
         ("3.1.3", ("3.1.4", "3.2.0"), 5),
@@ -230,7 +231,7 @@ def test_a_missing_lock_is_an_error(settings: Settings, service: Advisories) -> 
     project = locked_project(settings)
     (project.root / "requirements/3.13/test.txt").unlink()
     with pytest.raises(DockyardError, match=r"requirements/3\.13/test\.txt:1: is missing"):
-        assess.audit(project, TODAY)
+        audit_locks(project, TODAY)
     assert not service.asked
 
 
@@ -238,7 +239,7 @@ def test_an_address_cannot_be_looked_up() -> None:
     """A pin without a version is named with its place."""
     pins = parse_pins("shop @ https://host/shop-1.0.zip \\\n    --hash=sha256:00\n" + pin("flask", "3.1.3", "x"))
     with pytest.raises(DockyardError, match=r"a\.txt:1: shop @ https://host/shop-1\.0\.zip has no version"):
-        assess.placed({"a.txt": pins})
+        locate_releases({"a.txt": pins})
 
 
 def test_the_way_to_the_service(settings: Settings, tmp_path: Path) -> None:
@@ -246,9 +247,9 @@ def test_the_way_to_the_service(settings: Settings, tmp_path: Path) -> None:
     bundle = tmp_path / "ca.pem"
     bundle.write_text("")
     environment = {"HTTPS_PROXY": "http://me:hunter2@proxy:1", "HOME": str(tmp_path), "SSL_CERT_FILE": str(bundle)}
-    assert assess.way(settings, environment).address == osv.DEFAULT
+    assert reach_service(settings, environment).address == osv.DEFAULT
     own = dataclasses.replace(settings, audit_url="https://us:w0rd@advisories.example/osv/")
-    found = assess.way(own, environment)
+    found = reach_service(own, environment)
     assert found.address == "https://us:w0rd@advisories.example/osv"
     assert found.bundle == bundle
     assert {"hunter2", "w0rd"} <= set(found.secrets)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockyard.locks.changes import Change, classify_step, compare_locks, find_rehashed
+from dockyard.locks.lock import Change, classify_step, compare_locks, find_rehashed
 from dockyard.locks.pins import Pin
 
 

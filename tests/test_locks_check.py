@@ -18,13 +18,13 @@ from dockyard.locks.check import (
     inspect_locks,
     list_purposes,
     lock_path,
-    read_lock_settings,
     select_lock_settings,
 )
+from dockyard.locks.environments import Offer
+from dockyard.locks.hook import read_lock_settings
 from dockyard.locks.inputs import canonicalize_lock, logical_lines, normalize_spaces
 from dockyard.locks.pins import parse_pins
 from dockyard.locks.plan import finish_locks, plan_batches
-from dockyard.locks.wheels import Offer
 from dockyard.settings import Settings
 from tests.lock_project import COMPILED, INPUTS, compiled_here, lock_all, locked_project, pin, write_inputs
 

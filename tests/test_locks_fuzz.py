@@ -15,9 +15,9 @@ from dockyard.locks.check import (
     check_project,
     find_problems,
     inspect_locks,
-    read_lock_settings,
     select_lock_settings,
 )
+from dockyard.locks.hook import read_lock_settings
 from dockyard.locks.indexes import read_access
 from dockyard.locks.pins import parse_pins
 from dockyard.locks.plan import Wish, finish_locks, plan_batches

@@ -1,7 +1,7 @@
 """The header of a lock: what it is made from."""
 
-from dockyard.locks import header
-from dockyard.locks.header import Made
+from dockyard.locks import check
+from dockyard.locks.check import Made
 from dockyard.locks.inputs import Input, parse_input
 
 
@@ -13,7 +13,7 @@ def read_closure(**files: str) -> tuple[Input, ...]:
 def test_a_line_that_moves_to_another_file_is_a_change() -> None:
     """The fingerprint covers names, lines and order, and not only their sum."""
     prints = {
-        header.source_fields(read_closure(**files))
+        check.source_fields(read_closure(**files))
         for files in (
             {"a": "x\ny\n", "b": "z\n"},
             {"a": "x\n", "b": "y\nz\n"},
@@ -28,9 +28,9 @@ def test_a_line_that_moves_to_another_file_is_a_change() -> None:
 def test_what_is_written_is_read_back() -> None:
     """Every field of a header is found again with its line, and nothing below the header is one."""
     inputs = read_closure(a="flask\n", b="click\n")
-    made = Made("Python 3.13", "uv 1", inputs, header.source_fields(inputs), (("requirements/3.13/b.txt", "sha256:1"),))
-    text = header.render_header(made, "flask==1", ["sail on linux/arm64"])
-    fields = header.read_fields(f"{text}\nflask==1\n# for: a comment below\n".encode())
-    assert [row for _, row in fields if not row.startswith(header.MADE_OF)] == header.origin_fields(made)
+    made = Made("Python 3.13", "uv 1", inputs, (("requirements/3.13/b.txt", "sha256:1"),))
+    text = check.render_header(made, "flask==1", ["sail on linux/arm64"])
+    fields = check.read_fields(f"{text}\nflask==1\n# for: a comment below\n".encode())
+    assert [row for _, row in fields if not row.startswith(check.MADE_OF)] == check.origin_fields(made)
     assert [text.splitlines()[number - 1] for number, _ in fields] == [f"# {row}" for _, row in fields]
-    assert header.read_built(row for _, row in fields) == {"sail": ("linux/arm64",)}
+    assert check.read_built(row for _, row in fields) == {"sail": ("linux/arm64",)}

@@ -7,10 +7,10 @@ import pytest
 from dockyard.errors import DockyardError, UsageError
 from dockyard.locks import check
 from dockyard.locks.check import find_problems, inspect_locks, select_lock_settings
+from dockyard.locks.environments import Offer
 from dockyard.locks.inputs import InputError
 from dockyard.locks.pins import parse_pins
 from dockyard.locks.plan import Batch, Wish, finish_locks, plan_batches
-from dockyard.locks.wheels import Offer
 from dockyard.settings import Settings
 from tests.lock_project import COMPILED, compiled_here, locked_project, write_inputs
 

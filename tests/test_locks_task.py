@@ -13,7 +13,7 @@ from dockyard.bases import resolve
 from dockyard.engine import client as engine
 from dockyard.engine.client import Engine
 from dockyard.errors import ChangesPending, DockyardError, UsageError
-from dockyard.locks import check, header, hook
+from dockyard.locks import check, hook
 from dockyard.locks import lock as locks
 from dockyard.locks.check import inspect_locks, select_lock_settings
 from dockyard.locks.compile import Compiled, Place
@@ -308,7 +308,7 @@ def test_what_is_built_from_source_is_read_from_all_locks() -> None:
 
     def lock(name: str, *rows: str) -> check.Lock:
         text = "".join(f"# built from source: {row}\n" for row in rows)
-        return check.Lock(name, "3.13", "production", header.Made("", "", (), (), ()), content=text.encode())
+        return check.Lock(name, "3.13", "production", check.Made("", "", (), ()), content=text.encode())
 
     found = collect_built(
         [

@@ -12,8 +12,8 @@ from packaging.tags import parse_tag, sys_tags
 from packaging.utils import parse_wheel_filename
 
 from dockyard.errors import DockyardError
+from dockyard.locks.environments import Offer, Source, Target, list_tags, narrow_hashes
 from dockyard.locks.pins import Pin
-from dockyard.locks.wheels import Offer, Source, Target, list_tags, narrow_hashes
 
 AMD, ARM, RISC = "linux/amd64", "linux/arm64", "linux/riscv64"
 SDIST = "sail-1.0.tar.gz"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockyard.locks import header
-from dockyard.locks.header import Made
+from dockyard.locks import check
+from dockyard.locks.check import Made
 from dockyard.locks.inputs import parse_input
 from dockyard.locks.pins import Pin, parse_pins, render_pins
 from dockyard.payload import install, wheels
@@ -25,9 +25,9 @@ AT_AN_ADDRESS = Pin("knot-x", "", ("sha256:44",), (), address="https://host/knot
 def lock(*pins: Pin, sources: Sequence[str] = (), made_for: str = "Python 3.13, linux, all hashes") -> str:
     """Return a lock as Dockyard writes it."""
     source = parse_input("requirements/production.in", b"sail")
-    made = Made(made_for, "uv 1", (source,), header.source_fields([source]), ())
+    made = Made(made_for, "uv 1", (source,), ())
     written = render_pins(OPTIONS, pins)
-    return header.render_header(made, written, sources) + "\n" + written
+    return check.render_header(made, written, sources) + "\n" + written
 
 
 def written(folder: Path, **texts: str) -> Path:

@@ -1,13 +1,26 @@
-# ruff: noqa: PTH113, PTH120, PTH123
+# ruff: noqa: PTH123
 # Importing pathlib would take a third of the hook's time.
-"""Check every lock against what it was made from: offline, with no engine, no process, no network."""
+"""Check every lock against what it was made from: offline, with no engine, no process, no network.
+
+A comment at the top of a lock says what that was, so that a check needs nothing but the files:
+
+    # Made by Dockyard from requirements/test.in: change that, then run `invoke lock`.
+    # for: Python 3.13, linux, all hashes
+    # by: pip-tools 7.6.2
+    # with: requirements/3.13/production.txt sha256:...
+    # from: requirements/test.in sha256:...
+    # from: requirements/base.in sha256:...
+    # built from source: sailmaker on linux/amd64, linux/arm64
+    # body: sha256:...
+"""
 
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from hashlib import sha256
+from io import BytesIO
+from typing import TYPE_CHECKING, NamedTuple
 
-from dockyard.locks import header
 from dockyard.locks.inputs import (
     FOLDER,
     SUFFIX,
@@ -34,8 +47,22 @@ DECIDES = "production"
 BUILDS = "build"
 """The purpose whose lock holds what builds the packages that production takes from source."""
 
-FILE = "pyproject.toml"
+FIELDS = {"for:", "by:", "from:", "with:", "built", "body:"}
+BUILT = "built from source:"
+MADE_OF = (BUILT, "body:")
+"""How the fields begin that tell of the lock itself, and not of what it was made from."""
+
 PYTHON = re.compile(r"[0-9]+\.[0-9]+")
+
+
+class Made(NamedTuple):
+    """What a lock is made from, and by what: everything that its header says before the pins."""
+
+    target: str
+    compiler: str
+    inputs: tuple[Input, ...]
+    constraints: tuple[tuple[str, str], ...]
+    """The locks that this one agrees with: their paths and the fingerprints of their bodies."""
 
 
 class LockSettings(NamedTuple):
@@ -49,11 +76,10 @@ class LockSettings(NamedTuple):
 
 
 class Purpose(NamedTuple):
-    """One .in file that gets locks: its closure, the header's fields for it, and the purposes it agrees with."""
+    """One .in file that gets locks: its closure, and the purposes it agrees with."""
 
     name: str
     inputs: tuple[Input, ...]
-    sources: tuple[str, ...]
     agrees_with: tuple[str, ...]
     ships: bool
     """Whether its packages are in the production image."""
@@ -65,7 +91,7 @@ class Lock(NamedTuple):
     path: str
     python: str
     purpose: str
-    made: header.Made
+    made: Made
     platforms: tuple[str, ...] = ()
     """The platforms whose hashes it holds; empty where it holds all."""
 
@@ -83,6 +109,55 @@ class State(NamedTuple):
     locks: tuple[Lock, ...]
     strays: tuple[Problem, ...] = ()
     broken: tuple[Problem, ...] = ()
+
+
+def fingerprint(text: str) -> str:
+    """Return the SHA-256 of a text, with the name of the algorithm before it."""
+    return f"sha256:{sha256(text.encode()).hexdigest()}"
+
+
+def source_fields(inputs: Iterable[Input]) -> tuple[str, ...]:
+    """Return the fields for a closure, in the order in which it is read: each file with a fingerprint of its lines."""
+    prints = ((file.path, fingerprint("\n".join(line.text for line in file.lines))) for file in inputs)
+    return tuple(f"from: {path} {digest}" for path, digest in prints)
+
+
+def origin_fields(made: Made) -> list[str]:
+    """Return the fields of a header that say what the lock was made from."""
+    constraints = (f"with: {path} {body}" for path, body in made.constraints)
+    return [f"for: {made.target}", f"by: {made.compiler}", *constraints, *source_fields(made.inputs)]
+
+
+def render_header(made: Made, canonical_body: str, sources: Iterable[str] = ()) -> str:
+    """Return the header of a lock as comment lines; `sources` name what is built, and where."""
+    built = [f"{BUILT} {source}" for source in sources]
+    rows = [*origin_fields(made), *built, f"body: {fingerprint_body(canonical_body, built)}"]
+    title = f"Made by Dockyard from {made.inputs[0].path}: change that, then run `invoke lock`."
+    return "".join(f"# {row}\n" for row in (title, *rows))
+
+
+def fingerprint_body(canonical_body: str, fields: Iterable[str]) -> str:
+    """Return the fingerprint of a lock's pins, and of what its fields say is built from source."""
+    return fingerprint("\n".join([canonical_body, *(row for row in fields if row.startswith(BUILT))]))
+
+
+def read_built(fields: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Return the platforms on which each package is built from source, as a header's fields say."""
+    rows = (row.removeprefix(BUILT).strip().partition(" on ") for row in fields if row.startswith(BUILT))
+    return {name: tuple(platforms.split(", ")) for name, _, platforms in rows}
+
+
+def read_fields(content: bytes) -> list[tuple[int, str]]:
+    """Return the fields of a lock's header with their line numbers; gaps between words become one space."""
+    found = []
+    for number, line in enumerate(BytesIO(content.removeprefix(b"\xef\xbb\xbf")), 1):
+        words = line.decode("utf-8", "replace").split()
+        if words and not words[0].startswith("#"):
+            break
+        fields = words[1:] if words[:1] == ["#"] else []
+        if fields and fields[0] in FIELDS:
+            found.append((number, " ".join(fields)))
+    return found
 
 
 def lock_path(python: str, purpose: str) -> str:
@@ -116,8 +191,8 @@ def find_unbuildable(state: State) -> Iterator[Problem]:
     if any(lock.purpose == BUILDS for lock in state.locks):
         return
     for lock in (lock for lock in state.locks if lock.purpose == DECIDES):
-        for number, row in header.read_fields(lock.content):
-            for name in header.read_built([row]):
+        for number, row in read_fields(lock.content):
+            for name in read_built([row]):
                 wrong = f"{name} is built from source, and nothing says what builds it"
                 yield Problem(lock.path, number, wrong, f"name it, such as setuptools, in {FOLDER}/{BUILDS}{SUFFIX}")
 
@@ -133,7 +208,7 @@ def read_purposes(root: str) -> tuple[tuple[Purpose, ...], tuple[Problem, ...]]:
             broken[Problem(error.path, error.line, error.wrong, error.hint)] = None
     ships = find_shipped(closures)
     found = (
-        Purpose(name, closures[name], header.source_fields(closures[name]), agrees_with, name in ships)
+        Purpose(name, closures[name], agrees_with, name in ships)
         for name, agrees_with in find_agreements(closures).items()
     )
     return tuple(found), tuple(broken)
@@ -157,7 +232,7 @@ def _locks(asked: LockSettings, python: str, wanted: Iterable[Purpose]) -> Itera
         agreed = tuple((lock_path(python, name), bodies[name]) for name in purpose.agrees_with)
         compilers = COMPILERS[asked.resolver]
         wanted_for = describe_target(asked, python, ships=purpose.ships)
-        made = header.Made(wanted_for, compilers[0], purpose.inputs, purpose.sources, agreed)
+        made = Made(wanted_for, compilers[0], purpose.inputs, agreed)
         platforms = asked.platforms if purpose.ships and asked.hashes == "platform" else ()
         path = lock_path(python, purpose.name)
         lock = Lock(path, python, purpose.name, made, platforms, asked.platforms)
@@ -170,8 +245,8 @@ def _read(root: str, lock: Lock, compilers: Sequence[str]) -> Lock:
     try:
         with open(f"{root}/{lock.path}", "rb") as file:
             content = file.read()
-        fields = header.read_fields(content)
-        body = header.fingerprint_body(canonicalize_lock(content), [row for _, row in fields])
+        fields = read_fields(content)
+        body = fingerprint_body(canonicalize_lock(content), [row for _, row in fields])
     except FileNotFoundError:
         return lock._replace(
             problems=(Problem(lock.path, 1, f"is missing: nothing is locked for {lock.made.inputs[0].path}"),)
@@ -189,7 +264,7 @@ def _read(root: str, lock: Lock, compilers: Sequence[str]) -> Lock:
     return lock._replace(problems=tuple(_compare(lock, fields, possible)))
 
 
-def _compare(lock: Lock, fields: Sequence[tuple[int, str]], possible: Sequence[header.Made]) -> Iterator[Problem]:
+def _compare(lock: Lock, fields: Sequence[tuple[int, str]], possible: Sequence[Made]) -> Iterator[Problem]:
     """Compare a lock with the headers it may have; of several compilers' the one that it names counts."""
     if not fields:
         yield Problem(lock.path, 1, "was not made by Dockyard, or has lost its header")
@@ -200,8 +275,8 @@ def _compare(lock: Lock, fields: Sequence[tuple[int, str]], possible: Sequence[h
         line = stamps[0][0] if stamps else 1
         yield Problem(lock.path, line, "a pin, a hash or what it says is built from source was edited by hand")
     made = next((made for made in possible if f"by: {made.compiler}" in said), possible[0])
-    wanted = header.origin_fields(made)
-    rows = [row for row in said if not row.startswith(header.MADE_OF)]
+    wanted = origin_fields(made)
+    rows = [row for row in said if not row.startswith(MADE_OF)]
     if rows == wanted:
         return
     changed = [row for row in wanted if row not in said]
@@ -282,48 +357,9 @@ def _included(closure: Sequence[Input]) -> set[str]:
     return {include.path for file in closure for include in file.includes if include.option == "-r"}
 
 
-def read_lock_settings(folder: str, environment: Mapping[str, str]) -> LockSettings:
-    """Return what the settings of the project around a folder ask; raise SettingsError as dockyard.settings does."""
-    if not any(name.startswith("DOCKYARD_") for name in environment):
-        asked = _plain(folder)
-        if asked is not None:
-            return asked
-    from pathlib import Path
-
-    from dockyard.settings import load
-
-    return select_lock_settings(load(Path(folder), environment))
-
-
 def select_lock_settings(settings: "Settings") -> LockSettings:
     """Return what a check needs of all settings."""
     return LockSettings(str(settings.root), settings.pythons, settings.platforms, settings.resolver, settings.hashes)
-
-
-def _plain(folder: str) -> LockSettings | None:
-    import tomllib
-
-    root = _root(folder)
-    try:
-        with open(f"{root}/{FILE}", "rb") as file:
-            table: Any = tomllib.load(file)["tool"]["dockyard"]
-        pythons, platforms = table["pythons"], table.get("platforms", [])
-        resolver, hashes = table.get("resolver", "pip-tools"), table.get("hashes", "all")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    right = _texts(pythons) and pythons and _texts(platforms) and resolver in ("pip-tools", "uv")
-    right = right and (hashes == "all" or (hashes == "platform" and platforms))
-    return LockSettings(root, tuple(pythons), tuple(platforms), resolver, hashes) if right else None
-
-
-def _root(folder: str) -> str:
-    while not os.path.isfile(f"{folder}/{FILE}") and folder != os.path.dirname(folder):
-        folder = os.path.dirname(folder)
-    return folder
-
-
-def _texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def check_project(settings: "Settings") -> tuple[Problem, ...]:

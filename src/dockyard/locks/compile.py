@@ -14,11 +14,10 @@ from dockyard.engine.client import Engine
 from dockyard.engine.inside import archive
 from dockyard.errors import CommandError, DockyardError
 from dockyard.locks import check
-from dockyard.locks.environments import list_environments
+from dockyard.locks.environments import Offer, list_environments
 from dockyard.locks.failures import Failure, TransientError, explain_failure, find_yanked, read_failure, require_heard
 from dockyard.locks.indexes import Access, select_options
 from dockyard.locks.plan import Batch, Wish, finish_locks
-from dockyard.locks.wheels import Offer
 from dockyard.process import Command, capture, redact
 
 log = logging.getLogger(__name__)

@@ -7,13 +7,19 @@ from dataclasses import dataclass, field
 from packaging.utils import canonicalize_name
 
 from dockyard.errors import DockyardError, UsageError
-from dockyard.locks import header
-from dockyard.locks.check import Lock, State
-from dockyard.locks.environments import Selection, merge_pins, select_environments
+from dockyard.locks.check import Lock, State, fingerprint_body, read_fields, render_header
+from dockyard.locks.environments import (
+    Offer,
+    Selection,
+    Source,
+    Target,
+    merge_pins,
+    narrow_hashes,
+    select_environments,
+)
 from dockyard.locks.indexes import select_options
 from dockyard.locks.inputs import SHA256, InputError, Line, canonicalize_lock
 from dockyard.locks.pins import Pin, parse_pins, render_pins, split_name
-from dockyard.locks.wheels import Offer, Source, Target, narrow_hashes
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,7 @@ def finish_locks(
         written = render_pins(select_options(lock.made.inputs), pins)
         bodies = {path: fingerprint_lock(done[path]) if path in done else said for path, said in lock.made.constraints}
         complete = lock.made._replace(compiler=compiler, constraints=tuple(bodies.items()))
-        done[lock.path] = header.render_header(complete, canonicalize_lock(written.encode()), sources) + "\n" + written
+        done[lock.path] = render_header(complete, canonicalize_lock(written.encode()), sources) + "\n" + written
     return done
 
 
@@ -129,7 +135,7 @@ def keep_asked_hashes(lock: Lock, pins: Iterable[Pin]) -> tuple[Pin, ...]:
 def fingerprint_lock(text: str) -> str:
     """Return the fingerprint of a whole lock's body, as its header says it."""
     content = text.encode()
-    return header.fingerprint_body(canonicalize_lock(content), [row for _, row in header.read_fields(content)])
+    return fingerprint_body(canonicalize_lock(content), [row for _, row in read_fields(content)])
 
 
 def lock_text(lock: Lock) -> str:

@@ -14,7 +14,7 @@ from dockyard.tasks.boundary import settings, task
 
 if TYPE_CHECKING:
     from dockyard.image.records import AuditRecord
-    from dockyard.locks.audit.assess import Audit, Finding
+    from dockyard.locks.audit import Audit, Finding
     from dockyard.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -31,16 +31,15 @@ MOST_RECORDED = 1000
 def audit(_context: Context, json: bool = False, sarif: str = "") -> None:
     """Look for known vulnerabilities in every lock; exit 1 with one that is not accepted, or without an answer."""
     from dockyard.image.records import record_run
-    from dockyard.locks.audit import assess as auditing
+    from dockyard.locks.audit import audit_locks, describe_findings
 
     project = settings()
     with record_run(project, "audit") as recording:
         with recording.step("look up every package"):
-            found = auditing.audit(project, datetime.now(UTC).date())
+            found = audit_locks(project, datetime.now(UTC).date())
         recording.details["audit"] = describe_audit(found)
         recording.failed = any(each.counts for each in found.findings)
     if sarif:
-        from dockyard.locks.audit.sarif import describe_findings
         from dockyard.verify.output import format_sarif_log, write_sarif
 
         write_sarif(Path(sarif), format_sarif_log("audit", *describe_findings(found)))

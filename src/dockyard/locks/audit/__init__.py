@@ -1,1 +1,0 @@
-"""What is publicly known against the locked packages."""
