@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, and_, delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from ledger.models import NAME_LENGTH, Run
+from ledger.models import Run
 from ledger.records import started_microseconds
 
 Record = dict[str, Any]
@@ -85,8 +85,8 @@ class Filters:
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Return what the columns of a run must be."""
-        columns = {**{name: getattr(Run, name) for name in COLUMNS}, "commit": Run.git_commit}
-        return [columns[name] == value[:NAME_LENGTH] for name, value in self.matching().items()]
+        columns = {"git_commit" if name == "commit" else name: value for name, value in self.matching().items()}
+        return [getattr(Run, column) == fit(column, value) for column, value in columns.items()]
 
     def next_page(self, last: str) -> dict[str, Any]:
         """Return the query parameters of the page that follows the run `last`."""
@@ -132,14 +132,18 @@ def add(session: Session, record: Record) -> Added:
 
 def run_of(record: Record) -> Run:
     """Return the row that keeps a record."""
-    columns = {name: record.get(name) for name in ("id", *COLUMNS)}
     return Run(
-        **{name: value[:NAME_LENGTH] if isinstance(value, str) else value for name, value in columns.items()},
+        **{name: fit(name, record.get(name)) for name in ("id", *COLUMNS)},
         started_us=started_microseconds(record["started"]),
         duration_seconds=record["duration_seconds"],
         git_commit=(record.get("git") or {}).get("commit"),
         record=json.dumps(record, ensure_ascii=False, separators=(",", ":")),
     )
+
+
+def fit(column: str, value: str | None) -> str | None:
+    """Return what a column holds of a value: what fits, and no NUL, which PostgreSQL has no text with."""
+    return None if value is None else value.replace("\0", "")[: Run.__table__.c[column].type.length]  # type: ignore[attr-defined]
 
 
 def get(session: Session, run_id: str) -> Record | None:
