@@ -10,9 +10,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import requests
 
+from dockyard.registry.access import Transport
 from dockyard.registry.client import Registry
 from dockyard.registry.content import INDEX, Repository
-from dockyard.registry.transport import Transport
 
 from .test_registry import ACCESS, Answer, Wire
 

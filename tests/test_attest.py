@@ -11,7 +11,7 @@ import pytest
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.git import Git
-from dockyard.registry import attest, provenance, sbom
+from dockyard.registry import attest, documents
 from dockyard.registry.client import parse_reference
 from dockyard.registry.content import Repository
 from dockyard.registry.errors import Kind, RegistryError
@@ -76,10 +76,10 @@ def test_both_documents_are_attached(memory: Memory, settings: Settings, said: l
     assert "SBOM of sha256:" in said[0]
     manifest = json.loads(memory.manifests[origin.digest][1])
     assert (manifest["artifactType"], manifest["annotations"][attest.PREDICATE]) == (
-        provenance.MEDIA_TYPE,
-        provenance.PREDICATE,
+        documents.PROVENANCE_TYPE,
+        documents.PREDICATE,
     )
-    assert json.loads(memory.manifests[bill.digest][1])["artifactType"] == sbom.MEDIA_TYPE
+    assert json.loads(memory.manifests[bill.digest][1])["artifactType"] == documents.SBOM_TYPE
 
 
 def test_a_second_time_changes_nothing(memory: Memory, settings: Settings) -> None:

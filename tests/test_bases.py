@@ -10,11 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from dockyard.bases import cache, debian, lookup, parallel, pins, resolve, update
-from dockyard.bases.cache import Record
-from dockyard.bases.model import Answer, Missing, UnavailableError
-from dockyard.bases.oci import Image
-from dockyard.bases.pins import Pin
+from dockyard.bases import cache, debian, lookup, parallel, resolve, update
+from dockyard.bases.cache import Image, Record
+from dockyard.bases.lookup import Answer, Missing, Pin, UnavailableError
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.settings import Settings
@@ -194,7 +192,7 @@ def test_auto_with_a_registry(world: World, settings: Settings) -> None:
 
 def test_a_pin_is_obeyed_without_asking(world: World, settings: Settings) -> None:
     """`registry` with a pin needs no network of its own."""
-    pins.write_bases_lock(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
+    lookup.write_bases_lock(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
     found, _ = resolve.ensure_bases(replace(settings, base="registry"), ENGINE, ["3.13"])
     assert found[0].digest == OTHER
     assert world.asked == []
@@ -202,7 +200,7 @@ def test_a_pin_is_obeyed_without_asking(world: World, settings: Settings) -> Non
 
 def test_auto_asks_for_the_pinned_image(world: World, settings: Settings) -> None:
     """What the registry must have is the pinned digest, not just the tag."""
-    pins.write_bases_lock(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
+    lookup.write_bases_lock(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
     world.answers[f"python:3.13-slim@{OTHER}"] = Answer(digest=OTHER)
     found, _ = resolve.ensure_bases(settings, ENGINE, ["3.13"])
     assert (found[0].source, found[0].digest) == ("registry", OTHER)
@@ -210,7 +208,7 @@ def test_auto_asks_for_the_pinned_image(world: World, settings: Settings) -> Non
 
 def test_a_silent_registry_is_left_alone_for_a_while(world: World, settings: Settings) -> None:
     """A no-op build is not slowed by a registry that lately did not answer."""
-    pins.write_bases_lock(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
+    lookup.write_bases_lock(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
     world.remembered[f"python:3.13-slim@{OTHER}"] = Answer(reason="no such host")
     found, _ = resolve.ensure_bases(settings, ENGINE, ["3.13"])
     assert (world.asked, found[0].source) == ([], "debian")
@@ -239,7 +237,7 @@ def test_trouble_is_raised(world: World, settings: Settings) -> None:
 
 def test_update_moves_pins(world: World, settings: Settings) -> None:
     """Where the registry answers, pins go from the old digest to the new, and are written on apply only."""
-    pins.write_bases_lock(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
+    lookup.write_bases_lock(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
     world.answers |= {f"python:{python}-slim": Answer(digest=DIGEST) for python in ("3.12", "3.13")}
     changes, missing = update.plan_updates(settings, ENGINE, ["3.12", "3.13"])
     assert [(change.python, change.before, change.after, change.pending) for change in changes] == [
@@ -247,9 +245,9 @@ def test_update_moves_pins(world: World, settings: Settings) -> None:
         ("3.13", OTHER, DIGEST, True),
     ]
     assert missing == ()
-    assert pins.read_bases_lock(settings.root)["3.13"].digest == OTHER
+    assert lookup.read_bases_lock(settings.root)["3.13"].digest == OTHER
     update.apply_updates(settings, ENGINE, changes)
-    assert {python: pin.digest for python, pin in pins.read_bases_lock(settings.root).items()} == {
+    assert {python: pin.digest for python, pin in lookup.read_bases_lock(settings.root).items()} == {
         "3.12": DIGEST,
         "3.13": DIGEST,
     }
@@ -287,7 +285,7 @@ def test_update_in_a_registry_that_is_silent(world: World, settings: Settings) -
 
 def test_listing_asks_nobody(world: World, settings: Settings) -> None:
     """The list tells of pins, bases and those that no release ships."""
-    pins.write_bases_lock(settings.root, {"3.12": Pin("python:3.12-slim", DIGEST)})
+    lookup.write_bases_lock(settings.root, {"3.12": Pin("python:3.12-slim", DIGEST)})
     world.cached["3.13"] = record("3.13")
     first, second = update.list_bases(settings, ["3.12", "3.13"])
     assert (first["pin"], first["debian"], first["release"]) == (DIGEST, None, None)

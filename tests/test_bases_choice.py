@@ -2,7 +2,7 @@
 
 import pytest
 
-from dockyard.bases.model import ANSWER_SECONDS, SILENCE_SECONDS, Answer, Base, local_name, reference
+from dockyard.bases.lookup import ANSWER_SECONDS, SILENCE_SECONDS, Answer, Base, local_name, reference
 from dockyard.bases.resolve import Choice, Known, choose_source, settle_source, summarize_sources
 
 YES = Answer(digest="sha256:" + "a" * 64)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dockyard.bases import oci
-from dockyard.bases.oci import About, Image
+from dockyard.bases import cache
+from dockyard.bases.cache import About, Image
 
 ABOUT = About("amd64", 1_767_225_600, "made by a test", {"PATH": "/bin", "LANG": "C.UTF-8"}, ("python3",))
 STATUS = """Package: libc6
@@ -37,12 +37,12 @@ def tree(tmp_path: Path) -> Path:
 @pytest.fixture
 def written(tree: Path, tmp_path: Path) -> tuple[Path, Image]:
     """Return a layout of the tree and its digests."""
-    return tmp_path / "layout", oci.write(tree, tmp_path / "layout", ABOUT)
+    return tmp_path / "layout", cache.write_layout(tree, tmp_path / "layout", ABOUT)
 
 
 def test_same_tree_same_image(tree: Path, tmp_path: Path, written: tuple[Path, Image]) -> None:
     """Nothing of when and where a layout is written gets into its digests."""
-    assert oci.write(tree, tmp_path / "again", ABOUT) == written[1]
+    assert cache.write_layout(tree, tmp_path / "again", ABOUT) == written[1]
 
 
 def test_layout_is_consistent(written: tuple[Path, Image]) -> None:
@@ -53,7 +53,7 @@ def test_layout_is_consistent(written: tuple[Path, Image]) -> None:
     assert [entry["digest"] for entry in index["manifests"]] == [image.manifest]
     manifest = json.loads((blobs / image.manifest.removeprefix("sha256:")).read_text())
     assert manifest["config"]["digest"] == image.config
-    assert manifest["layers"] == [{"mediaType": oci.TYPES["layer"], "digest": image.layer, "size": image.size}]
+    assert manifest["layers"] == [{"mediaType": cache.TYPES["layer"], "digest": image.layer, "size": image.size}]
     config = json.loads((blobs / image.config.removeprefix("sha256:")).read_text())
     assert config["rootfs"]["diff_ids"] == [image.diff_id]
     assert config["config"] == {"Env": ["PATH=/bin", "LANG=C.UTF-8"], "Cmd": ["python3"]}
@@ -66,17 +66,17 @@ def test_layout_is_consistent(written: tuple[Path, Image]) -> None:
 def test_a_damaged_layout_is_noticed(written: tuple[Path, Image]) -> None:
     """A layout without its index, or with a cut layer, does not count as a base."""
     place, image = written
-    assert oci.complete(place, image)
+    assert cache.is_complete(place, image)
     layer = place / "blobs" / "sha256" / image.layer.removeprefix("sha256:")
     layer.write_bytes(layer.read_bytes()[:-1])
-    assert not oci.complete(place, image)
-    assert not oci.complete(place / "nowhere", image)
+    assert not cache.is_complete(place, image)
+    assert not cache.is_complete(place / "nowhere", image)
 
 
 def test_archive_for_an_engine(written: tuple[Path, Image]) -> None:
     """What `docker load` gets has the name and the same layer."""
     place, image = written
-    with tarfile.open(fileobj=io.BytesIO(oci.archive(place, image, "base/python:x"))) as file:
+    with tarfile.open(fileobj=io.BytesIO(cache.pack_archive(place, image, "base/python:x"))) as file:
         listing = json.load(file.extractfile("manifest.json") or io.BytesIO())
         names = set(file.getnames())
     assert listing[0]["RepoTags"] == ["base/python:x"]
@@ -85,7 +85,7 @@ def test_archive_for_an_engine(written: tuple[Path, Image]) -> None:
 
 def test_installed_packages(tree: Path, tmp_path: Path) -> None:
     """The packages come from the tree's own dpkg status; one that was removed does not count."""
-    assert oci.installed(tree) == {"libc6": "2.41-12"}
+    assert cache.read_packages(tree) == {"libc6": "2.41-12"}
     empty = tmp_path / "empty.tar"
     tarfile.open(empty, "w").close()
-    assert oci.installed(empty) == {}
+    assert cache.read_packages(empty) == {}

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dockyard.bases import pins
-from dockyard.bases.pins import Pin
+from dockyard.bases import lookup
+from dockyard.bases.lookup import Pin
 from dockyard.errors import ExitCode, SettingsError
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -13,19 +13,19 @@ DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 def test_no_file_no_pins(tmp_path: Path) -> None:
     """A project need not have pins."""
-    assert pins.read_bases_lock(tmp_path) == {}
+    assert lookup.read_bases_lock(tmp_path) == {}
 
 
 def test_written_and_read_again(tmp_path: Path) -> None:
     """The file is sorted by version, says who writes it, and is written whole."""
     held = {python: Pin(f"python:{python}-slim", DIGEST) for python in ("3.13", "3.9", "3.11")}
-    pins.write_bases_lock(tmp_path, held)
-    assert pins.read_bases_lock(tmp_path) == held
-    text = (tmp_path / pins.FILE).read_text()
+    lookup.write_bases_lock(tmp_path, held)
+    assert lookup.read_bases_lock(tmp_path) == held
+    text = (tmp_path / lookup.FILE).read_text()
     assert text.startswith("# ")
     assert "base.update" in text
     assert text.index('"3.9"') < text.index('"3.11"') < text.index('"3.13"')
-    assert [path.name for path in tmp_path.iterdir()] == [pins.FILE]
+    assert [path.name for path in tmp_path.iterdir()] == [lookup.FILE]
 
 
 @pytest.mark.parametrize(
@@ -41,14 +41,14 @@ def test_written_and_read_again(tmp_path: Path) -> None:
 def test_mistakes_are_named(text: str, named: str) -> None:
     """A file edited by hand or torn by a merge is refused with its place and value, and a way to mend it."""
     with pytest.raises(SettingsError, match=named) as caught:
-        pins.parse_bases_lock(text)
-    assert caught.value.message.startswith(pins.FILE)
+        lookup.parse_bases_lock(text)
+    assert caught.value.message.startswith(lookup.FILE)
     assert "base.update" in caught.value.hint
     assert caught.value.code is ExitCode.USAGE
 
 
 def test_unreadable_file(tmp_path: Path) -> None:
     """A file that is no text is told of, not shown as a traceback."""
-    (tmp_path / pins.FILE).write_bytes(b"\xff\xfe")
+    (tmp_path / lookup.FILE).write_bytes(b"\xff\xfe")
     with pytest.raises(SettingsError, match="cannot be read"):
-        pins.read_bases_lock(tmp_path)
+        lookup.read_bases_lock(tmp_path)

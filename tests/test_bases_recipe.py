@@ -6,7 +6,7 @@ import pytest
 
 from dockyard.apt import Mirror, Source
 from dockyard.bases import debian, recipe
-from dockyard.bases.model import UnavailableError
+from dockyard.bases.lookup import UnavailableError
 from dockyard.bases.recipe import Archive, Job
 
 MIRROR = Mirror("http://mirror/debian", Path("/keys.gpg"))

@@ -8,10 +8,9 @@ import pytest
 
 from dockyard import files, process
 from dockyard.bases import cache as store
-from dockyard.bases import lookup, oci
-from dockyard.bases.cache import Record
-from dockyard.bases.model import Answer
-from dockyard.bases.oci import About
+from dockyard.bases import lookup
+from dockyard.bases.cache import About, Record
+from dockyard.bases.lookup import Answer
 from dockyard.engine.client import Engine
 from dockyard.errors import CommandError, DockyardError, EngineError
 from dockyard.process import Command, Completed
@@ -32,7 +31,7 @@ def record(cache: Path, content: bytes, python: str = "3.13") -> Record:
     tree = cache / "tree"
     tree.write_bytes(content)
     made = cache / ".making"
-    image = oci.write(tree, made, About("amd64", 0, "test", {}, ()))
+    image = store.write_layout(tree, made, About("amd64", 0, "test", {}, ()))
     tree.unlink()
     return store.store_record(made, Record(python, f"{python}.1", "trixie", "amd64", "r1", {"libc6": "1"}, image, ""))
 

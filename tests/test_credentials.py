@@ -9,8 +9,8 @@ import pytest
 from docker.auth import AuthConfig
 from docker.credentials import CredentialsNotFound, StoreError
 
+from dockyard.registry.access import Credentials, config_folders, find_login, select_login
 from dockyard.registry.errors import Kind, RegistryError
-from dockyard.registry.login import Credentials, config_folders, find_login, select_login
 
 HOST = "registry.example:5000"
 

@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 
-import dockyard.tasks.doctor as task
+import dockyard.tasks.machine as task
 from dockyard import process
 from dockyard.apt import Mirror
-from dockyard.doctor import checks, engine, network, project
-from dockyard.doctor.engine import Disk
-from dockyard.doctor.model import Check, Embedded, Engines, Machine, Once, Row, State
+from dockyard.doctor import checks, machine, network
+from dockyard.doctor.checks import git_row, port_row, python_row
+from dockyard.doctor.machine import Check, Disk, Embedded, Engines, Machine, Once, Row, State
 from dockyard.doctor.network import base_row, bundle_row, index_row, mirror_row
-from dockyard.doctor.project import git_row, port_row, python_row
 from dockyard.engine.client import Probe, Search, ask_docker
 from dockyard.errors import CommandError, DockyardError
 from dockyard.git import Git
@@ -103,7 +102,7 @@ def like(row: Row, state: State, found: str, fix: str) -> bool:
 @pytest.mark.parametrize(("found", "state", "words", "fix"), ENGINES.values(), ids=ENGINES)
 def test_engine(found: Engines, state: State, words: str, fix: str) -> None:
     """Which engine a build would use, or why none."""
-    row = engine.engine_row(found)
+    row = machine.engine_row(found)
     assert like(row, state, words, fix), row
 
 
@@ -126,13 +125,13 @@ def test_which_engine(found: Engines, kind: str, fetches: bool) -> None:
 
 def test_plugins() -> None:
     """Versions where they are there, packages to install where not, and no complaint before the engine is fetched."""
-    assert [(row.check, row.found) for row in engine.plugin_rows(engines("auto", OWN, GOOD))] == [
+    assert [(row.check, row.found) for row in machine.plugin_rows(engines("auto", OWN, GOOD))] == [
         ("buildx", "0.29.1"),
         ("Compose v2", "2.26.1-4"),
     ]
-    for row in engine.plugin_rows(engines("host", OWN, BARE)):
+    for row in machine.plugin_rows(engines("host", OWN, BARE)):
         assert like(row, FAIL, "the docker command has none", "install docker-")
-    for row in engine.plugin_rows(engines("auto", OWN)):
+    for row in machine.plugin_rows(engines("auto", OWN)):
         assert like(row, OK, "comes with the embedded engine", "")
 
 
@@ -152,19 +151,19 @@ def test_plugins() -> None:
 )
 def test_store(found: Engines, state: State, words: str, fix: str) -> None:
     """Containerd's store, or what cannot be done without it."""
-    assert like(engine.store_row(found), state, words, fix)
+    assert like(machine.store_row(found), state, words, fix)
 
 
 def test_builder() -> None:
     """The builder of the settings is there, or buildx says why not."""
-    assert like(engine.builder_row("far", ""), OK, "far", "")
-    assert like(engine.builder_row("far", "no builder"), FAIL, "far: no builder", "docker buildx ls")
+    assert like(machine.builder_row("far", ""), OK, "far", "")
+    assert like(machine.builder_row("far", "no builder"), FAIL, "far: no builder", "docker buildx ls")
 
 
 def test_disks_are_told_once_for_each_file_system() -> None:
     """Two folders on one disk are one row, with the smaller number; a folder that cannot be used fails."""
     rows = list(
-        engine.disk_rows(
+        machine.disk_rows(
             [
                 Disk("the engine", "/d", 6 * 10**9, 1),
                 Disk("the cache", "/c", 3 * 10**9, 2),
@@ -182,17 +181,17 @@ def test_disks_are_told_once_for_each_file_system() -> None:
 @pytest.mark.parametrize(("free", "state"), [(10**9 - 1, FAIL), (10**9, WARN), (5 * 10**9 - 1, WARN), (5 * 10**9, OK)])
 def test_disk_limits(free: int, state: State) -> None:
     """Exactly at a limit is enough for it."""
-    (row,) = engine.disk_rows([Disk("x", "/x", free, 1)])
+    (row,) = machine.disk_rows([Disk("x", "/x", free, 1)])
     assert row.state is state
 
 
 def test_memory_and_cpus() -> None:
     """Little memory warns, hardly any fails; one processor warns."""
-    assert like(engine.memory_row(8 * 10**9, 4 * 10**9), OK, "4.0 GB available of 8.0 GB", "")
-    assert like(engine.memory_row(8 * 10**9, 10**9), WARN, "1.0 GB available of 8.0 GB", "DOCKER_HOST")
-    assert like(engine.memory_row(4 * 10**8, 0), FAIL, "400.0 MB in all", "DOCKER_HOST")
-    assert like(engine.cpu_row(2), OK, "2", "")
-    assert like(engine.cpu_row(1), WARN, "one after another", "larger")
+    assert like(machine.memory_row(8 * 10**9, 4 * 10**9), OK, "4.0 GB available of 8.0 GB", "")
+    assert like(machine.memory_row(8 * 10**9, 10**9), WARN, "1.0 GB available of 8.0 GB", "DOCKER_HOST")
+    assert like(machine.memory_row(4 * 10**8, 0), FAIL, "400.0 MB in all", "DOCKER_HOST")
+    assert like(machine.cpu_row(2), OK, "2", "")
+    assert like(machine.cpu_row(1), WARN, "one after another", "larger")
 
 
 BASES = {
@@ -314,9 +313,9 @@ def test_git(row: Row, state: State, found: str, fix: str) -> None:
 def test_locks() -> None:
     """The first problem is told with its line and what mends it, the others are counted."""
     problem = ("requirements/3.13/test.txt", 1, "is stale", "invoke lock")
-    assert like(project.lock_row([]), OK, "all agree", "")
-    assert like(project.lock_row([problem]), FAIL, "requirements/3.13/test.txt:1: is stale", "invoke lock")
-    assert project.lock_row([problem] * 3).found.endswith("is stale (and 2 more)")
+    assert like(checks.lock_row([]), OK, "all agree", "")
+    assert like(checks.lock_row([problem]), FAIL, "requirements/3.13/test.txt:1: is stale", "invoke lock")
+    assert checks.lock_row([problem] * 3).found.endswith("is stale (and 2 more)")
 
 
 def test_ports() -> None:
@@ -334,7 +333,7 @@ def test_python() -> None:
 
 
 @pytest.fixture
-def machine(settings: Settings) -> Machine:
+def here(settings: Settings) -> Machine:
     """Return a machine without any engine, whose next build would fetch the embedded one."""
     return Machine(settings, {}, Once(lambda: engines("auto", OWN)))
 
@@ -344,17 +343,17 @@ def row(name: str) -> Check:
     return lambda _machine: [Row(name, OK, "")]
 
 
-def test_rows_come_in_the_order_of_the_checks(machine: Machine) -> None:
+def test_rows_come_in_the_order_of_the_checks(here: Machine) -> None:
     """However long each takes."""
 
     def slow(_machine: Machine) -> Iterable[Row]:
         time.sleep(0.1)
         return [Row("a", OK, ""), Row("b", OK, "")]
 
-    assert [found.check for found in checks.run_checks({"slow": slow, "c": row("c")}, machine)] == ["a", "b", "c"]
+    assert [found.check for found in checks.run_checks({"slow": slow, "c": row("c")}, here)] == ["a", "b", "c"]
 
 
-def test_checks_run_side_by_side(machine: Machine) -> None:
+def test_checks_run_side_by_side(here: Machine) -> None:
     """Two checks that wait for each other can only end together."""
     barrier = threading.Barrier(2, timeout=5)
 
@@ -362,10 +361,10 @@ def test_checks_run_side_by_side(machine: Machine) -> None:
         barrier.wait()
         return [Row("x", OK, "")]
 
-    assert all(found.state is OK for found in checks.run_checks({"one": meet, "two": meet}, machine))
+    assert all(found.state is OK for found in checks.run_checks({"one": meet, "two": meet}, here))
 
 
-def test_a_check_that_crashes_is_a_row(machine: Machine) -> None:
+def test_a_check_that_crashes_is_a_row(here: Machine) -> None:
     """Half of its rows do not count, the others do, and nothing is raised."""
 
     def crash(_machine: Machine) -> Iterable[Row]:
@@ -375,13 +374,13 @@ def test_a_check_that_crashes_is_a_row(machine: Machine) -> None:
     def refuse(_machine: Machine) -> Iterable[Row]:
         raise DockyardError("no good", "mend it")
 
-    rows = checks.run_checks({"crash": crash, "refuse": refuse, "x": row("x")}, machine)
+    rows = checks.run_checks({"crash": crash, "refuse": refuse, "x": row("x")}, here)
     assert rows[0] == Row("crash", FAIL, "the check itself broke: ZeroDivisionError('oh')", "please report it as a bug")
     assert rows[1] == Row("refuse", FAIL, "no good", "mend it")
     assert rows[2].state is OK
 
 
-def test_a_check_that_hangs_is_a_row(machine: Machine) -> None:
+def test_a_check_that_hangs_is_a_row(here: Machine) -> None:
     """The doctor goes home when time is over."""
     release = threading.Event()
 
@@ -390,7 +389,7 @@ def test_a_check_that_hangs_is_a_row(machine: Machine) -> None:
         return []
 
     started = time.monotonic()
-    rows = checks.run_checks({"hang": hang, "x": row("x")}, machine, limit=0.2)
+    rows = checks.run_checks({"hang": hang, "x": row("x")}, here, limit=0.2)
     release.set()
     assert time.monotonic() - started < 5
     assert like(rows[0], FAIL, "no answer within 0.2 s", "try again")
@@ -398,7 +397,7 @@ def test_a_check_that_hangs_is_a_row(machine: Machine) -> None:
 
 
 @pytest.mark.processes
-def test_a_program_of_a_check_that_hangs_is_ended(machine: Machine, tmp_path: Path) -> None:
+def test_a_program_of_a_check_that_hangs_is_ended(here: Machine, tmp_path: Path) -> None:
     """No program outlives the doctor."""
     ended: list[CommandError] = []
 
@@ -409,7 +408,7 @@ def test_a_program_of_a_check_that_hangs_is_ended(machine: Machine, tmp_path: Pa
             ended.append(error)
         return []
 
-    checks.run_checks({"hang": hang}, machine, limit=0.5)
+    checks.run_checks({"hang": hang}, here, limit=0.5)
     for _ in range(100):
         if ended:
             break
@@ -478,13 +477,13 @@ def test_an_engine_is_asked_for_its_description(
     assert (command.argv[:2], command.env, command.timeout) == (("docker", "info"), {"DOCKER_HOST": "x"}, 4.0)
 
 
-def test_the_index_is_asked_as_a_build_would(settings: Settings, machine: Machine) -> None:
+def test_the_index_is_asked_as_a_build_would(settings: Settings, here: Machine) -> None:
     """The host's indexes and no local folder; credentials stay out of the arguments."""
     programs = Programs(Completed(0, "", "", 1.0))
     ca = settings.root / "ca.pem"
     ca.write_text("")
     environment = {"PIP_INDEX_URL": "https://me:pw%40@x/simple", "PIP_FIND_LINKS": "/wheels", "SSL_CERT_FILE": str(ca)}
-    there = dataclasses.replace(machine, environment=environment)
+    there = dataclasses.replace(here, environment=environment)
     (found,) = network.check_index(programs.on(there))
     assert like(found, OK, "the index of pip's configuration answers", "")
     (command,) = programs.ran
@@ -494,24 +493,24 @@ def test_the_index_is_asked_as_a_build_would(settings: Settings, machine: Machin
     assert "pw" not in command.display()
 
 
-def test_the_index_of_the_settings(machine: Machine) -> None:
+def test_the_index_of_the_settings(here: Machine) -> None:
     """The project's own index is stronger than the host's."""
-    own = dataclasses.replace(machine.settings, index_url="https://own/")
-    there = dataclasses.replace(machine, settings=own, environment={"PIP_INDEX_URL": "https://host/"})
+    own = dataclasses.replace(here.settings, index_url="https://own/")
+    there = dataclasses.replace(here, settings=own, environment={"PIP_INDEX_URL": "https://host/"})
     programs = Programs(Completed(0, "", "", 1.0))
     assert [found.state for found in network.check_index(programs.on(there))] == [OK]
     assert programs.ran[0].env["PIP_INDEX_URL"] == "https://own/"
 
 
 def test_the_index_is_asked_with_the_password_of_the_keyring(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    here: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A user without a password is no failure where a build would find one."""
     monkeypatch.setattr(indexes, "ask_keyring", lambda _address, user: f"{user}s")
-    own = dataclasses.replace(machine.settings, index_url="https://me@own/")
+    own = dataclasses.replace(here.settings, index_url="https://me@own/")
     programs = Programs(Completed(0, "", "", 1.0))
     environment = {"HOME": str(tmp_path)}
-    assert list(network.check_index(programs.on(dataclasses.replace(machine, settings=own, environment=environment))))
+    assert list(network.check_index(programs.on(dataclasses.replace(here, settings=own, environment=environment))))
     assert programs.ran[0].env["PIP_INDEX_URL"] == "https://me:mes@own/"
 
 
@@ -533,14 +532,14 @@ def test_bases_without_a_client(settings: Settings, there: Engines) -> None:
     assert programs.ran == []
 
 
-def test_the_mirror_is_asked_only_where_it_matters(machine: Machine) -> None:
+def test_the_mirror_is_asked_only_where_it_matters(here: Machine) -> None:
     """With an engine and a registry there is no row; a password in the address is not shown."""
-    registry = dataclasses.replace(machine.settings, base="registry")
-    started = dataclasses.replace(machine, engines=Once(lambda: engines("auto", OWN, GOOD)))
+    registry = dataclasses.replace(here.settings, base="registry")
+    started = dataclasses.replace(here, engines=Once(lambda: engines("auto", OWN, GOOD)))
     assert list(network.check_mirror(dataclasses.replace(started, settings=registry))) == []
     mirror = Mirror("https://me:pw@m/debian/", Path("/keyring"))
     programs = Programs(Completed(100, "Err:1 x\n  Could not resolve 'm'\n", "", 0.1))
-    debian = dataclasses.replace(programs.on(machine), mirror=lambda: mirror, codename=lambda: "trixie")
+    debian = dataclasses.replace(programs.on(here), mirror=lambda: mirror, codename=lambda: "trixie")
     (found,) = network.check_mirror(debian)
     assert like(found, FAIL, "https://m/debian/: Could not resolve 'm'", "network")
     assert "https://me:pw@m/debian/dists/trixie/InRelease" in programs.ran[0].argv
@@ -548,13 +547,13 @@ def test_the_mirror_is_asked_only_where_it_matters(machine: Machine) -> None:
     assert found.state is WARN
 
 
-def test_no_apt(machine: Machine) -> None:
+def test_no_apt(here: Machine) -> None:
     """A system without apt says what to do instead."""
 
     def refuse() -> Mirror:
         raise DockyardError("this system is another one", "use a registry")
 
-    (found,) = network.check_mirror(dataclasses.replace(machine, mirror=refuse))
+    (found,) = network.check_mirror(dataclasses.replace(here, mirror=refuse))
     assert like(found, FAIL, "this system is another one", "use a registry")
 
 
@@ -563,7 +562,7 @@ def test_ports_of_the_own_stack(settings: Settings) -> None:
     both = dataclasses.replace(settings, ports=(8000, 8001))
     programs = Programs(Completed(0, "127.0.0.1:8000->8000/tcp, 9000/tcp\n", "", 0.1))
     started = Machine(both, {}, Once(lambda: engines("auto", OWN, GOOD)), is_taken=lambda _host, _port: True)
-    rows = list(project.check_ports(programs.on(started)))
+    rows = list(checks.check_ports(programs.on(started)))
     assert [found.state for found in rows] == [OK, WARN]
 
 
@@ -579,16 +578,16 @@ def test_ports_of_the_own_stack(settings: Settings) -> None:
 def test_whose_disk(settings: Settings, environment: dict[str, str], name: str, local: bool) -> None:
     """The disk of an engine elsewhere is not ours to measure."""
     found = engines("auto", OWN, Probe({**INFO, "Name": name}, True))
-    assert engine.runs_here(Machine(settings, environment, Once(lambda: found), node=lambda: "here")) is local
+    assert machine.runs_here(Machine(settings, environment, Once(lambda: found), node=lambda: "here")) is local
 
 
 def test_measure(tmp_path: Path) -> None:
     """A folder that does not exist yet is measured where it would be made."""
-    found = engine.measure("x", tmp_path / "not" / "yet")
+    found = machine.measure("x", tmp_path / "not" / "yet")
     assert found.free > 0
     assert found.wrong == ""
     (tmp_path / "file").write_text("")
-    assert engine.measure("x", tmp_path / "file" / "below").wrong in ("", f"{tmp_path / 'file'} cannot be written")
+    assert machine.measure("x", tmp_path / "file" / "below").wrong in ("", f"{tmp_path / 'file'} cannot be written")
 
 
 def test_reading_certificates(tmp_path: Path) -> None:
@@ -599,16 +598,16 @@ def test_reading_certificates(tmp_path: Path) -> None:
     assert like(absent, FAIL, f"{tmp_path / 'absent'}: No such file or directory", "SSL_CERT_FILE")
 
 
-def test_a_variable_that_names_no_file(machine: Machine, tmp_path: Path) -> None:
+def test_a_variable_that_names_no_file(here: Machine, tmp_path: Path) -> None:
     """Python would silently trust nothing then."""
-    there = dataclasses.replace(machine, environment={"SSL_CERT_FILE": str(tmp_path / "absent")})
+    there = dataclasses.replace(here, environment={"SSL_CERT_FILE": str(tmp_path / "absent")})
     (found,) = network.check_certificates(there)
     assert like(found, FAIL, f"SSL_CERT_FILE={tmp_path / 'absent'}: there is no such file", "unset")
 
 
 def test_the_table(capsys: pytest.CaptureFixture[str], said: list[str]) -> None:
     """A fix stands below what was found, and the last line sums up."""
-    task.show([Row("engine", OK, "28"), Row("git", WARN, "no commit", "make one")])
+    task.print_rows([Row("engine", OK, "28"), Row("git", WARN, "no commit", "make one")])
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
     assert lines[0] == ["check", "state", "found"]
     assert lines[2:] == [["engine", "ok", "28"], ["git", "warn", "no", "commit"], ["→", "make", "one"]]

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dockyard import apt
-from dockyard.engine import embedded
-from dockyard.engine.embedded import Status, bridge, firewall, install, lifecycle, paths, processes
-from dockyard.engine.embedded.firewall import Cleanup
-from dockyard.engine.embedded.paths import Place, State
+from dockyard.engine.embedded import install, lifecycle, network, processes
+from dockyard.engine.embedded.install import Place, State
+from dockyard.engine.embedded.lifecycle import Status
+from dockyard.engine.embedded.network import Cleanup
 from dockyard.engine.embedded.processes import Process
 from dockyard.errors import EngineError
 
@@ -75,55 +75,55 @@ def somewhere(tmp_path: Path) -> Place:
 
 def test_routes_are_read() -> None:
     """The kernel prints addresses as numbers of the machine's byte order."""
-    found = list(bridge.routes(ROUTES))
+    found = list(network.parse_routes(ROUTES))
     assert ("eth0", IPv4Network("0.0.0.0/0")) in found
     assert ("eth0", IPv4Network("192.0.2.0/24")) in found
     assert ("tun0", IPv4Network("10.16.0.0/16")) in found
-    assert not list(bridge.routes(""))
+    assert not list(network.parse_routes(""))
 
 
 def test_name_servers_are_read() -> None:
     """IPv6 servers and options take no IPv4 space."""
     text = "search example\nnameserver 10.255.255.53\n nameserver fd00::1\n#nameserver 10.0.0.1\nnameserver\n"
-    assert list(bridge.name_servers(text)) == [IPv4Network("10.255.255.53/32")]
+    assert list(network.parse_name_servers(text)) == [IPv4Network("10.255.255.53/32")]
 
 
 @given(st.lists(st.ip_addresses(v=4).flatmap(lambda a: st.integers(1, 32).map(lambda n: (a, n)))))
 def test_chosen_addresses_are_free_and_private(pairs: list[tuple[Any, int]]) -> None:
     """Whatever is taken, the choice overlaps none of it, and its two parts do not overlap each other."""
     taken = [IPv4Network(f"{address}/{length}", strict=False) for address, length in pairs]
-    chosen = bridge.choose(taken)
+    chosen = network.choose_addresses(taken)
     if chosen is None:
         return
-    for network in (chosen.bridge, chosen.pool):
-        assert network.is_private
-        assert not any(network.overlaps(other) for other in taken)
+    for part in (chosen.bridge, chosen.pool):
+        assert part.is_private
+        assert not any(part.overlaps(other) for other in taken)
     assert not chosen.bridge.overlaps(chosen.pool)
     assert chosen.gateway == str(chosen.bridge.network_address + 1)
 
 
 def test_no_addresses_are_chosen_where_all_are_taken() -> None:
     """A host whose routes cover every private range has no room."""
-    assert bridge.choose([IPv4Network(private) for private in bridge.PRIVATE]) is None
+    assert network.choose_addresses([IPv4Network(private) for private in network.PRIVATE]) is None
 
 
 def test_a_bridge_takes_the_next_free_number() -> None:
     """Another engine's bridge stays its own."""
-    assert bridge.free_name(["lo", "eth0"]) == "dockyard0"
-    assert bridge.free_name(["dockyard0", "dockyard2"]) == "dockyard1"
+    assert network.free_name(["lo", "eth0"]) == "dockyard0"
+    assert network.free_name(["dockyard0", "dockyard2"]) == "dockyard1"
 
 
 def test_bridges_of_a_killed_daemon_are_known(tmp_path: Path) -> None:
     """They stand in the daemon's network database; garbage in it names none."""
     database = tmp_path / "local-kv.db"
-    assert bridge.recorded(database) == set()
+    assert network.read_bridges(database) == set()
     database.write_bytes(b'\0\xff"BridgeName":"br-0123456789ab","x":1\0"BridgeName":"dockyard0"\0"BridgeName":"a/b"')
-    assert bridge.recorded(database) == {"br-0123456789ab", "dockyard0"}
+    assert network.read_bridges(database) == {"br-0123456789ab", "dockyard0"}
 
 
 def test_only_our_rules_are_taken_away() -> None:
     """Docker's new chains, what leads to them and what names our bridge go; all else stays."""
-    assert firewall.undo(Cleanup(BEFORE, AFTER, OURS)).splitlines() == [
+    assert network.undo_rules(Cleanup(BEFORE, AFTER, OURS)).splitlines() == [
         "*filter",
         "-D FORWARD -j DOCKER-USER",
         "-D FORWARD -j DOCKER-ISOLATION-STAGE-1",
@@ -149,7 +149,7 @@ def test_only_our_rules_are_taken_away() -> None:
 
 def test_chains_stay_while_another_engine_uses_them() -> None:
     """Only the rules for our own bridge go then, in Docker's chains too; the policy is the other's."""
-    script = firewall.undo(Cleanup(BEFORE, AFTER, OURS, shared=True))
+    script = network.undo_rules(Cleanup(BEFORE, AFTER, OURS, shared=True))
     assert "-X" not in script
     assert "-F" not in script
     assert "-P" not in script
@@ -160,16 +160,16 @@ def test_chains_stay_while_another_engine_uses_them() -> None:
 
 def test_what_stood_before_stays() -> None:
     """Chains that an engine left before ours started are not ours to remove; nothing changed needs nothing."""
-    assert firewall.undo(Cleanup(AFTER, AFTER, OURS)) == ""
-    assert firewall.undo(Cleanup("", "", OURS)) == ""
-    assert firewall.undo(Cleanup(BEFORE, BEFORE, OURS)) == ""
+    assert network.undo_rules(Cleanup(AFTER, AFTER, OURS)) == ""
+    assert network.undo_rules(Cleanup("", "", OURS)) == ""
+    assert network.undo_rules(Cleanup(BEFORE, BEFORE, OURS)) == ""
 
 
 def test_a_rule_that_was_there_once_and_is_now_twice_loses_one() -> None:
     """Rules are counted, because a firewall may hold the same one more than once."""
     once = "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -j DOCKER-USER\nCOMMIT\n"
     twice = once.replace("COMMIT", "-A FORWARD -j DOCKER-USER\nCOMMIT")
-    assert firewall.undo(Cleanup(once, twice, OURS)).count("-D FORWARD -j DOCKER-USER") == 1
+    assert network.undo_rules(Cleanup(once, twice, OURS)).count("-D FORWARD -j DOCKER-USER") == 1
 
 
 def test_an_administrators_rules_in_docker_user_stay() -> None:
@@ -177,7 +177,7 @@ def test_an_administrators_rules_in_docker_user_stay() -> None:
     mine = AFTER.replace(
         "-A DOCKER-USER -j RETURN", "-A DOCKER-USER -s 203.0.113.9/32 -j DROP\n-A DOCKER-USER -j RETURN"
     )
-    script = firewall.undo(Cleanup(BEFORE, mine, OURS))
+    script = network.undo_rules(Cleanup(BEFORE, mine, OURS))
     assert "-X DOCKER-USER" not in script
     assert "-X DOCKER\n" in script
 
@@ -185,7 +185,7 @@ def test_an_administrators_rules_in_docker_user_stay() -> None:
 def test_a_stricter_policy_is_kept() -> None:
     """A host that dropped forwarded packets before goes on doing so."""
     strict = BEFORE.replace("FORWARD ACCEPT", "FORWARD DROP")
-    assert "-P" not in firewall.undo(Cleanup(strict, AFTER, OURS))
+    assert "-P" not in network.undo_rules(Cleanup(strict, AFTER, OURS))
 
 
 def running(*found: Process) -> dict[int, Process]:
@@ -255,14 +255,14 @@ def test_shim_sockets_are_only_taken_from_containerds_folder(tmp_path: Path) -> 
 )
 def test_the_engine_lives_in_the_users_cache(cache: str, expected: str) -> None:
     """The rules of the XDG base directories hold."""
-    assert paths.place({"XDG_CACHE_HOME": cache}).home == Path(expected).expanduser().resolve()
+    assert install.place({"XDG_CACHE_HOME": cache}).home == Path(expected).expanduser().resolve()
 
 
 def test_a_long_path_moves_the_sockets(tmp_path: Path) -> None:
     """A unix socket's path has 107 bytes; two long caches do not share a folder."""
-    short = paths.run_folder(Path("/home/me/.cache/dockyard/engine"))
+    short = install.run_folder(Path("/home/me/.cache/dockyard/engine"))
     assert short == Path("/home/me/.cache/dockyard/engine/run")
-    long, longer = (paths.run_folder(Path("/home") / ("x" * length) / "engine") for length in (100, 101))
+    long, longer = (install.run_folder(Path("/home") / ("x" * length) / "engine") for length in (100, 101))
     assert long.parent == Path("/run")
     assert long != longer
     assert len(f"{long}/exec/containerd/containerd.sock.ttrpc") < 108
@@ -271,25 +271,25 @@ def test_a_long_path_moves_the_sockets(tmp_path: Path) -> None:
 def test_the_state_survives_being_written(tmp_path: Path) -> None:
     """What is read is what was written; a broken file counts as none."""
     file = tmp_path / "state.json"
-    assert paths.read_state(file) is None
+    assert install.read_state(file) is None
     state = State("boot net", "dockyard0", 7, ("lo",), {"iptables": BEFORE}, {"net/ipv4/ip_forward": "0"}, ("/run/x",))
-    paths.write_state(file, state)
-    assert paths.read_state(file) == state
+    install.write_state(file, state)
+    assert install.read_state(file) == state
     assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
     for broken in ("{", "[]", '{"kernel": 1}'):
         file.write_text(broken, "utf-8")
-        assert paths.read_state(file) is None
+        assert install.read_state(file) is None
 
 
 def test_a_lock_leaves_no_file(tmp_path: Path) -> None:
     """The folder itself is the lock, also when it did not exist."""
-    with paths.locked(tmp_path / "a/b"):
+    with install.locked(tmp_path / "a/b"):
         assert list((tmp_path / "a/b").iterdir()) == []
 
 
 def test_daemon_settings(somewhere: Place) -> None:
     """The daemon keeps everything below its own folders, on its own bridge and addresses."""
-    addresses = bridge.Addresses(IPv4Network("172.31.128.0/24"), IPv4Network("172.31.192.0/18"))
+    addresses = network.Addresses(IPv4Network("172.31.128.0/24"), IPv4Network("172.31.192.0/18"))
     made = install.daemon_settings(somewhere, "dockyard3", addresses)
     assert made["features"] == {"containerd-snapshotter": True}
     assert made["bridge"] == "dockyard3"
@@ -413,13 +413,13 @@ def test_the_log_is_told_from_its_end(tmp_path: Path) -> None:
 def test_a_missing_engine_has_a_status(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Asking changes nothing: no folder is made."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(embedded, "info", lambda *_: None)
-    found = embedded.status()
+    monkeypatch.setattr(lifecycle, "info", lambda *_: None)
+    found = lifecycle.status()
     assert not found.running
     assert found.disk == 0
     assert found.pid is None
-    assert not embedded.stop()
-    assert not embedded.remove()
+    assert not lifecycle.stop()
+    assert not lifecycle.remove()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -432,7 +432,7 @@ def test_a_cache_that_is_a_link_is_not_followed(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     with pytest.raises(EngineError, match="is a link"):
-        embedded.remove()
+        lifecycle.remove()
     assert (tmp_path / "elsewhere/precious").exists()
 
 
@@ -452,8 +452,8 @@ def test_used_disk_is_counted_once_and_not_through_links(tmp_path: Path) -> None
     (tmp_path / "out").mkdir()
     (tmp_path / "out/file").write_bytes(b"x" * 1_000_000)
     (tmp_path / "in/link").symlink_to(tmp_path / "out")
-    assert 100_000 <= embedded.disk_used(tmp_path / "in") < 500_000
-    assert embedded.disk_used(tmp_path / "nothing") == 0
+    assert 100_000 <= lifecycle.disk_used(tmp_path / "in") < 500_000
+    assert lifecycle.disk_used(tmp_path / "nothing") == 0
 
 
 @pytest.mark.parametrize(
@@ -468,7 +468,7 @@ def test_used_disk_is_counted_once_and_not_through_links(tmp_path: Path) -> None
 )
 def test_the_status_is_told_in_words(found: dict[str, Any], expected: str) -> None:
     """What a person reads first is whether the engine runs."""
-    from dockyard.tasks.engine import describe
+    from dockyard.tasks.machine import describe
 
     plain = Status(False, "", None, Path("/run/x.sock"), Path("/cache/data"), 1_500_000_000, 2)
     rows = describe(replace(plain, **found))

@@ -12,11 +12,11 @@ from invoke.exceptions import Exit
 from dockyard.engine import archive
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
-from dockyard.registry import inspection, provenance, sbom
+from dockyard.registry import documents, inspection
 from dockyard.registry.errors import RegistryError
 from dockyard.registry.inspection import Attachment, Inspected, describe_config, inspect_image, summarize
 from dockyard.settings import Settings
-from dockyard.tasks import inspect as tasks
+from dockyard.tasks import publish as tasks
 
 from . import saved_images
 from .memory_registry import Memory
@@ -97,9 +97,9 @@ def test_the_platforms_of_an_index(memory: Memory, settings: Settings) -> None:
 
 def test_what_is_attached(memory: Memory, settings: Settings) -> None:
     """Ours by their kinds, others by the type that they give."""
-    attach(memory, BILL, sbom.MEDIA_TYPE)
-    attach(memory, ORIGIN, provenance.MEDIA_TYPE)
-    attach(memory, b"{}", provenance.MEDIA_TYPE, **{"in-toto.io/predicate-type": "https://x.example/vuln"})
+    attach(memory, BILL, documents.SBOM_TYPE)
+    attach(memory, ORIGIN, documents.PROVENANCE_TYPE)
+    attach(memory, b"{}", documents.PROVENANCE_TYPE, **{"in-toto.io/predicate-type": "https://x.example/vuln"})
     attach(memory, b"sig", "application/vnd.other")
     found = look(settings, f"{NAME}:1.0")
     (image,) = found.images
@@ -196,7 +196,7 @@ def test_the_task(
     memory: Memory, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Tables for people, JSON for machines, and documents byte for byte."""
-    attach(memory, BILL, sbom.MEDIA_TYPE)
+    attach(memory, BILL, documents.SBOM_TYPE)
     attach(memory, b"no json", "application/vnd.other")
     found = look(settings, f"{NAME}:1.0")
     assert run(monkeypatch, found) == 0

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dockyard.errors import DockyardError
-from dockyard.registry.provenance import Lock, Subject, make_statement
+from dockyard.registry.documents import Lock, Subject, make_statement
 
 PREFIX = "org.opencontainers.image."
 COMMIT = "0123456789" * 4

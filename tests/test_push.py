@@ -17,12 +17,10 @@ import requests
 
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError, EngineError, UsageError
-from dockyard.registry.access import Rules, find_access, select_rules
+from dockyard.registry.access import Rules, Transport, find_access, select_rules
 from dockyard.registry.client import ATTEMPTS, Registry, Request
 from dockyard.registry.errors import Kind, RegistryError
-from dockyard.registry.push import Pushed, preflight, push_images, refuse_dirty, verify_pushed
-from dockyard.registry.push_progress import Layer, Layers, display
-from dockyard.registry.transport import Transport
+from dockyard.registry.push import Layer, Layers, Pushed, display, preflight, push_images, refuse_dirty, verify_pushed
 from tests.progress import LINES
 from tests.test_registry import ACCESS
 

@@ -16,8 +16,8 @@ from dockyard import process
 from dockyard.bases import debian, parallel
 from dockyard.engine.archive import read_image
 from dockyard.engine.client import Engine
-from dockyard.engine.embedded import bridge, install, lifecycle, processes
-from dockyard.engine.embedded.paths import Place, State
+from dockyard.engine.embedded import install, lifecycle, network, processes
+from dockyard.engine.embedded.install import Place, State
 from dockyard.errors import DockyardError, EngineError, UsageError
 from dockyard.process import Completed
 from dockyard.registry.push import preflight
@@ -127,9 +127,9 @@ def test_an_engine_that_cannot_be_asked() -> None:
 
 def test_no_network_is_free(monkeypatch: pytest.MonkeyPatch, place: Place) -> None:
     """Where routes take every private network, nothing is changed on the host."""
-    monkeypatch.setattr(bridge, "interfaces", tuple)
-    monkeypatch.setattr(bridge, "taken", lambda: ())
-    monkeypatch.setattr(bridge, "choose", lambda _: None)
+    monkeypatch.setattr(network, "list_interfaces", tuple)
+    monkeypatch.setattr(network, "list_taken", lambda: ())
+    monkeypatch.setattr(network, "choose_addresses", lambda _: None)
     with pytest.raises(EngineError, match="no private network is free"):
         lifecycle._launch(place)
     assert not place.state.exists()
@@ -146,7 +146,7 @@ def test_a_bridge_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch, number: i
     def refuse(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(bridge, "make", refuse)
+    monkeypatch.setattr(network, "make_bridge", refuse)
     with pytest.raises(EngineError, match=said):
         lifecycle._make_bridge("dockyard9", None)  # type: ignore[arg-type]
 

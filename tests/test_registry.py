@@ -19,11 +19,10 @@ import requests.utils
 import urllib3.exceptions
 
 from dockyard.errors import UsageError
+from dockyard.registry.access import Access, Credentials, Transport, broken, extra_certificates, loopback
 from dockyard.registry.client import Reference, Registry, parse_reference, pause
 from dockyard.registry.content import Repository
 from dockyard.registry.errors import Kind, RegistryError
-from dockyard.registry.login import Credentials
-from dockyard.registry.transport import Access, Transport, broken, extra_certificates, loopback
 from tests.progress import LINES
 
 HOST = "registry.example:5000"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dockyard.bases.resolve import Missing
-from dockyard.doctor.engine import Disk
+from dockyard.doctor.machine import Disk
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.git import Git
@@ -24,14 +24,13 @@ from dockyard.registry.client import Registry
 from dockyard.registry.content import Repository
 from dockyard.registry.push import Pushed
 from dockyard.registry.sign import Signer
-from dockyard.release import journal, plan, preconditions, steps
-from dockyard.release.actions import Actions, Signing
+from dockyard.release import plan, preconditions, steps
 from dockyard.release.changelog import find_section, parse_sections
-from dockyard.release.journal import FOLDER, Journal
+from dockyard.release.job import FOLDER, Actions, Journal, Shipped, Signing, read_journal
 from dockyard.release.plan import Names, State, Status
 from dockyard.release.preconditions import Local
 from dockyard.settings import Settings
-from dockyard.tasks import release as task
+from dockyard.tasks import publish as task
 from dockyard.verify import compare, matrix
 from dockyard.verify.model import Facts, Finding, ImageQuery, Severity, Verdict
 from dockyard.verify.output import Report
@@ -243,7 +242,7 @@ class Yard:
             signing=Signing(self.explain_hindrance, self.unlock_key, self.has_signature, self.sign),
         )
 
-    def run(self, key: str = "", **settings: Any) -> steps.Shipped:
+    def run(self, key: str = "", **settings: Any) -> Shipped:
         """Release, and return what was shipped; `did` holds this run's work alone."""
         self.did.clear()
         LINES.clear()
@@ -623,19 +622,19 @@ def test_a_signature_that_is_there_already(yard: Yard) -> None:
 def test_a_journal_of_no_use(tmp_path: Path, content: str) -> None:
     """What cannot be read, or is about another commit, is forgotten."""
     file = tmp_path / "1.json"
-    assert journal.read_journal(file, COMMIT) == Journal()
+    assert read_journal(file, COMMIT) == Journal()
     file.write_text(content)
-    assert journal.read_journal(file, COMMIT) == Journal()
+    assert read_journal(file, COMMIT) == Journal()
 
 
 def test_the_table_and_the_json(yard: Yard, capsys: pytest.CaptureFixture[str]) -> None:
     """People get a row per tag, and last the name that never changes; machines get the same as JSON."""
     shipped = yard.run()
-    task.show(shipped)
+    task.print_shipped(shipped)
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == f"registry.example/shop@{IMAGE}"
     assert [line.split()[0] for line in lines if IMAGE in line][:-1] == ["1.2.3", "1.2", "1", "latest", SHA]
-    found = task.as_json(shipped)
+    found = task.describe_shipped(shipped)
     assert found["image"] == f"registry.example/shop@{IMAGE}"
     assert found["tags"][0] == {
         "tag": "1.2.3",

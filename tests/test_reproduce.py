@@ -21,7 +21,7 @@ from dockyard.image.build import World
 from dockyard.image.dockerfile import parse_dockerfile
 from dockyard.process import Command, Completed
 from dockyard.settings import Settings
-from dockyard.tasks import reproduce as tasks
+from dockyard.tasks import verify as tasks
 from dockyard.verify import reproduce
 from dockyard.verify.compare import Finding, Item, Verdict
 from dockyard.verify.model import ImageQuery

@@ -13,9 +13,8 @@ import fastjsonschema
 import pytest
 
 from dockyard.locks.pins import parse_pins
-from dockyard.registry import sbom
-from dockyard.registry.provenance import Subject
-from dockyard.registry.sbom import Contents, Kept, collect_contents, encode, make_document
+from dockyard.registry import documents
+from dockyard.registry.documents import Contents, Kept, Subject, collect_contents, encode, make_document
 
 from .saved_images import Entry, layer
 
@@ -52,7 +51,7 @@ def kept(files: dict[str, bytes]) -> tuple[Kept, ...]:
     """Return what is kept of a layer with these files."""
     from dockyard.engine import archive
 
-    return archive.read_layer(io.BytesIO(layer([Entry(*pair) for pair in files.items()])), sbom.keep_telling).items
+    return archive.read_layer(io.BytesIO(layer([Entry(*pair) for pair in files.items()])), documents.keep_telling).items
 
 
 def made(files: dict[str, bytes] | None = None) -> dict[str, Any]:
@@ -150,7 +149,7 @@ def test_a_later_layer_replaces() -> None:
 def test_only_what_says_something_is_kept() -> None:
     """Folders, code and metadata of something else are passed over."""
     member = tarfile.TarInfo("opt/venv/lib/python3.13/site-packages/flask/METADATA")
-    assert sbom.keep_telling(member, io.BytesIO(b"x")) is None
+    assert documents.keep_telling(member, io.BytesIO(b"x")) is None
     assert kept({"/usr/bin/python3": b"x", "/etc/os-release": b"ID=a"}) == (("/etc/os-release", b"ID=a"),)
 
 

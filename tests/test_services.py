@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dockyard.bases import services
-from dockyard.bases.model import Answer
+from dockyard.bases.lookup import Answer
 from dockyard.engine.client import Engine
 from dockyard.settings import Settings
 from dockyard.stack import services as substitutes

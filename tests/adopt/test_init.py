@@ -12,8 +12,7 @@ import pytest
 import dockyard
 from dockyard.adopt import writing
 from dockyard.adopt.writing import plan_changes, write_changes
-from dockyard.bases.lookup import remember_answers
-from dockyard.bases.model import Answer
+from dockyard.bases.lookup import Answer, remember_answers
 from dockyard.tasks.program import make_program
 from tests.adopt.conftest import SAMPLES
 

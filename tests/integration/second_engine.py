@@ -22,10 +22,9 @@ from typing import IO
 from dockyard import apt
 from dockyard.apt import Package
 from dockyard.engine import client as engine
-from dockyard.engine import embedded
 from dockyard.engine.client import Engine
-from dockyard.engine.embedded import install, lifecycle, paths
-from dockyard.engine.embedded.paths import Place
+from dockyard.engine.embedded import install, lifecycle
+from dockyard.engine.embedded.install import Place
 
 ROOT = Path(__file__).parents[2]
 NEW_NETWORK = 0x40000000
@@ -35,7 +34,7 @@ GLIB = {"bookworm": "libglib2.0-0"}
 
 def unpacked(release: str, into: Path, *, allow_expired: bool) -> Path:
     """Return a folder with an engine of a Debian release: that of the user's own engine, or a fresh download."""
-    users = embedded.here()
+    users = install.here()
     if release == install.ENGINE_RELEASE and install.is_unpacked(users):
         return users.root
     apt.unpack(install.wanted(release), into, allow_expired=allow_expired)
@@ -79,7 +78,7 @@ def running(root: Path, slirp: Path) -> Iterator[Engine]:
 
 def place(home: Path) -> Place:
     """Return the place of an engine that lives in a folder."""
-    return Place(home, paths.run_folder(home))
+    return Place(home, install.run_folder(home))
 
 
 def main(arguments: list[str]) -> int:

@@ -13,9 +13,8 @@ from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.image import build
 from dockyard.process import Command, capture
-from dockyard.registry import attest, inspection, provenance, sbom
-from dockyard.registry.access import open_repository
-from dockyard.registry.content import fallback_tag
+from dockyard.registry import attest, documents, inspection
+from dockyard.registry.content import fallback_tag, open_repository
 from dockyard.registry.errors import RegistryError
 from dockyard.registry.push import push_images
 from dockyard.settings import Settings, load
@@ -98,8 +97,8 @@ def test_documents_refer_to_the_image_and_leave_it_alone(
         assert packages >= {"libc6", "tzdata"}
         statement = json.loads(kinds["provenance"].content)
         assert statement["subject"][0]["digest"] == {"sha256": pushed.digest.partition(":")[2]}
-        assert statement["predicateType"] == provenance.PREDICATE
-        assert kinds["SBOM"].media_type == sbom.MEDIA_TYPE
+        assert statement["predicateType"] == documents.PREDICATE
+        assert kinds["SBOM"].media_type == documents.SBOM_TYPE
         assert image.size == sum(layer.size for layer in image.layers)
         assert image.size + 10_000 > pushed.size
     finally:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dockyard.doctor import checks
-from dockyard.doctor.model import Row, State
+from dockyard.doctor.machine import Row, State
 from dockyard.engine.client import Engine
 from dockyard.process import Command, Completed, capture
 from dockyard.settings import Settings

@@ -22,10 +22,9 @@ import pytest
 from dockyard import process as execute
 from dockyard.apt import Package, codename, unpack
 from dockyard.engine import client as engine
-from dockyard.engine import embedded
 from dockyard.engine.client import Engine
-from dockyard.engine.embedded import bridge, firewall, install, lifecycle, processes
-from dockyard.engine.embedded.paths import Place
+from dockyard.engine.embedded import install, lifecycle, network, processes
+from dockyard.engine.embedded.install import Place
 from dockyard.errors import EngineError
 from dockyard.process import Command
 from dockyard.settings import Settings
@@ -57,7 +56,7 @@ class Host:
 def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with an engine's packages and a rootfs, taken from the user's own engine where it has them."""
     folder = tmp_path_factory.mktemp("downloads")
-    users = embedded.here()
+    users = install.here()
     if install.is_unpacked(users):
         shutil.copytree(users.root, folder / "root", symlinks=True)
     else:
@@ -75,8 +74,8 @@ def own_network(downloads: Path) -> Iterator[None]:
             pytest.skip(f"no network namespace can be made here: {os.strerror(ctypes.get_errno())}")
         try:
             with socket.socket() as control:
-                flags = struct.pack("16sh22x", b"lo", bridge.UP)
-                ioctl(control, bridge.SET_FLAGS, flags)
+                flags = struct.pack("16sh22x", b"lo", network.UP)
+                ioctl(control, network.SET_FLAGS, flags)
             yield
         finally:
             library.setns(previous.fileno(), NEW_NETWORK)
@@ -88,12 +87,12 @@ def place(own_network: None, downloads: Path, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for name in ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG"):
         monkeypatch.delenv(name, raising=False)
-    where = embedded.here()
+    where = install.here()
     where.home.mkdir(parents=True)
     shutil.copytree(downloads / "root", where.root, symlinks=True, copy_function=os.link)
     where.recipe.write_text(install.recipe(), "utf-8")
     yield where
-    embedded.remove()
+    lifecycle.remove()
 
 
 def host(place: Place) -> Host:
@@ -107,7 +106,7 @@ def host(place: Place) -> Host:
             if process.pid in processes.belonging(running, place) | processes.contained(running, place)
         ),
         mounts=tuple(lifecycle.mounts(Path("/proc/self/mountinfo").read_text("utf-8"), (place.home, place.run))),
-        interfaces=frozenset(bridge.interfaces()),
+        interfaces=frozenset(network.list_interfaces()),
         rules=tuple(f"{name}: {rule}" for name, found in programs.items() for rule in found),
         forwarding=Path("/proc/sys/net/ipv4/ip_forward").read_text("ascii").strip(),
     )
@@ -117,7 +116,7 @@ def rules(place: Place, program: str) -> list[str]:
     """Return every rule, policy and chain of Docker's that a firewall has."""
     if not (place.links / f"{program}-save").exists():
         install.lay_out(place, os.environ)
-    tables = firewall.parse(install.firewall(place, f"{program}-save").stdout)
+    tables = network.parse_rules(install.firewall(place, f"{program}-save").stdout)
     return [
         line
         for name, table in tables.items()
@@ -130,7 +129,7 @@ def rules(place: Place, program: str) -> list[str]:
 
 def started() -> Engine:
     """Start the embedded engine and return it as the pipeline sees it."""
-    return engine.from_info("embedded", embedded.start(), embedded.environment(embedded.here()))
+    return engine.from_info("embedded", lifecycle.start(), install.environment(install.here()))
 
 
 def docker(found: Engine, *argv: str, stdin: bytes = b"") -> str:
@@ -186,19 +185,19 @@ def test_a_whole_life(place: Place, downloads: Path) -> None:
     assert docker(found, "run", "--rm", "tiny", "/bin/busybox", "echo", "it runs") == "it runs"
     serve(found)
     assert page() == "hello"
-    status = embedded.status()
+    status = lifecycle.status()
     assert status.running
     assert status.containers == 2
     assert status.pid in processes.running()
     sockets = list(lifecycle.shim_sockets(place.exec_root))
     assert len(sockets) == 2
-    assert embedded.stop()
+    assert lifecycle.stop()
     assert host(place) == untouched
     assert not any(path.exists() for path in sockets)
-    assert not embedded.stop()
-    assert not embedded.status().running
+    assert not lifecycle.stop()
+    assert not lifecycle.status().running
     assert docker(started(), "images", "--quiet", "tiny")
-    assert embedded.remove()
+    assert lifecycle.remove()
     assert not place.home.exists()
     assert not place.run.exists()
 
@@ -207,7 +206,7 @@ def test_the_bridge_keeps_its_hardware_address(place: Place, downloads: Path) ->
     """Containers that come and go leave it alone: those that run would go on sending to the address that was."""
     found = started()
     load_image(found, downloads)
-    (name,) = (each for each in bridge.interfaces() if each.startswith("dockyard"))
+    (name,) = (each for each in network.list_interfaces() if each.startswith("dockyard"))
     first = hardware_address(name)
     with ThreadPoolExecutor(4) as threads:
         run = ("run", "--detach", "tiny", "/bin/busybox", "sleep", "600")
@@ -234,15 +233,15 @@ def test_a_killed_engine_is_cleaned_up_after(place: Place, downloads: Path, tmp_
     command = found.command("buildx", "build", "--network", "none", "--progress", "plain", str(tmp_path))
     execute.detach(replace(command, cwd=tmp_path), tmp_path / "build.log")
     wait_for_build(place)
-    pid = embedded.status().pid
+    pid = lifecycle.status().pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     while processes.is_alive(pid):
         time.sleep(0.01)
-    assert len(bridge.interfaces()) > len(untouched.interfaces)
+    assert len(network.list_interfaces()) > len(untouched.interfaces)
     sockets = list(lifecycle.shim_sockets(place.exec_root))
     assert len(sockets) == 2
-    assert embedded.stop()
+    assert lifecycle.stop()
     assert host(place) == untouched
     assert not any(path.exists() for path in sockets)
     assert docker(started(), "images", "--quiet", "tiny")
@@ -273,7 +272,7 @@ def in_container(pid: int) -> bool:
 def test_two_starts_at_once_make_one_engine(place: Place) -> None:
     """Whoever comes second waits, and gets the engine of the first."""
     with ThreadPoolExecutor(2) as threads:
-        answers = list(threads.map(lambda _: embedded.start(), range(2)))
+        answers = list(threads.map(lambda _: lifecycle.start(), range(2)))
     assert answers[0]["ID"] == answers[1]["ID"]
     ours = [process for process in processes.running().values() if str(place.settings) in process.argv]
     assert len(ours) == 1
@@ -285,8 +284,8 @@ def test_a_second_engine_is_refused(place: Place, tmp_path: Path, monkeypatch: p
     with monkeypatch.context() as other:
         other.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
         with pytest.raises(EngineError, match="another Docker Engine runs here"):
-            embedded.start()
-    assert embedded.status().running
+            lifecycle.start()
+    assert lifecycle.status().running
 
 
 def test_a_long_cache_path_gets_a_short_socket(
@@ -294,7 +293,7 @@ def test_a_long_cache_path_gets_a_short_socket(
 ) -> None:
     """A unix socket's path has 107 bytes: below a deep cache folder the engine listens elsewhere."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ("deep" * 30)))
-    where = embedded.here()
+    where = install.here()
     assert len(str(where.socket)) < 108
     shutil.copytree(place.root, where.root, symlinks=True, copy_function=os.link)
     where.recipe.write_text(install.recipe(), "utf-8")
@@ -302,7 +301,7 @@ def test_a_long_cache_path_gets_a_short_socket(
         assert docker(started(), "version")
         assert where.run.parent == Path("/run")
     finally:
-        embedded.remove()
+        lifecycle.remove()
     assert not where.run.exists()
     assert not where.home.exists()
 
@@ -313,7 +312,7 @@ def test_a_daemon_that_cannot_start_tells_why_and_leaves_nothing(place: Place, m
     broken = {"no-such-key": True}
     monkeypatch.setattr(install, "daemon_settings", lambda *_: broken)
     with pytest.raises(EngineError, match="no-such-key"):
-        embedded.start()
+        lifecycle.start()
     assert not place.run.exists()
     assert host(place) == untouched
 

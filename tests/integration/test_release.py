@@ -18,14 +18,13 @@ from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.host import ca_bundle
 from dockyard.process import Command, capture
-from dockyard.registry import client, provenance, sbom
+from dockyard.registry import client, documents
 from dockyard.registry import push as pushing
-from dockyard.registry.access import open_repository
+from dockyard.registry.content import open_repository
 from dockyard.registry.errors import RegistryError
 from dockyard.release import steps as release
-from dockyard.release.journal import FOLDER
+from dockyard.release.job import FOLDER, Job, Shipped
 from dockyard.release.plan import State, Status, plan_steps
-from dockyard.release.steps import Shipped
 from dockyard.settings import Settings, load
 from tests.progress import LINES
 
@@ -39,7 +38,7 @@ CHANGELOG = f"# Changelog\n\n## [Unreleased]\n\n## [{VERSION}] - 2026-11-21\n\n#
 TASKS = """\
 from invoke.collection import Collection
 
-from dockyard.tasks.release import release
+from dockyard.tasks.publish import release
 
 ns = Collection(release)
 """
@@ -205,7 +204,7 @@ def dying_at(port: Port, step: str, patch: pytest.MonkeyPatch) -> None:
     """Let the registry go away when a step begins, and see the release fail."""
     real = release.STEPS[step]
 
-    def cut(job: release.Job, state: State) -> State:
+    def cut(job: Job, state: State) -> State:
         with port.away():
             return real(job, state)
 
@@ -383,7 +382,7 @@ def test_what_is_in_it_is_attached(port: Port) -> None:
     shipped = port.release()
     with open_repository(port.engine, port.settings.repository) as there:
         kinds = {one["artifactType"] for one in there.list_referrers(shipped.digest)}
-    assert kinds == {sbom.MEDIA_TYPE, provenance.MEDIA_TYPE}
+    assert kinds == {documents.SBOM_TYPE, documents.PROVENANCE_TYPE}
 
 
 def test_a_series_never_goes_back(port: Port) -> None:

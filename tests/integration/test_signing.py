@@ -13,11 +13,10 @@ from dockyard.apt import Package
 from dockyard.errors import DockyardError
 from dockyard.process import Command, capture
 from dockyard.registry import sign
+from dockyard.registry.access import Access, Credentials
 from dockyard.registry.client import Registry
 from dockyard.registry.content import MANIFEST, Repository
-from dockyard.registry.login import Credentials
 from dockyard.registry.sign import PASSWORD
-from dockyard.registry.transport import Access
 from dockyard.settings import Settings
 
 from . import registry_process

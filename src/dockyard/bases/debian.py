@@ -17,9 +17,9 @@ from importlib import resources
 from pathlib import Path
 
 from dockyard import apt, console, files, process
-from dockyard.bases import cache, oci, recipe
+from dockyard.bases import cache, recipe
 from dockyard.bases.cache import Record
-from dockyard.bases.model import UnavailableError
+from dockyard.bases.lookup import UnavailableError
 from dockyard.errors import CommandError, DockyardError, Sign, read_signs
 from dockyard.process import Command
 
@@ -116,16 +116,16 @@ def make(python: str, *, allow_expired: bool) -> Record:
     files.folder().mkdir(parents=True, exist_ok=True)
     with workplace(recipe.python_contents(python), allow_expired) as job, half_made(python) as made:
         run(job)
-        held = oci.installed(job.tree)
+        held = cache.read_packages(job.tree)
         version = recipe.python_version(held, python)
-        about = oci.About(
+        about = cache.About(
             names[1],
             recipe.EPOCH,
             f"dockyard: Python {version} from Debian {job.contents.release}",
             recipe.image_environment(version),
             ("python3",),
         )
-        image = oci.write(job.tree, made, about)
+        image = cache.write_layout(job.tree, made, about)
         record = Record(python, version, job.contents.release, names[0], current(python), held, image, "")
         return cache.store_record(made, record)
 

@@ -1,22 +1,163 @@
-"""Ask a registry for the digest of a base image, briefly, and remember what it said.
+"""What a base image is, which one a project is held to, and what a registry says: asked briefly, and remembered.
 
-The reference is written as in the Dockerfile: which registry answers is the engine's configuration, not ours.
+The reference is written as in the Dockerfile: which registry answers is the configuration of the engine, not ours.
+bases.lock holds images by digest; it is committed, `invoke base.update` writes it, and nothing else does.
 """
 
 import json
 import re
 import time
+import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from dockyard import files, process
-from dockyard.bases.model import Answer
 from dockyard.bases.parallel import run_each
-from dockyard.errors import CommandError
+from dockyard.errors import CommandError, DockyardError, SettingsError
+from dockyard.files import write_atomically
 
 if TYPE_CHECKING:
     from dockyard.engine.client import Engine
+
+
+Source = Literal["registry", "debian"]
+ANSWER_SECONDS = 24 * 3600
+"""How long a registry's answer counts."""
+SILENCE_SECONDS = 15 * 60
+"""How long a registry that did not answer is left alone."""
+
+
+class UnavailableError(DockyardError):
+    """A Python has no base image here, while others may: callers name it in their summary and go on."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """The image that stands behind `reference`, which is what the Dockerfile's FROM says.
+
+    `image` is its name for the engine (`docker run`, docker-image://). `digest` names its content: the
+    registry's manifest, or for Debian packages the image configuration, which names the uncompressed layer.
+    `layout` is FOLDER@DIGEST of an OCI layout on this host, empty where the engine must resolve `image`.
+    """
+
+    python: str
+    reference: str
+    source: Source
+    image: str
+    digest: str
+    layout: str = ""
+
+    @property
+    def context(self) -> str:
+        """The value of the named build context that replaces `reference`.
+
+        BuildKit reads a layout through the client, so that it reaches for no registry at all and a remote
+        builder can use it too. An image of the engine, in containerd's store, is looked up in a registry first.
+        """
+        return f"oci-layout://{self.layout}" if self.layout else f"docker-image://{self.image}"
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A Python without a base image here, and why."""
+
+    python: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a registry said about a reference: a digest, or why not; `at` is in seconds since the epoch."""
+
+    digest: str = ""
+    reason: str = ""
+    at: float = 0.0
+    absent: bool = False
+
+    def fresh(self, now: float) -> bool:
+        """Tell whether it still counts."""
+        return 0 <= now - self.at < (ANSWER_SECONDS if self.digest else SILENCE_SECONDS)
+
+
+def reference(python: str) -> str:
+    """Return what the Dockerfile's FROM says for a Python."""
+    return f"python:{python}-slim"
+
+
+def local_name(python: str) -> str:
+    """Return the name in the engine of a base made from Debian packages."""
+    return f"dockyard-base/{reference(python)}"
+
+
+FILE = "bases.lock"
+HEAD = "# Base images by digest: written by `invoke base.update`, to be committed.\n"
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Pin:
+    """A reference of a registry and the digest it is held to."""
+
+    reference: str
+    digest: str
+
+
+def read_bases_lock(root: Path) -> dict[str, Pin]:
+    """Return the pins of the project at `root` by Python, none where it has no file; raise SettingsError."""
+    try:
+        return parse_bases_lock((root / FILE).read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{FILE}: cannot be read: {error}", MEND) from None
+
+
+def write_bases_lock(root: Path, pins: Mapping[str, Pin]) -> None:
+    """Replace the project's pins."""
+    write_atomically(root / FILE, render_bases_lock(pins))
+
+
+def parse_bases_lock(text: str) -> dict[str, Pin]:
+    """Return the pins that a file's text holds; raise SettingsError naming the line's place and value."""
+    try:
+        tables = tomllib.loads(text).get("python", {})
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{FILE}: not valid TOML: {error}", MEND) from None
+    if not isinstance(tables, dict):
+        raise SettingsError(f"{FILE}: python must be a table for each version", MEND)
+    return {python: _pin(python, table) for python, table in tables.items()}
+
+
+def render_bases_lock(pins: Mapping[str, Pin]) -> str:
+    """Return the file's text, in the order of the Pythons."""
+    tables = (
+        f'\n[python."{python}"]\nreference = "{pins[python].reference}"\ndigest = "{pins[python].digest}"\n'
+        for python in sorted(pins, key=by_version)
+    )
+    return HEAD + "".join(tables)
+
+
+def by_version(python: str) -> tuple[int, ...]:
+    """Return a sort key that puts 3.9 before 3.10."""
+    return tuple(int(part) for part in python.split(".") if part.isdecimal())
+
+
+def _pin(python: str, table: Any) -> Pin:
+    place = f'{FILE}: [python."{python}"]'
+    if not isinstance(table, dict):
+        raise SettingsError(f"{place} must be a table with reference and digest", MEND)
+    reference, digest = table.get("reference"), table.get("digest")
+    if not isinstance(reference, str) or not reference:
+        raise SettingsError(f"{place} reference = {reference!r}: must name an image", MEND)
+    if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
+        raise SettingsError(f"{place} digest = {digest!r}: must be sha256: and 64 hexadecimal digits", MEND)
+    return Pin(reference, digest)
+
+
+MEND = "delete the file and run `invoke base.update`"
+
 
 PATIENCE = 5.0
 """Seconds that a registry gets to answer."""

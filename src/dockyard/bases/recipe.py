@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from dockyard.apt import Mirror, Source
-from dockyard.bases.model import UnavailableError
+from dockyard.bases.lookup import UnavailableError
 
 EPOCH = 1_767_225_600
 """2026-01-01: files that packages date later, and all that installation makes, are given this time."""

@@ -16,10 +16,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from dockyard import files
-from dockyard.bases import cache, debian, lookup, pins, recipe
-from dockyard.bases.model import Answer, Base, Missing, Source, UnavailableError, local_name, reference
+from dockyard.bases import cache, debian, lookup, recipe
+from dockyard.bases.lookup import Answer, Base, Missing, Pin, Source, UnavailableError, local_name, reference
 from dockyard.bases.parallel import run_each
-from dockyard.bases.pins import Pin
 from dockyard.errors import DockyardError
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def ensure_bases(
     Then they are for the settings' platforms, while those made from packages are for this machine's alone.
     `heed` is told of each Missing as soon as it is known, mostly before any base is made; it may raise to end all.
     """
-    pinned = pins.read_bases_lock(settings.root)
+    pinned = lookup.read_bases_lock(settings.root)
     foreign = () if run else debian.foreign(settings.platforms)
     with files.disk_errors():
         known = collect_known(settings, pythons, pinned, made=not foreign)

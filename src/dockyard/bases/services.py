@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dockyard import console, files
-from dockyard.bases import cache, debian, oci, recipe
+from dockyard.bases import cache, debian, recipe
 
 if TYPE_CHECKING:
     from dockyard.bases.cache import Record
@@ -212,8 +212,8 @@ def make_image(service: Service, made_by: str, *, allow_expired: bool) -> "Recor
     files.folder().mkdir(parents=True, exist_ok=True)
     with debian.workplace(service.contents, allow_expired) as job, debian.half_made(service.name) as made:
         debian.run(job)
-        held = oci.installed(job.tree)
-        about = oci.About(
+        held = cache.read_packages(job.tree)
+        about = cache.About(
             image_architecture,
             recipe.EPOCH,
             f"dockyard: {service.title} {held.get(service.package, '')} from Debian {RELEASE}",
@@ -221,7 +221,7 @@ def make_image(service: Service, made_by: str, *, allow_expired: bool) -> "Recor
             (service.command,),
             configure(service),
         )
-        image = oci.write(job.tree, made, about)
+        image = cache.write_layout(job.tree, made, about)
         version = held.get(service.package, "")
         record = cache.Record(service.name, version, RELEASE, architecture, made_by, held, image, "", kind="service")
         return cache.store_record(made, record)

@@ -6,10 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from dockyard import files
-from dockyard.bases import cache, debian, lookup, pins, recipe
-from dockyard.bases.model import Answer, Missing, Source, UnavailableError, local_name, reference
+from dockyard.bases import cache, debian, lookup, recipe
+from dockyard.bases.lookup import Answer, Missing, Pin, Source, UnavailableError, local_name, reference
 from dockyard.bases.parallel import run_each
-from dockyard.bases.pins import Pin
 from dockyard.bases.resolve import Known, collect_known, from_registry
 from dockyard.errors import DockyardError
 
@@ -44,7 +43,7 @@ def plan_updates(
 ) -> tuple[tuple[Change, ...], tuple[Missing, ...]]:
     """Return what an update would change for each Python, and the Pythons that have no base here; change nothing."""
     with files.disk_errors():
-        pinned = pins.read_bases_lock(settings.root)
+        pinned = lookup.read_bases_lock(settings.root)
         answers: Mapping[str, Answer] = {}
         if settings.base != "debian":
             log.info("asking the registry")
@@ -65,7 +64,7 @@ def apply_updates(settings: "Settings", engine: "Engine", changes: Sequence[Chan
     with files.disk_errors():
         if moved:
             new = {python: Pin(reference(python), digest) for python, digest in moved.items()}
-            pins.write_bases_lock(settings.root, {**pins.read_bases_lock(settings.root), **new})
+            lookup.write_bases_lock(settings.root, {**lookup.read_bases_lock(settings.root), **new})
         stale = [change.python for change in changes if change.source == "debian" and change.pending]
         allowed = settings.allow_expired_release
         remade = run_each(lambda python: debian.ensure_base(python, allow_expired=allowed, anew=True), stale)
@@ -95,7 +94,7 @@ def move_packages(python: str, record: cache.Record | None, current: str, offere
 
 def list_bases(settings: "Settings", pythons: Sequence[str]) -> list[dict[str, Any]]:
     """Return what is known of each Python's base image without asking anybody, as plain values."""
-    pinned = pins.read_bases_lock(settings.root)
+    pinned = lookup.read_bases_lock(settings.root)
     known = collect_known(settings, pythons, pinned)
     rows = []
     for python in pythons:

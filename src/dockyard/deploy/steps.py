@@ -18,9 +18,9 @@ from dockyard.git import Git, read_git
 from dockyard.image import names, records
 from dockyard.image.names import Variant
 from dockyard.image.records import Kind, Recording
-from dockyard.registry import provenance, sign
-from dockyard.registry.access import open_repository
+from dockyard.registry import documents, sign
 from dockyard.registry.client import parse_reference
+from dockyard.registry.content import open_repository
 from dockyard.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -148,7 +148,7 @@ def _has_provenance(engine: Engine, pinned: str) -> bool:
         top = repository.read_document(pinned.partition("@")[2])
         for one in repository.list_images(top):
             kinds = {str(entry.get("artifactType")) for entry in repository.list_referrers(one.digest)}
-            if provenance.MEDIA_TYPE not in kinds:
+            if documents.PROVENANCE_TYPE not in kinds:
                 return False
     return True
 

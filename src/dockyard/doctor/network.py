@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from dockyard.bases import lookup, pins, recipe
+from dockyard.bases import lookup, recipe
 from dockyard.bases.resolve import reference, wanted
-from dockyard.doctor.model import NETWORK_SECONDS, Machine, Row, State
+from dockyard.doctor.machine import NETWORK_SECONDS, Machine, Row, State
 from dockyard.engine import client
 from dockyard.errors import CommandError, DockyardError
 from dockyard.host import CA_NAMES, ca_bundle, certificates
@@ -42,7 +42,7 @@ def check_bases(machine: Machine) -> Iterable[Row]:
     changes = None if settings.base == "debian" or lacking else machine.docker()
     digest = reason = ""
     if changes is not None:
-        name = wanted(settings.python, pins.read_bases_lock(settings.root))
+        name = wanted(settings.python, lookup.read_bases_lock(settings.root))
         words = ("docker", "buildx", "imagetools", "inspect", name, "--format", "{{json .Manifest}}")
         try:
             answer = lookup.read_answer(machine.run(Command(words, env=changes, timeout=NETWORK_SECONDS)).stdout, 0)
@@ -80,9 +80,8 @@ def check_registry(machine: Machine) -> Iterable[Row]:
     settings = machine.settings
     if not settings.registry:
         return
-    from dockyard.registry.access import select_rules
+    from dockyard.registry.access import Access, extra_certificates, select_rules
     from dockyard.registry.client import Registry, parse_reference
-    from dockyard.registry.transport import Access, extra_certificates
 
     host = parse_reference(f"{settings.repository}:x").host
     info = machine.engines().info or LOOPBACK

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dockyard import process
-from dockyard.engine import embedded
 from dockyard.engine import socket as ask
+from dockyard.engine.embedded import install, lifecycle
 from dockyard.errors import CommandError, EngineError
 from dockyard.process import Command
 
@@ -227,7 +227,7 @@ def from_info(kind: str, info: Mapping[str, Any], environment: Mapping[str, str]
     status = {pair[0]: pair[1] for pair in info.get("DriverStatus") or () if len(pair) == 2}
     return Engine(
         kind=kind,
-        version=embedded.version(info),
+        version=lifecycle.version(info),
         snapshotter=status.get("driver-type", "").startswith("io.containerd.snapshotter"),
         cpus=int(info.get("NCPU") or 1),
         environment=environment or {},
@@ -256,13 +256,13 @@ def _fallback(settings: "Settings", probe: Probe) -> Engine:
         engine = _embedded(settings)
     except EngineError as error:
         raise EngineError(f"{why}, and {error.message}", probe.hint if probe.reachable else error.hint) from None
-    log.info(f"{why}: using the embedded one ({engine.version}) in {embedded.here().shown()}")
+    log.info(f"{why}: using the embedded one ({engine.version}) in {install.here().shown()}")
     return engine
 
 
 def _embedded(settings: "Settings") -> Engine:
-    info = embedded.start(allow_expired=settings.allow_expired_release)
-    environment = embedded.environment(embedded.here())
+    info = lifecycle.start(allow_expired=settings.allow_expired_release)
+    environment = install.environment(install.here())
     if settings.builder:
         environment |= _users_builders(os.environ)
     return from_info("embedded", info, environment)

@@ -2,26 +2,105 @@
 
 import contextlib
 import ipaddress
+import json
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import ssl
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import requests
+import requests.adapters
 import requests.utils
+import urllib3.exceptions
 
 from dockyard.host import ca_bundle
-from dockyard.registry.client import Registry, parse_reference
-from dockyard.registry.content import Repository
-from dockyard.registry.errors import Kind, RegistryError
-from dockyard.registry.login import config_folders, find_login
-from dockyard.registry.transport import Access, extra_certificates
+from dockyard.registry.errors import Kind, RegistryError, hint
 
 if TYPE_CHECKING:
+    from docker.auth import AuthConfig
+
     from dockyard.engine.client import Engine
+
+
+TOKEN_USER = "<token>"  # noqa: S105 - what stands for the user name where the password is an identity token
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """A login: name and password, or an identity token that buys access tokens."""
+
+    username: str = ""
+    password: str = field(default="", repr=False)
+    identity_token: str = field(default="", repr=False)
+
+    def for_engine(self, host: str) -> dict[str, str]:
+        """Return the login in the form that the Engine API takes."""
+        if self.identity_token:
+            return {"identitytoken": self.identity_token, "serveraddress": host}
+        return {"username": self.username, "password": self.password, "serveraddress": host}
+
+
+def config_folders(engine: Mapping[str, str], user: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return where Docker's config.json may be: the folder of the engine's own CLI first, then the user's."""
+    own = user.get("DOCKER_CONFIG") or str(Path(user.get("HOME", "~")).expanduser() / ".docker")
+    return tuple(Path(name) for name in dict.fromkeys((engine.get("DOCKER_CONFIG"), own)) if name)
+
+
+def find_login(key: str, folders: Iterable[Path], environment: Mapping[str, str]) -> Credentials | None:
+    """Return the login for a registry, None where there is none; raise RegistryError for a broken config.json.
+
+    `key` is the host with its port, or the index address that Docker files its default registry under.
+    """
+    for folder in folders:
+        file = folder / "config.json"
+        config = read_config(file, environment)
+        if config is not None and (found := select_login(config, key, file)):
+            return found
+    return None
+
+
+def read_config(file: Path, environment: Mapping[str, str]) -> "AuthConfig | None":
+    """Return the logins in a config.json, None where there is none; helpers get `environment`."""
+    from docker.auth import AuthConfig
+    from docker.errors import DockerException
+
+    try:
+        document = json.loads(file.read_bytes() or b"{}")
+        return AuthConfig.load_config(None, document, dict(environment)) if document else None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, AttributeError, DockerException):
+        # What went wrong is not quoted: it may hold a part of a password.
+        raise RegistryError(Kind.DENIED, f"the logins in {file} cannot be read", "mend it, or log in again") from None
+
+
+def select_login(config: "AuthConfig", key: str, file: Path) -> Credentials | None:
+    """Return the login for a registry out of the logins in a file; a helper that fails is a RegistryError."""
+    from docker.errors import DockerException
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a helper that is not installed: the error below says so
+            found = config.resolve_authconfig(key) or {}
+    except (DockerException, ValueError, KeyError, TypeError) as error:
+        helper = f"docker-credential-{config.get_credential_store(key)}"
+        # A helper that answers with something else may have printed a secret; only its own complaint is passed on.
+        said = str(error) if isinstance(error, DockerException) else "it did not answer with a login"
+        advice = f"{file} names this helper: make {helper} work, or take it out of the file"
+        raise RegistryError(Kind.DENIED, f"{helper} failed: {said}", advice) from None
+    said_by_name = {name.lower(): str(value).rstrip("\0") for name, value in found.items() if value}
+    username, password = said_by_name.get("username", ""), said_by_name.get("password", "")
+    token = password if username == TOKEN_USER else said_by_name.get("identitytoken", "")
+    if token:
+        return Credentials(identity_token=token)
+    return Credentials(username, password) if username else None
+
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +142,38 @@ def resolve_host(name: str) -> tuple[str, ...]:
     return ()
 
 
+@dataclass(frozen=True)
+class Access:
+    """How to reach a registry: `api` is where it answers, which differs from `host` for Docker's default one.
+
+    Certificates are checked against `bundle` and `extra`, unless the registry is `insecure`; `plain` allows HTTP.
+    """
+
+    host: str
+    api: str
+    bundle: Path
+    extra: tuple[Path, ...] = ()
+    credentials: Credentials | None = None
+    insecure: bool = False
+    plain: bool = False
+
+    @property
+    def who(self) -> str:
+        """Who we log in as, for messages."""
+        if self.credentials is None:
+            return "nobody"
+        return self.credentials.username or "the owner of the identity token"
+
+
+def extra_certificates(host: str, folders: Iterable[Path]) -> tuple[Path, ...]:
+    """Return what Docker's certs.d folders hold for a registry: CAs (*.crt) and certificates of ours (*.cert)."""
+    for folder in folders:
+        found = sorted((*(folder / host).glob("*.crt"), *(folder / host).glob("*.cert")))
+        if found:
+            return tuple(found)
+    return ()
+
+
 def find_access(engine: "Engine", info: Mapping[str, Any], host: str) -> Access:
     """Return how to reach a registry, as an engine that describes itself with `info` would reach it."""
     environment: dict[str, str] = {**os.environ, **engine.environment}
@@ -76,27 +187,141 @@ def find_access(engine: "Engine", info: Mapping[str, Any], host: str) -> Access:
     return Access(host or known.api, known.api, bundle, extra, login, insecure=known.insecure, plain=known.plain)
 
 
-def reach_registry(engine: "Engine", info: Mapping[str, Any], host: str) -> Registry:
-    """Return a registry as an engine that describes itself with `info` would reach it; nothing is asked yet."""
-    return Registry(find_access(engine, info, host))
+CONNECT_SECONDS = 10.0
+READ_SECONDS = 60.0
+_NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG")
+_DATES = {9: "is not valid yet", 10: "has expired"}
+_OTHER_NAME = (62, 64)
+_BROKEN: tuple[tuple[type[BaseException], Kind, str], ...] = (
+    (requests.exceptions.ProxyError, Kind.UNREACHABLE, "the proxy on the way to {address} cannot be used: {words}"),
+    (socket.gaierror, Kind.UNREACHABLE, "{address} cannot be found: {words}"),
+    (ConnectionRefusedError, Kind.UNREACHABLE, "{address} cannot be reached: nothing listens there"),
+    (requests.ConnectTimeout, Kind.UNREACHABLE, f"{{address}} did not answer within {CONNECT_SECONDS:g} s"),
+    (urllib3.exceptions.NewConnectionError, Kind.UNREACHABLE, "{address} cannot be reached: {words}"),
+    (requests.Timeout, Kind.DROPPED, f"{{address}} fell silent for {READ_SECONDS:g} s"),
+    (Exception, Kind.DROPPED, "{address} closed the connection: {words}"),
+)
+"""Root causes, the most telling first; an exception from requests carries them inside."""
 
 
-def is_remote(info: Mapping[str, Any]) -> bool:
-    """Tell whether an engine that describes itself so runs on another machine, which may reach what we cannot."""
-    return info.get("Name") != socket.gethostname()
+class Transport:
+    """A session with a registry's host: what goes wrong on the way is a RegistryError."""
 
+    def __init__(self, access: Access, adapter: requests.adapters.BaseAdapter | None = None) -> None:
+        self.access = access
+        self._session = requests.Session()
+        # Neither ~/.netrc nor REQUESTS_CA_BUNDLE may slip in: logins and certificates are chosen by Access.
+        self._session.trust_env = False
+        self._session.verify = False if access.insecure else str(access.bundle)
+        self._session.mount("https://", adapter or _Adapter(_context(access)))
+        self._session.mount("http://", adapter or requests.adapters.HTTPAdapter())
 
-@contextlib.contextmanager
-def open_repository(engine: "Engine", name: str) -> Iterator[Repository]:
-    """Yield a repository of a registry that answers; raise RegistryError where it cannot be asked."""
-    reference = parse_reference(name)
-    with contextlib.closing(engine.client()) as client:
-        info = client.info()
-    with reach_registry(engine, info, reference.host) as registry:
+    def close(self) -> None:
+        """Close every connection."""
+        self._session.close()
+
+    def send(self, method: str, url: str, headers: Mapping[str, str], **options: Any) -> requests.Response:
+        """Return the answer to one request, whatever its status."""
+        local = loopback(urlsplit(url).hostname or "")
+        proxies = {} if local else requests.utils.get_environ_proxies(url)
+        timeout = (CONNECT_SECONDS, READ_SECONDS)
         try:
-            registry.connect()
-        except RegistryError as error:
-            if error.kind is Kind.UNREACHABLE and is_remote(info):
-                log.info("the engine is a remote one: it may reach registries that this machine cannot")
-            raise
-        yield Repository(registry, reference.repository)
+            with warnings.catch_warnings():
+                # Said once in our own words, where it is decided that a registry is insecure.
+                warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
+                return self._session.request(
+                    method, url, headers=dict(headers), proxies=proxies, timeout=timeout, **options
+                )
+        except requests.RequestException as error:
+            raise broken(error, urlsplit(url).netloc, self.access) from None
+
+
+def broken(error: requests.RequestException, address: str, access: Access) -> RegistryError:
+    """Return the error that a failed exchange with `address` stands for, told by its root cause."""
+    causes = list(_causes(error))
+    refused = next((cause for cause in causes if isinstance(cause, ssl.SSLCertVerificationError)), None)
+    if refused:
+        return _untrusted(refused, address, access)
+    tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError) and cause.reason), None)
+    if tls:
+        plain = tls.reason in _NOT_TLS
+        kind = Kind.PLAIN_HTTP if plain else Kind.TLS
+        text = "speaks plain HTTP where HTTPS is expected" if plain else f"makes no TLS connection: {tls.reason}"
+        return RegistryError(kind, f"{address} {text}", hint(kind, access.host, ""))
+    kind, text = next((kind, text) for cause, kind, text in _BROKEN if any(isinstance(one, cause) for one in causes))
+    return RegistryError(kind, text.format(address=address, words=_words(causes)), hint(kind, access.host, ""))
+
+
+def _untrusted(cause: ssl.SSLCertVerificationError, address: str, access: Access) -> RegistryError:
+    subject = f"the certificate of {address}"
+    if cause.verify_code in _DATES:
+        text = f"{subject} {_DATES[cause.verify_code]}"
+        return RegistryError(Kind.TLS, text, "renew it, or check the clock of this machine")
+    if cause.verify_code in _OTHER_NAME:
+        text = f"{subject} is for another name: {cause.verify_message.rstrip('.')}"
+        return RegistryError(Kind.TLS, text, "use the name that it is for, or add this one to the certificate")
+    tried = ", ".join(map(str, (access.bundle, *access.extra)))
+    text = f"{subject} is not from an authority known here ({cause.verify_message}; tried {tried})"
+    # On loopback the engine checks no certificate: there it is enough that we know the authority.
+    other = ", or name a bundle that holds it in SSL_CERT_FILE" if access.plain else ""
+    return RegistryError(Kind.TLS, text, hint(Kind.TLS, access.host, "") + other)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and everything that it was made from: requests and urllib3 hide it in four places."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        found = waiting.pop(0)
+        if id(found) in seen:
+            continue
+        seen.add(id(found))
+        yield found
+        inner = (found.__cause__, found.__context__, getattr(found, "reason", None), *found.args)
+        waiting.extend(item for item in inner if isinstance(item, BaseException))
+
+
+def _words(causes: list[BaseException]) -> str:
+    words = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror]
+    return words[-1] if words else str(causes[-1])
+
+
+def loopback(host: str) -> bool:
+    """Tell whether a host is this machine itself, which no proxy can stand in for."""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    """Connections with our own certificates."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        return super().proxy_manager_for(*args, ssl_context=self._context, **kwargs)
+
+
+def _context(access: Access) -> ssl.SSLContext:
+    """Return TLS settings that accept what the engine accepts, and nothing else."""
+    if access.insecure:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return context
+    try:
+        context = ssl.create_default_context(cafile=str(access.bundle))
+        for file in access.extra:
+            if file.suffix == ".crt":
+                context.load_verify_locations(cafile=str(file))
+            else:
+                context.load_cert_chain(file, file.with_suffix(".key"))
+    except OSError as error:
+        named = ", ".join(map(str, (access.bundle, *access.extra)))
+        text = f"the certificates for {access.host} cannot be read: {error} (in {named})"
+        raise RegistryError(Kind.TLS, text, "each file must hold certificates in PEM form") from None
+    # Newer Pythons demand extensions that Go, and so the engine, does not; both accept a trusted intermediate.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context

@@ -17,12 +17,11 @@ from dockyard.errors import DockyardError
 from dockyard.git import read_git
 from dockyard.locks.check import list_purposes, lock_path
 from dockyard.locks.pins import parse_pins
-from dockyard.registry import provenance, sbom
-from dockyard.registry.access import open_repository
+from dockyard.registry import documents
 from dockyard.registry.client import Reference, parse_reference
-from dockyard.registry.content import Document, Repository
+from dockyard.registry.content import Document, Repository, open_repository
+from dockyard.registry.documents import Subject
 from dockyard.registry.errors import Kind, RegistryError, hint
-from dockyard.registry.provenance import Subject
 
 if TYPE_CHECKING:
     from dockyard.settings import Settings
@@ -65,17 +64,19 @@ def attest_in_registry(settings: "Settings", repository: Repository, wanted: Ref
     return made
 
 
-def make_documents(subject: Subject, held: sbom.Contents, lock: provenance.Lock) -> Iterator[tuple[str, str, bytes]]:
+def make_documents(
+    subject: Subject, held: documents.Contents, lock: documents.Lock
+) -> Iterator[tuple[str, str, bytes]]:
     """Yield what is attached to an image: kind, media type and bytes (pure)."""
     pins = parse_pins(lock.content.decode("utf-8-sig"))
-    yield "SBOM", sbom.MEDIA_TYPE, sbom.encode(sbom.make_document(subject, held, pins))
-    yield "provenance", provenance.MEDIA_TYPE, sbom.encode(provenance.make_statement(subject, lock))
+    yield "SBOM", documents.SBOM_TYPE, documents.encode(documents.make_document(subject, held, pins))
+    yield "provenance", documents.PROVENANCE_TYPE, documents.encode(documents.make_statement(subject, lock))
 
 
 def annotate(subject: Subject, kind: str) -> Mapping[str, str]:
     """Return what the reference to a document says of it (pure)."""
     found = {CREATED: subject.created}
-    return {**found, PREDICATE: provenance.PREDICATE} if kind == "provenance" else found
+    return {**found, PREDICATE: documents.PREDICATE} if kind == "provenance" else found
 
 
 def read_subject(repository: Repository, found: Document) -> Subject:
@@ -84,28 +85,28 @@ def read_subject(repository: Repository, found: Document) -> Subject:
     return Subject(found.digest, json.loads(config), found.media_type, len(found.content))
 
 
-def read_contents(repository: Repository, found: Document) -> sbom.Contents:
+def read_contents(repository: Repository, found: Document) -> documents.Contents:
     """Read what an image holds from its layers in the registry, one after the other."""
     layers = []
     for layer in found.fields.get("layers") or ():
         blob = io.BytesIO(repository.read_blob(layer["digest"]))
-        layers.append(archive.read_layer(blob, sbom.keep_telling, layer["digest"]).items)
-    return sbom.collect_contents(layers)
+        layers.append(archive.read_layer(blob, documents.keep_telling, layer["digest"]).items)
+    return documents.collect_contents(layers)
 
 
-def read_lock(settings: "Settings", subject: Subject) -> provenance.Lock:
+def read_lock(settings: "Settings", subject: Subject) -> documents.Lock:
     """Return the lock that an image was built from; raise DockyardError where this tree is of another commit."""
     target, python = subject.label("io.dockyard.target"), subject.label("io.dockyard.python")
     git = read_git(settings.root)
-    here = (git.commit + (provenance.DIRTY if git.dirty else "")) if git else ""
+    here = (git.commit + (documents.DIRTY if git.dirty else "")) if git else ""
     revision = subject.label("revision")
     if here != revision:
         text = f"the image was made from {revision}, and this tree is {here or 'in no repository'}: its lock may differ"
-        raise DockyardError(text, f"git checkout {revision.removesuffix(provenance.DIRTY)[:12]}, or push a new image")
+        raise DockyardError(text, f"git checkout {revision.removesuffix(documents.DIRTY)[:12]}, or push a new image")
     purpose = target if target in list_purposes(str(settings.root)) else "production"
     path = settings.root / lock_path(python, purpose)
     try:
-        return provenance.Lock(str(path.relative_to(settings.root)), path.read_bytes())
+        return documents.Lock(str(path.relative_to(settings.root)), path.read_bytes())
     except OSError as error:
         raise DockyardError(f"the lock of the image cannot be read: {error}", "run `invoke lock`") from None
 

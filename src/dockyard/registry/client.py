@@ -17,9 +17,8 @@ import requests
 
 from dockyard import console
 from dockyard.errors import UsageError
+from dockyard.registry.access import Access, Credentials, Transport
 from dockyard.registry.errors import Kind, RegistryError, classify, hint, spoken, wanted_pause
-from dockyard.registry.login import Credentials
-from dockyard.registry.transport import Access, Transport
 
 log = logging.getLogger(__name__)
 

@@ -6,13 +6,21 @@ What a registry gives is hashed before it is believed.
 import contextlib
 import hashlib
 import json
+import logging
+import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
-from dockyard.registry.client import ATTEMPTS, MANIFESTS, Registry, Request, keep_trying
+from dockyard.registry.access import find_access
+from dockyard.registry.client import ATTEMPTS, MANIFESTS, Registry, Request, keep_trying, parse_reference
 from dockyard.registry.errors import WORTH_RETRYING, Kind, RegistryError
+
+if TYPE_CHECKING:
+    from dockyard.engine.client import Engine
+
+log = logging.getLogger(__name__)
 
 INDEX, MANIFEST = MANIFESTS[:2]
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
@@ -241,3 +249,29 @@ def digest_of(content: bytes, algorithm: str = "sha256") -> str:
 
 def _json(document: Mapping[str, Any]) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode()
+
+
+def reach_registry(engine: "Engine", info: Mapping[str, Any], host: str) -> Registry:
+    """Return a registry as an engine that describes itself with `info` would reach it; nothing is asked yet."""
+    return Registry(find_access(engine, info, host))
+
+
+def is_remote(info: Mapping[str, Any]) -> bool:
+    """Tell whether an engine that describes itself so runs on another machine, which may reach what we cannot."""
+    return info.get("Name") != socket.gethostname()
+
+
+@contextlib.contextmanager
+def open_repository(engine: "Engine", name: str) -> Iterator[Repository]:
+    """Yield a repository of a registry that answers; raise RegistryError where it cannot be asked."""
+    reference = parse_reference(name)
+    with contextlib.closing(engine.client()) as client:
+        info = client.info()
+    with reach_registry(engine, info, reference.host) as registry:
+        try:
+            registry.connect()
+        except RegistryError as error:
+            if error.kind is Kind.UNREACHABLE and is_remote(info):
+                log.info("the engine is a remote one: it may reach registries that this machine cannot")
+            raise
+        yield Repository(registry, reference.repository)

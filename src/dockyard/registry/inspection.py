@@ -13,17 +13,16 @@ from dockyard.engine.client import Engine, find_engine
 from dockyard.errors import DockyardError
 from dockyard.image import names as images
 from dockyard.image.names import Variant
-from dockyard.registry import provenance, sbom
-from dockyard.registry.access import open_repository
+from dockyard.registry import documents
 from dockyard.registry.client import Reference, parse_reference
-from dockyard.registry.content import ABSENT, Document, Repository
+from dockyard.registry.content import ABSENT, Document, Repository, open_repository
 from dockyard.registry.errors import RegistryError
 from dockyard.settings import Settings
 
 log = logging.getLogger(__name__)
 
 
-KINDS = {sbom.MEDIA_TYPE: "SBOM", provenance.MEDIA_TYPE: "provenance"}
+KINDS = {documents.SBOM_TYPE: "SBOM", documents.PROVENANCE_TYPE: "provenance"}
 LARGEST = 64 << 20
 """Bytes beyond which something that refers to an image is only named: it is no document of ours."""
 
@@ -186,8 +185,8 @@ def _read_remote(repository: Repository, found: Document) -> Image:
 def _read_attachment(repository: Repository, entry: Mapping[str, Any]) -> Attachment:
     manifest = repository.read_document(entry["digest"]).fields
     media_type = str(entry.get("artifactType") or manifest.get("artifactType") or manifest["config"]["mediaType"])
-    predicate = (entry.get("annotations") or {}).get("in-toto.io/predicate-type", provenance.PREDICATE)
-    ours = media_type != provenance.MEDIA_TYPE or predicate == provenance.PREDICATE
+    predicate = (entry.get("annotations") or {}).get("in-toto.io/predicate-type", documents.PREDICATE)
+    ours = media_type != documents.PROVENANCE_TYPE or predicate == documents.PREDICATE
     layers: list[Mapping[str, Any]] = manifest.get("layers") or []
     small = len(layers) == 1 and layers[0]["size"] <= LARGEST
     content = repository.read_blob(layers[0]["digest"]) if small else b""

@@ -16,7 +16,7 @@ from pathlib import Path
 from dockyard.errors import CommandError, DockyardError, UsageError
 from dockyard.host import ca_bundle
 from dockyard.process import Command, Completed, capture, which
-from dockyard.registry.login import config_folders, find_login
+from dockyard.registry.access import config_folders, find_login
 
 KEY = "DOCKYARD_COSIGN_KEY"
 PASSWORD = "COSIGN_PASSWORD"  # noqa: S105 - the name of a variable, not a password

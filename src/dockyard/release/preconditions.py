@@ -7,8 +7,7 @@ from pathlib import Path
 
 from dockyard import files
 from dockyard.bases.resolve import Missing, ensure_bases
-from dockyard.doctor.engine import Disk, disk_rows, measure
-from dockyard.doctor.model import State
+from dockyard.doctor.machine import Disk, State, disk_rows, measure
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.git import Git, read_git

@@ -8,8 +8,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 
 from dockyard.engine.client import Engine, find_engine
 from dockyard.errors import DockyardError
@@ -20,9 +19,8 @@ from dockyard.image.names import PRODUCTION, Variant
 from dockyard.registry import sign
 from dockyard.registry.client import parse_reference
 from dockyard.registry.sign import Signer
-from dockyard.release import changelog, plan, preconditions
-from dockyard.release.actions import PIPELINE, Actions
-from dockyard.release.journal import FOLDER, Journal, read_journal, write_journal
+from dockyard.release import plan, preconditions
+from dockyard.release.job import PIPELINE, Actions, Job, Journal, Shipped, read_journal, write_journal
 from dockyard.release.plan import Names, State, Status
 from dockyard.settings import Settings
 from dockyard.verify import matrix, reproduce
@@ -33,58 +31,6 @@ log = logging.getLogger(__name__)
 
 BUILDING = {"build", "verify", "reproduce", "test"}
 """The steps that build or run something."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """A release that is under way: what is wanted, where, of which commit, and whom to tell."""
-
-    settings: Settings
-    engine: Engine
-    version: str
-    commit: str
-    section: changelog.Section
-    signer: Signer | None = None
-    journal: Journal = field(default_factory=Journal)
-    actions: Actions = PIPELINE
-
-    @property
-    def file(self) -> Path:
-        """Where the journal is; the release notes are beside it."""
-        return self.settings.root / FOLDER / f"{self.version}.json"
-
-    @property
-    def notes(self) -> Path:
-        """Where the release notes are."""
-        return self.settings.root / FOLDER / f"{self.version}.md"
-
-    def reference(self, tag: str) -> str:
-        """Return the image's name with a tag."""
-        return f"{self.settings.repository}:{tag}"
-
-    def pinned(self, state: State) -> str:
-        """Return the name that means the released image for ever."""
-        return f"{self.settings.repository}@{state.digest}"
-
-    def text(self, state: State) -> str:
-        """Return what the release notes say."""
-        name = self.settings.image.rsplit("/", 1)[-1]
-        return changelog.format_notes(name, self.section, self.pinned(state), state.names.every)
-
-
-@dataclass(frozen=True)
-class Shipped:
-    """A complete release as the registry has it, `size` in bytes; `changed` is whether this run did anything for it."""
-
-    version: str
-    commit: str
-    repository: str
-    digest: str
-    size: int
-    names: Names
-    unsigned: str
-    notes: Path
-    changed: bool
 
 
 def inspect_release(

@@ -17,7 +17,7 @@ from dockyard.process import capture
 from dockyard.stack.compose import Model
 
 if TYPE_CHECKING:
-    from dockyard.bases.model import Answer
+    from dockyard.bases.lookup import Answer
     from dockyard.engine.client import Engine
     from dockyard.settings import Settings
     from dockyard.stack.stack import Stack

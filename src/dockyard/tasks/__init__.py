@@ -2,23 +2,7 @@
 
 from invoke.collection import Collection
 
-from dockyard.tasks import (
-    audit,
-    base,
-    build,
-    debug,
-    deploy,
-    doctor,
-    engine,
-    init,
-    inspect,
-    lock,
-    push,
-    release,
-    reproduce,
-    stack,
-    verify,
-)
+from dockyard.tasks import audit, base, build, deploy, init, lock, machine, publish, stack, verify
 
 deployments = Collection("deploy", deploy.status, deploy.logs, deploy.history)
 deployments.add_task(deploy.deploy, name="run", default=True)
@@ -27,15 +11,15 @@ namespace = Collection(
     init.init,
     build.build,
     build.tag,
-    push.push,
+    publish.push,
     verify.verify,
-    reproduce.reproduce,
-    inspect.inspect,
-    release.release,
-    debug.debug,
+    verify.reproduce,
+    publish.inspect,
+    publish.release,
+    stack.debug,
     lock.lock,
     audit.audit,
-    doctor.doctor,
+    machine.doctor,
     stack.up,
     stack.down,
     stack.ps,
@@ -44,6 +28,6 @@ namespace = Collection(
     stack.restart,
     deploy.rollback,
     deployments,
-    Collection.from_module(engine, "engine"),
+    machine.engine,
     Collection.from_module(base, "base"),
 )

@@ -1,4 +1,4 @@
-"""`invoke up`, `down`, `ps`, `logs`, `shell` and `restart`: the project's Compose stack."""
+"""`invoke up`, `down`, `ps`, `logs`, `shell`, `restart` and `debug`: the Compose stack of the project."""
 
 import logging
 import sys
@@ -15,6 +15,7 @@ from dockyard.tasks.boundary import settings, task
 if TYPE_CHECKING:
     from dockyard.stack.compose import Container
     from dockyard.stack.stack import Stack
+
 
 log = logging.getLogger(__name__)
 
@@ -176,3 +177,31 @@ def _as_json(container: "Container", web: tuple[int, ...]) -> dict[str, Any]:
         "exit_code": None if container.running else container.exit_code,
         "addresses": format_addresses(container, web),
     }
+
+
+@task(
+    help={
+        "service": "the service that is meant (default: the project's own)",
+        "pid": "the process in its container (default: the one that has no other Python process below it)",
+    },
+)
+def debug(_context: Context, service: str = "", pid: str = "") -> None:
+    """Attach Python's debugger to a running service; before Python 3.14, run the service at this terminal instead."""
+    from dockyard.engine.client import find_engine
+    from dockyard.process import replace
+    from dockyard.stack import debug as debugging
+    from dockyard.stack.stack import Stack, find_files
+
+    number_of = number(pid, "--pid", 2**22) if pid else None
+    chosen = settings()
+    files = find_files(chosen.root, production=False)
+    stack = Stack(chosen, find_engine(chosen), files)
+    found = debugging.look(stack, service)
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    if found.attachable:
+        replace(debugging.attach(stack, found, number_of, terminal=terminal))
+    version = ".".join(map(str, found.version))
+    log.info(f"Python {version} lets no debugger into a running process, 3.14 is the first that does")
+    published = [port for _, port, _ in found.container.addresses]
+    stack = Stack(chosen, stack.engine, files, published[0] if published else None)
+    debugging.foreground(stack, found.container, terminal=terminal)

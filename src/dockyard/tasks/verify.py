@@ -1,4 +1,4 @@
-"""`invoke verify`: an image held against the policy."""
+"""`invoke verify` and `invoke reproduce`: an image held against the policy, and built anew and compared."""
 
 import logging
 from pathlib import Path
@@ -49,7 +49,7 @@ def verify(
     if json:
         console.as_json(output.format_json(found))
     else:
-        show(found)
+        print_report(found)
     count = len(found.verdict.violations)
     if count:
         raise DockyardError(
@@ -58,14 +58,14 @@ def verify(
         )
 
 
-def show(found: Any) -> None:
+def print_report(found: Any) -> None:
     """Print what was found: violations, then what is accepted, then what was measured."""
     for title, rows in (
         ("violations", found.verdict.violations),
         ("accepted in [tool.dockyard]", [finding for finding in found.verdict.findings if finding.accepted]),
     ):
         if rows:
-            console.table(("rule", "what", "from"), [_row(finding) for finding in rows], title=title)
+            console.table(("rule", "what", "from"), [_finding_row(finding) for finding in rows], title=title)
     for key in found.verdict.unused:
         log.warning(f"allow in [tool.dockyard]: {key} accepts nothing any more: take it out")
     console.table(
@@ -76,7 +76,7 @@ def show(found: Any) -> None:
 MEASURED = ("rules", "broken", "to pull", "first answer", "memory", "stop")
 
 
-def _row(finding: Any) -> tuple[str, str, str]:
+def _finding_row(finding: Any) -> tuple[str, str, str]:
     what = f"{finding.message}\n{f'accepted: {finding.accepted}' if finding.accepted else f'tip: {finding.hint}'}"
     line = f"Dockerfile:{finding.line}\n" if finding.line else ""
     return finding.rule, what, f"{line}{finding.instruction[:60]}\n{finding.layer[:SHORT]}".strip()
@@ -94,3 +94,72 @@ def _summary(found: Any) -> tuple[str, ...]:
         console.size(trial.memory) if trial and trial.memory is not None else "-",
         f"{trial.stop:.1f} s" if trial and trial.stop is not None else "-",
     )
+
+
+ROWS = 40
+"""So many differences are shown; `--json` has all of them."""
+
+
+@task(
+    help={
+        "target": "the target whose newest image is meant (default: production)",
+        "python": "the Python whose newest image is meant (default: the settings' python)",
+        "image": "an image that the engine has, by its reference instead, such as one that was pulled",
+        "json": "print the result as JSON",
+    },
+)
+def reproduce(
+    _context: Context, target: str = "production", python: str = "", image: str = "", json: bool = False
+) -> None:
+    """Build an image anew without cache and compare: exit 1 and name each file that differs, and how."""
+    from dockyard.verify.compare import Verdict, suggest_hint
+    from dockyard.verify.model import ImageQuery
+    from dockyard.verify.reproduce import reproduce_image, summarize
+
+    outcome = reproduce_image(settings(), ImageQuery(target, python, image))
+    if json:
+        console.as_json(describe_outcome(outcome))
+    else:
+        print_outcome(outcome)
+    if outcome.verdict is Verdict.DIFFERENT:
+        advice = "build from the same inputs: see above" if outcome.notes else suggest_hint(outcome.findings)
+        raise DockyardError(summarize(outcome), advice)
+    log.info(f"built and compared in {console.duration(outcome.seconds)}")
+
+
+def print_outcome(outcome: Any) -> None:
+    """Print the one line of a good end, or the table of differences."""
+    from dockyard.verify.compare import Verdict
+    from dockyard.verify.reproduce import summarize
+
+    if outcome.verdict is not Verdict.DIFFERENT:
+        print(summarize(outcome))
+        return
+    rows = [_difference_row(finding) for finding in outcome.findings]
+    title = f"{outcome.image}: {len(rows)} difference{'s' if len(rows) > 1 else ''}"
+    console.table(("layer", "file or setting", "differs in", "existing", "rebuilt"), rows[:ROWS], title=title)
+    if len(rows) > ROWS:
+        log.info(f"and {len(rows) - ROWS} more: --json shows them all")
+    for finding in outcome.findings[:ROWS]:
+        if finding.diff:
+            print("\n".join((f"{finding.path}:", *(f"  {line}" for line in finding.diff))))
+
+
+def describe_outcome(outcome: Any) -> dict[str, Any]:
+    """Return the outcome for machines."""
+    return {
+        **{name: getattr(outcome, name) for name in ("image", "verdict", "existing", "rebuilt", "notes", "seconds")},
+        "differences": [
+            {name: getattr(finding, name) for name in finding.__dataclass_fields__} for finding in outcome.findings
+        ],
+    }
+
+
+def _difference_row(finding: Any) -> tuple[str, ...]:
+    where = f"{finding.layer}: {_short(finding.instruction)}" if finding.layer else "configuration"
+    return where, finding.path or "-", finding.how, _short(finding.before) or "-", _short(finding.after) or "-"
+
+
+def _short(text: str, longest: int = 60) -> str:
+    text = text.replace(" # buildkit", "")
+    return text if len(text) <= longest else f"{text[:longest]}…"

@@ -13,7 +13,7 @@ from dockyard import __version__
 from dockyard.errors import DockyardError
 from dockyard.files import write_atomically
 from dockyard.image import records
-from dockyard.registry import sbom
+from dockyard.registry import documents
 from dockyard.verify.model import Facts, Finding, Rule, Trial, Verdict
 from dockyard.verify.rules.judge import RULES
 
@@ -74,8 +74,10 @@ def describe_report(report: Report, found: Facts) -> records.Details:
 
 def find_packages(found: Facts) -> list[records.PackageRecord]:
     """Return the distributions and Debian packages that an image has, by name (pure)."""
-    telling = [(path, entry.data) for path, entry in found.files.items() if entry.data and sbom.WANTED.fullmatch(path)]
-    held = sbom.collect_contents([telling])
+    telling = [
+        (path, entry.data) for path, entry in found.files.items() if entry.data and documents.WANTED.fullmatch(path)
+    ]
+    held = documents.collect_contents([telling])
     python: list[records.PackageRecord] = [
         {"name": name, "version": version, "type": "python"} for name, version, _ in held.distributions
     ]

@@ -11,14 +11,14 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dockyard import process
-from dockyard.engine.embedded import bridge, firewall, install, processes
-from dockyard.engine.embedded.paths import Place, State, kernel, locked, read_state, write_state
+from dockyard.engine.embedded import install, network, processes
+from dockyard.engine.embedded.install import Place, State, kernel, locked, read_state, write_state
 from dockyard.engine.socket import info
 from dockyard.errors import EngineError
 from dockyard.process import Command
@@ -39,8 +39,22 @@ FOLDERS = ("/opt/containerd", "/run/containerd", "/run/docker", "/run/runc", "/e
 """Folders that the daemon or its helpers make outside their own, however they are configured."""
 
 
-def start(place: Place, *, allow_expired: bool = False) -> dict[str, Any]:
-    """Make sure that the engine runs, and return what it says of itself; one process at a time starts it."""
+@dataclass(frozen=True)
+class Status:
+    """How the embedded engine is doing; `disk` in bytes, 0 where nothing was unpacked yet."""
+
+    running: bool
+    version: str
+    pid: int | None
+    socket: Path
+    data_root: Path
+    disk: int
+    containers: int
+
+
+def start(place: Place | None = None, *, allow_expired: bool = False) -> dict[str, Any]:
+    """Make sure that the engine runs, and return its own description (the API's /info); one process starts it."""
+    place = place or install.here()
     if answer := info(place.socket):
         return answer
     install.require_host()
@@ -69,14 +83,14 @@ def _start(place: Place, *, allow_expired: bool) -> dict[str, Any]:
 
 
 def _launch(place: Place) -> dict[str, Any]:
-    existing = bridge.interfaces()
-    name, addresses = bridge.free_name(existing), bridge.choose(bridge.taken())
+    existing = network.list_interfaces()
+    name, addresses = network.free_name(existing), network.choose_addresses(network.list_taken())
     if addresses is None:
         raise EngineError("no private network is free for containers: routes take all of them", install.INSTEAD)
     state = before(place, existing, name)
     write_state(place.state, state)
     _make_bridge(name, addresses)
-    install.write_settings(place, install.daemon_settings(place, name, addresses, bridge.mtu()))
+    install.write_settings(place, install.daemon_settings(place, name, addresses, network.mtu()))
     place.log.write_bytes(b"")
     dockerd = str(place.root / "usr/sbin/dockerd")
     environment = install.daemon_environment(place, os.environ)
@@ -112,9 +126,9 @@ def _control_groups() -> tuple[str, ...]:
     return tuple(str(folder / "docker") for folder in (groups, *groups.glob("*")) if folder.is_dir())
 
 
-def _make_bridge(name: str, addresses: bridge.Addresses) -> None:
+def _make_bridge(name: str, addresses: network.Addresses) -> None:
     try:
-        bridge.make(name, addresses)
+        network.make_bridge(name, addresses)
     except OSError as error:
         if error.errno in {errno.EPERM, errno.EACCES}:
             raise EngineError(
@@ -165,8 +179,9 @@ def _trouble(error: OSError, place: Place) -> EngineError:
     return EngineError(f"{where}: {error.strerror}", hint)
 
 
-def stop(place: Place) -> bool:
+def stop(place: Place | None = None) -> bool:
     """Stop the engine, or clean up after one that was killed; return whether there was anything to do."""
+    place = place or install.here()
     if not place.home.exists() and not place.run.exists():
         return False
     _require_root(place)
@@ -174,8 +189,9 @@ def stop(place: Place) -> bool:
         return clean(place)
 
 
-def remove(place: Place) -> bool:
+def remove(place: Place | None = None) -> bool:
     """Stop the engine and delete all that it ever stored; return whether there was anything."""
+    place = place or install.here()
     if not os.path.lexists(place.home) and not place.run.exists():
         return False
     _require_root(place)
@@ -211,10 +227,10 @@ def clean(place: Place) -> bool:
 def restore(place: Place, state: State) -> None:
     """Undo what the engine changed in the kernel; while another engine runs, only what is ours alone."""
     shared = bool(processes.rivals(processes.running(), place))
-    made = {state.bridge, *bridge.recorded(place.data / "network/files/local-kv.db")} - set(state.interfaces)
+    made = {state.bridge, *network.read_bridges(place.data / "network/files/local-kv.db")} - set(state.interfaces)
     for program, saved in state.firewall.items():
         now = install.firewall(place, f"{program}-save").stdout
-        script = firewall.undo(firewall.Cleanup(saved, now, frozenset(made), shared))
+        script = network.undo_rules(network.Cleanup(saved, now, frozenset(made), shared))
         if script:
             done = install.firewall(place, f"{program}-restore", "--noflush", script=script)
             if not done.ok:
@@ -222,8 +238,8 @@ def restore(place: Place, state: State) -> None:
                 raise EngineError(
                     f"firewall rules of the embedded engine remain: {said}", "run invoke engine.stop again"
                 )
-    for name in made.intersection(bridge.interfaces()):
-        bridge.delete(name)
+    for name in made.intersection(network.list_interfaces()):
+        network.delete_bridge(name)
     if shared:
         return
     for sysctl, value in state.sysctls.items():
@@ -295,3 +311,46 @@ def _remove_empty(folder: Path) -> None:
 def _require_root(place: Place) -> None:
     if os.geteuid() != 0:
         raise EngineError(f"the embedded engine in {place.shown()} runs as root, and this user is not root", "use sudo")
+
+
+def status() -> Status:
+    """Return how the engine is doing, without changing anything."""
+    where = install.here()
+    answer = info(where.socket) or {}
+    return Status(
+        running=bool(answer),
+        version=version(answer),
+        pid=processes.daemon(processes.running(), where),
+        socket=where.socket,
+        data_root=where.data,
+        disk=disk_used(where.home),
+        containers=int(answer.get("Containers", 0)),
+    )
+
+
+def version(answer: Mapping[str, Any]) -> str:
+    """Return the engine's version without Debian's additions: 26.1.5+dfsg1 is 26.1.5."""
+    return str(answer.get("ServerVersion", "")).partition("+")[0]
+
+
+def disk_used(folder: Path) -> int:
+    """Return the bytes on disk below a folder, without what other file systems are mounted there."""
+    try:
+        device = folder.lstat().st_dev
+    except OSError:
+        return 0
+    total, waiting = 0, [str(folder)]
+    while waiting:
+        try:
+            entries = list(os.scandir(waiting.pop()))
+        except OSError:
+            continue
+        for entry in entries:
+            try:
+                found = entry.stat(follow_symlinks=False)
+            except OSError:
+                continue
+            total += found.st_blocks * 512
+            if entry.is_dir(follow_symlinks=False) and found.st_dev == device:
+                waiting.append(entry.path)
+    return total

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dockyard.engine.embedded.paths import Place
+from dockyard.engine.embedded.install import Place
 
 PROC = Path("/proc")
 PROGRAMS = frozenset({"dockerd", "containerd", "containerd-shim-runc-v2", "docker-proxy", "runc", "docker-init"})

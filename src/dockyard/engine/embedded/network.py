@@ -1,0 +1,255 @@
+"""What the engine changes in the network of its host: a bridge, and the firewall rules that a stopped engine leaves.
+
+The bridge is made with ioctls, in address space that nobody else uses: they need no iproute2, which a bare machine
+does not have. For the firewall, `iptables-save` before and after go in, and a script comes out.
+"""
+
+import contextlib
+import ipaddress
+import re
+import shlex
+import socket
+import struct
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from fcntl import ioctl
+from ipaddress import IPv4Network, ip_network
+from itertools import pairwise
+from pathlib import Path
+
+ADD_BRIDGE, DELETE_BRIDGE = 0x89A0, 0x89A1
+GET_FLAGS, SET_FLAGS, SET_ADDRESS, SET_NETMASK, GET_MTU = 0x8913, 0x8914, 0x8916, 0x891C, 0x8921
+SET_HARDWARE_ADDRESS, ETHERNET = 0x8924, 1
+UP = 0x1
+USUAL_MTU = 1500
+BLOCK = 17
+"""Prefix length of the address space one engine takes: a /24 for its bridge and 64 more for networks."""
+PRIVATE = ("172.16.0.0/12", "10.0.0.0/8", "192.168.0.0/16")
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """The engine's address space: the default bridge's network, and where other networks are taken from."""
+
+    bridge: IPv4Network
+    pool: IPv4Network
+
+    @property
+    def gateway(self) -> str:
+        """The bridge's own address."""
+        return str(self.bridge[1])
+
+
+def choose_addresses(list_taken: Iterable[IPv4Network]) -> Addresses | None:
+    """Return the last free block of the private ranges, where other programs look last; None where all is taken."""
+    list_taken = tuple(list_taken)
+    for private in map(IPv4Network, PRIVATE):
+        for block in reversed(list(private.subnets(new_prefix=BLOCK))):
+            if not any(block.overlaps(other) for other in list_taken):
+                low, high = block.subnets(prefixlen_diff=1)
+                return Addresses(next(low.subnets(new_prefix=24)), high)
+    return None
+
+
+def parse_routes(table: str) -> Iterator[tuple[str, IPv4Network]]:
+    """Yield interface and destination of each route in the text of /proc/net/route."""
+    for line in table.splitlines()[1:]:
+        columns = line.split()
+        if len(columns) > 7:
+            address, mask = (struct.pack("=I", int(columns[index], 16)) for index in (1, 7))
+            yield columns[0], IPv4Network((address, int.from_bytes(mask).bit_count()), strict=False)
+
+
+def parse_name_servers(text: str) -> Iterator[IPv4Network]:
+    """Yield the IPv4 name servers in the text of resolv.conf, as networks of one address."""
+    for found in re.finditer(r"(?m)^\s*nameserver\s+(\S+)", text):
+        with contextlib.suppress(ValueError):
+            yield IPv4Network(ipaddress.IPv4Address(found[1]))
+
+
+def list_taken() -> tuple[IPv4Network, ...]:
+    """Return every network that this host routes to or asks for names; a default route takes nothing."""
+    known = [network for _, network in parse_routes(_read("/proc/net/route")) if network.prefixlen]
+    return (*known, *parse_name_servers(_read("/etc/resolv.conf")))
+
+
+def mtu() -> int:
+    """Return the packet size of the default route, which tunnels and clouds make smaller than usual."""
+    for interface, network in parse_routes(_read("/proc/net/route")):
+        if network.prefixlen == 0:
+            with _control() as control, contextlib.suppress(OSError):
+                answer = ioctl(control, GET_MTU, struct.pack("16si20x", interface.encode(), 0))
+                return min(USUAL_MTU, int(struct.unpack("16si20x", answer)[1]))
+    return USUAL_MTU
+
+
+def list_interfaces() -> tuple[str, ...]:
+    """Return the names of the network interfaces of our own network namespace."""
+    return tuple(name for _, name in socket.if_nameindex())
+
+
+def free_name(existing: Iterable[str]) -> str:
+    """Return dockyard0, or the next number that is free."""
+    used = set(existing)
+    return next(name for number in range(len(used) + 1) if (name := f"dockyard{number}") not in used)
+
+
+def make_bridge(name: str, addresses: Addresses) -> None:
+    """Make a bridge, give it its address and bring it up; raise OSError with nothing left behind."""
+    with _control() as control:
+        ioctl(control, ADD_BRIDGE, name.encode() + b"\0")
+        try:
+            ioctl(control, SET_ADDRESS, _address_request(name, addresses.gateway))
+            ioctl(control, SET_NETMASK, _address_request(name, str(addresses.bridge.netmask)))
+            # A bridge without one of its own takes the lowest of its containers' hardware addresses, another one as
+            # they come and go: those that run then send to an address that is gone, for up to half a minute.
+            ioctl(control, SET_HARDWARE_ADDRESS, _hardware_request(name, addresses.gateway))
+            _set_up(control, name, up=True)
+        except OSError:
+            ioctl(control, DELETE_BRIDGE, name.encode() + b"\0")
+            raise
+
+
+def delete_bridge(name: str) -> None:
+    """Delete a bridge; nothing happens where there is none of that name."""
+    with _control() as control, contextlib.suppress(OSError):
+        _set_up(control, name, up=False)
+        ioctl(control, DELETE_BRIDGE, name.encode() + b"\0")
+
+
+def read_bridges(database: Path) -> set[str]:
+    """Return the bridges that a daemon noted in its network database, so that a killed one's are known too."""
+    try:
+        raw = database.read_bytes()
+    except OSError:
+        return set()
+    return {found[1].decode() for found in re.finditer(rb'"BridgeName":"([A-Za-z0-9_.-]{1,15})"', raw)}
+
+
+def _control() -> socket.socket:
+    return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+
+def _address_request(name: str, address: str) -> bytes:
+    return struct.pack("16sHH4s16x", name.encode(), socket.AF_INET, 0, socket.inet_aton(address))
+
+
+def _hardware_request(name: str, address: str) -> bytes:
+    """Return the request for a locally administered hardware address that is made from the IPv4 one."""
+    return struct.pack("16sH2s4s18x", name.encode(), ETHERNET, b"\x02\x42", socket.inet_aton(address))
+
+
+def _set_up(control: socket.socket, name: str, *, up: bool) -> None:
+    answer = ioctl(control, GET_FLAGS, struct.pack("16sh22x", name.encode(), 0))
+    flags = struct.unpack("16sh22x", answer)[1]
+    ioctl(control, SET_FLAGS, struct.pack("16sh22x", name.encode(), flags | UP if up else flags & ~UP))
+
+
+def _read(file: str) -> str:
+    try:
+        return Path(file).read_text("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+@dataclass
+class Table:
+    """One table as iptables-save prints it: chain names with their policies, and rules as (chain, rest)."""
+
+    policies: dict[str, str] = field(default_factory=dict)
+    rules: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Cleanup:
+    """What is known when an engine has stopped; `shared` says that another engine still uses Docker's chains."""
+
+    before: str
+    now: str
+    bridges: frozenset[str]
+    shared: bool = False
+
+
+def parse_rules(saved: str) -> dict[str, Table]:
+    """Return the tables in the text that iptables-save prints."""
+    tables: dict[str, Table] = {}
+    current = Table()
+    for line in saved.splitlines():
+        if line.startswith("*"):
+            current = tables.setdefault(line[1:].strip(), Table())
+        elif found := re.match(r":(\S+) (\S+)", line):
+            current.policies[found[1]] = found[2]
+        elif found := re.match(r"-A (\S+) ?(.*)", line):
+            current.rules.append((found[1], found[2]))
+    return tables
+
+
+def undo_rules(cleanup: Cleanup) -> str:
+    """Return the input for `iptables-restore --noflush` that takes away what the engine added, or ''.
+
+    Ours are Docker's chains that were not there before, the rules that lead to them, and the rules for our
+    bridges. Rules that stood before, and rules of others, stay.
+    """
+    before, now = parse_rules(cleanup.before), parse_rules(cleanup.now)
+    subnets = frozenset(_subnets(now, cleanup.bridges))
+    script = []
+    for name, table in now.items():
+        lines = tuple(_undo_table(before.get(name, Table()), table, cleanup, subnets))
+        if lines:
+            script += [f"*{name}", *lines, "COMMIT"]
+    return "".join(f"{line}\n" for line in script)
+
+
+def _undo_table(before: Table, now: Table, cleanup: Cleanup, subnets: frozenset[str]) -> Iterator[str]:
+    doomed = () if cleanup.shared else tuple(_doomed(before, now))
+    known = Counter(before.rules)
+    for chain, rule in now.rules:
+        known[chain, rule] -= 1
+        if known[chain, rule] >= 0 or chain in doomed:
+            continue
+        if _is_ours(rule, cleanup, subnets):
+            yield f"-D {chain} {rule}"
+    yield from (f"-F {chain}" for chain in doomed)
+    yield from (f"-X {chain}" for chain in doomed)
+    policy = before.policies.get("FORWARD", "ACCEPT")
+    if not cleanup.shared and now.policies.get("FORWARD", policy) != policy:
+        yield f"-P FORWARD {policy}"
+
+
+def _doomed(before: Table, now: Table) -> Iterator[str]:
+    for chain in now.policies:
+        if chain.startswith("DOCKER") and chain not in before.policies:
+            rules = [rule for owner, rule in now.rules if owner == chain]
+            if chain != "DOCKER-USER" or rules in ([], ["-j RETURN"]):
+                yield chain
+
+
+def _is_ours(rule: str, cleanup: Cleanup, subnets: frozenset[str]) -> bool:
+    words = _words(rule)
+    if not cleanup.shared and words.get("-j", "").startswith("DOCKER"):
+        return True
+    if not cleanup.bridges.isdisjoint((words.get("-i", ""), words.get("-o", ""))):
+        return True
+    return any(_within(words.get(option, ""), subnets) for option in ("-s", "-d"))
+
+
+def _subnets(tables: dict[str, Table], bridges: frozenset[str]) -> Iterator[str]:
+    """Yield the networks that are masqueraded for our bridges: rules for single containers name no bridge."""
+    for chain, rule in tables.get("nat", Table()).rules:
+        words = _words(rule)
+        if chain == "POSTROUTING" and words.get("-o") in bridges and "/" in words.get("-s", ""):
+            yield words["-s"]
+
+
+def _within(address: str, subnets: Iterable[str]) -> bool:
+    try:
+        asked = ip_network(address, strict=False)
+    except ValueError:
+        return False
+    return any(asked.version == network.version and asked.overlaps(network) for network in map(ip_network, subnets))
+
+
+def _words(rule: str) -> dict[str, str]:
+    words = shlex.split(rule)
+    return dict(pairwise(words))

@@ -1,0 +1,230 @@
+"""`invoke push`, `release` and `inspect`: images on their way to a registry, and what is there."""
+
+import getpass
+import json as encoding
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from invoke.context import Context
+
+from dockyard import console
+from dockyard.tasks.boundary import settings, task
+
+if TYPE_CHECKING:
+    from dockyard.registry.inspection import Image, Inspected
+    from dockyard.release.job import Job, Shipped
+    from dockyard.release.plan import State
+
+
+log = logging.getLogger(__name__)
+
+
+@task(
+    iterable=["target", "python", "tag"],
+    help={
+        "target": "a target whose image is pushed; may be given again (default: production)",
+        "python": "a supported Python, or `all`; may be given again (default: the settings' python)",
+        "tag": "a tag instead of those from git; may be given again",
+        "force": "push although there are uncommitted changes",
+        "dry_run": "show what would be pushed",
+        "json": "print the result as JSON",
+    },
+)
+def push(
+    _context: Context,
+    target: list[str],
+    python: list[str],
+    tag: list[str],
+    force: bool = False,
+    dry_run: bool = False,
+    json: bool = False,
+) -> None:
+    """Push images under their tags, and check that the registry has them."""
+    from dockyard.image.build import Request
+    from dockyard.registry.push import explain_refusal
+    from dockyard.release.push import choose_references, push_variants
+
+    chosen = settings()
+    pythons = chosen.pythons if "all" in python else tuple(dict.fromkeys(python))
+    request = Request(tuple(dict.fromkeys(target)) or ("production",), pythons, tags=tuple(tag))
+    wanted = choose_references(chosen, request)
+    if dry_run:
+        planned = [(variant.target, variant.python, name) for variant, names in wanted.items() for name in names]
+        if json:
+            console.as_json([dict(zip(("target", "python", "reference"), row, strict=True)) for row in planned])
+            return
+        console.table(("target", "Python", "would be pushed as"), planned)
+        if dirty := explain_refusal([name for _, _, name in planned], force=force):
+            log.warning(dirty)
+        return
+    pushed = push_variants(chosen, wanted, force=force)
+    if json:
+        console.as_json([{**vars(image), "pinned": image.pinned} for image in pushed])
+        return
+    columns = ("pushed", "size", "new layers", "time")
+    rows = [(one.reference, console.size(one.size), str(one.pushed), console.duration(one.seconds)) for one in pushed]
+    console.table(columns, rows, right=columns[1:])
+    for name in dict.fromkeys(image.pinned for image in pushed):
+        print(name)
+
+
+STYLES = {"done": "green", "to do": "yellow"}
+
+
+@task(
+    help={
+        "key": "the private key that cosign signs with: a file, or an address such as env://NAME",
+        "dry_run": "show every step, and which are done already",
+        "json": "print the result as JSON",
+    },
+)
+def release(_context: Context, key: str = "", dry_run: bool = False, json: bool = False) -> None:
+    """Release the tagged commit: check, push, attest, sign and name its image; run again, finish what is missing."""
+    from dockyard.registry import sign
+    from dockyard.release.steps import inspect_release, make_release
+
+    chosen = settings()
+    key = sign.select_key(key, os.environ)
+    ask_password(key)
+    if dry_run:
+        job, state = inspect_release(chosen, key)
+        show_plan(job, state, json)
+        return
+    shipped = make_release(chosen, key)
+    if json:
+        console.as_json(describe_shipped(shipped))
+    else:
+        print_shipped(shipped)
+
+
+def ask_password(key: str) -> None:
+    """Ask for the key's password once, where somebody sits at the terminal and has not set it."""
+    from dockyard.registry import sign
+
+    waiting = sys.stdin.isatty() and sys.stderr.isatty() and sign.PASSWORD not in os.environ
+    if key and waiting and not sign.explain_hindrance(key):
+        os.environ[sign.PASSWORD] = getpass.getpass(f"password of {key}: ", sys.stderr)
+
+
+def show_plan(job: "Job", state: "State", json: bool) -> None:
+    """Print every step of a release without doing any of them."""
+    from dockyard.release import plan
+
+    steps = plan.plan_steps(state)
+    if json:
+        named = [{"name": step.name, "what": step.what, "status": str(step.status)} for step in steps]
+        console.as_json({"version": job.version, "commit": job.commit, "registry": state.registry, "steps": named})
+        return
+    rows = [(step.name, step.what, str(step.status)) for step in steps]
+    title = f"{job.settings.repository} {job.version}, commit {job.commit[:12]}"
+    console.table(("step", "what", "status"), rows, title=title, styles=STYLES)
+
+
+def print_shipped(shipped: "Shipped") -> None:
+    """Print what was shipped, and last the name that means it for ever."""
+    rows = [(tag, shipped.digest, console.size(shipped.size)) for tag in shipped.names.every]
+    console.table(("tag", "digest", "size"), rows, title=f"{shipped.repository} {shipped.version}", right=("size",))
+    log.info("released" if shipped.changed else "it was released already, and complete: nothing was done")
+    log.info(f"release notes: {shipped.notes}")
+    print(f"{shipped.repository}@{shipped.digest}")
+
+
+def describe_shipped(shipped: "Shipped") -> dict[str, Any]:
+    """Return what was shipped as machines read it."""
+    pinned = f"{shipped.repository}@{shipped.digest}"
+    tags = [{"tag": tag, "reference": f"{shipped.repository}:{tag}"} for tag in shipped.names.every]
+    return {
+        "version": shipped.version,
+        "commit": shipped.commit,
+        "image": pinned,
+        "digest": shipped.digest,
+        "size_bytes": shipped.size,
+        "tags": [{**tag, "digest": shipped.digest, "size_bytes": shipped.size} for tag in tags],
+        "signed": not shipped.unsigned,
+        "unsigned_because": shipped.unsigned or None,
+        "notes": str(shipped.notes),
+        "changed": shipped.changed,
+    }
+
+
+@task(
+    positional=["reference"],
+    help={
+        "reference": "an image, local or in a registry, by name, tag or digest, such as ledger:production",
+        "sbom": "print the attached bill of materials, whole",
+        "provenance": "print the attached provenance, whole",
+        "json": "print the result as JSON",
+    },
+)
+def inspect(
+    _context: Context, reference: str, sbom: bool = False, provenance: bool = False, json: bool = False
+) -> None:
+    """Show an image: digest, layers, configuration, and what is attached to it in its registry."""
+    from dockyard.registry import inspection
+
+    found = inspection.inspect_image(settings(), reference)
+    if sbom or provenance:
+        for kind in (*(("SBOM",) if sbom else ()), *(("provenance",) if provenance else ())):
+            for content in inspection.select_attached(found, kind):
+                sys.stdout.write(content.decode("utf-8", "replace"))
+    elif json:
+        console.as_json(describe_inspected(found))
+    else:
+        print_inspected(found)
+
+
+def print_inspected(found: "Inspected") -> None:
+    """Print an image, or each image of an index, as tables."""
+    from dockyard.registry.inspection import describe_config, summarize
+
+    for image in found.images:
+        rows = [
+            ("digest", image.digest if image.digest == found.digest else f"{image.digest}\nof {found.digest}"),
+            ("platform", image.platform),
+            ("created", image.created),
+            ("size", f"{console.size(image.size)} in {len(image.layers)} layers"),
+            *describe_config(image.config),
+        ]
+        console.table(("image", f"{found.reference} (in the {found.where})"), rows)
+        layers = [(console.size(layer.size), layer.diff_id[:19], layer.instruction) for layer in image.layers]
+        console.table(("size", "diff ID", "layer"), layers, right=("size",))
+        if image.attachments:
+            attached = [(one.kind, one.digest[:19], summarize(one)) for one in image.attachments]
+            console.table(("attached", "digest", "says"), attached)
+
+
+def describe_inspected(found: "Inspected") -> dict[str, Any]:
+    """Return what was found, for machines."""
+    return {
+        "reference": found.reference,
+        "where": found.where,
+        "digest": found.digest,
+        "images": [_describe_image(image) for image in found.images],
+    }
+
+
+def _describe_image(image: "Image") -> dict[str, Any]:
+    return {
+        "digest": image.digest,
+        "platform": image.platform,
+        "created": image.created,
+        "size_bytes": image.size,
+        "config": image.config,
+        "layers": [
+            {"diff_id": layer.diff_id, "size_bytes": layer.size, "created_by": layer.instruction}
+            for layer in image.layers
+        ],
+        "attachments": [
+            {"kind": one.kind, "media_type": one.media_type, "digest": one.digest, "content": _parsed(one.content)}
+            for one in image.attachments
+        ],
+    }
+
+
+def _parsed(content: bytes) -> Any:
+    try:
+        return encoding.loads(content)
+    except ValueError:
+        return None
