@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from dockyard import process
-from dockyard.engine import client, embedded, socket
+from dockyard.engine import client, socket
 from dockyard.engine.client import Endpoint, Engine
+from dockyard.engine.embedded import lifecycle
 from dockyard.errors import CommandError, EngineError
 from dockyard.process import Command, Completed
 from dockyard.settings import Settings
@@ -83,7 +84,7 @@ def own(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         starts.append(allow_expired)
         return {**HEALTHY, "ServerVersion": "26.1.5+dfsg1"}
 
-    monkeypatch.setattr(embedded, "start", start)
+    monkeypatch.setattr(lifecycle, "start", start)
     return starts
 
 
@@ -212,7 +213,7 @@ def test_both_reasons_are_told_when_nothing_works(settings: Settings, monkeypatc
     def refuse(**_: object) -> None:
         raise EngineError("the embedded engine needs root", "use sudo")
 
-    monkeypatch.setattr(embedded, "start", refuse)
+    monkeypatch.setattr(lifecycle, "start", refuse)
     with pytest.raises(
         EngineError, match="no Docker Engine is reachable, and the embedded engine needs root"
     ) as caught:
