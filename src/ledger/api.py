@@ -12,6 +12,7 @@ from ledger.openapi import Operation, describes
 
 bp = Blueprint("api", __name__, url_prefix="/api")
 
+VIOLATIONS_TOLD = 50
 STATUS = {runs.Added.NEW: 201, runs.Added.KNOWN: 200}
 
 
@@ -51,7 +52,7 @@ def _valid_record() -> dict[str, Any]:
         raise APIError(400, "malformed_json", f"the body is not valid JSON: {error}") from error
     violations = records.violations(record)
     if violations:
-        told = [violation.as_dict() for violation in violations]
+        told = [violation.as_dict() for violation in violations[:VIOLATIONS_TOLD]]
         raise APIError(422, "invalid_record", "the record breaks its schema", violations=told)
     valid: dict[str, Any] = record
     return valid

@@ -17,6 +17,8 @@ EARLIER = {"dockyard.run/1": SCHEMA_FILE.with_name("run-record-1.schema.json")}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Beyond this, implementations of JSON no longer agree on a whole number's value (RFC 7493, section 2.2).
 LARGEST_INTEGER = 2**53 - 1
+LONGEST_MESSAGE = 300
+"""In characters: what is wrong with a record is told without all that somebody sent."""
 
 
 class MalformedJSONError(ValueError):
@@ -94,7 +96,8 @@ def violations(record: Any) -> tuple[Violation, ...]:
 def _violation(error: fastjsonschema.JsonSchemaValueException) -> Violation:
     """Turn the library's `data.image.digest must …` into a pointer and a message."""
     name = error.name or "data"
-    return Violation("".join(f"/{part}" for part in error.path[1:]), error.message.removeprefix(name).strip())
+    path = "".join(f"/{part}" for part in error.path[1:])
+    return Violation(path[:LONGEST_MESSAGE], error.message.removeprefix(name).strip()[:LONGEST_MESSAGE])
 
 
 @cache
