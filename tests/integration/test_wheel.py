@@ -1,5 +1,9 @@
 """The pipeline as a product: its wheel holds what it needs and nothing else, and works in an empty environment."""
 
+import json
+import os
+import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -36,13 +40,31 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_holds_the_package_alone(wheel: Path) -> None:
-    """Every file that is tracked below src/dockyard, its metadata, and nothing of the ledger, the tests or caches."""
-    tracked = subprocess.run(
-        ("git", "ls-files", "src/dockyard"), cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout.split()
+    """Every file that is tracked below src/dockyard, the ledger and its locks inside of it, and no tests or caches."""
+    command = ("git", "ls-files", "src/dockyard", "src/ledger", "requirements/*/base.txt")
+    tracked = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if ".dist-info/" not in name]
-    assert sorted(names) == sorted(path.removeprefix("src/") for path in tracked)
+    shipped = (path.removeprefix("src/") for path in tracked)
+    shipped = (re.sub(r"^ledger/", "dockyard/pages/ledger/", path) for path in shipped)
+    assert sorted(names) == sorted(re.sub(r"^requirements/(.*)/base", r"dockyard/pages/\1", path) for path in shipped)
+
+
+def test_records_are_shown_in_an_empty_environment(installed: Path, tmp_path: Path) -> None:
+    """Pages without anything set up: what they need is installed for them alone, and dockyard's own stays as it was."""
+    project = tmp_path / "shop"
+    shutil.copytree(SAMPLE, project)
+    (project / "pyproject.toml").write_text('[tool.dockyard]\napp = "app:app"\nimage = "shop"\n')
+    (project / ".dockyard" / "runs").mkdir(parents=True)
+    record = json.loads((ROOT / "tests" / "data" / "run.json").read_text("utf-8"))
+    (project / ".dockyard" / "runs" / "20261121T010203-build-5f0c6a1e.json").write_text(json.dumps(record), "utf-8")
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    for _ in range(2):
+        subprocess.run((str(installed / "dockyard"), "report", "--static", "pages"), cwd=project, check=True,
+                       env=environment)  # fmt: skip
+        assert record["project"] in (project / "pages" / "index.html").read_text("utf-8")
+    listed = subprocess.run((str(installed / "python"), "-c", "import flask"), check=False, capture_output=True)
+    assert listed.returncode != 0
 
 
 def test_its_metadata_is_what_an_index_takes(wheel: Path) -> None:

@@ -2,7 +2,7 @@
 
 from invoke.collection import Collection
 
-from dockyard.tasks import audit, base, build, deploy, init, lock, machine, publish, stack, verify
+from dockyard.tasks import audit, base, build, deploy, init, lock, machine, publish, report, stack, verify
 
 deployments = Collection("deploy", deploy.status, deploy.logs, deploy.history)
 deployments.add_task(deploy.deploy, name="run", default=True)
@@ -19,6 +19,7 @@ namespace = Collection(
     stack.debug,
     lock.lock,
     audit.audit,
+    report.report,
     machine.doctor,
     stack.up,
     stack.down,

@@ -1,0 +1,141 @@
+"""How run records come onto pages: which ledger, with which packages, by which command; and what is said instead."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+from invoke.context import Context
+from invoke.exceptions import Exit
+
+from dockyard.errors import CommandError, DockyardError
+from dockyard.image import report
+from dockyard.image.report import Program, Request
+from dockyard.process import Command
+from dockyard.settings import Settings
+from dockyard.tasks import report as door
+
+LOCK = "flask==3.1 \\\n    --hash=sha256:00\n"
+
+
+def ledger(root: Path, lock: str) -> Path:
+    """Make a folder with the ledger and its lock for Python 3.13."""
+    (root / "ledger").mkdir(parents=True)
+    path = root / lock
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(LOCK)
+    return root
+
+
+def test_the_ledger_of_a_checkout(tmp_path: Path) -> None:
+    """It lies beside Dockyard, its locks where the project has them."""
+    source = ledger(tmp_path / "src", "../requirements/3.13/base.txt")
+    lock = tmp_path / "requirements" / "3.13" / "base.txt"
+    assert report.find_program(source, tmp_path / "none", "3.13") == Program(source, lock)
+
+
+def test_the_ledger_of_an_installed_dockyard(tmp_path: Path) -> None:
+    """It lies inside of Dockyard, with a lock for each Python; one without a lock is told."""
+    shipped = ledger(tmp_path / "pages", "3.13.txt")
+    assert report.find_program(tmp_path, shipped, "3.13") == Program(shipped, shipped / "3.13.txt")
+    with pytest.raises(DockyardError, match=r"no lock for Python 3\.99"):
+        report.find_program(tmp_path, shipped, "3.99")
+
+
+@pytest.mark.parametrize(
+    ("lock", "there"),
+    [
+        (f"pytest=={pytest.__version__}\n", True),
+        ("pytest==0.1\n", False),
+        ("no-such-package==1\n", False),
+        (f"pytest=={pytest.__version__}\nno-such-package==1 ; python_version < '3'\n", True),
+    ],
+)
+def test_what_is_installed(lock: str, there: bool) -> None:
+    """The environment will do where it has each pin that counts here, in that very version."""
+    assert report.is_installed(lock) is there
+
+
+def test_packages_are_installed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]) -> None:
+    """By hash, into the cache; a run that is interrupted leaves nothing that would pass for them."""
+    lock = tmp_path / "3.13.txt"
+    lock.write_text(LOCK)
+    commands: list[Command] = []
+
+    def install(command: Command) -> None:
+        commands.append(command)
+        target = next(word for word in command.argv if word.startswith("--target=")).partition("=")[2]
+        (Path(target) / "flask").mkdir(parents=True)
+
+    monkeypatch.setattr(report, "capture", install)
+    environment = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    made = report.install_packages(lock, environment)
+    assert report.install_packages(lock, environment) == made
+    assert (made / "flask").is_dir()
+    assert [path.name for path in made.parent.iterdir()] == [made.name]
+    (command,) = commands
+    assert command.argv[:4] == (sys.executable, "-m", "pip", "install")
+    assert {"--require-hashes", "--no-deps", f"--requirement={lock}"} <= set(command.argv)
+    assert said == ["installing what the pages need, once"]
+
+
+def test_an_index_that_is_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pip's last line is told, and nothing is left."""
+    lock = tmp_path / "3.13.txt"
+    lock.write_text(LOCK)
+    failing = Mock(side_effect=CommandError("exit status 1", output="trying\nERROR: no matching distribution"))
+    monkeypatch.setattr(report, "capture", failing)
+    with pytest.raises(DockyardError, match="cannot be installed: ERROR: no matching distribution"):
+        report.install_packages(lock, {"XDG_CACHE_HOME": str(tmp_path / "cache")})
+    assert list((tmp_path / "cache" / "dockyard" / "report").iterdir()) == []
+
+
+def test_the_command(tmp_path: Path) -> None:
+    """It serves at a port, and opens a browser where there is one; or it writes, from wherever it is called."""
+    served = report.make_command(tmp_path, Request(port=8123, browse=True), [Path("/a"), Path("/b")])
+    assert served.argv == (sys.executable, "-m", "ledger.report", "--port=8123", "--browse", str(tmp_path))
+    assert served.env == {"PYTHONPATH": "/a:/b"}
+    written = report.make_command(tmp_path, Request(static="out", browse=True), [Path("/a")])
+    assert written.argv[3:] == (f"--static={Path.cwd() / 'out'}", str(tmp_path))
+
+
+def test_a_report_without_records(settings: Settings) -> None:
+    """It is told what makes the first one."""
+    with pytest.raises(DockyardError, match="there is no run record") as caught:
+        report.show_report(settings, Request())
+    assert caught.value.hint == "`invoke build` makes the first one"
+
+
+def test_a_report_in_the_environment_at_hand(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is installed where all is there."""
+    (settings.root / ".dockyard" / "runs").mkdir(parents=True)
+    (settings.root / ".dockyard" / "runs" / "a.json").write_text("{}")
+    run, install = Mock(), Mock(return_value=Path("/cache"))
+    monkeypatch.setattr(report, "stream", run)
+    monkeypatch.setattr(report, "install_packages", install)
+    paths = {}
+    for there in (True, False):
+        monkeypatch.setattr(report, "is_installed", lambda _lock, there=there: there)
+        report.show_report(settings, Request())
+        paths[there] = run.call_args.args[0].env["PYTHONPATH"].split(":")[1:]
+    assert paths == {True: [], False: ["/cache"]}
+
+
+def test_stopping_is_no_failure(settings: Settings, monkeypatch: pytest.MonkeyPatch, said: list[str]) -> None:
+    """Ctrl-C is how a report ends."""
+    monkeypatch.setattr(door, "settings", lambda: settings)
+    monkeypatch.setattr(report, "show_report", Mock(side_effect=KeyboardInterrupt))
+    door.report(Context())
+    assert said == ["\nstopped"]
+
+
+def test_what_a_ledger_missed_is_sent(settings: Settings, monkeypatch: pytest.MonkeyPatch, said: list[str]) -> None:
+    """When asked for; without a ledger that is a mistake."""
+    monkeypatch.setattr(door, "settings", lambda: replace(settings, ledger_url="http://ledger"))
+    door.report(Context(), send=True)
+    assert said == ["0 run records are waiting to be sent"]
+    monkeypatch.setattr(door, "settings", lambda: settings)
+    with pytest.raises(Exit) as ended:
+        door.report(Context(), send=True)
+    assert ended.value.code == 2
