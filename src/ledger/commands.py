@@ -13,7 +13,7 @@ from flask import Flask, current_app
 from flask.cli import AppGroup
 from sqlalchemy.exc import SQLAlchemyError
 
-from ledger import backups, database, runs, tokens
+from ledger import backups, database, runs, sample, tokens
 from ledger.models import db
 from ledger.settings import SettingsError
 
@@ -56,12 +56,28 @@ def duration(_context: object, _parameter: object, value: str | None) -> float |
 
 @group.command("migrate")
 @click.option("--wait", default=database.WAIT_SECONDS, show_default=True, help="Seconds to wait for the database.")
+@click.option("--sample", "with_sample", is_flag=True, help="Put an invented project into a database without any run.")
 @told
-def migrate(wait: int) -> None:
+def migrate(wait: int, with_sample: bool) -> None:
     """Bring the database up to date; two at a time are safe."""
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
     revision = database.migrate(app, wait)
     click.echo(f"{database.shown(app.config['SQLALCHEMY_DATABASE_URI'])} is at revision {revision}")
+    if with_sample and not runs.find(db.session(), runs.Filters(limit=1)).records:
+        _add_sample()
+
+
+@group.command("sample")
+@told
+def add_sample() -> None:
+    """Add the runs of an invented project, to look around; those that are there already stay as they are."""
+    _add_sample()
+
+
+def _add_sample() -> None:
+    session = db.session()
+    added = [runs.add(session, record) for record in sample.make_records(datetime.now(UTC))]
+    click.echo(f"{added.count(runs.Added.NEW)} runs of the project {sample.PROJECT} are added")
 
 
 @group.command("prune")
