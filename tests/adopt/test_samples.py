@@ -44,6 +44,9 @@ EXPECTED: dict[str, dict[str, str]] = {
                  "system libraries": "gcc, libc6-dev, libcairo2-dev, pkg-config"},
     "monorepo/services/prices": {**FLASK, "app": "prices:make_app()", "sources": "prices"},
     "own_dockerfile": {**FLASK, "app": "poll:app", "server": f"{NEWER} --threads 4 poll:app"},
+    "own_compose": {**FLASK, "app": "ferry.site:app", "services": "postgres, valkey",
+                    "processes": "clerk: python -m ferry.clerk",
+                    "server": f"{NEWER} ferry.site:app".replace("8000", "5000")},
     "npm": {**FLASK, "app": "app:app", "sources": "app.py, static"},
 }  # fmt: skip
 

@@ -66,6 +66,7 @@ class Story(NamedTuple):
         Story("django", "Walden", {"title": "Walden"}),
         Story("variables", "help@example.com", {}),
         Story("postgres", "Ada", {"name": "Ada"}),
+        Story("own_compose", "Ada", {"name": "Ada"}),
     ],
     ids=lambda story: story.sample,
 )

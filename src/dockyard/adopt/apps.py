@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dockyard.adopt import code, commands
+from dockyard.adopt.existing_stack import web_commands
 from dockyard.adopt.model import App, Found, Overrides
 from dockyard.adopt.snapshot import Snapshot
 from dockyard.errors import DockyardError, UsageError
@@ -65,8 +66,7 @@ def _named(snapshot: Snapshot, overrides: Overrides) -> Iterator[tuple[str, str,
     table = snapshot.toml("pyproject.toml").get("tool", {}).get("dockyard", {})
     if isinstance(table, dict) and isinstance(table.get("app"), str):
         yield table["app"], "app in [tool.dockyard] of pyproject.toml", ""
-    named = [one for name, one in commands.procfile(snapshot).items() if name == "web"]
-    for one in (*named, *commands.dockerfile_commands(snapshot)):
+    for one in web_commands(snapshot):
         if one.app:
             yield one.app, one.source, one.folder
     for file in (".flaskenv", ".env.example"):

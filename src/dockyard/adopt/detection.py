@@ -8,8 +8,9 @@ from dockyard.adopt.apps import detect_app
 from dockyard.adopt.checks import detect_health, detect_tests
 from dockyard.adopt.commands import is_ours, read_stages
 from dockyard.adopt.dependencies import detect_dependencies
+from dockyard.adopt.existing_stack import ExistingStack, backends_of, read_stack
 from dockyard.adopt.libraries import detect_libraries
-from dockyard.adopt.model import App, Found, Overrides, Project
+from dockyard.adopt.model import App, Found, Overrides, Process, Project
 from dockyard.adopt.needs import detect_backends, detect_variables, detect_writable
 from dockyard.adopt.processes import (
     detect_build_steps,
@@ -41,10 +42,13 @@ def detect(snapshot: Snapshot, overrides: Overrides) -> Project:
     app = detect_app(snapshot, overrides)
     _refuse_other_project(snapshot, app.value)
     dependencies = detect_dependencies(snapshot)
-    port = overrides.port or PORT
+    stack = read_stack(snapshot)
+    port = overrides.port or (stack.port if stack else 0) or PORT
     server, server_package = detect_server(snapshot, app.value, dependencies.value, port, overrides)
     python = detect_python(snapshot, overrides)
     backends = detect_backends(snapshot, dependencies.value)
+    if stack:
+        backends = Found(backends_of(stack, backends.value), stack.file)
     sources = _sources(snapshot, app.value)
     return Project(
         name=snapshot.name,
@@ -57,7 +61,7 @@ def detect(snapshot: Snapshot, overrides: Overrides) -> Project:
         python=python,
         port=port,
         libraries=detect_libraries(snapshot, dependencies.value),
-        processes=detect_processes(snapshot, dependencies.value),
+        processes=_processes(stack) if stack else detect_processes(snapshot, dependencies.value),
         release=detect_release(snapshot, app.value, dependencies.value),
         build=detect_build_steps(snapshot, app.value, dependencies.value),
         backends=backends,
@@ -72,7 +76,12 @@ def detect(snapshot: Snapshot, overrides: Overrides) -> Project:
         version=detect_version(snapshot, app.value, sources.value),
         django_settings=_django_settings(snapshot),
         dockerfile=_dockerfile(snapshot),
+        given=stack.environment if stack else None,
     )
+
+
+def _processes(stack: ExistingStack) -> Found[tuple[Process, ...]]:
+    return Found(tuple(Process(name, stack.command(name).words) for name in stack.others), stack.file)
 
 
 def _refuse_other_project(snapshot: Snapshot, app: App) -> None:

@@ -9,6 +9,7 @@ from dockyard.adopt import values
 from dockyard.adopt.compose_files import foreign_stack, render_compose, render_environment, render_production
 from dockyard.adopt.dependencies import IMPORTED, RUNTIME_FILES, detect_dependencies
 from dockyard.adopt.dockerfiles import render_dockerfile, volumes
+from dockyard.adopt.existing_stack import read_stack, render_adapted
 from dockyard.adopt.model import Project
 from dockyard.adopt.snapshot import Snapshot
 
@@ -97,8 +98,12 @@ def render(project: Project, snapshot: Snapshot, *, workflow: bool = False) -> d
         files[".github/workflows/ci.yml"] = render_workflow(project)
     if not snapshot.has_folder("tasks"):
         files["tasks.py"] = TASKS
-    ours = {"compose.yaml", "compose.production.yaml", "compose.env"} if foreign_stack(snapshot.texts) else set[str]()
-    return {path: text for path, text in files.items() if text and path not in ours}
+    if foreign_stack(snapshot.texts):
+        stack = read_stack(snapshot)
+        files["compose.yaml"] = files["compose.production.yaml"] = files["compose.env"] = ""
+        if stack:
+            files[stack.production_file] = render_adapted(project, stack)
+    return {path: text for path, text in files.items() if text}
 
 
 def ignore_name(project: Project) -> str:

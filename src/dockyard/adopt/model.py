@@ -186,6 +186,9 @@ class Project:
     """The module of Django's settings."""
 
     version: Found[Version] = field(default=Found(Version(), "nothing in the code"))
+    given: Mapping[str, str] | None = None
+    """What the Compose file of the project's own gives the application; None where init writes that file."""
+
     dockerfile: str = "Dockerfile"
     """The file to write: another one where the project has a Dockerfile of its own."""
 

@@ -9,6 +9,7 @@ from packaging.specifiers import SpecifierSet
 
 from dockyard.adopt import code, commands
 from dockyard.adopt.commands import Named
+from dockyard.adopt.existing_stack import web_commands
 from dockyard.adopt.model import App, BuildStep, Dependencies, Found, Frontend, Overrides, Process
 from dockyard.adopt.snapshot import Snapshot
 from dockyard.errors import UsageError
@@ -26,8 +27,8 @@ def detect_server(
     snapshot: Snapshot, app: App, dependencies: Dependencies, port: int, overrides: Overrides
 ) -> tuple[Found[tuple[str, ...]], str]:
     """Return the command of the web process, and the package to add for it; empty where the project has it."""
-    named = [commands.procfile(snapshot).get("web"), *commands.dockerfile_commands(snapshot)]
-    command = next((one for one in named if one and one.server), None)
+    named = web_commands(snapshot)
+    command = next((one for one in named if one.server), None)
     options: tuple[str, ...] = ()
     if overrides.server:
         program = "waitress-serve" if overrides.server == "waitress" else overrides.server

@@ -30,6 +30,8 @@ PARTS = {
 
 def stack_values(project: Project) -> dict[str, str]:
     """Return what the stack gives the application, by variable; ${NAME} stands for a secret of that name."""
+    if project.given is not None:
+        return dict(project.given)
     return {
         variable.name: value for variable in project.variables.value if (value := _value(project, variable)) is not None
     }

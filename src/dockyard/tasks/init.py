@@ -75,8 +75,10 @@ def init(
     if diff:
         print("".join(writing.differences(changes)), end="")
     stack = foreign_stack(snapshot.texts)
-    if stack:
-        log.warning(f"{stack} is yours and stays alone: docs/how-to/run-a-stack.md says what `up` needs of it")
+    if stack and not any(".production.y" in path for path in files):
+        log.warning(
+            f"{stack} is yours, and builds no service from this folder: give one `build: .`, then run this again"
+        )
     advise(project, changes, written=not dry_run)
 
 
