@@ -37,7 +37,7 @@ class Docker:
         self.volumes: list[str] = [""]
         self.config = Completed(0, json.dumps(MODEL), "", 0.1)
         self.inspected: list[dict[str, Any]] = [{"Status": "exited", "ExitCode": 3}]
-        self.log = ["Traceback", "ImportError: no module named shop"]
+        self.log = ["Traceback", "ImportError: cannot import it"]
         self.fails: dict[str, BaseException] = {}
 
     def capture(self, command: Command, *, check: bool = True) -> Completed:  # noqa: PLR0911 - a script

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from dockyard.locks.pins import Pin
 from dockyard.verify.contents import read_archive
-from dockyard.verify.model import Case, Expected, Facts, Pin, Trial
+from dockyard.verify.model import Case, Expected, Facts, Trial
 from dockyard.verify.rules.bytecode import FINAL_MAGIC
 
 LIBRARY = "/usr/lib/python3.13"

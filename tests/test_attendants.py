@@ -9,7 +9,7 @@ from dockyard.errors import DockyardError, SettingsError
 from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 from dockyard.stack.compose import Model, Port, Service
-from dockyard.verify import attendants, trial
+from dockyard.verify import trial
 from dockyard.verify.trial import Setup
 
 ENGINE = Engine("host", "28.5.2", True)
@@ -18,15 +18,15 @@ MODEL = Model((Service("web", "shop"), Service("database", "postgres:17", ports=
 
 def test_services_are_selected_by_name() -> None:
     """They publish nothing; one that is not there is told beside those that are."""
-    assert attendants.select_services(MODEL, ("database",)).services == (replace(MODEL.services[1], ports=()),)
+    assert trial.select_services(MODEL, ("database",)).services == (replace(MODEL.services[1], ports=()),)
     with pytest.raises(SettingsError, match="trial-services names cache") as caught:
-        attendants.select_services(MODEL, ("cache",))
+        trial.select_services(MODEL, ("cache",))
     assert caught.value.hint == "they have: web, database"
 
 
 def test_services_are_hardened() -> None:
     """Each of them, and none is reached from this machine."""
-    text = attendants.format_override(("database", "cache"))
+    text = trial.format_override(("database", "cache"))
     assert text.startswith("services:\n  database:\n    ports: !reset []\n")
     assert text.count("cap_drop: [ALL]") == text.count("no-new-privileges:true") == 2
 
@@ -34,14 +34,14 @@ def test_services_are_hardened() -> None:
 def test_production_is_laid_on_top_where_there_is_such_a_file(settings: Settings) -> None:
     """The services are those that ship."""
     (settings.root / "compose.yaml").touch()
-    assert attendants.find_trial_files(settings.root) == ("compose.yaml",)
+    assert trial.find_trial_files(settings.root) == ("compose.yaml",)
     (settings.root / "compose.production.yaml").touch()
-    assert attendants.find_trial_files(settings.root) == ("compose.yaml", "compose.production.yaml")
+    assert trial.find_trial_files(settings.root) == ("compose.yaml", "compose.production.yaml")
 
 
 def test_no_services_no_network(settings: Settings) -> None:
     """Nothing is asked of Compose, and no file is needed."""
-    with attendants.start_attendants(settings, ENGINE) as network:
+    with trial.start_attendants(settings, ENGINE) as network:
         assert network == ""
 
 

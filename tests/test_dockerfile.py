@@ -1,4 +1,4 @@
-"""A Dockerfile is read as BuildKit reads it: stages, arguments, and the line that made a layer."""
+"""A Dockerfile is read as BuildKit reads it: stages, arguments, instructions."""
 
 from collections import Counter
 from pathlib import Path
@@ -7,114 +7,10 @@ import pytest
 
 from dockyard.errors import DockyardError
 from dockyard.image.build import Request, World, plan_images
-from dockyard.image.dockerfile import locate_layers, parse_dockerfile, parse_instructions, read_dockerfile, substitute
+from dockyard.image.dockerfile import parse_dockerfile, parse_instructions, read_dockerfile, substitute
 from dockyard.settings import Settings
 
 from .random_edits import edit_texts
-
-TEXT = """\
-# comment
-ARG PYTHON_VERSION=3.13
-
-FROM python:${PYTHON_VERSION}-slim AS base
-RUN python -m venv \\
-    # a comment in between
-    --without-pip /opt/venv
-
-FROM base AS packages
-RUN --mount=type=cache,target=/root/.cache \\
-    pip install \\
-      -r lock.txt
-COPY src/shop /app/shop
-RUN <<EOF
-echo COPY src/shop /app/shop
-EOF
-COPY --chown=1:1 data /data
-
-FROM scratch AS production
-COPY --link --from=packages /opt /
-COPY --from=packages --chown=65532:65532 /writable/ /
-WORKDIR /app
-CMD ["python"]
-"""
-
-
-def test_lines_of_a_history() -> None:
-    """Stages that a target stands on come first; flags, continuations and the builder's marks are no matter."""
-    history = (
-        "RUN |1 PYTHON_VERSION=3.13 /bin/sh -c python -m venv     --without-pip /opt/venv # buildkit",
-        "RUN /bin/sh -c pip install       -r lock.txt # buildkit",
-        "COPY src/shop /app/shop # buildkit",
-        "COPY --chown=1:1 data /data # buildkit",
-    )
-    assert locate_layers(TEXT, "packages", history) == (5, 10, 13, 17)
-
-
-def test_lines_of_a_stage_from_scratch() -> None:
-    """What the stages before it did is not in the image."""
-    history = ("COPY /opt / # buildkit", "COPY --chown=65532:65532 /writable/ / # buildkit", "WORKDIR /app")
-    assert locate_layers(TEXT, "production", history) == (20, 21, 22)
-
-
-def test_the_base_has_instructions_that_are_in_no_dockerfile_here() -> None:
-    """They are passed over, and what follows is found all the same."""
-    history = (
-        "/bin/sh -c #(nop) ADD file:abc in / ",
-        "RUN /bin/sh -c apt-get update",
-        "COPY src/shop /app/shop # buildkit",
-    )
-    assert locate_layers(TEXT, "packages", history) == (None, None, 13)
-
-
-def test_a_target_that_is_not_there_stands_for_the_last_stage() -> None:
-    """As `docker build` without one does; without any stage there is no line."""
-    assert locate_layers(TEXT, "nowhere", ("WORKDIR /app",)) == (22,)
-    assert locate_layers("", "production", ("WORKDIR /app",)) == (None,)
-
-
-def test_an_instruction_that_is_not_there_word_for_word_has_no_line() -> None:
-    """A variable is filled in by the time that it stands in the history: no line is better than a guess."""
-    text = "FROM scratch AS x\nARG V=1\nCOPY build/release-${V}.tar.gz /srv/ \n"
-    assert locate_layers(text, "x", ("COPY build/release-1.tar.gz /srv/ # buildkit",)) == (None,)
-
-
-def test_the_same_instruction_twice_has_two_lines() -> None:
-    """In the order of the build."""
-    text = "FROM scratch\nCOPY a /\nCOPY a /\n"
-    assert locate_layers(text, "", ("COPY a / # buildkit",) * 3) == (2, 3, None)
-
-
-def test_stages_that_stand_on_each_other_end() -> None:
-    """A stage stands on earlier ones alone: what looks like a circle names an image."""
-    text = "FROM b AS a\nWORKDIR /a\nFROM a AS b\nWORKDIR /b\n"
-    assert [one.rest for one in parse_dockerfile(text).list_instructions("a")] == ["/a"]
-
-
-@pytest.mark.parametrize("text", ["RUN x \\", "FROM", "COPY a b", "RUN <<EOF\nno end", "\n\n# only words\n"])
-def test_texts_that_are_no_whole_dockerfile(text: str) -> None:
-    """No error of its own: the build has said what is wrong."""
-    assert locate_layers(text, "x", ("COPY a b",)) == (None,)
-
-
-@pytest.mark.host
-def test_the_dockerfile_of_this_repository() -> None:
-    """Every layer of the production image is found in it."""
-    text = (Path(__file__).parents[1] / "Dockerfile").read_text()
-    packages = [f"/layers/{number}/" for number in range(1, 5)]
-    history = [
-        "COPY /layers/runtime/ / # buildkit",
-        "WORKDIR /app",
-        *(f"COPY {folder} / # buildkit" for folder in packages),
-        "COPY --chown=65532:65532 /layers/writable/ / # buildkit",
-        "COPY /layers/application/ / # buildkit",
-    ]
-    found = locate_layers(text, "production", history)
-    lines = text.splitlines()
-    signs = ("/layers/runtime/", "WORKDIR", *packages, "/layers/writable/", "/layers/application/")
-    for line, words in zip(found, signs, strict=True):
-        assert line is not None
-        assert words in lines[line - 1]
-
 
 READ = {
     "plain": ("FROM a AS one\nFROM one\nFROM scratch AS two\n", ("one", "two")),
@@ -182,13 +78,6 @@ def test_variables(text: str, expected: str) -> None:
     assert substitute(text, {"A": "1", "B": "", "C": ""}) == expected
 
 
-def test_stages_are_found_by_name_in_any_case_and_by_number() -> None:
-    """As --target and COPY --from do."""
-    found = parse_dockerfile("FROM a AS one\nFROM b\n")
-    assert [stage.base for stage in map(found.find_stage, ("One", "0", "1")) if stage] == ["a", "a", "b"]
-    assert found.find_stage("two") is None
-
-
 def test_flags_and_here_documents_stand_beside_an_instruction() -> None:
     """So that what is left is what the instruction is about."""
     (one,) = parse_instructions("RUN --mount=type=cache,target=/x --network=none <<A cat\nb\nA\n")
@@ -250,5 +139,4 @@ def test_random_edits_give_a_result_or_a_clear_error(settings: Settings, edits: 
             outcomes["result"] += 1
         except DockyardError as error:
             outcomes[type(error).__name__ if error.message and error.hint else f"nothing to do in edit {number}"] += 1
-        locate_layers(text.decode(errors="replace"), "production", ("COPY a /b # buildkit", "RUN /bin/sh -c x"))
     assert set(outcomes) == {"result", "UsageError", "DockyardError"}

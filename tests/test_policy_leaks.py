@@ -5,7 +5,8 @@ import hashlib
 
 import pytest
 
-from dockyard.verify.model import Case, Facts, Pin
+from dockyard.locks.pins import Pin
+from dockyard.verify.model import Case, Facts
 from dockyard.verify.rules import judge, secrets
 from tests import small_images
 from tests.small_images import File, folder

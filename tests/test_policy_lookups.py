@@ -6,7 +6,7 @@ import pytest
 
 from dockyard.verify.model import Finding
 from dockyard.verify.rules import judge
-from dockyard.verify.rules.lookups import MISSING
+from dockyard.verify.rules.files import MISSING
 from tests import small_images
 from tests.small_images import SITE, File, settings
 

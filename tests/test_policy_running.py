@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from dockyard.verify.causes import debian_package, diagnose
 from dockyard.verify.model import Budgets, Case, Finding, Trial
 from dockyard.verify.rules import judge
+from dockyard.verify.rules.runtime import debian_package, diagnose
 from tests import small_images
 from tests.small_images import worked
 
@@ -182,7 +182,7 @@ def test_budgets_that_are_kept_exactly() -> None:
 def test_causes_that_a_log_gives_away(line: str, what: str, hint: str) -> None:
     """What is missing, by name, and what to do about it."""
     cause = diagnose(Trial(8000, log=("Traceback:", line, "Shutting down")))
-    assert what in cause.what
+    assert what in cause.message
     assert hint in cause.hint
 
 
@@ -202,7 +202,7 @@ def test_what_the_base_has_is_named(line: str, wanted: str) -> None:
     usual = diagnose(trial)
     assert usual.wanted == wanted
     told = diagnose(replace(trial, in_base=("/usr/lib/a", "/usr/lib/b")))
-    assert told.what == usual.what
+    assert told.message == usual.message
     assert (
         told.hint == usual.hint
         if not wanted

@@ -211,7 +211,6 @@ class Yard:
     here: dict[str, str] = field(default_factory=dict)
     did: list[str] = field(default_factory=list)
     findings: tuple[Finding, ...] = ()
-    missing: tuple[Missing, ...] = ()
     configs: dict[str, str] = field(default_factory=lambda: {IMAGE: "config", OTHER: "another"})
     reproduced: compare.Verdict = compare.Verdict.IDENTICAL
     rebuilt: str = ""
@@ -289,7 +288,7 @@ class Yard:
     ) -> tuple[tuple[matrix.Outcome, ...], tuple[Missing, ...]]:
         """Test on one Python."""
         self.step("test")
-        return (matrix.Outcome("3.13", 1, 0, 0, 0.1, 0, "shop:test"),), self.missing
+        return (matrix.Outcome("3.13", 1, 0, 0, 0.1, 0, "shop:test"),), ()
 
     def ship(self, _settings: Settings, wanted: Mapping[Variant, Sequence[str]], *, force: bool) -> tuple[Pushed, ...]:
         """Push: the registry has what the engine has."""
@@ -495,14 +494,6 @@ def test_a_build_that_is_not_reproducible_stops_it(yard: Yard) -> None:
     with pytest.raises(DockyardError, match="a build without cache gives another image") as caught:
         yard.run()
     assert OTHER in caught.value.message
-    assert yard.registry == {}
-
-
-def test_a_python_that_cannot_be_tested_stops_it(yard: Yard) -> None:
-    """What the project promises to support is tested, or not released."""
-    yard.missing = (Missing("3.12", "no base"),)
-    with pytest.raises(DockyardError, match=r"Python 3\.12 cannot be tested here: no base"):
-        yard.run()
     assert yard.registry == {}
 
 

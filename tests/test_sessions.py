@@ -244,13 +244,6 @@ def test_progress_is_shown_once(matrix: Matrix, monkeypatch: pytest.MonkeyPatch)
     assert twice == []
 
 
-def test_an_untested_python(matrix: Matrix, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It fails the session, unless the settings allow it by name."""
-    monkeypatch.delenv("DOCKYARD_UNTESTED_PYTHONS")
-    with pytest.raises(Quit, match=r"Python 3\.12 cannot be tested here: nobody ships it"):
-        call(sessions.tests)
-
-
 def test_failing_tests(matrix: Matrix, capsys: pytest.CaptureFixture[str]) -> None:
     """The summary is shown all the same, then the session fails with words."""
     matrix.outcomes = (Outcome("3.13", 9, 1, 0, 1.5, 1, "shop:test"),)

@@ -211,7 +211,7 @@ def test_failure_is_shown_and_undone(docker: Docker, up: Up, said: list[str]) ->
     with pytest.raises(DockyardError, match="web ended with exit code 3") as caught:
         up()
     assert caught.value.hint == "its log is above"
-    assert "web | ImportError: no module named shop" in said
+    assert "web | ImportError: cannot import it" in said
     assert docker.changing[1:] == [(*PROJECT, "down", "--remove-orphans"), ("docker", "volume", "rm", "shop_data")]
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from dockyard.stack.lessons import explain_log
+from dockyard.errors import read_signs
+from dockyard.stack.compose import LESSONS
 
 
 @pytest.mark.parametrize(
@@ -13,7 +14,7 @@ from dockyard.stack.lessons import explain_log
         ('environs.EnvError: Environment variable "TOKEN" not set', "TOKEN is not set", ".env"),
         (
             "1 validation error for Settings\nsecret_key\n  Field required [type=missing]",
-            "SECRET_KEY is not set",
+            "secret_key is not set",
             ".env",
         ),
         ("ModuleNotFoundError: No module named 'redis'", "no module redis", "requirements/production.in"),
@@ -32,12 +33,12 @@ from dockyard.stack.lessons import explain_log
 )
 def test_lessons(line: str, cause: str, where: str) -> None:
     """Each names the cause, and the file to edit."""
-    lesson = explain_log(["Traceback (most recent call last):", *line.split("\n")])
+    lesson = read_signs(LESSONS, f"Traceback (most recent call last):\n{line}")
     assert lesson
-    assert cause in lesson.cause
-    assert where in lesson.edit
+    assert cause in lesson.message
+    assert where in lesson.hint
 
 
 def test_what_tells_nothing() -> None:
     """No cause is invented."""
-    assert explain_log(["Listening at: http://0.0.0.0:8000", "KeyError: 'name'"]) is None
+    assert read_signs(LESSONS, "Listening at: http://0.0.0.0:8000\nKeyError: 'name'") is None

@@ -253,60 +253,47 @@ def test_count_without_a_file(tmp_path: Path) -> None:
 
 
 BAD = replace(GOOD, python="3.11", failed=1, returncode=1)
-LOST = Missing("3.12", "nobody ships it")
-VERDICTS: dict[str, tuple[tuple[Outcome, ...], tuple[Missing, ...], str]] = {
-    "good": ((GOOD,), (), ""),
-    "failures of two": ((BAD, GOOD, replace(BAD, python="3.14")), (), "the tests failed on Python 3.11, 3.14"),
-    "an error after good tests": ((replace(GOOD, returncode=3),), (), "the tests failed on Python 3.13"),
-    "no test": ((replace(GOOD, passed=0, returncode=5),), (), "no test was found on Python 3.13"),
-    "no results": ((replace(GOOD, passed=0),), (), "no test was found on Python 3.13"),
-    "a wrong option": ((replace(GOOD, passed=0, returncode=4),), (), "pytest does not know these options, on Python"),
-    "no program": ((replace(GOOD, passed=0, returncode=127),), (), "the tests could not be started on Python 3.13"),
-    "all skipped": ((replace(GOOD, passed=0, skipped=3),), (), "every test was skipped on Python 3.13"),
-    "one untested": ((GOOD,), (LOST,), "Python 3.12 cannot be tested here: nobody ships it"),
-    "a failure before the untested": ((BAD,), (LOST,), "the tests failed on Python 3.11"),
+VERDICTS: dict[str, tuple[tuple[Outcome, ...], str]] = {
+    "good": ((GOOD,), ""),
+    "failures of two": ((BAD, GOOD, replace(BAD, python="3.14")), "the tests failed on Python 3.11, 3.14"),
+    "an error after good tests": ((replace(GOOD, returncode=3),), "the tests failed on Python 3.13"),
+    "no test": ((replace(GOOD, passed=0, returncode=5),), "no test was found on Python 3.13"),
+    "no results": ((replace(GOOD, passed=0),), "no test was found on Python 3.13"),
+    "a wrong option": ((replace(GOOD, passed=0, returncode=4),), "pytest does not know these options, on Python"),
+    "no program": ((replace(GOOD, passed=0, returncode=127),), "the tests could not be started on Python 3.13"),
+    "all skipped": ((replace(GOOD, passed=0, skipped=3),), "every test was skipped on Python 3.13"),
 }
 
 
-@pytest.mark.parametrize(("outcomes", "missing", "message"), VERDICTS.values(), ids=VERDICTS)
-def test_verdict(outcomes: tuple[Outcome, ...], missing: tuple[Missing, ...], message: str) -> None:
+@pytest.mark.parametrize(("outcomes", "message"), VERDICTS.values(), ids=VERDICTS)
+def test_verdict(outcomes: tuple[Outcome, ...], message: str) -> None:
     """What is wrong is told as what it is, with its Pythons."""
     if not message:
-        matrix.require_success(outcomes, missing)
+        matrix.require_success(outcomes)
         return
     with pytest.raises(DockyardError) as caught:
-        matrix.require_success(outcomes, missing)
+        matrix.require_success(outcomes)
     assert caught.value.message.startswith(message)
     assert caught.value.hint
     assert caught.value.code == (2 if "options" in message else 1)
 
 
-def test_a_python_that_may_stay_untested() -> None:
-    """The settings allow it by name, and no other one."""
-    matrix.require_success((GOOD,), (LOST,), untested=("3.12",))
-    with pytest.raises(DockyardError) as caught:
-        matrix.require_success((GOOD,), (LOST, Missing("3.14", "expired")), untested=("3.12",))
-    assert 'untested-pythons = ["3.14"]' in caught.value.hint
-    assert caught.value.message == "Python 3.14 cannot be tested here: expired"
-
-
 def test_skips() -> None:
     """A skip is an error only where it is forbidden."""
     skipping = replace(GOOD, python="3.12", skipped=2)
-    matrix.require_success((GOOD, skipping), ())
-    matrix.require_success((GOOD,), (), forbid_skips=True)
+    matrix.require_success((GOOD, skipping))
+    matrix.require_success((GOOD,), forbid_skips=True)
     with pytest.raises(DockyardError, match=r"^tests were skipped on Python 3\.12$"):
-        matrix.require_success((GOOD, skipping), (), forbid_skips=True)
+        matrix.require_success((GOOD, skipping), forbid_skips=True)
 
 
 def test_rows() -> None:
     """Every supported Python has its row in the order of versions, tested or not."""
     outcomes = (GOOD, replace(GOOD, python="3.9", failed=2, passed=8, returncode=1))
-    missing = (LOST, Missing("3.11", "nor this"))
-    assert matrix.rows(outcomes, missing, ("3.11",)) == [
+    missing = (Missing("3.11", "nobody ships it"),)
+    assert matrix.rows(outcomes, missing) == [
         ("3.9", "FAILED", "8", "2", "0", "1.5 s"),
-        ("3.11", "not tested, as allowed: nor this", "-", "-", "-", "-"),
-        ("3.12", "NOT TESTED: nobody ships it", "-", "-", "-", "-"),
+        ("3.11", "not tested, as allowed: nobody ships it", "-", "-", "-", "-"),
         ("3.13", "passed", "10", "0", "0", "1.5 s"),
     ]
 

@@ -18,7 +18,7 @@ from dockyard.tasks import verify as task
 from dockyard.verify import contents, trial, verify
 from dockyard.verify.model import Expected, Facts, ImageQuery, Trial
 from dockyard.verify.output import Report
-from dockyard.verify.rules import judge
+from dockyard.verify.rules import judge, secrets
 from dockyard.verify.trial import Patience, Setup
 from tests import small_images
 from tests.conftest import replace_everywhere
@@ -265,7 +265,7 @@ def project(settings: Settings) -> Settings:
 def world(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make a world without git and certificates."""
     replace_everywhere(monkeypatch, "read_git", lambda _root: None)
-    monkeypatch.setattr(verify, "find_private_certificates", dict)
+    monkeypatch.setattr(secrets, "find_private_certificates", dict)
 
 
 def test_what_is_expected_of_a_projects_own_image(project: Settings, world: None) -> None:
@@ -377,14 +377,14 @@ def test_the_certificates_of_this_host_that_the_public_has_not(tmp_path: Path, m
     public.write_bytes(pem(der("Public CA")))
     bundle = tmp_path / "bundle.crt"
     bundle.write_bytes(pem(der("Public CA")) + pem(der("Proxy CA")))
-    monkeypatch.setattr(verify, "PUBLIC", (str(public), str(tmp_path / "none")))
+    monkeypatch.setattr(secrets, "PUBLIC", (str(public), str(tmp_path / "none")))
     replace_everywhere(monkeypatch, "ca_bundle", lambda: bundle)
-    verify.find_private_certificates.cache_clear()
-    assert list(verify.find_private_certificates().values()) == ["Proxy CA"]
-    verify.find_private_certificates.cache_clear()
+    secrets.find_private_certificates.cache_clear()
+    assert list(secrets.find_private_certificates().values()) == ["Proxy CA"]
+    secrets.find_private_certificates.cache_clear()
     replace_everywhere(monkeypatch, "ca_bundle", lambda: None)
-    assert verify.find_private_certificates() == {}
-    verify.find_private_certificates.cache_clear()
+    assert secrets.find_private_certificates() == {}
+    secrets.find_private_certificates.cache_clear()
 
 
 def test_patience_goes_past_the_budget(settings: Settings) -> None:

@@ -12,10 +12,11 @@ import pytest
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.image import build, names
+from dockyard.locks.pins import Pin
 from dockyard.process import capture
 from dockyard.settings import Settings
 from dockyard.verify import contents, trial, verify
-from dockyard.verify.model import Case, Facts, Finding, ImageQuery, Pin
+from dockyard.verify.model import Case, Facts, Finding, ImageQuery
 from dockyard.verify.output import Report
 from dockyard.verify.rules import bytecode, judge, secrets
 from dockyard.verify.trial import Patience

@@ -1,4 +1,4 @@
-"""Read a Dockerfile as BuildKit reads it: its stages, their names and arguments, and the line that made a layer (pure).
+"""Read a Dockerfile as BuildKit reads it: its stages, their names, arguments and instructions (pure).
 
 The one reader: directives, comments, continued lines, here-documents, quotes and the arguments before the first FROM.
 """
@@ -52,22 +52,6 @@ class Dockerfile:
     def targets(self) -> tuple[str, ...]:
         """The names of the stages that have one: these can be built."""
         return tuple(dict.fromkeys(stage.name for stage in self.stages if stage.name))
-
-    def find_stage(self, target: str) -> Stage | None:
-        """Return the stage of a name, in whatever case, or of a number; None where there is none."""
-        named = [stage for stage in self.stages if target.lower() in (stage.name, str(stage.number))]
-        return named[-1] if named else None
-
-    def list_instructions(self, target: str) -> Iterator[Instruction]:
-        """Yield the instructions of a target after those of the stages it stands on; of the last one without such."""
-        stage = self.find_stage(target) or next(reversed(self.stages), None)
-        chain: list[Stage] = []
-        while stage:
-            chain.append(stage)
-            earlier = [one for one in self.stages[: stage.number] if one.name and one.name == stage.base.lower()]
-            stage = earlier[-1] if earlier else None
-        for one in reversed(chain):
-            yield from one.instructions
 
 
 def read_dockerfile(root: Path, name: str = NAME) -> Dockerfile:
@@ -179,39 +163,6 @@ def substitute(text: str, known: Mapping[str, str]) -> str:
         return known[name] if there else other if how.endswith("-") else ""
 
     return VARIABLE.sub(value, text)
-
-
-def locate_layers(dockerfile: str, target: str, history: Sequence[str]) -> tuple[int | None, ...]:
-    """Return the line that made each entry of a history (`created_by`, oldest first), None where that is not clear.
-
-    Both are in the order of the build, so a line is looked for behind the one that was found before.
-    """
-    try:
-        waiting = list(parse_dockerfile(dockerfile).list_instructions(target))
-    except DockyardError:
-        return (None,) * len(history)
-    found: list[int | None] = []
-    for created_by in history:
-        keyword, said = _told(created_by)
-        same = [at for at, one in enumerate(waiting) if one.keyword == keyword and _plain(one.rest) == said]
-        found.append(waiting[same[0]].line if same else None)
-        waiting = waiting[same[0] + 1 :] if same else waiting
-    return tuple(found)
-
-
-def _told(created_by: str) -> tuple[str, str]:
-    """Return the keyword and the rest of an instruction as a history has it, without the marks of the builder."""
-    text = created_by.replace("# buildkit", "").strip()
-    text = re.sub(r"^(?:/bin/sh -c )?#\(nop\)\s*", "", text)
-    text = re.sub(r"^RUN (?:\|[0-9]+ .*?)?/bin/sh -c ", "RUN ", text, flags=re.DOTALL)
-    if text.startswith("/bin/sh -c "):
-        text = "RUN " + text.removeprefix("/bin/sh -c ")
-    keyword, _, rest = text.partition(" ")
-    return keyword.upper(), _plain(_flags(rest)[1])
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.replace('"', "").split())
 
 
 def _escape(lines: Sequence[str]) -> str:

@@ -157,9 +157,9 @@ def write_marker(names: Iterable[str], among: Iterable[str], known: Mapping[str,
     return " or ".join([*(f'sys_platform == "{system}"' for system in whole), *parts])
 
 
-def holds_on(marker: str, platform: str, python: str) -> bool:
-    """Return whether a pin with this marker counts on a platform of Docker."""
-    return not marker or _holds(Marker(marker), Environment("linux", machine_name(platform)), python)
+def holds_on(marker: str, platform: str, python: str, full: str = "") -> bool:
+    """Return whether a pin with this marker counts on a platform of Docker, for a release of a Python or its first."""
+    return not marker or _holds(Marker(marker), Environment("linux", machine_name(platform)), python, full)
 
 
 def machine_name(platform: str) -> str:
@@ -215,6 +215,7 @@ def _holds(marker: Marker, environment: Environment, python: str, full: str = ""
         **environment.markers,
         "python_version": python,
         "python_full_version": full or f"{python}.0",
+        "implementation_version": full or f"{python}.0",
         "implementation_name": "cpython",
         "platform_python_implementation": "CPython",
     }

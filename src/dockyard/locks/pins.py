@@ -20,8 +20,8 @@ class Pin(NamedTuple):
 
     name: str
     version: str
-    hashes: tuple[str, ...]
-    via: tuple[str, ...]
+    hashes: tuple[str, ...] = ()
+    via: tuple[str, ...] = ()
     """Who asks for it: packages by name, inputs as '-r requirements/base.in'."""
 
     address: str = ""
@@ -71,8 +71,8 @@ def render_pins(options: Iterable[str], pins: Iterable[Pin]) -> str:
 def _started(match: re.Match[str], number: int) -> Pin:
     name, source, marker = canonicalize_name(match[1]), match[2], " ".join((match[3] or "").split())
     if source.startswith("@"):
-        return Pin(name, "", (), (), source[1:].strip(), number, marker)
-    return Pin(name, source[2:].strip(), (), (), "", number, marker)
+        return Pin(name, "", address=source[1:].strip(), line=number, marker=marker)
+    return Pin(name, source[2:].strip(), line=number, marker=marker)
 
 
 def _extended(pin: Pin, line: str) -> Pin:

@@ -6,10 +6,54 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dockyard.errors import Sign
+
 FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
 RESTARTS = 3
 """How often a service may end and be restarted before it counts as failed: some wait so for another one."""
 HEALTH = re.compile(r"\((?:health: )?(starting|healthy|unhealthy)\)")
+LESSONS = (
+    Sign(
+        r"(lib[\w+.-]+\.so(?:\.[0-9]+)*): cannot open shared object file",
+        "the shared library {0} is missing",
+        "write the Debian package that holds it into Aptfile, then `dockyard init --diff`",
+    ),
+    Sign(
+        r"No module named \\*'?([\w.]+)",
+        "there is no module {0} in the image",
+        "write its distribution into requirements/production.in and lock; if it is yours, COPY it in the Dockerfile",
+    ),
+    Sign(
+        r"(?:Read-only file system|Permission denied): \\*'(/[^'\\]+)",
+        "it may not write {0}",
+        "give {0} --writable in the stage runtime of the Dockerfile, and a volume in compose.production.yaml",
+    ),
+    Sign(
+        r"KeyError: \\*['\"](?-i:([A-Z][A-Z0-9_]+))|UndefinedValueError: (\w+) not found"
+        r"|environment variable \"?(\w+)\"? (?:not|is not) set|validation errors? for \w+\n(\w+)\n\s+Field required",
+        "the environment variable {0}{1}{2}{3} is not set",
+        "write {0}{1}{2}{3}=… into .env",
+    ),
+    Sign(
+        r"no such table: ([\w.]+)|relation \"([\w.]+)\" does not exist|Table '([\w.]+)' doesn't exist",
+        "the database has no table {0}{1}{2}",
+        "say in Procfile what makes the tables, such as `release: flask db upgrade`, then `dockyard init --diff`",
+    ),
+    Sign(
+        r"Invalid HTTP_HOST header: '([\w.-]+)|Host '([\w.-]+)(?::\d+)?' is not trusted",
+        "it refuses the host name {0}{1}",
+        "add {0}{1} to ALLOWED_HOSTS or TRUSTED_HOSTS of the application",
+    ),
+    Sign(
+        r"(?:Failed to find attribute '|Attribute \")(\w+)['\"] (?:not found in module|in) ['\"]([\w.]+)",
+        "the module {1} has no {0}",
+        "correct CMD in the Dockerfile and app in pyproject.toml, or `dockyard init --app MODULE:OBJECT`",
+    ),
+)
+"""What the log of a service that does not come up says, most telling first, and the one edit that mends it.
+
+Backslashes stand before quotes in logs that are JSON.
+"""
 PROGRESS = re.compile(r"\s*(Container|Network|Volume|Image|Service) \S+\s+[A-Z][a-z]+\s*$")
 
 

@@ -16,12 +16,11 @@ from typing import Any
 
 from dockyard import console
 from dockyard.engine.client import Engine
-from dockyard.errors import CommandError, DockyardError, SettingsError, UsageError
+from dockyard.errors import CommandError, DockyardError, SettingsError, UsageError, read_signs
 from dockyard.process import Command, capture, lines
 from dockyard.settings import Settings
 from dockyard.stack import compose, environment, prepare
 from dockyard.stack.compose import Container, Model, Service
-from dockyard.stack.lessons import explain_log
 from dockyard.stack.services import substitute_services
 from dockyard.stack.undo import undo_on_failure
 
@@ -293,9 +292,9 @@ def _failure(stack: Stack, container: Container, when: str = "") -> DockyardErro
         for line in said:
             log.info(f"{container.service} | {line}")
     what = compose.explain(container.service, _state(stack, container)) + when
-    lesson = explain_log(said)
+    lesson = read_signs(compose.LESSONS, "\n".join(said))
     if lesson:
-        return DockyardError(f"{what}: {lesson.cause}", lesson.edit)
+        return DockyardError(f"{what}: {lesson.message}", lesson.hint)
     return DockyardError(what, "its log is above; a longer wait is `--timeout SECONDS`" if when else "its log is above")
 
 

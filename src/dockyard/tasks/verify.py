@@ -78,8 +78,7 @@ MEASURED = ("rules", "broken", "to pull", "first answer", "memory", "stop")
 
 def _finding_row(finding: Any) -> tuple[str, str, str]:
     what = f"{finding.message}\n{f'accepted: {finding.accepted}' if finding.accepted else f'tip: {finding.hint}'}"
-    line = f"Dockerfile:{finding.line}\n" if finding.line else ""
-    return finding.rule, what, f"{line}{finding.instruction[:60]}\n{finding.layer[:SHORT]}".strip()
+    return finding.rule, what, f"{finding.instruction[:60]}\n{finding.layer[:SHORT]}".strip()
 
 
 def _summary(found: Any) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import shutil
 import sys
 import threading
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,6 @@ from dockyard.image import names as images
 from dockyard.image.names import Variant
 from dockyard.process import Command, capture, lines
 from dockyard.settings import Settings
-from dockyard.verify import accounts
 
 log = logging.getLogger(__name__)
 
@@ -34,12 +33,14 @@ RESULTS = "/results"
 """Where the test image writes junit.xml and .coverage: an empty volume in every run."""
 RESULTS_HERE = Path(".dockyard") / "tests"
 """Where the results of the newest run are kept in the project."""
+USER, NAME = "65532", "nonroot"
+"""The user that tests run as; an image may have no line for it in /etc/passwd: `pwd.getpwuid` fails without one."""
 HARDENED = (
     "--read-only",
     "--tmpfs=/tmp",
     "--cap-drop=ALL",
     "--security-opt=no-new-privileges",
-    f"--user={accounts.USER}:{accounts.USER}",
+    f"--user={USER}:{USER}",
     "--pids-limit=512",
 )  # fmt: skip
 
@@ -65,8 +66,20 @@ TROUBLES = {
 }
 """What can be wrong with the tests on one Python, the worst first: what happened, and what to do."""
 
-ACCOUNT = {"USER": accounts.NAME, "LOGNAME": accounts.NAME}
+ACCOUNT = {"USER": NAME, "LOGNAME": NAME}
 """What `getpass.getuser` looks at first, and all there is where no line of /etc/passwd can be given."""
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """The texts of /etc/passwd and /etc/group in some container."""
+
+    passwd: str
+    group: str
+
+
+Look = Callable[[tuple[str, ...]], Accounts | None]
+"""Starts a container of an image with more options of `docker run`; returns its accounts, None where it cannot."""
 
 
 @dataclass(frozen=True)
@@ -126,9 +139,8 @@ def run_tests(settings: Settings, arguments: Sequence[str], *, forbid_skips: boo
     coverage = combine_coverage(settings.root, outcomes)
     columns = ("Python", "tests", "passed", "failed", "skipped", "time")
     title = f"coverage of all Pythons together: {coverage:.1f} %" if coverage is not None else ""
-    untested = settings.untested_pythons
-    console.table(columns, rows(outcomes, missing, untested), title=title, right=columns[2:])
-    require_success(outcomes, missing, untested=untested, forbid_skips=forbid_skips)
+    console.table(columns, rows(outcomes, missing), title=title, right=columns[2:])
+    require_success(outcomes, forbid_skips=forbid_skips)
 
 
 def run_matrix(settings: Settings, arguments: Sequence[str]) -> tuple[tuple[Outcome, ...], tuple[Missing, ...]]:
@@ -174,7 +186,7 @@ def run_one(run: Run, variant: Variant) -> Outcome:
     """Run the tests of one image and bring its results to the run's folder, a subfolder per Python."""
     image = images.local_name(run.settings, variant)
     folder = run.folder / "accounts" / variant.name
-    named = accounts.name_user(lambda options: read_accounts(run, image, options), folder)
+    named = name_user(lambda options: read_accounts(run, image, options), folder)
     clock = records.Clock.start()
     container = run.container(variant)
     returncode = 0
@@ -194,14 +206,54 @@ def run_one(run: Run, variant: Variant) -> Outcome:
     return outcome
 
 
-def read_accounts(run: Run, image: str, options: tuple[str, ...]) -> accounts.Accounts | None:
+def read_accounts(run: Run, image: str, options: tuple[str, ...]) -> Accounts | None:
     """Return what names the users in a container of an image, None where its Python cannot be asked."""
     hardened = ("--rm", "--network=none", "--no-healthcheck", *HARDENED, *options, "--entrypoint=python3")
     done = capture(run.engine.command("run", *hardened, image, *probe("accounts"), timeout=ENGINE_SECONDS), check=False)
+    return parse_accounts(done.stdout)
+
+
+def parse_accounts(said: str) -> Accounts | None:
+    """Return what the probe `accounts` says, None where that is no answer (pure)."""
     try:
-        return accounts.parse_accounts(json.loads(done.stdout))
-    except ValueError:
+        answer = json.loads(said)
+        return Accounts(answer["passwd"] + "", answer["group"] + "")
+    except (ValueError, TypeError, KeyError):
         return None
+
+
+def name_user(look: Look, folder: Path) -> tuple[str, ...]:
+    """Return the options of `docker run` that give the user of the tests a name; none where it has one already.
+
+    None either where the mounts do not show in a container: an engine elsewhere does not see this machine's files.
+    """
+    held = look(())
+    wanted = held and add_user(held)
+    if not wanted:
+        return ()
+    make_folder(folder)
+    mounts = []
+    for name, text in (("passwd", wanted.passwd), ("group", wanted.group)):
+        file = folder / name
+        file.write_text(text, "utf-8")
+        file.chmod(0o644)
+        mounts.append(f"--mount=type=bind,source={file.absolute()},target=/etc/{name},readonly")
+    return tuple(mounts) if look(tuple(mounts)) == wanted else ()
+
+
+def add_user(held: Accounts) -> Accounts | None:
+    """Return accounts with the user of the tests and its group, None where the user's number has a line (pure)."""
+
+    def has_number(text: str) -> bool:
+        return any(line.split(":")[2:3] == [USER] for line in text.splitlines())
+
+    def append(text: str, line: str) -> str:
+        return "".join(f"{each}\n" for each in (*text.splitlines(), line))
+
+    if has_number(held.passwd):
+        return None
+    passwd = append(held.passwd, f"{NAME}:x:{USER}:{USER}:{NAME}:/tmp:/sbin/nologin")
+    return Accounts(passwd, held.group if has_number(held.group) else append(held.group, f"{NAME}:x:{USER}:"))
 
 
 def command(run: Run, image: str, container: str, more: tuple[str, ...] = ()) -> Command:
@@ -256,19 +308,12 @@ def combine_coverage(root: Path, outcomes: Sequence[Outcome]) -> float | None:
     return float(total.stdout) if total.ok else None
 
 
-def require_success(
-    outcomes: Sequence[Outcome], missing: Sequence[Missing], *, untested: Sequence[str] = (), forbid_skips: bool = False
-) -> None:
-    """Raise DockyardError where the tests of a Python failed, were not run, or were skipped where none may be (pure).
-
-    A Python that could not be tested counts as failed, unless it is one of `untested`, the setting.
-    """
+def require_success(outcomes: Sequence[Outcome], *, forbid_skips: bool = False) -> None:
+    """Raise DockyardError where the tests of a Python failed, or were skipped where none may be (pure)."""
     for trouble, (message, hint) in TROUBLES.items():
         pythons = [outcome.python for outcome in outcomes if outcome.trouble == trouble]
         if pythons:
             raise (UsageError if trouble == "options" else DockyardError)(f"{message} {', '.join(pythons)}", hint)
-    for absent in missing:
-        require_testable(absent, untested)
     skipped = [outcome.python for outcome in outcomes if outcome.skipped]
     if forbid_skips and skipped:
         raise DockyardError(
@@ -285,9 +330,7 @@ def require_testable(lost: Missing, untested: Sequence[str]) -> None:
         )
 
 
-def rows(
-    outcomes: Sequence[Outcome], missing: Sequence[Missing], untested: Sequence[str] = ()
-) -> list[tuple[str, ...]]:
+def rows(outcomes: Sequence[Outcome], missing: Sequence[Missing]) -> list[tuple[str, ...]]:
     """Return the summary's table rows: every supported Python, those that could not be tested too (pure)."""
     tested = [
         (
@@ -300,8 +343,7 @@ def rows(
         )
         for outcome in outcomes
     ]
-    words = {lost.python: "not tested, as allowed" if lost.python in untested else "NOT TESTED" for lost in missing}
-    absent = [(lost.python, f"{words[lost.python]}: {lost.reason}", "-", "-", "-", "-") for lost in missing]
+    absent = [(lost.python, f"not tested, as allowed: {lost.reason}", "-", "-", "-", "-") for lost in missing]
     return sorted([*tested, *absent], key=lambda row: [int(part) for part in row[0].split(".")])
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from dockyard.locks.pins import Pin
+
 
 @dataclass(frozen=True)
 class ImageQuery:
@@ -137,14 +139,6 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Pin:
-    """A distribution that the lock names; an empty version means an address, whose version the lock does not say."""
-
-    name: str
-    version: str
-
-
-@dataclass(frozen=True)
 class Budgets:
     """Upper limits, None for no limit: compressed bytes, seconds to the first answer, bytes of memory."""
 
@@ -241,7 +235,6 @@ class Finding:
     path: str = ""
     layer: str = ""
     instruction: str = ""
-    line: int | None = None
     accepted: str = ""
 
 

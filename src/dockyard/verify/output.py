@@ -18,7 +18,6 @@ from dockyard.verify.model import Facts, Finding, Rule, Trial, Verdict
 from dockyard.verify.rules.judge import RULES
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
-DOCKERFILE = "Dockerfile"
 MOST_FINDINGS = 200
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -193,9 +192,9 @@ def _sarif_rule(rule: Rule) -> dict[str, Any]:
 
 
 def _sarif_result(finding: Finding, index: int) -> dict[str, Any]:
-    """Return one result: viewers want a line of a file, so it is the Dockerfile's first where it is unknown."""
+    """Return one result: viewers want a line of a file, so it is the Dockerfile's first."""
     place: dict[str, Any] = {
-        "physicalLocation": {"artifactLocation": {"uri": DOCKERFILE}, "region": {"startLine": finding.line or 1}}
+        "physicalLocation": {"artifactLocation": {"uri": "Dockerfile"}, "region": {"startLine": 1}}
     }
     if finding.path:
         place["logicalLocations"] = [{"fullyQualifiedName": finding.path, "kind": "resource"}]
@@ -229,7 +228,6 @@ def _junit_case(report: Report, rule: str) -> ET.Element:
 def _told(finding: Finding) -> str:
     rows = [finding.message]
     rows += [f"layer: {finding.layer} {finding.instruction}"] if finding.layer else []
-    rows += [f"at: {DOCKERFILE}:{finding.line}"] if finding.line else []
     return "\n".join([*rows, f"tip: {finding.hint}"])
 
 

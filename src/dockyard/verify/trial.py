@@ -7,26 +7,43 @@ kernel's own clock: neither the engine's work before it nor a clock set differen
 
 import json
 import logging
+import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+from dockyard.engine.client import Engine
 from dockyard.engine.inside import probe
-from dockyard.errors import CommandError, DockyardError
+from dockyard.errors import CommandError, DockyardError, SettingsError
+from dockyard.files import write_atomically
 from dockyard.process import Completed, capture
+from dockyard.settings import Settings
+from dockyard.stack import environment, prepare, stack
+from dockyard.stack.compose import Model
+from dockyard.stack.services import substitute_services
+from dockyard.stack.stack import Stack
 from dockyard.verify.matrix import HARDENED, mount_writable
 from dockyard.verify.model import Facts, Trial
-
-if TYPE_CHECKING:
-    from dockyard.engine.client import Engine
 
 ENGINE_SECONDS = 60.0
 PAUSE = 0.1
 LOG_LINES = 40
 RELEASE_SECONDS = 300.0
+START_SECONDS = 120.0
+OVERRIDE = Path(".dockyard") / "trial.yaml"
+HARDENING = """\
+  {name}:
+    ports: !reset []
+    restart: "no"
+    security_opt: ["no-new-privileges:true"]
+    cap_drop: [ALL]
+    cap_add: [CHOWN, DAC_OVERRIDE, FOWNER, SETGID, SETUID]
+"""
+"""No port of this machine, no new privileges, and of capabilities what the official databases give up by themselves."""
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +76,7 @@ class Setup:
     """The network of the services beside it, empty where there are none."""
 
 
-def try_image(engine: "Engine", image: str, facts: Facts, setup: Setup) -> Trial:
+def try_image(engine: Engine, image: str, facts: Facts, setup: Setup) -> Trial:
     """Try an image hardened; where that fails, try it once more as it is, so that the cause can be told."""
     first = once(engine, image, facts, setup)
     if first.serves:
@@ -68,7 +85,7 @@ def try_image(engine: "Engine", image: str, facts: Facts, setup: Setup) -> Trial
     return replace(first, plain=once(engine, image, facts, as_it_is))
 
 
-def once(engine: "Engine", image: str, facts: Facts, setup: Setup) -> Trial:
+def once(engine: Engine, image: str, facts: Facts, setup: Setup) -> Trial:
     """Run a container from start to end, and return what was seen of it."""
     trial = Trial(setup.port, waited=setup.patience.start)
     with _container(engine, image, setup) as (name, started):
@@ -91,7 +108,7 @@ def choose_options(setup: Setup, name: str) -> tuple[str, ...]:
     return ("--detach", f"--name={name}", "--no-healthcheck", *hardening, *mounts, *given, *joined)
 
 
-def run_release_step(engine: "Engine", image: str, setup: Setup, words: Sequence[str]) -> None:
+def run_release_step(engine: Engine, image: str, setup: Setup, words: Sequence[str]) -> None:
     """Run a project's release step in an image as its service would run; raise DockyardError where it fails."""
     if not words:
         return
@@ -108,19 +125,19 @@ def run_release_step(engine: "Engine", image: str, setup: Setup, words: Sequence
         )
 
 
-def find_uncompilable(engine: "Engine", image: str, paths: tuple[str, ...]) -> Mapping[str, str]:
+def find_uncompilable(engine: Engine, image: str, paths: tuple[str, ...]) -> Mapping[str, str]:
     """Return which of an image's files its own Python cannot compile, templates or another Python's, and why."""
     found = _run_probe(engine, image, "python", "uncompilable", asked=json.dumps(paths).encode())
     return {path: str(found[path]) for path in paths if path in found} if isinstance(found, dict) else {}
 
 
-def find_in_image(engine: "Engine", image: str, wanted: str) -> tuple[str, ...]:
+def find_in_image(engine: Engine, image: str, wanted: str) -> tuple[str, ...]:
     """Return the paths under which an image with Python has a file: by its path, or by its name wherever it lies."""
     found = _run_probe(engine, image, "python3", "find", wanted)
     return tuple(map(str, found)) if isinstance(found, list) else ()
 
 
-def _run_probe(engine: "Engine", image: str, python: str, verb: str, *words: str, asked: bytes = b"") -> Any:
+def _run_probe(engine: Engine, image: str, python: str, verb: str, *words: str, asked: bytes = b"") -> Any:
     """Let an image's Python look around, hardened; return what it answers, None where it cannot be run."""
     options = ("--rm", "--interactive", "--network=none", "--no-healthcheck", *HARDENED, f"--entrypoint={python}")
     command = engine.command("run", *options, image, *probe(verb, *words), input=asked, timeout=ENGINE_SECONDS)
@@ -128,7 +145,7 @@ def _run_probe(engine: "Engine", image: str, python: str, verb: str, *words: str
 
 
 @contextmanager
-def _container(engine: "Engine", image: str, setup: Setup) -> "Iterator[tuple[str, Completed]]":
+def _container(engine: Engine, image: str, setup: Setup) -> Iterator[tuple[str, Completed]]:
     """Start a container, and leave nothing of it, whatever happens."""
     name = f"dockyard-trial-{secrets.token_hex(4)}"
     secret = tuple(value for value in setup.environment.values() if len(value) > 3)
@@ -139,7 +156,7 @@ def _container(engine: "Engine", image: str, setup: Setup) -> "Iterator[tuple[st
         capture(engine.command("rm", "--force", "--volumes", name, timeout=ENGINE_SECONDS), check=False)
 
 
-def _await_answer(engine: "Engine", name: str, setup: Setup, trial: Trial) -> Trial:
+def _await_answer(engine: Engine, name: str, setup: Setup, trial: Trial) -> Trial:
     """Wait for the first answer, or for the end of the container, or until patience is over."""
     limit = setup.patience.start
     watch = engine.command(
@@ -164,7 +181,7 @@ def _await_answer(engine: "Engine", name: str, setup: Setup, trial: Trial) -> Tr
     )
 
 
-def _check_health(engine: "Engine", name: str, facts: Facts, setup: Setup, trial: Trial) -> Trial:
+def _check_health(engine: Engine, name: str, facts: Facts, setup: Setup, trial: Trial) -> Trial:
     """Run the image's health check until it passes or patience is over, and read the memory of the service."""
     check = facts.settings.get("Healthcheck") or {}
     test = tuple(check.get("Test") or ())
@@ -180,7 +197,7 @@ def _check_health(engine: "Engine", name: str, facts: Facts, setup: Setup, trial
         time.sleep(PAUSE)
 
 
-def _run_check(engine: "Engine", name: str, argv: tuple[str, ...], seconds: float) -> tuple[bool, str]:
+def _run_check(engine: Engine, name: str, argv: tuple[str, ...], seconds: float) -> tuple[bool, str]:
     """Run a health check once, as the engine itself would; a check that outlives its timeout has failed."""
     try:
         done = capture(engine.command("exec", name, *argv, timeout=seconds), check=False)
@@ -189,7 +206,7 @@ def _run_check(engine: "Engine", name: str, argv: tuple[str, ...], seconds: floa
     return done.ok, done.stdout + done.stderr
 
 
-def _stop(engine: "Engine", name: str, setup: Setup, trial: Trial) -> Trial:
+def _stop(engine: Engine, name: str, setup: Setup, trial: Trial) -> Trial:
     """Tell the service to stop, and see when and how it does."""
     if trial.healthy is False:
         return trial
@@ -203,7 +220,7 @@ def _stop(engine: "Engine", name: str, setup: Setup, trial: Trial) -> Trial:
     return replace(trial, stop=round(time.monotonic() - started, 3), stop_code=int(code) if code.isdecimal() else 1)
 
 
-def _memory(engine: "Engine", name: str) -> int | None:
+def _memory(engine: Engine, name: str) -> int | None:
     """Return the bytes that a container uses without its cache of files; None where the engine cannot tell."""
     import docker.errors
 
@@ -225,13 +242,13 @@ def measure_memory(memory: Mapping[str, Any]) -> int | None:
     return int(memory["usage"]) - int(more.get("inactive_file", more.get("total_inactive_file", 0)))
 
 
-def _state(engine: "Engine", name: str) -> Mapping[str, Any]:
+def _state(engine: Engine, name: str) -> Mapping[str, Any]:
     done = capture(engine.command("inspect", "--format={{json .State}}", name, timeout=ENGINE_SECONDS), check=False)
     found = _parse_json(done.stdout)
     return found if isinstance(found, dict) else {}
 
 
-def _log(engine: "Engine", name: str) -> tuple[str, ...]:
+def _log(engine: Engine, name: str) -> tuple[str, ...]:
     done = capture(engine.command("logs", f"--tail={LOG_LINES}", name, timeout=ENGINE_SECONDS), check=False)
     return tuple(line.rstrip() for line in (done.stdout + done.stderr).splitlines() if line.strip()) if done.ok else ()
 
@@ -241,3 +258,54 @@ def _parse_json(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return None
+
+
+@contextmanager
+def start_attendants(settings: Settings, engine: Engine) -> Iterator[str]:
+    """Yield the network of the services in `trial-services`, '' where there are none; take all of them away after."""
+    if not settings.trial_services:
+        yield ""
+        return
+    beside = replace(settings, stack=f"{settings.stack}-trial-{secrets.token_hex(3)}")
+    files = find_trial_files(settings.root)
+    write_atomically(settings.root / OVERRIDE, format_override(settings.trial_services))
+    kept = environment.read_secrets(settings.root, frozenset(os.environ))
+    own = Stack(beside, engine, (*files, str(OVERRIDE)), secrets=kept)
+    own, model = substitute_services(own, stack.read_model(replace(own, files=files)))
+    wanted = select_services(model, settings.trial_services)
+    prepare.require_images(own, wanted, "absent")
+    prepare.require_secrets(settings.root, wanted)
+    log.info(f"starting {', '.join(settings.trial_services)} for the trial")
+    try:
+        capture(own.by_files("up", "--detach", "--no-color", *settings.trial_services, timeout=START_SECONDS))
+        found = stack.wait(own, wanted.services, (), stack.Patience.of(START_SECONDS))
+        form = "{{range $name, $one := .NetworkSettings.Networks}}{{$name}} {{end}}"
+        networks = capture(engine.command("inspect", "--format", form, found[0].id)).stdout.split()
+        yield networks[0]
+    finally:
+        with suppress(DockyardError):
+            stack.down(Stack(beside, engine), volumes=True)
+
+
+def find_trial_files(root: Path) -> tuple[str, ...]:
+    """Return the Compose files as production lays them on top of each other, where there is such a file."""
+    try:
+        return stack.find_files(root, production=True)
+    except SettingsError:
+        return stack.find_files(root, production=False)
+
+
+def format_override(names: tuple[str, ...]) -> str:
+    """Return the Compose file that hardens services and publishes nothing (pure)."""
+    return "services:\n" + "".join(HARDENING.format(name=name) for name in names)
+
+
+def select_services(model: Model, names: tuple[str, ...]) -> Model:
+    """Return a model of these services alone; raise SettingsError for one that the Compose files lack (pure)."""
+    known = {service.name: service for service in model.services}
+    for name in names:
+        if name not in known:
+            raise SettingsError(
+                f"trial-services names {name}, which the Compose files have not", f"they have: {', '.join(known)}"
+            )
+    return replace(model, services=tuple(replace(known[name], ports=()) for name in names))

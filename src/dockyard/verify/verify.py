@@ -3,39 +3,31 @@
 import json
 import logging
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from dockyard.bases.resolve import ensure_bases
 from dockyard.engine.client import Engine, find_engine
-from dockyard.errors import DockyardError, UsageError
+from dockyard.errors import DockyardError
 from dockyard.git import read_git
-from dockyard.host import ca_bundle
 from dockyard.image import names, records
+from dockyard.image.build import Request
 from dockyard.image.names import Variant
 from dockyard.locks.check import list_purposes, lock_path
+from dockyard.locks.pins import Pin
 from dockyard.process import capture
 from dockyard.settings import Settings
 from dockyard.verify import contents, trial
-from dockyard.verify.attendants import start_attendants
-from dockyard.verify.causes import diagnose
-from dockyard.verify.model import Budgets, Case, Expected, Facts, ImageQuery, Pin, Scope, Trial, scope
+from dockyard.verify.model import Budgets, Case, Expected, Facts, ImageQuery, Scope, Trial, scope
 from dockyard.verify.output import Report, describe_report
 from dockyard.verify.rules import bytecode, distributions, judge, secrets
+from dockyard.verify.rules.runtime import diagnose
 
 log = logging.getLogger(__name__)
-
-
-PUBLIC = (
-    "/usr/share/ca-certificates/mozilla",
-    "/usr/share/pki/ca-trust-source/ca-bundle.trust.p11-kit",
-)
-"""Where distributions keep the certificates that Mozilla publishes, apart from those that this host has added."""
 
 
 def verify_image(
@@ -43,7 +35,7 @@ def verify_image(
 ) -> Report:
     """Verify one image; raise DockyardError where the engine has no such image."""
     judge.refuse_unknown_rules(settings.allow)
-    variant = select_variant(settings, query)
+    (variant,) = Request((query.target,), (query.python,) if query.python else ()).variants(settings)
     reference = query.image or names.local_name(settings, variant)
     engine = engine or find_engine(settings)
     config = require_image(engine, reference, variant, query)
@@ -84,7 +76,7 @@ def hold_against_rules(
     )
     log.info(f"reading and running {reference}" if is_service(expected) else f"reading {reference}")
     if is_service(expected):
-        with start_attendants(settings, engine) as network:
+        with trial.start_attendants(settings, engine) as network:
             setup = replace(setup, network=network)
             with recording.step("release step") if settings.trial_release else nullcontext():
                 trial.run_release_step(engine, reference, setup, settings.trial_release)
@@ -100,8 +92,7 @@ def hold_against_rules(
         expected = replace(expected, uncompilable=trial.find_uncompilable(engine, reference, doubtful))
     expected = replace(expected, pins=read_pins(settings.root / expected.lock, found, expected.python))
     with recording.step("hold it against the rules"):
-        written = _dockerfile(settings.root / settings.dockerfile)
-        verdict = judge.judge_image(Case(found, expected, result), allow=settings.allow, dockerfile=written)
+        verdict = judge.judge_image(Case(found, expected, result), allow=settings.allow)
     report = Report(
         reference,
         found.digest,
@@ -146,17 +137,6 @@ def search_base(settings: Settings, engine: Engine, python: str, result: Trial) 
     return replace(result, plain=replace(failed, in_base=paths)) if result.plain else replace(result, in_base=paths)
 
 
-def select_variant(settings: Settings, query: ImageQuery) -> Variant:
-    """Return the variant that is query for; raise UsageError for a Python that the project does not support."""
-    python = query.python or settings.python
-    if python not in settings.pythons:
-        raise UsageError(
-            f"Python {python} is not supported by this project: {', '.join(settings.pythons)} are",
-            "add it to pythons in [tool.dockyard] and run `invoke lock`",
-        )
-    return Variant(query.target, python)
-
-
 def require_image(engine: Engine, reference: str, variant: Variant, query: ImageQuery) -> Mapping[str, Any]:
     """Return an image's configuration; where there is none, raise DockyardError with the command that makes it."""
     done = capture(engine.command("image", "inspect", "--format={{json .Config}}", reference), check=False)
@@ -188,7 +168,7 @@ def expect(settings: Settings, variant: Variant, query: ImageQuery, labels: Mapp
         labels=own,
         lock=str(lock.relative_to(settings.root)),
         own=distributions.read_own_name(tomllib.loads((settings.root / "pyproject.toml").read_text("utf-8-sig"))),
-        private=find_private_certificates(),
+        private=secrets.find_private_certificates(),
         writable=settings.writable,
         budgets=Budgets(settings.size_budget, settings.start_budget, settings.memory_budget),
     )
@@ -198,7 +178,7 @@ def read_pins(lock: Path, found: Facts, python: str) -> Mapping[str, Pin] | None
     """Return what a lock pins for the platform of an image, which may be another than this machine's, or None."""
     if not lock.is_file():
         return None
-    return distributions.read_lock(lock.read_text("utf-8-sig"), distributions.describe_platform(found, python))
+    return distributions.read_pins(lock.read_text("utf-8-sig"), found, python)
 
 
 def is_service(expected: Expected) -> bool:
@@ -211,32 +191,3 @@ def choose_patience(settings: Settings, config: Mapping[str, Any]) -> trial.Pati
     usual = trial.Patience()
     period = float((config.get("Healthcheck") or {}).get("StartPeriod") or 0) / 1e9
     return replace(usual, start=max(usual.start, 2 * (settings.start_budget or 0)), health=max(usual.health, period))
-
-
-@cache
-def find_private_certificates() -> Mapping[str, str]:
-    """Return the certificates that this host trusts and the public does not: their SHA-256 and their names."""
-    bundle = ca_bundle()
-    if bundle is None:
-        return {}
-    known: set[str] = set()
-    for text in _read_public_bundles():
-        known |= secrets.read_certificates(text).keys()
-    ours = secrets.read_certificates(bundle.read_bytes())
-    return {digest: secrets.read_subject(der) for digest, der in ours.items() if digest not in known}
-
-
-def _read_public_bundles() -> Iterable[bytes]:
-    import certifi
-
-    paths = [Path(certifi.where())]
-    for place in map(Path, PUBLIC):
-        paths += sorted(place.glob("*.crt")) if place.is_dir() else [place]
-    return [path.read_bytes() for path in paths if path.is_file()]
-
-
-def _dockerfile(path: Path) -> str:
-    try:
-        return path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError):
-        return ""

@@ -1,4 +1,4 @@
-"""Rules on the configuration that an image carries: its user, its labels."""
+"""Rules on the configuration that an image carries: its user, its labels, its locale."""
 
 import re
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from dockyard.verify.model import Case, Rule, Scope, Violation
 
 PREFIX = "org.opencontainers.image."
 REQUIRED = ("title", "created", "revision", "base.name")
+LOCALES = "/usr/lib/locale/"
 REVISION = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})(?:-dirty)?")
 
 
@@ -48,6 +49,27 @@ def labels(case: Case) -> Iterator[Violation]:
             yield Violation(f"the label {key} is {value!r}: no commit")
 
 
+def locales(case: Case) -> Iterator[Violation]:
+    """Find locales that the environment names and the C library, where it is glibc, has not."""
+    files = case.facts.files
+    if not any(path.endswith("/libc.so.6") for path in files) or f"{LOCALES}locale-archive" in files:
+        return
+    known = {
+        normalize_locale(path.removeprefix(LOCALES).partition("/")[0]) for path in files if path.startswith(LOCALES)
+    }
+    for variable, name in sorted(case.facts.environment.items()):
+        named = variable == "LANG" or variable.startswith("LC_")
+        if named and name not in ("", "C", "POSIX") and normalize_locale(name) not in known:
+            yield Violation(f"the environment has {variable}={name}, but that locale is not there", LOCALES + name)
+
+
+def normalize_locale(locale: str) -> str:
+    """Return the name of a locale as glibc compares it: C.UTF-8 is C.utf8."""
+    language, dot, rest = locale.partition(".")
+    codeset, at, modifier = rest.partition("@")
+    return language + dot + re.sub(r"[^a-z0-9]", "", codeset.lower()) + at + modifier
+
+
 def _hint(key: str) -> str:
     of_commit = key.endswith((".revision", ".created", ".version"))
     return "the image is of another commit: build it again" if of_commit else ""
@@ -73,5 +95,12 @@ RULES = (
         labels,
         "`invoke build` gives an image its labels",
         Scope.EVERY,
+    ),
+    Rule(
+        "locale",
+        "the locale that the environment names is there",
+        locales,
+        "give the base stage the same ENV and, but for C.UTF-8, the locale: the runtime takes it from there",
+        Scope.SERVICE,
     ),
 )

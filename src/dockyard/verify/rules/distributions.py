@@ -9,8 +9,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email.parser import BytesHeaderParser
 
-from dockyard.locks.environments import machine_name
-from dockyard.verify.model import Case, Entry, Facts, Pin, Rule, Scope, Violation, scope
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from dockyard.locks.environments import holds_on
+from dockyard.locks.pins import Pin, parse_pins
+from dockyard.verify.model import Case, Entry, Facts, Rule, Scope, Violation, scope
 
 METADATA = re.compile(
     r"(?P<folder>.*/(?:site|dist)-packages)/(?P<info>[^/]+\.(?:dist|egg)-info)(?:/METADATA|/PKG-INFO|)"
@@ -43,13 +47,13 @@ def locked(case: Case) -> Iterator[Violation]:
     found = list(find_distributions(case))
     for one in found:
         pin = pins.get(one.name)
-        if pin is None and one.name != normalize_name(case.expected.own):
+        if pin is None and one.name != canonicalize_name(case.expected.own):
             yield _at(one, f"{one.name} {one.version} is installed, but is not in {case.expected.lock}")
         elif pin and pin.version and not equal_versions(pin.version, one.version):
             yield _at(one, f"{one.name} {one.version} is installed, but {case.expected.lock} says {pin.version}")
     names = {one.name for one in found}
     for pin in pins.values():
-        if normalize_name(pin.name) not in names:
+        if pin.name not in names:
             yield Violation(f"{pin.name} {pin.version} is in {case.expected.lock}, but not installed")
     for name in sorted(name for name in names if [one.name for one in found].count(name) > 1):
         yield Violation(f"{name} is installed more than once")
@@ -87,7 +91,7 @@ def find_distributions(case: Case) -> Iterator[Distribution]:
         if match and entry.kind == "file" and entry.data and entry.path.startswith(prefix):
             headers = BytesHeaderParser().parsebytes(entry.data)
             yield Distribution(
-                normalize_name(headers["Name"] or match["info"]), headers["Version"] or "", match["folder"], entry
+                canonicalize_name(headers["Name"] or match["info"]), headers["Version"] or "", match["folder"], entry
             )
 
 
@@ -132,52 +136,17 @@ def describe_difference(entry: Entry | None, path: str, digest: str) -> str:
     )
 
 
-def describe_platform(facts: Facts, python: str) -> dict[str, str]:
-    """Return what markers read inside an image of a Python, wherever it is looked at (pure)."""
+def read_pins(text: str, facts: Facts, python: str) -> dict[str, Pin]:
+    """Return what a lock pins for the platform of an image, wherever it is looked at, by normal name (pure)."""
     said = facts.environment.get("PYTHON_VERSION", "")  # Python's images say it in full
     full = said if said.startswith(f"{python}.") else f"{python}.0"
     architecture, variant = (str(facts.config.get(key) or "") for key in ("architecture", "variant"))
-    return {
-        "python_version": python,
-        "python_full_version": full,
-        "implementation_version": full,
-        "platform_machine": machine_name(f"{architecture}/{variant}".rstrip("/")),
-        "sys_platform": "linux",
-        "os_name": "posix",
-        "platform_system": "Linux",
-        "implementation_name": "cpython",
-        "platform_python_implementation": "CPython",
-    }
-
-
-def read_lock(text: str, platform: Mapping[str, str]) -> dict[str, Pin]:
-    """Return what a lock pins for a platform, by normal name; pins whose markers do not hold there are left out."""
-    from packaging.requirements import InvalidRequirement, Requirement
-
-    found: dict[str, Pin] = {}
-    for line in re.sub(r"\\\n", " ", text).splitlines():
-        said = re.split(r"\s--|\s#|^#", line.strip(), maxsplit=1)[0].strip()
-        if not said or said.startswith("-"):
-            continue
-        try:
-            wanted = Requirement(said)
-        except InvalidRequirement:
-            continue  # `invoke lock --check` tells of what no installer would take
-        if wanted.marker is None or wanted.marker.evaluate({**platform}):
-            exact = [item.version for item in wanted.specifier if item.operator in ("==", "===")]
-            found[normalize_name(wanted.name)] = Pin(wanted.name, exact[0] if exact else "")
-    return found
-
-
-def normalize_name(name: str) -> str:
-    """Return a distribution's name as indexes write it (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+    platform = f"linux/{architecture}/{variant}".rstrip("/")
+    return {pin.name: pin for pin in parse_pins(text) if holds_on(pin.marker, platform, python, full)}
 
 
 def equal_versions(one: str, other: str) -> bool:
     """Say whether two versions are equal by PEP 440, or as text where they are none."""
-    from packaging.version import InvalidVersion, Version
-
     try:
         return Version(one) == Version(other)
     except InvalidVersion:

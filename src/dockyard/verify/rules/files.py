@@ -1,4 +1,4 @@
-"""Rules on files: rights that nobody needs, and programs that only an intruder would use."""
+"""Rules on files: rights that nobody needs, programs that only an intruder would use, libraries that are missing."""
 
 import re
 from collections.abc import Iterator
@@ -19,6 +19,9 @@ COMPILERS = re.compile(
     r"|cc1|cc1plus|make|rustc|javac"
 )
 INSTALLERS = re.compile(r".*/(?:site|dist)-packages/(?:pip|uv|setuptools)/__init__\.py|.*/ensurepip/__init__\.py")
+
+MISSING = "/usr/share/dockyard/missing/"
+"""Where a build writes down, a file for each layer, which libraries are nowhere: see payload/missing.py."""
 
 
 def set_uid(case: Case) -> Iterator[Violation]:
@@ -60,6 +63,20 @@ def package_managers(case: Case) -> Iterator[Violation]:
 def compilers(case: Case) -> Iterator[Violation]:
     """Find compilers, linkers and make."""
     yield from _programs(case, COMPILERS, "is a compiler or a part of one")
+
+
+def libraries(case: Case) -> Iterator[Violation]:
+    """Find programs and modules that need a library which the build found nowhere, and no later layer brings."""
+    present = {entry.name for entry in case.facts.files.values() if ".so" in entry.name}
+    for entry in case.facts.files.values():
+        if entry.kind == "file" and entry.path.startswith(MISSING):
+            for line in entry.data.decode("utf-8", "replace").splitlines():
+                path, library, where = (*line.split("\t"), "", "")[:3]
+                if path in case.facts.files and library not in present:
+                    told = f"; {where}" if where else ""
+                    yield Violation(
+                        f"{path} needs {library}, which is missing{told}", path, case.facts.files[path].layer
+                    )
 
 
 def _programs(case: Case, names: re.Pattern[str], what: str) -> Iterator[Violation]:
@@ -111,5 +128,12 @@ RULES = (
         compilers,
         "compile in an earlier stage and copy the result",
         Scope.MINIMAL,
+    ),
+    Rule(
+        "linked-libraries",
+        "every program and module finds the shared libraries that it is linked to",
+        libraries,
+        "install the Debian package that has it in the base stage of the Dockerfile, and build again",
+        Scope.SERVICE,
     ),
 )

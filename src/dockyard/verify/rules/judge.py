@@ -1,41 +1,37 @@
 """Hold the facts of an image against a policy: what an image must be like before it leaves (pure).
 
-`facts.py` reads an image and `trial.py` runs it; nothing here does either. A rule takes a Case and yields
-Violations; `judge` asks all rules that an image is held to, and says where each violation comes from.
+A rule takes a Case and yields Violations; here all rules that an image is held to are asked.
 """
 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
 from dockyard.errors import SettingsError
-from dockyard.image.dockerfile import locate_layers
 from dockyard.settings import suggest_nearest
 from dockyard.verify.model import Case, Finding, Rule, Scope, Verdict, Violation, scope
-from dockyard.verify.rules import bytecode, configuration, distributions, files, leaks, lookups, runtime
+from dockyard.verify.rules import bytecode, configuration, distributions, files, runtime, secrets
 
 RULES: tuple[Rule, ...] = (
     *configuration.RULES,
     *files.RULES,
-    *leaks.RULES,
+    *secrets.RULES,
     *bytecode.RULES,
-    *lookups.RULES,
     *distributions.RULES,
     *runtime.RULES,
 )
 """Every rule, in the order of the reports."""
 
 
-def judge_image(case: Case, *, allow: Mapping[str, str] | None = None, dockerfile: str = "") -> Verdict:
+def judge_image(case: Case, *, allow: Mapping[str, str] | None = None) -> Verdict:
     """Return what all rules say of an image.
 
     `allow` maps a rule, or rule:pattern for the paths that match, to the reason why its findings are accepted.
     """
     accepted = allow or {}
-    origin = _origins(case, dockerfile)
     found: list[Finding] = []
     asked = [rule for rule in RULES if applies(rule, case)]
     for rule in asked:
-        found += [_finding(rule, violation, case, origin, accepted) for violation in rule.check(case)]
+        found += [_finding(rule, violation, case, accepted) for violation in rule.check(case)]
     useful = {key for finding in found for key in accepted if covers(key, finding.rule, finding.path)}
     names = {rule.id for rule in asked}
     unused = tuple(key for key in accepted if key not in useful and key.partition(":")[0] in names)
@@ -67,17 +63,7 @@ def covers(key: str, rule: str, path: str) -> bool:
     return name == rule and (not colon or fnmatchcase(path, pattern))
 
 
-def _origins(case: Case, dockerfile: str) -> tuple[int | None, ...]:
-    """Return the Dockerfile line of every layer, None for those that it did not bring or that cannot be told."""
-    if not dockerfile:
-        return (None,) * len(case.facts.layers)
-    history = [layer.instruction for layer in case.facts.layers]
-    return locate_layers(dockerfile, case.expected.target, history)
-
-
-def _finding(
-    rule: Rule, violation: Violation, case: Case, origin: tuple[int | None, ...], allow: Mapping[str, str]
-) -> Finding:
+def _finding(rule: Rule, violation: Violation, case: Case, allow: Mapping[str, str]) -> Finding:
     index = violation.layer
     layer = case.facts.layers[index] if index is not None and index < len(case.facts.layers) else None
     return Finding(
@@ -88,6 +74,5 @@ def _finding(
         path=violation.path,
         layer=layer.digest if layer else "",
         instruction=layer.instruction if layer else "",
-        line=origin[index] if layer and index is not None else None,
         accepted=next((reason for key, reason in allow.items() if covers(key, rule.id, violation.path)), ""),
     )
