@@ -33,8 +33,9 @@ class UnplannedConnection(AssertionError):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let a run note which test brings about which error."""
+    """Add the options of this project's tests."""
     parser.addoption("--edits", type=int, default=300, help="how many random edits of each kind of file are tried")
+    parser.addoption("--soak", action="store_true", help="run the long tests of deploys too")
     parser.addoption("--write-messages", action="store_true", help="write docs/reference/messages.md from this run")
 
 

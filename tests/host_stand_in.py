@@ -24,6 +24,7 @@ class HostStandIn:
     sent_to: str = ""
     release: int = 0
     broken: str = ""
+    idle: bool = False
     cut_at: str = ""
     cut: bool = False
     interrupt_at: str = ""
@@ -72,7 +73,7 @@ class HostStandIn:
         if self.broken:
             return Completed(1, "", f"orphan containers\n{self.broken}", 0.1)
         for service, body in document["services"].items():
-            if service in words:
+            if service in words and not self.idle:
                 self.trail.append(f"up {service}")
                 self._start(service, body, running="--no-start" not in words)
         return _said("")

@@ -1,7 +1,8 @@
 """A Swarm that answers the docker command as a real one does, as far as a deploy asks it.
 
 Services, tasks and configs live in memory. An image named in `faults` never becomes healthy: the update that brings
-it returns by itself, as the update's configuration says, and its task has a reason. Every look passes a second.
+it returns by itself, as the update's configuration says, and its task has a reason. An image in `stuck` never
+becomes anything. Time passes when somebody waits.
 """
 
 import base64
@@ -19,6 +20,7 @@ class SwarmStandIn:
     """What a manager knows; `calls` are the commands that it was given, `cut_after` a word at which it falls silent."""
 
     faults: dict[str, str] = field(default_factory=dict)
+    stuck: set[str] = field(default_factory=set)
     calls: list[tuple[str, ...]] = field(default_factory=list)
     services: dict[str, dict[str, Any]] = field(default_factory=dict)
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -138,15 +140,20 @@ class SwarmStandIn:
             "Mode": {"Replicated": {"Replicas": body["deploy"].get("replicas", 1)}},
             "TaskTemplate": {"ContainerSpec": {"Image": body["image"], "Env": []}},
         }
-        state = "Failed" if fault else "Complete" if "release" in name else "Running"
+        # A copy that is ill is ended, and may end well.
+        state = "Complete" if fault == "ill" else "Failed" if fault else "Complete" if "release" in name else "Running"
         task = f"t{len(self.tasks)}"
         self.tasks[task] = {
             "ID": task, "Name": f"{name}.1", "Image": body["image"], "Node": "n1", "DesiredState": "Running",
-            "CurrentState": f"{state} 1 second ago", "Error": fault,
+            "CurrentState": f"{state} 1 second ago", "Error": "" if fault == "ill" else fault,
         }  # fmt: skip
         before = self.services.get(name)
-        if fault and before:
-            self.services[name] = {**before, "UpdateStatus": {"State": "rollback_started"}}
+        if body["image"] in self.stuck:
+            del self.tasks[task]
+            self.services[name] = {"ID": name, "Spec": spec, "UpdateStatus": {"State": "updating"}}
+        elif fault and before:
+            message = f"update rolled back due to failure or early termination of task {task}"
+            self.services[name] = {**before, "UpdateStatus": {"State": "rollback_started", "Message": message}}
         elif not fault or "release" in name:
             status = {"UpdateStatus": {"State": "completed"}} if before else {}
             self.services[name] = {"ID": name, "Spec": spec, **status}

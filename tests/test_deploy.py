@@ -1,20 +1,36 @@
 """Destinations, images by digest, and the plan as a difference."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dockyard.deploy.cluster import Instance
+from dockyard.deploy.cluster import Instance, LostError
 from dockyard.deploy.destination import Destination, read_destinations, select_destination
+from dockyard.deploy.docker import Docker, push_front, read_document
 from dockyard.deploy.plan import Change, Live, Objects, Version, compare_objects
-from dockyard.deploy.steps import Record, choose_reference, pin_image, plan_deploy, run_deploy, run_rollback
-from dockyard.errors import SettingsError, UsageError
+from dockyard.deploy.stackfile import StackFile
+from dockyard.deploy.steps import (
+    Evidence,
+    Record,
+    choose_reference,
+    is_signed,
+    pin_image,
+    plan_deploy,
+    require_evidence,
+    run_deploy,
+    run_rollback,
+)
+from dockyard.deploy.versions import Store, refusal
+from dockyard.engine.client import Engine
+from dockyard.errors import DockyardError, SettingsError, UsageError
 from dockyard.git import Git
 from dockyard.image import records
 from dockyard.image.records import RunRecord, record_run
-from dockyard.process import Command
+from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 from dockyard.tasks import deploy as tasks
 
@@ -213,3 +229,93 @@ def test_without_a_name_the_commits_own_image_is_meant(settings: Settings) -> No
     for project, commit in ((settings, git), (here, None), (here, replace(git, dirty=True))):
         with pytest.raises(UsageError, match="no clean commit"):
             choose_reference(project, commit)
+
+
+def test_a_destination_may_ask_for_evidence(settings: Settings) -> None:
+    """An image without provenance, or without a signature by the key that is named, is refused."""
+    (settings.root / "shop.pub").write_text("PUBLIC KEY")
+    pinned = f"registry.example/shop@{DIGEST}"
+    place = Destination("far", "swarm", verified=True, key="shop.pub")
+    good = Evidence(lambda _settings, _image: True, lambda _settings, key, _image: key == "PUBLIC KEY")
+    require_evidence(settings, place, pinned, good)
+    with pytest.raises(DockyardError, match="far takes no image without provenance"):
+        require_evidence(settings, place, pinned, replace(good, has_provenance=lambda _settings, _image: False))
+    with pytest.raises(DockyardError, match=r"takes no image without a signature by shop\.pub"):
+        require_evidence(settings, place, pinned, replace(good, is_signed=lambda _settings, _key, _image: False))
+    require_evidence(settings, Destination("far", "swarm"), pinned, Evidence(_never, _never))
+    with pytest.raises(SettingsError, match=r"the public key .*absent\.pub cannot be read"):
+        require_evidence(settings, Destination("far", "swarm", key="absent.pub"), pinned, good)
+
+
+def _never(*_arguments: object) -> bool:
+    raise AssertionError("nobody asked for it")
+
+
+def test_a_signature_needs_cosign(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it nothing is taken for signed."""
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(DockyardError, match="cannot be checked: cosign is not installed"):
+        is_signed(settings, "PUBLIC KEY", f"registry.example/shop@{DIGEST}")
+
+
+def failing(words: str) -> Docker:
+    """Return a docker command that fails with some words."""
+    return Docker(Engine("host", "28.0.0", True), lambda _command, **_options: Completed(1, "", words, 0.1))
+
+
+def test_what_docker_says_is_told(settings: Settings, tmp_path: Path) -> None:
+    """Its last line, and which command it was; Compose's own words of its files."""
+    with pytest.raises(DockyardError, match="`docker service ls` at the destination failed: context canceled"):
+        failing("warning\ncontext canceled").read("service", "ls", "--quiet")
+    with pytest.raises(LostError, match="error during connect"):
+        failing("error during connect: ssh: no route").read("service", "ls")
+    for name in ("compose.yaml", "compose.production.yaml"):
+        (tmp_path / name).write_text("services: {}\n")
+    with pytest.raises(SettingsError, match=r"compose.production.yaml: services.web must be a mapping"):
+        read_document(settings, Destination("far", "swarm"), failing("services.web must be a mapping"))
+
+
+def test_a_front_goes_to_the_registry(settings: Settings) -> None:
+    """There must be one, and it must take the image; an official image is where it is."""
+    name = "dockyard-service/haproxy:3.0.11"
+    assert push_front(settings, failing(""), "haproxy@sha256:1") == "haproxy@sha256:1"
+    with pytest.raises(SettingsError, match="registry is empty"):
+        push_front(settings, failing(""), name)
+    here = replace(settings, registry="registry.example")
+
+    def refuses(command: Command, **_options: object) -> Completed:
+        return Completed(1 if "push" in command.argv else 0, "", "denied: no", 0.1)
+
+    with pytest.raises(DockyardError, match=r"registry.example/shop:front-haproxy-3.0.11: denied: no"):
+        push_front(here, Docker(Engine("host", "28.0.0", True), refuses), name)
+
+
+def test_a_version_that_cannot_be_kept_is_told() -> None:
+    """Somebody else took its number, or the destination refuses."""
+
+    class Taken:
+        """A shelf on which every name is taken by what it does not list."""
+
+        def create(self, name: str, content: str, labels: Mapping[str, str]) -> str:
+            """Refuse."""
+            return f"{name} already exists"
+
+        def remove(self, name: str) -> None:
+            """Do nothing."""
+
+        def list_names(self) -> list[str]:
+            """List nothing."""
+            return []
+
+        def read_labels(self, name: str) -> dict[str, str]:
+            """Know nothing."""
+            return {}
+
+        def read_content(self, name: str) -> str | None:
+            """Know nothing."""
+            return None
+
+    with pytest.raises(DockyardError, match="the version could not be kept at the destination"):
+        Store(Taken(), "shop", 30).add_version(StackFile({"services": {}}), "image")
+    with pytest.raises(DockyardError, match="the destination refuses to keep v1: disk full"):
+        refusal("v1", Completed(1, "", "disk full", 0.1), ("already exists",))

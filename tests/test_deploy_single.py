@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dockyard.deploy.cluster import FailedError, LostError
+from dockyard.deploy.cluster import LostError, UnhealthyError
 from dockyard.deploy.destination import Destination
 from dockyard.deploy.docker import Docker
 from dockyard.deploy.plan import compare_objects
@@ -16,7 +16,7 @@ from dockyard.settings import Settings
 from tests.host_stand_in import HostStandIn
 
 GOOD, BETTER, BAD = (f"registry.example/shop@sha256:{digit * 64}" for digit in "123")
-WEB: dict[str, Any] = {"image": "shop:production", "ports": [{"target": 8000}], "environment": {"LEVEL": "in$$fo"}}
+WEB: dict[str, Any] = {"image": "shop:production", "ports": [{"target": 8000}], "environment": {"LEVEL": "a$$b"}}
 
 
 @pytest.fixture
@@ -68,6 +68,7 @@ def test_a_plan_is_the_difference(host: Host) -> None:
         ({"Status": "restarting", "ExitCode": 1, "Health": None}, "web ended with exit code 1"),
         ({"Health": {"Status": "unhealthy"}}, "web is unhealthy"),
         ({"Health": {"Status": "starting"}}, "web is not ready within 30 s"),
+        ({"Status": "created"}, "web is not ready within 30 s"),
     ],
 )
 def test_a_bad_image_is_never_sent_to(
@@ -77,7 +78,7 @@ def test_a_bad_image_is_never_sent_to(
     host.apply(GOOD, ())
     engine.trail.clear()
     engine.faults[BAD] = fault
-    with pytest.raises(FailedError, match=words):
+    with pytest.raises(UnhealthyError, match=words):
         host.apply(BAD, ())
     assert "web | OSError: no shelves" in said
     assert "point" not in engine.trail
@@ -87,13 +88,11 @@ def test_a_bad_image_is_never_sent_to(
     assert host.read_live().lock == ""
 
 
-def test_a_copy_that_never_comes_is_late(host: Host, engine: HostStandIn) -> None:
+def test_no_copy_at_all_is_late(host: Host, engine: HostStandIn) -> None:
     """Compose may have started fewer than were asked for."""
-    engine.compose["services"]["web"] = {**WEB, "deploy": {"replicas": 0}, "scale": 0}
-    place = replace(host.destination, replicas=1)
-    engine.faults[GOOD] = {"Status": "created"}
-    with pytest.raises(FailedError, match="within 30 s"):
-        replace(host, destination=place).apply(GOOD, ())
+    engine.idle = True
+    with pytest.raises(UnhealthyError, match="db did not start within 30 s"):
+        host.apply(GOOD, ())
 
 
 def test_a_failing_release_step_starts_nothing(host: Host, engine: HostStandIn, said: list[str]) -> None:
@@ -102,7 +101,7 @@ def test_a_failing_release_step_starts_nothing(host: Host, engine: HostStandIn, 
     engine.release = 3
     engine.trail.clear()
     place = replace(host.destination, release=("flask", "db", "upgrade"))
-    with pytest.raises(FailedError, match="the release step failed with exit code 3"):
+    with pytest.raises(UnhealthyError, match="the release step failed with exit code 3"):
         replace(host, destination=place).apply(BETTER, ())
     assert engine.trail == ["up db", "release"]
     assert "release | OperationalError: no table" in said
@@ -115,7 +114,7 @@ def test_what_must_not_run_twice_stops_first(host: Host, engine: HostStandIn) ->
     once.apply(GOOD, ())
     engine.trail.clear()
     engine.faults[BAD] = {"Health": {"Status": "unhealthy"}}
-    with pytest.raises(FailedError):
+    with pytest.raises(UnhealthyError):
         once.apply(BAD, ())
     assert engine.trail == [
         "up db", "end shop-web-blue-1", "end shop-web-blue-2", "up web-green", "up web-blue",
@@ -152,7 +151,7 @@ def test_the_next_deploy_removes_what_a_cut_one_left(host: Host, engine: HostSta
 def test_what_compose_refuses_is_told(host: Host, engine: HostStandIn) -> None:
     """In its own words."""
     engine.broken = "bind: address already in use"
-    with pytest.raises(FailedError, match="Compose could not start shop: bind: address already in use"):
+    with pytest.raises(UnhealthyError, match="Compose could not start shop: bind: address already in use"):
         host.apply(GOOD, ())
 
 

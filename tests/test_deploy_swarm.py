@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dockyard.deploy.cluster import FailedError, LostError
+from dockyard.deploy.cluster import LostError, UnhealthyError
 from dockyard.deploy.destination import Destination
 from dockyard.deploy.docker import Docker
 from dockyard.deploy.plan import compare_objects
@@ -67,14 +67,14 @@ def test_the_release_step_runs_once_and_first(swarm: Swarm, manager: SwarmStandI
     assert "shop_release" not in manager.services
 
 
-@pytest.mark.parametrize("fault", ["task: non-zero exit (1)", "No such image: shop"])
+@pytest.mark.parametrize("fault", ["task: non-zero exit (1)", "No such image: shop", "ill"])
 def test_a_bad_image_returns_by_itself(swarm: Swarm, manager: SwarmStandIn, said: list[str], fault: str) -> None:
     """The reason and the last lines are told, the old image runs, and nobody holds the lock."""
     swarm.apply(GOOD, ())
     manager.faults[BAD] = fault
-    with pytest.raises(FailedError, match="web did not become healthy") as caught:
+    with pytest.raises(UnhealthyError, match="web did not become healthy") as caught:
         swarm.apply(BAD, ())
-    assert fault in caught.value.message
+    assert ("unhealthy" if fault == "ill" else fault) in caught.value.message
     assert any("OSError: no shelves" in line for line in said)
     assert manager.image("shop_web") == GOOD
     live = swarm.read_live()
@@ -82,10 +82,23 @@ def test_a_bad_image_returns_by_itself(swarm: Swarm, manager: SwarmStandIn, said
     assert live.lock == ""
 
 
+def test_what_takes_too_long_returns_too(swarm: Swarm, manager: SwarmStandIn) -> None:
+    """Also where Swarm itself never gives up; and where even that does not come back, it is told."""
+    swarm.apply(GOOD, ())
+    manager.stuck = {BETTER}
+    with pytest.raises(UnhealthyError, match="web did not become healthy within 30 s"):
+        swarm.apply(BETTER, ())
+    assert manager.image("shop_web") == GOOD
+    manager.stuck = {BETTER, GOOD}
+    with pytest.raises(UnhealthyError, match="what ran before is not back within 30 s"):
+        swarm.apply(BETTER, ())
+    assert swarm.read_live().lock == ""
+
+
 def test_a_first_deploy_that_fails_leaves_nothing(swarm: Swarm, manager: SwarmStandIn) -> None:
     """There is nothing to return to."""
     manager.faults["release"] = "task: non-zero exit (3)"
-    with pytest.raises(FailedError, match=r"the release step failed: task: non-zero exit \(3\)"):
+    with pytest.raises(UnhealthyError, match=r"the release step failed: task: non-zero exit \(3\)"):
         replace(swarm, destination=replace(swarm.destination, release=("migrate",))).apply(GOOD, ())
     assert manager.services == {}
 
@@ -94,7 +107,7 @@ def test_a_failing_release_step_changes_no_service(swarm: Swarm, manager: SwarmS
     """The old image is never touched."""
     swarm.apply(GOOD, ())
     manager.faults["release"] = "task: non-zero exit (3)"
-    with pytest.raises(FailedError, match="the release step failed"):
+    with pytest.raises(UnhealthyError, match="the release step failed"):
         replace(swarm, destination=replace(swarm.destination, release=("migrate",))).apply(BETTER, ())
     assert BETTER not in {task["Image"] for task in manager.tasks.values() if task["Name"] == "shop_web.1"}
 

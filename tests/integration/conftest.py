@@ -29,6 +29,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.integration)
+        if item.get_closest_marker("soak") and not item.config.getoption("--soak"):
+            item.add_marker(pytest.mark.skip(reason="it takes minutes: --soak runs it"))
 
 
 ALONE = ("embedded_engine", "other_engines")

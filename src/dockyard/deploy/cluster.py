@@ -8,7 +8,7 @@ from dockyard.errors import DockyardError
 from dockyard.process import Command
 
 
-class FailedError(DockyardError):
+class UnhealthyError(DockyardError):
     """What was started does not become healthy."""
 
 

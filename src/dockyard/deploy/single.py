@@ -19,7 +19,7 @@ from typing import Any
 from dockyard import console
 from dockyard.deploy import docker, hostfile
 from dockyard.deploy import front as front_of
-from dockyard.deploy.cluster import FailedError, Instance, LostError
+from dockyard.deploy.cluster import Instance, LostError, UnhealthyError
 from dockyard.deploy.destination import Destination
 from dockyard.deploy.docker import Docker
 from dockyard.deploy.hostfile import COLOURS, OWN, WEB
@@ -37,6 +37,8 @@ POLL_SECONDS = 0.5
 SETTLE_SECONDS = 2.0
 """How long a copy without a health check must have run to count as up."""
 LOG_LINES = "20"
+SEEN_ENDING = 20
+"""How often to look for the end of a copy that is restarted."""
 PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
 RELOAD = "SIGUSR2"
@@ -282,10 +284,12 @@ class Host:
         if not done.ok:
             for line in (done.stdout + done.stderr).splitlines()[-int(LOG_LINES) :]:
                 log.info(f"{RELEASE} | {line}")
-            raise FailedError(f"the release step failed with exit code {done.returncode}", "its last lines are above")
+            raise UnhealthyError(
+                f"the release step failed with exit code {done.returncode}", "its last lines are above"
+            )
 
     def _up(self, stack: StackFile, names: tuple[str, ...]) -> None:
-        """Start services and wait until every copy is healthy; raise FailedError where one cannot be."""
+        """Start services and wait until every copy is healthy; raise UnhealthyError where one cannot be."""
         with console.status(f"starting {', '.join(names)}"):
             self._compose(stack, "up", "--detach", "--no-deps", "--no-build", *names)
             wanted = {name: int(stack.services[name]["deploy"]["replicas"]) for name in names}
@@ -305,19 +309,27 @@ class Host:
                 if self.clock() > deadline:
                     late = next((box for box in boxes if not box.healthy), None)
                     when = f" within {self.destination.timeout} s"
-                    raise self._failure(late, when) if late else FailedError(f"{', '.join(names)} did not start{when}")
+                    raise (
+                        self._failure(late, when) if late else UnhealthyError(f"{', '.join(names)} did not start{when}")
+                    )
                 self.sleep(POLL_SECONDS)
 
-    def _failure(self, box: Box, when: str = "") -> FailedError:
+    def _failure(self, box: Box, when: str = "") -> UnhealthyError:
         """Show the last lines of a failing container, and return the error."""
         done = self.docker.attempt("container", "logs", "--tail", LOG_LINES, box.id, timeout=30)
         said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         for line in said:
             log.info(f"{box.plain} | {line}")
-        state = self.docker.attempt("container", "inspect", "--format", "{{json .State}}", box.id).stdout
-        facts: dict[str, Any] = json.loads(state or "{}")
+        facts: dict[str, Any] = {}
+        for _ in range(SEEN_ENDING):
+            shown = self.docker.attempt("container", "inspect", "--format", "{{json .State}}", box.id).stdout
+            facts = json.loads(shown or "{}")
+            # One that is started again and again only tells how it ended until it runs once more.
+            if not box.restarts or facts.get("Status") != "running":
+                break
+            self.sleep(POLL_SECONDS)
         hint = "its last lines are above" if said else "it has logged nothing"
-        return FailedError(f"{compose.explain(box.plain, facts)}{when}", hint)
+        return UnhealthyError(f"{compose.explain(box.plain, facts)}{when}", hint)
 
     def _end(self, boxes: Iterable[Box]) -> None:
         """End containers, each with the time that its Compose file gives it, and remove them."""
@@ -330,7 +342,7 @@ class Host:
         done = self._run_compose(stack, *words)
         if not done.ok:
             said = [line for line in done.stderr.splitlines() if "orphan containers" not in line]
-            raise FailedError(f"Compose could not start {self.stack}: {(said or ['it says nothing'])[-1]}")
+            raise UnhealthyError(f"Compose could not start {self.stack}: {(said or ['it says nothing'])[-1]}")
 
     def _run_compose(self, stack: StackFile, *words: str) -> Any:
         content = json.dumps(stack.document).encode()

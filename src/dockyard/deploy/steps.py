@@ -12,7 +12,7 @@ from dockyard.deploy.cluster import Cluster
 from dockyard.deploy.destination import Destination, select_destination
 from dockyard.deploy.kinds import open_cluster
 from dockyard.deploy.plan import Change, compare_objects
-from dockyard.engine.client import Engine, find_engine
+from dockyard.engine.client import find_engine
 from dockyard.errors import DockyardError, SettingsError, UsageError
 from dockyard.git import Git, read_git
 from dockyard.image import names, records
@@ -51,7 +51,7 @@ def plan_deploy(
     """Ask a destination what runs, and return what has to change; nothing is changed."""
     destination = select_destination(settings, to)
     pinned = pin_image(settings, image) if image else find_image(settings)
-    require_evidence(settings, destination, pinned)
+    require_evidence(settings, destination, pinned, EVIDENCE)
     cluster = connect(settings, destination)
     live = cluster.read_live()
     changes = compare_objects(live.objects, cluster.make_objects(pinned))
@@ -126,25 +126,39 @@ def choose_reference(settings: Settings, git: Git | None) -> str:
     return names.choose_tags(settings, git, Variant(names.PRODUCTION, settings.python))[-1]
 
 
-def require_evidence(settings: Settings, destination: Destination, pinned: str) -> None:
+@dataclass(frozen=True)
+class Evidence:
+    """How it is found out what an image has: provenance in its registry, a signature by a public key."""
+
+    has_provenance: Callable[[Settings, str], bool]
+    is_signed: Callable[[Settings, str, str], bool]
+
+
+def require_evidence(settings: Settings, destination: Destination, pinned: str, evidence: Evidence) -> None:
     """Raise DockyardError for an image that lacks what the destination asks for: a provenance, or a signature."""
-    if not destination.verified and not destination.key:
-        return
-    engine = find_engine(settings)
-    if destination.verified and not _has_provenance(engine, pinned):
+    if destination.verified and not evidence.has_provenance(settings, pinned):
         raise DockyardError(
             f"{destination.name} takes no image without provenance, and {pinned} has none",
             "`invoke release` attaches it, after all checks; `invoke inspect` shows what is there",
         )
-    if destination.key and not _is_signed(settings.root / destination.key, engine, pinned):
+    if destination.key and not evidence.is_signed(settings, read_key(settings.root / destination.key), pinned):
         raise DockyardError(
             f"{destination.name} takes no image without a signature by {destination.key}, and {pinned} has none",
             "`invoke release --key …` signs",
         )
 
 
-def _has_provenance(engine: Engine, pinned: str) -> bool:
-    with open_repository(engine, pinned) as repository:
+def read_key(file: Path) -> str:
+    """Return a public key."""
+    try:
+        return file.read_text("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the public key {file} cannot be read: {error}", "`cosign public-key` prints it") from None
+
+
+def has_provenance(settings: Settings, pinned: str) -> bool:
+    """Ask a registry whether every image that a digest means has its provenance attached."""
+    with open_repository(find_engine(settings), pinned) as repository:
         top = repository.read_document(pinned.partition("@")[2])
         for one in repository.list_images(top):
             kinds = {str(entry.get("artifactType")) for entry in repository.list_referrers(one.digest)}
@@ -153,10 +167,12 @@ def _has_provenance(engine: Engine, pinned: str) -> bool:
     return True
 
 
-def _is_signed(key: Path, engine: Engine, pinned: str) -> bool:
-    try:
-        public = key.read_text("ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"the public key {key} cannot be read: {error}", "`cosign public-key` prints it") from None
-    environment = sign.make_environment(parse_reference(pinned).host, engine.environment, os.environ)
-    return sign.has_signature(sign.Signer("", public, 0, environment), pinned)
+def is_signed(settings: Settings, key: str, pinned: str) -> bool:
+    """Have cosign say whether a digest has a signature by a public key."""
+    if hindrance := sign.explain_hindrance(key):
+        raise DockyardError(f"the signature of {pinned} cannot be checked: {hindrance}", "install cosign")
+    environment = sign.make_environment(parse_reference(pinned).host, find_engine(settings).environment, os.environ)
+    return sign.has_signature(sign.Signer("", key, 0, environment), pinned)
+
+
+EVIDENCE = Evidence(has_provenance, is_signed)

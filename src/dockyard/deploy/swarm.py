@@ -17,7 +17,7 @@ from typing import Any
 
 from dockyard import console
 from dockyard.deploy import docker, stackfile
-from dockyard.deploy.cluster import FailedError, Instance, LostError
+from dockyard.deploy.cluster import Instance, LostError, UnhealthyError
 from dockyard.deploy.destination import Destination
 from dockyard.deploy.docker import Docker
 from dockyard.deploy.plan import Change, Live, Objects
@@ -38,6 +38,7 @@ REASON_SECONDS = 10.0
 MOST_FAILURES = 3
 LOG_LINES = "20"
 BACK = frozenset({"rollback_started", "rollback_completed", "rollback_paused", "paused"})
+ILL = "its health check never succeeded (unhealthy)"
 ENDED = frozenset({"Failed", "Rejected"})
 
 
@@ -263,7 +264,7 @@ class Swarm:
             self.docker.read(*command, cwd=Path(folder), input=content, timeout=self.destination.timeout)
 
     def _bring(self, stack: StackFile, *, prune: bool = True, returning: bool = False) -> None:
-        """Hand a stack to the Swarm and wait until every copy is healthy; raise FailedError where that cannot be."""
+        """Hand a stack to the Swarm and wait until every copy is healthy; raise UnhealthyError where that cannot be."""
         names = tuple(stack.services)
         old = {task.id for task in self._tasks(names) if task.state in ENDED}
         self._deploy(stack, prune=prune)
@@ -277,7 +278,7 @@ class Swarm:
                     return
                 late = passed > self.destination.timeout
                 if late and returning:
-                    raise FailedError(
+                    raise UnhealthyError(
                         f"{', '.join(waiting)}: what ran before is not back within {self.destination.timeout} s",
                         "`invoke deploy.status` shows more",
                     )
@@ -296,26 +297,34 @@ class Swarm:
         running, _, wanted = (shown.split() or ["?/"])[0].partition("/")
         return running == wanted
 
-    def _blame(self, names: list[str], old: set[str], *, late: bool) -> FailedError:
+    def _blame(self, names: list[str], old: set[str], *, late: bool) -> UnhealthyError:
         """Return the error of services that do not become healthy, with the reason and last words of a copy."""
         deadline = self.clock() + REASON_SECONDS
         while True:
-            failed = [one for one in self._tasks(names) if one.id not in old and one.state in ENDED]
-            if failed or self.clock() > deadline:
+            tasks = [one for one in self._tasks(names) if one.id not in old]
+            # One that is ill is ended by Swarm, and may end well: only the update tells that it failed.
+            messages = [str((one.get("UpdateStatus") or {}).get("Message")) for one in self._services().values()]
+            told = [one for one in tasks if any(one.id in message for message in messages)]
+            failed = [one for one in tasks if one.state in ENDED]
+            if failed or told or self.clock() > deadline:
                 break
             self.sleep(POLL_SECONDS)
         when = f" within {self.destination.timeout} s" if late else ""
-        what = f"{failed[0].service if failed else ', '.join(names)} did not become healthy{when}"
-        return self._failure(what, failed[0].id, failed[0].error) if failed else FailedError(what)
+        if not failed and not told:
+            return UnhealthyError(
+                f"{', '.join(names)} did not become healthy{when}", "`invoke deploy.status` shows more"
+            )
+        worst = (failed or told)[0]
+        return self._failure(f"{worst.service} did not become healthy{when}", worst.id, worst.error or ILL)
 
-    def _failure(self, what: str, task: str, why: str) -> FailedError:
+    def _failure(self, what: str, task: str, why: str) -> UnhealthyError:
         """Show the last lines of a failing task, and return the error."""
         done = self.docker.attempt("service", "logs", "--raw", "--tail", LOG_LINES, task, timeout=30)
         said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         for line in said:
             log.info(f"{task[:12]} | {line}")
         hint = "its last lines are above" if said else "it has logged nothing"
-        return FailedError(f"{what}: {why or 'no reason is given'}", hint)
+        return UnhealthyError(f"{what}: {why or 'no reason is given'}", hint)
 
 
 def open_cluster(settings: Settings, destination: Destination) -> Swarm:

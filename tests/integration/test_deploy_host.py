@@ -1,0 +1,293 @@
+"""Deploys to one host without a Swarm, asked for all the while by a loader: no request fails, whatever happens."""
+
+import contextlib
+import json
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dockyard.engine.client import Engine
+from dockyard.settings import Settings
+from tests.integration import deploy_lab
+from tests.integration.engine_lab import Lab
+from tests.integration.registry_process import Programs, RunningRegistry, programs
+from tests.integration.shop import Shop
+
+__all__ = ["programs"]
+pytestmark = deploy_lab.MARKS
+
+
+@pytest.fixture(scope="module")
+def lab(project: Settings, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Run one engine, whose disk is small."""
+    with deploy_lab.opened(project, engine, tmp_path_factory.mktemp("lab"), 1, small="900m") as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def registry(lab: Lab, programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegistry]:
+    """Run the registry that the host fetches from."""
+    with deploy_lab.served(lab, programs, tmp_path_factory.mktemp("served")) as registry:
+        yield registry
+
+
+@pytest.fixture(scope="module")
+def shop(
+    project: Settings, engine: Engine, lab: Lab, registry: RunningRegistry, tmp_path_factory: pytest.TempPathFactory
+) -> Shop:
+    """Return the shop, whose first version runs."""
+    host = lab.nodes[0].engine.environment["DOCKER_HOST"]
+    place = {"kind": "compose", "replicas": 2, "drain": 2, "timeout": 60}
+    place["release"] = ["python", "-c", "print('migrated')"]
+    folder = tmp_path_factory.mktemp("shop") / "shop"
+    relay = f"unix://{folder}/relay.sock"
+    destinations = {"one": {**place, "host": host}, "frail": {**place, "host": relay}}
+    shop = deploy_lab.furnished(project, engine, lab, folder, registry=registry.host, destinations=destinations)
+    done = shop.deploy("one", "one")
+    assert done.returncode == 0, done.stderr
+    return shop
+
+
+def where(shop: Shop) -> str:
+    """Return where the front listens."""
+    return f"{shop.lab.nodes[0].address}:8080"
+
+
+def runs(shop: Shop) -> str:
+    """Return the one version that answers."""
+    with shop.load(20, where(shop)) as counted:
+        pass
+    (version,) = counted
+    assert not version.startswith("failed")
+    return version
+
+
+def other(shop: Shop) -> str:
+    """Return a good version that does not run."""
+    return next(version for version in ("two", "three") if version != runs(shop))
+
+
+def list_containers(shop: Shop, state: str = "running") -> list[str]:
+    """Return the names of containers in a state."""
+    words = ("container", "ls", "--all", "--filter", f"status={state}", "--format", "{{.Names}}")
+    return sorted(shop.lab.docker(shop.lab.nodes[0], *words).stdout.split())
+
+
+def assert_whole(shop: Shop) -> None:
+    """Hold that one set and the front run, and that nothing is left of anything else."""
+    found = list_containers(shop)
+    assert len(found) == 3, found
+    assert found[0] == "shop-front-1"
+    assert found[1][:-1] == found[2][:-1]
+    kept = list_containers(shop, "created")
+    assert all("dockyard-v" in name for name in kept), kept
+    assert list_containers(shop, "exited") == []
+
+
+def assert_no_failure(counted: dict[str, int], least: int) -> None:
+    """Hold that every request was answered."""
+    assert {said: count for said, count in counted.items() if said.startswith("failed")} == {}
+    assert sum(counted.values()) >= least
+
+
+def test_no_request_fails_while_the_front_turns(shop: Shop) -> None:
+    """From one set to the other; then the plan is empty."""
+    before, version = runs(shop), other(shop)
+    with shop.load(10_000, where(shop)) as counted:
+        done = shop.deploy("one", version)
+    assert done.returncode == 0, done.stderr
+    assert_no_failure(counted, 10_000)
+    assert set(counted) == {before, version}
+    assert_whole(shop)
+    again = shop.invoke("deploy", "--to", "one", "--image", shop.images[version], "--dry-run", "--json")
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["changes"] == []
+
+
+@pytest.mark.parametrize(("version", "words"), [("broken", "ended with exit code 1"), ("ill", "is unhealthy")])
+def test_a_bad_image_gets_no_request(shop: Shop, version: str, words: str) -> None:
+    """Its reason and its last lines are told, and what served goes on without a failed request."""
+    before = runs(shop)
+    with shop.load(2_000, where(shop)) as counted:
+        done = shop.deploy("one", version)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert ("the shop has no shelves" if version == "broken" else "the shop is open: ill") in done.stderr
+    assert_no_failure(counted, 2_000)
+    assert set(counted) == {before}
+    assert shop.history("one")[0]["outcome"] == "failed"
+    assert_whole(shop)
+
+
+def test_of_two_deploys_at_once_one_is_refused(shop: Shop) -> None:
+    """Nothing of it happens, and the other one ends well; then the one before comes back."""
+    before, version = runs(shop), other(shop)
+    with shop.begin("deploy", "--to", "one", "--image", shop.images[version]) as first:
+        until_there(shop, "shop_dockyard-lock")
+        second = shop.deploy("one", "four")
+        said = first.communicate(timeout=180)[0]
+    assert first.returncode == 0, said
+    assert second.returncode == 1
+    assert "has been deploying shop for" in second.stderr
+    assert runs(shop) == version
+    done = shop.invoke("rollback", "--to", "one")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == shop.images[before]
+    assert runs(shop) == before
+    assert_whole(shop)
+
+
+def until_there(shop: Shop, *names: str) -> None:
+    """Wait until one of some containers is there."""
+    deadline = time.monotonic() + 60
+    while not set(names) & {*list_containers(shop), *list_containers(shop, "created")}:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def new_copy(shop: Shop) -> str:
+    """Return the name that the first copy of the next set will have."""
+    colour = "green" if any("blue" in name for name in list_containers(shop)) else "blue"
+    return f"shop-web-{colour}-1"
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_three_turns_in_a_row(shop: Shop, number: int) -> None:
+    """Each with ten thousand requests, none of which fails."""
+    test_no_request_fails_while_the_front_turns(shop)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_deploy_leaves_what_served(shop: Shop, number: int) -> None:
+    """Ctrl-C while the new set starts: it goes, and nobody holds the lock."""
+    before, version, copy = runs(shop), other(shop), new_copy(shop)
+    begun = shop.begin("deploy", "--to", "one", "--image", shop.images[version])
+    with shop.load(2_000, where(shop)) as counted, begun as deploy:
+        until_there(shop, copy)
+        deploy.send_signal(number)
+        said = deploy.communicate(timeout=180)[0]
+    assert deploy.returncode == 130, said
+    assert_no_failure(counted, 2_000)
+    assert runs(shop) == before
+    assert_whole(shop)
+
+
+@pytest.mark.soak
+def test_a_killed_deploy_is_cleared_up_by_the_next(shop: Shop) -> None:
+    """What served goes on; the lock of a process that is gone keeps nobody out."""
+    before, version, copy = runs(shop), other(shop), new_copy(shop)
+    with shop.begin("deploy", "--to", "one", "--image", shop.images[version]) as deploy:
+        until_there(shop, copy)
+        deploy.kill()
+    assert runs(shop) == before
+    with shop.load(2_000, where(shop)) as counted:
+        done = shop.deploy("one", version)
+    assert done.returncode == 0, done.stderr
+    assert_no_failure(counted, 2_000)
+    assert runs(shop) == version
+    assert_whole(shop)
+
+
+class Relay:
+    """A socket that leads to an engine until it is cut."""
+
+    def __init__(self, path: Path, target: str) -> None:
+        self.target = target
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(path))
+        self.listener.listen(64)
+        self.open: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """End every connection, and take no more."""
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for one in self.open:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        time.sleep(0.5)  # the threads that carry notice
+        for one in self.open:
+            one.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self.listener.accept()
+                far = socket.socket(socket.AF_UNIX)
+                far.connect(self.target)
+                self.open += [near, far]
+                for source, sink in ((near, far), (far, near)):
+                    threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
+
+    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := source.recv(65536):
+                sink.sendall(chunk)
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
+
+
+@pytest.mark.soak
+def test_a_cut_connection_is_told(shop: Shop) -> None:
+    """One clear error; what served goes on, and the next deploy removes what is left."""
+    before, version, copy = runs(shop), other(shop), new_copy(shop)
+    path = shop.folder / "relay.sock"
+    relay = Relay(path, shop.lab.nodes[0].engine.environment["DOCKER_HOST"].removeprefix("unix://"))
+    begun = shop.begin("deploy", "--to", "frail", "--image", shop.images[version])
+    with shop.load(2_000, where(shop)) as counted, begun as deploy:
+        until_there(shop, copy)
+        relay.cut()
+        said = deploy.communicate(timeout=180)[0]
+    path.unlink()
+    assert deploy.returncode == 1, said
+    assert "the connection to frail is lost" in said
+    assert "Traceback" not in said
+    assert_no_failure(counted, 2_000)
+    assert runs(shop) == before
+    done = shop.deploy("one", version)
+    assert done.returncode == 0, done.stderr
+    assert runs(shop) == version
+    assert_whole(shop)
+
+
+@pytest.mark.soak
+def test_a_registry_that_is_gone(shop: Shop, registry: RunningRegistry) -> None:
+    """One clear error before anything changes."""
+    before = runs(shop)
+    gone = shop.invoke("deploy", "--to", "one", "--image", f"10.77.0.254:9/shop@sha256:{'0' * 64}")
+    assert gone.returncode == 1
+    assert "cannot fetch" in gone.stderr
+    assert "nothing was changed" in gone.stderr
+    assert registry.process.poll() is None
+    assert runs(shop) == before
+    assert_whole(shop)
+
+
+@pytest.mark.soak
+def test_a_full_disk(shop: Shop) -> None:
+    """The image cannot be stored: one clear error, and what served goes on."""
+    before = runs(shop)
+    fill = shop.lab.nodes[0].data / "fill"
+    with fill.open("wb") as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(1 << 20))
+            file.flush()
+    try:
+        with shop.load(1_000, where(shop)) as counted:
+            done = shop.deploy("one", "four")
+    finally:
+        fill.unlink()
+    assert done.returncode == 1
+    assert "no space left" in done.stderr
+    assert_no_failure(counted, 1_000)
+    assert runs(shop) == before
+    assert_whole(shop)
