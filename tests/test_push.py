@@ -20,7 +20,7 @@ from dockyard.errors import DockyardError, EngineError, UsageError
 from dockyard.registry.access import Rules, Transport, find_access, select_rules
 from dockyard.registry.client import ATTEMPTS, Registry, Request
 from dockyard.registry.errors import Kind, RegistryError
-from dockyard.registry.push import Layer, Layers, Pushed, display, preflight, push_images, refuse_dirty, verify_pushed
+from dockyard.registry.push import Layers, Pushed, display, preflight, push_images, refuse_dirty, verify_pushed
 from tests.progress import LINES
 from tests.test_registry import ACCESS
 
@@ -408,36 +408,23 @@ def test_a_registry_is_reached_with_the_engines_login(tmp_path: Path) -> None:
 
 
 def follow(*events: dict[str, Any]) -> Layers:
-    """Feed events, one each half second, and return the layers."""
+    """Show events, and return the layers."""
     layers = Layers()
-    with display() as show:
-        for number, event in enumerate(events):
-            layer = layers.feed(event, 100 + number / 2)
-            if layer:
-                show(layer)
+    with display(layers) as show:
+        for event in events:
+            show(event)
     return layers
 
 
 def test_each_finished_layer_is_one_line(said: list[str]) -> None:
-    """Its id, how it came to be there, and for a layer that was sent its size, time and rate."""
+    """Its id, how it came to be there, and for a layer that was sent its size."""
     follow(*FRESH, *FRESH[-3:])
     assert said == [
-        "  f48ef4166e06  mounted from fleet/boat",
-        "  5f70bf18a086  already there",
-        "  08cfad7b222b  pushed 10.2 kB in 1.5 s, 6.8 kB/s",
-        "  2cf4ee1c95d8  pushed 20.0 MB in 2.5 s, 8.0 MB/s",
+        "  f48ef4166e06  Mounted from fleet/boat",
+        "  5f70bf18a086  Layer already exists",
+        "  08cfad7b222b  Pushed, 10.2 kB",
+        "  2cf4ee1c95d8  Pushed, 20.0 MB",
     ]
-
-
-def test_a_layer_that_was_over_in_no_time_has_no_rate() -> None:
-    """Small layers are pushed between two reports."""
-    assert Layer("2cf4ee1c95d8", "pushed").words == "pushed"
-
-
-def test_a_layer_on_its_way_shows_how_far_it_is() -> None:
-    """Bytes sent, bytes in all, and the rate so far."""
-    layer = Layer("2cf4ee1c95d8", "pushing", sent=3_000_000, total=12_000_000, started=10.0, seen=12.0)
-    assert layer.words == "3.0 MB of 12.0 MB, 1.5 MB/s"
 
 
 class Terminal(io.StringIO):
@@ -457,6 +444,6 @@ def test_a_terminal_shows_a_bar_for_each_layer(monkeypatch: pytest.MonkeyPatch, 
     layers = follow(*FRESH)
     assert said == []
     shown = terminal.getvalue()
-    assert all(name in shown for name in layers.found)
-    assert "mounted from fleet/boat" in shown
-    assert "already there" in shown
+    assert all(name in shown for name in layers.sizes)
+    assert "Mounted from fleet/boat" in shown
+    assert "Layer already exists" in shown

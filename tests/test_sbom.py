@@ -51,7 +51,8 @@ def kept(files: dict[str, bytes]) -> tuple[Kept, ...]:
     """Return what is kept of a layer with these files."""
     from dockyard.engine import archive
 
-    return archive.read_layer(io.BytesIO(layer([Entry(*pair) for pair in files.items()])), documents.keep_telling).items
+    blob = io.BufferedReader(io.BytesIO(layer([Entry(*pair) for pair in files.items()])))
+    return archive.read_layer(blob, documents.keep_telling).items
 
 
 def made(files: dict[str, bytes] | None = None) -> dict[str, Any]:

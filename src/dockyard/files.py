@@ -13,12 +13,15 @@ OWN = ".dockyard"
 """The folder of a project in which Dockyard keeps what it makes there."""
 
 
-def folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """Return the folder of base images in this user's cache, whether it exists or not."""
+def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """Return the folder of Dockyard in this user's cache, whether it exists or not."""
     cache = Path(environment.get("XDG_CACHE_HOME") or "~/.cache")
-    if not cache.is_absolute():
-        cache = Path("~/.cache").expanduser()
-    return cache / "dockyard" / "bases"
+    return (cache if cache.is_absolute() else Path("~/.cache").expanduser()) / "dockyard"
+
+
+def folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """Return the folder of base images in this user's cache."""
+    return cache_folder(environment) / "bases"
 
 
 def make_folder(path: Path, mode: int = 0o777) -> None:

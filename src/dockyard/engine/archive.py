@@ -5,13 +5,14 @@ Layers are kept apart and nothing is interpreted: whoever reads says what to kee
 
 import gzip
 import hashlib
+import io
 import json
 import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from dockyard.errors import DockyardError, EngineError
 
@@ -28,13 +29,6 @@ BLOCK = 64 << 10
 LARGEST_DOCUMENT = 16 << 20
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 MAGIC_AT, MAGIC = 257, b"ustar"
-
-
-class Readable(Protocol):
-    """What can be read from front to back."""
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Return up to so many bytes."""
 
 
 @dataclass(frozen=True)
@@ -99,17 +93,17 @@ def from_archive(chunks: Iterable[bytes], visit: Visit[T]) -> Image[T]:
     documents: dict[str, bytes] = {}
     links: dict[str, str] = {}
     try:
-        with _open(_Stream(chunks)) as archive:
+        with _open(io.BufferedReader(_Stream(chunks), BLOCK)) as archive:
             for member in archive:
                 if member.issym() or member.islnk():
                     links[member.name] = _target(member)
-                elif member.isfile() and (blob := archive.extractfile(member)):
-                    start = blob.read(MAGIC_AT + len(MAGIC))
-                    whole = _Rest(start, blob)
+                elif member.isfile() and (extracted := archive.extractfile(member)):
+                    blob = io.BufferedReader(cast("io.RawIOBase", extracted), BLOCK)
+                    start = blob.peek()[: MAGIC_AT + len(MAGIC)]
                     if start[:1] in (b"{", b"[") and member.size <= LARGEST_DOCUMENT:
-                        documents[member.name] = whole.read()
+                        documents[member.name] = blob.read()
                     elif start[MAGIC_AT:] == MAGIC or start.startswith((GZIP, ZSTD)) or not start.strip(b"\0"):
-                        content = read_layer(whole, visit, member.name)
+                        content = read_layer(blob, visit, member.name)
                         contents[member.name] = content, content.packed or member.size
     except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
         raise DockyardError(
@@ -118,17 +112,16 @@ def from_archive(chunks: Iterable[bytes], visit: Visit[T]) -> Image[T]:
     return _assembled(contents, documents, links)
 
 
-def read_layer(blob: Readable, visit: Visit[T], name: str = "a layer") -> Content[T]:
+def read_layer(blob: "io.BufferedReader[Any]", visit: Visit[T], name: str = "a layer") -> Content[T]:
     """Read one layer, packed with gzip or not, to its end."""
-    start = blob.read(len(ZSTD))
-    source: Readable = _Rest(start, blob)
-    if start == ZSTD:
+    start = blob.peek()
+    if start.startswith(ZSTD):
         raise DockyardError(
             f"the layer {name} is compressed with zstd",
             "build it without compression=zstd: engines use gzip by default",
         )
     packed = start.startswith(GZIP)
-    plain = _Hashed(_unpacked(source)) if packed else _Counted(source)
+    plain = _Hashed(gzip.GzipFile(fileobj=blob, mode="rb") if packed else blob, count=not packed)
     with _open(plain) as archive:
         items = tuple(_visited(archive, visit))
     while plain.read(CHUNK):
@@ -154,10 +147,6 @@ def absolute(name: str) -> str:
 
 def _open(source: Any) -> tarfile.TarFile:
     return tarfile.open(fileobj=source, mode="r|", bufsize=BLOCK)
-
-
-def _unpacked(source: Any) -> gzip.GzipFile:
-    return gzip.GzipFile(fileobj=source, mode="rb")
 
 
 def _visited(archive: tarfile.TarFile, visit: Visit[T]) -> Iterator[T]:
@@ -213,73 +202,37 @@ def _target(member: tarfile.TarInfo) -> str:
     return "/".join(parts)
 
 
-class _Rest:
-    """A stream whose first bytes have been read already."""
-
-    def __init__(self, start: bytes, source: Readable) -> None:
-        self.start, self.source = start, source
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Read on."""
-        if size < 0:
-            found, self.start = self.start + self.source.read(), b""
-            return found
-        found, self.start = self.start[:size], self.start[size:]
-        return found or self.source.read(size)
-
-
 class _Hashed:
-    """A stream that is hashed as it is read."""
+    """A stream that is hashed as it is read, and on wish packed too, to know the size that a registry would store."""
 
-    def __init__(self, source: Readable) -> None:
+    def __init__(self, source: IO[bytes] | io.BufferedReader | gzip.GzipFile, *, count: bool) -> None:
         self.source, self.digest = source, hashlib.sha256()
+        self.press, self.count = zlib.compressobj(6) if count else None, 0
 
-    def read(self, size: int = -1, /) -> bytes:
+    def read(self, size: int) -> bytes:
         """Read on."""
         data = self.source.read(size)
         self.digest.update(data)
+        if self.press:
+            self.count += len(self.press.compress(data))
         return data
 
     def packed(self) -> int:
         """Return the size that these bytes have when they are packed, 0 where they came so."""
-        return 0
+        return self.count + len(self.press.flush()) if self.press else 0
 
 
-class _Counted(_Hashed):
-    """A plain stream that is also packed on the way, to know the size that a registry would store."""
-
-    def __init__(self, source: Readable) -> None:
-        super().__init__(source)
-        self.press, self.count = zlib.compressobj(6), 0
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Read on."""
-        data = super().read(size)
-        self.count += len(self.press.compress(data))
-        return data
-
-    def packed(self) -> int:
-        """Return the size so far when packed."""
-        return self.count + len(self.press.flush())
-
-
-class _Stream:
+class _Stream(io.RawIOBase):
     """Byte strings as one stream."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
-        self.chunks, self.left = iter(chunks), memoryview(b"")
+        self.chunks, self.left = filter(None, chunks), memoryview(b"")
 
-    def read(self, size: int = -1, /) -> bytes:
-        """Read on; less than was asked for only at the end."""
-        parts: list[bytes] = []
-        wanted = size
-        while wanted:
-            if not self.left:
-                following = next(self.chunks, None)
-                if following is None:
-                    break
-                self.left = memoryview(following)
-            parts.append(bytes(self.left[:wanted] if wanted > 0 else self.left))
-            self.left = self.left[len(parts[-1]) :]
-            wanted -= len(parts[-1]) if wanted > 0 else 0
-        return b"".join(parts)
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self.left = self.left or memoryview(next(self.chunks, b""))
+        count = min(len(buffer), len(self.left))
+        buffer[:count], self.left = self.left[:count], self.left[count:]
+        return count

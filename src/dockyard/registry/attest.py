@@ -89,7 +89,7 @@ def read_contents(repository: Repository, found: Document) -> documents.Contents
     """Read what an image holds from its layers in the registry, one after the other."""
     layers = []
     for layer in found.fields.get("layers") or ():
-        blob = io.BytesIO(repository.read_blob(layer["digest"]))
+        blob = io.BufferedReader(io.BytesIO(repository.read_blob(layer["digest"])))
         layers.append(archive.read_layer(blob, documents.keep_telling, layer["digest"]).items)
     return documents.collect_contents(layers)
 

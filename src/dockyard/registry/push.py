@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import requests
 import urllib3.exceptions
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
 from dockyard import console
 from dockyard.errors import DockyardError, EngineError, UsageError
@@ -31,109 +31,63 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-State = Literal["waiting", "pushing", "pushed", "existing", "mounted"]
-FINISHED = ("pushed", "existing", "mounted")
-_STATES: Mapping[str, State] = {
-    "Preparing": "waiting",
-    "Waiting": "waiting",
-    "Pushing": "pushing",
-    "Pushed": "pushed",
-    "Layer already exists": "existing",
-}
-_MOUNTED = "Mounted from "
-
-
-@dataclass
-class Layer:
-    """A layer on its way: bytes sent and to send, and when it began and was last heard of, by a steady clock."""
-
-    id: str
-    state: State = "waiting"
-    source: str = ""
-    sent: int = 0
-    total: int = 0
-    started: float = 0.0
-    seen: float = 0.0
-
-    @property
-    def rate(self) -> float:
-        """Bytes per second on the way, 0 where it was over too soon to tell."""
-        return self.sent / (self.seen - self.started) if self.started and self.seen > self.started else 0.0
-
-    @property
-    def words(self) -> str:
-        """The state as people read it, with bytes and rate while they are sent and when they have been."""
-        if self.state == "mounted":
-            return f"mounted from {self.source}"
-        if self.state == "existing":
-            return "already there"
-        pace = f", {console.size(int(self.rate))}/s" if self.rate else ""
-        if self.state == "pushing":
-            return f"{console.size(self.sent)} of {console.size(self.total)}{pace}"
-        size = f" {console.size(self.total)}" if self.total else ""
-        time = f" in {console.duration(self.seen - self.started)}" if self.rate else ""
-        return f"{self.state}{size}{time}{pace}"
+FINISHED: Mapping[str, str] = {"Pushed": "pushed", "Layer already exists": "existing", "Mounted from": "mounted"}
+"""How the engine's word for the end of a layer begins, and what became of it."""
 
 
 @dataclass
 class Layers:
-    """The layers of one push; `retried` tells that the engine itself has tried some again."""
+    """The layers of one push: bytes of each, what became of it, and whether the engine tried some again."""
 
-    found: dict[str, Layer] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    finished: dict[str, str] = field(default_factory=dict)
     retried: bool = False
 
-    def feed(self, event: Mapping[str, Any], now: float) -> Layer | None:
-        """Take in an event of the engine's and return the layer that it tells of, None where it tells of none."""
-        status, name = str(event.get("status") or ""), event.get("id")
-        if status.startswith("Retrying"):
-            self.retried = True
-        state: State | None = "mounted" if status.startswith(_MOUNTED) else _STATES.get(status)
-        if not name or not state:
-            return None
-        layer = self.found.setdefault(str(name), Layer(str(name)))
-        if state == "pushing":
-            layer.started = layer.started or now
-            progress = event.get("progressDetail") or {}
-            layer.sent, layer.total = progress.get("current") or layer.sent, progress.get("total") or layer.total
-        layer.state, layer.source = state, status.removeprefix(_MOUNTED) if state == "mounted" else ""
-        layer.sent = layer.total if state == "pushed" else layer.sent
-        layer.seen = now
-        return layer
+    def feed(self, event: Mapping[str, Any]) -> str:
+        """Take in an event of the engine's and return the layer that it tells of, or ''."""
+        status, name = str(event.get("status") or ""), str(event.get("id") or "")
+        self.retried |= status.startswith("Retrying")
+        ending = next((known for start, known in FINISHED.items() if status.startswith(start)), "")
+        if not name or not (ending or status in ("Preparing", "Waiting", "Pushing")):
+            return ""
+        self.sizes[name] = (event.get("progressDetail") or {}).get("total") or self.sizes.get(name, 0)
+        if ending:
+            self.finished[name] = ending
+        return name
 
-    def count(self, state: State) -> int:
-        """Return how many layers are in a state."""
-        return sum(layer.state == state for layer in self.found.values())
+    def count(self, ending: str) -> int:
+        """Return how many layers ended so."""
+        return sum(found == ending for found in self.finished.values())
 
 
 @contextlib.contextmanager
-def display() -> Iterator[Callable[[Layer], None]]:
-    """Yield what shows a layer: a bar each on a terminal, elsewhere one line as each is finished."""
+def display(layers: Layers) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Yield what takes in an event and shows it: a bar for each layer on a terminal, else a line when it is done."""
+
+    def tell(event: Mapping[str, Any]) -> None:
+        before = len(layers.finished)
+        name = layers.feed(event)
+        if len(layers.finished) > before:
+            size = f", {console.size(layers.sizes[name])}" if layers.sizes[name] else ""
+            log.info(f"  {name}  {event['status']}{size}")
+
     if not sys.stderr.isatty():
-        yield _lines()
+        yield tell
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[words]}"))
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console.make_console(sys.stderr)) as progress:
         bars: dict[str, TaskID] = {}
 
-        def show(layer: Layer) -> None:
-            if layer.id not in bars:
-                bars[layer.id] = progress.add_task(layer.id, total=None, words="")
-            total = layer.total or (1 if layer.state in FINISHED else None)
-            sent = total if layer.state in FINISHED else layer.sent
-            progress.update(bars[layer.id], total=total, completed=sent, words=layer.words)
+        def draw(event: Mapping[str, Any]) -> None:
+            if name := layers.feed(event):
+                if name not in bars:
+                    bars[name] = progress.add_task(name, total=None)
+                total = layers.sizes[name] or None
+                sent = total or 1 if name in layers.finished else (event.get("progressDetail") or {}).get("current")
+                words = f"{name}  {event['status']}"
+                progress.update(bars[name], total=total or sent, completed=sent, description=words)
 
-        yield show
-
-
-def _lines() -> Callable[[Layer], None]:
-    shown: set[str] = set()
-
-    def show(layer: Layer) -> None:
-        if layer.state in FINISHED and layer.id not in shown:
-            shown.add(layer.id)
-            log.info(f"  {layer.id}  {layer.words}")
-
-    return show
+        yield draw
 
 
 Client = Any
@@ -294,11 +248,8 @@ def _push(client: Client, registry: Registry, reference: Reference) -> Pushed:
         raise
     counts = (layers.count("pushed"), layers.count("mounted"), layers.count("existing"))
     done = Pushed(str(reference), digest, size, *counts, time.monotonic() - started)
-    log.info(
-        "{}: {} layers pushed, {} mounted, {} already there; {}".format(
-            done.pinned, *counts, console.duration(done.seconds)
-        )
-    )
+    what = "{} layers pushed, {} mounted, {} already there".format(*counts)
+    log.info(f"{done.pinned}: {what}; {console.duration(done.seconds)}")
     return done
 
 
@@ -336,14 +287,12 @@ def _push_once(client: Client, registry: Registry, reference: Reference, layers:
     client.api.timeout = SILENCE_SECONDS
     stream = client.api.push(reference.name, tag=reference.tag, stream=True, decode=True, auth_config=auth)
     # Leaving early, by whatever exception, hangs up, and with that the engine stops the upload.
-    with contextlib.closing(stream) as events, display() as show:
+    with contextlib.closing(stream) as events, display(layers) as show:
         for event in events:
             if "error" in event or "errorDetail" in event:
                 raise _failure(event, reference)
             digest = _digest(event) or digest
-            layer = layers.feed(event, time.monotonic())
-            if layer:
-                show(layer)
+            show(event)
     if not digest:
         raise RegistryError(Kind.OTHER, f"the engine did not say what it pushed as {reference}", "push again")
     return digest

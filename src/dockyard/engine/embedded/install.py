@@ -16,11 +16,21 @@ from dockyard import apt, process
 from dockyard.apt import Package
 from dockyard.engine.embedded.network import USUAL_MTU, Addresses
 from dockyard.errors import EngineError
-from dockyard.files import write_atomically
+from dockyard.files import cache_folder, write_atomically
 from dockyard.process import Command
 
 LONGEST_SOCKET = 107
 LONGEST_BELOW_RUN = len("/exec/containerd/containerd.sock.ttrpc")
+
+
+class _Below:
+    """A path below one of the two folders of an engine."""
+
+    def __init__(self, folder: str, name: str) -> None:
+        self.folder, self.name = folder, name
+
+    def __get__(self, place: "Place", _owner: object = None) -> Path:
+        return Path(getattr(place, self.folder)) / self.name
 
 
 @dataclass(frozen=True)
@@ -30,60 +40,17 @@ class Place:
     home: Path
     run: Path
 
-    @property
-    def root(self) -> Path:
-        """The unpacked packages."""
-        return self.home / "root"
-
-    @property
-    def links(self) -> Path:
-        """Programs under the names that Debian's alternatives would give them; first on PATH."""
-        return self.home / "bin"
-
-    @property
-    def data(self) -> Path:
-        """Images, containers and volumes."""
-        return self.home / "data"
-
-    @property
-    def config(self) -> Path:
-        """The DOCKER_CONFIG folder of commands for this engine."""
-        return self.home / "config"
-
-    @property
-    def settings(self) -> Path:
-        """The daemon's own settings; its path is how we know our daemon among others."""
-        return self.home / "daemon.json"
-
-    @property
-    def log(self) -> Path:
-        """What the daemon said since its last start."""
-        return self.home / "engine.log"
-
-    @property
-    def state(self) -> Path:
-        """What `stop` needs to put the host back."""
-        return self.home / "state.json"
-
-    @property
-    def recipe(self) -> Path:
-        """Which packages were unpacked."""
-        return self.home / "recipe"
-
-    @property
-    def socket(self) -> Path:
-        """Where the engine listens."""
-        return self.run / "docker.sock"
-
-    @property
-    def extensions(self) -> Path:
-        """A link to iptables' extensions: iptables cuts a longer path off."""
-        return self.run / "xtables"
-
-    @property
-    def exec_root(self) -> Path:
-        """Where the daemon keeps sockets and mounts of running containers."""
-        return self.run / "exec"
+    root = _Below("home", "root")  # the unpacked packages
+    links = _Below("home", "bin")  # programs under the names of Debian's alternatives; first on PATH
+    data = _Below("home", "data")  # images, containers and volumes
+    config = _Below("home", "config")  # the DOCKER_CONFIG folder of commands for this engine
+    settings = _Below("home", "daemon.json")  # the daemon's own; its path is how we know our daemon among others
+    log = _Below("home", "engine.log")  # what the daemon said since its last start
+    state = _Below("home", "state.json")  # what `stop` needs to put the host back
+    recipe = _Below("home", "recipe")  # which packages were unpacked
+    socket = _Below("run", "docker.sock")
+    extensions = _Below("run", "xtables")  # a link to iptables' extensions: iptables cuts a longer path off
+    exec_root = _Below("run", "exec")  # sockets and mounts of running containers
 
     @property
     def programs(self) -> str:
@@ -104,10 +71,7 @@ class Place:
 
 def place(environment: Mapping[str, str]) -> Place:
     """Return where the embedded engine of this user's cache lives, whether it exists or not."""
-    cache = Path(environment.get("XDG_CACHE_HOME") or "~/.cache")
-    if not cache.is_absolute():
-        cache = Path("~/.cache").expanduser()
-    home = cache.resolve() / "dockyard" / "engine"
+    home = cache_folder(environment).resolve() / "engine"
     return Place(home, run_folder(home))
 
 
