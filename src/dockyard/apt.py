@@ -163,7 +163,7 @@ SIGNS = (
     Sign(
         r"no space left on device|don't have enough free space",
         "the disk is full: Debian packages could not be fetched and unpacked",
-        "free about 1 GB, or set XDG_CACHE_HOME to a folder on a larger disk",
+        "free about 1 GB, or set TMPDIR and XDG_CACHE_HOME to folders on a larger disk",
     ),
     Sign(
         r"release file for (\S+) is expired",

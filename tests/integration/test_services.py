@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dockyard.bases import services
+from dockyard.bases import debian, services
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.process import capture
@@ -149,5 +148,5 @@ def test_an_image_is_made_of_its_packages_alone(engine: Engine) -> None:
     assert valkey is not None
     name, _ = services.ensure_service(engine, valkey)
     first = capture(engine.command("image", "inspect", "--format={{.RootFS.Layers}}", name)).stdout
-    anew = services.make_image(replace(valkey), "anew", allow_expired=False)
+    anew = debian.make_image(services.plan_service(valkey), allow_expired=False)
     assert anew.image.diff_id in first

@@ -12,7 +12,8 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -37,17 +38,21 @@ PHASES: Mapping[str, str] = {
     "I: installing remaining": "installing {}",
     "I: running --customize-hook": "finishing",
 }
-SIGNS = (
-    Sign(
-        r"release file for (\S+) is expired",
-        "the mirror's release is past its Valid-Until date: {0}",
-        "set allow-expired-release = true in [tool.dockyard] if you trust this mirror",
-    ),
+UNAVAILABLE = (
+    *(sign for sign in apt.SIGNS if "Release' does not have" in sign.pattern or "is expired" in sign.pattern),
     Sign(
         r"unable to locate package (\S+)|package '(\S+)' has no installation candidate",
         "the mirror's release has no package {0}{1}",
     ),
-    Sign(r"(\S+ \S+) Release' does not have a Release file", "the mirror does not hold that release: {0}"),
+)
+SIGNS = (
+    Sign(r"can't locate \S+\.pm", "making base images needs Perl with its modules", "install the package perl"),
+    Sign(
+        r"(.*(?:operation not permitted|cannot open user namespace|unshare\(\) failed).*)",
+        "this system does not permit making base images: {0}",
+        f"outside a container it may; or {INSTEAD}",
+    ),
+    *apt.SIGNS,
 )
 
 
@@ -72,6 +77,34 @@ def foreign(platforms: Sequence[str]) -> tuple[str, ...]:
     return tuple(wanted for wanted in platforms if own not in wanted.split("/"))
 
 
+@dataclass(frozen=True)
+class ImagePlan:
+    """An image to make: `kind` and `name` are what the cache keeps it under, `fingerprint` changes with its recipe.
+
+    `describe` returns the version of what matters in it and its configuration, from the packages that its tree holds.
+    """
+
+    kind: str
+    name: str
+    title: str
+    contents: recipe.Contents
+    fingerprint: str
+    describe: Callable[[Mapping[str, str]], tuple[str, cache.About]]
+
+
+def plan_base(python: str) -> ImagePlan:
+    """Return how the base image of a Python is made; raise UnavailableError where there can be none."""
+    contents = recipe.python_contents(python)
+
+    def describe(held: Mapping[str, str]) -> tuple[str, cache.About]:
+        version = recipe.python_version(held, python)
+        made_by = f"dockyard: Python {version} from Debian {contents.release}"
+        environment = recipe.image_environment(version)
+        return version, cache.About(architecture()[1], recipe.EPOCH, made_by, environment, ("python3",))
+
+    return ImagePlan("python", python, contents.name, contents, current(python), describe)
+
+
 def current(python: str) -> str:
     """Return the fingerprint of today's recipe of a Python's base: one of another recipe is made anew."""
     shipped = (read_shipped(name) for name in SHIPPED)
@@ -91,42 +124,43 @@ def at_hand(python: str) -> Record | None:
 
 
 def ensure_base(python: str, *, allow_expired: bool, anew: bool = False) -> Record:
-    """Return the base of a Python, made first if the cache has none, or `anew`; of two commands only one makes it."""
+    """Return the base of a Python, made first if the cache has none, or `anew`."""
     before = at_hand(python)
-    if before is not None and not anew:
-        return before
-    release = recipe.release_of(python)
-    with files.alone(files.folder() / f".python-{python}.lock"):
-        found = at_hand(python)
+    return before if before and not anew else ensure_image(plan_base(python), allow_expired=allow_expired, anew=anew)
+
+
+def ensure_image(plan: ImagePlan, *, allow_expired: bool, anew: bool = False) -> Record:
+    """Return an image of the cache, made first if it has none by this recipe, or `anew`; one command alone makes it."""
+
+    def look() -> Record | None:
+        found = cache.read_record(plan.name, architecture()[0], plan.kind)
+        return found if found and found.recipe == plan.fingerprint else None
+
+    before = look() if anew else None
+    with files.alone(files.folder() / f".{plan.kind}-{plan.name}.lock"):
+        found = look()
         if found is not None and found != before:  # another command has made it meanwhile
             return found
-        log.info(f"Python {python}: making its base image from packages of Debian {release}")
+        log.info(f"{plan.title}: making its image from packages of Debian {plan.contents.release}")
         started = time.monotonic()
-        record = make(python, allow_expired=allow_expired)
+        record = make_image(plan, allow_expired=allow_expired)
         took = console.duration(time.monotonic() - started)
-        log.info(
-            f"Python {python}: base image of {record.version} made in {took}, {console.size(record.image.size)} packed"
-        )
+        log.info(f"{plan.title}: image of {record.version} made in {took}, {console.size(record.image.size)} packed")
         return record
 
 
-def make(python: str, *, allow_expired: bool) -> Record:
-    """Make the base of a Python and keep it; raise UnavailableError where there can be none."""
+def make_image(plan: ImagePlan, *, allow_expired: bool) -> Record:
+    """Make an image and keep it; raise UnavailableError where a mirror has not what it needs."""
     names = architecture()
     files.folder().mkdir(parents=True, exist_ok=True)
-    with workplace(recipe.python_contents(python), allow_expired) as job, half_made(python) as made:
+    with workplace(plan.contents, allow_expired) as job, half_made(plan.name) as made:
         run(job)
         held = cache.read_packages(job.tree)
-        version = recipe.python_version(held, python)
-        about = cache.About(
-            names[1],
-            recipe.EPOCH,
-            f"dockyard: Python {version} from Debian {job.contents.release}",
-            recipe.image_environment(version),
-            ("python3",),
-        )
+        version, about = plan.describe(held)
         image = cache.write_layout(job.tree, made, about)
-        record = Record(python, version, job.contents.release, names[0], current(python), held, image, "")
+        record = Record(
+            plan.name, version, plan.contents.release, names[0], plan.fingerprint, held, image, "", kind=plan.kind
+        )
         return cache.store_record(made, record)
 
 
@@ -171,27 +205,15 @@ def mode(environment: Mapping[str, str] = os.environ) -> str:
 
 def explain(name: str, said: str) -> DockyardError:
     """Return the error that tells why no base was made, from what mmdebstrap and apt said."""
-    if sign := read_signs(SIGNS, said):
+    if sign := read_signs(UNAVAILABLE, said):
         return UnavailableError(sign.message, sign.hint)
-    if re.search(r"(?i)can't locate \S+\.pm", said):
-        return DockyardError("making base images needs Perl with its modules", "install the package perl")
-    if re.search(r"(?i)operation not permitted|cannot open user namespace|unshare\(\) failed", said):
-        return DockyardError(
-            f"this system does not permit making the image of {name}: {_last(said)}",
-            f"outside a container it may; or {INSTEAD}",
-        )
-    if re.search(r"(?i)no space left on device|don't have enough free space", said):
-        return DockyardError(
-            f"the disk is full: no image of {name} was made",
-            "free about 1 GB, or set TMPDIR and XDG_CACHE_HOME to folders on a larger disk",
-        )
-    known = apt.explain(said)
-    if known.message.startswith("fetching Debian packages failed"):
-        return DockyardError(
-            f"making the image of {name} from Debian packages failed:\n{_last(said, 8)}",
-            "run it again: nothing half-made was kept; `invoke doctor` looks at the mirror",
-        )
-    return known
+    if sign := read_signs(SIGNS, said):
+        return DockyardError(sign.message, sign.hint)
+    errors = [line for line in said.strip().splitlines() if not line.startswith(("I: ", "W: "))]
+    return DockyardError(
+        f"making the image of {name} from Debian packages failed:\n" + "\n".join(errors[-8:]),
+        "run it again: nothing half-made was kept; `invoke doctor` looks at the mirror",
+    )
 
 
 def run(job: recipe.Job) -> None:
@@ -276,8 +298,3 @@ def _proxies() -> dict[str, str]:
 def read_shipped(name: str) -> bytes:
     """Return a file that stands beside this module."""
     return resources.files("dockyard.bases").joinpath(name).read_bytes()
-
-
-def _last(said: str, count: int = 1) -> str:
-    errors = [line for line in said.strip().splitlines() if not line.startswith(("I: ", "W: "))]
-    return "\n".join(errors[-count:])

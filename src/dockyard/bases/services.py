@@ -4,20 +4,16 @@ Each takes the official image's variables, has a health check, keeps its data in
 that a Compose file need not know which of the two it runs. They are kept as the bases of Pythons are.
 """
 
-import logging
 import re
-import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dockyard import console, files
+from dockyard import files
 from dockyard.bases import cache, debian, recipe
 
 if TYPE_CHECKING:
-    from dockyard.bases.cache import Record
     from dockyard.engine.client import Engine
-
-log = logging.getLogger(__name__)
 
 RELEASE = "trixie"
 SHARED = ("clean.sh", "dpkg.cfg", "service.sh", "entrypoints/common.sh")
@@ -182,46 +178,24 @@ def configure(service: Service) -> dict[str, object]:
 def ensure_service(engine: "Engine", service: Service, *, allow_expired: bool = False) -> tuple[str, str]:
     """Return the name that a service's image has in the engine, made first if need be, and its upstream version."""
     with files.disk_errors():
-        record = _ensure_record(service, allow_expired=allow_expired)
+        record = debian.ensure_image(plan_service(service), allow_expired=allow_expired)
         version = upstream_version(record.version)
         name = f"dockyard-service/{service.name}:{version}"
         cache.load_images(engine, {name: record})
     return name, version
 
 
-def _ensure_record(service: Service, *, allow_expired: bool) -> "Record":
-    """Return the image that the cache holds of a service, made now where it has none; of two commands one makes it."""
-    architecture, _ = debian.architecture()
-    wanted = fingerprint(service)
-    with files.alone(files.folder() / f".service-{service.name}.lock"):
-        found = cache.read_record(service.name, architecture, "service")
-        if found is not None and found.recipe == wanted:
-            return found
-        log.info(f"{service.title}: making its image from packages of Debian {RELEASE}")
-        started = time.monotonic()
-        record = make_image(service, wanted, allow_expired=allow_expired)
-        took = console.duration(time.monotonic() - started)
-        version = upstream_version(record.version)
-        log.info(f"{service.title}: image of {version} made in {took}, {console.size(record.image.size)} packed")
-        return record
+def plan_service(service: Service) -> debian.ImagePlan:
+    """Return how the image of a service is made."""
 
-
-def make_image(service: Service, made_by: str, *, allow_expired: bool) -> "Record":
-    """Make the image of a service and keep it in the cache; `made_by` is the fingerprint of its recipe."""
-    architecture, image_architecture = debian.architecture()
-    files.folder().mkdir(parents=True, exist_ok=True)
-    with debian.workplace(service.contents, allow_expired) as job, debian.half_made(service.name) as made:
-        debian.run(job)
-        held = cache.read_packages(job.tree)
-        about = cache.About(
-            image_architecture,
-            recipe.EPOCH,
-            f"dockyard: {service.title} {held.get(service.package, '')} from Debian {RELEASE}",
-            {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", **dict(service.environment)},
-            (service.command,),
-            configure(service),
-        )
-        image = cache.write_layout(job.tree, made, about)
+    def describe(held: Mapping[str, str]) -> tuple[str, cache.About]:
         version = held.get(service.package, "")
-        record = cache.Record(service.name, version, RELEASE, architecture, made_by, held, image, "", kind="service")
-        return cache.store_record(made, record)
+        made_by = f"dockyard: {service.title} {version} from Debian {RELEASE}"
+        path = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+        environment = {**path, **dict(service.environment)}
+        architecture = debian.architecture()[1]
+        return version, cache.About(
+            architecture, recipe.EPOCH, made_by, environment, (service.command,), configure(service)
+        )
+
+    return debian.ImagePlan("service", service.name, service.title, service.contents, fingerprint(service), describe)
