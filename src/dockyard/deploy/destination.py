@@ -55,6 +55,19 @@ def _variables(value: Any) -> str:
     return ""
 
 
+def _hosts(value: Any) -> str:
+    if not isinstance(value, dict):
+        return 'must be a table of services, such as { postgres = "db.shop.example" }'
+    wrong = [name for name, host in value.items() if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", str(host))]
+    return f"{wrong[0]} must be the name of a host" if wrong else ""
+
+
+def _kinds_of_volumes(value: Any) -> str:
+    if isinstance(value, dict) and all(kind in {"claim", "shared", "scratch"} for kind in value.values()):
+        return ""
+    return 'must be a table of volumes, such as { data = "claim" }: claim, shared or scratch'
+
+
 def _key(check: Check, **default: Any) -> Any:
     return field(metadata={"check": check}, **default)
 
@@ -74,10 +87,14 @@ class Destination:
     context: str = _key(_matching(r"|[A-Za-z0-9][\w.+@/:-]*", "the name of a context"), default="")
     namespace: str = _key(_matching(r"|[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "the name of a namespace"), default="")
     replicas: int = _key(_between(1, 1000), default=2)
+    max_replicas: int = _key(_between(1, 10_000), default=0)
     cpus: str = _key(_matching(r"|[0-9]+(\.[0-9]+)?", 'a number of CPUs in quotes, such as "0.5"'), default="")
     memory: str = _key(_matching(r"|[0-9]+[kmg]", "an amount of memory such as 256m"), default="")
     environment: Mapping[str, str] = _key(_variables, default_factory=dict)
     secrets: tuple[str, ...] = _key(_words(r"[A-Za-z0-9][\w.-]*", "names of secrets"), default=())
+    external: Mapping[str, str] = _key(_hosts, default_factory=dict)
+    volumes: Mapping[str, str] = _key(_kinds_of_volumes, default_factory=dict)
+    health: str = _key(_matching(r"|/[^\s]*", "the path of a request such as /healthz"), default="")
     folder: str = _key(_matching(r"|/[^\0]*[^/\0]", "an absolute path on the host"), default="")
     domain: str = _key(_matching(r"|[a-z0-9]([a-z0-9.-]*[a-z0-9])?", "a domain such as shop.example"), default="")
     port: int = _key(_between(1, 65535), default=8080)

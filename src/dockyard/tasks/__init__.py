@@ -28,6 +28,7 @@ namespace = Collection(
     stack.shell,
     stack.restart,
     deploy.rollback,
+    deploy.manifests,
     deployments,
     machine.engine,
     Collection.from_module(base, "base"),

@@ -1,4 +1,4 @@
-"""`invoke deploy`, `deploy.status`, `deploy.logs`, `deploy.history` and `rollback`: a service at its destinations."""
+"""`invoke deploy` with its `status`, `logs` and `history`, `rollback`, `manifests`: a service at its destinations."""
 
 import logging
 import re
@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 TO = "the destination, by its name in [tool.dockyard.deploy.NAME] (default: the only one)"
 STYLES = {"create": "green", "change": "yellow", "remove": "red", "runs": "green", "failed": "red"}
+IMAGE = "the image by its digest: sha256:… or repository@sha256:… (default: the one pushed for this commit)"
 AS_JSON = "print the result as JSON"
 
 
@@ -27,7 +28,7 @@ AS_JSON = "print the result as JSON"
     default=True,
     help={
         "to": TO,
-        "image": "the image by its digest: sha256:… or repository@sha256:… (default: the one pushed for this commit)",
+        "image": IMAGE,
         "dry_run": "show what would change; ends with 1 where that is anything",
         "json": AS_JSON,
     },
@@ -112,6 +113,32 @@ def history(_context: Context, to: str = "", json: bool = False) -> None:
         return
     rows = [(str(one.number), one.outcome, one.at, one.by, shorten(one.image)) for one in found]
     console.table(("version", "outcome", "at", "by", "image"), rows, right=("version",), styles=STYLES)
+
+
+@task(
+    help={
+        "to": TO,
+        "image": IMAGE,
+        "folder": "where the files go, a folder of the destination's name in it (default: deploy)",
+        "check": "write nothing; ends with 1 where files are not as they should be",
+    }
+)
+def manifests(_context: Context, to: str = "", image: str = "", folder: str = "deploy", check: bool = False) -> None:
+    """Write what a cluster is given: a kustomize base for Kubernetes, a stack file for a Swarm; prints the files."""
+    from dockyard.deploy import kustomize, steps
+    from dockyard.deploy.destination import select_destination
+
+    project = settings()
+    place = select_destination(project, to)
+    pinned = steps.pin_image(project, image) if image else steps.find_image(project)
+    layout, into = kustomize.lay_out(project, place, pinned), project.root / folder / place.name
+    if check:
+        kustomize.check_files(into, layout.files)
+        return
+    for note in layout.notes:
+        log.info(note)
+    for name in kustomize.write_files(into, layout.files, layout.once):
+        print((into / name).relative_to(project.root))
 
 
 def shorten(text: str) -> str:
