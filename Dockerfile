@@ -42,8 +42,8 @@ RUN --mount=type=cache,id=dockyard,target=/root/.cache --mount=from=dockyard,tar
     python /dockyard install /tmp/lock.txt --wheels /wheels --layers /layers --parts 4
 
 FROM base AS application
-COPY src/ledger /app/ledger
-RUN --network=none --mount=from=dockyard,target=/dockyard python /dockyard application /layers/application /app
+RUN --network=none --mount=from=dockyard,target=/dockyard --mount=source=src/ledger,target=/app/ledger \
+    python /dockyard application /layers/application /app
 
 FROM base AS test
 ARG LOCKS

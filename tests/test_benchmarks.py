@@ -183,7 +183,7 @@ def test_every_recipe_has_its_file_and_ours_fits_the_dockerfile(tmp_path: Path) 
         assert (tmp_path / recipe.name / "Dockerfile").is_file()
         assert packing.lock_files(tmp_path / recipe.name)
     ours = tmp_path / aims.OURS
-    assert "COPY src/shop /app/shop" in (ours / "Dockerfile").read_text()
+    assert "source=src/shop,target=/app/shop" in (ours / "Dockerfile").read_text()
     assert (ours / "src" / "shop").is_dir()
     assert "COPY src/dockyard/payload /" in (ours / "Dockerfile").read_text()
     payload = ours / "src" / "dockyard" / "payload"

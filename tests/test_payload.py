@@ -8,11 +8,13 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from importlib import resources
+from importlib.util import source_hash
 from pathlib import Path
 
 import pytest
 
 from dockyard.engine.inside import PAYLOAD, archive, probe, program
+from dockyard.payload import __main__, bytecode
 
 PACKAGE = PAYLOAD.parent
 
@@ -97,6 +99,30 @@ def test_it_runs_from_anywhere_under_any_name(tmp_path: Path, name: str) -> None
     subprocess.run([sys.executable, "-I", "-S", str(tmp_path / name), *words], check=True, cwd="/", env={})
     made = tmp_path / "layers" / "app" / (tmp_path / "app").relative_to("/")
     assert {path.name.split(".")[0] for path in made.rglob("*")} == {"shop", "__pycache__"}
+
+
+def test_it_reads_bytecode_of_its_very_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a folder of its own, as an early step of the build leaves it; of another source's it takes no notice."""
+    monkeypatch.setattr(__main__, "BYTECODE", str(tmp_path / "kept"))
+    source, meant = tmp_path / "module.py", tmp_path / "meant.py"
+    source.write_text("x = 1\n")
+    meant.write_text("x = 2\n")
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path / "kept"))
+    place = bytecode.cache(source)
+    bytecode.write_checked(meant, place)
+    monkeypatch.setattr(sys, "pycache_prefix", None)
+    assert run_module(source) == 1
+    made = place.read_bytes()
+    place.write_bytes(made[:8] + source_hash(source.read_bytes()) + made[16:])
+    assert run_module(source) == 2
+    assert sys.pycache_prefix is None
+
+
+def run_module(source: Path) -> int:
+    """Return the `x` that a module sets, as the program itself would load it."""
+    names: dict[str, int] = {}
+    exec(__main__.Loader("module", str(source)).get_code("module") or "", names)
+    return names["x"]
 
 
 @pytest.mark.processes

@@ -1,7 +1,9 @@
 """The layers of a minimal image, made on small trees."""
 
+import errno
 import os
 import stat
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -47,6 +49,24 @@ def test_application_modes_follow_the_executable_bit(tree: Path, layer: Path) ->
     assert (mode(inside), mode(inside / "shop")) == (0o755, 0o755)
     assert (mode(inside / "run"), mode(inside / "shop" / "page.html")) == (0o755, 0o644)
     assert (inside / "link").readlink() == Path("run")
+
+
+@pytest.mark.parametrize("mounted", [False, True])
+def test_application_leaves_its_source_alone(
+    tree: Path, layer: Path, mounted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be a mount, which files cannot be linked out of: they are copied then, and nothing is written to it."""
+
+    def link(_source: str, _target: str) -> None:
+        raise OSError(errno.EXDEV, "another file system")
+
+    if mounted:
+        monkeypatch.setattr(os, "link", link)
+    before = sorted(tree.rglob("*"))
+    layers.make_application(layer, tree)
+    assert sorted(tree.rglob("*")) == before
+    assert (files.inside(layer, tree) / "shop" / "__init__.py").read_text() == "GREETING = 'hello'\n"
+    assert mode(tree / "shop" / "page.html") == (0o600 if mounted else 0o644)
 
 
 def test_application_has_bytecode_that_no_time_invalidates(tree: Path, layer: Path) -> None:
@@ -123,8 +143,18 @@ def test_the_library_is_compiled_where_it_lies(tree: Path, tmp_path: Path, monke
     (tmp_path / "pip").mkdir()
     (tmp_path / "pip" / "main.py").write_text("")
     monkeypatch.setattr(sysconfig, "get_path", {"stdlib": str(tree), "purelib": str(tmp_path / "pip")}.get)
-    layers.compile_library()
-    assert [path.name.split(".")[0] for path in sorted(tmp_path.rglob("*.pyc"))] == ["__init__", "main"]
+    layers.compile_library(str(tmp_path / "program"))
+    made = [path for path in sorted(tmp_path.rglob("*.pyc")) if not path.is_relative_to(tmp_path / "program")]
+    assert [path.name.split(".")[0] for path in made] == ["__init__", "main"]
+
+
+def test_the_program_keeps_its_own_bytecode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Python looks for it under that prefix; it counts for this source alone, since a step may have another."""
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path / "empty"))
+    layers.compile_library(str(tmp_path / "program"))
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path / "program"))
+    for source in Path(layers.__file__).parent.glob("*.py"):
+        assert int.from_bytes(bytecode.cache(source).read_bytes()[4:8], "little") == 0b11
 
 
 def test_bytecode_of_the_library_comes_along(tmp_path: Path, layer: Path) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dockyard.payload.linker import Missing, Scan, System, find_objects, read_cache, read_system, scan_libraries
+from dockyard.payload.files import find_objects
+from dockyard.payload.linker import Missing, Scan, System, read_cache, read_system, scan_libraries
 from tests.elf_files import AARCH64, FLAGS_1, I386, S390X, cache_bytes, elf_bytes, write_library, write_program
 
 LOADER = "ld-linux-x86-64.so.2"

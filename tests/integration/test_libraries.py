@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dockyard.payload.linker import Scan, find_objects, read_system, scan_libraries
+from dockyard.payload.files import find_objects
+from dockyard.payload.linker import Scan, read_system, scan_libraries
 
 WHEELS = ("pillow==12.2.0", "numpy", "scipy", "shapely", "h5py", "ninja", "cmake", "debugpy")
 OLDER = ("psycopg2-binary==2.9.10",) if sys.version_info < (3, 14) else ()

@@ -2,12 +2,17 @@
 
 import argparse
 import sys
+from importlib import import_module
+from importlib.machinery import FileFinder, SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any
+from types import CodeType, ModuleType
 
 NAME = "payload"
 VENV = Path("/opt/venv")
+BYTECODE = "/var/cache/dockyard"
+"""Where `library` leaves this program's own bytecode for the steps that follow: what it lies in is read-only."""
+
 PREFIXES = "the folder in which {} get a folder each"
 
 
@@ -31,7 +36,8 @@ def parser() -> argparse.ArgumentParser:
             one.add_argument(path, type=Path)
         return one
 
-    verb("library", "layers.compile_library", "compile this Python's own library, for all that runs after it")
+    library = verb("library", "layers.compile_library", "compile this Python's own library, for all that runs after it")
+    library.add_argument("--program", default=BYTECODE, help="where to leave the bytecode of this program itself")
     runtime = verb("runtime", "layers.make_runtime", "make LAYERS/runtime, and LAYERS/writable where asked", "layers")
     runtime.add_argument("--keep", default="", help="what no scan finds: paths and patterns, with : between them")
     runtime.add_argument("--folder", action="append", default=[], type=Path, help="an empty folder of the image")
@@ -68,14 +74,27 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
-def load(name: str) -> Any:
+class Loader(SourceFileLoader):
+    """Reads a module's bytecode from a folder of its own, where it is of this very source: Python sees to that."""
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        """Return the module's code; what it imports from elsewhere has its bytecode beside it, as always."""
+        before, sys.pycache_prefix = sys.pycache_prefix, BYTECODE
+        try:
+            return super().get_code(fullname)
+        finally:
+            sys.pycache_prefix = before
+
+
+def load(name: str) -> ModuleType:
     """Import a module of this folder as one of a package, whatever the folder is called."""
     folder = Path(__file__).resolve().parent
+    sys.path_importer_cache[str(folder)] = FileFinder(str(folder), (Loader, [".py"]))
     spec = spec_from_file_location(NAME, folder / "__init__.py", submodule_search_locations=[str(folder)])
     assert spec is not None and spec.loader is not None  # noqa: S101, PT018 - the file is there
     sys.modules[NAME] = package = module_from_spec(spec)
     spec.loader.exec_module(package)
-    return __import__(f"{NAME}.{name}", fromlist=[name])
+    return import_module(f"{NAME}.{name}")
 
 
 if __name__ == "__main__":

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib.util import MAGIC_NUMBER, cache_from_source, source_hash
 from pathlib import Path
 from types import CodeType
-from typing import Any
 
 UNCHECKED = (1).to_bytes(4, "little")
 """Flags of PEP 552: valid by the source's hash, which nobody compares at a start."""
+
+CHECKED = (3).to_bytes(4, "little")
+"""Flags of the same: valid by the source's hash, which is compared at each start."""
 
 FEW = 20
 """Files that one process compiles in less time than several take to start."""
@@ -39,6 +41,12 @@ def compile_file(source: Path, named: Path) -> None:
     if made:
         cache(source).parent.mkdir(exist_ok=True)
         cache(source).write_bytes(made)
+
+
+def write_checked(source: Path, target: Path) -> None:
+    """Write bytecode to a place where its source may come to be another one: it is then as if it were not there."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(MAGIC_NUMBER + CHECKED + compiled(source, source)[8:])
 
 
 def compiled(source: Path, named: Path) -> bytes:
@@ -88,7 +96,7 @@ def referred(code: CodeType) -> list[object]:
     return found
 
 
-def share(items: Sequence[Any], work: Callable[[Any], None], workers: int) -> None:
+def share(items: Sequence[object], work: Callable[..., None], workers: int) -> None:
     """Do work for every item in processes of their own; end where one of them does."""
     if workers < 2:
         for item in items:

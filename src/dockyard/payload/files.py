@@ -3,6 +3,7 @@
 import os
 import shutil
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 TIME = 315_532_800
@@ -19,6 +20,14 @@ STATUS = Path("/var/lib/dpkg/status.d")
 FIELDS = ("Package", "Status", "Priority", "Section", "Maintainer", "Architecture", "Source", "Version", "Homepage")
 GENERATED = {str(CERTIFICATES): "ca-certificates"}
 """Files that a package makes when it is installed, and so does not list."""
+
+NO_OBJECTS = (
+    ".py", ".pyc", ".pyi", ".pyx", ".pxd", ".c", ".h", ".hpp", ".txt", ".md", ".rst", ".json", ".toml", ".xml", ".html",
+    ".js", ".css", ".map", ".csv", ".npy", ".npz", ".gz", ".zip", ".png", ".svg", ".po", ".mo",
+)  # fmt: skip
+"""Endings of files that are nothing to load: opening each of them would take most of the time."""
+UNWANTED_MODULES = ("_tkinter.", "_testcapi", "_ctypes_test", "_test")
+"""Beginnings of the names of the standard library's modules that need a screen, or only test Python itself."""
 
 
 def inside(root: Path, path: Path) -> Path:
@@ -53,11 +62,33 @@ def copy(source: Path, root: Path, *, follow: bool = True) -> None:
         target.chmod(stat.S_IMODE(source.stat().st_mode) & ~PRIVILEGED)
 
 
-def link_tree(folder: Path, layer: Path) -> None:
-    """Put a folder at its own path below `layer`, by hard links, so that nothing is copied."""
+def add_tree(folder: Path, layer: Path) -> None:
+    """Put a folder at its own path below `layer`, by hard links, so that nothing is copied, where it is no mount."""
     target = inside(layer, folder)
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(folder, target, symlinks=True, copy_function=os.link, dirs_exist_ok=True)
+    shutil.copytree(folder, target, symlinks=True, copy_function=link_or_copy, dirs_exist_ok=True)
+
+
+def link_or_copy(source: str, target: str) -> None:
+    """Give a file a second name, or where that would be on another file system, a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def find_objects(*paths: str) -> Iterator[str]:
+    """Yield the files below paths that may be programs or libraries: a look inside tells."""
+    real = [Path(path).resolve() for path in paths]
+    yield from (str(path) for path in real if path.is_file())
+    waiting = [str(path) for path in real if path.is_dir()]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                elif entry.is_file(follow_symlinks=False) and not entry.name.endswith(NO_OBJECTS):
+                    yield entry.path
 
 
 def settle(layer: Path) -> None:
@@ -69,11 +100,7 @@ def settle(layer: Path) -> None:
 
 def record_packages(layer: Path, dpkg: Path = DPKG) -> None:
     """Write down which Debian packages the files in `layer` come from; layers that say the same agree."""
-    paths = ["/" + str(path.relative_to(layer)) for path in layer.rglob("*") if path.is_symlink() or path.is_file()]
-    if not paths:
-        return
-    owners = {**package_files(dpkg), **GENERATED}
-    wanted = {owners[path] for path in paths if path in owners}
+    wanted = owners(layer_files(layer), dpkg)
     stanzas = package_stanzas(dpkg / "status") if wanted else {}
     for name in sorted(wanted & stanzas.keys()):
         target = inside(layer, STATUS) / name
@@ -82,17 +109,32 @@ def record_packages(layer: Path, dpkg: Path = DPKG) -> None:
         target.chmod(0o644)
 
 
-def package_files(dpkg: Path) -> dict[str, str]:
-    """Return the package of every path that dpkg's lists name; links in a path's folders are followed."""
-    owners: dict[str, str] = {}
-    folders: dict[Path, Path] = {}
-    for listing in sorted((dpkg / "info").glob("*.list")):
+def layer_files(layer: Path) -> set[str]:
+    """Return the paths that a layer's files and links will have in the image."""
+    found: set[str] = set()
+    for folder, folders, names in os.walk(layer):
+        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]  # noqa: PTH114, PTH118
+        found.update(f"{folder.removeprefix(str(layer))}/{name}" for name in (*names, *links))
+    return found
+
+
+def owners(paths: set[str], dpkg: Path) -> set[str]:
+    """Return the packages whose lists name one of some paths; links in a listed path's folders are followed.
+
+    Names are compared first: lists hold thousands of paths, and every layer of every build asks.
+    """
+    found: dict[str, str] = {}
+    names = {path.rpartition("/")[2] for path in paths}
+    folders: dict[str, str] = {}
+    for listing in sorted((dpkg / "info").glob("*.list")) if paths else ():
         for line in listing.read_text(encoding="utf-8").splitlines():
-            path = Path(line)
-            if path.parent not in folders:
-                folders[path.parent] = path.parent.resolve()
-            owners[str(folders[path.parent] / path.name)] = listing.stem.partition(":")[0]
-    return owners
+            folder, _, name = line.rpartition("/")
+            if name not in names:
+                continue
+            if folder not in folders:
+                folders[folder] = os.path.realpath(folder or "/").rstrip("/")
+            found[f"{folders[folder]}/{name}"] = listing.stem.partition(":")[0]
+    return {package for path, package in {**found, **GENERATED}.items() if path in paths}
 
 
 def package_stanzas(status: Path) -> dict[str, str]:

@@ -14,8 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from . import bytecode
-from .files import copy, inside, link_tree, resolve_parents, settle
-from .libraries import UNWANTED_MODULES, add_libraries, add_runtime_libraries, this_base
+from .files import UNWANTED_MODULES, add_tree, copy, find_objects, inside, resolve_parents, settle
 from .lookups import add_data
 
 USER = 65532
@@ -25,10 +24,16 @@ UNWANTED = {
 }  # fmt: skip
 
 
-def compile_library() -> None:
-    """Compile the standard library, and pip, where they lie: every later step that runs Python starts sooner."""
+def compile_library(program: str) -> None:
+    """Compile the standard library, and pip, where they lie, and this program below a folder.
+
+    Every later step that runs Python starts sooner.
+    """
     for folder in {sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")}:
         bytecode.compile_folder(Path(folder), keep=True)
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        made = f"{program}{source.with_suffix('')}.{sys.implementation.cache_tag}.pyc"  # as sys.pycache_prefix has it
+        bytecode.write_checked(source, Path(made))
 
 
 def make_runtime(layers: Path, keep: str = "", folder: Sequence[Path] = (), writable: Sequence[Path] = ()) -> None:
@@ -36,6 +41,8 @@ def make_runtime(layers: Path, keep: str = "", folder: Sequence[Path] = (), writ
 
     The second is made with an owner by `COPY --chown`.
     """
+    from .libraries import add_runtime_libraries, this_base  # most applications have nothing that needs a library
+
     runtime = layers / "runtime"
     kept = [path for pattern in keep.split(":") if pattern for path in matches(pattern)]
     fill_runtime(runtime)
@@ -63,14 +70,21 @@ def fill_runtime(layer: Path) -> None:
 
 
 def make_application(layer: Path, folder: Path) -> None:
-    """Compile the source code in `folder` and put it into `layer` with modes that no umask has shaped."""
-    bytecode.compile_folder(folder)
-    for path in (folder, *folder.rglob("*")):
+    """Put the source code in `folder` into `layer`, with bytecode, and with modes that no umask has shaped.
+
+    The folder, or what is in it, may be a mount that nothing can be written to.
+    """
+    add_tree(folder, layer)
+    there = inside(layer, folder)
+    bytecode.compile_folder(there, at=folder)
+    for path in (there, *there.rglob("*")):
         if not path.is_symlink():
             executable = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
             path.chmod(0o755 if executable else 0o644)
-    link_tree(folder, layer)
-    add_libraries([layer], folder, this_base(), alone=False)  # the environment is in another stage
+    if any(find_objects(str(folder))):
+        from .libraries import add_libraries, this_base
+
+        add_libraries([layer], folder, this_base(), alone=False)  # the environment is in another stage
     settle(layer)
 
 

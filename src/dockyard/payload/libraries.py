@@ -7,12 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .files import copy, inside, record_packages
-from .linker import Scan, System, find_objects, read_system, scan_libraries
+from .files import UNWANTED_MODULES, copy, find_objects, inside, record_packages
+from .linker import Scan, System, read_system, scan_libraries
 from .missing import note_missing
-
-UNWANTED_MODULES = ("_tkinter.", "_testcapi", "_ctypes_test", "_test")
-"""Beginnings of the names of the standard library's modules that need a screen, or only test Python itself."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +40,7 @@ def add_runtime_libraries(layer: Path, kept: Sequence[Path], base: Base) -> None
     """Give the runtime's layer what the interpreter needs, and programs and plugins that are kept without a scan."""
     objects = [*base.runtime_objects(), *find_objects(*(str(path.resolve()) for path in kept))]
     add_needed(layer, base.scan(objects))
+    record_packages(layer)
 
 
 def add_libraries(layers: Sequence[Path], folder: Path, base: Base, *, alone: bool = True) -> None:
@@ -56,17 +54,18 @@ def add_libraries(layers: Sequence[Path], folder: Path, base: Base, *, alone: bo
     present = base.scan(base.runtime_objects()).needed if scan.needed else {}
     lacking = {path: objects for path, objects in scan.needed.items() if path not in present}
     for layer in layers:
-        add_needed(layer, Scan(lacking, scan.missing), say=alone)
+        if add_needed(layer, Scan(lacking, scan.missing), say=alone):
+            record_packages(layer)  # nothing else in it comes from a package
 
 
-def add_needed(layer: Path, scan: Scan, *, say: bool = True) -> None:
-    """Copy what the objects of a layer need, note what they lack, and say whose files these are."""
+def add_needed(layer: Path, scan: Scan, *, say: bool = True) -> bool:
+    """Copy what the objects of a layer need, and note what they lack; return whether anything was copied."""
 
     def holds(path: str) -> bool:
         return os.path.lexists(inside(layer, Path(path)))
 
-    for path, objects in scan.needed.items():
-        if any(map(holds, objects)):
-            copy(Path(path), layer)
+    wanted = [path for path, objects in scan.needed.items() if any(map(holds, objects))]
+    for path in wanted:
+        copy(Path(path), layer)
     note_missing(layer, [each for each in scan.missing if holds(each.path)], say=say)
-    record_packages(layer)
+    return bool(wanted)

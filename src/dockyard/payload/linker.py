@@ -9,7 +9,7 @@ import struct
 import sys
 import sysconfig
 from collections import defaultdict, deque
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,11 +19,6 @@ CACHE = Path("/etc/ld.so.cache")
 CACHE_MAGIC = b"glibc-ld.so.cache1.1"
 HWCAPS = "glibc-hwcaps"
 """Folders of this name hold variants of libraries for processors that can do more."""
-NO_OBJECTS = (
-    ".py", ".pyc", ".pyi", ".pyx", ".pxd", ".c", ".h", ".hpp", ".txt", ".md", ".rst", ".json", ".toml", ".xml", ".html",
-    ".js", ".css", ".map", ".csv", ".npy", ".npz", ".gz", ".zip", ".png", ".svg", ".po", ".mo",
-)  # fmt: skip
-"""Endings of files that are nothing to load: opening each of them would take most of the time."""
 GIVEN = {"libcuda.so.1", "libnvcuvid.so.1", "libnvidia-encode.so.1", "libnvidia-ml.so.1"}
 """Libraries of a driver, which belong to the machine that a container runs on: its engine mounts them."""
 BY_NAME = {"libc.so.6": ("libgcc_s.so.1",)}
@@ -70,20 +65,6 @@ def scan_libraries(objects: Iterable[str], system: System, interpreter: str) -> 
     A library that is one of the objects is there: some package may load it by its path before another asks for it.
     """
     return _Linker(system, interpreter).scan(sorted(set(objects)))
-
-
-def find_objects(*paths: str) -> Iterator[str]:
-    """Yield the files below paths that may be programs or libraries: a look inside tells."""
-    real = [Path(path).resolve() for path in paths]
-    yield from (str(path) for path in real if path.is_file())
-    waiting = [str(path) for path in real if path.is_dir()]
-    while waiting:
-        with os.scandir(waiting.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(entry.path)
-                elif entry.is_file(follow_symlinks=False) and not entry.name.endswith(NO_OBJECTS):
-                    yield entry.path
 
 
 def read_system(interpreter: str = "", cache: Path = CACHE) -> System:
