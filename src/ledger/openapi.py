@@ -100,7 +100,9 @@ PROBLEM: Schema = {
 
 
 def _describe(told: Operation, view: Callable[..., Any], arguments: list[str]) -> dict[str, Any]:
-    within = [{"name": name, "in": "path", "required": True, "schema": NAME} for name in arguments]
+    within = [
+        {"name": name, "in": "path", "required": True, "schema": ID if name == "run_id" else NAME} for name in arguments
+    ]
     within += [{"name": name, "in": "query", "schema": schema} for name, schema in told.query.items()]
     refusals = sorted({*told.refusals, *ALWAYS, *(GUARDED if told.scope else ())})
     answers = {str(status): _answer(status, name) for status, name in told.answers.items()}

@@ -100,8 +100,8 @@ def _one_of(parameter: str, value: str | None, allowed: tuple[str, ...]) -> str 
 
 
 def _name(parameter: str, value: str | None) -> str | None:
-    if value is not None and (not value or not value.isprintable()):
-        raise FilterError(parameter, "must not be empty, and have no control characters")
+    if value == "":
+        raise FilterError(parameter, "must not be empty")
     return value
 
 
