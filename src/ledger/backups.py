@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -31,16 +31,23 @@ def write(session: Session, file: Path) -> int:
     """
     descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     try:
-        count = 0
-        with os.fdopen(descriptor, "wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", mtime=0, filename="") as packed:
-            for line in _lines(session):
-                count += "run" in line
-                packed.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
-            packed.write(json.dumps({"end": count}).encode() + b"\n")
+        with os.fdopen(descriptor, "wb") as raw:
+            count = write_to(session, raw)
         os.replace(name, file)  # noqa: PTH105 - both are names in one folder
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+    return count
+
+
+def write_to(session: Session, raw: IO[bytes]) -> int:
+    """Write runs and tokens to an open file, and return how many runs there are; its last line says the same."""
+    count = 0
+    with gzip.GzipFile(fileobj=raw, mode="wb", mtime=0, filename="") as packed:
+        for line in _lines(session):
+            count += "run" in line
+            packed.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+        packed.write(json.dumps({"end": count}).encode() + b"\n")
     return count
 
 
@@ -52,15 +59,16 @@ def _lines(session: Session) -> Iterator[dict[str, Any]]:
         yield {"run": json.loads(text)}
 
 
-def restore(session: Session, file: Path) -> tuple[int, int]:
+def restore(session: Session, raw: IO[bytes], file: str) -> tuple[int, int]:
     """Take a backup into the database, all or nothing; return how many runs are new, and how many were there.
 
-    Raises BackupError, with nothing changed, where the file is broken or a run differs from the one of the same id.
+    The file's name is for messages. Raises BackupError, with nothing changed, where the file is broken or a run differs
+    from the one of the same id.
     """
     new = known = 0
     try:
         with session.begin():
-            for lines in _batches(_read(file)):
+            for lines in _batches(_read(raw, file)):
                 found = [line["run"] for line in lines if "run" in line]
                 known_ids = _known(session, found)
                 fresh = [record for record in found if record["id"] not in known_ids]
@@ -85,15 +93,15 @@ def _known(session: Session, found: list[runs.Record]) -> set[str]:
     return set(kept)
 
 
-def _read(file: Path) -> Iterator[dict[str, Any]]:
+def _read(raw: IO[bytes], file: str) -> Iterator[dict[str, Any]]:
     """Yield the lines between the first and the last, each run checked; raise where a line or the end is missing."""
-    with gzip.open(file, "rb") as packed:
+    with gzip.open(raw, "rb") as packed:
         first = records.parse(next(packed, b""))
         if not isinstance(first, dict) or first.get("format") != FORMAT:
             raise BackupError(f"{file} is no backup that this ledger knows: it begins with no {FORMAT}")
         count = 0
-        for number, raw in enumerate(packed, start=2):
-            line = records.parse(raw)
+        for number, text in enumerate(packed, start=2):
+            line = records.parse(text)
             if "end" in line:
                 if line["end"] != count:
                     raise BackupError(

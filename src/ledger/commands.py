@@ -1,12 +1,13 @@
 """Commands for whoever runs a ledger: `flask --app ledger ledger …`."""
 
 import re
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import IO, ParamSpec, TypeVar
 
 import click
 from flask import Flask, current_app
@@ -21,6 +22,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 UNITS = {"h": 3600, "d": 86400, "w": 604800, "y": 365 * 86400}
+STDIO = Path("-")
+"""How a command is told to use its own input or output: a container may have no folder to write to."""
 group = AppGroup("ledger", help="Look after the ledger's database and its tokens.")
 
 
@@ -94,27 +97,29 @@ def prune(keep: float, releases: bool, dry_run: bool) -> None:
 
 
 @group.command("backup")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
 @told
 def backup(file: Path) -> None:
-    """Write all runs and tokens to FILE, which any database can take back."""
+    """Write all runs and tokens to FILE, - for stdout, which any database can take back."""
     count = _written(file)
-    click.echo(f"{count} runs are in {file}")
+    click.echo(f"{count} runs are in {'the backup' if file == STDIO else file}", err=file == STDIO)
 
 
 def _written(file: Path) -> int:
     try:
+        if file == STDIO:
+            return backups.write_to(db.session(), sys.stdout.buffer)
         return backups.write(db.session(), file)
     except OSError as error:
         raise backups.BackupError(f"{file} cannot be written: {error.strerror or error}") from error
 
 
 @group.command("restore")
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("file", type=click.File("rb"))
 @told
-def restore(file: Path) -> None:
-    """Take the runs and tokens of FILE into the database, all or nothing."""
-    new, known = backups.restore(db.session(), file)
+def restore(file: IO[bytes]) -> None:
+    """Take the runs and tokens of FILE, - for stdin, into the database, all or nothing."""
+    new, known = backups.restore(db.session(), file, getattr(file, "name", "the input"))
     click.echo(f"{new} runs restored, {known} were there already")
 
 

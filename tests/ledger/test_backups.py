@@ -55,6 +55,18 @@ def test_all_comes_back(
     assert restore(other, tmp_path / "all.gz") == (0, f"0 runs restored, {len(records)} were there already\n")
 
 
+def test_a_backup_goes_through_pipes(runner: FlaskCliRunner, saved: Path, other: Flask) -> None:
+    """A dash stands for stdout and stdin: the same bytes, and only they; what is said goes to stderr."""
+    result = runner.invoke(args=["ledger", "backup", "-"])
+    assert (result.exit_code, result.stderr) == (0, "2 runs are in the backup\n")
+    assert result.stdout_bytes == saved.read_bytes()
+    taken = other.test_cli_runner().invoke(args=["ledger", "restore", "-"], input=result.stdout_bytes)
+    assert (taken.exit_code, taken.output) == (0, "2 runs restored, 0 were there already\n")
+    half = other.test_cli_runner().invoke(args=["ledger", "restore", "-"], input=result.stdout_bytes[:-30])
+    assert half.exit_code == 1
+    assert "is no whole backup" in half.output
+
+
 @pytest.fixture
 def saved(runner: FlaskCliRunner, post: Post, make_record: MakeRecord, tmp_path: Path) -> Path:
     """Return a backup of two runs."""

@@ -225,7 +225,7 @@ def test_a_project_without_charts(client: FlaskClient, post: Post, make_record: 
         assert words in client.get(f"/{address}?project=bare").text
     assert client.get("/image?project=other").status_code == 404
     assert client.get("/image").status_code == 400
-    assert client.get("/tests?project=%00").status_code == 400
+    assert client.get("/tests?project=").status_code == 400
 
 
 def test_a_run_shows_its_steps(client: FlaskClient, post: Post, make_record: MakeRecord) -> None:
