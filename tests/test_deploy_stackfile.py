@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
+from dockyard.deploy import hostfile
 from dockyard.deploy.destination import Destination
 from dockyard.deploy.docker import describe_live, describe_wanted, parse_bytes
 from dockyard.deploy.front import Front, write_config
-from dockyard.deploy.stackfile import Goal, ImageFacts, list_own, list_web, make_release, make_stack, parse_seconds
+from dockyard.deploy.stackfile import Goal, ImageFacts, list_own, list_web, make_jobs, make_stack, parse_seconds
 
+ENDS = "service_completed_successfully"
 IMAGE = "registry.example/team/shop@sha256:" + "a" * 64
 DOCUMENT: dict[str, Any] = {
     "services": {
@@ -142,7 +144,7 @@ def test_the_release_step_is_a_job(goal: Goal) -> None:
     """With the environment, secrets and limits of the service, once, and without its health check."""
     place = replace(goal.destination, release=("flask", "db", "upgrade"))
     chosen = replace(goal, destination=place)
-    (job,) = make_release(chosen, make_stack(chosen)).services.values()
+    (job,) = make_jobs(chosen, make_stack(chosen))[0].services.values()
     assert job["command"] == ["flask", "db", "upgrade"]
     assert job["deploy"]["mode"] == "replicated-job"
     assert job["deploy"]["restart_policy"] == {"condition": "none"}
@@ -150,6 +152,30 @@ def test_the_release_step_is_a_job(goal: Goal) -> None:
     assert job["environment"] == {"LEVEL": "a$$b"}
     assert job["healthcheck"] == {"disable": True}
     assert not {"configs", "ports", "entrypoint"} & {key for key, value in job.items() if value}
+
+
+def test_a_step_of_the_compose_files_is_the_release_step(goal: Goal) -> None:
+    """What another service waits for until it has ended is no service; a destination's own command comes instead."""
+    services = {
+        "migrate": {"image": "team/shop:production", "command": ["flask", "db", "upgrade"], "mem_limit": "64m"},
+        "web": {**DOCUMENT["services"]["web"], "depends_on": {"migrate": {"condition": ENDS}}},
+    }
+    chosen = replace(goal, document={**DOCUMENT, "services": services})
+    stack = make_stack(chosen)
+    assert set(stack.services) == {"web", "front"}
+    (job,) = make_jobs(chosen, stack)
+    assert job.services["release"]["command"] == ["flask", "db", "upgrade"]
+    assert job.services["release"]["deploy"]["mode"] == "replicated-job"
+    assert job.services["release"]["deploy"]["resources"]["limits"] == {"memory": "64m"}
+    other = replace(chosen, destination=replace(goal.destination, release=("migrate", "now")))
+    (job,) = make_jobs(other, stack)
+    assert job.services["release"]["command"] == ["migrate", "now"]
+    host = hostfile.make_host(chosen)
+    assert set(host.services) == {"web", "front"}
+    (run,) = hostfile.make_jobs(chosen, host)
+    assert run.services["release"]["command"] == ["flask", "db", "upgrade"]
+    assert run.services["release"]["restart"] == "no"
+    assert make_jobs(goal, make_stack(goal)) == ()
 
 
 def test_live_and_wanted_have_one_form(goal: Goal) -> None:

@@ -85,6 +85,6 @@ backend copies
     balance leastconn
 {servers}
 frontend health
-    bind :{HEALTH_PORT}
+    bind 127.0.0.1:{HEALTH_PORT}
     monitor-uri /
 """

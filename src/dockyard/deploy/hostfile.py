@@ -25,10 +25,11 @@ DROPPED = frozenset(
 def make_host(goal: Goal) -> StackFile:
     """Return the services of a goal by their plain names; labels hold what a plan compares, and whose they are."""
     own, web = stackfile.list_own(goal), stackfile.list_web(goal)
-    services = {name: _service(goal, name, body) for name, body in goal.document["services"].items()}
+    bodies = {name: body for name, body in goal.document["services"].items() if name not in stackfile.list_steps(goal)}
+    services = {name: _service(goal, name, body) for name, body in bodies.items()}
     if goal.destination.front and web:
         services[FRONT] = _front(goal)
-    whose = {name: {OWN: "true", **({WEB: "true"} if name in web else {})} for name in own}
+    whose = {name: {OWN: "true", **({WEB: "true"} if name in web else {})} for name in own if name in services}
     marked = {name: _marked(body, whose.get(name, {})) for name, body in services.items()}
     volumes = {**(goal.document.get("volumes") or {}), **({FRONT: {}} if FRONT in services else {})}
     parts = {
@@ -50,12 +51,21 @@ def colour_set(stack: StackFile, names: tuple[str, ...], colour: str, number: in
     return StackFile({**stack.document, "services": services})
 
 
-def make_release(stack: StackFile, name: str, command: tuple[str, ...]) -> StackFile:
-    """Return the release step as a service: as one of the project's own, with another command and no health check."""
-    body = {key: value for key, value in stack.services[name].items() if key not in {"ports", "labels"}}
-    body |= {"command": stackfile.escape_all(command), "healthcheck": {"disable": True}, "restart": "no"}
-    body["deploy"] = {**body["deploy"], "replicas": 1}
-    return StackFile({**stack.document, "services": {RELEASE: body}})
+def make_jobs(goal: Goal, stack: StackFile) -> tuple[StackFile, ...]:
+    """Return the release step as documents of one service each: the destination's command, or the files' own steps."""
+    bodies = []
+    if goal.destination.release:
+        bodies.append({**stack.services[list_set(stack)[0]], "command": stackfile.escape_all(goal.destination.release)})
+    else:
+        documents = goal.document["services"]
+        bodies += [_service(goal, name, documents[name]) for name in stackfile.list_steps(goal)]
+    return tuple(StackFile({**stack.document, "services": {RELEASE: _job(body)}}) for body in bodies)
+
+
+def _job(body: Document) -> dict[str, Any]:
+    kept = {key: value for key, value in body.items() if key not in {"ports", "labels"}}
+    limits = {"resources": body["deploy"]["resources"]} if "resources" in body["deploy"] else {}
+    return {**kept, "healthcheck": {"disable": True}, "restart": "no", "deploy": {"replicas": 1, **limits}}
 
 
 def write_front(goal: Goal, copies: tuple[str, ...]) -> str:

@@ -125,7 +125,7 @@ class Host:
                 goal = replace(goal, front_image=self._choose_front(self._boxes()))
             stack = hostfile.make_host(goal)
             number = self.store.add_version(stack, image)
-            self._bring(goal, stack, number, release=goal.destination.release)
+            self._bring(goal, stack, number, hostfile.make_jobs(goal, stack))
             self.store.forget(keep=stack)
             return number
 
@@ -138,7 +138,7 @@ class Host:
             stack = self.store.read_version(chosen.number)
             made = self.store.add_version(stack, chosen.image, f"back to {chosen.number}")
             goal = Goal(self.stack, "", self.settings.ports, self.destination, chosen.image, stack.document)
-            self._bring(goal, stack, made, release=())
+            self._bring(goal, stack, made, ())
             return chosen.image
 
     def status(self) -> tuple[Instance, ...]:
@@ -193,7 +193,7 @@ class Host:
                 return found[1]
         return next((box.colour for box in boxes if box.colour and box.state == "running"), "")
 
-    def _bring(self, goal: Goal, stack: StackFile, number: int, *, release: tuple[str, ...]) -> None:
+    def _bring(self, goal: Goal, stack: StackFile, number: int, jobs: tuple[StackFile, ...]) -> None:
         """Start a new set, turn the front to it, and end the old one; on any failure end the new one instead."""
         before = self._boxes()
         old = self._serving(before)
@@ -205,8 +205,8 @@ class Host:
         try:
             if others := hostfile.list_others(stack):
                 self._up(stack.select(*others), others)
-            if release:
-                self._release(stack, names[0], release)
+            for job in jobs:
+                self._release(job)
             if self.destination.order == "stop-first":
                 self._end([box for box in before if box.colour == old and old])
             self._up(coloured, tuple(coloured.services))
@@ -269,13 +269,12 @@ class Host:
             self.docker.read("container", "kill", "--signal", RELOAD, front.id)
             log.info(f"the front turns to {', '.join(copies)}")
 
-    def _release(self, stack: StackFile, name: str, command: tuple[str, ...]) -> None:
+    def _release(self, job: StackFile) -> None:
         """Run the release step once; its last lines are told where it fails."""
-        job = hostfile.make_release(stack, name, command)
         container = f"{self.stack}_{RELEASE}"
         self.docker.attempt("container", "rm", "--force", container)
         try:
-            with console.status(f"release step: {' '.join(command)}"):
+            with console.status(f"release step: {' '.join(job.services[RELEASE].get('command', ['its image']))}"):
                 words = ("run", "--no-TTY", "--no-deps", "--rm", "--name", container, RELEASE)
                 done = self._run_compose(job, *words)
         finally:

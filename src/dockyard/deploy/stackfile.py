@@ -85,6 +85,14 @@ def list_own(goal: Goal) -> tuple[str, ...]:
     return tuple(name for name, body in goal.document["services"].items() if _is_own(goal, body))
 
 
+def list_steps(goal: Goal) -> tuple[str, ...]:
+    """Return those of the project's services that another one waits for until they have ended: steps, no servers."""
+    waits = [body.get("depends_on") or {} for body in goal.document["services"].values()]
+    ending = "service_completed_successfully"
+    awaited = {name for wait in waits for name, said in wait.items() if said.get("condition") == ending}
+    return tuple(name for name in list_own(goal) if name in awaited)
+
+
 def list_web(goal: Goal) -> tuple[str, ...]:
     """Return those of the project's services that the front sends to: they publish a port of the settings."""
     services = goal.document["services"]
@@ -96,7 +104,8 @@ def make_stack(goal: Goal) -> StackFile:
     """Return the stack file of a goal, without its release step."""
     files: dict[str, str] = {}
     web = list_web(goal)
-    services = {name: _service(goal, name, body) for name, body in goal.document["services"].items()}
+    bodies = {name: body for name, body in goal.document["services"].items() if name not in list_steps(goal)}
+    services = {name: _service(goal, name, body) for name, body in bodies.items()}
     if goal.destination.front and web:
         chosen = Front(goal.destination.port, web, goal.ports[0], goal.destination.domain)
         files["front.cfg"] = front.write_config(chosen)
@@ -114,18 +123,25 @@ def make_stack(goal: Goal) -> StackFile:
     return StackFile({key: value for key, value in document.items() if value}, files, tuple(lost))
 
 
-def make_release(goal: Goal, stack: StackFile) -> StackFile:
-    """Return the stack file of the release step: a job that runs once, as the first of the project's services would."""
-    body = dict(stack.services[(*list_web(goal), *list_own(goal))[0]])
-    for key in ("configs", "entrypoint", "healthcheck", "labels"):
-        body.pop(key, None)
-    body["command"] = escape_all(goal.destination.release)
-    body["entrypoint"] = escape_all(goal.facts.entrypoint) if goal.facts else []
-    body["healthcheck"] = {"disable": True}
-    resources_ = {"resources": body["deploy"]["resources"]} if "resources" in body["deploy"] else {}
-    body["deploy"] = {"mode": "replicated-job", "replicas": 1, "restart_policy": {"condition": "none"}, **resources_}
-    body["deploy"]["labels"] = {f"{LABEL}{RELEASE}": "true"}
-    return StackFile({**stack.document, "services": {RELEASE: body}}, stack.files)
+def make_jobs(goal: Goal, stack: StackFile) -> tuple[StackFile, ...]:
+    """Return the release step as stack files of one job each: the destination's command, or the Compose files' own."""
+    bodies = []
+    if goal.destination.release:
+        first = next(name for name in (*list_web(goal), *list_own(goal)) if name in stack.services)
+        body = {key: value for key, value in stack.services[first].items() if key not in {"configs", "entrypoint"}}
+        body["command"] = escape_all(goal.destination.release)
+        body["entrypoint"] = escape_all(goal.facts.entrypoint) if goal.facts else []
+        bodies.append(body)
+    else:
+        bodies += [_service(goal, name, goal.document["services"][name]) for name in list_steps(goal)]
+    return tuple(StackFile({**stack.document, "services": {RELEASE: _job(body)}}, stack.files) for body in bodies)
+
+
+def _job(body: Document) -> dict[str, Any]:
+    limits = {"resources": body["deploy"]["resources"]} if "resources" in body["deploy"] else {}
+    deploy = {"mode": "replicated-job", "replicas": 1, "restart_policy": {"condition": "none"}, **limits}
+    deploy["labels"] = {f"{LABEL}{RELEASE}": "true"}
+    return {**body, "healthcheck": {"disable": True}, "deploy": deploy}
 
 
 def _is_own(goal: Goal, body: Document) -> bool:

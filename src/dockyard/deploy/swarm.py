@@ -196,8 +196,8 @@ class Swarm:
         try:
             if others:
                 self._bring(mark_version(stack.select(*others), number), prune=False)
-            if goal.destination.release:
-                self._release(goal, stack)
+            for job in stackfile.make_jobs(goal, stack):
+                self._release(job)
             self._bring(mark_version(stack, number))
         except BaseException as error:
             self._return(error, number, current_version(before))
@@ -232,13 +232,13 @@ class Swarm:
                 return
             self.sleep(POLL_SECONDS)
 
-    def _release(self, goal: Goal, stack: StackFile) -> None:
+    def _release(self, job: StackFile) -> None:
         """Run the release step once and wait for its end; its last lines are told where it fails."""
         name = f"{self.stack}_{RELEASE}"
         self.docker.attempt("service", "rm", name)
         try:
-            with console.status(f"release step: {' '.join(goal.destination.release)}"):
-                self._deploy(stackfile.make_release(goal, stack), prune=False)
+            with console.status(f"release step: {' '.join(job.services[RELEASE].get('command', ['its image']))}"):
+                self._deploy(job, prune=False)
                 deadline = self.clock() + self.destination.timeout
                 while True:
                     tasks = self._tasks([RELEASE])
