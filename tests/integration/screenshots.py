@@ -18,7 +18,7 @@ from .conftest import ROOT
 from .report_server import serve_sample
 
 FOLDER = ROOT / "docs" / "images"
-PICTURES = {"ledger-image.webp": (1240, 1330, False), "ledger-run.webp": (900, 1000, True)}
+PICTURES = {"ledger-image.webp": (1240, 1430, False), "ledger-run.webp": (900, 1020, True)}
 """Width and height in pixels, and whether the screen is dark."""
 
 
