@@ -5,6 +5,7 @@ import io
 import os
 import pty
 import signal
+import subprocess
 import sys
 import termios
 import threading
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -440,3 +442,20 @@ def test_only_one_module_imports_subprocess() -> None:
     source = Path(process.__file__).parent
     users = {str(path.relative_to(source)) for path in source.rglob("*.py") if "import subprocess" in path.read_text()}
     assert {name for name in users if not name.startswith("payload/")} == {"process.py"}
+
+
+def test_an_interrupt_while_a_child_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that comes before Popen has returned ends the child as any other does."""
+    start = subprocess.Popen
+    made: list[Any] = []
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        made.append(start(*arguments, **options))
+        os.kill(os.getpid(), signal.SIGINT)
+        return made[0]
+
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        capture(Command(("sleep", "60")))
+    assert made[0].returncode == -signal.SIGTERM
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

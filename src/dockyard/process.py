@@ -20,7 +20,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import IO
+from typing import IO, cast
 
 from dockyard.errors import CommandError
 
@@ -108,7 +108,7 @@ def lines(command: Command) -> Generator[str, None, None]:
     started = time.monotonic()
     kept: list[str] = []
     with _running(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        for raw in _pipe(process.stdout):
+        for raw in cast("IO[bytes]", process.stdout):
             line = redact(_text(raw).rstrip("\r\n"), command.secrets)
             kept = [*kept[-TAIL_LINES:], line]
             yield line
@@ -173,16 +173,6 @@ def _running(
     command: Command, *, stdin: int | None, stdout: int | None = None, stderr: int | None = None, group: bool = True
 ) -> "Iterator[subprocess.Popen[bytes]]":
     """Start a child; end it, and its group, when its time is over or what we do with it is interrupted."""
-    with _explained(command):
-        process = subprocess.Popen(
-            command.argv,
-            cwd=command.cwd,
-            env=command.environment(),
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            process_group=0 if group else None,
-        )
     late = threading.Event()
 
     def over() -> None:
@@ -190,21 +180,53 @@ def _running(
         _end(process, group=group)
 
     timer = threading.Timer(command.timeout or 0, over)
-    if command.timeout is not None:
-        timer.start()
-    with process:
-        try:
-            yield process
-            process.wait()
-        except subprocess.TimeoutExpired:
-            over()
-        except BaseException:
-            _end(process, group=group)
-            raise
-        finally:
-            timer.cancel()
+    with contextlib.ExitStack() as held:
+        held.enter_context(_holding_interrupts())
+        with _explained(command):
+            process = subprocess.Popen(
+                command.argv,
+                cwd=command.cwd,
+                env=command.environment(),
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                process_group=0 if group else None,
+            )
+        with process:
+            try:
+                held.close()  # from here on there is a child to end
+                if command.timeout is not None:
+                    timer.start()
+                yield process
+                process.wait()
+            except subprocess.TimeoutExpired:
+                over()
+            except BaseException:
+                _end(process, group=group)
+                raise
+            finally:
+                timer.cancel()
     if late.is_set():
         raise CommandError(f"{command.argv[0]} did not finish within {command.timeout:g} s: {command.display()}")
+
+
+@contextlib.contextmanager
+def _holding_interrupts() -> Iterator[None]:
+    """Hold interrupts back to the end: one that comes before Popen returns would leave a child that nobody knows."""
+    heard: list[tuple[int, FrameType | None]] = []
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handlers = {number: handler for number in numbers if callable(handler := signal.getsignal(number))}
+    if threading.current_thread() is not threading.main_thread():
+        handlers = {}  # only the main thread is interrupted
+    for number in handlers:
+        signal.signal(number, lambda *call: heard.append(call))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for signaled, frame in heard:
+        handlers[signal.Signals(signaled)](signaled, frame)
 
 
 @contextlib.contextmanager
@@ -249,20 +271,10 @@ def _signal(process: "subprocess.Popen[bytes]", number: int, *, group: bool) -> 
     return True
 
 
-def _pipe(end: IO[bytes] | None) -> IO[bytes]:
-    """Return our end of a pipe that was asked for."""
-    if end is None:
-        raise RuntimeError("the child was started without this pipe")
-    return end
-
-
 def _feed(process: "subprocess.Popen[bytes]", data: bytes) -> None:
     """Write a child's standard input and close it; a child that ends without reading has its own words for why."""
-    end = _pipe(process.stdin)
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(BrokenPipeError), cast("IO[bytes]", process.stdin) as end:
         end.write(data)
-    with contextlib.suppress(BrokenPipeError):
-        end.close()
 
 
 class _Veil:
@@ -286,7 +298,7 @@ class _Veil:
 def _tee_pipe(command: Command, show: Callable[[bytes], None]) -> int:
     with _running(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         _feed(process, command.input or b"")
-        _copy_until_exit(process, _pipe(process.stdout).fileno(), show)
+        _copy_until_exit(process, cast("IO[bytes]", process.stdout).fileno(), show)
     return process.returncode
 
 

@@ -41,7 +41,6 @@ def tests(session: nox.Session) -> None:
 
     _require_subject(session)
     console.show_progress()
-    console.log.propagate = False  # Nox prints what reaches the root logger: all would be there twice
     try:
         settings = load(Path.cwd(), os.environ)
         with ending_as_interrupt():

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from dockyard.settings import Settings
 
 
-OLDEST_PYTHON = (3, 11)
-
-
 def check_git(machine: Machine) -> Iterable[Row]:
     """Read the commit that images would be named after."""
     if machine.which("git") is None:
@@ -107,8 +104,6 @@ def check_python(machine: Machine) -> Iterable[Row]:
 def python_row(version: tuple[int, ...], prefix: str, *, own: bool = False) -> Row:
     """Say whether the Python that runs the pipeline will do; it is best the project's `own`."""
     shown = ".".join(map(str, version))
-    if version[:2] < OLDEST_PYTHON:
-        return Row("Python", State.FAIL, f"{shown} is too old", "use Python 3.11 or newer")
     if not own:
         found = f"{shown} in {prefix}, not the project's .venv"
         return Row("Python", State.WARN, found, "start it with the Python of the project's .venv")

@@ -236,14 +236,11 @@ def check_builder(machine: Machine) -> Iterable[Row]:
         return
     command = Command(("docker", "buildx", "inspect", name), env=changes, timeout=NETWORK_SECONDS)
     done = machine.run(command, check=False)
-    yield builder_row(name, "" if done.ok else (done.stderr.strip().splitlines() or ["it is not there"])[-1])
-
-
-def builder_row(name: str, trouble: str) -> Row:
-    """Say whether the buildx builder of the settings is there."""
-    if trouble:
-        return Row("builder", State.FAIL, f"{name}: {trouble}", "`docker buildx ls` shows which there are")
-    return Row("builder", State.OK, name)
+    if done.ok:
+        yield Row("builder", State.OK, name)
+    else:
+        trouble = (done.stderr.strip().splitlines() or ["it is not there"])[-1]
+        yield Row("builder", State.FAIL, f"{name}: {trouble}", "`docker buildx ls` shows which there are")
 
 
 @dataclass(frozen=True)

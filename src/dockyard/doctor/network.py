@@ -3,7 +3,6 @@
 import configparser
 import os
 import re
-import ssl
 import sys
 import tempfile
 import time
@@ -14,7 +13,7 @@ from dockyard.bases import lookup, recipe
 from dockyard.bases.resolve import reference, wanted
 from dockyard.doctor.machine import NETWORK_SECONDS, Machine, Row, State
 from dockyard.engine import client
-from dockyard.errors import CommandError, DockyardError
+from dockyard.errors import CommandError, DockyardError, Sign, read_signs
 from dockyard.host import CA_NAMES, ca_bundle, certificates
 from dockyard.locks.indexes import collect_logins
 from dockyard.process import Command
@@ -23,15 +22,14 @@ INDEX_SECONDS = 8.0
 LOOPBACK = {"RegistryConfig": {"InsecureRegistryCIDRs": ["127.0.0.0/8"]}}
 """What every engine says of registries on this machine, for when there is no engine to ask."""
 PIP_TROUBLE = (
-    (r"SSL|CERTIFICATE_VERIFY_FAILED", "its TLS certificate is not trusted", "set SSL_CERT_FILE to your CA bundle"),
-    (r"\b40[137]\b", "it refuses access", "put the user and password into pip's configuration: `pip config edit`"),
-    (r"ProxyError|[Pp]roxy", "the proxy on the way to it cannot be used", "correct or unset HTTPS_PROXY"),
-    (r"\b404\b", "it has no page for pip: the address may be wrong", "`pip config list` shows the address"),
-    (r"[Tt]imed? ?out", "it does not answer in time", "check the network and the proxy (HTTPS_PROXY)"),
-    (r"resol|Name or service|nodename", "its name is not found", "check the network, the proxy and `pip config list`"),
-    (r"refused", "nothing listens there", "check the proxy (HTTPS_PROXY) and `pip config list`"),
+    Sign(r"SSL|CERTIFICATE_VERIFY_FAILED", "its TLS certificate is not trusted", "set SSL_CERT_FILE to your CA bundle"),
+    Sign(r"\b40[137]\b", "it refuses access", "put the user and password into pip's configuration: `pip config edit`"),
+    Sign(r"proxy", "the proxy on the way to it cannot be used", "correct or unset HTTPS_PROXY"),
+    Sign(r"\b404\b", "it has no page for pip: the address may be wrong", "`pip config list` shows the address"),
+    Sign(r"timed? ?out", "it does not answer in time", "check the network and the proxy (HTTPS_PROXY)"),
+    Sign(r"resol|Name or service|nodename", "its name is not found", "check the network, the proxy, `pip config list`"),
+    Sign(r"refused", "nothing listens there", "check the proxy (HTTPS_PROXY) and `pip config list`"),
 )
-"""Signs in what pip says of an index, what they mean, and what to do."""
 
 
 def check_bases(machine: Machine) -> Iterable[Row]:
@@ -80,15 +78,12 @@ def check_registry(machine: Machine) -> Iterable[Row]:
     settings = machine.settings
     if not settings.registry:
         return
-    from dockyard.registry.access import Access, extra_certificates, select_rules
-    from dockyard.registry.client import Registry, parse_reference
+    from dockyard.registry.client import parse_reference
+    from dockyard.registry.content import reach_registry
 
     host = parse_reference(f"{settings.repository}:x").host
-    info = machine.engines().info or LOOPBACK
-    known = select_rules(info, host, lambda name: ("127.0.0.1",) if name == "localhost" else ())
-    bundle = ca_bundle(machine.environment) or Path(ssl.get_default_verify_paths().openssl_cafile)
-    extra = extra_certificates(host, (Path("/etc/docker/certs.d"), Path.home() / ".config/docker/certs.d"))
-    with Registry(Access(host, known.api, bundle, extra, None, known.insecure, known.plain)) as there:
+    engine = client.Engine("host", "", snapshotter=False, environment=machine.environment)
+    with reach_registry(engine, machine.engines().info or LOOPBACK, host) as there:
         there.connect()
         plain = " over plain HTTP, which the engine allows for it" if there.base.startswith("http:") else ""
     yield Row("registry", State.OK, f"{host or settings.registry} answers{plain}")
@@ -117,9 +112,8 @@ def index_row(named: bool, returncode: int, output: str) -> Row:
     if returncode == 0 and not skipped:
         return Row("package index", State.OK, f"{which} answers")
     said = "\n".join(skipped) or output
-    for sign, meaning, advice in PIP_TROUBLE:
-        if re.search(sign, said):
-            return Row("package index", State.FAIL, f"{which}: {meaning}", advice)
+    if sign := read_signs(PIP_TROUBLE, said):
+        return Row("package index", State.FAIL, f"{which}: {sign.message}", sign.hint)
     last = (said.strip().splitlines() or ["pip says nothing"])[-1]
     return Row("package index", State.FAIL, f"{which}: {last[:160]}", "`pip index versions pip -vv` shows more")
 

@@ -51,7 +51,7 @@ def build(
     targets = tuple(dict.fromkeys(target)) or ("production",)
     request = building.Request(targets, pythons, tuple(platform), tuple(tag), no_cache, push)
     if dry_run:
-        show_plan(plan(chosen, request), json=json)
+        print_plan(chosen, request, json=json)
         return
     warn_of_stale_locks(chosen, locked=locked)
     if push:
@@ -67,37 +67,28 @@ def build(
         show(built)
 
 
-def plan(chosen: "Settings", request: "Request") -> list[tuple[str, str]]:
-    """Return the steps of a build, what and how, without doing any of them."""
-    from dockyard.bases.resolve import Base
+def print_plan(chosen: "Settings", request: "Request", *, json: bool) -> None:
+    """Print what would be built and by which command, without an engine or a registry."""
+    from dockyard.bases.lookup import Base, reference
     from dockyard.image import bake
     from dockyard.image import build as building
-    from dockyard.image.records import FOLDER
 
-    found = building.read_world(chosen)
     pythons = request.pythons or (chosen.python,)
-    bases = tuple(Base(python, f"python:{python}-slim", "registry", f"python:{python}-slim", "") for python in pythons)
-    planned = building.plan_images(chosen, replace(found, bases=bases), request)
+    bases = tuple(Base(python, reference(python), "registry", reference(python), "") for python in pythons)
+    planned = building.plan_images(chosen, replace(building.read_world(chosen), bases=bases), request)
     options = bake.arguments(
         builder=chosen.builder, no_cache=request.no_cache, push=request.push, metadata="metadata.json"
     )
-    return [
-        ("find a Docker Engine", f"engine = {chosen.engine}"),
-        *((f"have the base image of Python {python}", f"base = {chosen.base}") for python in pythons),
-        *((f"build {variant.target} on Python {variant.python}", ", ".join(image.references))
-          for variant, image in zip(request.variants(chosen), planned, strict=True)),
-        ("all of them with", " ".join(("docker", *options))),
-        ("record the run", str(FOLDER)),
-    ]  # fmt: skip
-
-
-def show_plan(steps: Sequence[tuple[str, str]], *, json: bool) -> None:
-    """Print the steps of a build."""
+    command = " ".join(("docker", *options))
+    images: list[dict[str, Any]] = [
+        {"target": variant.target, "python": variant.python, "references": image.references}
+        for variant, image in zip(request.variants(chosen), planned, strict=True)
+    ]
     if json:
-        console.as_json({"steps": [{"what": what, "how": how} for what, how in steps]})
+        console.as_json({"images": images, "command": command})
         return
-    rows = [(str(number), what, how) for number, (what, how) in enumerate(steps, 1)]
-    console.table(("step", "what", "how"), rows, right=("step",))
+    rows = [(one["target"], one["python"], ", ".join(one["references"])) for one in images]
+    console.table(("target", "Python", "would be built as"), rows, title=command)
 
 
 def show(built: "Sequence[Built]") -> None:
