@@ -69,3 +69,25 @@ def test_the_destinations_page_has_every_key_and_default() -> None:
 def test_the_exit_codes_page_has_every_code() -> None:
     """The page lists the codes of ExitCode, in order."""
     assert [int(row[0]) for row in rows("exit-codes.md")] == [int(code) for code in ExitCode]
+
+
+def test_the_ledger_page_has_every_setting_command_and_address() -> None:
+    """What the service reads, does and answers is on its page; the service itself is not imported here."""
+    source = Path(__file__).parents[1] / "src" / "ledger"
+    page = (REFERENCE / "ledger.md").read_text(encoding="utf-8")
+    texts = {name: (source / f"{name}.py").read_text(encoding="utf-8") for name in ("settings", "commands", "api")}
+    plain = re.findall(r"""(?:environ\.get\(|_count\(environ, )"(\w+)\"""", texts["settings"])
+    secret = re.findall(r"""_secret\(environ, "(\w+)"\)""", texts["settings"])
+    commands = re.findall(r"""@group\.command\("(\w+)"\)""", texts["commands"])
+    tokens = re.findall(r"""@token\.command\("(\w+)"\)""", texts["commands"])
+    paths = re.findall(r"""@bp\.(\w+)\("([^"]+)"\)""", texts["api"])
+    assert len(plain) > 3
+    assert len(secret) > 3
+    assert len(paths) > 4
+    expected = {*(f"`{name}`" for name in plain), *(f"`{name}`, `{name}_FILE`" for name in secret)}
+    expected |= {f"| `{name}" for name in commands} | {f"| `token {name}" for name in tokens}
+    expected |= {
+        f"`{method.upper()} /api{re.sub('<(?:path:)?(?:run_)?([a-z]+)>', lambda found: found[1].upper(), path)}`"
+        for method, path in paths
+    }
+    assert {word for word in expected if word not in page} == set()

@@ -32,6 +32,8 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     """
     app = Flask("ledger")
     app.config.from_mapping(LEDGER_TOKEN=None, LEDGER_PROXIES=0, MAX_CONTENT_LENGTH=MAX_RECORD_BYTES)
+    # No page sets a cookie; one that ever does sends it over TLS alone (browsers take localhost for that too).
+    app.config.from_mapping(SESSION_COOKIE_SECURE=True, SESSION_COOKIE_SAMESITE="Strict")
     app.config.from_mapping(settings.load(os.environ) if config is None else config)
     database.init_app(app)
     commands.init_app(app)

@@ -13,7 +13,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from flask import Flask
 from flask_migrate import Migrate, upgrade  # type: ignore[import-untyped]
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
@@ -25,6 +25,8 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 BUSY_SECONDS = 5
 """How long a statement waits for SQLite's one writer."""
 CONNECT_SECONDS = 5
+STATEMENT_SECONDS = 30
+"""How long a server may be silent before a request is given up: one that vanished says nothing at all."""
 WAIT_SECONDS = 60
 """How long a migration waits for a database that is still starting."""
 LOCK_SECONDS = 600
@@ -52,8 +54,10 @@ def engine_options(url: URL) -> dict[str, Any]:
             "poolclass": NullPool,
             "creator": lambda: sqlite3.connect(creator, uri=True, timeout=BUSY_SECONDS, check_same_thread=False),
         }
-    timeout = "timeout" if url.get_driver_name() == "pg8000" else "connect_timeout"
-    return {"pool_pre_ping": True, "pool_recycle": 300, "connect_args": {timeout: CONNECT_SECONDS}}
+    limits = {"connect_timeout": CONNECT_SECONDS, "read_timeout": STATEMENT_SECONDS, "write_timeout": STATEMENT_SECONDS}
+    if url.get_driver_name() == "pg8000":
+        limits = {"timeout": STATEMENT_SECONDS}
+    return {"pool_pre_ping": True, "pool_recycle": 300, "connect_args": limits}
 
 
 def _escaped(path: str) -> str:
@@ -152,7 +156,9 @@ def migrating(engine: Engine) -> Iterator[Connection]:
         with _folder_lock(Path(str(engine.url.database)).parent), engine.connect() as connection:
             yield connection
         return
-    with engine.connect() as holder, engine.connect() as connection:
+    # Without the limits of time that requests have: a change of a large table takes long, and so does waiting for it.
+    patient = create_engine(engine.url, poolclass=NullPool)
+    with patient.connect() as holder, patient.connect() as connection:
         # A connection of its own holds the lock: what a migration commits would end a transaction's.
         _lock(holder)
         try:
@@ -163,6 +169,7 @@ def migrating(engine: Engine) -> Iterator[Connection]:
 
 def _lock(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SET lock_timeout = '{LOCK_SECONDS}s'"))
         connection.execute(text("SELECT pg_advisory_lock(:number)"), {"number": LOCK_NUMBER})
     elif not connection.scalar(text("SELECT GET_LOCK(:name, :seconds)"), {"name": LOCK_NAME, "seconds": LOCK_SECONDS}):
         raise SettingsError(f"another migration has held the database for {LOCK_SECONDS} s: look what it does")

@@ -7,7 +7,9 @@ start both and set them.
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -106,6 +108,20 @@ def test_the_tables_are_those_of_the_models(app: Flask) -> None:
     """Alembic finds nothing that a further migration would have to change."""
     result = app.test_cli_runner().invoke(args=["db", "check", "--directory", str(database.MIGRATIONS)])
     assert result.exit_code == 0, result.output
+
+
+def test_a_migration_waits_for_another_however_long(app: Flask, url: URL, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time that a request may take is no limit for whoever waits for the lock."""
+    monkeypatch.setattr(database, "STATEMENT_SECONDS", 1)
+    second = create_app({"SQLALCHEMY_DATABASE_URI": url})
+    with ThreadPoolExecutor() as pool:
+        with app.app_context(), database.migrating(db.engine):
+            waiting = pool.submit(database.migrate, second)
+            time.sleep(2.5)
+            assert not waiting.done()
+        assert waiting.result() == database.head()
+    with second.app_context():
+        db.engine.dispose()
 
 
 def test_a_run_is_kept_as_it_came(client: FlaskClient, make_record: MakeRecord) -> None:
