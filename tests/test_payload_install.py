@@ -1,6 +1,7 @@
 """Installing a lock: what is kept of it for the next build, and in which layer each package lies."""
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -169,19 +170,34 @@ def test_what_no_build_uses_is_forgotten(tmp_path: Path) -> None:
 
 @pytest.mark.processes
 def test_trees_are_copied_one_over_the_other(tmp_path: Path) -> None:
-    """Links stay links, modes stay, and the last one wins, be it by copies or by hard links."""
+    """Links stay links, modes stay, and the last one wins; a copy that fails ends the build."""
     for name in ("one", "two"):
         (tmp_path / name / "bin").mkdir(parents=True)
         (tmp_path / name / "bin" / "run").write_text(name)
         (tmp_path / name / name).symlink_to("bin/run")
     (tmp_path / "two" / "bin" / "run").chmod(0o755)
     trees = [tmp_path / "one", tmp_path / "two"]
-    install.copy_trees(trees, tmp_path / "made")
-    install.copy_trees([tmp_path / "made"], tmp_path / "linked", "--link", "--remove-destination")
-    for made in (tmp_path / "made", tmp_path / "linked"):
-        assert ((made / "bin" / "run").read_text(), (made / "bin" / "run").stat().st_mode & 0o777) == ("two", 0o755)
-        assert [(made / name).readlink() for name in ("one", "two")] == [Path("bin/run")] * 2
-    assert (tmp_path / "made" / "bin" / "run").samefile(tmp_path / "linked" / "bin" / "run")
+    install.start_copy(trees, tmp_path / "made")()
+    made = tmp_path / "made"
+    assert ((made / "bin" / "run").read_text(), (made / "bin" / "run").stat().st_mode & 0o777) == ("two", 0o755)
+    assert [(made / name).readlink() for name in ("one", "two")] == [Path("bin/run")] * 2
+    install.start_copy([], tmp_path / "empty")()
+    assert list((tmp_path / "empty").iterdir()) == []
+    with pytest.raises(subprocess.CalledProcessError):
+        install.start_copy([tmp_path / "absent"], tmp_path / "made")()
+
+
+def test_objects_of_all_trees_come_together(tmp_path: Path) -> None:
+    """By their second name, the last one where several have it; what is no object stays where it is."""
+    for name in ("one", "two"):
+        (tmp_path / name / "lib" / name).mkdir(parents=True)
+        for file in ("lib/libx.so.1", f"lib/{name}/_{name}.so", f"lib/{name}/code.py"):
+            (tmp_path / name / file).write_text(name)
+    install.link_objects([tmp_path / "one", tmp_path / "two"], tmp_path / "whole")
+    whole = tmp_path / "whole"
+    found = sorted(str(path.relative_to(whole)) for path in whole.rglob("*") if path.is_file())
+    assert found == ["lib/libx.so.1", "lib/one/_one.so", "lib/two/_two.so"]
+    assert (whole / "lib" / "libx.so.1").samefile(tmp_path / "two" / "lib" / "libx.so.1")
 
 
 def test_pip_gets_the_secrets_that_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import bytecode
-from .files import inside, settle
+from .files import find_objects, inside, settle
 from .libraries import add_libraries, this_base
 
 CACHE = Path.home() / ".cache" / "dockyard"
@@ -69,16 +69,25 @@ def install_lock(lock: Path, wheels: Path | None, venv: Path, layers: Path | Non
     text = replaced(lock.read_text("utf-8"), hashes(wheels) if wheels else {})
     options, packages = read_lock(text, fingerprint(venv, compiled=bool(layers)))
     environments.create(venv, symlinks=True)
-    add_missing(CACHE, packages, Pip(pip_folder(), venv, wheels, options).install, venv if layers else None)
+    pip = Pip(pip_folder(), venv, wheels, options)
     if not layers:
-        copy_trees([CACHE / package.key for package in packages], venv)
+        add_missing(CACHE, packages, pip.install, None)
+        start_copy([CACHE / package.key for package in packages], venv)()
         return
     made = [layers / str(number + 1) for number in range(parts)]
     targets = [inside(layer, venv) for layer in made]
-    for number, target in enumerate(targets):
-        own = [CACHE / package.key for package in packages if package.part(parts) == number]
-        copy_trees([*([] if number else [venv]), *own], target)
-    copy_trees(targets, venv, "--link", "--remove-destination")
+    trees = [[CACHE / package.key for package in packages if package.part(parts) == number] for number in range(parts)]
+    trees[0].insert(0, venv)
+    # What lacks nothing is copied while pip waits for the index.
+    copies = {number: start_copy(trees[number], targets[number]) for number in range(parts) if complete(trees[number])}
+    try:
+        add_missing(CACHE, packages, pip.install, venv)
+    finally:
+        for finish in copies.values():
+            finish()
+    for number in set(range(parts)) - copies.keys():
+        start_copy(trees[number], targets[number])()
+    link_objects(targets, venv)
     add_libraries(made, venv, this_base())
     for layer in made:
         settle(layer)
@@ -232,11 +241,37 @@ def recorded(prefix: Path, name: str) -> set[Path]:
     return {path for path in found if (prefix / path).is_file()}
 
 
-def copy_trees(trees: Sequence[Path], target: Path, *options: str) -> None:
-    """Copy what is in several folders into one, with `cp`, which takes a tenth of Python's time."""
+def complete(trees: Iterable[Path]) -> bool:
+    """Return whether all of some folders are there."""
+    return all(tree.is_dir() for tree in trees)
+
+
+def start_copy(trees: Sequence[Path], target: Path) -> Callable[[], None]:
+    """Start to copy what is in several folders into one, with `cp`, which takes a tenth of Python's time.
+
+    What is returned waits for the end.
+    """
     target.mkdir(parents=True, exist_ok=True)
-    if trees:
-        subprocess.run(["cp", "-a", *options, *(f"{tree}/." for tree in trees), str(target)], check=True)
+    if not trees:
+        return lambda: None
+    command = ("cp", "-a", *(f"{tree}/." for tree in trees), str(target))
+    copy = subprocess.Popen(command)
+
+    def finish() -> None:
+        if copy.wait():
+            raise subprocess.CalledProcessError(copy.returncode, command)
+
+    return finish
+
+
+def link_objects(trees: Sequence[Path], target: Path) -> None:
+    """Give all that may be programs or libraries in several folders a second name in one, where linkers find them."""
+    for tree in trees:
+        for path in map(Path, find_objects(str(tree))):
+            place = target / path.relative_to(tree.resolve())
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.unlink(missing_ok=True)
+            place.hardlink_to(path)
 
 
 def hashes(wheels: Path) -> dict[str, tuple[str, str]]:
