@@ -108,3 +108,33 @@ def test_no_application(files: dict[str, str], said: str) -> None:
     """A tool, a test or a class of the same name is no web service."""
     with pytest.raises(DockyardError, match=f"{said}|holds no Python file"):
         detected(files)
+
+
+@pytest.mark.parametrize(
+    ("files", "app", "framework"),
+    [
+        ({"app.py": "import bottle\napp = bottle.default_app()\n"}, "app:app", "bottle"),
+        ({"app.py": "from dash import Dash\napp = Dash(__name__)\nserver = app.server\n"}, "app:server", "dash"),
+        ({"site.py": "from pyramid.config import Configurator\nc = Configurator()\napp = c.make_wsgi_app()\n"},
+         "site:app", "pyramid"),
+        ({"tut/__init__.py": "from pyramid.config import Configurator\ndef main(global_config, **settings):\n"
+          "    with Configurator(settings=settings) as config:\n        return config.make_wsgi_app()\n"},
+         "tut:main({})", "pyramid"),
+        ({"app.py": "import connexion\napp = connexion.AsyncApp(__name__)\n"}, "app:app", "connexion"),
+    ],
+)  # fmt: skip
+def test_frameworks_that_hold_their_application_elsewhere(files: dict[str, str], app: str, framework: str) -> None:
+    """An attribute, a call of the framework's, and a factory of Paste's are applications too."""
+    found = detected({**files, "requirements.txt": f"{framework}\n"}).app.value
+    assert (found.reference, found.framework) == (app, framework)
+
+
+def test_a_factory_with_an_argument_needs_a_server_that_gives_it() -> None:
+    """Waitress calls a factory with nothing: gunicorn takes its place, and the source says why."""
+    factory = (
+        "from pyramid.config import Configurator\ndef main(global_config):\n    return Configurator().make_wsgi_app()\n"
+    )
+    project = detected({"tut.py": factory, "requirements.txt": "pyramid\nwaitress\n"})
+    assert project.program == "gunicorn"
+    assert "waitress cannot give" in project.server.source.replace("waitress-serve", "waitress")
+    assert project.server_package == "gunicorn"

@@ -193,3 +193,45 @@ def test_few_files_of_a_large_repository_are_parsed() -> None:
     taken = snapshot({**files, "app.py": APP, "requirements.txt": "flask\n"})
     assert detect(taken, Overrides()).app.value.reference == "app:app"
     assert taken.parsed <= 5
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "file"),
+    [
+        ("config.py", "import os\nbasedir = os.path.abspath(os.path.dirname(__file__))\n"
+         "URI = os.environ.get('DATABASE_URL') or 'sqlite:///' + os.path.join(basedir, 'app.db')\n", "/app/app.db"),
+        ("shop/config.py", "import os\nhere = os.path.dirname(__file__)\n"
+         "URI = 'sqlite:///' + os.path.join(here, 'a.db')\n",
+         "/app/shop/a.db"),
+        ("shop/config.py", "from pathlib import Path\nROOT = Path(__file__).resolve().parent.parent\n"
+         "URI = f'sqlite:///{ROOT / \"a.sqlite3\"}'\n", "/app/a.sqlite3"),
+    ],
+)  # fmt: skip
+def test_sqlite_beside_the_code(path: str, text: str, file: str) -> None:
+    """A file whose path is computed from the module's is where the module is, and a link leads it to a volume."""
+    project = detected({path: text, "app.py": "from flask import Flask\napp = Flask(__name__)\n"})
+    assert project.writable.value.files == (file,)
+
+
+def test_variables_of_settings_in_parts() -> None:
+    """An object that reads variables is shared: by a star, or by its name."""
+    project = detected(
+        {
+            "config/settings/base.py": "import environ\nenv = environ.Env()\nURL = env.db('DATABASE_URL')\n",
+            "config/settings/production.py": "from .base import *\nA = env.list('HOSTS', default=1)\nB = env('KEY')\n",
+            "config/settings/local.py": "from .base import env\nOTHER = env('OTHER')\n",
+            "config/wsgi.py": "import os\nfrom django.core.wsgi import get_wsgi_application\n"
+            "os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'config.settings.production')\n"
+            "application = get_wsgi_application()\n",
+            "manage.py": "import os\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', 'config.settings.local')\n",
+            "requirements.txt": "django\ndjango-environ\n",
+        }
+    )
+    found = {one.name: one.required for one in project.variables.value}
+    assert found == {"DATABASE_URL": True, "HOSTS": False, "KEY": True, "OTHER": False}, (
+        "settings for development ask for nothing in production"
+    )
+    assert (project.django_settings, project.django_production) == (
+        "config.settings.local",
+        "config.settings.production",
+    )

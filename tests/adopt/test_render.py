@@ -211,3 +211,23 @@ def test_a_dockerfile_of_ones_own_stays(sample: Callable[[str], Project]) -> Non
     assert tomllib.loads(files["pyproject.toml"])["tool"]["dockyard"]["dockerfile"] == "Dockerfile.dockyard"
     usable = detected({"app.py": APP, "Dockerfile": "FROM x AS production\nCMD app:app\n"})
     assert usable.dockerfile == "Dockerfile"
+
+
+def test_build_steps_that_import_the_app_get_its_settings() -> None:
+    """What the code asks for at import is given in the build alone, as values that parse and are nobody's secret."""
+    files = {
+        "manage.py": "import os\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', 'site.settings.local')\n",
+        "site/settings/base.py": "import os\nURL = os.environ['DATABASE_URL']\nSTATIC_ROOT = '/app/static'\n"
+        "INSTALLED_APPS = ['django.contrib.staticfiles']\nKEY = os.environ['SECRET_KEY']\n",
+        "site/wsgi.py": "import os\nfrom django.core.wsgi import get_wsgi_application\n"
+        "os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'site.settings.live')\napplication = get_wsgi_application()\n",
+        "requirements.txt": "django\npsycopg[c]\n",
+    }
+    text = render_dockerfile(detected(files))
+    assert 'ARG DATABASE_URL="postgresql://app:build@database:5432/app"' in text
+    assert 'ARG SECRET_KEY="build"' in text
+    assert 'ARG DJANGO_SETTINGS_MODULE="site.settings.live"' in text
+    production = text.partition("FROM scratch AS production")[2]
+    assert "ENV DJANGO_SETTINGS_MODULE=site.settings.live" in production
+    assert "SECRET_KEY" not in production
+    assert "packages --compilers libpq-dev" in text

@@ -17,8 +17,11 @@ CLASSES = {
     "flask_openapi3.OpenAPI": ("flask", "wsgi"),
     "connexion.FlaskApp": ("flask", "wsgi"),
     "bottle.Bottle": ("bottle", "wsgi"),
+    "bottle.default_app": ("bottle", "wsgi"),
+    "bottle.app": ("bottle", "wsgi"),
+    "cherrypy.Application": ("cherrypy", "wsgi"),
+    "connexion.AsyncApp": ("connexion", "asgi"),
     "falcon.App": ("falcon", "wsgi"),
-    "pyramid.config.Configurator": ("pyramid", "wsgi"),
     "fastapi.FastAPI": ("fastapi", "asgi"),
     "starlette.applications.Starlette": ("starlette", "asgi"),
     "quart.Quart": ("quart", "asgi"),
@@ -28,6 +31,10 @@ CLASSES = {
     "django.core.wsgi.get_wsgi_application": ("django", "wsgi"),
     "django.core.asgi.get_asgi_application": ("django", "asgi"),
 }
+SERVERS_OF = {"dash.Dash": ("dash", "wsgi")}
+"""Classes whose objects hold the application in their attribute `server`."""
+
+PYRAMID = ("pyramid", "wsgi")
 OBJECTS = ("app", "application", "api", "server")
 FACTORIES = ("create_app", "make_app", "build_app", "get_app", "create_application", "app_factory", "factory")
 ENTRY_MODULES = ("wsgi", "asgi", "main", "app", "application", "api", "server", "run", "__init__")
@@ -169,18 +176,18 @@ def _nothing(snapshot: Snapshot) -> DockyardError:
 
 
 def _scan(snapshot: Snapshot) -> Iterator[Candidate]:
-    words = {name.rpartition(".")[2] + "(" for name in CLASSES}
+    words = {name.rpartition(".")[2] + "(" for name in {**CLASSES, **SERVERS_OF}} | {"make_wsgi_app("}
     for path in snapshot.containing(*words):
         tree = snapshot.tree(path)
         imports = code.imported_names(tree)
         for name, value in code.assignments(tree):
-            kind = _made(value, imports)
+            kind = _made(value, imports) or _served(tree, value, imports)
             if kind and name.isidentifier():
                 yield Candidate(path, name, *kind)
         for function in code.functions(tree):
             calls = (node for node in ast.walk(function) if isinstance(node, ast.Call))
             kind = next(filter(None, (_made(call, imports) for call in calls)), None)
-            if kind and (function.name in FACTORIES or _returns_app(function)):
+            if kind and (function.name in FACTORIES or _returns_app(function, imports)):
                 yield Candidate(path, function.name, *kind, code.required_arguments(function))
 
 
@@ -190,12 +197,26 @@ def _made(value: ast.expr, imports: dict[str, str]) -> tuple[str, str] | None:
     full = code.resolved_name(value.func, imports)
     if full in CLASSES:
         return CLASSES[full]
+    if isinstance(value.func, ast.Attribute) and value.func.attr == "make_wsgi_app":
+        return PYRAMID
     return next((_made(inner, imports) for inner in value.args if _made(inner, imports)), None)  # Wrapper(Flask(…))
 
 
-def _returns_app(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    returned = (node.value for node in ast.walk(function) if isinstance(node, ast.Return) and node.value)
-    return "app" in function.name and any(code.dotted_name(value) in OBJECTS for value in returned)
+def _served(tree: ast.Module, value: ast.expr, imports: dict[str, str]) -> tuple[str, str] | None:
+    """Return the framework of `app.server`, where `app` is an object that holds the application there."""
+    if not (isinstance(value, ast.Attribute) and value.attr == "server"):
+        return None
+    holder = code.dotted_name(value.value)
+    for name, made in code.assignments(tree):
+        if name == holder and isinstance(made, ast.Call):
+            return SERVERS_OF.get(code.resolved_name(made.func, imports))
+    return None
+
+
+def _returns_app(function: ast.FunctionDef | ast.AsyncFunctionDef, imports: dict[str, str]) -> bool:
+    returned = [node.value for node in ast.walk(function) if isinstance(node, ast.Return) and node.value]
+    named = "app" in function.name and any(code.dotted_name(value) in OBJECTS for value in returned)
+    return named or any(_made(value, imports) == PYRAMID for value in returned)
 
 
 def _call(snapshot: Snapshot, one: Candidate) -> str:
@@ -204,6 +225,8 @@ def _call(snapshot: Snapshot, one: Candidate) -> str:
         return ""
     if not one.required:
         return "()"
+    if one.required == ("global_config",):
+        return "({})"  # what Paste gives a factory, which reads its own settings from it
     for path in (one.path, *snapshot.containing('"production"', "'production'")):
         keys = (key for node in ast.walk(snapshot.tree(path)) if isinstance(node, ast.Dict) for key in node.keys)
         if len(one.required) == 1 and any(code.text_of(key) == "production" for key in keys):

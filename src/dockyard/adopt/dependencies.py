@@ -29,6 +29,14 @@ TEST_GROUPS = ("test", "tests", "testing", "dev", "development")
 GUESSED = {"flask": "flask", "fastapi": "fastapi", "django": "django", "quart": "quart", "starlette": "starlette",
            "flask_sqlalchemy": "flask-sqlalchemy", "sqlalchemy": "sqlalchemy", "requests": "requests",
            "redis": "redis", "celery": "celery", "bottle": "bottle", "falcon": "falcon"}  # fmt: skip
+EXTRAS = {("psycopg", "c"): "psycopg-c", ("psycopg", "binary"): "psycopg-binary", ("celery", "redis"): "redis",
+          ("sqlalchemy", "postgresql"): "psycopg2", ("sqlalchemy", "postgresql-psycopg2binary"): "psycopg2-binary",
+          ("sqlalchemy", "postgresql-psycopg"): "psycopg", ("sqlalchemy", "postgresql-psycopgbinary"): "psycopg-binary",
+          ("sqlalchemy", "postgresql-asyncpg"): "asyncpg", ("sqlalchemy", "mysql"): "mysqlclient",
+          ("sqlalchemy", "pymysql"): "pymysql", ("fastapi", "standard"): "uvicorn", ("gunicorn", "gevent"): "gevent",
+          ("piccolo", "postgres"): "asyncpg", ("tortoise-orm", "asyncpg"): "asyncpg"}  # fmt: skip
+"""What an extra brings that says more than the package: a driver, a server, one that is compiled."""
+
 IMPORTED = "what the code imports: no file names its dependencies"
 UNLOCKABLE = re.compile(r"\s*(?:-e\b|--editable\b|\.{1,2}(?:/|\[|$)|file:|(?:git|hg|svn|bzr)\+)")
 """Lines that no lock can hold: the project itself, and checkouts."""
@@ -47,7 +55,9 @@ def detect_dependencies(snapshot: Snapshot) -> Found[Dependencies]:
 
 def _complete(snapshot: Snapshot, lines: tuple[str, ...], tests: tuple[str, ...], source: str) -> Found[Dependencies]:
     runtime = tuple(_requirements(snapshot, lines))
-    names = {canonicalize_name(one.name): str(one.specifier) for one in runtime}
+    names: dict[str, str] = {canonicalize_name(one.name): str(one.specifier) for one in runtime}
+    names |= {brought: "" for one in runtime for extra in one.extras
+              if (brought := EXTRAS.get((canonicalize_name(one.name), canonicalize_name(extra))))}  # fmt: skip
     test_lines = tests or tuple(f"-r ../{path}" for path in TEST_FILES if path in snapshot.paths)[:1]
     for_tests = frozenset(canonicalize_name(one.name) for one in _requirements(snapshot, test_lines))
     pins, lock = _constraints(snapshot)

@@ -74,7 +74,8 @@ def detect(snapshot: Snapshot, overrides: Overrides) -> Project:
         source_files=frozenset(sources.value) & snapshot.paths,
         frontend=detect_frontend(snapshot),
         version=detect_version(snapshot, app.value, sources.value),
-        django_settings=_django_settings(snapshot),
+        django_settings=_django_settings(snapshot, ("manage.py",)),
+        django_production=_django_settings(snapshot, tuple(_module_files(app.value, snapshot))),
         dockerfile=_dockerfile(snapshot),
         given=stack.environment if stack else None,
     )
@@ -101,8 +102,15 @@ def _dockerfile(snapshot: Snapshot) -> str:
     return "Dockerfile" if not text or drivable or is_ours(text) else "Dockerfile.dockyard"
 
 
-def _django_settings(snapshot: Snapshot) -> str:
-    said = (snapshot.text(path) for path in ("manage.py", *snapshot.containing("DJANGO_SETTINGS_MODULE")))
+def _module_files(app: App, snapshot: Snapshot) -> Iterator[str]:
+    """Yield the file of the module that holds the application."""
+    name = f"{app.module.replace('.', '/')}.py"
+    yield from (path for path in (name, f"{app.root}/{name}") if path in snapshot.paths)
+
+
+def _django_settings(snapshot: Snapshot, first: tuple[str, ...]) -> str:
+    """Return the module of Django's settings: the one that these files name, or any other."""
+    said = (snapshot.text(path) for path in (*first, *snapshot.containing("DJANGO_SETTINGS_MODULE")))
     found = next(
         filter(None, (re.search(r"DJANGO_SETTINGS_MODULE[\"'],\s*[\"']([\w.]+)", text) for text in said)), None
     )

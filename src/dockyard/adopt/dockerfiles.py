@@ -1,8 +1,10 @@
 """Write the Dockerfile that a person would: targets production, test and development, on Dockyard's payload (pure)."""
 
 import json
+import re
 from collections.abc import Iterable
 
+from dockyard.adopt import values
 from dockyard.adopt.libraries import COMPILER
 from dockyard.adopt.model import Frontend, Project
 from dockyard.adopt.versions import ARGUMENT
@@ -103,7 +105,7 @@ def _packages() -> list[str]:
 
 def _application(project: Project) -> list[str]:
     steps = [f"RUN {step.command}" for step in project.build.value]
-    environment = " ".join(f"{name}=build" for step in project.build.value for name in step.needs)
+    environment = _build_environment(project) if any(step.runs_app for step in project.build.value) else {}
     needs = [
         "# The steps below run the application's own code, so it needs its packages.",
         "ARG LOCKS",
@@ -117,12 +119,23 @@ def _application(project: Project) -> list[str]:
         "WORKDIR /app",
         *copies(project),
         *_version(project),
-        *([f"ARG {environment}"] if steps and environment else []),
+        *(["# Settings are read at import: these stand in for them in the build alone."] if environment else []),
+        *(f"ARG {name}={json.dumps(value)}" for name, value in environment.items()),
         *steps,
         *(["# A volume holds folders only: the file lies in one."] if links else []),
         *links,
         f"RUN --network=none {PAYLOAD} python /dockyard application /layers/application /app",
     ]
+
+
+def _build_environment(project: Project) -> dict[str, str]:
+    """Return what the application's own code asks for at import: values that parse, and are nobody's secret."""
+    given = values.stack_values(project)
+    required = [one.name for one in project.variables.value if one.required]
+    found = {name: re.sub(r"\$\{\w+\}", "build", given.get(name, "")) or "build" for name in required}
+    if project.django_production != project.django_settings:
+        found["DJANGO_SETTINGS_MODULE"] = project.django_production
+    return found
 
 
 def _version(project: Project, *, metadata: bool = True) -> list[str]:
@@ -236,12 +249,15 @@ def _healthcheck(project: Project, interval: str) -> str:
 
 
 def _production(project: Project) -> list[str]:
+    production = project.django_production
     writable = ["COPY --link --from=runtime --chown=65532:65532 /layers/writable/ /"] if volumes(project) else []
     return [
         "FROM scratch AS production",
         "ENV LANG=C.UTF-8 PATH=/opt/venv/bin:/usr/local/bin:/usr/bin \\",
         "    PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PYTHONPATH=/app",
         *_version(project, metadata=False),
+        # The release step runs manage.py, which would take the settings for development.
+        *([f"ENV DJANGO_SETTINGS_MODULE={production}"] if production != project.django_settings else []),
         "COPY --link --from=runtime /layers/runtime/ /",
         "WORKDIR /app",
         "COPY --link --from=packages /layers/1/ /",

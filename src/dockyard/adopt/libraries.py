@@ -22,6 +22,7 @@ TABLE: dict[str, Needs] = {
     # These have no wheels for Linux: pip compiles them.
     "mysqlclient": Needs((*COMPILER, "libmariadb-dev", "pkg-config")),
     "psycopg2": Needs((*COMPILER, "libpq-dev")),
+    "psycopg-c": Needs((*COMPILER, "libpq-dev")),
     "pycairo": Needs((*COMPILER, "libcairo2-dev", "pkg-config")),
     "python-ldap": Needs((*COMPILER, "libldap2-dev", "libsasl2-dev")),
     "uwsgi": Needs(COMPILER),
@@ -48,19 +49,17 @@ TABLE: dict[str, Needs] = {
     "wand": Needs((), ("libmagickwand-7.q16-10",), (LIBRARY + "libMagickWand-7.Q16.so.10",)),
 }  # fmt: skip
 
-BINARY_EXTRA = {"psycopg": ("psycopg-binary", "psycopg-c")}
+BROUGHT_BY = {"psycopg": ("psycopg-binary", "psycopg-c")}
 """Packages that bring a library with them, which makes Debian's superfluous."""
 
 
 def detect_libraries(snapshot: Snapshot, dependencies: Dependencies) -> Found[Libraries]:
     """Return the Debian packages that the dependencies and an Aptfile ask for."""
-    text = " ".join(snapshot.texts[path] for path in snapshot.texts if path.endswith((".txt", ".in", "Pipfile")))
-    text += snapshot.text("pyproject.toml")
-    named = []
-    for name in sorted(dependencies.names & TABLE.keys()):
-        brought = any(other in dependencies.names for other in BINARY_EXTRA.get(name, ()))
-        if not brought and f"{name}[binary" not in text.replace("'", "").replace('"', ""):
-            named.append(name)
+    named = [
+        name
+        for name in sorted(dependencies.names & TABLE.keys())
+        if not dependencies.names.intersection(BROUGHT_BY.get(name, ()))
+    ]
     lines = (line.partition("#")[0].strip() for line in snapshot.text("Aptfile").splitlines())
     apt = tuple(line for line in lines if line and not line.startswith(":") and "/" not in line)
     needs = [TABLE[name] for name in named]

@@ -116,10 +116,10 @@ class Frontend:
 
 @dataclass(frozen=True)
 class BuildStep:
-    """A command that makes a part of the application when the image is built; `needs` are variables it asks for."""
+    """A command that makes a part of the application when the image is built; `runs_app` whether it imports that."""
 
     command: str
-    needs: tuple[str, ...] = ()
+    runs_app: bool = False
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,10 @@ class Project:
 
     frontend: Frontend | None = None
     django_settings: str = ""
-    """The module of Django's settings."""
+    """The module of Django's settings that manage.py names, for tests."""
+
+    django_production: str = ""
+    """The one that the service is started with: large projects have settings in parts."""
 
     version: Found[Version] = field(default=Found(Version(), "nothing in the code"))
     given: Mapping[str, str] | None = None

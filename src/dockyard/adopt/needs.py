@@ -3,13 +3,14 @@
 import ast
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from dockyard.adopt import code, commands
 from dockyard.adopt.model import App, Backend, Dependencies, Found, Variable, Writable
 from dockyard.adopt.snapshot import Snapshot
 
 DRIVERS = {
-    "postgres": ("psycopg", "psycopg2", "psycopg2-binary", "psycopg-binary", "asyncpg", "pg8000"),
+    "postgres": ("psycopg", "psycopg2", "psycopg2-binary", "psycopg-binary", "psycopg-c", "asyncpg", "pg8000"),
     "mariadb": ("mysqlclient", "pymysql", "mysql-connector-python", "aiomysql", "asyncmy", "mariadb"),
     "valkey": ("redis", "valkey", "rq", "arq", "django-redis", "flask-redis"),
 }
@@ -19,6 +20,9 @@ READERS = {"decouple.config", "environs.Env", "environ.Env", "starlette.config.C
 NOT_CONFIGURATION = {"HOME", "PATH", "PORT", "HOSTNAME", "USER", "LANG", "TZ", "PYTHONPATH", "FLASK_APP",
                      "FLASK_DEBUG", "FLASK_ENV", "WEB_CONCURRENCY", "DJANGO_SETTINGS_MODULE", "TMPDIR", "CI",
                      "SERVER_SOFTWARE", "WERKZEUG_RUN_MAIN", "http_proxy", "https_proxy"}  # fmt: skip
+NOT_PRODUCTION = {"ci", "debug", "dev", "develop", "development", "local", "test", "testing"}
+"""Modules of settings that production does not import."""
+
 SECRET = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|PRIVATE|API_?KEY|(?:^|_)(?:KEY|SALT|PEPPER)$", re.IGNORECASE)
 SQLITE = re.compile(r"sqlite(?:\+\w+)?:///(/?[^/\s?'\"{}][^\s?'\"{}]*)")
 DATABASE_FILE = re.compile(r"[\w./-]*\w\.(?:db|sqlite3?)")
@@ -41,8 +45,11 @@ def detect_backends(snapshot: Snapshot, dependencies: Dependencies) -> Found[tup
 def detect_variables(snapshot: Snapshot) -> Found[tuple[Variable, ...]]:
     """Return the environment variables that the code reads, and whether it starts without each."""
     found: dict[str, Variable] = {}
-    for path in snapshot.containing("environ", "getenv", "config(", "BaseSettings", "env(", "Env("):
-        for one in _read_variables(snapshot, path):
+    shared = {name for path in snapshot.containing("Env(", "Config(") for name in _makers(snapshot.tree(path))}
+    for path in snapshot.containing("environ", "getenv", "config(", "BaseSettings", "env(", "env.", "Env("):
+        elsewhere = path.rpartition("/")[2].removesuffix(".py") in NOT_PRODUCTION
+        for read in _read_variables(snapshot, path, shared):
+            one = replace(read, required=False) if elsewhere else read
             before = found.get(one.name)
             if one.name not in NOT_CONFIGURATION and (before is None or (one.required and not before.required)):
                 found[one.name] = one
@@ -60,11 +67,20 @@ def is_secret(name: str) -> bool:
     return bool(SECRET.search(name))
 
 
-def _read_variables(snapshot: Snapshot, path: str) -> Iterator[Variable]:
+def _makers(tree: ast.Module) -> set[str]:
+    """Return the names of a module's objects that read variables: `env` of `env = environ.Env()`."""
+    imports = code.imported_names(tree)
+    return {name for name, value in code.assignments(tree)
+            if isinstance(value, ast.Call) and code.resolved_name(value.func, imports) in READERS}  # fmt: skip
+
+
+def _read_variables(snapshot: Snapshot, path: str, shared: set[str]) -> Iterator[Variable]:
     tree = snapshot.tree(path)
     imports = code.imported_names(tree)
-    makers = {name for name, value in code.assignments(tree)
-              if isinstance(value, ast.Call) and code.resolved_name(value.func, imports) in READERS}  # fmt: skip
+    # Settings in parts import such an object from another one of them, often with a star.
+    makers = _makers(tree) | {
+        name for name in shared if imports.get(name, "").startswith(".") or _has_star(tree)
+    }  # fmt: skip
     guarded = {id(node) for one in ast.walk(tree) if isinstance(one, ast.Try) for node in ast.walk(one)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Subscript) and code.resolved_name(node.value, imports) in ENVIRON:
@@ -72,11 +88,22 @@ def _read_variables(snapshot: Snapshot, path: str) -> Iterator[Variable]:
             if name and isinstance(node.ctx, ast.Load):
                 yield Variable(name, f"{path}:{node.lineno}", id(node) not in guarded)
         elif isinstance(node, ast.Call):
-            yield from _called(node, path, code.resolved_name(node.func, imports), makers)
+            yield from _called(node, path, _without_module(code.resolved_name(node.func, imports), makers), makers)
         elif isinstance(node, ast.ClassDef) and any(
             code.dotted_name(base).endswith("BaseSettings") for base in node.bases
         ):
             yield from _fields(node, path)
+
+
+def _has_star(tree: ast.Module) -> bool:
+    return any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in tree.body)
+
+
+def _without_module(full: str, makers: set[str]) -> str:
+    """Return `env.list` for `.base.env.list`, where `env` is such an object."""
+    parts = full.split(".")
+    at = next((number for number, part in enumerate(parts) if part in makers), 0)
+    return ".".join(parts[at:]) if full.startswith(".") else full
 
 
 def _called(node: ast.Call, path: str, full: str, makers: set[str]) -> Iterator[Variable]:
@@ -139,7 +166,9 @@ def _may_write(text: str) -> bool:
 
 def _note(name: str, where: str, found: tuple[dict[str, str], dict[str, str]], *, instance: bool) -> None:
     folders, files = found
-    if name.startswith("/"):
+    if name.startswith("/app/") and DATABASE_FILE.fullmatch(name):
+        files.setdefault(name, where)  # beside code, where no volume can lie
+    elif name.startswith("/"):
         folder = name.rpartition("/")[0] if DATABASE_FILE.fullmatch(name) else name
         if folder and not folder.startswith(("/tmp", "/dev", "/proc", "/etc", "/usr")):  # noqa: S108
             folders.setdefault(folder, where)
@@ -161,6 +190,7 @@ def _written(snapshot: Snapshot, path: str) -> Iterator[tuple[str, int]]:
         match = SQLITE.match(text)
         if match:
             yield match[1], line
+    yield from _joined_paths(tree, path)
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             name = code.dotted_name(node.func)
@@ -174,6 +204,38 @@ def _written(snapshot: Snapshot, path: str) -> Iterator[tuple[str, int]]:
             database = name in {"DATABASE", "NAME"} and DATABASE_FILE.fullmatch(last)
             if last and (WRITTEN.search(name) or database):
                 yield last, value.lineno
+
+
+def _joined_paths(tree: ast.Module, path: str) -> Iterator[tuple[str, int]]:
+    """Yield the files of `"sqlite:///" + join(basedir, "app.db")` and of f-strings like it.
+
+    A name that stands for the module's own folder, or one above it, gives the place; any other is taken for the top.
+    """
+    folders = {name: _levels(value) for name, value in code.assignments(tree)}
+    for node in ast.walk(tree):
+        rest: ast.expr | None = None
+        if not isinstance(node, ast.expr):
+            continue
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add) and _is_scheme(node.left):
+            rest = node.right
+        elif isinstance(node, ast.JoinedStr) and len(node.values) > 1 and _is_scheme(node.values[0]):
+            rest = node.values[1].value if isinstance(node.values[1], ast.FormattedValue) else None
+        last = _last_text(rest) if rest else ""
+        if rest and DATABASE_FILE.fullmatch(last):
+            names = {one.id for one in ast.walk(rest) if isinstance(one, ast.Name)}
+            levels = max((folders.get(name, 0) for name in names), default=0)
+            parts = path.split("/")[:-levels] if levels else []
+            yield "/".join(("/app", *parts, last)), node.lineno
+
+
+def _is_scheme(node: ast.expr) -> bool:
+    return bool(re.fullmatch(r"sqlite(?:\+\w+)?:////?", code.text_of(node) or ""))
+
+
+def _levels(value: ast.expr) -> int:
+    """Return how many steps up from a module's file a folder is that it computes: 1 for its own; 0 for any other."""
+    said = ast.unparse(value)
+    return said.count("dirname(") + said.count(".parent") + said.count("'..'") if "__file__" in said else 0
 
 
 def _named_values(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:

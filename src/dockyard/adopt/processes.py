@@ -45,6 +45,8 @@ def detect_server(
         # A development server of an ASGI framework comes as a dependency of its own, so it counts for ASGI alone.
         program = next(iter(present), "gunicorn" if app.interface == "wsgi" else "uvicorn")
         source = "the dependencies" if present else f"nothing: the usual one for {app.interface.upper()}"
+    if app.is_factory and not app.reference.endswith("()") and program != "gunicorn" and not overrides.server:
+        program, source, options = "gunicorn", f"the factory's argument, which {program} cannot give", ()
     others = tuple(name for name in PACKAGES if name != program and PACKAGES[name] in dependencies.names)
     words = _command(program, app, port, dependencies, options)
     package = "" if PACKAGES[program] in dependencies.names else PACKAGES[program]
@@ -132,12 +134,13 @@ def detect_build_steps(snapshot: Snapshot, app: App, dependencies: Dependencies)
         steps += [BuildStep(f"pybabel compile --directory {folder.removeprefix(root)}") for folder in catalogues]
         sources.append(catalogues[0])
     if "flask-static-digest" in dependencies.names:
-        steps.append(BuildStep(f"flask --app '{app.reference}' digest compile"))
+        steps.append(BuildStep(f"flask --app '{app.reference}' digest compile", runs_app=True))
         sources.append("Flask-Static-Digest")
     setting = re.compile(r"^STATIC_ROOT\s*=", re.MULTILINE)
     collected = next((path for path in snapshot.containing("STATIC_ROOT") if setting.search(snapshot.text(path))), "")
-    if app.framework == "django" and collected and "manage.py" in snapshot.paths:
-        steps.append(BuildStep("python manage.py collectstatic --no-input"))
+    collects = any(True for _ in snapshot.containing("django.contrib.staticfiles"))
+    if app.framework == "django" and collects and collected and "manage.py" in snapshot.paths:
+        steps.append(BuildStep("python manage.py collectstatic --no-input", runs_app=True))
         sources.append(f"STATIC_ROOT in {collected}")
     return Found(tuple(steps), ", ".join(sources) or "nothing that has to be made")
 

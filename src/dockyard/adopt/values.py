@@ -11,7 +11,8 @@ NAMES = {"postgres": "database", "mariadb": "database", "valkey": "valkey"}
 
 PORTS = {"postgres": "5432", "mariadb": "3306", "valkey": "6379"}
 SCHEMES = {
-    "psycopg": "postgresql+psycopg", "psycopg-binary": "postgresql+psycopg", "asyncpg": "postgresql+asyncpg",
+    "psycopg": "postgresql+psycopg", "psycopg-binary": "postgresql+psycopg", "psycopg-c": "postgresql+psycopg",
+    "asyncpg": "postgresql+asyncpg",
     "pg8000": "postgresql+pg8000", "pymysql": "mysql+pymysql", "aiomysql": "mysql+aiomysql",
     "asyncmy": "mysql+asyncmy", "mysql-connector-python": "mysql+mysqlconnector", "mariadb": "mariadb+mariadbconnector",
 }  # fmt: skip
