@@ -9,8 +9,8 @@ from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError, UsageError
 from dockyard.process import Command, Completed
 from dockyard.settings import Settings
-from dockyard.stack import debug, shell, stack
-from dockyard.stack.debug import Debuggee, Process
+from dockyard.stack import shell, stack
+from dockyard.stack.shell import Debuggee, Process
 from dockyard.stack.stack import Stack
 from tests.scripted_docker import PROJECT, Docker, container
 
@@ -49,9 +49,9 @@ def made(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
     def make(docker: Docker) -> Stack:
         (settings.root / "compose.yaml").touch()
         (settings.root / "Dockerfile").write_text("FROM x AS development\n")
-        for module in (stack, shell, debug):
+        for module in (stack, shell):
             monkeypatch.setattr(module, "capture", docker.capture)
-        monkeypatch.setattr(debug, "stream", getattr(docker, "stream", None))
+        monkeypatch.setattr(shell, "stream", getattr(docker, "stream", None))
         return Stack(settings, Engine("host", "28.5.1", True), ("compose.yaml",))
 
     return make
@@ -59,38 +59,38 @@ def made(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_the_process_below_all_others() -> None:
     """A reloader only watches: the server is the process below it."""
-    assert debug.chosen(RELOADER, None).pid == 9
-    assert debug.chosen(RELOADER, 7).pid == 7
+    assert shell.select_process(RELOADER, None).pid == 9
+    assert shell.select_process(RELOADER, 7).pid == 7
 
 
 def test_several_processes() -> None:
     """Among several workers one has to be named, and all are shown."""
     with pytest.raises(UsageError, match="which process") as caught:
-        debug.chosen(WORKERS, None)
+        shell.select_process(WORKERS, None)
     assert "8 gunicorn: a; 9 gunicorn: b" in caught.value.hint
     with pytest.raises(UsageError, match="no Python process 10"):
-        debug.chosen(WORKERS, 10)
+        shell.select_process(WORKERS, 10)
 
 
 def test_attached(made: Any) -> None:
     """From 3.14 on, the debugger goes to the running process."""
     there = made(Pythons(telling((3, 14), *RELOADER)))
-    found = debug.look(there, "")
+    found = shell.find_debuggee(there, "")
     assert found.attachable
-    assert debug.attach(there, found, None, terminal=True).argv == (
+    assert shell.attach_debugger(there, found, None, terminal=True).argv == (
         "docker", "exec", "--interactive", "--tty", "--user=0", "--privileged", "1", "python", "-m", "pdb", "-p", "9",
     )  # fmt: skip
-    assert "--tty" not in debug.attach(there, found, None, terminal=False).argv
+    assert "--tty" not in shell.attach_debugger(there, found, None, terminal=False).argv
 
 
 def test_an_older_python_runs_in_the_foreground(made: Any, said: list[str]) -> None:
     """The service stops, runs at the terminal, and runs by itself again."""
     docker = Pythons(telling((3, 13), *RELOADER))
     there = made(docker)
-    found = debug.look(there, "")
+    found = shell.find_debuggee(there, "")
     assert not found.attachable
     docker.asked.clear()
-    debug.foreground(there, found.container, terminal=False)
+    shell.run_in_foreground(there, found.container, terminal=False)
     run = ("run", "--rm", "--service-ports", "--use-aliases", "--no-TTY", "web")
     assert [command.argv for command in docker.asked] == [
         (*PROJECT, "stop", "web"),
@@ -105,9 +105,9 @@ def test_interrupted_in_the_foreground(made: Any) -> None:
     docker = Pythons(telling((3, 13)))
     docker.fails = {"run": KeyboardInterrupt()}
     there = made(docker)
-    found = Debuggee(debug.look(there, "").container, (3, 13), ())
+    found = Debuggee(shell.find_debuggee(there, "").container, (3, 13), ())
     with pytest.raises(KeyboardInterrupt):
-        debug.foreground(there, found.container, terminal=True)
+        shell.run_in_foreground(there, found.container, terminal=True)
     assert docker.asked[-1].argv[-2:] == ("start", "web")
 
 
@@ -116,11 +116,11 @@ def test_production(made: Any) -> None:
     docker = Pythons(telling((3, 14)))
     docker.states = [[container(Image="shop:production")]]
     with pytest.raises(DockyardError, match="runs the production image"):
-        debug.look(made(docker), "")
+        shell.find_debuggee(made(docker), "")
 
 
 def test_no_python(made: Any) -> None:
     """A service that is no Python program cannot be debugged by it."""
     with pytest.raises(DockyardError, match="no Python to ask in web: not found") as caught:
-        debug.look(made(Pythons(Completed(127, "", "not found\n", 0.1))), "")
+        shell.find_debuggee(made(Pythons(Completed(127, "", "not found\n", 0.1))), "")
     assert "--service" in caught.value.hint

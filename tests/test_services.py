@@ -10,7 +10,7 @@ from dockyard.bases import services
 from dockyard.bases.lookup import Answer
 from dockyard.engine.client import Engine
 from dockyard.settings import Settings
-from dockyard.stack import services as substitutes
+from dockyard.stack import prepare as substitutes
 from dockyard.stack.compose import Model, Service
 from dockyard.stack.stack import Stack
 

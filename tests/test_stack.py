@@ -13,7 +13,7 @@ from dockyard.engine.client import Engine
 from dockyard.errors import CommandError, DockyardError, SettingsError, UsageError
 from dockyard.process import Command, Completed
 from dockyard.settings import Settings
-from dockyard.stack import prepare, stack, undo
+from dockyard.stack import prepare, stack
 from dockyard.stack.stack import Request, Stack
 from tests.scripted_docker import MODEL, PROJECT, Docker, container
 
@@ -27,8 +27,7 @@ def docker(monkeypatch: pytest.MonkeyPatch) -> Docker:
     def sleep(seconds: float) -> None:
         clock.now += seconds
 
-    for module in (stack, undo):
-        monkeypatch.setattr(module, "capture", docker.capture)
+    monkeypatch.setattr(stack, "capture", docker.capture)
     monkeypatch.setattr(stack, "lines", docker.lines)
     monkeypatch.setattr(prepare, "answers", lambda _host, _port: docker.answers.pop(0) if docker.answers else True)
     monkeypatch.setattr(stack, "time", SimpleNamespace(monotonic=lambda: clock.now, sleep=sleep))
@@ -301,7 +300,7 @@ def test_cleaning_up_fails(docker: Docker, up: Up, said: list[str], monkeypatch:
             return Completed(1, "", "network in use", 0.1)
         return docker.capture(command, check=check)
 
-    monkeypatch.setattr(undo, "capture", answer)
+    monkeypatch.setattr(stack, "capture", answer)
     with pytest.raises(DockyardError, match="web ended"):
         up()
     assert "not all of it could be removed: network in use; `invoke down` tries again" in said

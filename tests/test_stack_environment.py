@@ -3,7 +3,7 @@
 import stat
 from pathlib import Path
 
-from dockyard.stack.environment import named_secrets, read_secrets
+from dockyard.stack.prepare import named_secrets, read_secrets
 
 
 def test_secrets_are_named_in_values() -> None:

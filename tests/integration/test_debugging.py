@@ -11,7 +11,7 @@ from dockyard.bases import resolve
 from dockyard.engine.client import Engine
 from dockyard.process import Command, capture
 from dockyard.settings import Settings
-from dockyard.stack import debug
+from dockyard.stack import shell
 from dockyard.stack.stack import Stack
 
 COUNTING = """\
@@ -50,9 +50,9 @@ def counting(project: Settings, engine: Engine, name: str, python: str, root: Pa
 def test_a_running_process_is_attached_to(project: Settings, engine: Engine, unique: str, tmp_path: Path) -> None:
     """The debugger sees the variables of a process that nobody prepared for it, and lets it go on."""
     stack = counting(project, engine, unique, "3.14", tmp_path, stop=-1)
-    found = debug.look(stack, "")
+    found = shell.find_debuggee(stack, "")
     assert found.attachable
-    command = debug.attach(stack, found, None, terminal=False)
+    command = shell.attach_debugger(stack, found, None, terminal=False)
     for _ in range(2):
         words = b"up\nup\nup\np 'counted', number > 0\nq\n"
         done = capture(replace(command, input=words, timeout=60), check=False)
@@ -64,16 +64,16 @@ def test_a_running_process_is_attached_to(project: Settings, engine: Engine, uni
 def test_an_older_python_stops_at_a_breakpoint(project: Settings, engine: Engine, unique: str, tmp_path: Path) -> None:
     """The service runs where the debugger can be talked to, and by itself again after that."""
     stack = counting(project, engine, unique, project.python, tmp_path, stop=-1)
-    found = debug.look(stack, "")
+    found = shell.find_debuggee(stack, "")
     if found.attachable:
         pytest.skip("this project's Python can be attached to")
     counting(project, engine, unique, project.python, tmp_path, stop=3)
     before = [one.service for one in stack.containers()]
     talk = (
         "import sys\n"
-        f"sys.path.insert(0, {str(Path(debug.__file__).parents[2])!r})\n"
+        f"sys.path.insert(0, {str(Path(shell.__file__).parents[2])!r})\n"
         "from pathlib import Path\n"
-        "from dockyard.stack import debug\n"
+        "from dockyard.stack import shell\n"
         "from dockyard import console\n"
         "from dockyard.engine.client import Engine\n"
         "from dockyard.settings import Settings\n"
@@ -82,7 +82,7 @@ def test_an_older_python_stops_at_a_breakpoint(project: Settings, engine: Engine
         f"stack = Stack(settings, Engine('host', '', True, 1, {dict(engine.environment)!r}), ('compose.yaml',))\n"
         "console.show_progress()\n"
         "container, = stack.containers()\n"
-        "debug.foreground(stack, container, terminal=False)\n"
+        "shell.run_in_foreground(stack, container, terminal=False)\n"
     )
     words = b"p 'counted', number\nnumber = 999_999\nc\n"
     done = capture(Command((sys.executable, "-c", talk), input=words, timeout=90), check=False)

@@ -18,8 +18,8 @@ from dockyard.engine.client import Engine, find_engine
 from dockyard.errors import DockyardError, SettingsError
 from dockyard.process import Command, Completed, capture, which
 from dockyard.settings import Settings
-from dockyard.stack import compose, environment
-from dockyard.stack.services import select_substitutes
+from dockyard.stack import compose, prepare
+from dockyard.stack.prepare import select_substitutes
 from dockyard.stack.stack import Stack, find_files
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def open_engine(settings: Settings, destination: Destination) -> Engine:
 def read_document(settings: Settings, destination: Destination, docker: Docker) -> Document:
     """Return what Compose makes of the production files; the destination's variables count there too."""
     files = find_files(settings.root, production=True)
-    secrets = environment.read_secrets(settings.root, frozenset(os.environ))
+    secrets = prepare.read_secrets(settings.root, frozenset(os.environ))
     stack = Stack(settings, docker.engine, files, secrets={**secrets, **destination.environment})
     done = docker.run(stack.by_files("config", "--format", "json"), check=False)
     if not done.ok:

@@ -1,20 +1,25 @@
-"""Have what a stack needs before it starts: free ports, images, secret files."""
+"""Have what a stack needs before it starts: free ports, images, secrets, also those that compose.env names."""
 
 import contextlib
 import errno
 import json
 import logging
 import os
+import re
 import secrets as randomness
 import socket
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dockyard.bases import lookup, services
+from dockyard.bases.lookup import Answer
+from dockyard.bases.resolve import Choice, Known, choose_source
 from dockyard.engine.client import Engine
 from dockyard.errors import CommandError, DockyardError, SettingsError, UsageError
-from dockyard.files import make_folder
+from dockyard.files import make_folder, write_atomically
 from dockyard.git import read_git
 from dockyard.image import build as building
 from dockyard.image import names as naming
@@ -34,6 +39,9 @@ log = logging.getLogger(__name__)
 
 
 SECRETS = Path(".dockyard") / "secrets"
+VARIABLES = "compose.env"
+OVERRIDE = Path(".dockyard") / "services.json"
+"""JSON is YAML, so Compose reads it; the folder is no part of a commit."""
 REVISION = "org.opencontainers.image.revision"
 
 
@@ -105,7 +113,7 @@ def require_images(stack: "Stack", model: Model, mode: str) -> None:
     for service in model.services:
         first.setdefault(service.image, service)
     for service in first.values():
-        absent = not capture(engine.command("image", "inspect", service.image), check=False).ok
+        absent = not is_present(engine, service.image)
         buildable = service.image in targets or service.builds
         if mode == "never" and absent and buildable:
             raise UsageError(f"the image {service.image} is absent, and --no-build forbids to build it")
@@ -130,6 +138,71 @@ def _refuse_unknown_target(settings: Settings, service: Service, targets: Mappin
             f"{service.name} wants the image {service.image}, and {settings.dockerfile} has no target {tag}",
             f"add a stage `FROM … AS {tag}`, or name one that is there: {', '.join(targets)}",
         )
+
+
+def select_substitutes(
+    images: Mapping[str, str], base: str, answers: Mapping[str, Answer]
+) -> dict[str, services.Service]:
+    """Return, by the service's name in the stack, which of its absent images Debian packages stand in for (pure).
+
+    `base` is the setting: "registry" never, "debian" always, and "auto" where no registry has the image.
+    """
+    found: dict[str, services.Service] = {}
+    for name, image in images.items():
+        service = services.find_service(image)
+        if service and choose_source(base, Known("", False, answers.get(image))) is Choice.DEBIAN:
+            found[name] = service
+    return found
+
+
+def substitute_services(
+    stack: "Stack",
+    model: Model,
+    *,
+    ask: Callable[[Engine, list[str]], Mapping[str, Answer]] = lookup.ask_registry,
+    ensure: Callable[..., tuple[str, str]] = services.ensure_service,
+) -> tuple["Stack", Model]:
+    """Return the stack and its model with images from Debian packages where a registry has none of the official ones.
+
+    The Compose files stay as they are: one more file, laid on top by this program alone, names the other images.
+    An image that the engine has already is used as it is. Each substitute is told in one line.
+    """
+    official = {service.name: service.image for service in model.services if services.find_service(service.image)}
+    never = stack.settings.base == "registry"
+    wanted = {name: image for name, image in official.items() if not (never or is_present(stack.engine, image))}
+    if not wanted:
+        return stack, model
+    found = select_substitutes(wanted, stack.settings.base, _answers(stack.settings, stack.engine, wanted, ask))
+    images: dict[str, str] = {}
+    for name, service in found.items():
+        images[name], version = ensure(stack.engine, service, allow_expired=stack.settings.allow_expired_release)
+        log.info(f"{name}: {services.describe_substitute(wanted[name], service, version)}")
+    if not images:
+        return stack, model
+    document = {"services": {name: {"image": image} for name, image in images.items()}}
+    write_atomically(stack.settings.root / OVERRIDE, json.dumps(document, indent=1) + "\n")
+    replaced = tuple(replace(service, image=images.get(service.name, service.image)) for service in model.services)
+    return replace(stack, files=(*stack.files, str(OVERRIDE))), replace(model, services=replaced)
+
+
+def is_present(engine: Engine, image: str) -> bool:
+    """Tell whether the engine has an image."""
+    return capture(engine.command("image", "inspect", image), check=False).ok
+
+
+def _answers(
+    settings: Settings,
+    engine: Engine,
+    wanted: Mapping[str, str],
+    ask: Callable[[Engine, list[str]], Mapping[str, Answer]],
+) -> Mapping[str, Answer]:
+    """Return what a registry says of the images: remembered where it was asked a short time ago, else asked now."""
+    known = lookup.recall_answers()
+    images = dict.fromkeys(wanted.values())
+    if settings.base != "auto":
+        return known
+    asked = [image for image in images if choose_source("auto", Known("", False, known.get(image))) is Choice.ASK]
+    return {**known, **ask(engine, asked)} if asked else known
 
 
 def local_targets(settings: Settings) -> dict[str, str]:
@@ -193,7 +266,10 @@ def make_secret(path: Path) -> bool:
     path.parent.chmod(0o700)
     absent = not path.exists()
     if absent:
-        _make(path)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, text=True)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(randomness.token_urlsafe(32) + "\n")
+        Path(temporary).rename(path)
     path.chmod(0o444)
     return absent
 
@@ -209,8 +285,23 @@ def require_locks(settings: Settings, engine: Engine) -> None:
             raise made.failed
 
 
-def _make(path: Path) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, text=True)
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(randomness.token_urlsafe(32) + "\n")
-    Path(temporary).rename(path)
+def named_secrets(text: str) -> tuple[str, ...]:
+    """Return the variables that the values of a compose.env are made of: `${NAME}`, without a default (pure)."""
+    lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    return tuple(dict.fromkeys(name for line in lines for name in re.findall(r"\$\{(\w+)\}", line)))
+
+
+def read_secrets(root: Path, known: frozenset[str]) -> dict[str, str]:
+    """Return a value for each variable that compose.env is made of and that is not `known`; make what is absent."""
+    try:
+        text = (root / VARIABLES).read_text("utf-8-sig")
+    except FileNotFoundError:
+        return {}
+    found: dict[str, str] = {}
+    for name in named_secrets(text):
+        if name not in known:
+            path = root / SECRETS / name.lower()
+            if make_secret(path):
+                log.info(f"made a random secret for {name} of {VARIABLES}: {path.relative_to(root)}")
+            found[name] = path.read_text("utf-8").strip()
+    return found

@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,8 @@ from dockyard.engine.client import Engine
 from dockyard.errors import CommandError, DockyardError, SettingsError, UsageError, read_signs
 from dockyard.process import Command, capture, lines
 from dockyard.settings import Settings
-from dockyard.stack import compose, environment, prepare
+from dockyard.stack import compose, prepare
 from dockyard.stack.compose import Container, Model, Service
-from dockyard.stack.services import substitute_services
-from dockyard.stack.undo import undo_on_failure
 
 log = logging.getLogger(__name__)
 
@@ -45,24 +43,6 @@ class Request:
     build: str = "absent"
     port: int | None = None
     timeout: float = 120.0
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long to wait: `seconds` in all, until `deadline` on the monotonic clock."""
-
-    seconds: float
-    deadline: float
-
-    @classmethod
-    def of(cls, seconds: float) -> "Patience":
-        """Begin to wait now."""
-        return cls(seconds, time.monotonic() + seconds)
-
-    @property
-    def over(self) -> bool:
-        """Whether time is up."""
-        return time.monotonic() > self.deadline
 
 
 @dataclass(frozen=True)
@@ -122,13 +102,17 @@ def find_files(root: Path, *, production: bool) -> tuple[str, ...]:
 
     Without production a compose.override.yaml counts too, as it does for `docker compose up`.
     """
-    base = _first(root, compose.FILES)
+
+    def first(names: tuple[str, ...]) -> str | None:
+        return next((name for name in names if (root / name).is_file()), None)
+
+    base = first(compose.FILES)
     if base is None:
         raise SettingsError(f"there is no compose.yaml in {root}", "`dockyard init` writes one")
     layer = "production" if production else "override"
     stem, ending = base.rsplit(".", 1)
     other = "yml" if ending == "yaml" else "yaml"
-    second = _first(root, (f"{stem}.{layer}.{ending}", f"{stem}.{layer}.{other}"))
+    second = first((f"{stem}.{layer}.{ending}", f"{stem}.{layer}.{other}"))
     if production and second is None:
         raise SettingsError(
             f"there is no {stem}.production.{ending} beside {base} in {root}",
@@ -137,29 +121,25 @@ def find_files(root: Path, *, production: bool) -> tuple[str, ...]:
     return (base, second) if second else (base,)
 
 
-def _first(root: Path, names: tuple[str, ...]) -> str | None:
-    return next((name for name in names if (root / name).is_file()), None)
-
-
 def up(settings: Settings, engine: Engine, request: Request) -> Up:
     """Start the stack and wait until it is ready; on any failure nothing that this call started is left."""
     started = time.monotonic()
     files = find_files(settings.root, production=request.production)
-    secrets = environment.read_secrets(settings.root, frozenset(os.environ))
+    secrets = prepare.read_secrets(settings.root, frozenset(os.environ))
     stack = Stack(settings, engine, files, request.port, secrets)
-    stack, model = substitute_services(stack, read_model(stack))
+    stack, model = prepare.substitute_services(stack, read_model(stack))
     before = stack.containers()
     prepare.require_ports(engine, model, before)
     if request.build != "never":
         prepare.require_locks(settings, engine)
     prepare.require_images(stack, model, request.build)
     prepare.require_secrets(settings.root, model)
-    patience = Patience.of(request.timeout)
+    began = time.monotonic()
     with undo_on_failure(stack, before):
         changes = _find_changes(stack, model, before)
         if changes is not None:
-            _start(stack, model, changes, patience)
-        after = wait(stack, model.services, before, patience)
+            _start(stack, model, changes, request.timeout)
+        after = wait(stack, model.services, before, request.timeout, began)
     changed = {one.id for one in before if one.running} != {one.id for one in after if one.running}
     return Up(after, changed, time.monotonic() - started)
 
@@ -193,7 +173,10 @@ def _find_changes(stack: Stack, model: Model, before: tuple[Container, ...]) -> 
     names = {service.name for service in model.services}
     done = capture(stack.by_files("config", "--hash", "*"), check=False)
     hashes = dict(line.split() for line in done.stdout.splitlines() if len(line.split()) == 2)
-    images = {service.image: _image_digest(stack, service.image) for service in model.services}
+    images = {}
+    for image in dict.fromkeys(service.image for service in model.services):
+        looking = stack.engine.command("image", "inspect", "--format={{.Id}}", image)
+        images[image] = capture(looking, check=False).stdout.strip()
     changed = compose.find_changed(before, model.services, hashes, images)
     orphans = any(one.service not in names for one in before)
     if orphans or len(changed) == len(names):
@@ -201,16 +184,12 @@ def _find_changes(stack: Stack, model: Model, before: tuple[Container, ...]) -> 
     return changed or None
 
 
-def _image_digest(stack: Stack, image: str) -> str:
-    return capture(stack.engine.command("image", "inspect", "--format={{.Id}}", image), check=False).stdout.strip()
-
-
-def _start(stack: Stack, model: Model, names: tuple[str, ...], patience: Patience) -> None:
+def _start(stack: Stack, model: Model, names: tuple[str, ...], seconds: float) -> None:
     shown = ", ".join(names or [service.name for service in model.services])
     words = ("up", "--detach", "--no-color", "--remove-orphans", *names)
     with console.status(f"starting {stack.settings.stack}: {shown}"):
         try:
-            capture(stack.by_files(*words, timeout=patience.seconds))
+            capture(stack.by_files(*words, timeout=seconds))
         except CommandError as error:
             failed = compose.judge(_look(stack, model.services), model.services).failed
             if failed:
@@ -220,10 +199,11 @@ def _start(stack: Stack, model: Model, names: tuple[str, ...], patience: Patienc
 
 
 def wait(
-    stack: Stack, services: tuple[Service, ...], before: tuple[Container, ...], patience: Patience
+    stack: Stack, services: tuple[Service, ...], before: tuple[Container, ...], seconds: float, began: float
 ) -> tuple[Container, ...]:
     """Return the containers once every service is ready; raise DockyardError when one fails or time is up.
 
+    Time is up so many seconds after it `began`, on the monotonic clock.
     One that was not among those `before` and has no health check must still run a moment later, and answer at its
     ports. `docker compose up --wait` knows neither, and takes a job that has ended for a failure.
     """
@@ -238,11 +218,15 @@ def wait(
             silent = _find_silent(stack, found) if verdict.ready and unsettled <= (seen or frozenset()) else None
             if silent == "":
                 return found
-            if patience.over and not verdict.ready:
-                raise _late(stack, found, verdict.waiting[0], patience)
-            if patience.over and silent:
+            over = time.monotonic() > began + seconds
+            if over and not verdict.ready:
+                late = next((one for one in found if one.service == verdict.waiting[0] and not one.ready), None)
+                if late is None:
+                    raise DockyardError(f"{verdict.waiting[0]} was not started within {seconds:g} s")
+                raise _failure(stack, late, f" after {seconds:g} s")
+            if over and silent:
                 raise DockyardError(
-                    f"{silent} after {patience.seconds:g} s",
+                    f"{silent} after {seconds:g} s",
                     "does its program listen on 0.0.0.0 and on the port that is published? `invoke logs` may tell",
                 )
             seen = unsettled if verdict.ready else None
@@ -276,13 +260,6 @@ def _counted(stack: Stack, found: tuple[Container, ...]) -> tuple[Container, ...
     return tuple(replace(one, restarts=int(counts.get(one.id, "0"))) for one in found)
 
 
-def _late(stack: Stack, found: tuple[Container, ...], service: str, patience: Patience) -> DockyardError:
-    container = next((one for one in found if one.service == service and not one.ready), None)
-    if container is None:
-        return DockyardError(f"{service} was not started within {patience.seconds:g} s")
-    return _failure(stack, container, f" after {patience.seconds:g} s")
-
-
 def _failure(stack: Stack, container: Container, when: str = "") -> DockyardError:
     """Show a failing service's last log lines, and return the error that says why it failed."""
     said: list[str] = []
@@ -311,6 +288,46 @@ def _state(stack: Stack, container: Container) -> dict[str, Any]:
     return state
 
 
+@contextlib.contextmanager
+def undo_on_failure(stack: Stack, before: tuple[Container, ...]) -> Iterator[None]:
+    """Do the block; where it ends with an error or an interrupt, take back what came since `before`: no more."""
+    volumes = stack.volumes()
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            log.info("interrupted: taking down what was started")
+        _undo(stack, before, volumes)
+        raise
+
+
+def _undo(stack: Stack, before: tuple[Container, ...], volumes: frozenset[str]) -> None:
+    """Bring back what was before: no container, network or volume that was not there, none running that was not."""
+    if not before:
+        commands = [stack.by_name("down", "--remove-orphans")]
+    else:
+        now = stack.containers()
+        known, ran = {one.id for one in before}, {one.id for one in before if one.running}
+        new = [one.id for one in now if one.id not in known]
+        woken = [one.id for one in now if one.id in known - ran]
+        commands = [
+            *([stack.engine.command("rm", "--force", *new)] if new else []),
+            *([stack.engine.command("stop", *woken)] if woken else []),
+        ]
+        log.info("the stack was there before: what still runs of it was left as it is")
+    for command in commands:
+        _tidy(command)
+    added = sorted(stack.volumes() - volumes)
+    if added:
+        _tidy(stack.engine.command("volume", "rm", *added))
+
+
+def _tidy(command: Command) -> None:
+    done = capture(command, check=False)
+    if not done.ok:
+        log.info(f"not all of it could be removed: {compose.complaint(done.stderr)}; `invoke down` tries again")
+
+
 def down(stack: Stack, *, volumes: bool) -> Down:
     """Stop and remove the stack's containers and networks, and with `volumes` its data; return what there was."""
     found = stack.containers()
@@ -333,7 +350,7 @@ def restart(stack: Stack, service: str, timeout: float) -> tuple[Container, ...]
     names = [one.name for one in services]
     with console.status(f"restarting {', '.join(names)}"):
         capture(stack.by_name("restart", *names))
-    return wait(stack, services, (), Patience.of(timeout))
+    return wait(stack, services, (), timeout, time.monotonic())
 
 
 def _known_services(stack: Stack, names: Collection[str]) -> tuple[Service, ...]:

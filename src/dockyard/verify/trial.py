@@ -22,9 +22,9 @@ from dockyard.errors import CommandError, DockyardError, SettingsError
 from dockyard.files import write_atomically
 from dockyard.process import Completed, capture
 from dockyard.settings import Settings
-from dockyard.stack import environment, prepare, stack
+from dockyard.stack import prepare, stack
 from dockyard.stack.compose import Model
-from dockyard.stack.services import substitute_services
+from dockyard.stack.prepare import substitute_services
 from dockyard.stack.stack import Stack
 from dockyard.verify.matrix import HARDENED, mount_writable
 from dockyard.verify.model import Facts, Trial
@@ -269,7 +269,7 @@ def start_attendants(settings: Settings, engine: Engine) -> Iterator[str]:
     beside = replace(settings, stack=f"{settings.stack}-trial-{secrets.token_hex(3)}")
     files = find_trial_files(settings.root)
     write_atomically(settings.root / OVERRIDE, format_override(settings.trial_services))
-    kept = environment.read_secrets(settings.root, frozenset(os.environ))
+    kept = prepare.read_secrets(settings.root, frozenset(os.environ))
     own = Stack(beside, engine, (*files, str(OVERRIDE)), secrets=kept)
     own, model = substitute_services(own, stack.read_model(replace(own, files=files)))
     wanted = select_services(model, settings.trial_services)
@@ -278,7 +278,7 @@ def start_attendants(settings: Settings, engine: Engine) -> Iterator[str]:
     log.info(f"starting {', '.join(settings.trial_services)} for the trial")
     try:
         capture(own.by_files("up", "--detach", "--no-color", *settings.trial_services, timeout=START_SECONDS))
-        found = stack.wait(own, wanted.services, (), stack.Patience.of(START_SECONDS))
+        found = stack.wait(own, wanted.services, (), START_SECONDS, time.monotonic())
         form = "{{range $name, $one := .NetworkSettings.Networks}}{{$name}} {{end}}"
         networks = capture(engine.command("inspect", "--format", form, found[0].id)).stdout.split()
         yield networks[0]
