@@ -8,17 +8,9 @@ from invoke.exceptions import Exit
 
 from dockyard.deploy import steps
 from dockyard.deploy.destination import Destination
-from dockyard.deploy.kinds import open_cluster
 from dockyard.deploy.plan import Change
-from dockyard.errors import UsageError
 from dockyard.settings import Settings
 from dockyard.tasks import deploy
-
-
-def test_a_kind_that_is_not_there_yet(settings: Settings) -> None:
-    """It is told as such."""
-    with pytest.raises(UsageError, match="deploys to kubernetes are not there yet"):
-        open_cluster(settings, Destination("far", "kubernetes"))
 
 
 def test_a_dry_run_ends_with_pending_changes(

@@ -1,9 +1,8 @@
 """Which module knows which kind of destination."""
 
-from dockyard.deploy import single, swarm
+from dockyard.deploy import kubernetes, single, swarm
 from dockyard.deploy.cluster import Cluster
 from dockyard.deploy.destination import Destination
-from dockyard.errors import UsageError
 from dockyard.settings import Settings
 
 
@@ -13,4 +12,4 @@ def open_cluster(settings: Settings, destination: Destination) -> Cluster:
         return swarm.open_cluster(settings, destination)
     if destination.kind == "compose":
         return single.open_cluster(settings, destination)
-    raise UsageError(f"deploys to {destination.kind} are not there yet")
+    return kubernetes.open_cluster(settings, destination)
