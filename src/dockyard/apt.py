@@ -67,7 +67,8 @@ def mirror() -> Mirror:
     release = codename()
     if process.which("apt-get") is None or process.which("dpkg") is None:
         raise DockyardError("this Debian has no apt-get or no dpkg", ELSEWHERE)
-    for source in sorted(host_sources(), key=_preference):
+    # Entries that name Debian's keyring come before those that trust any key of the host.
+    for source in sorted(host_sources(), key=lambda one: "debian-archive" not in one.options.get("signed-by", "")):
         if is_debian(source, release):
             return Mirror(source.uri, _keyring(source))
     raise DockyardError(
@@ -105,6 +106,18 @@ def parse_os_release(text: str) -> dict[str, str]:
     """Return the names and values of an os-release file."""
     pairs = (line.partition("=") for line in text.splitlines() if "=" in line and not line.startswith("#"))
     return {name.strip(): value.strip().strip("\"'") for name, _, value in pairs}
+
+
+def parse_installed(text: str) -> dict[str, dict[str, str]]:
+    """Return the fields of every package that a dpkg status file says is installed, by name."""
+    found = {}
+    for stanza in text.split("\n\n"):
+        lines = (line.partition(": ") for line in stanza.splitlines() if not line.startswith((" ", "\t")))
+        fields = {name: value.strip() for name, colon, value in lines if colon}
+        # Images without dpkg have a file for each package, which says no status.
+        if {"Package", "Version"} <= fields.keys() and fields.get("Status", "installed").split()[-1] == "installed":
+            found[fields["Package"]] = fields
+    return found
 
 
 def parse_list(text: str) -> Iterator[Source]:
@@ -217,11 +230,6 @@ def _fields(stanza: str) -> dict[str, str]:
     except configparser.Error:
         return {}
     return dict(parser["stanza"])
-
-
-def _preference(source: Source) -> bool:
-    """Entries that name Debian's keyring come before those that trust any key of the host."""
-    return "debian-archive" not in source.options.get("signed-by", "")
 
 
 def _keyring(source: Source) -> Path:

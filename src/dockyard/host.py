@@ -65,14 +65,11 @@ def _pip_files(environment: Mapping[str, str], home: Path) -> tuple[Path, ...]:
     named = environment.get("PIP_CONFIG_FILE", "")
     if named == os.devnull:
         return ()
-    machine = (*(Path(part) / "pip" / "pip.conf" for part in _config_folders(environment)), MACHINE_PIP_CONF)
+    folders = environment.get("XDG_CONFIG_DIRS") or "/etc/xdg"
+    machine = (*(Path(part) / "pip" / "pip.conf" for part in folders.split(":") if part), MACHINE_PIP_CONF)
     config = Path(environment.get("XDG_CONFIG_HOME") or home / ".config")
     user = (Path(named),) if named else (home / ".pip" / "pip.conf", config / "pip" / "pip.conf")
     return (*machine, *user)
-
-
-def _config_folders(environment: Mapping[str, str]) -> list[str]:
-    return [part for part in (environment.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":") if part]
 
 
 def _written(values: Mapping[str, str]) -> str:

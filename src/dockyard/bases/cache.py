@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dockyard import files, process
+from dockyard.apt import parse_installed
 from dockyard.bases.lookup import Base, local_name, reference
 from dockyard.errors import CommandError, EngineError
 
@@ -159,12 +160,7 @@ def read_packages(tree: Path) -> dict[str, str]:
 
 def parse_status(text: str) -> dict[str, str]:
     """Return the names and versions of the installed packages of a dpkg status file."""
-    found = {}
-    for stanza in text.split("\n\n"):
-        fields = dict(line.partition(": ")[::2] for line in stanza.splitlines() if ": " in line and line[0] != " ")
-        if fields.get("Status", "").endswith(" installed"):
-            found[fields["Package"]] = fields.get("Version", "")
-    return dict(sorted(found.items()))
+    return {name: fields["Version"] for name, fields in sorted(parse_installed(text).items())}
 
 
 def _descriptor(kind: str, blob: Path) -> dict[str, Any]:
@@ -211,7 +207,7 @@ class Record:
 def read_record(python: str, architecture: str, kind: str = "python") -> Record | None:
     """Return the current base of a Python, or None where the cache has none that is whole."""
     try:
-        found = json.loads(_file(kind, python, architecture).read_text("utf-8"))
+        found = json.loads((files.folder() / f"{_stem(kind, python, architecture)}.json").read_text("utf-8"))
         record = Record(**{**found, "image": Image(**found["image"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None
@@ -272,10 +268,6 @@ def list_layers(engine: "Engine", names: Sequence[str]) -> dict[str, str]:
             if len(said["layers"] or ()) == 1:
                 found.update(dict.fromkeys(said["tags"] or (), said["layers"][0]))
     return found
-
-
-def _file(kind: str, name: str, architecture: str) -> Path:
-    return files.folder() / f"{_stem(kind, name, architecture)}.json"
 
 
 def _stem(kind: str, name: str, architecture: str) -> str:

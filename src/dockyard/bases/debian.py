@@ -246,11 +246,12 @@ def workplace(contents: recipe.Contents, allow_expired: bool) -> Iterator[recipe
         for name in shipped:
             (work / Path(name).name).write_bytes(read_shipped(name))
         archives = recipe.archives(mirror, release, apt.host_sources())
+        dump = process.capture(Command(("apt-config", "dump"), env={"LC_ALL": "C"}), check=False).stdout
         kept = [recipe.without_password(archive) for archive in archives]
         texts = {
             "build.list": recipe.sources(archives, str(mirror.keyring)),
             "kept.list": recipe.sources(kept, recipe.KEYRING, allow_expired=allow_expired and release == "testing"),
-            "apt.conf": recipe.apt_configuration(_proxies(), allow_expired=allow_expired),
+            "apt.conf": recipe.apt_configuration(recipe.parse_proxies(dump), allow_expired=allow_expired),
         }
         for name, text in texts.items():
             (work / name).write_text(text, "utf-8")
@@ -287,12 +288,6 @@ def _mounts(work: Path) -> list[str]:
     """Return the mount points below a folder, the deepest first."""
     places = (line.split()[4] for line in Path("/proc/self/mountinfo").read_text("utf-8").splitlines())
     return sorted((place for place in places if place.startswith(f"{work}/")), key=len, reverse=True)
-
-
-def _proxies() -> dict[str, str]:
-    return recipe.parse_proxies(
-        process.capture(Command(("apt-config", "dump"), env={"LC_ALL": "C"}), check=False).stdout
-    )
 
 
 def read_shipped(name: str) -> bytes:

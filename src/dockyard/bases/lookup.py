@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from dockyard import files, process
 from dockyard.bases.parallel import run_each
 from dockyard.errors import CommandError, DockyardError, SettingsError
-from dockyard.files import write_atomically
 
 if TYPE_CHECKING:
     from dockyard.engine.client import Engine
@@ -116,7 +115,11 @@ def read_bases_lock(root: Path) -> dict[str, Pin]:
 
 def write_bases_lock(root: Path, pins: Mapping[str, Pin]) -> None:
     """Replace the project's pins."""
-    write_atomically(root / FILE, render_bases_lock(pins))
+    tables = (
+        f'\n[python."{python}"]\nreference = "{pins[python].reference}"\ndigest = "{pins[python].digest}"\n'
+        for python in sorted(pins, key=lambda python: [int(part) for part in python.split(".") if part.isdecimal()])
+    )
+    files.write_atomically(root / FILE, HEAD + "".join(tables))
 
 
 def parse_bases_lock(text: str) -> dict[str, Pin]:
@@ -128,20 +131,6 @@ def parse_bases_lock(text: str) -> dict[str, Pin]:
     if not isinstance(tables, dict):
         raise SettingsError(f"{FILE}: python must be a table for each version", MEND)
     return {python: _pin(python, table) for python, table in tables.items()}
-
-
-def render_bases_lock(pins: Mapping[str, Pin]) -> str:
-    """Return the file's text, in the order of the Pythons."""
-    tables = (
-        f'\n[python."{python}"]\nreference = "{pins[python].reference}"\ndigest = "{pins[python].digest}"\n'
-        for python in sorted(pins, key=by_version)
-    )
-    return HEAD + "".join(tables)
-
-
-def by_version(python: str) -> tuple[int, ...]:
-    """Return a sort key that puts 3.9 before 3.10."""
-    return tuple(int(part) for part in python.split(".") if part.isdecimal())
 
 
 def _pin(python: str, table: Any) -> Pin:

@@ -49,7 +49,11 @@ def plan_updates(
             log.info("asking the registry")
             answers = lookup.ask_registry(engine, [reference(python) for python in pythons])
         digests = {python: answers[reference(python)].digest for python in pythons if reference(python) in answers}
-        changes = [move_pin(python, pinned, digest) for python, digest in digests.items() if digest]
+        changes = [
+            Change(python, "registry", pinned[python].digest if python in pinned else "", digest, {})
+            for python, digest in digests.items()
+            if digest
+        ]
         rest = [python for python in pythons if not digests.get(python)]
         if settings.base == "registry":
             known = {python: Known(answer=answers[reference(python)]) for python in rest}
@@ -72,11 +76,6 @@ def apply_updates(settings: "Settings", engine: "Engine", changes: Sequence[Chan
             if isinstance(outcome, DockyardError):
                 raise outcome
             cache.load_images(engine, {local_name(outcome.python): outcome})
-
-
-def move_pin(python: str, pinned: Mapping[str, Pin], digest: str) -> Change:
-    """Return the change of a pin to a digest (pure)."""
-    return Change(python, "registry", pinned[python].digest if python in pinned else "", digest, {})
 
 
 def move_packages(python: str, record: cache.Record | None, current: str, offered: Mapping[str, str]) -> Change:

@@ -144,7 +144,9 @@ def find_engine(settings: "Settings") -> Engine:
 def search_host(wanted: str, environment: Mapping[str, str], seconds: float = ANSWER_SECONDS) -> Search:
     """Look for the host's engine as the setting `engine` wants it, without starting any."""
     chosen = explicit(environment) if wanted != "embedded" else ""
-    if wanted == "embedded" or (wanted == "auto" and not chosen and not may_reach_host(environment)):
+    if wanted == "embedded" or (
+        wanted == "auto" and not chosen and not DEFAULT_SOCKET.exists() and not context_named(environment)
+    ):
         return Search(wanted)
     return Search(wanted, chosen, ask_docker(seconds=seconds))
 
@@ -155,11 +157,6 @@ def explicit(environment: Mapping[str, str]) -> str:
         if environment.get(name):
             return f"{name}={environment[name]}"
     return ""
-
-
-def may_reach_host(environment: Mapping[str, str]) -> bool:
-    """Tell without starting the CLI whether it could find an engine: a socket, or a context that is not the default."""
-    return DEFAULT_SOCKET.exists() or bool(context_named(environment))
 
 
 def context_named(environment: Mapping[str, str]) -> str:
@@ -264,14 +261,10 @@ def _embedded(settings: "Settings") -> Engine:
     info = lifecycle.start(allow_expired=settings.allow_expired_release)
     environment = install.environment(install.here())
     if settings.builder:
-        environment |= _users_builders(os.environ)
+        # The embedded engine's own DOCKER_CONFIG hides the builders that the user made.
+        users = Path(os.environ.get("DOCKER_CONFIG") or "~/.docker").expanduser()
+        environment["BUILDX_CONFIG"] = os.environ.get("BUILDX_CONFIG") or str(users / "buildx")
     return from_info("embedded", info, environment)
-
-
-def _users_builders(environment: Mapping[str, str]) -> dict[str, str]:
-    """Let buildx find a builder that the user made: the embedded engine's own DOCKER_CONFIG hides it."""
-    users = Path(environment.get("DOCKER_CONFIG") or "~/.docker").expanduser()
-    return {"BUILDX_CONFIG": environment.get("BUILDX_CONFIG") or str(users / "buildx")}
 
 
 def certificates(endpoint: Endpoint) -> Any:

@@ -7,7 +7,7 @@ from its own layers in the registry. Doing it again changes nothing; one that wa
 import io
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -57,7 +57,10 @@ def attest_in_registry(settings: "Settings", repository: Repository, wanted: Ref
     top = repository.read_document(wanted.wanted)
     images = repository.list_images(top)
     made = tuple(one for image in images for one in _attach(repository, image, settings))
-    _require_unmoved(repository, wanted, top)
+    now = repository.read_document(wanted.wanted).digest
+    if now != top.digest:  # others may push while we attach
+        text = f"{wanted} became {now} while documents were attached to {top.digest}"
+        raise RegistryError(Kind.MISMATCH, text, hint(Kind.MISMATCH, wanted.host, ""))
     for one in made:
         how = "attached" if one.new else "was attached already"
         log.info(f"{one.kind} of {one.subject[:19]} ({one.platform}) {how}: {one.digest}")
@@ -71,12 +74,6 @@ def make_documents(
     pins = parse_pins(lock.content.decode("utf-8-sig"))
     yield "SBOM", documents.SBOM_TYPE, documents.encode(documents.make_document(subject, held, pins))
     yield "provenance", documents.PROVENANCE_TYPE, documents.encode(documents.make_statement(subject, lock))
-
-
-def annotate(subject: Subject, kind: str) -> Mapping[str, str]:
-    """Return what the reference to a document says of it (pure)."""
-    found = {CREATED: subject.created}
-    return {**found, PREDICATE: documents.PREDICATE} if kind == "provenance" else found
 
 
 def read_subject(repository: Repository, found: Document) -> Subject:
@@ -116,13 +113,8 @@ def _attach(repository: Repository, found: Document, settings: "Settings") -> It
     lock = read_lock(settings, subject)
     platform = f"{subject.config.get('os')}/{subject.architecture}"
     for kind, media_type, content in make_documents(subject, read_contents(repository, found), lock):
-        made, new = repository.attach(found.descriptor, content, media_type, annotate(subject, kind))
+        said = {CREATED: subject.created}
+        if kind == "provenance":
+            said[PREDICATE] = documents.PREDICATE
+        made, new = repository.attach(found.descriptor, content, media_type, said)
         yield Attached(kind, platform, found.digest, made.digest, len(content), new)
-
-
-def _require_unmoved(repository: Repository, wanted: Reference, top: Document) -> None:
-    """Raise RegistryError unless the name still means what it did: others may push while we attach."""
-    now = repository.read_document(wanted.wanted).digest
-    if now != top.digest:
-        text = f"{wanted} became {now} while documents were attached to {top.digest}"
-        raise RegistryError(Kind.MISMATCH, text, hint(Kind.MISMATCH, wanted.host, ""))

@@ -19,6 +19,7 @@ from urllib.parse import quote
 from packaging.utils import canonicalize_name
 
 from dockyard import __version__
+from dockyard.apt import parse_installed, parse_os_release
 from dockyard.engine.archive import path_of
 from dockyard.errors import DockyardError
 from dockyard.locks.pins import Pin
@@ -169,13 +170,11 @@ def collect_contents(layers: Iterable[Sequence[Kept]]) -> Contents:
         for path, _ in layer:
             files = {known: data for known, data in files.items() if not _deleted(known, path)}
         files.update((path, data) for path, data in layer if WHITEOUT not in path)
-    found = Contents(release=_release(files), python=_python(files))
+    release = (files.get("/usr/lib/os-release") or files.get("/etc/os-release") or b"").decode()
     installed = {_distribution(data) for path, data in files.items() if path.endswith("/METADATA")}
-    stanzas = [text for path, data in files.items() if "/dpkg/status" in path for text in data.decode().split("\n\n")]
-    packages = {stanza["Package"]: stanza for stanza in map(_fields, stanzas) if _is_installed(stanza)}
-    return Contents(
-        tuple(sorted(installed)), tuple(packages[name] for name in sorted(packages)), found.release, found.python
-    )
+    packages = parse_installed("\n\n".join(data.decode() for path, data in files.items() if "/dpkg/status" in path))
+    named = tuple(packages[name] for name in sorted(packages))
+    return Contents(tuple(sorted(installed)), named, parse_os_release(release), _python(files))
 
 
 def make_document(subject: Subject, held: Contents, pins: Iterable[Pin]) -> dict[str, Any]:
@@ -286,20 +285,6 @@ def _deleted(path: str, entry: str) -> bool:
 def _distribution(metadata: bytes) -> tuple[str, str, str]:
     headers = BytesHeaderParser().parsebytes(metadata)
     return canonicalize_name(str(headers["Name"])), str(headers["Version"]), str(headers["License-Expression"] or "")
-
-
-def _fields(stanza: str) -> dict[str, str]:
-    lines = (line.partition(": ") for line in stanza.splitlines() if not line.startswith((" ", "\t")))
-    return {name: value.strip() for name, colon, value in lines if colon}
-
-
-def _is_installed(stanza: Mapping[str, str]) -> bool:
-    return "Version" in stanza and "Package" in stanza and stanza.get("Status", "installed").endswith("installed")
-
-
-def _release(files: Mapping[str, bytes]) -> dict[str, str]:
-    said = files.get("/usr/lib/os-release") or files.get("/etc/os-release") or b""
-    return {name: value.strip('"') for name, _, value in (line.partition("=") for line in said.decode().splitlines())}
 
 
 def _python(files: Mapping[str, bytes]) -> str:

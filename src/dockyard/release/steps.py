@@ -18,7 +18,6 @@ from dockyard.image import names as images
 from dockyard.image.names import PRODUCTION, Variant
 from dockyard.registry import sign
 from dockyard.registry.client import parse_reference
-from dockyard.registry.sign import Signer
 from dockyard.release import plan, preconditions
 from dockyard.release.job import PIPELINE, Actions, Job, Journal, Shipped, read_journal, write_journal
 from dockyard.release.plan import Names, State, Status
@@ -44,7 +43,8 @@ def inspect_release(
     _require(settings, engine, actions)
     job = Job(settings, engine, version, commit, section, actions=actions)
     if not hindrance:
-        job = replace(job, signer=_signer(job, key))
+        login = sign.make_environment(parse_reference(settings.repository).host, engine.environment, os.environ)
+        job = replace(job, signer=actions.signing.unlock_key(key, login))
     job = replace(job, journal=read_journal(job.file, commit))
     with actions.open_repository(engine, settings.repository) as there:
         names = plan.choose_tags(version, commit, local.versions, there.list_tags())
@@ -300,11 +300,6 @@ def _write_progress(job: Job, state: State) -> State:
     steps = {key if step == "sign" else step for step in state.passed} - {""}
     write_journal(job.file, Journal(job.commit, state.digest, tuple(sorted(steps))))
     return state
-
-
-def _signer(job: Job, key: str) -> Signer:
-    host = parse_reference(job.settings.repository).host
-    return job.actions.signing.unlock_key(key, sign.make_environment(host, job.engine.environment, os.environ))
 
 
 def _require(settings: Settings, engine: Engine, actions: Actions) -> None:

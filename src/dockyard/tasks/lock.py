@@ -128,7 +128,8 @@ def make_and_print(project: "Settings", wish: "Wish", *, dry_run: bool, as_json:
     for line in outcome.yanked:
         log.warning(line)
     if outcome.built and not as_json:
-        console.table(("built from source", "on", "locks"), built_rows(project, outcome))
+        rows = [(each.package, ", ".join(each.platforms), name_locks(project, each.locks)) for each in outcome.built]
+        console.table(("built from source", "on", "locks"), rows)
     for problem in outcome.unbuildable:
         log.info(f"{problem.path}:{problem.line}: {problem.message}; {problem.mend}")
     log.info(summarize_outcome(outcome, dry_run=dry_run))
@@ -204,11 +205,6 @@ def change_rows(project: "Settings", outcome: "Outcome") -> list[tuple[str, ...]
     ]
 
 
-def built_rows(project: "Settings", outcome: "Outcome") -> list[tuple[str, ...]]:
-    """Return the rows of the table of packages without a wheel."""
-    return [(each.package, ", ".join(each.platforms), name_locks(project, each.locks)) for each in outcome.built]
-
-
 def summarize_outcome(outcome: "Outcome", *, dry_run: bool) -> str:
     """Return the last line of a run."""
     removed = sum(new is None for new in outcome.files.values())
@@ -245,7 +241,9 @@ def print_outdated(project: "Settings", *, as_json: bool) -> None:
     outcome = make_locks(project, Wish(everything=True), find_engine=lambda: client.find_engine(project))
     if outcome.failed:
         raise outcome.failed
-    found = select_replaced(outcome)
+    # What an upgrade adds or drops is not outdated.
+    replaced = tuple(each for each in outcome.changes if each.before and each.after)
+    found = dataclasses.replace(outcome, changes=replaced)
     if as_json:
         console.as_json(
             [
@@ -259,11 +257,6 @@ def print_outdated(project: "Settings", *, as_json: bool) -> None:
             ("package", "locked", "newest", "step", "locks"), [row[:5] for row in change_rows(project, found)]
         )
     log.info(summarize_outdated(found))
-
-
-def select_replaced(outcome: "Outcome") -> "Outcome":
-    """Return an outcome with those changes only that replace a pin: what an upgrade adds or drops is not outdated."""
-    return dataclasses.replace(outcome, changes=tuple(each for each in outcome.changes if each.before and each.after))
 
 
 def summarize_outdated(outcome: "Outcome") -> str:

@@ -66,20 +66,15 @@ def describe(found: "Status") -> dict[str, str]:
     """Return the rows that tell a person how the engine is doing."""
     if not found.disk:
         return {"engine": "not installed", "data": str(found.data_root), "start": "invoke engine.start"}
+    stopped = "stopped" if found.pid is None else "running, but this user gets no answer (it answers root)"
     rows = {
-        "engine": _condition(found),
+        "engine": f"{found.version}, running" if found.running else stopped,
         "process": str(found.pid or "none"),
         "socket": str(found.socket),
         "data": str(found.data_root),
         "disk": console.size(found.disk),
     }
     return {**rows, "containers": str(found.containers)} if found.running else rows
-
-
-def _condition(found: "Status") -> str:
-    if found.running:
-        return f"{found.version}, running"
-    return "stopped" if found.pid is None else "running, but this user gets no answer (it answers root)"
 
 
 engine = Collection("engine", status, start, stop, remove)
