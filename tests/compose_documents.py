@@ -19,7 +19,7 @@ SHOP: dict[str, Any] = {
             **OWN,
             **HARDENED,
             "environment": {
-                "LEVEL": "in$$fo",
+                "LEVEL": "in$$put",
                 "DATABASE_URL": f"postgresql://shop:{PASSWORD}@db/shop",
                 "TOKEN_FILE": "/run/secrets/token",
                 "DEBUG": None,

@@ -117,7 +117,7 @@ def test_no_value_of_a_secret_is_written() -> None:
     assert web["env"] == [{"name": "DATABASE_URL", "valueFrom": reference}]
     (settings,) = [one for one in list_objects(describe()) if one["metadata"]["name"].startswith("web-")
                    and one["kind"] == "ConfigMap"]  # fmt: skip
-    assert settings["data"] == {"DEBUG": "", "LEVEL": "in$fo", "TOKEN_FILE": "/run/secrets/token"}
+    assert settings["data"] == {"DEBUG": "", "LEVEL": "in$put", "TOKEN_FILE": "/run/secrets/token"}
     assert settings["immutable"] is True
     assert web["envFrom"] == [{"configMapRef": {"name": settings["metadata"]["name"]}}]
 

@@ -12,7 +12,7 @@ from ledger.variants import Record, label_of
 
 POINTS = 20
 LAYERS = 5
-TOLD = ("build", "test", "verify", "audit", "release")
+TOLD = ("build", "test", "verify", "audit", "release", "deploy")
 """The kinds of which the overview tells the newest run."""
 SEVERITIES = ("critical", "high", "medium", "low", "unknown")
 

@@ -57,6 +57,12 @@ def test_few_labels_are_written(count: int) -> None:
     assert 1 <= len(re.findall(r">v[0-9]+</text>", drawn)) <= 6
 
 
+def test_more_series_than_patterns() -> None:
+    """They begin again, and none is without one."""
+    drawn = draw_bars(("x",), [Series(str(number), (1,)) for number in range(KINDS + 1)], written)
+    assert drawn.count("bar hue-0") == 2
+
+
 def test_nothing_to_draw() -> None:
     """A chart without values is an empty one, and no error."""
     for draw in (draw_lines, draw_bars):

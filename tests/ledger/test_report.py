@@ -81,6 +81,19 @@ def test_the_number_of_pages_is_bounded(opened: Report, tmp_path: Path) -> None:
     assert set(re.findall(r'href="([^"]*)"', page)) == {"ledger.css", "icon.svg", "#main", "index.html"}
 
 
+def test_comparisons_are_left_out_first(opened: Report, folder: Path, make_record: MakeRecord, tmp_path: Path) -> None:
+    """Of many runs there are far more pairs than pages that fit: every run's own page comes before any of them."""
+    for number in range(4, 10):
+        (folder / f"{number}.json").write_text(json.dumps(make_record()))
+    out = tmp_path / "out"
+    written = static_pages.write_pages(opened.app, out)
+    pairs = len(list(out.glob("compare-*.html")))
+    assert pairs > 20
+    static_pages.write_pages(opened.app, out, most=written.pages - pairs)
+    assert list(out.glob("compare-*.html")) == []
+    assert len(list(out.glob("runs-0*.html"))) == 7
+
+
 def test_file_names() -> None:
     """They can be read, and no two addresses share one."""
     assert static_pages.file_name("/", "") == "index.html"
