@@ -33,7 +33,7 @@ class Run(Base):
         Index("runs_by_start", "started_us", "id"),
         Index("runs_by_project", "project", "started_us", "id"),
         Index("runs_by_result", "kind", "outcome", "started_us", "id"),
-        Index("runs_by_commit", "project", "git_commit"),
+        Index("runs_by_commit", "git_commit", "started_us", "id"),
         Index("runs_by_kind", "project", "kind", "started_us", "id"),
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -174,21 +174,24 @@ def prune(session: Session, before_us: int, kinds: tuple[str, ...], *, dry_run: 
     return count
 
 
+def query_runs(filters: Filters) -> Select[str]:
+    """Return the query for the runs that match, newest first, and one more than the limit."""
+    newest_first = (Run.started_us.desc(), Run.id.desc())
+    return select(Run.record).where(*filters.conditions()).order_by(*newest_first).limit(filters.limit + 1)
+
+
 def find(session: Session, filters: Filters) -> Page:
     """Return one page of the runs that match; raises FilterError when `before` names no run."""
-    conditions = filters.conditions()
+    query = query_runs(filters)
     if filters.before is not None:
         known = RUN_ID.fullmatch(filters.before)
         us = session.scalar(select(Run.started_us).where(Run.id == filters.before)) if known else None
         if us is None:
             raise FilterError("before", "must be the id of a recorded run")
         # Written out, since MariaDB uses no index for a comparison of two pairs.
-        conditions += [
-            Run.started_us <= us,
-            or_(Run.started_us < us, and_(Run.started_us == us, Run.id < filters.before)),
-        ]
-    newest_first = (Run.started_us.desc(), Run.id.desc())
-    query = select(Run.record).where(*conditions).order_by(*newest_first).limit(filters.limit + 1)
+        query = query.where(
+            Run.started_us <= us, or_(Run.started_us < us, and_(Run.started_us == us, Run.id < filters.before))
+        )
     records = tuple(json.loads(text) for text in session.scalars(query))
     shown = records[: filters.limit]
     return Page(shown, last=shown[-1]["id"] if len(records) > filters.limit else None)

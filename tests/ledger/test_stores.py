@@ -5,6 +5,7 @@ start both and set them.
 """
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -188,6 +189,32 @@ def test_filters_and_pages(client: FlaskClient, make_record: MakeRecord) -> None
     with client.application.app_context():
         assert set(runs.projects(db.session(), 10)) == {"shop", "Shop", "shöp"}
         assert len(runs.projects(db.session(), 2)) == 2
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        ({}, "runs_by_start"),
+        ({"project": "shop"}, "runs_by_project"),
+        ({"project": "shop", "kind": "test", "python": "3.13"}, "runs_by_kind"),
+        ({"kind": "test", "outcome": "failed"}, "runs_by_result"),
+        ({"commit": "2fd4e1c67a2d28fced849ee1bb76e7391b93eb12"}, "runs_by_commit"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "+".join(value) or "all",
+)
+def test_no_list_reads_every_run(app: Flask, query: dict[str, str], index: str) -> None:
+    """What pages ask has an index in the order of the list, so that its time does not grow with the runs."""
+    with app.app_context():
+        if db.engine.dialect.name == "postgresql":
+            db.session.execute(sa.text("SET LOCAL enable_seqscan = off"))
+            db.session.execute(sa.text("SET LOCAL enable_bitmapscan = off"))
+        statement = runs.query_runs(runs.Filters.parse(query)).compile(
+            db.engine, compile_kwargs={"literal_binds": True}
+        )
+        explain = "EXPLAIN QUERY PLAN" if db.engine.dialect.name == "sqlite" else "EXPLAIN"
+        plan = str(db.session.execute(sa.text(f"{explain} {statement}")).all())
+        assert index in plan
+        assert not re.search("sort|temp b-tree", plan, re.IGNORECASE), plan
 
 
 def test_commands_for_tokens_and_old_runs(app: Flask, client: FlaskClient, make_record: MakeRecord) -> None:

@@ -20,7 +20,7 @@ def upgrade() -> None:
     with op.batch_alter_table("runs") as batch:
         batch.add_column(sa.Column("git_commit", exact(40)))
     _fill(op.get_bind())
-    op.create_index("runs_by_commit", "runs", ["project", "git_commit"])
+    op.create_index("runs_by_commit", "runs", ["git_commit", "started_us", "id"])
     op.create_index("runs_by_kind", "runs", ["project", "kind", "started_us", "id"])
     op.create_table(
         "tokens",
