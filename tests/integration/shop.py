@@ -96,8 +96,12 @@ class Shop:
         return "shop"
 
     def command(self, *words: str) -> tuple[str, ...]:
-        """Return a command that runs `invoke` in the project, in the hub of the lab."""
-        return self.lab.enter(sys.executable, "-c", INVOKE, *words)
+        """Return a command that runs `invoke` in the project, in the hub of the lab, and heeds Ctrl-C.
+
+        Tests that run in the background of a shell have it ignored, and so would all that they start.
+        """
+        heeds = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        return self.lab.enter(sys.executable, "-c", heeds + INVOKE, *words)
 
     def invoke(self, *words: str) -> Completed:
         """Run `invoke` in the project."""

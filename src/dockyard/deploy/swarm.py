@@ -294,8 +294,12 @@ class Swarm:
         if service is None or state not in {"", "completed"} or (not state and seconds < SETTLE_SECONDS):
             return False
         shown = self.docker.read("service", "ls", "--filter", f"id={service['ID']}", "--format", "{{.Replicas}}")
-        running, _, wanted = (shown.split() or ["?/"])[0].partition("/")
-        return running == wanted
+        running, _, wanted = (shown.split() or ["0/1"])[0].partition("/")
+        if "Global" in service["Spec"].get("Mode", {}):
+            # A node that is down keeps its place in the count.
+            nodes = self.docker.read("node", "ls", "--format", "{{.Status}} {{.Availability}}").splitlines()
+            wanted = str(nodes.count("Ready Active"))
+        return int(running) >= int(wanted)
 
     def _blame(self, names: list[str], old: set[str], *, late: bool) -> UnhealthyError:
         """Return the error of services that do not become healthy, with the reason and last words of a copy."""
