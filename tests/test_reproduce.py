@@ -22,7 +22,7 @@ from dockyard.image.dockerfile import parse_dockerfile
 from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 from dockyard.tasks import verify as tasks
-from dockyard.verify import reproduce
+from dockyard.verify import reproduce, verify
 from dockyard.verify.compare import Finding, Item, Verdict
 from dockyard.verify.model import ImageQuery
 from dockyard.verify.reproduce import Outcome, find_changed_inputs, summarize
@@ -93,6 +93,7 @@ def yard(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[Yard]:
     monkeypatch.setattr(build, "read_world", lambda _settings: found)
     monkeypatch.setattr(reproduce, "ensure_bases", lambda *_args, **_options: ((BASE,), ()))
     monkeypatch.setattr(reproduce, "capture", made.capture)
+    monkeypatch.setattr(verify, "capture", made.capture)
     monkeypatch.setattr(build, "tee", made.tee)
     monkeypatch.setattr(archive, "read_image", made.read)
     yield made
@@ -210,7 +211,7 @@ def test_what_is_not_there(yard: Yard, settings: Settings, monkeypatch: pytest.M
 def test_an_engine_that_does_not_answer(yard: Yard, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is not taken for an engine without the image."""
     broken = Completed(1, "", "Cannot connect to the Docker daemon", 0.1)
-    monkeypatch.setattr(reproduce, "capture", lambda *_args, **_options: broken)
+    monkeypatch.setattr(verify, "capture", lambda *_args, **_options: broken)
     with pytest.raises(DockyardError, match="cannot say what shop:production is: Cannot connect"):
         run(settings)
 

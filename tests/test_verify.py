@@ -331,7 +331,7 @@ def test_a_whole_verify(docker: Docker, project: Settings, world: None, monkeypa
         **small_images.settings(),
         "Labels": {**small_images.settings()["Labels"], "org.opencontainers.image.created": "1980-01-01T00:00:00Z"},
     }
-    docker.says = {"image": Completed(0, json.dumps(config), "", 0.1), **docker.says}
+    docker.says = {"image": Completed(0, json.dumps([{"Config": config}]), "", 0.1), **docker.says}
     held = small_images.facts(small_images.good(), Labels=config["Labels"])
     monkeypatch.setattr(contents, "read_image", lambda _engine, _reference: held)
     found = verify.verify_image(project, ImageQuery(), engine=ENGINE)

@@ -229,42 +229,33 @@ class Offer(NamedTuple):
     glibc: str
 
 
-class Target(NamedTuple):
-    """Where a lock is to be installed: a Python, on platforms as Docker names them."""
-
-    python: str
-    platforms: tuple[str, ...]
-
-
-class Source(NamedTuple):
-    """A package that some platforms have no wheel of, so that it is built there."""
-
-    name: str
-    platforms: tuple[str, ...]
-
-
-def narrow_hashes(pins: Iterable[Pin], offer: Offer, target: Target) -> tuple[tuple[Pin, ...], tuple[Source, ...]]:
-    """Return the pins with the hashes that count, and those of them that a platform must build from source.
+def narrow_hashes(
+    pins: Iterable[Pin], offer: Offer, python: str, platforms: Sequence[str]
+) -> tuple[tuple[Pin, ...], list[str]]:
+    """Return the pins with the hashes that count, and which of them is built from source on which of the platforms.
 
     Raise DockyardError for a package that a platform can neither install nor build.
     """
     if not offer.glibc:
         raise DockyardError("the base image has no glibc, so which wheels fit it is not known", 'use hashes = "all"')
-    known = {platform: list_tags(target.python, platform, offer.glibc) for platform in target.platforms}
+    known = {platform: list_tags(python, platform, offer.glibc) for platform in platforms}
     kept, sources = [], []
     for pin in pins:
-        counting = [platform for platform in target.platforms if holds_on(pin.marker, platform, target.python)]
+        counting = [platform for platform in platforms if holds_on(pin.marker, platform, python)]
         if not counting:  # for another system, and so in no image
             kept.append(pin)
             continue
-        wheels = {platform: _wheels(pin, offer, known[platform]) for platform in counting}
-        lacking = tuple(platform for platform in counting if not wheels[platform])
+        wheels = {
+            platform: {digest for digest in pin.hashes if _fits(offer.files.get(digest, ""), known[platform])}
+            for platform in counting
+        }
+        lacking = [platform for platform in counting if not wheels[platform]]
         hashes = {digest for found in wheels.values() for digest in found}
         if lacking:
-            hashes |= _sdists(pin, offer, lacking, target.python)
-            sources.append(Source(pin.name, lacking))
+            hashes |= _sdists(pin, offer, lacking, python)
+            sources.append(f"{pin.name} on {', '.join(lacking)}")
         kept.append(pin._replace(hashes=tuple(sorted(hashes))))
-    return tuple(kept), tuple(sources)
+    return tuple(kept), sources
 
 
 def list_tags(python: str, platform: str, glibc: str) -> frozenset[Tag]:
@@ -283,10 +274,6 @@ def _names(machine: str, newest: int) -> list[str]:
     for minor in range(newest, OLDEST.get(machine, 17) - 1, -1):
         names += [f"manylinux_2_{minor}_{machine}", *([f"{NAMED[minor]}_{machine}"] if minor in NAMED else [])]
     return [*names, f"linux_{machine}"]
-
-
-def _wheels(pin: Pin, offer: Offer, wanted: frozenset[Tag]) -> set[str]:
-    return {digest for digest in pin.hashes if _fits(offer.files.get(digest, ""), wanted)}
 
 
 def _fits(name: str, wanted: frozenset[Tag]) -> bool:

@@ -1,14 +1,13 @@
 """Say in a sentence what a compiler tells on a page: why no lock can be made, and which pins are yanked (pure)."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from packaging.utils import canonicalize_name
 
 from dockyard.errors import CommandError, DockyardError
-from dockyard.locks.inputs import Line
 from dockyard.locks.pins import split_name
 from dockyard.locks.plan import Batch, Job
 
@@ -37,6 +36,7 @@ BY_PIP = re.compile(
     r"is a yanked version: '([^']+)' candidate \(version (\S+) .*\n\s*Reason for being yanked: (.*)", re.MULTILINE
 )
 UV_OPTION = re.compile(r"gnoring unsupported option in `(.+?)`: `(-[^\s`]+)`")
+BY_RESOLVER = re.compile(r"^\s*(?:cause:|╰─▶|hint:)\s*(Because .*)", re.MULTILINE | re.DOTALL)
 BY_UV = re.compile(r"^warning: `([^`=]+)==([^`]+)` is yanked(?: \(reason: \"(.*)\"\))?", re.MULTILINE)
 NO_REASON = "<none given>"
 AGAIN_HINT = "the network or the index failed, several times: try again; locks that were made before that are kept"
@@ -90,7 +90,7 @@ def explain_failure(batch: Batch, failed: Failure) -> DockyardError:
         return TransientError(f"{place}: {reason}", AGAIN_HINT, output=said)
     if job is None:
         return CommandError(f"{place}\n{_tail(said)}", INDEX_HINT, output=said)
-    wrong = _index(said, failed.network) or _refused(batch, failed) or _uv(said) or _other(job, said)
+    wrong = _index(said, failed.network) or _refused(batch, failed) or _other(job, said)
     message, hint = wrong or (_tail(said), "the lines above are the compiler's own; no lock was changed")
     if failed.environment in job.lock.asked_platforms:
         hint += f"; or take {failed.environment} out of platforms in [tool.dockyard]"
@@ -128,12 +128,9 @@ def _side(cause: Blame) -> str:
     return f"{place[1]}:{place[2]} asks for {cause.what}" if place else f"{cause.what} is asked for"
 
 
-def _uv(said: str) -> tuple[str, str] | None:
-    match = re.search(r"^\s*(?:cause:|╰─▶|hint:)\s*(Because .*)", said, re.MULTILINE | re.DOTALL)
-    return (" ".join(match[1].split()), BOTH_HINT) if match else None
-
-
 def _other(job: Job, said: str) -> tuple[str, str] | None:
+    if match := BY_RESOLVER.search(said):
+        return " ".join(match[1].split()), BOTH_HINT
     if match := SYNTAX.search(said):
         return (
             f"{match[3]}:{match[2]}: not a requirement: {match[1]}",
@@ -145,7 +142,12 @@ def _other(job: Job, said: str) -> tuple[str, str] | None:
             broken = BROKEN.search(said)
             reason = broken[1] or f"no index has {broken[2]}" if broken else "the compiler does not say why"
             return f"{name} is a source archive, and what builds it cannot be installed: {reason}", INDEX_HINT
-        lines = [f"{path}:{line.number} asks for {line.text}" for path, line in _asking(job, name)]
+        lines = [
+            f"{file.path}:{line.number} asks for {line.text}"
+            for file in job.lock.made.inputs
+            for line in file.lines
+            if canonicalize_name(split_name(line.text)) == name
+        ]
         wrong = f"{name} would have to be built from source, and does not build on Python {job.lock.python}"
         return "; ".join([wrong, *filter(None, [_builders_reason(said)]), *lines]), _ways_around(job, name)
     return None
@@ -174,11 +176,6 @@ def _ways_around(job: Job, name: str) -> str:
     return "; or ".join(ways)
 
 
-def _asking(job: Job, name: str) -> Iterator[tuple[str, Line]]:
-    for file in job.lock.made.inputs:
-        yield from ((file.path, line) for line in file.lines if canonicalize_name(split_name(line.text)) == name)
-
-
 def _tail(said: str, lines: int = 15) -> str:
     return "\n".join(said.strip().splitlines()[-lines:])
 
@@ -203,12 +200,9 @@ def find_yanked(said: str) -> dict[str, str]:
 
 def describe_yanked(pins: Mapping[str, str], kept: Iterable[str]) -> list[str]:
     """Return a line for each yanked pin; `kept` are those that were locked before."""
-    before = set(kept)
-    return [_line(pin, reason, kept=pin in before) for pin, reason in sorted(pins.items())]
-
-
-def _line(pin: str, reason: str, *, kept: bool) -> str:
-    said = f"{pin} was yanked from its index, {f'because: {reason}' if reason else 'for no reason given'}"
-    if kept:
-        return f"{said}; the lock keeps it until `invoke lock --upgrade-package {split_name(pin)}`"
-    return f"{said}; it is locked because this very version is asked for"
+    before, lines = set(kept), []
+    for pin, reason in sorted(pins.items()):
+        said = f"{pin} was yanked from its index, {f'because: {reason}' if reason else 'for no reason given'}"
+        until = f"the lock keeps it until `invoke lock --upgrade-package {split_name(pin)}`"
+        lines.append(f"{said}; {until if pin in before else 'it is locked because this very version is asked for'}")
+    return lines

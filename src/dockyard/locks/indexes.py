@@ -80,7 +80,8 @@ def read_access(
         try:
             urlsplit(address)
         except ValueError:  # its words hold the address
-            wrong = f"{_bare_text(shown)} is no address of an index"
+            scheme, _, rest = shown.partition("://")  # it cannot be taken apart otherwise
+            wrong = f"{scheme}://{rest.rpartition('@')[2]} is no address of an index"
             raise DockyardError(wrong, "correct it; in a password, write %5B for [ and %5D for ]") from None
     logins = _logins(addresses, environment)
     proxies = {name: environment[name] for known in PROXIES for name in (known, known.lower()) if environment.get(name)}
@@ -125,7 +126,9 @@ def read_logins(inputs: Iterable[Input], pip_conf: str, environment: Mapping[str
     variables = {name: word for name in sorted(named) if (word := environment.get(name))}
     for address in list_addresses(inputs):
         if (match := USER.search(address)) and match[1] in variables:
-            variables[match[1]] = urlsplit(_whole(_expanded(address, known), way.logins)).netloc.rpartition("@")[0]
+            variables[match[1]] = urlsplit(
+                _whole(VARIABLE.sub(lambda found: known[found[1]], address), way.logins)
+            ).netloc.rpartition("@")[0]
     hidden = tuple(dict.fromkeys((*way.secrets, *(quote(word, safe="") for word in way.secrets))))
     return Logins(_with_logins(parser, way.logins) if configured else pip_conf, way.netrc, variables, hidden)
 
@@ -159,17 +162,11 @@ def _logins(addresses: Sequence[str], environment: Mapping[str, str]) -> dict[st
         if word:
             logins[parts.hostname] = (user, word)
         elif user:
-            logins.setdefault(parts.hostname, _login(_bare(address), user, kept))
+            held = kept[2] if kept and kept[0] == user else ""
+            logins.setdefault(parts.hostname, (user, held or ask_keyring(_bare(address), user)))
         elif kept:
             logins.setdefault(parts.hostname, (kept[0] or "", kept[2] or ""))
     return logins
-
-
-def _login(address: str, user: str, kept: tuple[str, str | None, str | None] | None) -> tuple[str, str]:
-    """Return the login for a user whose password is not in the address: from netrc, then from the keyring."""
-    if kept and kept[0] == user and kept[2]:
-        return user, kept[2]
-    return user, ask_keyring(address, user)
 
 
 def _netrc(path: Path) -> netrc.netrc | None:
@@ -198,12 +195,6 @@ def _userinfo(address: str) -> tuple[str, ...]:
     return (raw, unquote(raw))
 
 
-def _bare_text(address: str) -> str:
-    """Return an address that cannot be taken apart without what stands before its host."""
-    scheme, _, rest = address.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
-
-
 def _bare(address: str) -> str:
     parts = urlsplit(address)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
@@ -217,10 +208,6 @@ def _is_loopback(address: str) -> bool:
 def _quoted(word: str) -> str:
     plain = word and not re.search(r"[\s\"\\#]", word)
     return word if plain else '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _expanded(address: str, known: Mapping[str, str]) -> str:
-    return VARIABLE.sub(lambda match: known[match[1]], address)
 
 
 def _whole(address: str, logins: Mapping[str, tuple[str, str]]) -> str:

@@ -18,20 +18,8 @@ MEND = "invoke lock"
 INCLUDE = re.compile(r"(?:(-[rc])[ \t]*|(--requirement|--constraint)(?:[ \t]*=[ \t]*|[ \t]+))(['\"]?)(.+?)\3$")
 PASSWORD = re.compile(r"://(?:[^/@\s]*:)?(?!\$\{\w+\}@)[^/@\s:]+@")
 VERSION_CONTROL = re.compile(r"(?:^|@[ \t]*)(?:git|hg|svn|bzr)\+")
-ARCHIVES = (
-    ".whl",
-    ".zip",
-    ".tar.gz",
-    ".tgz",
-    ".tar",
-    ".tar.bz2",
-    ".tbz",
-    ".tar.xz",
-    ".txz",
-    ".tlz",
-    ".tar.lz",
-    ".tar.lzma",
-)
+TARS = (".tar", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.lz", ".tar.lzma")
+ARCHIVES = (".whl", ".zip", ".tgz", ".tbz", ".txz", ".tlz", *TARS)
 PER_LINE = re.compile(r"(?:^|\s)(-\S*)")
 SHA256 = re.compile(r"--hash[= ](sha256:[0-9a-f]{64})(?=\s|$)")
 SOURCES = ("-i", "--index-url", "--extra-index-url", "-f", "--find-links")
@@ -154,17 +142,13 @@ def _visit(path: str, trail: tuple[Include, ...], load: Load, found: dict[str, I
     for include in current.includes:
         above = {step.path for step in trail} | {path}
         if include.path in above:
-            names = " -> ".join([*_ring(path, trail, include.path), include.path])
+            names = [*(step.path for step in trail), path]
+            ring = " -> ".join([*names[names.index(include.path) :], include.path])
             raise InputError(
-                path, include.line, f"the files include one another: {names}", "take one of these lines out"
+                path, include.line, f"the files include one another: {ring}", "take one of these lines out"
             )
         if include.path not in found:
             _visit(include.path, (*trail, Include(include.line, include.option, path)), load, found)
-
-
-def _ring(path: str, trail: tuple[Include, ...], back: str) -> list[str]:
-    names = [*(step.path for step in trail), path]
-    return names[names.index(back) :]
 
 
 def _missing(path: str, trail: tuple[Include, ...]) -> InputError:

@@ -120,7 +120,11 @@ def compare_outcome(root: Path, state: State, made: Mapping[str, str]) -> Outcom
     """Compare locks as they were made with those on disk; locks of ours that nothing asks for are to go."""
     old = {lock.path: lock for lock in state.locks}
     stale = {path: new for path, new in made.items() if old[path].content != new.encode()}
-    gone = {problem.path: None for problem in state.strays if _ours(root / problem.path)}
+    gone = {
+        problem.path: None
+        for problem in state.strays
+        if b"# Made by Dockyard" in (root / problem.path).read_bytes()[:200]
+    }
     before: dict[str, tuple[Pin, ...]] = {path: parse_pins(lock_text(old[path])) for path in stale}
     after = {path: parse_pins(new) for path, new in stale.items()}
     now = State(tuple(lock._replace(content=made.get(lock.path, "").encode() or lock.content) for lock in state.locks))
@@ -171,10 +175,6 @@ def choose_place(python: str, here: Mapping[str, "Base"], settings: "Settings") 
     return Place(here[host].image, "uv")
 
 
-def _ours(path: Path) -> bool:
-    return b"# Made by Dockyard" in path.read_bytes()[:200]
-
-
 def compare_locks(before: Mapping[str, Iterable[Pin]], after: Mapping[str, Iterable[Pin]]) -> tuple[Change, ...]:
     """Return what differs between locks by path; a package that takes the same step in several is one change."""
     found: dict[tuple[str, str, str], list[tuple[str, tuple[str, ...]]]] = {}
@@ -185,7 +185,7 @@ def compare_locks(before: Mapping[str, Iterable[Pin]], after: Mapping[str, Itera
             if was != now:
                 found.setdefault((name, was, now), []).append((path, (new.get(name) or old[name])[0].via))
     return tuple(
-        Change(*key, tuple(path for path, _ in places), _together(via for _, via in places))
+        Change(*key, tuple(path for path, _ in places), tuple(sorted({name for _, via in places for name in via})))
         for key, places in sorted(found.items())
     )
 
@@ -222,7 +222,3 @@ def _by_name(pins: Iterable[Pin]) -> dict[str, list[Pin]]:
     for pin in pins:
         found.setdefault(pin.name, []).append(pin)
     return found
-
-
-def _together(several: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
-    return tuple(sorted({name for names in several for name in names}))

@@ -11,8 +11,6 @@ from dockyard.locks.check import Lock, State, fingerprint_body, read_fields, ren
 from dockyard.locks.environments import (
     Offer,
     Selection,
-    Source,
-    Target,
     merge_pins,
     narrow_hashes,
     select_environments,
@@ -98,8 +96,7 @@ def finish_locks(
         found = {name: parse_pins(text) for name, text in texts[lock.purpose].items()}
         pins = keep_asked_hashes(lock, merge_pins(found, lock.asked_platforms, job.environments.same))
         if lock.platforms:
-            pins, built = _narrowed(lock, pins, (offers or {})[lock.purpose])
-            sources = [f"{source.name} on {', '.join(source.platforms)}" for source in built]
+            pins, sources = _narrowed(lock, pins, (offers or {})[lock.purpose])
         written = render_pins(select_options(lock.made.inputs), pins)
         bodies = {path: fingerprint_lock(done[path]) if path in done else said for path, said in lock.made.constraints}
         complete = lock.made._replace(compiler=compiler, constraints=tuple(bodies.items()))
@@ -165,8 +162,8 @@ def _check_names(wish: Wish, locked: Iterable[Iterable[Pin]]) -> None:
         raise UsageError(f"no lock has a package {name}", hint)
 
 
-def _narrowed(lock: Lock, pins: Iterable[Pin], offer: Offer) -> tuple[tuple[Pin, ...], tuple[Source, ...]]:
+def _narrowed(lock: Lock, pins: Iterable[Pin], offer: Offer) -> tuple[tuple[Pin, ...], list[str]]:
     try:
-        return narrow_hashes(pins, offer, Target(lock.python, lock.platforms))
+        return narrow_hashes(pins, offer, lock.python, lock.platforms)
     except DockyardError as error:
         raise DockyardError(f"{lock.path} cannot be made: {error.message}", error.hint) from None

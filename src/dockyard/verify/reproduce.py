@@ -1,6 +1,5 @@
 """Build an image anew, without any cache, and hold it against the one that there is."""
 
-import json
 import logging
 import secrets
 import tempfile
@@ -21,6 +20,7 @@ from dockyard.process import capture
 from dockyard.settings import Settings
 from dockyard.verify.compare import Finding, Item, Verdict, compare_images, read_item
 from dockyard.verify.model import ImageQuery
+from dockyard.verify.verify import find_image, require_image
 
 log = logging.getLogger(__name__)
 
@@ -60,12 +60,7 @@ def reproduce_image(settings: Settings, query: ImageQuery, *, engine: Engine | N
     build.plan_images(settings, build.read_world(settings), request)  # a wrong target is said before an engine starts
     reference = query.image or names.local_name(settings, variant)
     engine = engine or find_engine(settings)
-    existing = inspect_image(engine, reference)
-    if existing is None:
-        make = f"`invoke build --target {variant.target} --python {variant.python}` makes it"
-        raise DockyardError(
-            f"there is no image {reference}", f"`docker pull {reference}` brings it" if query.image else make
-        )
+    existing = require_image(engine, reference, variant, query)
     with records.record_run(settings, "reproduce") as recording:
         recording.details = {"target": variant.target, "python": variant.python}
         recording.details["engine"] = records.describe_engine(engine)
@@ -79,11 +74,11 @@ def reproduce_image(settings: Settings, query: ImageQuery, *, engine: Engine | N
 def rebuild_and_compare(job: Job, reference: str, existing: Mapping[str, Any]) -> Outcome:
     """Build an image anew and return how it differs from the one that there is."""
     engine = job.engine
-    notes = tuple(find_changed_inputs(_labels(existing), job.planned[0].labels))
+    notes = tuple(find_changed_inputs((existing.get("Config") or {}).get("Labels") or {}, job.planned[0].labels))
     for note in notes:
         log.info(f"{reference}: {note}")
     with rebuild(job) as name:
-        made = inspect_image(engine, name) or {"Id": ""}
+        made = find_image(engine, name) or {"Id": ""}
         outcome = Outcome(reference, Verdict.IDENTICAL, existing["Id"], made["Id"], (), notes)
         if made["Id"] != existing["Id"]:
             log.info("the digests differ: reading both images")
@@ -174,18 +169,6 @@ def find_mounts(listing: str, namespace: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def inspect_image(engine: Engine, reference: str) -> dict[str, Any] | None:
-    """Return what the engine knows of an image, or None where it has none; its Id is the digest it goes by."""
-    done = capture(engine.command("image", "inspect", reference), check=False)
-    if done.ok:
-        return dict(json.loads(done.stdout)[0])
-    if "no such image" in done.stderr.lower():
-        return None
-    raise DockyardError(
-        f"the engine cannot say what {reference} is: {done.stderr.strip()}", "`invoke doctor` looks at the engine"
-    )
-
-
 def find_changed_inputs(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[str]:
     """Yield which inputs of a build are others than an image's labels say (pure)."""
     for name, text in TOLD.items():
@@ -204,7 +187,3 @@ def summarize(outcome: Outcome) -> str:
             f"engine: {first}, built anew {second}"
         )
     return f"{outcome.image} is not reproducible: {first}, built anew {second}"
-
-
-def _labels(image: Mapping[str, Any]) -> Mapping[str, str]:
-    return (image.get("Config") or {}).get("Labels") or {}

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,73 +38,58 @@ def verify_image(
     (variant,) = Request((query.target,), (query.python,) if query.python else ()).variants(settings)
     reference = query.image or names.local_name(settings, variant)
     engine = engine or find_engine(settings)
-    config = require_image(engine, reference, variant, query)
+    config = require_image(engine, reference, variant, query).get("Config") or {}
+    expected = expect(settings, variant, query, config.get("Labels") or {})
     with records.record_run(settings, "verify") as recording:
         recording.details = {"engine": records.describe_engine(engine), "python": variant.python}
-        subject = Subject(settings, engine, query, variant, reference, config)
-        report, found = hold_against_rules(subject, recording, patience)
+        if is_service(expected):
+            log.info(f"reading and running {reference}")
+            setup = choose_setup(settings, config, patience)
+            with trial.start_attendants(settings, engine) as network:
+                setup = replace(setup, network=network)
+                with recording.step("release step") if settings.trial_release else nullcontext():
+                    trial.run_release_step(engine, reference, setup, settings.trial_release)
+                with recording.step("run and read the image"):
+                    found, result = read_and_try(engine, reference, config, setup)
+        else:
+            log.info(f"reading {reference}")
+            with recording.step("read the image"):
+                found, result = read_and_try(engine, reference, config, None)
+        if result and not result.serves:
+            result = search_base(settings, engine, expected.python, result)
+        doubtful = bytecode.missing(found, expected.python) if result else ()
+        expected = replace(
+            expected,
+            uncompilable=trial.find_uncompilable(engine, reference, doubtful) if doubtful else {},
+            pins=read_pins(settings.root / expected.lock, found, expected.python),
+        )
+        with recording.step("hold it against the rules"):
+            verdict = judge.judge_image(Case(found, expected, result), allow=settings.allow)
+        report = Report(
+            reference,
+            found.digest,
+            expected.target,
+            expected.python,
+            found.size,
+            verdict,
+            result,
+            recording.clock.seconds(),
+            found.manifest,
+        )
         recording.details |= describe_report(report, found)
         recording.failed = not report.ok
     return report
 
 
-@dataclass(frozen=True)
-class Subject:
-    """The image that is verified: where it is, what it is called, and how it is configured."""
-
-    settings: Settings
-    engine: Engine
-    query: ImageQuery
-    variant: Variant
-    reference: str
-    config: Mapping[str, Any]
-
-
-def hold_against_rules(
-    subject: Subject, recording: records.Recording, patience: trial.Patience | None
-) -> tuple[Report, Facts]:
-    """Read and try an image, and return the verdict with what was found."""
-    settings, engine, query, variant = subject.settings, subject.engine, subject.query, subject.variant
-    reference, config = subject.reference, subject.config
-    expected = expect(settings, variant, query, config.get("Labels") or {})
-    setup = trial.Setup(
+def choose_setup(settings: Settings, config: Mapping[str, Any], patience: trial.Patience | None) -> trial.Setup:
+    """Return how to run an image of this configuration."""
+    return trial.Setup(
         settings.ports[0],
         settings.trial_environment,
         settings.trial_tmpfs,
         patience or choose_patience(settings, config),
         stop_signal=config.get("StopSignal") or trial.Setup.stop_signal,
     )
-    log.info(f"reading and running {reference}" if is_service(expected) else f"reading {reference}")
-    if is_service(expected):
-        with trial.start_attendants(settings, engine) as network:
-            setup = replace(setup, network=network)
-            with recording.step("release step") if settings.trial_release else nullcontext():
-                trial.run_release_step(engine, reference, setup, settings.trial_release)
-            with recording.step("run and read the image"):
-                found, result = read_and_try(engine, reference, config, setup)
-    else:
-        with recording.step("read the image"):
-            found, result = read_and_try(engine, reference, config, None)
-    if result and not result.serves:
-        result = search_base(settings, engine, expected.python, result)
-    doubtful = bytecode.missing(found, expected.python) if result else ()
-    if doubtful:
-        expected = replace(expected, uncompilable=trial.find_uncompilable(engine, reference, doubtful))
-    expected = replace(expected, pins=read_pins(settings.root / expected.lock, found, expected.python))
-    with recording.step("hold it against the rules"):
-        verdict = judge.judge_image(Case(found, expected, result), allow=settings.allow)
-    report = Report(
-        reference,
-        found.digest,
-        expected.target,
-        expected.python,
-        found.size,
-        verdict,
-        result,
-        recording.clock.seconds(),
-        found.manifest,
-    )
-    return report, found
 
 
 def read_and_try(
@@ -137,21 +122,27 @@ def search_base(settings: Settings, engine: Engine, python: str, result: Trial) 
     return replace(result, plain=replace(failed, in_base=paths)) if result.plain else replace(result, in_base=paths)
 
 
-def require_image(engine: Engine, reference: str, variant: Variant, query: ImageQuery) -> Mapping[str, Any]:
-    """Return an image's configuration; where there is none, raise DockyardError with the command that makes it."""
-    done = capture(engine.command("image", "inspect", "--format={{json .Config}}", reference), check=False)
+def find_image(engine: Engine, reference: str) -> dict[str, Any] | None:
+    """Return what the engine knows of an image, or None where it has none; its Id is the digest it goes by."""
+    done = capture(engine.command("image", "inspect", reference), check=False)
     if done.ok:
-        return dict(json.loads(done.stdout))
-    if "no such image" not in done.stderr.lower():
-        raise DockyardError(
-            f"the engine cannot say what {reference} is: {done.stderr.strip()}", "`invoke doctor` looks at the engine"
-        )
-    make = (
-        f"`docker pull {reference}` brings it"
-        if query.image
-        else f"`invoke build --target {variant.target} --python {variant.python}` makes it"
+        return dict(json.loads(done.stdout)[0])
+    if "no such image" in done.stderr.lower():
+        return None
+    raise DockyardError(
+        f"the engine cannot say what {reference} is: {done.stderr.strip()}", "`invoke doctor` looks at the engine"
     )
-    raise DockyardError(f"there is no image {reference}", make)
+
+
+def require_image(engine: Engine, reference: str, variant: Variant, query: ImageQuery) -> dict[str, Any]:
+    """Return what the engine knows of an image; where it has none, raise DockyardError with what makes or brings it."""
+    found = find_image(engine, reference)
+    if found is None:
+        make = f"`invoke build --target {variant.target} --python {variant.python}` makes it"
+        raise DockyardError(
+            f"there is no image {reference}", f"`docker pull {reference}` brings it" if query.image else make
+        )
+    return found
 
 
 def expect(settings: Settings, variant: Variant, query: ImageQuery, labels: Mapping[str, str]) -> Expected:
