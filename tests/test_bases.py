@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dockyard.bases import cache, debian, lookup, parallel, resolve, update
+from dockyard.bases import cache, debian, lookup, parallel, resolve
 from dockyard.bases.cache import Image, Record
 from dockyard.bases.lookup import Answer, Missing, Pin, UnavailableError
 from dockyard.engine.client import Engine
@@ -239,19 +239,19 @@ def test_update_moves_pins(world: World, settings: Settings) -> None:
     """Where the registry answers, pins go from the old digest to the new, and are written on apply only."""
     lookup.write_bases_lock(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
     world.answers |= {f"python:{python}-slim": Answer(digest=DIGEST) for python in ("3.12", "3.13")}
-    changes, missing = update.plan_updates(settings, ENGINE, ["3.12", "3.13"])
+    changes, missing = resolve.plan_updates(settings, ENGINE, ["3.12", "3.13"])
     assert [(change.python, change.before, change.after, change.pending) for change in changes] == [
         ("3.12", "", DIGEST, True),
         ("3.13", OTHER, DIGEST, True),
     ]
     assert missing == ()
     assert lookup.read_bases_lock(settings.root)["3.13"].digest == OTHER
-    update.apply_updates(settings, ENGINE, changes)
+    resolve.apply_updates(settings, ENGINE, changes)
     assert {python: pin.digest for python, pin in lookup.read_bases_lock(settings.root).items()} == {
         "3.12": DIGEST,
         "3.13": DIGEST,
     }
-    again, _ = update.plan_updates(settings, ENGINE, ["3.12", "3.13"])
+    again, _ = resolve.plan_updates(settings, ENGINE, ["3.12", "3.13"])
     assert not [change for change in again if change.pending]
 
 
@@ -259,11 +259,11 @@ def test_update_of_packages(world: World, settings: Settings) -> None:
     """A package that the mirror has in a newer version makes a change; apply makes the base anew and loads it."""
     world.cached["3.13"] = record("3.13", libc6="1")
     world.offered["3.13"] = {"python3.13": "3.13.1-1", "libc6": "2", "extra": "1"}
-    changes, missing = update.plan_updates(replace(settings, base="debian"), ENGINE, ["3.12", "3.13"])
+    changes, missing = resolve.plan_updates(replace(settings, base="debian"), ENGINE, ["3.12", "3.13"])
     assert [dict(change.packages) for change in changes] == [{"libc6": ("1", "2")}]
     assert [absent.python for absent in missing] == ["3.12"]
     assert world.asked == []
-    update.apply_updates(settings, ENGINE, changes)
+    resolve.apply_updates(settings, ENGINE, changes)
     assert (world.made, world.loaded) == (["3.13"], ["3.13"])
 
 
@@ -274,20 +274,20 @@ def test_update_of_packages(world: World, settings: Settings) -> None:
 )
 def test_packages_that_did_not_move(before: Record | None, pending: bool) -> None:
     """The same versions are no change; a base that is not there, or of another recipe, is one."""
-    assert update.move_packages("3.13", before, "today", {"python3.13": "3.13.1-1"}).pending is pending
+    assert resolve.move_packages("3.13", before, "today", {"python3.13": "3.13.1-1"}).pending is pending
 
 
 def test_update_in_a_registry_that_is_silent(world: World, settings: Settings) -> None:
     """`base = "registry"` cannot be updated without an answer."""
     with pytest.raises(DockyardError, match="does not say"):
-        update.plan_updates(replace(settings, base="registry"), ENGINE, ["3.13"])
+        resolve.plan_updates(replace(settings, base="registry"), ENGINE, ["3.13"])
 
 
 def test_listing_asks_nobody(world: World, settings: Settings) -> None:
     """The list tells of pins, bases and those that no release ships."""
     lookup.write_bases_lock(settings.root, {"3.12": Pin("python:3.12-slim", DIGEST)})
     world.cached["3.13"] = record("3.13")
-    first, second = update.list_bases(settings, ["3.12", "3.13"])
+    first, second = resolve.list_bases(settings, ["3.12", "3.13"])
     assert (first["pin"], first["debian"], first["release"]) == (DIGEST, None, None)
     assert (second["pin"], second["debian"]["version"], second["release"]) == (None, "3.13.1", "trixie")
     assert world.asked == []

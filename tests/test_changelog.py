@@ -3,7 +3,7 @@
 import pytest
 
 from dockyard.errors import DockyardError
-from dockyard.release import changelog
+from dockyard.release import preconditions
 
 TEXT = """\
 # Changelog
@@ -51,7 +51,7 @@ All that users notice. See [Keep a Changelog].
 
 def test_the_versions_in_their_order() -> None:
     """Every second-level heading is a section; one in a block of code is not."""
-    found = [(one.version, one.date) for one in changelog.parse_sections(TEXT)]
+    found = [(one.version, one.date) for one in preconditions.parse_sections(TEXT)]
     assert found == [
         ("Unreleased", ""),
         ("1.2.0", "2026-11-21"),
@@ -63,7 +63,7 @@ def test_the_versions_in_their_order() -> None:
 
 def test_a_section_is_what_stands_below_its_heading() -> None:
     """It ends at the next version, and brings the links that it uses: those of others stay behind."""
-    body = changelog.find_section(changelog.parse_sections(TEXT), "1.2.0").body
+    body = preconditions.find_section(preconditions.parse_sections(TEXT), "1.2.0").body
     assert body.startswith("### Added\n\n- A button, see [the manual].\n\n```md\n## [0.9.0] - 2020-01-01\n")
     assert body.endswith("### Fixed\n\n- Nothing.\n\n[the manual]: https://manual.example/")
     assert "code.example" not in body
@@ -73,56 +73,58 @@ def test_a_section_is_what_stands_below_its_heading() -> None:
 @pytest.mark.parametrize("version", ["1.0.0rc1", "1.0.0-rc.1", "1.0.0RC1"])
 def test_a_version_in_another_way_of_writing(version: str) -> None:
     """Tags and changelogs need not agree on how a candidate is written."""
-    assert changelog.find_section(changelog.parse_sections(TEXT), version).body == "- The first."
+    assert preconditions.find_section(preconditions.parse_sections(TEXT), version).body == "- The first."
 
 
 def test_a_version_without_a_section() -> None:
     """The hint says what to write, and where the entries are that wait for it."""
     with pytest.raises(DockyardError, match=r"CHANGELOG.md has no section for 1\.3\.0") as caught:
-        changelog.find_section(changelog.parse_sections(TEXT), "1.3.0")
+        preconditions.find_section(preconditions.parse_sections(TEXT), "1.3.0")
     assert "`## [1.3.0] - YYYY-MM-DD` between [Unreleased] and its entries" in caught.value.hint
     with pytest.raises(DockyardError) as caught:
-        changelog.find_section(changelog.parse_sections("# Changelog\n\n## [Unreleased]\n"), "1.3.0")
+        preconditions.find_section(preconditions.parse_sections("# Changelog\n\n## [Unreleased]\n"), "1.3.0")
     assert caught.value.hint.startswith("write a section `## [1.3.0]")
 
 
 def test_an_empty_section() -> None:
     """Headings alone are no notes."""
     with pytest.raises(DockyardError, match=r"says nothing about 0\.9"):
-        changelog.find_section(changelog.parse_sections(TEXT), "0.9")
+        preconditions.find_section(preconditions.parse_sections(TEXT), "0.9")
 
 
 def test_two_sections() -> None:
     """Which of them is meant, nobody can tell."""
     with pytest.raises(DockyardError, match="2 sections for 1"):
-        changelog.find_section(changelog.parse_sections("## 1.0\n- a\n## [1.0.0]\n- b\n"), "1.0")
+        preconditions.find_section(preconditions.parse_sections("## 1.0\n- a\n## [1.0.0]\n- b\n"), "1.0")
 
 
 def test_the_newest() -> None:
     """The topmost version, not what waits above it."""
-    assert changelog.find_newest(changelog.parse_sections(TEXT)) == "1.2.0"
-    assert changelog.find_newest(changelog.parse_sections("# Changelog\n\n## Unreleased\n")) == ""
-    assert changelog.find_newest(changelog.parse_sections("")) == ""
+    assert preconditions.find_newest(preconditions.parse_sections(TEXT)) == "1.2.0"
+    assert preconditions.find_newest(preconditions.parse_sections("# Changelog\n\n## Unreleased\n")) == ""
+    assert preconditions.find_newest(preconditions.parse_sections("")) == ""
 
 
 def test_other_words_are_no_version() -> None:
     """A version that no order knows is compared as it is written."""
     assert (
-        changelog.find_section(changelog.parse_sections("\ufeff## [Winter-2026]\r\n\r\n- snow\r\n"), "winter-2026").body
+        preconditions.find_section(
+            preconditions.parse_sections("\ufeff## [Winter-2026]\r\n\r\n- snow\r\n"), "winter-2026"
+        ).body
         == "- snow"
     )
 
 
 def test_a_heading_with_a_link() -> None:
     """Some link the heading to the comparison right there."""
-    (found,) = changelog.parse_sections("## [2.0](https://code.example/v1...v2) - 2026-02-03\n- x\n")
+    (found,) = preconditions.parse_sections("## [2.0](https://code.example/v1...v2) - 2026-02-03\n- x\n")
     assert (found.version, found.date, found.body) == ("2.0", "2026-02-03", "- x")
 
 
 def test_notes() -> None:
     """What changed, and how to get exactly this image."""
-    found = changelog.find_section(changelog.parse_sections(TEXT), "1.1.0")
-    assert changelog.format_notes("shop", found, "registry.example/shop@sha256:1", ("1.1.0", "latest")) == (
+    found = preconditions.find_section(preconditions.parse_sections(TEXT), "1.1.0")
+    assert preconditions.format_notes("shop", found, "registry.example/shop@sha256:1", ("1.1.0", "latest")) == (
         "# shop 1.1.0 (2026-01-02)\n\n- Withdrawn.\n\n## Image\n\n"
         "```text\nregistry.example/shop@sha256:1\n```\n\nTags: `1.1.0`, `latest`\n"
     )

@@ -20,7 +20,7 @@ from dockyard.locks import osv
 from dockyard.locks.audit import Audit, audit_locks, locate_releases, reach_service
 from dockyard.locks.pins import parse_pins
 from dockyard.settings import Acceptance, Settings, load
-from dockyard.tasks import audit as task
+from dockyard.tasks import verify as task
 from tests.advisory_service import Advisories, Answer, advisory
 from tests.lock_project import locked_project, pin
 

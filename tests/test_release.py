@@ -25,10 +25,9 @@ from dockyard.registry.content import Repository
 from dockyard.registry.push import Pushed
 from dockyard.registry.sign import Signer
 from dockyard.release import plan, preconditions, steps
-from dockyard.release.changelog import find_section, parse_sections
 from dockyard.release.job import FOLDER, Actions, Journal, Shipped, Signing, read_journal
 from dockyard.release.plan import Names, State, Status
-from dockyard.release.preconditions import Local
+from dockyard.release.preconditions import Local, find_section, parse_sections
 from dockyard.settings import Settings
 from dockyard.tasks import publish as task
 from dockyard.verify import compare, matrix

@@ -19,8 +19,8 @@ from dockyard.release.job import Shipped
 from dockyard.release.plan import Names
 from dockyard.release.steps import describe_release
 from dockyard.settings import Acceptance, Settings
-from dockyard.tasks.audit import describe_audit
 from dockyard.tasks.lock import describe_changes
+from dockyard.tasks.verify import describe_audit
 from dockyard.verify.compare import Verdict as Likeness
 from dockyard.verify.model import Entry, Facts, Finding, Severity, Trial, Verdict
 from dockyard.verify.output import Report, describe_report, find_packages

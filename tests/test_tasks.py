@@ -12,7 +12,7 @@ import pytest
 from invoke.program import Program
 from invoke.tasks import Task
 
-from dockyard.bases import update
+from dockyard.bases import resolve
 from dockyard.bases.resolve import Missing
 from dockyard.engine import client
 from dockyard.engine.client import Engine
@@ -338,8 +338,8 @@ def test_push(invoke: Line) -> None:
 
 def test_bases_that_can_be_updated(invoke: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dry run shows them, changes nothing and ends with 1, so that a schedule can act on it."""
-    change = update.Change("3.13", "registry", "sha256:1", "sha256:2", {})
-    monkeypatch.setattr(update, "plan_updates", lambda *_: ((change,), ()))
+    change = resolve.Change("3.13", "registry", "sha256:1", "sha256:2", {})
+    monkeypatch.setattr(resolve, "plan_updates", lambda *_: ((change,), ()))
     monkeypatch.setattr(client, "find_engine", lambda _: ENGINE)
     code, shown, said = invoke("base.update", "--dry-run")
     assert code == 1

@@ -20,7 +20,7 @@ from dockyard.registry.attest import Attached
 from dockyard.registry.content import Repository
 from dockyard.registry.push import Pushed
 from dockyard.registry.sign import Signer
-from dockyard.release import changelog, preconditions
+from dockyard.release import preconditions
 from dockyard.release.plan import Names, State
 from dockyard.release.preconditions import Local
 from dockyard.release.push import push_variants
@@ -97,7 +97,7 @@ class Job:
     engine: Engine
     version: str
     commit: str
-    section: changelog.Section
+    section: preconditions.Section
     signer: Signer | None = None
     journal: Journal = field(default_factory=Journal)
     actions: Actions = PIPELINE
@@ -123,7 +123,7 @@ class Job:
     def text(self, state: State) -> str:
         """Return what the release notes say."""
         name = self.settings.image.rsplit("/", 1)[-1]
-        return changelog.format_notes(name, self.section, self.pinned(state), state.names.every)
+        return preconditions.format_notes(name, self.section, self.pinned(state), state.names.every)
 
 
 @dataclass(frozen=True)

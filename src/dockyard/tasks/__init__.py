@@ -2,7 +2,7 @@
 
 from invoke.collection import Collection
 
-from dockyard.tasks import audit, base, build, deploy, init, lock, machine, publish, report, stack, verify
+from dockyard.tasks import base, build, deploy, init, lock, machine, publish, report, stack, verify
 
 deployments = Collection("deploy", deploy.status, deploy.logs, deploy.history)
 deployments.add_task(deploy.deploy, name="run", default=True)
@@ -18,7 +18,7 @@ namespace = Collection(
     publish.release,
     stack.debug,
     lock.lock,
-    audit.audit,
+    verify.audit,
     report.report,
     machine.doctor,
     stack.up,

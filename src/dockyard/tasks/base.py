@@ -10,7 +10,7 @@ from dockyard import console
 from dockyard.tasks.boundary import settings, task
 
 if TYPE_CHECKING:
-    from dockyard.bases.update import Change
+    from dockyard.bases.resolve import Change
     from dockyard.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 @task(name="list", help={"json": "print the list as JSON, with every Debian package"})
 def show(_context: Context, json: bool = False) -> None:
     """List each Python's base image: its pin, and the one made from Debian packages."""
-    from dockyard.bases import update as updating
+    from dockyard.bases import resolve as updating
 
     chosen = settings()
     rows = updating.list_bases(chosen, chosen.pythons)
@@ -40,7 +40,7 @@ def show(_context: Context, json: bool = False) -> None:
 )
 def update(_context: Context, python: list[str], dry_run: bool = False, json: bool = False) -> None:
     """Move the pins in bases.lock to the registry's images, and Debian-made bases to the mirror's packages."""
-    from dockyard.bases import update as updating
+    from dockyard.bases import resolve as updating
     from dockyard.engine.client import find_engine
     from dockyard.errors import ChangesPending
 
