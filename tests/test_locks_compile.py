@@ -119,14 +119,11 @@ def _answer() -> str:
     )
 
 
-def test_every_python_is_compiled_and_its_locks_are_complete(
-    batches: tuple[Batch, ...], monkeypatch: pytest.MonkeyPatch, said: list[str]
-) -> None:
+def test_every_python_is_compiled_and_its_locks_are_complete(batches: tuple[Batch, ...], said: list[str]) -> None:
     """The answers of all containers become locks with headers."""
     docker = Docker({"3.12": _answer(), "3.13": _answer()})
-    monkeypatch.setattr(compiling, "capture", docker.capture)
     place = Place("i", "pip-tools")
-    done = compile_all(ENGINE, [(batch, place) for batch in batches], Access(), Wish())
+    done = compile_all(ENGINE, [(batch, place) for batch in batches], Access(), Wish(), capture=docker.capture)
     made = done.texts
     assert len(made) == 6
     assert done.yanked == {"flask==3.1.3": "broken"}
@@ -135,14 +132,13 @@ def test_every_python_is_compiled_and_its_locks_are_complete(
     assert sorted(line.split(":")[0] for line in said) == ["Python 3.12", "Python 3.13"]
 
 
-def test_a_failure_of_one_removes_the_others(batches: tuple[Batch, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_of_one_removes_the_others(batches: tuple[Batch, ...]) -> None:
     """When one lock cannot be made the run ends at once, with that reason, and no container goes on."""
     wrong = {"doing": "test", "said": "hush!", "causes": [], "network": "", "agreed": {}}
     docker = Docker({"3.12": "endless", "3.13": json.dumps({"failed": wrong})})
-    monkeypatch.setattr(compiling, "capture", docker.capture)
     place = Place("i", "pip-tools")
     with pytest.raises(CommandError, match=r"3\.13/test\.txt cannot be made: \*\*\*!"):
-        compile_all(ENGINE, [(batch, place) for batch in batches], SECRET, Wish())
+        compile_all(ENGINE, [(batch, place) for batch in batches], SECRET, Wish(), capture=docker.capture)
     assert docker.removed.is_set()
     assert not docker.forgotten
 
@@ -150,7 +146,6 @@ def test_a_failure_of_one_removes_the_others(batches: tuple[Batch, ...], monkeyp
 def test_an_interrupt_removes_every_container(batches: tuple[Batch, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while containers run leaves none of them."""
     docker = Docker({"3.12": "endless", "3.13": "endless"})
-    monkeypatch.setattr(compiling, "capture", docker.capture)
     real = futures.wait
 
     def interrupted(*_arguments: object, **_options: object) -> object:
@@ -159,14 +154,13 @@ def test_an_interrupt_removes_every_container(batches: tuple[Batch, ...], monkey
 
     monkeypatch.setattr(compiling, "wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        compile_all(ENGINE, [(batch, Place("i", "uv")) for batch in batches], Access(), Wish())
+        compile_all(ENGINE, [(batch, Place("i", "uv")) for batch in batches], Access(), Wish(), capture=docker.capture)
     assert docker.removed.is_set()
     assert not docker.forgotten
 
 
-def test_an_answer_that_is_none_is_an_error(batches: tuple[Batch, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_that_is_none_is_an_error(batches: tuple[Batch, ...]) -> None:
     """A container that prints something else is told with its command."""
     docker = Docker({"3.12": "Killed", "3.13": "Killed"})
-    monkeypatch.setattr(compiling, "capture", docker.capture)
     with pytest.raises(CommandError, match="no answer from: docker run"):
-        compile_all(ENGINE, [(batches[0], Place("i", "uv"))], Access(), Wish())
+        compile_all(ENGINE, [(batches[0], Place("i", "uv"))], Access(), Wish(), capture=docker.capture)

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from dockyard.payload.files import inside
-from dockyard.payload.libraries import Base, add_libraries, add_runtime_libraries
+from dockyard.payload.libraries import NOTES, Base, add_libraries, add_runtime_libraries
 from dockyard.payload.linker import System
-from dockyard.payload.missing import NOTES
 from tests.elf_files import write_library, write_program
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dockyard.payload.missing import TABLE, find_installed, locate, name_package
+from dockyard.payload.libraries import TABLE, find_installed, locate, name_package
 
 PACKAGES = {
     "ld-linux-x86-64.so.2": "libc6",

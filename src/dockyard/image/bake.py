@@ -151,7 +151,7 @@ def _end_step(step: Solved, moment: float, how: str, seconds: float) -> None:
 
 
 def missing_libraries(log: str) -> tuple[str, ...]:
-    """Return what the steps of a build said of libraries that are nowhere, see payload/missing.py, each once."""
+    """Return what the steps of a build said of libraries that are nowhere, see payload/libraries.py, each once."""
     text = plain(log)
     told: dict[str, str] = {}
     for line in MISSING_LIBRARY.findall(text):

@@ -245,7 +245,12 @@ def _run(job: Job) -> tuple[Built, ...]:
         threading.Thread(target=console.prepare, daemon=True).start()  # while BuildKit works, this process only waits
         done = solve(job, metadata)
         written = json.loads(metadata.read_text(encoding="utf-8"))
-    warn_of_missing(bake.missing_libraries(done.stdout))
+    # What steps said in between is said at the end: a later build, from the cache, will not say it.
+    missing = bake.missing_libraries(done.stdout)
+    for library in missing:
+        log.warning(f"missing shared library: {library}")
+    if missing:
+        log.warning("install the packages in the base stage of the Dockerfile; `invoke verify` judges what is left")
     digests = bake.digests(written, [image.name for image in job.planned])
     variants = [variant for variant in job.request.variants(job.settings) if variant.name in digests]
     seconds, cache = job.recording.clock.seconds(), bake.cache_use(done.stdout)
@@ -257,14 +262,6 @@ def _run(job: Job) -> tuple[Built, ...]:
         return tuple(made)
     with job.recording.step("look at the image"):
         return tuple(_inspected(job.engine, image) for image in made)
-
-
-def warn_of_missing(libraries: Sequence[str]) -> None:
-    """Say at the end what steps of a build said in between, and a later build, from the cache, will not say."""
-    for library in libraries:
-        log.warning(f"missing shared library: {library}")
-    if libraries:
-        log.warning("install the packages in the base stage of the Dockerfile; `invoke verify` judges what is left")
 
 
 def solve(job: Job, metadata: Path) -> Completed:

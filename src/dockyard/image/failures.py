@@ -223,15 +223,11 @@ def read_failed_step(log: str) -> FailedStep:
         names = [(name, instruction) for found, name, instruction in STEP.findall(text) if found == number]
         own = re.findall(rf"^#{number} \d+\.\d+ ?(.*)$", text, re.MULTILINE)
         name, instruction = names[0] if names else ("", "")
-        return FailedStep(name, instruction, tuple(own), _without_command(f"{own_error}\n{error}"), place)
+        return FailedStep(name, instruction, tuple(own), PROCESS.sub("", f"{own_error}\n{error}"), place)
     if section := SECTION.search(text):
         own = [re.sub(r"^\d+\.\d+ ?", "", line) for line in section[3].splitlines()]
-        return FailedStep(section[1], section[2], tuple(own), _without_command(error), place)
-    return FailedStep(error=_without_command(error), place=place)
-
-
-def _without_command(error: str) -> str:
-    return PROCESS.sub("", error)
+        return FailedStep(section[1], section[2], tuple(own), PROCESS.sub("", error), place)
+    return FailedStep(error=PROCESS.sub("", error), place=place)
 
 
 def is_race(error: CommandError) -> bool:

@@ -33,13 +33,6 @@ def epoch(git: Git | None) -> int:
     return git.time if git else NO_COMMIT_TIME
 
 
-def make_suffix(settings: Settings, variant: Variant) -> str:
-    """Return what a tag needs to tell a variant from the production image on the default Python."""
-    target = "" if variant.target == PRODUCTION else f"-{variant.target}"
-    python = "" if variant.python == settings.python else f"-py{variant.python}"
-    return target + python
-
-
 def local_name(settings: Settings, variant: Variant) -> str:
     """Return the name by which stacks and tests find the newest build: it moves, and is never pushed."""
     python = "" if variant.python == settings.python else f"-py{variant.python}"
@@ -51,7 +44,9 @@ def choose_tags(settings: Settings, git: Git | None, variant: Variant, chosen: S
 
     A version tag gives `1.2.3`, every commit its first twelve digits; uncommitted changes mark it `-dirty`.
     """
-    end = make_suffix(settings, variant)
+    # What tells a variant from the production image on the default Python:
+    end = "" if variant.target == PRODUCTION else f"-{variant.target}"
+    end += "" if variant.python == settings.python else f"-py{variant.python}"
     if chosen:
         words = list(chosen)
     elif git is None:

@@ -4,7 +4,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -18,7 +18,7 @@ from dockyard.locks.environments import Offer, list_environments
 from dockyard.locks.failures import Failure, TransientError, explain_failure, find_yanked, read_failure, require_heard
 from dockyard.locks.indexes import Access, select_options
 from dockyard.locks.plan import Batch, Wish, finish_locks
-from dockyard.process import Command, capture, redact
+from dockyard.process import Command, Completed, capture, redact
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +59,7 @@ class Run:
     access: Access
     wish: Wish
     mark: str
+    capture: Callable[..., Completed] = capture
 
 
 @dataclass(frozen=True)
@@ -146,12 +147,19 @@ class Compiled:
     failed: DockyardError | None = None
 
 
-def compile_all(engine: Engine, work: Sequence[tuple[Batch, Place]], access: Access, wish: Wish) -> Compiled:
+def compile_all(
+    engine: Engine,
+    work: Sequence[tuple[Batch, Place]],
+    access: Access,
+    wish: Wish,
+    *,
+    capture: Callable[..., Completed] = capture,
+) -> Compiled:
     """Return the locks of every batch; raise for the first that cannot be made, unless the network is the reason.
 
     On any error or interrupt every container of the run is removed before this returns.
     """
-    run = Run(engine, access, wish, secrets.token_hex(6))
+    run = Run(engine, access, wish, secrets.token_hex(6), capture)
     with ThreadPoolExecutor(max_workers=max(len(work), 1)) as pool, _swept(run) as pending:
         pending += [pool.submit(_compile, run, batch, place) for batch, place in work]
         wait(pending, return_when=FIRST_EXCEPTION)
@@ -226,7 +234,7 @@ def volume_name(place: Place, batch: Batch) -> str:
 def _compile(run: Run, batch: Batch, place: Place) -> Compiled:
     started = time.monotonic()
     command = compile_command(run, batch, place)
-    answer = read_answer(redact(capture(command).stdout, run.access.secrets), command)
+    answer = read_answer(redact(run.capture(command).stdout, run.access.secrets), command)
     failed = explain_failure(batch, answer.failed) if answer.failed else None
     if failed and not isinstance(failed, TransientError):
         raise failed
@@ -261,14 +269,14 @@ def _swept(run: Run) -> Iterator[list["Future[Compiled]"]]:
         for future in pending:
             future.cancel()
         while not all(future.done() for future in pending):
-            remove_containers(run.engine, run.mark)
+            remove_containers(run)
             wait(pending, timeout=0.2)
-        remove_containers(run.engine, run.mark)
+        remove_containers(run)
         raise
 
 
-def remove_containers(engine: Engine, mark: str) -> None:
+def remove_containers(run: Run) -> None:
     """Remove every container of a run, whatever it is doing."""
-    listed = capture(engine.command("ps", "--all", "--quiet", "--filter", f"label={LABEL}={mark}"), check=False)
-    if names := listed.stdout.split():
-        capture(engine.command("rm", "--force", "--volumes", *names), check=False)
+    listing = run.engine.command("ps", "--all", "--quiet", "--filter", f"label={LABEL}={run.mark}")
+    if names := run.capture(listing, check=False).stdout.split():
+        run.capture(run.engine.command("rm", "--force", "--volumes", *names), check=False)

@@ -149,7 +149,7 @@ def parse_model(text: str, project: str, web: Collection[int] = ()) -> Model:
     """Return the stack in the output of `docker compose config --format json`; the ports inside in `web` speak HTTP."""
     document = json.loads(text)
     bodies = {name: body for name, body in document.get("services", {}).items() if _count_replicas(body)}
-    images = [_name_image(name, body, project) for name, body in bodies.items()]
+    images = [str(body.get("image") or f"{project}-{name}") for name, body in bodies.items()]
     services = [
         _service(name, body, image, own_check=images.count(image) == 1 or _has_own_check(body, web))
         for (name, body), image in zip(bodies.items(), images, strict=True)
@@ -160,10 +160,6 @@ def parse_model(text: str, project: str, web: Collection[int] = ()) -> Model:
 
 def _count_replicas(service: Mapping[str, Any]) -> int:
     return int((service.get("deploy") or {}).get("replicas", service.get("scale", 1)))
-
-
-def _name_image(name: str, body: Mapping[str, Any], project: str) -> str:
-    return str(body.get("image") or f"{project}-{name}")
 
 
 def _has_own_check(body: Mapping[str, Any], web: Collection[int]) -> bool:
@@ -223,15 +219,14 @@ def judge(containers: Sequence[Container], services: Sequence[Service]) -> Verdi
         ended = container.state == "exited" and container.service in publishing
         if container.failed or ended:
             return Verdict(failed=container)
-    waiting = tuple(service.name for service in services if not _all_ready(containers, service.name))
+    waiting = []
+    for service in services:
+        its = [container.ready for container in containers if container.service == service.name]
+        if not (its and all(its)):
+            waiting.append(service.name)
     if not waiting and containers and not any(container.running for container in containers):
         return Verdict(failed=containers[0])
-    return Verdict(waiting)
-
-
-def _all_ready(containers: Sequence[Container], service: str) -> bool:
-    its = [container.ready for container in containers if container.service == service]
-    return bool(its) and all(its)
+    return Verdict(tuple(waiting))
 
 
 def find_changed(

@@ -150,9 +150,13 @@ def select_substitutes(
     found: dict[str, services.Service] = {}
     for name, image in images.items():
         service = services.find_service(image)
-        if service and choose_source(base, Known("", False, answers.get(image))) is Choice.DEBIAN:
+        if service and _choose(base, answers.get(image)) is Choice.DEBIAN:
             found[name] = service
     return found
+
+
+def _choose(base: str, answer: Answer | None) -> Choice:
+    return choose_source(base, Known("", False, answer))
 
 
 def substitute_services(
@@ -172,7 +176,11 @@ def substitute_services(
     wanted = {name: image for name, image in official.items() if not (never or is_present(stack.engine, image))}
     if not wanted:
         return stack, model
-    found = select_substitutes(wanted, stack.settings.base, _answers(stack.settings, stack.engine, wanted, ask))
+    known = lookup.recall_answers()  # of a short time ago
+    if stack.settings.base == "auto":
+        undecided = [image for image in wanted.values() if _choose("auto", known.get(image)) is Choice.ASK]
+        known = {**known, **ask(stack.engine, list(dict.fromkeys(undecided)))} if undecided else known
+    found = select_substitutes(wanted, stack.settings.base, known)
     images: dict[str, str] = {}
     for name, service in found.items():
         images[name], version = ensure(stack.engine, service, allow_expired=stack.settings.allow_expired_release)
@@ -188,21 +196,6 @@ def substitute_services(
 def is_present(engine: Engine, image: str) -> bool:
     """Tell whether the engine has an image."""
     return capture(engine.command("image", "inspect", image), check=False).ok
-
-
-def _answers(
-    settings: Settings,
-    engine: Engine,
-    wanted: Mapping[str, str],
-    ask: Callable[[Engine, list[str]], Mapping[str, Answer]],
-) -> Mapping[str, Answer]:
-    """Return what a registry says of the images: remembered where it was asked a short time ago, else asked now."""
-    known = lookup.recall_answers()
-    images = dict.fromkeys(wanted.values())
-    if settings.base != "auto":
-        return known
-    asked = [image for image in images if choose_source("auto", Known("", False, known.get(image))) is Choice.ASK]
-    return {**known, **ask(engine, asked)} if asked else known
 
 
 def local_targets(settings: Settings) -> dict[str, str]:
@@ -230,14 +223,9 @@ def _say_if_stale(stack: "Stack", service: Service) -> None:
     revision = (json.loads(done.stdout or "null") or {}).get(REVISION, "")
     git = read_git(stack.settings.root)
     if git and revision and (git.dirty or revision != git.commit):
-        log.info(
-            f"{service.image} was built from {_short(revision)}, and the files may have changed: --build makes it anew"
-        )
-
-
-def _short(revision: str) -> str:
-    commit, _, dirty = revision.partition("-")
-    return commit[:12] + (" with uncommitted changes" if dirty else "")
+        commit, _, dirty = revision.partition("-")
+        what = commit[:12] + (" with uncommitted changes" if dirty else "")
+        log.info(f"{service.image} was built from {what}, and the files may have changed: --build makes it anew")
 
 
 def require_secrets(root: Path, model: Model) -> None:

@@ -160,7 +160,8 @@ def compare_items(old: Item | None, new: Item | None) -> Iterator[tuple[str, str
     if old.time != new.time:
         yield "time", format_time(old.time), format_time(new.time), ()
     if old.extended != new.extended:
-        yield "attributes", _attributes(old), _attributes(new), ()
+        before, after = (", ".join(f"{name}={value}" for name, value in one.extended) for one in (old, new))
+        yield "attributes", before, after, ()
 
 
 def compare_configs(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Finding]:
@@ -223,10 +224,6 @@ def format_time(time: float) -> str:
         return datetime.fromtimestamp(time, UTC).isoformat().replace("+00:00", "Z")
     except (ValueError, OverflowError, OSError):
         return f"{time} s"
-
-
-def _attributes(one: Item) -> str:
-    return ", ".join(f"{name}={value}" for name, value in one.extended)
 
 
 def _contents(old: Item, new: Item) -> tuple[str, str]:

@@ -21,7 +21,7 @@ COMPILERS = re.compile(
 INSTALLERS = re.compile(r".*/(?:site|dist)-packages/(?:pip|uv|setuptools)/__init__\.py|.*/ensurepip/__init__\.py")
 
 MISSING = "/usr/share/dockyard/missing/"
-"""Where a build writes down, a file for each layer, which libraries are nowhere: see payload/missing.py."""
+"""Where a build writes down, a file for each layer, which libraries are nowhere: see payload/libraries.py."""
 
 
 def set_uid(case: Case) -> Iterator[Violation]:

@@ -49,12 +49,8 @@ def refuse_unknown_rules(allow: Iterable[str]) -> None:
 
 def applies(rule: Rule, case: Case) -> bool:
     """Say whether an image is held to a rule: by its target, and whether there was a trial where the rule needs one."""
-    scopes = {
-        Scope.MINIMAL: (Scope.EVERY, Scope.SERVICE, Scope.MINIMAL),
-        Scope.SERVICE: (Scope.EVERY, Scope.SERVICE),
-        Scope.EVERY: (Scope.EVERY,),
-    }
-    return rule.scope in scopes[scope(case)] and (case.trial is not None or not rule.runs)
+    wider = list(Scope)  # each holds for the images of those behind it too
+    return wider.index(rule.scope) <= wider.index(scope(case)) and (case.trial is not None or not rule.runs)
 
 
 def covers(key: str, rule: str, path: str) -> bool:
