@@ -26,7 +26,6 @@ from dockyard.process import Command
 
 log = logging.getLogger(__name__)
 
-
 TOOL = apt.Package("mmdebstrap", "trixie")
 SHIPPED = ("finish.sh", "clean.sh", "dpkg.cfg")
 LONGEST = 1800.0

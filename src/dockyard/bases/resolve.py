@@ -25,9 +25,7 @@ if TYPE_CHECKING:
     from dockyard.engine.client import Engine
     from dockyard.settings import Settings
 
-
 log = logging.getLogger(__name__)
-
 
 __all__ = ["Base", "Missing", "Source", "UnavailableError", "ensure_bases", "local_name", "reference"]
 

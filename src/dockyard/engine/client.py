@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-
 DEFAULT_SOCKET = Path("/var/run/docker.sock")
 SDK_TIMEOUT_SECONDS = 60
 ANSWER_SECONDS = 20

@@ -1,4 +1,8 @@
-"""How a registry is reached: by the engine's rules, with the engine's or the user's login and certificates."""
+"""How a registry is reached: by the engine's rules, with the engine's or the user's login and certificates.
+
+Logins are found where Docker keeps them: config.json and the credential helpers that it names. Certificates are those
+that the engine sees; what goes wrong on the way is told by its root cause.
+"""
 
 import contextlib
 import ipaddress
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 
     from dockyard.engine.client import Engine
 
+log = logging.getLogger(__name__)
 
 TOKEN_USER = "<token>"  # noqa: S105 - what stands for the user name where the password is an identity token
 
@@ -100,9 +105,6 @@ def select_login(config: "AuthConfig", key: str, file: Path) -> Credentials | No
     if token:
         return Credentials(identity_token=token)
     return Credentials(username, password) if username else None
-
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-
 PREDICATE = "in-toto.io/predicate-type"
 """The annotation by which tools tell one in-toto statement from another without fetching it."""
 CREATED = "org.opencontainers.image.created"

@@ -22,7 +22,6 @@ from dockyard.registry.errors import Kind, RegistryError, classify, hint, spoken
 
 log = logging.getLogger(__name__)
 
-
 T = TypeVar("T")
 ATTEMPTS = 4
 LONGEST_PAUSE = 30.0

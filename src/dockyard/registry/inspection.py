@@ -21,7 +21,6 @@ from dockyard.settings import Settings
 
 log = logging.getLogger(__name__)
 
-
 KINDS = {documents.SBOM_TYPE: "SBOM", documents.PROVENANCE_TYPE: "provenance"}
 LARGEST = 64 << 20
 """Bytes beyond which something that refers to an image is only named: it is no document of ours."""

@@ -27,9 +27,7 @@ from dockyard.registry.errors import Kind, RegistryError, classify, hint, wanted
 if TYPE_CHECKING:
     from dockyard.engine.client import Engine
 
-
 log = logging.getLogger(__name__)
-
 
 FINISHED: Mapping[str, str] = {"Pushed": "pushed", "Layer already exists": "existing", "Mounted from": "mounted"}
 """How the engine's word for the end of a layer begins, and what became of it."""

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-
 OF_THE_MACHINE = {
     errno.ENOSPC: "free some disk space, then run it again: `invoke doctor` shows how much is left",
     errno.EDQUOT: "your disk quota is used up: free some space, then run it again",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dockyard.adopt.writing import Change
 
 log = logging.getLogger(__name__)
+
 WORDS = {"create": "written", "append": "lines added", "same": "as it is", "keep": "yours, kept: --diff shows ours"}
 PLANNED = {**WORDS, "create": "would be written", "append": "would get lines"}
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from dockyard.doctor.machine import Row
     from dockyard.engine.embedded.lifecycle import Status
 
-
 log = logging.getLogger(__name__)
 
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from dockyard.release.job import Job, Shipped
     from dockyard.release.plan import State
 
-
 log = logging.getLogger(__name__)
 
 

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from dockyard.stack.compose import Container
     from dockyard.stack.stack import Stack
 
-
 log = logging.getLogger(__name__)
-
 
 SERVICE = "the service that is meant (default: all)"
 TIMEOUT = "seconds to wait until every service is ready (default: 120)"

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from dockyard.locks.audit import Audit, Finding
     from dockyard.settings import Settings
 
-
 log = logging.getLogger(__name__)
-
 
 SHORT = 19
 """Of a digest, so much is enough to find it: sha256: and twelve digits."""
