@@ -102,7 +102,7 @@ def remove_run(run_id: str) -> Response:
 
 
 @bp.get("/badges/<path:project>.svg")
-@describes(Operation("Show a badge", query=openapi.BADGE, answers={200: "image/svg+xml"}, refusals=(400,)))
+@describes(Operation("Show a badge", query=openapi.BADGE, answers={200: "image/svg+xml"}, refusals=(400, 404)))
 def show_badge(project: str) -> Response:
     """Draw the outcome of a project's newest run of a kind, as a picture for a README."""
     badge = badges.make(db.session(), project, request.args)

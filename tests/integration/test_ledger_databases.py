@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,10 +77,9 @@ class Database:
             time.sleep(0.5)
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def database(request: pytest.FixtureRequest, engine: Engine) -> Iterator[Database]:
-    """Start a server of each kind for this module, and remove it with its data afterwards."""
-    kind: str = request.param
+@contextmanager
+def run_database(engine: Engine, kind: str) -> Iterator[Database]:
+    """Start a server, and remove it with its data afterwards."""
     image, environment = KINDS[kind]
     service = services.find_service(image)
     assert service
@@ -89,12 +88,19 @@ def database(request: pytest.FixtureRequest, engine: Engine) -> Iterator[Databas
     variables = [f"--env={key}={value}" for key, value in environment.items()]
     started = Database(engine, kind, container, port)
     publish = f"--publish=127.0.0.1:{port}:{service.port}"
-    capture(engine.command("run", "--detach", f"--name={container}", publish, *variables, name))
     try:
+        capture(engine.command("run", "--detach", f"--name={container}", publish, *variables, name))
         started.wait_until_healthy()
         yield started
     finally:
         capture(engine.command("rm", "--force", "--volumes", container), check=False)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def database(request: pytest.FixtureRequest, engine: Engine) -> Iterator[Database]:
+    """Yield a server of each kind, one for all tests of this module."""
+    with run_database(engine, request.param) as started:
+        yield started
 
 
 def environment(database: Database, **more: str) -> dict[str, str]:
