@@ -105,6 +105,7 @@ def test_a_verify(settings: Settings, trial: Trial | None) -> None:
     assert (told["rules"], told["violations"], told["accepted"]) == (2, 1, 1)
     assert told["start_seconds"] == (0.4 if trial else None)
     assert [one["accepted"] for one in told["findings"]] == [None, "needed"]
+    assert record["error"] == "the image breaks no-shell"
     assert record["image"]["pull_bytes"] == 20_000_000
     assert len(record["image"]["packages"]) == 2
 
@@ -119,6 +120,7 @@ def test_a_reproduce(settings: Settings, likeness: Likeness, word: str) -> None:
     record = valid(settings, "reproduce", describe_outcome(outcome))
     assert record["reproduce"] == {"verdict": word, "existing": DIGEST, "rebuilt": DIGEST, "differences": 0}
     assert record["image"]["digest"] == DIGEST
+    assert record.get("error") == ("0 differences" if word == "different" else None)
 
 
 @pytest.mark.parametrize("unsigned", ["", "no key is set"])

@@ -18,7 +18,18 @@ from dockyard.settings import Settings, load
 ROOT = Path(__file__).parents[2]
 
 
-SLOWEST = ("docs_run", "wheels", "init", "verify", "private_index", "stack", "release", "production_image", "bootstrap")
+SLOWEST = (
+    "docs_run",
+    "wheels",
+    "init",
+    "verify",
+    "private_index",
+    "stack",
+    "release",
+    "production_image",
+    "bootstrap",
+    "pages",
+)
 """Files that take longest: with several workers they begin first, so that none is left for the end."""
 
 

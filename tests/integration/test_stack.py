@@ -10,7 +10,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from dockyard.image import build
 from dockyard.process import capture
 from dockyard.settings import Settings
 from dockyard.stack import compose, prepare, shell, stack
+from dockyard.stack.compose import Container
 from dockyard.stack.stack import Request, Stack
 
 COPIED = ("src", "requirements", "docs/reference", "tests")
@@ -87,6 +88,12 @@ def get(port: int, path: str) -> tuple[int, str]:
         return 0, ""
 
 
+def select_web(containers: Sequence[Container]) -> Container:
+    """Return the container that serves; the one that has brought the database up to date is beside it."""
+    (web,) = [one for one in containers if one.service == "ledger"]
+    return web
+
+
 def traces(engine: Engine, name: str) -> list[str]:
     """Return every container, network and volume of a stack that the engine has."""
     label = ("--quiet", "--filter", stack.LABEL + name)
@@ -112,9 +119,10 @@ def eventually(condition: Callable[[], bool], seconds: float = 30) -> bool:
 def test_development(copy: Settings, engine: Engine, port: int, capsys: pytest.CaptureFixture[str]) -> None:
     """A change of a source file is served without a restart; a second start changes nothing; down leaves nothing."""
     done = stack.up(copy, engine, Request(port=port))
-    assert compose.format_addresses(done.containers[0], (8000,)) == (f"http://127.0.0.1:{port}",)
+    container = select_web(done.containers)
+    assert compose.format_addresses(container, (8000,)) == (f"http://127.0.0.1:{port}",)
     assert json.loads(get(port, "/healthz")[1]) == {"status": "ok"}
-    (container,) = done.containers
+    assert json.loads(get(port, "/api/runs?project=shop&limit=1")[1])["runs"], "the sample is not there"
     facts = inspect(engine, container.id)
     assert facts["Config"]["User"] == "65532:65532"
     assert facts["HostConfig"]["PortBindings"]["8000/tcp"] == [{"HostIp": "127.0.0.1", "HostPort": str(port)}]
@@ -161,7 +169,7 @@ def post(port: int, token: str, record: bytes) -> int:
 def test_production(copy: Settings, engine: Engine, port: int) -> None:
     """The production stack is hardened, answers, takes the token from its file, and keeps its data over a stop."""
     done = stack.up(copy, engine, Request(production=True, port=port))
-    facts = inspect(engine, done.containers[0].id)
+    facts = inspect(engine, select_web(done.containers).id)
     host = facts["HostConfig"]
     assert facts["Config"]["User"] == "65532:65532"
     assert host["ReadonlyRootfs"]
@@ -174,7 +182,8 @@ def test_production(copy: Settings, engine: Engine, port: int) -> None:
     assert host["RestartPolicy"]["Name"] == "unless-stopped"
     assert facts["Config"]["StopTimeout"] == 10
     mounts = {mount["Destination"]: (mount["Type"], mount["RW"]) for mount in facts["Mounts"]}
-    assert mounts == {"/data": ("volume", True), "/run/secrets/ledger_token": ("bind", False)}
+    secret = {f"/run/secrets/{name}": ("bind", False) for name in ("ledger_token", "secret_key", "database_password")}
+    assert mounts == {"/data": ("volume", True), **secret}
     token = (copy.root / ".dockyard" / "secrets" / "ledger_token").read_text().strip()
     assert not any(token in value for value in facts["Config"]["Env"])
 
@@ -201,7 +210,7 @@ def test_shell_beside_production(copy: Settings, engine: Engine, port: int) -> N
 def test_production_stops_gracefully(copy: Settings, engine: Engine, port: int) -> None:
     """On SIGTERM a request that is half sent is still answered, and the exit code is 0 within the grace period."""
     stack.up(copy, engine, Request(production=True, port=port))
-    (container,) = Stack(copy, engine).containers()
+    container = select_web(Stack(copy, engine).containers())
     token = (copy.root / ".dockyard" / "secrets" / "ledger_token").read_text().strip()
     body = run_record()
     head = f"POST /api/runs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n"
@@ -225,7 +234,7 @@ def test_image_is_built_when_absent(copy: Settings, engine: Engine, port: int, u
     with pytest.raises(UsageError, match="--no-build"):
         stack.up(absent, engine, Request(port=port, build="never"))
     done = stack.up(absent, engine, Request(port=port))
-    assert done.containers[0].image == f"{unique}:development"
+    assert select_web(done.containers).image == f"{unique}:development"
     stack.down(Stack(absent, engine), volumes=True)
 
 

@@ -246,7 +246,10 @@ def describe_solve(steps: Iterable[Solved], began: float) -> Iterator[StepRecord
 
 def shorten_error(error: BaseException | None) -> str | None:
     """Return the one line of an error that a record holds (pure)."""
-    if not isinstance(error, DockyardError):
-        return None
-    line = error.message.strip().partition("\n")[0]
+    return shorten_line(error.message) if isinstance(error, DockyardError) else None
+
+
+def shorten_line(text: str) -> str:
+    """Return the first line of a text, cut where it is too long for a record (pure)."""
+    line = text.strip().partition("\n")[0]
     return line if len(line) <= LONGEST_ERROR else f"{line[: LONGEST_ERROR - 1]}…"

@@ -189,17 +189,19 @@ def audit(_context: Context, json: bool = False, sarif: str = "") -> None:
         with recording.step("look up every package"):
             found = audit_locks(project, datetime.now(UTC).date())
         recording.details["audit"] = describe_audit(found)
-        recording.failed = any(each.counts for each in found.findings)
+        count = sum(each.counts for each in found.findings)
+        if count:
+            recording.failed = True
+            recording.details["error"] = f"{count} known {'vulnerability' if count == 1 else 'vulnerabilities'}"
     if sarif:
         from dockyard.verify.output import format_sarif_log, write_sarif
 
         write_sarif(Path(sarif), format_sarif_log("audit", *describe_findings(found)))
     if json:
-        console.as_json({**dataclasses.asdict(found), "counting": sum(each.counts for each in found.findings)})
+        console.as_json({**dataclasses.asdict(found), "counting": count})
     else:
         print_vulnerabilities(project, found)
     warn_of_acceptances(found)
-    count = sum(each.counts for each in found.findings)
     if count:
         raise DockyardError(
             f"{count} known {'vulnerability' if count == 1 else 'vulnerabilities'} in the locks",

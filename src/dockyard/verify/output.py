@@ -60,6 +60,9 @@ def describe_report(report: Report, found: Facts) -> records.Details:
             "findings": [_describe_finding(finding) for finding in first],
         },
     }
+    if not report.ok:
+        rules = sorted({finding.rule for finding in report.verdict.violations})
+        details["error"] = records.shorten_line(f"the image breaks {', '.join(rules)}")
     digest = report.manifest or report.digest
     if digest:
         details["image"] = {

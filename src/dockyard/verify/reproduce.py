@@ -106,6 +106,8 @@ def describe_outcome(outcome: Outcome) -> records.Details:
             "differences": len(outcome.findings),
         }
     }
+    if outcome.verdict is Verdict.DIFFERENT:
+        details["error"] = f"{len(outcome.findings)} differences"
     if outcome.existing.startswith("sha256:"):
         details["image"] = {"reference": outcome.image, "digest": outcome.existing}
     return details
