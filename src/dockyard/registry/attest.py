@@ -112,7 +112,7 @@ def _attach(repository: Repository, found: Document, settings: "Settings") -> It
     lock = read_lock(settings, subject)
     platform = f"{subject.config.get('os')}/{subject.architecture}"
     for kind, media_type, content in make_documents(subject, read_contents(repository, found), lock):
-        said = {CREATED: subject.created}
+        said = {CREATED: subject.label("created")}
         if kind == "provenance":
             said[PREDICATE] = documents.PREDICATE
         made, new = repository.attach(found.descriptor, content, media_type, said)

@@ -51,24 +51,14 @@ class Subject:
         return (self.config.get("config") or {}).get("Labels") or {}
 
     @property
-    def name(self) -> str:
-        """The image's title: its name wherever it is pushed to."""
-        return self.label("title")
-
-    @property
     def architecture(self) -> str:
         """The processor that it is for, by the name that images use."""
         return str(self.config.get("architecture") or "")
 
     @property
-    def created(self) -> str:
-        """The time that the image is dated with, which is its commit's: 2026-11-21T00:00:00Z."""
-        return self.label("created")
-
-    @property
     def epoch(self) -> int:
-        """The same in seconds."""
-        return int(datetime.strptime(self.created, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp())
+        """The time that the image is dated with, which is its commit's, in seconds since the epoch."""
+        return int(datetime.strptime(self.label("created"), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp())
 
     def label(self, key: str) -> str:
         """Return a label by its OCI key, or by its whole name; raise DockyardError where the image has none."""
@@ -93,7 +83,7 @@ def make_statement(subject: Subject, lock: Lock) -> dict[str, Any]:
     """Return the provenance of an image, from its own labels and the lock of its commit."""
     return {
         "_type": STATEMENT,
-        "subject": [{"name": subject.name, "digest": _digest(subject.digest)}],
+        "subject": [{"name": subject.label("title"), "digest": _digest(subject.digest)}],
         "predicateType": PREDICATE,
         "predicate": {
             "buildDefinition": {
@@ -196,9 +186,9 @@ def make_document(subject: Subject, held: Contents, pins: Iterable[Pin]) -> dict
         "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, subject.digest)}",
         "version": 1,
         "metadata": {
-            "timestamp": subject.created,
+            "timestamp": subject.label("created"),
             "tools": {"components": [{"type": "application", "name": "dockyard", "version": __version__}]},
-            "component": _component(own, subject.name, subject.digest, "container"),
+            "component": _component(own, subject.label("title"), subject.digest, "container"),
         },
         "components": [components[purl] for purl in sorted(components)],
         "dependencies": list(
@@ -264,7 +254,7 @@ def _deb(package: Mapping[str, str], release: Mapping[str, str]) -> str:
 
 
 def _oci(subject: Subject) -> str:
-    name = subject.name.rpartition("/")[2]
+    name = subject.label("title").rpartition("/")[2]
     return f"pkg:oci/{name}@{quote(subject.digest, safe='')}?arch={quote(subject.architecture, safe='')}"
 
 

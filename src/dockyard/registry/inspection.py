@@ -2,10 +2,9 @@
 
 import json
 import logging
-import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from dockyard import console
 from dockyard.engine import archive
@@ -95,7 +94,7 @@ def inspect_image(settings: Settings, reference: str = "", *, engine: Engine | N
 
 def inspect_in_engine(engine: Engine, reference: str) -> Inspected:
     """Return what the engine has under a name; layers are measured as it stores them."""
-    found: archive.Image[None] = archive.read_image(engine, reference, _nothing)
+    found: archive.Image[None] = archive.read_image(engine, reference, lambda _member, _content: None)
     layers = tuple(
         Layer(layer.diff_id, layer.size, archive.describe_instruction(layer.instruction)) for layer in found.layers
     )
@@ -199,7 +198,3 @@ def _image(
     parts = (config.get("os"), config.get("architecture"), config.get("variant"))
     platform = "/".join(str(part) for part in parts if part)
     return Image(digest, platform, str(config.get("created") or ""), layers, config.get("config") or {}, attached)
-
-
-def _nothing(_member: tarfile.TarInfo, _content: IO[bytes] | None) -> None:
-    """Keep nothing of a layer's entries: here only its digest and size count."""
