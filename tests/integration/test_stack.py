@@ -77,6 +77,28 @@ def port() -> int:
         return free
 
 
+INSIDE = """\
+import json, os, pathlib
+lines = (line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines())
+said = {key: value.split()[0] for key, value in lines if value.strip()}
+for name, files in (
+    ("memory", ("memory.max", "memory/memory.limit_in_bytes")), ("pids", ("pids.max", "pids/pids.max"))
+):
+    found = [path for path in (pathlib.Path("/sys/fs/cgroup", file) for file in files) if path.exists()]
+    said[name] = found[0].read_text().strip()
+def writes(folder):
+    try:
+        pathlib.Path(folder, "dockyard-test").write_text("")
+        pathlib.Path(folder, "dockyard-test").unlink()
+    except OSError:
+        return False
+    return True
+said["written"] = [one for one in ("/", "/app", "/opt/venv", "/tmp", "/data", "/run/secrets") if writes(one)]
+print(json.dumps(said))
+"""
+"""What a process of the service is and may, as the kernel has it."""
+
+
 def get(port: int, path: str) -> tuple[int, str]:
     """Return the status and body of an answer."""
     try:
@@ -181,6 +203,13 @@ def test_production(copy: Settings, engine: Engine, port: int) -> None:
     assert host["PidsLimit"] == 128
     assert host["RestartPolicy"]["Name"] == "unless-stopped"
     assert facts["Config"]["StopTimeout"] == 10
+    assert host["LogConfig"]["Type"] == "local"
+    inside = json.loads(capture(engine.command("exec", done.containers[0].id, "python", "-c", INSIDE)).stdout)
+    assert {key: inside[key] for key in ("CapEff", "CapBnd", "NoNewPrivs", "Seccomp", "Uid")} == {
+        "CapEff": "0" * 16, "CapBnd": "0" * 16, "NoNewPrivs": "1", "Seccomp": "2", "Uid": "65532",
+    }  # fmt: skip
+    assert (inside["memory"], inside["pids"]) == (str(256 * 2**20), "128")
+    assert inside["written"] == ["/tmp", "/data"]
     mounts = {mount["Destination"]: (mount["Type"], mount["RW"]) for mount in facts["Mounts"]}
     secret = {f"/run/secrets/{name}": ("bind", False) for name in ("ledger_token", "secret_key", "database_password")}
     assert mounts == {"/data": ("volume", True), **secret}
