@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[2]
 
 
 SLOWEST = (
+    "deploy_swarm",
+    "deploy_host",
     "docs_run",
     "wheels",
     "init",

@@ -34,7 +34,7 @@ def write_config(front: Front) -> str:
     harm. Connections are not kept open to servers: one that ends could lose a request that is already on its way.
     """
     only = f"    http-request deny deny_status 421 unless {{ req.hdr(host),field(1,:) -i {front.domain} }}\n"
-    check = "check inter 500ms fall 1 rise 1 resolvers engine"
+    check = "check inter 1s fall 2 rise 1 resolvers engine"
     if front.fixed:
         # Known at the start: a new configuration must not begin with nobody to send to.
         lines = [f"server {name} {name}:{front.port} {check} init-addr libc,none" for name in front.names]
@@ -53,6 +53,7 @@ defaults
     mode http
     log global
     timeout connect 1s
+    timeout check 3s
     timeout client 60s
     timeout server 60s
     timeout http-request 15s
