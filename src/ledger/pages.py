@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Blueprint, abort, render_template, request, url_for
+from flask import Blueprint, abort, current_app, render_template, request, url_for
 
 from ledger import charts, comparison, figures, grid, history, present, records, runs, timeline, variants
 
@@ -66,8 +66,9 @@ def _findings(record: runs.Record) -> Iterator[str]:
 
 @bp.app_context_processor
 def words() -> dict[str, Any]:
-    """Give every page the time, to say how long ago something was."""
-    return {"now": datetime.now(UTC), "ago": present.ago, "label_of": variants.label_of}
+    """Give every page the words for a time: how long ago it was, or its date where the page will be read later."""
+    ago = present.date if current_app.config.get("LEDGER_STATIC") else present.ago
+    return {"now": datetime.now(UTC), "ago": ago, "label_of": variants.label_of}
 
 
 @bp.get("/")

@@ -20,6 +20,11 @@ def ago(started: datetime, now: datetime) -> str:
     return "just now"
 
 
+def date(started: datetime, _now: datetime) -> str:
+    """Write when something was, for a page that is read at any time."""
+    return f"{started:%Y-%m-%d %H:%M}"
+
+
 def duration(seconds: float) -> str:
     """Write a duration with about two digits that matter: 0.4 s, 12 s, 3 min 05 s, 2 h 10 min."""
     if seconds < 9.95:

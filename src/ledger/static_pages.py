@@ -33,6 +33,7 @@ class Written:
 def write_pages(app: Flask, folder: Path, most: int = MOST_PAGES) -> Written:
     """Write every page that links lead to, the overview first, as files that link to each other."""
     _empty(folder)
+    app.config["LEDGER_STATIC"] = True
     found, left_out = _follow(app, most)
     names = {address: file_name(address, text) for address, text in found.items()}
     for address, text in found.items():

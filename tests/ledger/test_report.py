@@ -72,6 +72,15 @@ def test_pages_are_written(opened: Report, tmp_path: Path) -> None:
     assert {link for link in links if not link.startswith("#")} <= files
 
 
+def test_written_pages_tell_dates(opened: Report, tmp_path: Path) -> None:
+    """Nobody knows when they are read: how long ago something was is for pages that are served."""
+    assert "ago</time>" in opened.app.test_client().get("/runs").text
+    static_pages.write_pages(opened.app, tmp_path / "out")
+    pages = "".join(path.read_text("utf-8") for path in (tmp_path / "out").glob("*.html"))
+    assert ">2026-11-21 01:02</time>" in pages
+    assert " ago" not in pages
+
+
 def test_the_number_of_pages_is_bounded(opened: Report, tmp_path: Path) -> None:
     """The overview comes first, and links to what is left out are none."""
     written = static_pages.write_pages(opened.app, tmp_path / "out", most=1)
