@@ -3,10 +3,16 @@
 import pytest
 
 from dockyard.adopt.dependencies import detect_dependencies, poetry_versions
-from dockyard.adopt.model import Overrides
+from dockyard.adopt.model import Dependencies, Overrides
 from dockyard.adopt.pythons import detect_python
 from dockyard.errors import DockyardError, SettingsError, UsageError
 from tests.adopt.conftest import snapshot
+
+
+def _locked(key: str, entry: str, *files: str) -> str:
+    """Return a lock of one package with some wheels, in uv's or Poetry's words."""
+    said = ", ".join(f'{{{entry} = "{file}"}}' for file in (*files, "fast_thing-1.tar.gz"))
+    return f'[[package]]\nname = "Fast_Thing"\nversion = "1"\n{key} = [{said}]\n'
 
 
 @pytest.mark.parametrize(
@@ -114,13 +120,42 @@ def test_versions_of_poetry(said: str, means: str) -> None:
 )  # fmt: skip
 def test_pythons(files: dict[str, str], python: str, source: str) -> None:
     """A version that is named comes first, then the best of those that are allowed."""
-    found = detect_python(snapshot(files), Overrides())
+    found = detect_python(snapshot(files), Overrides(), Dependencies(()))
     assert (found.value, found.source) == (python, source)
+
+
+@pytest.mark.parametrize(
+    ("files", "python", "said"),
+    [
+        ({"requirements.txt": "flask==2.0.3\nnumpy==1.26.4\n"}, "3.12", "numpy ==1.26.4 has no wheel for 3.13"),
+        ({"requirements.txt": "numpy==1.24.4\n"}, "3.11", "numpy ==1.24.4 has no wheel for 3.12"),
+        ({"requirements.txt": "pandas<2.2\n"}, "3.12", "pandas <2.2 has no wheel for 3.13"),
+        ({"requirements.txt": "NumPy>=2.2,<3\nGreenlet~=3.1\nlxml==5.*\n"}, "3.13", ""),
+        ({"requirements.txt": "numpy>=1.20\nlxml\n"}, "3.13", ""),
+        ({"uv.lock": _locked("wheels", "url", "http://x/Fast_Thing-1-cp312-cp312-manylinux_2_17_x86_64.whl",
+                             "http://x/Fast_Thing-1-cp313-cp313-win_amd64.whl")}, "3.12", "has no wheel for 3.13"),
+        ({"poetry.lock": _locked("files", "file", "fast_thing-1-cp311-cp311-manylinux1_x86_64.whl",
+                                 "fast_thing-1-cp313-cp313t-manylinux_2_17_x86_64.whl")}, "3.11",
+         "fast-thing has no wheel for 3.13"),
+        ({"uv.lock": _locked("wheels", "url", "fast_thing-1-cp38-abi3-manylinux_2_17_x86_64.whl")}, "3.13", ""),
+        ({"uv.lock": _locked("wheels", "url", "fast_thing-1-py2.py3-none-any.whl")}, "3.13", ""),
+        ({"uv.lock": _locked("wheels", "url", "fast_thing-1-cp312-cp312-win_amd64.whl")}, "3.13", ""),
+        ({"uv.lock": _locked("wheels", "url")}, "3.13", ""),
+        ({"requirements.txt": "numpy==1.24.4\n", ".python-version": "3.13"}, "3.13", ""),
+        ({"pyproject.toml": "[project]\nrequires-python='>=3.13'\ndependencies=['numpy<2']\n"}, "3.13",
+         "numpy <2 has no wheel for 3.13"),
+    ],
+)  # fmt: skip
+def test_the_newest_python_that_the_pins_have_wheels_for(files: dict[str, str], python: str, said: str) -> None:
+    """A lock names its wheels, a table the first versions that have some; what is named by the project comes first."""
+    texts = snapshot(files)
+    found = detect_python(texts, Overrides(), detect_dependencies(texts).value)
+    assert (found.value, said in found.source, "no wheel" in found.source) == (python, True, bool(said))
 
 
 def test_a_python_too_old_is_replaced_and_told() -> None:
     """What is no longer supported is said."""
-    found = detect_python(snapshot({"runtime.txt": "python-3.8.1"}), Overrides())
+    found = detect_python(snapshot({"runtime.txt": "python-3.8.1"}), Overrides(), Dependencies(()))
     assert found.value == "3.13"
     assert "3.8 in runtime.txt is not supported" in found.source
 
@@ -128,6 +163,8 @@ def test_a_python_too_old_is_replaced_and_told() -> None:
 def test_no_python_fits() -> None:
     """A range without any supported version is an error, and so is such an option."""
     with pytest.raises(DockyardError, match="no supported Python fits"):
-        detect_python(snapshot({"pyproject.toml": "[project]\nrequires-python='<3.9'\n"}), Overrides())
+        detect_python(
+            snapshot({"pyproject.toml": "[project]\nrequires-python='<3.9'\n"}), Overrides(), Dependencies(())
+        )
     with pytest.raises(UsageError, match=r"--python 2\.7"):
-        detect_python(snapshot({}), Overrides(python="2.7"))
+        detect_python(snapshot({}), Overrides(python="2.7"), Dependencies(()))

@@ -45,7 +45,7 @@ def detect(snapshot: Snapshot, overrides: Overrides) -> Project:
     stack = read_stack(snapshot)
     port = overrides.port or (stack.port if stack else 0) or PORT
     server, server_package = detect_server(snapshot, app.value, dependencies.value, port, overrides)
-    python = detect_python(snapshot, overrides)
+    python = detect_python(snapshot, overrides, dependencies.value)
     backends = detect_backends(snapshot, dependencies.value)
     if stack:
         backends = Found(backends_of(stack, backends.value), stack.file)

@@ -1,22 +1,34 @@
 """Find the Python that the project runs on (pure)."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
 
 from dockyard.adopt.commands import read_stages
 from dockyard.adopt.dependencies import poetry_versions
-from dockyard.adopt.model import Found, Overrides
+from dockyard.adopt.model import Dependencies, Found, Overrides
 from dockyard.adopt.snapshot import Snapshot
 from dockyard.errors import DockyardError, UsageError
 
 PREFERRED = ("3.13", "3.12", "3.11", "3.14", "3.15")
 """Pythons that images can be made on, the best first: old enough that every package has wheels for it."""
 
+WHEELS = {
+    "gevent": {"3.13": "24.10.1"},
+    "greenlet": {"3.12": "3.0.0", "3.13": "3.1.0"},
+    "lxml": {"3.12": "4.9.3", "3.13": "5.3.0"},
+    "numpy": {"3.12": "1.26.0", "3.13": "2.1.0"},
+    "pandas": {"3.12": "2.1.1", "3.13": "2.2.3"},
+    "psycopg2-binary": {"3.12": "2.9.9", "3.13": "2.9.10"},
+}
+"""The first version of a package with a wheel for a Python, the oldest Python first: no image has a compiler."""
 
-def detect_python(snapshot: Snapshot, overrides: Overrides) -> Found[str]:
-    """Return the Python to ship on: one that the project names, or the best that it allows."""
+
+def detect_python(snapshot: Snapshot, overrides: Overrides, dependencies: Dependencies) -> Found[str]:
+    """Return the Python to ship on: one that the project names, or the best that it and its pins allow."""
     if overrides.python:
         if overrides.python not in PREFERRED:
             raise UsageError(f"--python {overrides.python} is not supported", f"supported: {', '.join(PREFERRED)}")
@@ -31,7 +43,71 @@ def detect_python(snapshot: Snapshot, overrides: Overrides) -> Found[str]:
             "widen it where the project runs on a newer one, or say --python",
         )
     older = next((f"; {version} in {said} is not supported" for version, said in _exact(snapshot)), "")
-    return Found(allowed[0], (source or "the newest that most packages have wheels for") + older, allowed[1:])
+    missing = {python: _without_wheel(snapshot, dependencies, python) for python in allowed}
+    best = next((python for python in allowed if not missing[python]), allowed[0])
+    said = "; ".join(
+        f"{missing[python]} has no wheel for {python}"
+        for python in allowed[: allowed.index(best) + 1]
+        if missing[python]
+    )
+    others = tuple(python for python in allowed if python != best)
+    source = source or "the newest that most packages have wheels for"
+    return Found(best, "; ".join(filter(None, (source, said))) + older, others)
+
+
+def _without_wheel(snapshot: Snapshot, dependencies: Dependencies, python: str) -> str:
+    """Return a package whose wheels, by the project's lock or by the table, are for other Pythons only, or ''."""
+    for name, files in _locked_wheels(snapshot):
+        wheels = [file.removesuffix(".whl").split("-")[-3:] for file in files]
+        linux = [tags for tags in wheels if tags[2] == "any" or "manylinux" in tags[2]]
+        if linux and not any(_fits(tags, python) for tags in linux):
+            return name
+    asked = {name: said for name, _, said in (pin.partition("==") for pin in dependencies.constraints)}
+    for name, table in WHEELS.items():
+        first = next((version for since, version in reversed(table.items()) if since <= python), "")  # all are 3.1x
+        said = f"=={asked[name]}" if name in asked else dependencies.specifiers.get(name, "")
+        if first and said and not _reaches(SpecifierSet(said), first):
+            return f"{name} {said}"
+    return ""
+
+
+def _locked_wheels(snapshot: Snapshot) -> Iterator[tuple[str, list[str]]]:
+    """Yield the wheels of each package that a lock names; one of two versions is for another Python already."""
+    for lock in ("uv.lock", "poetry.lock", "pdm.lock"):
+        found: dict[str, list[str]] = {}
+        for one in snapshot.toml(lock).get("package", ()) if lock in snapshot.paths else ():
+            entries = [*one.get("wheels", ()), *one.get("files", ())]
+            files = [str(entry.get("file") or entry.get("url", "")).rpartition("/")[2] for entry in entries]
+            found.setdefault(canonicalize_name(one.get("name", "")), []).extend(
+                file for file in files if file.endswith(".whl")
+            )
+        yield from found.items()
+
+
+def _fits(tags: Sequence[str], python: str) -> bool:
+    """Return whether a wheel with these tags (interpreter, ABI, platform) can be installed on a CPython."""
+    number = python.replace(".", "")
+    for interpreter in tags[0].split("."):
+        if interpreter in {"py3", f"py{number}"}:
+            return True
+        if interpreter == f"cp{number}" and not tags[1].endswith("t"):
+            return True
+        stable = re.fullmatch(r"cp3(\d+)", interpreter) if "abi3" in tags[1].split(".") else None
+        if stable and int(stable[1]) <= int(number[1:]):
+            return True
+    return False
+
+
+def _reaches(asked: SpecifierSet, first: str) -> bool:
+    """Return whether some version that is asked for is the first that has a wheel, or a later one."""
+    if asked.contains(first):
+        return True
+    try:
+        return any(
+            Version(one.version.removesuffix(".*")) >= Version(first) for one in asked if one.operator[0] in "=>~"
+        )
+    except InvalidVersion:
+        return True
 
 
 def _exact(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
