@@ -9,7 +9,6 @@ from invoke.context import Context
 
 from dockyard import console
 from dockyard.errors import UsageError
-from dockyard.stack.compose import format_addresses
 from dockyard.tasks.boundary import settings, task
 
 if TYPE_CHECKING:
@@ -44,6 +43,7 @@ def up(
     """Start the stack, building what is absent, wait until it is ready, and print where it answers."""
     from dockyard.engine.client import find_engine
     from dockyard.stack import stack
+    from dockyard.stack.compose import format_addresses
 
     if build and no_build:
         raise UsageError("--build and --no-build exclude each other", "leave one of them out")
@@ -86,6 +86,8 @@ def down(_context: Context, volumes: bool = False, production: bool = False) -> 
 @task(help={"json": "print the result as JSON"})
 def ps(_context: Context, json: bool = False) -> None:
     """Show the stack's containers, how they do, and where they answer."""
+    from dockyard.stack.compose import format_addresses
+
     stack = _stack()
     found = stack.containers()
     web = stack.settings.ports
@@ -166,6 +168,8 @@ def _stack() -> "Stack":
 
 
 def _as_json(container: "Container", web: tuple[int, ...]) -> dict[str, Any]:
+    from dockyard.stack.compose import format_addresses
+
     return {
         "service": container.service,
         "container": container.name,
