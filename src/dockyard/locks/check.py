@@ -167,7 +167,8 @@ def lock_path(python: str, purpose: str) -> str:
 
 def list_purposes(root: str) -> tuple[str, ...]:
     """Return the purposes of a project: the name of every .in file directly in its requirements folder."""
-    return tuple(sorted(name.removesuffix(SUFFIX) for name in _names(f"{root}/{FOLDER}") if _is_input(name)))
+    names = (name for name in _names(f"{root}/{FOLDER}") if name.endswith(SUFFIX) and not name.startswith("."))
+    return tuple(sorted(name.removesuffix(SUFFIX) for name in names))
 
 
 def find_problems(asked: LockSettings) -> tuple[Problem, ...]:
@@ -220,20 +221,15 @@ def read_inputs(root: str) -> tuple[Input, ...]:
     return tuple({file.path: file for purpose in found for file in purpose.inputs}.values())
 
 
-def describe_target(asked: LockSettings, python: str, *, ships: bool = False) -> str:
-    """Return for what a lock is made, as its header says it."""
-    kind = asked.hashes if ships else "all"
-    return f"Python {python}, {', '.join(asked.platforms) or 'linux'}, {kind} hashes"
-
-
 def _locks(asked: LockSettings, python: str, wanted: Iterable[Purpose]) -> Iterator[Lock]:
     bodies: dict[str, str] = {}
     for purpose in wanted:
         agreed = tuple((lock_path(python, name), bodies[name]) for name in purpose.agrees_with)
         compilers = COMPILERS[asked.resolver]
-        wanted_for = describe_target(asked, python, ships=purpose.ships)
+        hashes = asked.hashes if purpose.ships else "all"
+        wanted_for = f"Python {python}, {', '.join(asked.platforms) or 'linux'}, {hashes} hashes"
         made = Made(wanted_for, compilers[0], purpose.inputs, agreed)
-        platforms = asked.platforms if purpose.ships and asked.hashes == "platform" else ()
+        platforms = asked.platforms if hashes == "platform" else ()
         path = lock_path(python, purpose.name)
         lock = Lock(path, python, purpose.name, made, platforms, asked.platforms)
         lock = _read(asked.root, lock, compilers)
@@ -319,10 +315,6 @@ def _names(folder: str) -> list[str]:
         return sorted(entry.name for entry in os.scandir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-def _is_input(name: str) -> bool:
-    return name.endswith(SUFFIX) and not name.startswith(".")
 
 
 def find_agreements(closures: Mapping[str, Sequence[Input]]) -> dict[str, tuple[str, ...]]:

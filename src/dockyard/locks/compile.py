@@ -176,11 +176,12 @@ def compile_command(run: Run, batch: Batch, place: Place) -> Command:
     """Return the command that compiles a batch: everything it needs comes on its standard input."""
     package = archive()
     asked = json.dumps(asdict(build_request(run, batch, place))).encode()
+    volume = f"{VOLUME}-{batch.python if place.resolver == 'pip-tools' else 'uv'}"  # a compiler and its downloads
     return run.engine.command(
         *("run", "--rm", "--interactive", "--name", f"dockyard-lock-{batch.python}-{run.mark}"),
         *("--label", f"{LABEL}={run.mark}", "--network", "host" if run.access.loopback else "default"),
         *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only", "--tmpfs", "/tmp:exec"),  # noqa: S108 - the container's
-        *("--mount", f"type=volume,src={volume_name(place, batch)},dst=/cache,volume-label={LABEL}"),
+        *("--mount", f"type=volume,src={volume},dst=/cache,volume-label={LABEL}"),
         *("--entrypoint", "python", place.image, "-I", "-c", PROGRAM),
         input=b"%d\n%s%s" % (len(package), package, asked),
         secrets=run.access.secrets,
@@ -223,12 +224,6 @@ def build_request(run: Run, batch: Batch, place: Place) -> Request:
         },
         jobs=jobs,
     )
-
-
-def volume_name(place: Place, batch: Batch) -> str:
-    """Return the name of the volume that keeps a compiler and its downloads: one for each Python and image."""
-    python = batch.python if place.resolver == "pip-tools" else "uv"
-    return f"{VOLUME}-{python}"
 
 
 def _compile(run: Run, batch: Batch, place: Place) -> Compiled:

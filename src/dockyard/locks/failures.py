@@ -111,7 +111,12 @@ def _refused(batch: Batch, failed: Failure) -> tuple[str, str] | None:
     """Put in a sentence what pip blames: two requirements, or one and a lock that this one must agree with."""
     if not failed.causes:
         return None
-    sides = list(dict.fromkeys(_side(cause) for cause in failed.causes))
+    sides = []
+    for cause in failed.causes:
+        place = PLACE.search(cause.line)
+        asks = f"{place[1]}:{place[2]} asks for {cause.what}" if place else f"{cause.what} is asked for"
+        sides.append(f"{cause.by} needs {cause.what}" if cause.by else asks)
+    sides = list(dict.fromkeys(sides))
     names = {canonicalize_name(split_name(cause.what)) for cause in failed.causes}
     for purpose, pins in failed.agreed.items():
         for pin in (pin for pin in pins if split_name(pin) in names):
@@ -119,13 +124,6 @@ def _refused(batch: Batch, failed: Failure) -> tuple[str, str] | None:
     if len(sides) > 1:
         return f"{sides[0]}, but {sides[1]}", BOTH_HINT
     return f"{sides[0]}, and no index has that for Python {batch.python}", "correct the name or the version"
-
-
-def _side(cause: Blame) -> str:
-    if cause.by:
-        return f"{cause.by} needs {cause.what}"
-    place = PLACE.search(cause.line)
-    return f"{place[1]}:{place[2]} asks for {cause.what}" if place else f"{cause.what} is asked for"
 
 
 def _other(job: Job, said: str) -> tuple[str, str] | None:

@@ -86,7 +86,11 @@ def read_access(
     logins = _logins(addresses, environment)
     proxies = {name: environment[name] for known in PROXIES for name in (known, known.lower()) if environment.get(name)}
     passwords = [password for _, password in logins.values()]
-    inside = [part for address in (*addresses, *proxies.values()) for part in _userinfo(address)]
+    inside: list[str] = []
+    for parts in map(urlsplit, (*addresses, *proxies.values())):
+        raw = parts.password or (parts.username or "" if "@" in parts.netloc else "")
+        inside += [raw, unquote(raw)]
+    names = [urlsplit(address).hostname or "" for address in addresses]
     # A user name that stands alone may be a token; one with a password is none, and may be a package's name as well.
     users = {"", *({user for user, password in logins.values() if password} - set(passwords))}
     hosts = [match[1] for file in inputs for line in file.lines if (match := TRUSTED.match(line.text))]
@@ -99,7 +103,7 @@ def read_access(
         ca=_certificates(ca),
         index=_bare(index),
         secrets=tuple(word for word in dict.fromkeys((*variables.values(), *passwords, *inside)) if word not in users),
-        loopback=any(_is_loopback(address) for address in addresses),
+        loopback=any(name in {"localhost", "::1"} or name.startswith("127.") for name in names),
         logins=logins,
     )
 
@@ -189,20 +193,9 @@ def _certificates(ca: Path | None) -> str:
         raise DockyardError(f"{ca}: the certificates cannot be read: {error.strerror}") from None
 
 
-def _userinfo(address: str) -> tuple[str, ...]:
-    parts = urlsplit(address)
-    raw = parts.password or (parts.username or "" if "@" in parts.netloc else "")
-    return (raw, unquote(raw))
-
-
 def _bare(address: str) -> str:
     parts = urlsplit(address)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-
-
-def _is_loopback(address: str) -> bool:
-    host = urlsplit(address).hostname or ""
-    return host in {"localhost", "::1"} or host.startswith("127.")
 
 
 def _quoted(word: str) -> str:

@@ -94,7 +94,12 @@ class Service:
             if not waiting:
                 return found
             asked, waiting = waiting[:MOST], waiting[MOST:]
-            answer = self._ask("POST", "/v1/querybatch", {"queries": [_query(*each) for each in asked]})
+            queries = [
+                {"package": {"name": release.name, "ecosystem": "PyPI"}, "version": release.version}
+                | ({"page_token": token} if token else {})
+                for release, token in asked
+            ]
+            answer = self._ask("POST", "/v1/querybatch", {"queries": queries})
             results = answer.get("results")
             if not isinstance(results, list) or len(results) != len(asked):
                 raise IncompleteError(f"{self._name} did not answer for {_names(release for release, _ in asked)}")
@@ -160,11 +165,6 @@ def ask(way: Way, releases: Sequence[Release]) -> dict[Release, list[Mapping[str
     finally:
         service.close()
     return {release: [records[name] for name in names] for release, names in wanted.items()}
-
-
-def _query(release: Release, token: str) -> dict[str, Any]:
-    query = {"package": {"name": release.name, "ecosystem": "PyPI"}, "version": release.version}
-    return {**query, "page_token": token} if token else query
 
 
 def _names(releases: Iterable[Release], most: int = 3) -> str:

@@ -1,10 +1,11 @@
 """The pins of a lock: read them from what a compiler or Dockyard wrote, and write them in one form."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
 
 PIN = re.compile(
     r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?[ \t]*(==[ \t]*[^\s;\\]+|@[ \t]*[^\s\\]+)"
@@ -53,7 +54,10 @@ def parse_pins(text: str) -> tuple[Pin, ...]:
     for number, line in enumerate(text.splitlines(), 1):
         match = PIN.match(line)
         if match:
-            pin = _started(match, number)
+            name, source, marker = canonicalize_name(match[1]), match[2], " ".join((match[3] or "").split())
+            pin = Pin(name, source[2:].strip(), line=number, marker=marker)
+            if source.startswith("@"):
+                pin = pin._replace(version="", address=source[1:].strip())
             current = pin.name, pin.marker
             found.setdefault(current, pin)
         elif not line.startswith((" ", "\t")):
@@ -68,32 +72,30 @@ def render_pins(options: Iterable[str], pins: Iterable[Pin]) -> str:
     return "".join([*(f"{option}\n" for option in options), *map(_written, pins)])
 
 
-def _started(match: re.Match[str], number: int) -> Pin:
-    name, source, marker = canonicalize_name(match[1]), match[2], " ".join((match[3] or "").split())
-    if source.startswith("@"):
-        return Pin(name, "", address=source[1:].strip(), line=number, marker=marker)
-    return Pin(name, source[2:].strip(), line=number, marker=marker)
-
-
 def _extended(pin: Pin, line: str) -> Pin:
     if hashes := tuple(HASH.findall(line)):
         return pin._replace(hashes=(*pin.hashes, *hashes))
     match = VIA.match(line)
     if not match or not match[1] or match[1].startswith(("-c ", "(")):
         return pin
-    return pin._replace(via=tuple(sorted({*pin.via, *_askers(match[1])})))
-
-
-def _askers(said: str) -> Sequence[str]:
-    if said.startswith("-"):
-        return [re.sub(r"[ \t]*\(line \d+\)$", "", said)]
-    return [canonicalize_name(re.sub(r"\[.*\]", "", name.strip())) for name in said.split(",")]
+    askers: list[str] = [canonicalize_name(re.sub(r"\[.*\]", "", name.strip())) for name in match[1].split(",")]
+    if match[1].startswith("-"):
+        askers = [re.sub(r"[ \t]*\(line \d+\)$", "", match[1])]
+    return pin._replace(via=tuple(sorted({*pin.via, *askers})))
 
 
 def _written(pin: Pin) -> str:
     lines = [pin.line_text, *(f"    --hash={digest}" for digest in pin.hashes)]
     via = [f"    # via {pin.via[0]}"] if len(pin.via) == 1 else ["    # via", *(f"    #   {name}" for name in pin.via)]
     return " \\\n".join(lines) + "\n" + "".join(f"{line}\n" for line in via if pin.via)
+
+
+def equal_versions(one: str, other: str) -> bool:
+    """Say whether two ways of writing mean one version: 1.0.0-rc.1 is 1.0.0rc1; what is none is compared as text."""
+    try:
+        return Version(one) == Version(other)
+    except InvalidVersion:
+        return one.casefold() == other.casefold()
 
 
 def find_chains(name: str, pins: Mapping[str, Pin]) -> tuple[tuple[str, ...], ...]:

@@ -96,9 +96,15 @@ def finish_locks(
         found = {name: parse_pins(text) for name, text in texts[lock.purpose].items()}
         pins = keep_asked_hashes(lock, merge_pins(found, lock.asked_platforms, job.environments.same))
         if lock.platforms:
-            pins, sources = _narrowed(lock, pins, (offers or {})[lock.purpose])
+            try:
+                pins, sources = narrow_hashes(pins, (offers or {})[lock.purpose], lock.python, lock.platforms)
+            except DockyardError as error:
+                raise DockyardError(f"{lock.path} cannot be made: {error.message}", error.hint) from None
         written = render_pins(select_options(lock.made.inputs), pins)
-        bodies = {path: fingerprint_lock(done[path]) if path in done else said for path, said in lock.made.constraints}
+        bodies = dict(lock.made.constraints)
+        for path in bodies.keys() & done.keys():
+            content = done[path].encode()
+            bodies[path] = fingerprint_body(canonicalize_lock(content), [row for _, row in read_fields(content)])
         complete = lock.made._replace(compiler=compiler, constraints=tuple(bodies.items()))
         done[lock.path] = render_header(complete, canonicalize_lock(written.encode()), sources) + "\n" + written
     return done
@@ -129,12 +135,6 @@ def keep_asked_hashes(lock: Lock, pins: Iterable[Pin]) -> tuple[Pin, ...]:
     return tuple(kept)
 
 
-def fingerprint_lock(text: str) -> str:
-    """Return the fingerprint of a whole lock's body, as its header says it."""
-    content = text.encode()
-    return fingerprint_body(canonicalize_lock(content), [row for _, row in read_fields(content)])
-
-
 def lock_text(lock: Lock) -> str:
     """Return what a lock holds, bytes that are no text replaced."""
     return lock.content.decode("utf-8-sig", "replace")
@@ -160,10 +160,3 @@ def _check_names(wish: Wish, locked: Iterable[Iterable[Pin]]) -> None:
         close = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean {close[0]}?" if close else "add it to a .in file to lock it"
         raise UsageError(f"no lock has a package {name}", hint)
-
-
-def _narrowed(lock: Lock, pins: Iterable[Pin], offer: Offer) -> tuple[tuple[Pin, ...], list[str]]:
-    try:
-        return narrow_hashes(pins, offer, lock.python, lock.platforms)
-    except DockyardError as error:
-        raise DockyardError(f"{lock.path} cannot be made: {error.message}", error.hint) from None

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from packaging.version import InvalidVersion, Version
-
 from dockyard import files
 from dockyard.bases.resolve import Missing, ensure_bases
 from dockyard.doctor.machine import Disk, State, disk_rows, measure
@@ -22,6 +20,7 @@ from dockyard.image import build
 from dockyard.image.dockerfile import read_dockerfile
 from dockyard.image.names import PRODUCTION
 from dockyard.locks.check import check_project
+from dockyard.locks.pins import equal_versions
 from dockyard.process import Command, capture
 from dockyard.release.plan import select_versions
 from dockyard.settings import Settings
@@ -88,14 +87,6 @@ def format_notes(name: str, found: Section, pinned: str, tags: Iterable[str]) ->
     date = f" ({found.date})" if found.date else ""
     named = ", ".join(f"`{tag}`" for tag in tags)
     return f"# {name} {found.version}{date}\n\n{found.body}\n\n## Image\n\n```text\n{pinned}\n```\n\nTags: {named}\n"
-
-
-def equal_versions(one: str, other: str) -> bool:
-    """Say whether two ways of writing mean one version: 1.0.0-rc.1 is 1.0.0rc1."""
-    try:
-        return Version(one) == Version(other)
-    except InvalidVersion:
-        return one.casefold() == other.casefold()
 
 
 def _absent(every: Iterable[Section], version: str) -> DockyardError:

@@ -34,7 +34,9 @@ def labels(case: Case) -> Iterator[Violation]:
     for key, value in wanted.items():
         if found.get(key) != value:
             said = f"is {found[key]!r}" if key in found else "is missing"
-            yield Violation(f"the label {key} {said}, but should be {value!r}", hint=_hint(key))
+            of_commit = key.endswith((".revision", ".created", ".version"))
+            hint = "the image is of another commit: build it again" if of_commit else ""
+            yield Violation(f"the label {key} {said}, but should be {value!r}", hint=hint)
     for name in REQUIRED:
         key = PREFIX + name
         if key in wanted:
@@ -68,11 +70,6 @@ def normalize_locale(locale: str) -> str:
     language, dot, rest = locale.partition(".")
     codeset, at, modifier = rest.partition("@")
     return language + dot + re.sub(r"[^a-z0-9]", "", codeset.lower()) + at + modifier
-
-
-def _hint(key: str) -> str:
-    of_commit = key.endswith((".revision", ".created", ".version"))
-    return "the image is of another commit: build it again" if of_commit else ""
 
 
 def _is_time(value: str) -> bool:

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from email.parser import BytesHeaderParser
 
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
 
 from dockyard.locks.environments import holds_on
-from dockyard.locks.pins import Pin, parse_pins
+from dockyard.locks.pins import Pin, equal_versions, parse_pins
 from dockyard.verify.model import Case, Entry, Facts, Rule, Scope, Violation, scope
 
 METADATA = re.compile(
@@ -143,14 +142,6 @@ def read_pins(text: str, facts: Facts, python: str) -> dict[str, Pin]:
     architecture, variant = (str(facts.config.get(key) or "") for key in ("architecture", "variant"))
     platform = f"linux/{architecture}/{variant}".rstrip("/")
     return {pin.name: pin for pin in parse_pins(text) if holds_on(pin.marker, platform, python, full)}
-
-
-def equal_versions(one: str, other: str) -> bool:
-    """Say whether two versions are equal by PEP 440, or as text where they are none."""
-    try:
-        return Version(one) == Version(other)
-    except InvalidVersion:
-        return one == other
 
 
 def read_own_name(project: Mapping[str, object]) -> str:

@@ -39,7 +39,8 @@ def world_writable(case: Case) -> Iterator[Violation]:
     for entry in case.facts.files.values():
         if entry.kind not in ("file", "folder", "pipe") or not entry.mode & 0o002:
             continue
-        if (entry.path in sticky and entry.mode & 0o1000) or _below(entry.path, declared):
+        within = any(entry.path == one or entry.path.startswith(f"{one.rstrip('/')}/") for one in declared)
+        if (entry.path in sticky and entry.mode & 0o1000) or within:
             continue
         yield _at(entry, f"can be written by every user (mode {entry.mode:04o})")
 
@@ -89,10 +90,6 @@ def _programs(case: Case, names: re.Pattern[str], what: str) -> Iterator[Violati
 
 def _at(entry: Entry, message: str) -> Violation:
     return Violation(f"{entry.path} {message}", entry.path, entry.layer)
-
-
-def _below(path: str, folders: tuple[str, ...]) -> bool:
-    return any(path == folder or path.startswith(f"{folder.rstrip('/')}/") for folder in folders)
 
 
 RULES = (
