@@ -1,9 +1,12 @@
 """`dockyard`, the program: what it lists, and how it ends."""
 
+import io
+import sys
+
 import pytest
 
 from dockyard import __version__
-from dockyard.tasks import namespace
+from dockyard.tasks import namespace, program
 from dockyard.tasks.program import make_program
 
 
@@ -58,3 +61,18 @@ def test_completion_names_the_program(capsys: pytest.CaptureFixture[str]) -> Non
     code, out, _ = run(capsys, "--print-completion-script", "bash")
     assert code == 0
     assert "dockyard" in out
+
+
+def test_a_reader_of_the_list_that_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`dockyard --list | head -1` ends without a word, also where Invoke itself prints."""
+
+    class Left(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise BrokenPipeError
+
+    left: list[bool] = []
+    monkeypatch.setattr(sys, "argv", ["dockyard", "--list"])
+    monkeypatch.setattr(sys, "stdout", Left())
+    monkeypatch.setattr(program, "leave_quietly", lambda: left.append(True))
+    program.run()
+    assert left == [True]

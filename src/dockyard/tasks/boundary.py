@@ -61,8 +61,7 @@ def boundary(body: Callable[..., None]) -> Callable[..., None]:
             log.info("\ninterrupted: nothing half-made was kept")
             raise Exit(code=int(ExitCode.INTERRUPTED)) from None
         except BrokenPipeError:
-            # The reader of our output has left (`| head`): point stdout elsewhere so that the exit is quiet.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            leave_quietly()
             raise Exit(code=int(ExitCode.OK)) from None
         except Exit:
             raise
@@ -70,6 +69,11 @@ def boundary(body: Callable[..., None]) -> Callable[..., None]:
             raise Exit(code=int(_unexpected(error))) from None
 
     return run
+
+
+def leave_quietly() -> None:
+    """Point stdout elsewhere where the reader of our output has left (`| head`), so that no word is said of it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _unexpected(error: Exception) -> ExitCode:

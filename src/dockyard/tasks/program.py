@@ -8,6 +8,7 @@ from invoke.program import Program
 
 from dockyard import __version__, console
 from dockyard.errors import ExitCode
+from dockyard.tasks.boundary import leave_quietly
 
 
 class Dockyard(Program):
@@ -44,4 +45,7 @@ def make_program() -> Dockyard:
 
 def run() -> None:
     """Run the program on the command line of this process."""
-    make_program().run(sys.argv)
+    try:
+        make_program().run(sys.argv)
+    except BrokenPipeError:  # Invoke itself prints --list and --help
+        leave_quietly()
