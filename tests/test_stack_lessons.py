@@ -22,7 +22,7 @@ from dockyard.stack.compose import LESSONS
         ("sqlite3.OperationalError: no such table: note", "no table note", "Procfile"),
         ('psycopg.errors.UndefinedTable: relation "guest" does not exist', "no table guest", "Procfile"),
         ("(1146, \"Table 'app.visit' doesn't exist\")", "no table app.visit", "Procfile"),
-        ("ImportError: libmagic.so.1: cannot open shared object file: No such file", "libmagic.so.1", "Aptfile"),
+        ("ImportError: libmagic.so.1: cannot open shared object file: No such file", "libmagic.so.1", "--apt PACKAGE"),
         ("OSError: [Errno 30] Read-only file system: '/app/uploads'", "write /app/uploads", "compose.production.yaml"),
         ("PermissionError: [Errno 13] Permission denied: '/data/x'", "write /data/x", "compose.production.yaml"),
         ("Invalid HTTP_HOST header: 'shop.test'. You may need", "host name shop.test", "ALLOWED_HOSTS"),

@@ -141,6 +141,64 @@ def test_after_a_change_it_says_what_it_would_do_now(app: Path, capsys: pytest.C
     assert (actions["compose.yaml"], actions["Dockerfile"]) == ("keep", "same")
 
 
+def test_answers_are_taken_and_kept(app: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a failure has taught is said to init, which writes its own files anew and remembers it."""
+    init(capsys)
+    (app / "compose.yaml").write_text("# mine\n" + (app / "compose.yaml").read_text())
+    (app / ".env").write_text("A=1")
+    code, out, _ = init(capsys, "--apt", "libzbar0", "--env", "CURRENCY=EUR", "--python", "3.12", "--json")
+    actions = {file["path"]: file["action"] for file in json.loads(out)["files"]}
+    assert code == 0
+    assert {name: action for name, action in actions.items() if action != "same"} == {
+        "Aptfile": "create", ".env": "append", "Dockerfile": "update", "pyproject.toml": "update",
+    }  # fmt: skip
+    assert (app / "Aptfile").read_text() == "libzbar0\n"
+    assert (app / ".env").read_text() == "A=1\nCURRENCY=EUR\n"
+    assert "libzbar0" in (app / "Dockerfile").read_text()
+    assert 'pythons = ["3.12"]' in (app / "pyproject.toml").read_text()
+
+    again = init(capsys, "--apt", "libzbar0", "--env", "CURRENCY=EUR", "--json")[1]
+    assert {file["action"] for file in json.loads(again)["files"]} == {"same"}
+
+
+@pytest.mark.parametrize(
+    "options", [("--image", "till"), ("--python", "3.11"), ("--app", "other:app"), ("--port", "9000")]
+)
+def test_an_answer_is_given_once(options: tuple[str, str], app: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A later run without the option keeps what the first was told."""
+    (app / "other.py").write_text(APP)
+    init(capsys, "--app", "app:app")
+    assert init(capsys, *options)[0] == 0
+    before = contents(app)
+    again = init(capsys, "--json")[1]
+    assert {file["action"] for file in json.loads(again)["files"]} == {"same"}
+    assert contents(app) == before
+    assert options[1] in (app / "pyproject.toml").read_text()
+
+
+def test_a_variable_is_a_name_and_a_value(app: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One that is neither is refused, and nothing is written; a new .env is its owner's alone."""
+    before = contents(app)
+    code, _, err = init(capsys, "--env", "CURRENCY")
+    assert (code, "--env CURRENCY is no variable" in err) == (2, True)
+    assert contents(app) == before
+    (app / "app.py").write_text("import os\n" + APP + "os.environ['CURRENCY']\n")
+    assert "CURRENCY has no value" in init(capsys)[2]
+    assert "has no value" not in init(capsys, "--env", "CURRENCY=EUR")[2]
+    assert stat.S_IMODE((app / ".env").stat().st_mode) == 0o600
+    assert "has no value" not in init(capsys)[2]
+
+
+def test_settings_that_are_written_anew_keep_their_line_ends(app: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file of Windows' stays one."""
+    (app / "pyproject.toml").write_bytes(b"[project]\r\nname = 'shop'\r\ndependencies = ['flask']\r\n")
+    init(capsys)
+    init(capsys, "--python", "3.11")
+    written = (app / "pyproject.toml").read_bytes()
+    assert b'pythons = ["3.11"]\r\n' in written
+    assert written.count(b"\n") == written.count(b"\r\n")
+
+
 def test_windows_line_ends_stay(app: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Lines that are added end as the others do."""
     (app / "pyproject.toml").write_bytes(b"[project]\r\nname = 'shop'\r\ndependencies = ['flask']\r\n")

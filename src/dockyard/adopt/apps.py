@@ -70,9 +70,8 @@ def _named(snapshot: Snapshot, overrides: Overrides) -> Iterator[tuple[str, str,
     """Yield what names the application, in the order of trust: the name, the source and the folder of imports."""
     if overrides.app:
         yield overrides.app, "--app", ""
-    table = snapshot.toml("pyproject.toml").get("tool", {}).get("dockyard", {})
-    if isinstance(table, dict) and isinstance(table.get("app"), str):
-        yield table["app"], "app in [tool.dockyard] of pyproject.toml", ""
+    if isinstance(snapshot.settings.get("app"), str):
+        yield snapshot.settings["app"], "app in [tool.dockyard] of pyproject.toml", ""
     for one in web_commands(snapshot):
         if one.app:
             yield one.app, one.source, one.folder

@@ -43,7 +43,9 @@ def detect(snapshot: Snapshot, overrides: Overrides) -> Project:
     _refuse_other_project(snapshot, app.value)
     dependencies = detect_dependencies(snapshot)
     stack = read_stack(snapshot)
-    port = overrides.port or (stack.port if stack else 0) or PORT
+    recorded = snapshot.settings.get("ports")
+    kept = recorded[0] if isinstance(recorded, list) and recorded and isinstance(recorded[0], int) else 0
+    port = overrides.port or kept or (stack.port if stack else 0) or PORT
     server, server_package = detect_server(snapshot, app.value, dependencies.value, port, overrides)
     python = detect_python(snapshot, overrides, dependencies.value)
     backends = detect_backends(snapshot, dependencies.value)
@@ -124,6 +126,8 @@ def _image(snapshot: Snapshot, overrides: Overrides) -> Found[str]:
             raise UsageError(f"--image {overrides.image} is no image name", "lower case letters and digits: shop")
         return Found(overrides.image, "--image")
     document = snapshot.toml("pyproject.toml")
+    if isinstance(snapshot.settings.get("image"), str):
+        return Found(snapshot.settings["image"], "image in [tool.dockyard] of pyproject.toml")
     named = document.get("project", {}).get("name") or document.get("tool", {}).get("poetry", {}).get("name")
     said, source = (named, "the project's name") if named else (snapshot.name, "the folder's name")
     plain = re.sub(r"[^a-z0-9]+", "-", str(said).lower()).strip("-")

@@ -76,8 +76,13 @@ COPIED = "# Copied from "
 """How the comment begins that makes that file a copy of what the project says elsewhere."""
 
 
-def render(project: Project, snapshot: Snapshot, *, workflow: bool = False) -> dict[str, str]:
-    """Return the text of every file that the project needs, by its path; files that it has already too."""
+def render(
+    project: Project, snapshot: Snapshot, *, workflow: bool = False, before: Project | None = None
+) -> dict[str, str]:
+    """Return the text of every file that the project needs, by its path; files that it has already too.
+
+    Settings that were written for `before`, and are as they were written, become those of the project.
+    """
     files = {
         project.dockerfile: render_dockerfile(project),
         "compose.yaml": render_compose(project),
@@ -91,7 +96,7 @@ def render(project: Project, snapshot: Snapshot, *, workflow: bool = False) -> d
         ".env.example": render_example(project, snapshot.text(".env.example")),
         "noxfile.py": SESSIONS,
         ".pre-commit-config.yaml": HOOKS,
-        "pyproject.toml": render_settings(project, snapshot),
+        "pyproject.toml": render_settings(project, snapshot, before),
         ".gitignore": render_gitignore(snapshot.text(".gitignore")),
     }
     if workflow:
@@ -189,11 +194,19 @@ def render_example(project: Project, present: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def render_settings(project: Project, snapshot: Snapshot) -> str:
-    """Return pyproject.toml with the table of settings at its end; as it is where it has one."""
+def render_settings(project: Project, snapshot: Snapshot, before: Project | None = None) -> str:
+    """Return pyproject.toml with the table of settings at its end; as it is where it has one that is not `before`'s."""
     text = snapshot.text("pyproject.toml")
-    if isinstance(snapshot.toml("pyproject.toml").get("tool", {}).get("dockyard"), dict):
+    old = _settings_table(before) if before else ""
+    if old and text.endswith(old):
+        return text.removesuffix(old) + _settings_table(project)
+    if snapshot.settings:
         return text
+    head = text.rstrip("\n") + "\n\n" if text.strip() else ""
+    return head + _settings_table(project)
+
+
+def _settings_table(project: Project) -> str:
     libraries = project.libraries.value
     trial = {name: re.sub(r"\$\{\w+\}", "trial", value) for name, value in values.stack_values(project).items()}
     table = [
@@ -216,8 +229,7 @@ def render_settings(project: Project, snapshot: Snapshot) -> str:
             "[tool.dockyard.trial-environment]",
             *(f"{name} = {_toml(value)}" for name, value in trial.items()),
         ]
-    before = text.rstrip("\n") + "\n\n" if text.strip() else ""
-    return before + "\n".join(table) + "\n"
+    return "\n".join(table) + "\n"
 
 
 def _toml(value: object) -> str:

@@ -5,8 +5,8 @@ import functools
 import os
 import tomllib
 import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -56,6 +56,19 @@ class Snapshot:
             return tomllib.loads(self.text(path))
         except tomllib.TOMLDecodeError as error:
             raise SettingsError(f"{path}: not valid TOML: {error}", "mend it, then run this again") from None
+
+    def with_lines(self, path: str, lines: Sequence[str]) -> "Snapshot":
+        """Return what the repository would be with these lines at the end of a file."""
+        if not lines:
+            return self
+        text = "\n".join([*self.text(path).splitlines(), *lines]) + "\n"
+        return replace(self, paths=self.paths | {path}, texts={**self.texts, path: text})
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The table [tool.dockyard], which keeps what `dockyard init` was once told; empty where there is none."""
+        table = self.toml("pyproject.toml").get("tool", {}).get("dockyard", {})
+        return table if isinstance(table, dict) else {}
 
     @functools.cached_property
     def modules(self) -> tuple[str, ...]:

@@ -10,13 +10,16 @@ from pathlib import Path
 
 from dockyard.adopt.snapshot import Snapshot
 
-GROWING = {"pyproject.toml", ".gitignore"}
+GROWING = {"pyproject.toml", ".gitignore", ".env", "Aptfile"}
 """Files that get lines at their end where they exist."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """What becomes of a file: `action` is create, append, same, or keep where it exists and would be another."""
+    """What becomes of a file: `action` is create, append, same, keep where it exists and would be another, or update.
+
+    An update is for a file that is as it was written: nobody has changed it since.
+    """
 
     path: str
     action: str
@@ -26,7 +29,7 @@ class Change:
     @property
     def writes(self) -> bool:
         """Whether anything is written."""
-        return self.action in {"create", "append"}
+        return self.action in {"create", "append", "update"}
 
     @property
     def lines(self) -> int:
@@ -34,17 +37,27 @@ class Change:
         return self.text.count("\n") - self.before.count("\n") if self.writes else 0
 
 
-def plan_changes(files: Mapping[str, str], present: Mapping[str, str]) -> tuple[Change, ...]:
-    """Return what becomes of each file, by the texts of those that are present (pure)."""
+def plan_changes(
+    files: Mapping[str, str], present: Mapping[str, str], written: Mapping[str, str] | None = None
+) -> tuple[Change, ...]:
+    """Return what becomes of each file, by the texts of those that are present and of those once written (pure)."""
 
     def action(path: str, text: str) -> str:
         if path not in present:
             return "create"
         if present[path] == text:
             return "same"
+        if written and present[path] == written.get(path):
+            return "update"
         return "append" if path in GROWING and text.startswith(present[path].rstrip("\n")) else "keep"
 
     return tuple(Change(path, action(path, text), text, present.get(path, "")) for path, text in sorted(files.items()))
+
+
+def add_lines(text: str, lines: Iterable[str]) -> str:
+    """Return a text with those of some lines at its end that it does not hold yet (pure)."""
+    present = text.splitlines()
+    return "".join(f"{line}\n" for line in (*present, *(line for line in lines if line not in present)))
 
 
 def read_present(root: Path, paths: Iterable[str], snapshot: Snapshot) -> dict[str, str]:
@@ -111,9 +124,13 @@ def _prepare(file: Path, change: Change) -> Path:
         added = change.text[len(change.before.rstrip("\n")) :]
         ends = b"\r\n" if b"\r\n" in old else b"\n"
         content = old.rstrip(b"\r\n") + added.encode().replace(b"\n", ends)
+    elif change.action == "update" and b"\r\n" in file.read_bytes():
+        content = content.replace(b"\n", b"\r\n")
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=".dockyard-")
     with os.fdopen(handle, "wb") as opened:
         opened.write(content)
     temporary = Path(name)
-    temporary.chmod(file.stat().st_mode & 0o777 if change.action == "append" else 0o644)
+    if change.path == ".env" and change.action == "create":
+        return temporary  # it is as mkstemp made it: its owner alone reads secrets
+    temporary.chmod(file.stat().st_mode & 0o777 if change.action in {"append", "update"} else 0o644)
     return temporary

@@ -16,7 +16,7 @@ LESSONS = (
     Sign(
         r"(lib[\w+.-]+\.so(?:\.[0-9]+)*): cannot open shared object file",
         "the shared library {0} is missing",
-        "write the Debian package that holds it into Aptfile, then `dockyard init --diff`",
+        "`dockyard init --apt PACKAGE` with the Debian package that holds it, then build again",
     ),
     Sign(
         r"No module named \\*'?([\w.]+)",
@@ -32,7 +32,7 @@ LESSONS = (
         r"KeyError: \\*['\"](?-i:([A-Z][A-Z0-9_]+))|UndefinedValueError: (\w+) not found"
         r"|environment variable \"?(\w+)\"? (?:not|is not) set|validation errors? for \w+\n(\w+)\n\s+Field required",
         "the environment variable {0}{1}{2}{3} is not set",
-        "write {0}{1}{2}{3}=… into .env",
+        "write {0}{1}{2}{3}=… into .env, or `dockyard init --env {0}{1}{2}{3}=…`",
     ),
     Sign(
         r"no such table: ([\w.]+)|relation \"([\w.]+)\" does not exist|Table '([\w.]+)' doesn't exist",
@@ -47,7 +47,7 @@ LESSONS = (
     Sign(
         r"(?:Failed to find attribute '|Attribute \")(\w+)['\"] (?:not found in module|in) ['\"]([\w.]+)",
         "the module {1} has no {0}",
-        "correct CMD in the Dockerfile and app in pyproject.toml, or `dockyard init --app MODULE:OBJECT`",
+        "`dockyard init --app MODULE:OBJECT`; a CMD of your own in the Dockerfile is yours to correct",
     ),
 )
 """What the log of a service that does not come up says, most telling first, and the one edit that mends it.

@@ -19,11 +19,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WORDS = {"create": "written", "append": "lines added", "same": "as it is", "keep": "yours, kept: --diff shows ours"}
-PLANNED = {**WORDS, "create": "would be written", "append": "would get lines"}
+WORDS = {
+    "create": "written",
+    "append": "lines added",
+    "update": "written anew",
+    "same": "as it is",
+    "keep": "yours, kept: --diff shows ours",
+}
+PLANNED = {**WORDS, "create": "would be written", "append": "would get lines", "update": "would be written anew"}
 
 
 @task(
+    iterable=["env", "apt"],
     help={
         "app": "the application, MODULE:OBJECT or 'MODULE:FACTORY()' (default: what the project names)",
         "python": "the Python to ship on, such as 3.13",
@@ -31,6 +38,8 @@ PLANNED = {**WORDS, "create": "would be written", "append": "would get lines"}
         "image": "the image's name",
         "health": "the path of a route that answers without a login",
         "port": "the port that the service listens on inside its container (default: 8000)",
+        "env": "a variable of the service, NAME=VALUE: a line of .env, which nobody commits",
+        "apt": "a Debian package that the service needs when it runs: a line of Aptfile",
         "ci": "write a workflow for GitHub Actions too: locks, build, verify, tests",
         "dry_run": "show what was found and would be written; write nothing",
         "diff": "show every line that is or would be written",
@@ -45,6 +54,8 @@ def init(
     image: str = "",
     health: str = "",
     port: str = "",
+    env: list[str] | None = None,
+    apt: list[str] | None = None,
     ci: bool = False,
     dry_run: bool = False,
     diff: bool = False,
@@ -63,10 +74,16 @@ def init(
     root = Path.cwd()
     if ci:
         require_top(root)
-    snapshot = read_snapshot(root)
+    told = read_snapshot(root)
+    snapshot = told.with_lines("Aptfile", apt or ())
     project = detect(snapshot, Overrides(app, python, server, image, health, int(port or 0)))
-    files = render(project, snapshot, workflow=ci)
-    changes = writing.plan_changes(files, writing.read_present(root, files, snapshot))
+    # What init once wrote and nobody has changed since is written anew where the answers are others now.
+    before = detect(told, Overrides()) if told.settings else None
+    files = render(project, snapshot, workflow=ci, before=before)
+    answers = {".env": read_variables(env or ()), "Aptfile": tuple(apt or ())}
+    present = writing.read_present(root, (*files, *answers), told)
+    files |= {path: writing.add_lines(present.get(path, ""), lines) for path, lines in answers.items() if lines}
+    changes = writing.plan_changes(files, present, render(before, told, workflow=ci) if before else {})
     if not dry_run:
         writing.write_changes(root, changes)
     if json:
@@ -80,7 +97,17 @@ def init(
         log.warning(
             f"{stack} is yours, and builds no service from this folder: give one `build: .`, then run this again"
         )
-    advise(project, changes, written=not dry_run)
+    advise(project, changes, present.get(".env", "") + files.get(".env", ""), written=not dry_run)
+
+
+def read_variables(said: "Sequence[str]") -> tuple[str, ...]:
+    """Return the lines of a dotenv file that variables make; raise UsageError where one has no name or no value."""
+    import re
+
+    wrong = next((one for one in said if not re.fullmatch(r"[A-Za-z_]\w*=.+", one)), "")
+    if wrong:
+        raise UsageError(f"--env {wrong} is no variable", "a name and a value: --env CURRENCY=EUR")
+    return tuple(said)
 
 
 def require_top(root: Path) -> None:
@@ -112,11 +139,15 @@ def show(project: "Project", changes: "Sequence[Change]", *, written: bool) -> N
     )
 
 
-def advise(project: "Project", changes: "Sequence[Change]", *, written: bool) -> None:
-    """Say what to do next."""
+def advise(project: "Project", changes: "Sequence[Change]", environment: str, *, written: bool) -> None:
+    """Say what to do next; `environment` is the text of .env, whose variables have a value."""
+    from dockyard.adopt.commands import variables
     from dockyard.adopt.values import without_value
 
+    given = variables(environment)
     for variable in without_value(project):
+        if given.get(variable.name):
+            continue
         log.warning(f"{variable.name} has no value ({variable.where} needs one): give it one in .env")
     if said := warn_of_base(project.python.value, project.python.others):
         log.warning(said)
