@@ -15,8 +15,8 @@ from flask import Flask
 from flask_migrate import Migrate, upgrade  # type: ignore[import-untyped]
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from ledger.models import db
 from ledger.settings import SettingsError
@@ -42,16 +42,15 @@ def init_app(app: Flask) -> None:
     if url.get_backend_name() == "sqlite":
         with app.app_context():
             event.listen(db.engine, "connect", _set_up_sqlite)
+            event.listen(db.engine, "checkout", _require_same_file)
 
 
 def engine_options(url: URL) -> dict[str, Any]:
     """Return what each kind of database needs: a time within which it answers, and connections that are tested."""
     if url.get_backend_name() == "sqlite":
-        # mode=rw: a lost database is reported, and not replaced by an empty one. Opening a file is quick, and no
-        # connection that is kept holds on to a file that was restored meanwhile.
+        # mode=rw: a lost database is reported, and not replaced by an empty one.
         creator = f"file:{_escaped(str(url.database))}?mode=rw"
         return {
-            "poolclass": NullPool,
             "creator": lambda: sqlite3.connect(creator, uri=True, timeout=BUSY_SECONDS, check_same_thread=False),
         }
     limits = {"connect_timeout": CONNECT_SECONDS, "read_timeout": STATEMENT_SECONDS, "write_timeout": STATEMENT_SECONDS}
@@ -64,8 +63,29 @@ def _escaped(path: str) -> str:
     return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
-def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+def _set_up_sqlite(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
+    file = connection.execute("PRAGMA database_list").fetchone()[2]
+    record.info["file"] = (file, _identity(file))
+
+
+def _require_same_file(_connection: object, record: ConnectionPoolEntry, _proxy: object) -> None:
+    """Have a connection made anew where another file has its name since, as after a restore, or none.
+
+    To open one for each request would cost more than the request: whoever closes the last connection has SQLite move
+    the whole log into the file.
+    """
+    file, identity = record.info["file"]
+    if _identity(file) != identity:
+        raise DisconnectionError(f"{file} is another file now")
+
+
+def _identity(file: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(file)  # noqa: PTH116 - for each request, and a Path costs as much again
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def head() -> str:
@@ -99,6 +119,8 @@ def migrate(app: Flask, wait_seconds: float = WAIT_SECONDS) -> str:
         except (OSError, SQLAlchemyError) as error:
             told = f"the database {shown(db.engine.url)} cannot be used: {reason(error)}"
             raise SettingsError(f"{told}; set DATABASE_URL or LEDGER_DATABASE") from error
+        finally:
+            db.engine.dispose()  # a server that forks afterwards must share no connection with its workers
         return head()
 
 
@@ -115,6 +137,8 @@ def check(app: Flask) -> None:
                 found = revision(connection)
         except SQLAlchemyError as error:
             raise SettingsError(f"the database {shown(db.engine.url)} cannot be used: {reason(error)}") from error
+        finally:
+            db.engine.dispose()
         if found != head():
             state = f"has revision {found}" if found else "has no tables"
             raise SettingsError(

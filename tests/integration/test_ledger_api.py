@@ -3,6 +3,7 @@
 No engine is needed: requests go straight into the application. Only a developer's environment has schemathesis.
 """
 
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +16,7 @@ from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi import checks
 
 from ledger import create_app, database
+from ledger.models import db
 from ledger.settings import sqlite_url
 
 TOKEN = "a-token-for-tests"
@@ -23,12 +25,14 @@ EXAMPLES = 40
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
     """Make the application, on an empty database."""
     file = tmp_path_factory.mktemp("api") / "ledger.sqlite3"
     app = create_app({"SQLALCHEMY_DATABASE_URI": sqlite_url(file), "LEDGER_TOKEN": TOKEN})
     database.migrate(app)
-    return app
+    yield app
+    with app.app_context():
+        db.engine.dispose()
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.name.lower())

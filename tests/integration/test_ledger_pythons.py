@@ -23,7 +23,9 @@ def test_every_python_keeps_runs_in_every_database(project: Settings, engine: En
         build.build_images(own, build.Request(targets=("test",), pythons=pythons), engine=engine)
         for kind in KINDS:
             with run_database(engine, kind) as database:
-                address = database.docker("inspect", "--format={{.NetworkSettings.IPAddress}}")
+                address = database.docker(
+                    "inspect", "--format={{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+                )
                 url = f"{kind}://ledger:{PASSWORD}@{address}/ledger"
                 variables = (f"--env=LEDGER_TEST_{kind.upper()}={url}", "--tmpfs=/tmp", "--read-only", "--cap-drop=ALL")
                 for python in pythons:

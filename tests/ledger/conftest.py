@@ -1,13 +1,16 @@
 """An application on an empty database of its own, a client, a command runner, and records to send."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient, FlaskCliRunner
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 from werkzeug.test import TestResponse
 
 from ledger import create_app
@@ -17,6 +20,22 @@ from ledger.settings import sqlite_url
 Record = dict[str, Any]
 Post = Callable[..., TestResponse]
 MakeRecord = Callable[..., Record]
+
+
+@pytest.fixture(autouse=True)
+def closed_connections() -> Iterator[None]:
+    """Close what a test's applications leave open in their pools: Python warns of what is only forgotten."""
+    opened: list[Any] = []
+
+    def note(connection: Any, _record: object) -> None:
+        opened.append(connection)
+
+    event.listen(Pool, "connect", note)
+    yield
+    event.remove(Pool, "connect", note)
+    for connection in opened:
+        with suppress(Exception):  # closed already: each driver says so in its own way
+            connection.close()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskCliRunner
 from sqlalchemy.dialects import mysql, postgresql
+from werkzeug.test import TestResponse
 
 from ledger import create_app, database, runs
 from ledger.models import Base, Run, db
@@ -41,6 +43,7 @@ PRAGMA user_version = 1;
 """
 
 MakeRecord = Callable[..., dict[str, Any]]
+Post = Callable[..., TestResponse]
 
 
 def app_on(file: Path) -> Flask:
@@ -160,6 +163,20 @@ def test_lost_file_is_not_replaced(app: Flask, database: Path) -> None:
     with app.app_context(), pytest.raises(sa.exc.OperationalError):
         db.session.execute(sa.select(Run.id))
     assert not database.exists()
+
+
+def test_a_file_that_was_put_in_its_place_is_read(app: Flask, database: Path, migrated: Path, post: Post) -> None:
+    """A connection that was kept does not go on with the file that had the name before."""
+    client = app.test_client()
+    record: dict[str, Any] = {"schema": "dockyard.run/2", "id": "0" * 32, "kind": "lock", "project": "shop"}
+    record |= {"started": "2026-11-21T01:02:03Z", "duration_seconds": 1, "outcome": "passed", "dockyard": "0.1.0"}
+    assert post(record).status_code == 201
+    assert client.get("/api/runs").json == {"runs": [record], "next": None}
+    shutil.copy(migrated, database.with_name("restored"))
+    for log in database.parent.glob("ledger.sqlite3-*"):
+        log.unlink()
+    database.with_name("restored").rename(database)
+    assert client.get("/api/runs").json == {"runs": [], "next": None}
 
 
 def test_command_says_where_the_database_is(runner: FlaskCliRunner, database: Path) -> None:
