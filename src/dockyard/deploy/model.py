@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dockyard.deploy.stackfile import Document, Goal, list_own, list_web, parse_seconds
+from dockyard.deploy.stackfile import Document, Goal, list_own, list_steps, list_web, parse_seconds
 from dockyard.image.dockerfile import Dockerfile, Instruction
 
 WEB, WORKER, ONE_SHOT, SERVICE, DATABASE = "web", "worker", "one-shot", "service", "database"
@@ -112,21 +112,9 @@ def _list_instructions(dockerfile: Dockerfile, target: str) -> list[Instruction]
     return found
 
 
-def list_one_shot(goal: Goal) -> tuple[str, ...]:
-    """Return the project's services that another one waits for until they have ended: a release step, not a server."""
-    services = goal.document["services"]
-    awaited = {
-        name
-        for body in services.values()
-        for name, wait in (body.get("depends_on") or {}).items()
-        if wait.get("condition") == "service_completed_successfully"
-    }
-    return tuple(name for name in list_own(goal) if name in awaited)
-
-
 def read_workloads(goal: Goal, habits: Habits = Habits()) -> tuple[Workload, ...]:
     """Return every service of the Compose files, and the release step of the destination where it names one."""
-    own, web, ending = list_own(goal), list_web(goal), list_one_shot(goal)
+    own, web, ending = list_own(goal), list_web(goal), list_steps(goal)
     found = []
     for name, body in goal.document["services"].items():
         role = _find_role(name, body, own, web, ending)
