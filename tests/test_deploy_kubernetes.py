@@ -159,6 +159,27 @@ def test_a_release_step_that_fails(kubectl: KubectlStandIn, tmp_path: Path, capl
     assert len(kubectl.cluster.jobs_run) == 3
 
 
+def test_a_step_that_has_succeeded_is_not_run_again(kubectl: KubectlStandIn, tmp_path: Path) -> None:
+    """Once for each image, however often that is deployed."""
+    for letter in "aba":
+        deploy(connect(kubectl, tmp_path), letter)
+    assert images(kubectl) == {"a"}
+    assert len(kubectl.cluster.jobs_run) == 2
+
+
+def test_an_old_copy_that_crashes_does_not_keep_a_new_image_out(kubectl: KubectlStandIn, tmp_path: Path) -> None:
+    """Only new copies are judged: what is left of another day, on a node that is lost say, is no sign of the new."""
+    deploy(connect(kubectl, tmp_path), "a")
+    pods = kubectl.cluster.objects
+    left = copy.deepcopy(next(one for key, one in pods.items() if key[1] == "pods" and key[2].startswith("web")))
+    left["metadata"] |= {"name": "left", "uid": "left", "ownerReferences": [{"uid": "nobody"}]}
+    left["status"]["containerStatuses"][0]["restartCount"] = 9
+    pods["shop", "pods", "left"] = left
+    deploy(connect(kubectl, tmp_path), "b")
+    assert [one.said for one in connect(kubectl, tmp_path).status() if one.name == "left"] != [""]
+    assert images(kubectl) == {"a", "b"}
+
+
 def test_a_rollback(kubectl: KubectlStandIn, tmp_path: Path) -> None:
     """To the one before, or to a number, with the variables of then; the release step does not run."""
     deploy(connect(kubectl, tmp_path, replace(PLACE, environment={"LEVEL": "first"})), "a")

@@ -189,7 +189,8 @@ def test_a_volume_is_what_the_destination_says(kind: str, modes: list[str] | Non
     assert claims == ([modes] if modes else [])
     web = find(release, "Deployment", "web")
     assert web.get("replicas") == replicas
-    assert web["strategy"]["type"] == ("Recreate" if replicas else "RollingUpdate")
+    rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    assert web["strategy"] == ({"type": "Recreate"} if replicas else rolling)
     assert web["template"]["spec"]["securityContext"]["fsGroup"] == 65532
 
 

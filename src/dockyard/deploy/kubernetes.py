@@ -111,7 +111,6 @@ class Kubernetes:
             objects = list(self.store.read_version(chosen.number).document["objects"])
             made = self.store.add_version(StackFile({"objects": objects}), chosen.image, f"back to {chosen.number}")
             try:
-                self._prepare(objects)
                 self._bring(objects, made)
             except BaseException as error:
                 self._return(error, made, current)
@@ -235,7 +234,6 @@ class Kubernetes:
         try:
             if previous:
                 objects = list(self.store.read_version(previous).document["objects"])
-                self._prepare(objects)
                 self._bring(objects, previous, returning=True)
             else:
                 self._prune(())
