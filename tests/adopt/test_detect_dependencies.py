@@ -153,6 +153,20 @@ def test_the_newest_python_that_the_pins_have_wheels_for(files: dict[str, str], 
     assert (found.value, said in found.source, "no wheel" in found.source) == (python, True, bool(said))
 
 
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("Pipfile", "[packages]\nflask='*'\nthing={git='https://git.example/thing', ref='v1'}\n"),
+        ("pyproject.toml", "[tool.poetry.dependencies]\nflask='*'\nthing={path='../thing'}\n"),
+    ],
+)
+def test_what_comes_from_no_index_is_told(path: str, text: str) -> None:
+    """A lock holds hashes of what an index has: what is left out is said where the dependencies are."""
+    found = detect_dependencies(snapshot({path: text}))
+    assert found.value.runtime == ("flask",)
+    assert "without thing, which no index has" in found.source
+
+
 def test_a_python_too_old_is_replaced_and_told() -> None:
     """What is no longer supported is said."""
     found = detect_python(snapshot({"runtime.txt": "python-3.8.1"}), Overrides(), Dependencies(()))

@@ -10,6 +10,7 @@ from dockyard.adopt.libraries import TABLE
 from dockyard.adopt.model import Overrides, Variable
 from dockyard.adopt.needs import detect_variables, is_secret
 from dockyard.adopt.snapshot import read_snapshot
+from dockyard.adopt.values import stack_values
 from dockyard.errors import DockyardError
 from tests.adopt.conftest import detected, snapshot
 
@@ -235,3 +236,39 @@ def test_variables_of_settings_in_parts() -> None:
         "config.settings.local",
         "config.settings.production",
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "given"),
+    [
+        ("os.environ.get('ALLOWED_HOSTS', '').split(',')", "localhost,127.0.0.1"),
+        ("os.environ['ALLOWED_HOSTS'].split(' ')", "localhost 127.0.0.1"),
+        ("os.getenv('ALLOWED_HOSTS').split()", "localhost 127.0.0.1"),
+        ("env.list('ALLOWED_HOSTS', default=['shop.example', 'x.shop.example'])",
+         "shop.example,x.shop.example,localhost,127.0.0.1"),
+        ("config('ALLOWED_HOSTS', cast=Csv())", "localhost,127.0.0.1"),
+        ("os.environ.get('ALLOWED_HOSTS', 'localhost,shop.example').split(',')", None),
+        ("os.environ.get('ALLOWED_HOSTS', '*').split(',')", None),
+    ],
+)  # fmt: skip
+def test_hosts_that_are_a_variable(line: str, given: str | None) -> None:
+    """A stack answers under this machine's names, beside those of the code; the example's value is for elsewhere."""
+    settings = (
+        f"import os\nimport environ\nfrom decouple import Csv, config\nenv = environ.Env()\nALLOWED_HOSTS = {line}\n"
+    )
+    files = {"app.py": APP, "settings.py": settings, ".env.example": "ALLOWED_HOSTS=shop.test\n"}
+    assert stack_values(detected(files)).get("ALLOWED_HOSTS") == given
+
+
+@pytest.mark.parametrize(
+    ("path", "folder"),
+    [
+        ("BASE / 'shop' / 'media'", "/app/shop/media"),
+        ("str(BASE / 'media')", "/app/media"),
+        ("os.path.join(BASE, 'shop', 'media')", "/app/shop/media"),
+        ("os.path.join(BASE, '..', 'media')", "/app/media"),
+    ],
+)
+def test_a_folder_below_others(path: str, folder: str) -> None:
+    """Every part of a path that is joined counts, where the volume lies."""
+    assert detected({"app.py": APP + f"MEDIA_ROOT = {path}\n"}).writable.value.folders == (folder,)

@@ -89,7 +89,11 @@ def _from_poetry(snapshot: Snapshot) -> tuple[tuple[str, ...], tuple[str, ...], 
     groups = {"dev": poetry.get("dev-dependencies", {})}
     groups |= {name: group.get("dependencies", {}) for name, group in poetry.get("group", {}).items()}
     tests = [line for name, group in groups.items() if name in TEST_GROUPS for line in _poetry_lines(group)]
-    return tuple(_poetry_lines(poetry["dependencies"])), tuple(tests), "[tool.poetry] of pyproject.toml"
+    return (
+        tuple(_poetry_lines(poetry["dependencies"])),
+        tuple(tests),
+        f"[tool.poetry] of pyproject.toml{_without(poetry['dependencies'])}",
+    )
 
 
 def _poetry_lines(table: Mapping[str, Any]) -> Iterator[str]:
@@ -163,8 +167,16 @@ def _from_pipenv(snapshot: Snapshot) -> tuple[tuple[str, ...], tuple[str, ...], 
     return (
         tuple(_pipenv_lines(pipfile.get("packages", {}))),
         tuple(_pipenv_lines(pipfile.get("dev-packages", {}))),
-        "Pipfile",
+        f"Pipfile{_without(pipfile.get('packages', {}))}",
     )
+
+
+def _without(table: Mapping[str, Any]) -> str:
+    """Return what is said of packages that come from elsewhere than an index: no lock has a hash of them."""
+    left = [
+        name for name, said in table.items() if isinstance(said, dict) and {"git", "path", "url", "file"} & set(said)
+    ]
+    return f", without {', '.join(left)}, which no index has: put its wheel onto one" if left else ""
 
 
 def _pipenv_lines(table: Mapping[str, Any]) -> Iterator[str]:

@@ -26,6 +26,8 @@ NOT_PRODUCTION = {"ci", "debug", "dev", "develop", "development", "local", "test
 SECRET = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|PRIVATE|API_?KEY|(?:^|_)(?:KEY|SALT|PEPPER)$", re.IGNORECASE)
 SQLITE = re.compile(r"sqlite(?:\+\w+)?:///(/?[^/\s?'\"{}][^\s?'\"{}]*)")
 DATABASE_FILE = re.compile(r"[\w./-]*\w\.(?:db|sqlite3?)")
+HOSTS = re.compile(r"(?:ALLOWED|TRUSTED)_HOSTS?$")
+HOST = re.compile(r"\*|localhost|\.?[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
 FOLDER = re.compile(r"[\w-]+(?:/[\w-]+)*")
 WRITTEN = re.compile(r"(?:UPLOAD|MEDIA|LOG|DATA|CACHE|STORAGE|EXPORT|SESSION_FILE)\w*(?:_DIR|_FOLDER|_PATH|_ROOT|DIR)$")
 
@@ -49,14 +51,14 @@ def detect_variables(snapshot: Snapshot) -> Found[tuple[Variable, ...]]:
     for path in snapshot.containing("environ", "getenv", "config(", "BaseSettings", "env(", "env.", "Env("):
         elsewhere = path.rpartition("/")[2].removesuffix(".py") in NOT_PRODUCTION
         for read in _read_variables(snapshot, path, shared):
-            one = replace(read, required=False) if elsewhere else read
+            one = replace(read, required=False) if elsewhere else _with_local_hosts(snapshot, read)
             before = found.get(one.name)
             if one.name not in NOT_CONFIGURATION and (before is None or (one.required and not before.required)):
                 found[one.name] = one
     example = next((path for path in (".env.example", ".env.sample", ".env.template") if path in snapshot.paths), "")
     for name, value in commands.variables(snapshot.text(example)).items():
         before = found.get(name) or Variable(name, example, required=False)
-        if name not in NOT_CONFIGURATION:
+        if name not in NOT_CONFIGURATION and not (HOSTS.search(name) and before.required and before.default):
             found[name] = Variable(name, before.where, before.required, value)
     source = "what the code reads" + (f", and {example}" if example else "")
     return Found(tuple(sorted(found.values(), key=lambda one: (not one.required, one.name))), source)
@@ -65,6 +67,21 @@ def detect_variables(snapshot: Snapshot) -> Found[tuple[Variable, ...]]:
 def is_secret(name: str) -> bool:
     """Return whether a variable holds something that nobody may know, by its name (pure)."""
     return bool(SECRET.search(name))
+
+
+def _with_local_hosts(snapshot: Snapshot, one: Variable) -> Variable:
+    """Return a list of host names with this machine's: an application answers no name that it does not list."""
+    if not HOSTS.search(one.name):
+        return one
+    path, _, line = one.where.rpartition(":")
+    said = snapshot.text(path).splitlines()[int(line) - 1].partition(one.name)[2]
+    split = re.search(r"\.split\((?:['\"](.)['\"])?\)", said)
+    hosts = [host for text in re.findall(r"['\"]([^'\"]*)['\"]", said) for host in HOST.findall(text)]
+    is_list = split or re.search(r"Csv\(|\.(?:list|tuple)\(", snapshot.text(path).splitlines()[int(line) - 1])
+    if not is_list or {"*", "localhost", "127.0.0.1"}.intersection(hosts):
+        return one
+    separator = (split[1] or " ") if split else ","
+    return replace(one, required=True, default=separator.join([*hosts, "localhost", "127.0.0.1"]))
 
 
 def _makers(tree: ast.Module) -> set[str]:
@@ -252,9 +269,14 @@ def _named_values(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
 
 
 def _last_text(value: ast.expr) -> str:
-    """Return the path that an expression ends with: `uploads` of `BASE / "uploads"` or `join(here, "uploads")`."""
+    """Return the path that an expression ends with: `a/uploads` of `BASE / "a" / "uploads"` or of a join."""
     if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Div):
-        return code.text_of(value.right) or ""
+        before = _last_text(value.left) if isinstance(value.left, ast.BinOp) else ""
+        return "/".join(filter(None, (before, code.text_of(value.right)))).removeprefix("../")
+    if isinstance(value, ast.Call) and code.dotted_name(value.func).endswith("path.join") and len(value.args) > 1:
+        texts = list(map(code.text_of, value.args[1:]))
+        if all(texts):
+            return "/".join(text for text in texts if text and text != "..")
     if isinstance(value, ast.Call) and code.dotted_name(value.func).endswith(("join", "Path", "get", "getenv", "str")):
         return _last_text(value.args[-1]) if value.args else ""
     return code.text_of(value) or ""
