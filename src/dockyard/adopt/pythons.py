@@ -33,9 +33,10 @@ def detect_python(snapshot: Snapshot, overrides: Overrides, dependencies: Depend
         if overrides.python not in PREFERRED:
             raise UsageError(f"--python {overrides.python} is not supported", f"supported: {', '.join(PREFERRED)}")
         return Found(overrides.python, "--python")
-    recorded = snapshot.settings.get("pythons")
-    if isinstance(recorded, list) and recorded and recorded[0] in PREFERRED:
-        return Found(recorded[0], "pythons in [tool.dockyard] of pyproject.toml")
+    pythons = snapshot.settings.get("pythons")
+    recorded = snapshot.settings.get("python") or (pythons[0] if isinstance(pythons, list) and pythons else "")
+    if recorded in PREFERRED:
+        return Found(recorded, "[tool.dockyard] of pyproject.toml")
     allowed, source = _allowed(snapshot)
     for version, said in _exact(snapshot):
         if version in PREFERRED:
