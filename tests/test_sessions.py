@@ -115,6 +115,15 @@ def test_a_session_without_a_subject(complete: Path, name: str, file: str, words
         call(getattr(sessions, name))
 
 
+def test_the_dockerfile_of_the_settings(complete: Path) -> None:
+    """A project's own Dockerfile stays beside the one that Dockyard builds from, whose targets count."""
+    (complete / "Dockerfile").rename(complete / "Dockerfile.dockyard")
+    (complete / "Dockerfile").write_text("FROM python\n")
+    assert "the Dockerfile has no target test" in sessions.explain_absence("tests", complete)
+    (complete / "pyproject.toml").write_text('[tool.dockyard]\ndockerfile = "Dockerfile.dockyard"\n')
+    assert not sessions.explain_absence("tests", complete)
+
+
 def test_no_test_file(complete: Path) -> None:
     """Neither in the usual folders nor at the root."""
     for file in complete.rglob("test_*.py"):

@@ -112,8 +112,13 @@ def explain_absence(session: str, root: Path) -> str:
     if session == "types":
         return _explain_no_types(root)
     if session == "tests":
-        there = bool(TARGET.search(_read(root / "Dockerfile")))
-        return "" if there else "the Dockerfile has no target test, in which the tests would run"
+        settings = _read_table(root).get("dockyard", {})
+        named = os.environ.get("DOCKYARD_DOCKERFILE") or (
+            settings.get("dockerfile") if isinstance(settings, dict) else ""
+        )
+        file = named if isinstance(named, str) and named else "Dockerfile"
+        there = bool(TARGET.search(_read(root / file)))
+        return "" if there else f"the {file} has no target test, in which the tests would run"
     if find_spec("pytest") is None:
         return "pytest is not installed"
     files = list(_find_tests(root))
