@@ -42,7 +42,7 @@ def shop(
 ) -> Shop:
     """Return the shop, whose first version runs."""
     host = lab.nodes[0].engine.environment["DOCKER_HOST"]
-    place = {"kind": "compose", "replicas": 2, "drain": 2, "timeout": 60}
+    place = {"kind": "compose", "replicas": 2, "drain": 2, "timeout": 120}
     place["release"] = ["python", "-c", "print('migrated')"]
     folder = tmp_path_factory.mktemp("shop") / "shop"
     relay = f"unix://{folder}/relay.sock"

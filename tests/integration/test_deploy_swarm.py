@@ -49,7 +49,7 @@ def shop(
 ) -> Shop:
     """Return the shop, whose first version runs."""
     host = lab.nodes[0].engine.environment["DOCKER_HOST"]
-    place = {"kind": "swarm", "host": host, "replicas": 3, "drain": 2, "timeout": 90}
+    place = {"kind": "swarm", "host": host, "replicas": 3, "drain": 2, "timeout": 180}
     place["release"] = ["python", "-c", "print('migrated')"]
     folder = tmp_path_factory.mktemp("shop") / "shop"
     shop = deploy_lab.furnished(project, engine, lab, folder, registry=registry.host, destinations={"far": place})
