@@ -171,7 +171,10 @@ def _find_changes(stack: Stack, model: Model, before: tuple[Container, ...]) -> 
     if not before:
         return ()
     names = {service.name for service in model.services}
-    done = capture(stack.by_files("config", "--hash", "*"), check=False)
+    # The hash of a file that names an env_file is not that of its containers, which have the file's variables: the
+    # files as Compose resolves them have both alike.
+    resolved = capture(stack.by_files("config", "--format", "json"), check=False).stdout.encode()
+    done = capture(replace(stack, files=("-",)).by_files("config", "--hash", "*", input=resolved), check=False)
     hashes = dict(line.split() for line in done.stdout.splitlines() if len(line.split()) == 2)
     images = {}
     for image in dict.fromkeys(service.image for service in model.services):
