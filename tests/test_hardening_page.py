@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from .markdown_blocks import ROOT
 from .messages import has_test
 from .pod_security import list_violations
@@ -17,6 +19,7 @@ def rows(section: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
+@pytest.mark.host
 def test_every_line_has_a_test_that_is_there() -> None:
     """A name that a test has no more is found; a line without a setting anywhere is none."""
     for section in SECTIONS:
@@ -29,6 +32,7 @@ def test_every_line_has_a_test_that_is_there() -> None:
             assert [test for test in tests if not has_test(test)] == [], row
 
 
+@pytest.mark.host
 def test_what_compose_is_said_to_have_it_has() -> None:
     """The words of the column for one host that look like a Compose setting stand in compose.production.yaml."""
     compose = (ROOT / "compose.production.yaml").read_text("utf-8")

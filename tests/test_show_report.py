@@ -107,6 +107,7 @@ def test_a_report_without_records(settings: Settings) -> None:
     assert caught.value.hint == "`invoke build` makes the first one"
 
 
+@pytest.mark.host
 def test_a_report_in_the_environment_at_hand(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is installed where all is there."""
     (settings.root / ".dockyard" / "runs").mkdir(parents=True)

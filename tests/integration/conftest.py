@@ -35,15 +35,20 @@ SLOWEST = (
 """Files that take longest: with several workers they begin first, so that none is left for the end."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test below this folder as an integration test, and order the slow files first."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark every test below this folder as an integration test, and order the slow files first.
+
+    The long tests of deploys are left out unless --soak asks for them.
+    """
+    soak = [item for item in items if item.get_closest_marker("soak") and not config.getoption("--soak")]
+    if soak:
+        config.hook.pytest_deselected(items=soak)
+        items[:] = [item for item in items if item not in soak]
     order = {f"test_{name}.py": number for number, name in enumerate(SLOWEST)}
     items.sort(key=lambda item: order.get(item.path.name, len(order)))
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.integration)
-        if item.get_closest_marker("soak") and not item.config.getoption("--soak"):
-            item.add_marker(pytest.mark.skip(reason="it takes minutes: --soak runs it"))
 
 
 ALONE = ("embedded_engine", "other_engines")
