@@ -51,7 +51,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.integration)
 
 
-ALONE = ("embedded_engine", "other_engines")
+ALONE = ("build_elsewhere", "embedded_engine", "other_engines")
 """Files that start and stop engines: all engines share the machine's firewall, and lose their network meanwhile."""
 
 
