@@ -50,7 +50,7 @@ SHOP: dict[str, Any] = {
             "environment": {"DATABASE_URL": f"postgresql://shop:{PASSWORD}@db/shop"},
         },
         "db": {
-            "image": "docker.io/library/postgres:17",
+            "image": "registry.example/library/postgres:17",
             "environment": {"POSTGRES_PASSWORD": PASSWORD},
             "volumes": [{"type": "volume", "source": "db", "target": "/var/lib/postgresql/data", "volume": {}}],
         },

@@ -84,8 +84,8 @@ def test_routes_are_read() -> None:
 
 def test_name_servers_are_read() -> None:
     """IPv6 servers and options take no IPv4 space."""
-    text = "search example\nnameserver 10.255.255.53\n nameserver fd00::1\n#nameserver 10.0.0.1\nnameserver\n"
-    assert list(network.parse_name_servers(text)) == [IPv4Network("10.255.255.53/32")]
+    text = "search example\nnameserver 192.0.2.53\n nameserver fd00::1\n#nameserver 10.0.0.1\nnameserver\n"
+    assert list(network.parse_name_servers(text)) == [IPv4Network("192.0.2.53/32")]
 
 
 @given(st.lists(st.ip_addresses(v=4).flatmap(lambda a: st.integers(1, 32).map(lambda n: (a, n)))))

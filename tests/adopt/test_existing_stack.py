@@ -37,7 +37,7 @@ services:
   mongo:
     image: mongo:7
   db:
-    image: docker.io/library/mariadb:11@sha256:0000
+    image: registry.example/library/mariadb:11@sha256:0000
     healthcheck: {test: [CMD, own-check]}
 """
 

@@ -51,8 +51,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.integration)
 
 
-ALONE = ("build_elsewhere", "embedded_engine", "other_engines")
-"""Files that start and stop engines: all engines share the machine's firewall, and lose their network meanwhile."""
+ALONE = ("build_elsewhere", "deploy_host", "deploy_swarm", "embedded_engine", "other_engines")
+"""Files that start and stop engines, which share the machine's firewall, or that count requests that fail.
+
+Three engines, a deploy and ten thousand requests need two cores: beside another worker's builds, checks time out.
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -34,7 +34,8 @@ def write_config(front: Front) -> str:
     harm. Connections are not kept open to servers: one that ends could lose a request that is already on its way.
     """
     only = f"    http-request deny deny_status 421 unless {{ req.hdr(host),field(1,:) -i {front.domain} }}\n"
-    check = "check inter 1s fall 2 rise 1 resolvers engine"
+    # A connection that fails is tried elsewhere at once; one late answer of a busy machine takes nobody out.
+    check = "check inter 1s fall 3 rise 1 resolvers engine"
     if front.fixed:
         # Known at the start: a new configuration must not begin with nobody to send to.
         lines = [f"server {name} {name}:{front.port} {check} init-addr libc,none" for name in front.names]
@@ -72,7 +73,7 @@ resolvers engine
     timeout retry 500ms
     hold valid 500ms
     hold obsolete 0s
-    hold nx 0s
+    hold nx 5s
     hold refused 30s
     hold timeout 30s
     hold other 30s
