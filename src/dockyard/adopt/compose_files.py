@@ -29,6 +29,19 @@ BACKENDS = {
 }  # fmt: skip
 """The image, the variables, the folder of the data and the health check of each backend."""
 
+HARDENED = (
+    "read_only: true",
+    "tmpfs:",
+    "  - /tmp:size=64m,mode=1777,noexec,nosuid,nodev",
+    "cap_drop: [ALL]",
+    'security_opt: ["no-new-privileges:true"]',
+    "mem_limit: 512m",
+    "pids_limit: 256",
+)
+LOGGING = ("# This driver rotates its files; the default one fills the disk.", "logging:", "  driver: local")
+CHECKED = ("  interval: 5s", "  start_period: 30s", "  start_interval: 0.5s", "  retries: 10")
+"""How often a backend's health check asks, behind its test."""
+
 
 def foreign_stack(texts: Mapping[str, str]) -> str:
     """Return the Compose file of the project's own: ours would hide it, or change services that it does not have."""
@@ -66,14 +79,14 @@ def render_compose(project: Project) -> str:
 def _services(project: Project, common: Sequence[str], web: Sequence[str]) -> list[str]:
     others = _others(project)
     if not others:
-        return ["services:", f"  {WEB}:", *_indented(common, 4), *_indented(web, 4)]
-    lines = ["x-app: &app", *_indented(common, 2), "", "services:", f"  {WEB}:", "    <<: *app", *_indented(web, 4)]
+        return ["services:", f"  {WEB}:", *indent(common, 4), *indent(web, 4)]
+    lines = ["x-app: &app", *indent(common, 2), "", "services:", f"  {WEB}:", "    <<: *app", *indent(web, 4)]
     for name, command in others:
         waits = (*backend_names(project), *((RELEASE,) if project.release.value and name != RELEASE else ()))
         said = json.dumps(values.filled(command, values.stack_values(project)), ensure_ascii=False)
         body = ["<<: *app", f"command: {said}", *_waits(waits)]
         # Nothing of these answers HTTP, so the image's check is not for them.
-        lines += ["", f"  {name}:", *_indented([*body, "healthcheck:", "  disable: true"], 4)]
+        lines += ["", f"  {name}:", *indent([*body, "healthcheck:", "  disable: true"], 4)]
     return lines
 
 
@@ -103,13 +116,14 @@ def _environment(project: Project) -> list[str]:
 def _volumes(project: Project, stage: str) -> list[str]:
     root = f"{project.app.value.root}/" if project.app.value.root else ""
     sources = [f"  - ./{path}:/app/{path.removeprefix(root)}:ro" for path in project.sources.value]
-    data = [f"  - {_volume(folder, stage)}:{folder}" for folder in volumes(project)]
+    data = [f"  - {volume_name(folder, stage)}:{folder}" for folder in volumes(project)]
     if stage == "production":
         return ["volumes: !override", *data] if data else ["volumes: !reset []"]
     return ["volumes:", *sources, *data]
 
 
-def _volume(folder: str, stage: str) -> str:
+def volume_name(folder: str, stage: str) -> str:
+    """Return the name of the volume that keeps a folder of the image, in development or in production."""
     name = folder.removeprefix("/app/").strip("/").replace("/", "-").replace(".", "-")
     return name if stage == "development" else f"production-{name}"
 
@@ -118,7 +132,7 @@ def _backend(backend: Backend) -> list[str]:
     image, variables, folder, check = BACKENDS[backend.kind]
     name = values.NAMES[backend.kind]
     secret = ["secrets: [database_password]"] if variables else []
-    environment = ["environment:", *_indented(variables, 2)] if variables else []
+    environment = ["environment:", *indent(variables, 2)] if variables else []
     body = [
         f"image: {image}",
         *environment,
@@ -127,12 +141,9 @@ def _backend(backend: Backend) -> list[str]:
         f"  - {name}:{folder}",
         "healthcheck:",
         f"  test: {check}",
-        "  interval: 5s",
-        "  start_period: 30s",
-        "  start_interval: 0.5s",
-        "  retries: 10",
+        *CHECKED,
     ]
-    return ["", f"  {name}:", *_indented(body, 4)]
+    return ["", f"  {name}:", *indent(body, 4)]
 
 
 def _secrets(project: Project) -> list[str]:
@@ -148,7 +159,7 @@ def _secrets(project: Project) -> list[str]:
 
 
 def _named_volumes(project: Project, stage: str) -> list[str]:
-    names = [_volume(folder, stage) for folder in volumes(project)]
+    names = [volume_name(folder, stage) for folder in volumes(project)]
     names += backend_names(project) if stage == "development" else ()
     return ["", "volumes:", *(f"  {name}:" for name in names)] if names else []
 
@@ -158,24 +169,16 @@ def render_production(project: Project) -> str:
     image = project.image.value
     hardened = [
         f"image: ${{DOCKYARD_IMAGE:-{image}}}:production",
-        "read_only: true",
-        "tmpfs:",
-        "  - /tmp:size=64m,mode=1777,noexec,nosuid,nodev",
-        "cap_drop: [ALL]",
-        'security_opt: ["no-new-privileges:true"]',
-        "mem_limit: 512m",
-        "pids_limit: 256",
+        *HARDENED,
         *_volumes(project, "production"),
-        "# This driver rotates its files; the default one fills the disk.",
-        "logging:",
-        "  driver: local",
+        *LOGGING,
     ]
     services = [WEB, *(name for name, _ in _others(project))]
     lines = ["# Laid on top of compose.yaml by `dockyard up --production`: the image as it ships."]
     if len(services) == 1:
-        lines += ["services:", f"  {WEB}:", *_indented([*hardened, "restart: unless-stopped"], 4)]
+        lines += ["services:", f"  {WEB}:", *indent([*hardened, "restart: unless-stopped"], 4)]
     else:
-        lines += ["x-app: &app", *_indented(hardened, 2), "", "services:"]
+        lines += ["x-app: &app", *indent(hardened, 2), "", "services:"]
         for name in services:
             restart = [] if name == RELEASE else ["    restart: unless-stopped"]
             lines += [f"  {name}:", "    <<: *app", *restart]
@@ -195,5 +198,6 @@ def render_environment(project: Project) -> str:
     return "\n".join([*head, *(f"{name}={value}" for name, value in given.items())]) + "\n"
 
 
-def _indented(lines: Iterable[str], by: int) -> list[str]:
+def indent(lines: Iterable[str], by: int) -> list[str]:
+    """Return lines with spaces before each."""
     return [f"{' ' * by}{line}" for line in lines]

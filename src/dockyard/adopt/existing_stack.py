@@ -11,7 +11,7 @@ import yaml
 
 from dockyard.adopt import commands
 from dockyard.adopt.commands import Named
-from dockyard.adopt.compose_files import FILES, HEAD, RELEASE
+from dockyard.adopt.compose_files import CHECKED, FILES, HARDENED, HEAD, LOGGING, RELEASE, indent, volume_name
 from dockyard.adopt.dockerfiles import volumes
 from dockyard.adopt.model import Backend, Project
 from dockyard.adopt.snapshot import Snapshot
@@ -198,28 +198,19 @@ def render_adapted(project: Project, stack: ExistingStack) -> str:
         f"# Laid on top of {stack.file} by `dockyard up --production`: the image as it ships, hardened.",
         "x-app: &app",
         f"  image: ${{DOCKYARD_IMAGE:-{project.image.value}}}:production",
-        "  read_only: true",
-        "  tmpfs:",
-        "    - /tmp:size=64m,mode=1777,noexec,nosuid,nodev",
-        "  cap_drop: [ALL]",
-        '  security_opt: ["no-new-privileges:true"]',
-        "  mem_limit: 512m",
-        "  pids_limit: 256",
-        "  # This driver rotates its files; the default one fills the disk.",
-        "  logging:",
-        "    driver: local",
+        *indent((*HARDENED, *LOGGING), 2),
         "",
         "services:",
     ]
     release = RELEASE if project.release.value and not stack.migration else ""
     for name in (stack.web, *stack.others):
-        lines += [f"  {name}:", "    <<: *app", *_indented(_adapted(project, stack, name, release))]
+        lines += [f"  {name}:", "    <<: *app", *indent(_adapted(project, stack, name, release), 4)]
     if release:
-        lines += [f"  {release}:", "    <<: *app", *_indented(_release(project, stack))]
+        lines += [f"  {release}:", "    <<: *app", *indent(_release(project, stack), 4)]
     for name, kind in stack.backends.items():
         if "healthcheck" not in stack.services[name]:
-            lines += [f"  {name}:", *_indented(_health(kind))]
-    named = [_volume(folder) for folder in volumes(project)]
+            lines += [f"  {name}:", *indent(_health(kind), 4)]
+    named = [volume_name(folder, "production") for folder in volumes(project)]
     lines += ["", "volumes:", *(f"  {name}:" for name in named)] if named else []
     return "\n".join(lines) + "\n"
 
@@ -233,6 +224,7 @@ def _adapted(project: Project, stack: ExistingStack, name: str, release: str) ->
         elif key in service:
             yield f"{key}: !reset null"
     if "env_file" in service:
+        yield "env_file: !override"
         yield from _optional_files(service["env_file"])
     kept = [str(one) for one in _listed(service.get("volumes")) if isinstance(one, str) and re.match(r"[\w-]+:", one)]
     yield from _volumes(project, kept, "volumes" in service)
@@ -249,7 +241,7 @@ def _adapted(project: Project, stack: ExistingStack, name: str, release: str) ->
 
 def _volumes(project: Project, kept: Iterable[str], had: bool) -> list[str]:
     """Return the volumes in production: the sources are in the image, and what it writes is kept."""
-    own = [f"{_volume(folder)}:{folder}" for folder in volumes(project)]
+    own = [f"{volume_name(folder, 'production')}:{folder}" for folder in volumes(project)]
     taken = {one.split(":")[1] for one in own}
     lines = [*own, *(one for one in kept if one.split(":")[1] not in taken)]
     if not lines:
@@ -257,13 +249,8 @@ def _volumes(project: Project, kept: Iterable[str], had: bool) -> list[str]:
     return ["volumes: !override", *(f"  - {line}" for line in lines)]
 
 
-def _volume(folder: str) -> str:
-    return "production-" + folder.removeprefix("/app/").strip("/").replace("/", "-").replace(".", "-")
-
-
 def _optional_files(said: object) -> Iterator[str]:
     """Yield the files of variables, none of which has to be there: a fresh clone has none."""
-    yield "env_file: !override"
     for one in said if isinstance(said, list) else [said]:
         path = one.get("path") if isinstance(one, dict) else one
         yield from (f"  - path: {json.dumps(str(path), ensure_ascii=False)}", "    required: false")
@@ -290,7 +277,8 @@ def _release(project: Project, stack: ExistingStack) -> Iterator[str]:
         for name, value in given.items():
             yield f"  {name}:" if value is None else f"  {name}: {json.dumps(value, ensure_ascii=False)}"
     if "env_file" in web:
-        yield from (line.replace(" !override", "") for line in _optional_files(web["env_file"]))
+        yield "env_file:"
+        yield from _optional_files(web["env_file"])
     networks = web.get("networks")
     if isinstance(networks, dict | list) and networks:
         yield f"networks: {json.dumps(list(map(str, networks)))}"
@@ -303,15 +291,8 @@ def _health(kind: str) -> list[str]:
     return [
         "healthcheck:",
         f"  test: {json.dumps(['CMD-SHELL', CHECKS[kind]])}",
-        "  interval: 5s",
-        "  start_period: 30s",
-        "  start_interval: 0.5s",
-        "  retries: 10",
+        *CHECKED,
     ]
-
-
-def _indented(lines: Iterable[str]) -> list[str]:
-    return [f"    {line}" for line in lines]
 
 
 def backends_of(stack: ExistingStack, known: Iterable[Backend]) -> tuple[Backend, ...]:
