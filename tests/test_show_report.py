@@ -14,7 +14,7 @@ from dockyard.image import report
 from dockyard.image.report import Program, Request
 from dockyard.process import Command
 from dockyard.settings import Settings
-from dockyard.tasks import report as door
+from dockyard.tasks import build as door
 
 LOCK = "flask==3.1 \\\n    --hash=sha256:00\n"
 

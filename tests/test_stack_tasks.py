@@ -9,21 +9,23 @@ from dockyard.engine.client import Engine
 from dockyard.errors import UsageError
 from dockyard.settings import Settings
 from dockyard.stack import prepare, stack
+from dockyard.tasks import boundary
 from dockyard.tasks import stack as tasks
 from tests.scripted_docker import Docker, container
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "65536", "8000x", "", "٣", "9" * 5000])
+@pytest.mark.parametrize("text", ["0", "-1", "65536", "8000x", "٣", "9" * 5000])
 def test_bad_number(text: str) -> None:
     """What is no port is refused with the option's name."""
     with pytest.raises(UsageError, match=r"^--port .*: must be a whole number from 1 to 65535$"):
-        tasks.number(text, "--port", 65535)
+        boundary.number(text, "--port", 65535)
 
 
 @pytest.mark.parametrize(("text", "value"), [("1", 1), ("65535", 65535), ("080", 80)])
 def test_good_number(text: str, value: int) -> None:
-    """The bounds themselves are allowed."""
-    assert tasks.number(text, "--port", 65535) == value
+    """The bounds themselves are allowed; what was not given is no number."""
+    assert boundary.number("", "--port", 65535) is None
+    assert boundary.number(text, "--port", 65535) == value
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import is_dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -42,13 +43,17 @@ def error(message: str, hint: str = "") -> None:
 
 
 def as_json(value: Any) -> None:
-    """Print a value as JSON to stdout, for machines."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    """Print a value as JSON to stdout, for machines; dataclasses become objects with their fields' names."""
+    print(
+        json.dumps(
+            value, indent=2, ensure_ascii=False, default=lambda one: vars(one) if is_dataclass(one) else str(one)
+        )
+    )
 
 
 def table(
     columns: Sequence[str],
-    rows: Iterable[Sequence[str]],
+    rows: Iterable[Sequence[object]],
     *,
     title: str = "",
     right: Iterable[str] = (),

@@ -13,7 +13,7 @@ import dockyard
 from dockyard.adopt import writing
 from dockyard.adopt.writing import plan_changes, write_changes
 from dockyard.bases.lookup import Answer, remember_answers
-from dockyard.tasks.program import make_program
+from dockyard.tasks import make_program
 from tests.adopt.conftest import SAMPLES
 
 APP = "from flask import Flask\napp = Flask(__name__)\n"

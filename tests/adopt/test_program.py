@@ -5,9 +5,8 @@ import sys
 
 import pytest
 
-from dockyard import __version__
-from dockyard.tasks import namespace, program
-from dockyard.tasks.program import make_program
+from dockyard import __version__, tasks
+from dockyard.tasks import make_program, namespace
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[object, str, str]:
@@ -73,6 +72,6 @@ def test_a_reader_of_the_list_that_has_left(monkeypatch: pytest.MonkeyPatch) -> 
     left: list[bool] = []
     monkeypatch.setattr(sys, "argv", ["dockyard", "--list"])
     monkeypatch.setattr(sys, "stdout", Left())
-    monkeypatch.setattr(program, "leave_quietly", lambda: left.append(True))
-    program.run()
+    monkeypatch.setattr(tasks, "leave_quietly", lambda: left.append(True))
+    tasks.run()
     assert left == [True]

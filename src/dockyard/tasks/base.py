@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from invoke.context import Context
 
@@ -10,7 +10,6 @@ from dockyard import console
 from dockyard.tasks.boundary import settings, task
 
 if TYPE_CHECKING:
-    from dockyard.bases.resolve import Change
     from dockyard.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -26,12 +25,19 @@ def show(_context: Context, json: bool = False) -> None:
     if json:
         console.as_json({"base": chosen.base, "bases": rows})
         return
+    cells = []
+    for row in rows:
+        made = row["debian"]
+        known = ("not yet" if row["release"] else "no release ships it", "-", "-")
+        if made:
+            stale = "" if made["current"] else ", by an older recipe"
+            known = (f"{made['release']}{stale}", made["version"], console.size(made["size"]))
+        cells.append((row["python"], (row["pin"] or "-")[:19], *known))
     columns = ("python", "pinned in bases.lock", "made from Debian", "version", "size")
-    console.table(columns, [_row(row) for row in rows], title=f'base = "{chosen.base}"', right=("size",))
+    console.table(columns, cells, title=f'base = "{chosen.base}"', right=("size",))
 
 
 @task(
-    iterable=["python"],
     help={
         "python": "a supported Python; may be given again (default: all)",
         "dry_run": "only show what would change, and exit with 1 if anything would",
@@ -55,12 +61,18 @@ def update(_context: Context, python: list[str], dry_run: bool = False, json: bo
         console.as_json(
             {
                 "changes": [{**vars(change), "pending": change.pending} for change in changes],
-                "missing": [vars(absent) for absent in missing],
+                "missing": missing,
                 "applied": bool(pending) and not dry_run,
             }
         )
     else:
-        console.table(("python", "source", "from", "to"), [_change_row(change) for change in changes])
+        rows = []
+        for change in changes:
+            moved = [f"{name} {old} → {new}" for name, (old, new) in change.packages.items()]
+            more = [f"and {len(moved) - 3} more"] if len(moved) > 3 else []
+            after = "\n".join([change.after[:19], *moved[:3], *more]) if change.pending else "up to date"
+            rows.append((change.python, change.source, change.before[:19] or "-", after))
+        console.table(("python", "source", "from", "to"), rows)
         for absent in missing:
             log.warning(f"Python {absent.python} cannot be updated: {absent.reason}")
     if pending and dry_run:
@@ -76,20 +88,3 @@ def supported(chosen: "Settings", asked: Sequence[str]) -> tuple[str, ...]:
         if python not in chosen.pythons:
             raise UsageError(f"Python {python} is not among the project's", f"pythons = {', '.join(chosen.pythons)}")
     return tuple(dict.fromkeys(asked)) or chosen.pythons
-
-
-def _row(row: dict[str, Any]) -> tuple[str, ...]:
-    made = row["debian"]
-    pin = (row["pin"] or "-")[:19]
-    if made is None:
-        return (row["python"], pin, "not yet" if row["release"] else "no release ships it", "-", "-")
-    stale = "" if made["current"] else ", by an older recipe"
-    return (row["python"], pin, f"{made['release']}{stale}", made["version"], console.size(made["size"]))
-
-
-def _change_row(change: "Change") -> tuple[str, ...]:
-    if not change.pending:
-        return (change.python, change.source, change.before[:19], "up to date")
-    moved = [f"{name} {old} → {new}" for name, (old, new) in change.packages.items()]
-    more = [f"and {len(moved) - 3} more"] if len(moved) > 3 else []
-    return (change.python, change.source, change.before[:19] or "-", "\n".join([change.after[:19], *moved[:3], *more]))

@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import inspect
 import logging
 import os
 import sys
@@ -15,9 +16,10 @@ from invoke.exceptions import Exit
 from invoke.tasks import task as invoke_task
 
 from dockyard import __version__, console
-from dockyard.errors import DockyardError, ExitCode
+from dockyard.errors import DockyardError, ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from dockyard.process import Command
     from dockyard.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -30,15 +32,41 @@ OF_THE_MACHINE = {
 }
 """Errors of the operating system that are no bug of ours, and what to do about each."""
 
+HELP = {
+    "dry_run": "show what would be done",
+    "follow": "go on as lines come, until Ctrl-C",
+    "force": "push although there are uncommitted changes",
+    "json": "print the result as JSON",
+    "junit": "write the result to this file as JUnit's XML too, for a CI's test report",
+    "python": "the Python whose newest image is meant (default: the settings' python)",
+    "sarif": "write the result to this file as SARIF 2.1.0 too, for code scanning",
+    "service": "the service that is meant (default: the project's own)",
+    "tail": "how many lines of the past to show (default: all)",
+    "target": "the target whose newest image is meant (default: production)",
+    "timeout": "seconds to wait until every service is ready (default: 120)",
+}
+"""What an option says where its task says nothing else."""
 
-def task(**options: Any) -> Callable[[Callable[..., None]], Any]:
-    """Make an Invoke task behind the error boundary; takes what `invoke.task` takes.
+HELP_OF_SEVERAL = {
+    "python": "a supported Python, or `all`; may be given again (default: the settings' python)",
+    "tag": "a tag instead of those from git; may be given again",
+    "target": "a target of the Dockerfile; may be given again (default: production)",
+}
+"""The same of options that may be given again."""
 
-    Only text and flags belong in a signature: Invoke turns a bad number into a traceback.
+
+def task(*, help: Mapping[str, str] | None = None, **options: Any) -> Callable[[Callable[..., None]], Any]:  # noqa: A002 - Invoke's
+    """Make an Invoke task behind the error boundary; takes what `invoke.task` takes, and reads lists off the signature.
+
+    Only text, lists of it and flags belong in a signature: Invoke turns a bad number into a traceback.
     """
 
     def wrap(body: Callable[..., None]) -> Any:
-        return invoke_task(**options)(boundary(body))
+        parameters = inspect.signature(body).parameters
+        several = [name for name, parameter in parameters.items() if "list[" in str(parameter.annotation)]
+        known = {**HELP, **{name: HELP_OF_SEVERAL[name] for name in several if name in HELP_OF_SEVERAL}}
+        words = {name: known[name] for name in parameters if name in known}
+        return invoke_task(iterable=several, help={**words, **(help or {})}, **options)(boundary(body))
 
     return wrap
 
@@ -102,3 +130,21 @@ def settings(environment: Mapping[str, str] | None = None) -> "Settings":
     from dockyard.settings import load
 
     return load(Path.cwd(), os.environ if environment is None else environment)
+
+
+def number(text: str, option: str, highest: int, *, lowest: int = 1) -> int | None:
+    """Return an option's whole number, None where it was not given; raise UsageError where it is none, or too far."""
+    if not text:
+        return None
+    if text.isascii() and text.isdecimal() and lowest <= int(text[:12]) <= highest:
+        return int(text)
+    raise UsageError(f"{option} {text}: must be a whole number from {lowest} to {highest}")
+
+
+def print_lines(command: "Command") -> None:
+    """Print what a program says, each line as it comes."""
+    from dockyard import process
+
+    for line in process.lines(command):
+        # Compose erases the terminal's line before each of its own, where there is no terminal too.
+        print(line.removeprefix("\x1b[2K"), flush=True)

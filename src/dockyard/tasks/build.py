@@ -1,5 +1,8 @@
-"""`invoke build` and `invoke tag`: images from the Dockerfile's targets."""
+"""`invoke build`, `tag` and `report`: images from the Dockerfile's targets, and what the runs have cost."""
 
+import logging
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -7,27 +10,23 @@ from typing import TYPE_CHECKING, Any
 from invoke.context import Context
 
 from dockyard import console
-from dockyard.tasks.boundary import settings, task
+from dockyard.errors import UsageError
+from dockyard.tasks.boundary import number, settings, task
 from dockyard.tasks.lock import warn_of_stale_locks
 
 if TYPE_CHECKING:
     from dockyard.image.build import Built, Request
     from dockyard.settings import Settings
 
+log = logging.getLogger(__name__)
+
 
 @task(
-    iterable=["target", "python", "platform", "tag"],
     help={
-        "target": "a target of the Dockerfile; may be given again (default: production)",
-        "python": "a supported Python, or `all`; may be given again (default: the settings' python)",
         "platform": "a platform such as linux/arm64; may be given again",
-        "tag": "a tag instead of those from git; may be given again",
         "no_cache": "build every step anew",
         "locked": "fail where a lock is stale, instead of a warning",
         "push": "push the images from the builder",
-        "force": "push although there are uncommitted changes",
-        "dry_run": "show what would be done",
-        "json": "print the result as JSON",
     },
 )
 def build(
@@ -44,12 +43,12 @@ def build(
     json: bool = False,
 ) -> None:
     """Build images for one or more targets and Pythons in one parallel solve."""
-    from dockyard.image import build as building
+    from dockyard.image.build import build_images
 
     chosen = settings()
-    pythons = chosen.pythons if "all" in python else tuple(dict.fromkeys(python))
-    targets = tuple(dict.fromkeys(target)) or ("production",)
-    request = building.Request(targets, pythons, tuple(platform), tuple(tag), no_cache, push)
+    request = replace(
+        read_request(chosen, target, python, tag), platforms=tuple(platform), no_cache=no_cache, push=push
+    )
     if dry_run:
         print_plan(chosen, request, json=json)
         return
@@ -59,12 +58,19 @@ def build(
 
         built, missing = build_and_push(chosen, request, force=force)
     else:
-        built, missing = building.build_images(chosen, request)
+        built, missing = build_images(chosen, request)
     if json:
-        absent = [{"python": python.python, "reason": python.reason} for python in missing]
-        console.as_json({"images": [as_json(image) for image in built], "missing": absent})
+        console.as_json({"images": [as_json(image) for image in built], "missing": missing})
     else:
         show(built)
+
+
+def read_request(chosen: "Settings", targets: Sequence[str], pythons: Sequence[str], tags: Sequence[str]) -> "Request":
+    """Return which images the options name: each once, and every Python where one of them is `all`."""
+    from dockyard.image.build import Request
+
+    wanted = chosen.pythons if "all" in pythons else tuple(dict.fromkeys(pythons))
+    return Request(tuple(dict.fromkeys(targets)) or Request.targets, wanted, tags=tuple(tags))
 
 
 def print_plan(chosen: "Settings", request: "Request", *, json: bool) -> None:
@@ -80,10 +86,8 @@ def print_plan(chosen: "Settings", request: "Request", *, json: bool) -> None:
         builder=chosen.builder, no_cache=request.no_cache, push=request.push, metadata="metadata.json"
     )
     command = " ".join(("docker", *options))
-    images: list[dict[str, Any]] = [
-        {"target": variant.target, "python": variant.python, "references": image.references}
-        for variant, image in zip(request.variants(chosen), planned, strict=True)
-    ]
+    variants = zip(request.variants(chosen), planned, strict=True)
+    images = [{**vars(variant), "references": image.references} for variant, image in variants]
     if json:
         console.as_json({"images": images, "command": command})
         return
@@ -115,24 +119,16 @@ def as_json(image: "Built") -> dict[str, Any]:
     """Return what `--json` prints of one image."""
     return {
         "references": image.references,
-        "target": image.variant.target,
-        "python": image.variant.python,
+        **vars(image.variant),
         "digest": image.digest,
         "size_bytes": image.size,
         "seconds": image.seconds,
-        "cache": {"steps": image.cache.steps, "cached": image.cache.cached},
+        "cache": image.cache,
         "layers": [{"size_bytes": size, "created_by": instruction} for size, instruction in image.layers],
     }
 
 
-@task(
-    iterable=["tag"],
-    help={
-        "tag": "a tag to give; may be given again (default: those from git)",
-        "target": "the target whose newest image is meant (default: production)",
-        "python": "the Python whose newest image is meant (default: the settings' python)",
-    },
-)
+@task(help={"tag": "a tag to give; may be given again (default: those from git)"})
 def tag(_context: Context, tag: list[str], target: str = "production", python: str = "") -> None:
     """Give the newest image of a target more tags: those named, or those that git says."""
     from dockyard.engine.client import find_engine
@@ -141,6 +137,34 @@ def tag(_context: Context, tag: list[str], target: str = "production", python: s
 
     chosen = settings()
     building.require_targets((target,), read_dockerfile(chosen.root, chosen.dockerfile))
-    named = building.retag(chosen, find_engine(chosen), target, python or chosen.python, tuple(tag))
-    for reference in named:
+    for reference in building.retag(chosen, find_engine(chosen), target, python or chosen.python, tuple(tag)):
         print(reference)
+
+
+@task(
+    help={
+        "static": "write the pages to this folder instead, for a CI to keep",
+        "port": "the port of this machine to listen on (default: a free one)",
+        "no_open": "open no browser",
+        "send": "only send what a ledger has missed while it was down",
+    },
+)
+def report(_context: Context, static: str = "", port: str = "", no_open: bool = False, send: bool = False) -> None:
+    """Show the records of this project's runs as pages, until Ctrl-C: sizes, times, tests, vulnerabilities."""
+    from dockyard.image.records import make_outbox
+    from dockyard.image.report import Request, show_report
+
+    chosen = settings()
+    if send:
+        if not chosen.ledger_url:
+            raise UsageError("there is no ledger to send to", "name one: ledger-url in [tool.dockyard]")
+        outbox = make_outbox(chosen)
+        outbox.flush(seconds=60)
+        log.info(f"{len(outbox.waiting())} run records are waiting to be sent")
+        return
+    screen = sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    listen = number(port, "--port", 65535) or 0
+    try:
+        show_report(chosen, Request(static, listen, browse=screen and not no_open))
+    except KeyboardInterrupt:
+        log.info("\nstopped")

@@ -2,15 +2,14 @@
 
 import logging
 import re
-import sys
 from typing import TYPE_CHECKING, Any
 
 from invoke.context import Context
 
 from dockyard import console
 from dockyard.errors import ChangesPending
-from dockyard.tasks.boundary import settings, task
-from dockyard.tasks.stack import number as whole_number
+from dockyard.tasks.boundary import number as whole_number
+from dockyard.tasks.boundary import print_lines, settings, task
 
 if TYPE_CHECKING:
     from dockyard.deploy.cluster import Cluster
@@ -21,7 +20,6 @@ log = logging.getLogger(__name__)
 TO = "the destination, by its name in [tool.dockyard.deploy.NAME] (default: the only one)"
 STYLES = {"create": "green", "change": "yellow", "remove": "red", "runs": "green", "failed": "red"}
 IMAGE = "the image by its digest: sha256:… or repository@sha256:… (default: the one pushed for this commit)"
-AS_JSON = "print the result as JSON"
 
 
 @task(
@@ -30,7 +28,6 @@ AS_JSON = "print the result as JSON"
         "to": TO,
         "image": IMAGE,
         "dry_run": "show what would change; ends with 1 where that is anything",
-        "json": AS_JSON,
     },
 )
 def deploy(_context: Context, to: str = "", image: str = "", dry_run: bool = False, json: bool = False) -> None:
@@ -59,26 +56,25 @@ def deploy(_context: Context, to: str = "", image: str = "", dry_run: bool = Fal
     help={
         "to": TO,
         "number": "the version to return to, of those that deploy.history lists (default: the one before)",
-        "json": AS_JSON,
     }
 )
 def rollback(_context: Context, to: str = "", number: str = "", json: bool = False) -> None:
     """Return a destination to a version that ran there before; migrations stay."""
     from dockyard.deploy import steps
 
-    image = steps.run_rollback(settings(), to, whole_number(number, "--number", 999_999) if number else 0)
+    image = steps.run_rollback(settings(), to, whole_number(number, "--number", 999_999) or 0)
     if json:
         console.as_json({"image": image})
     else:
         print(image)
 
 
-@task(help={"to": TO, "json": AS_JSON})
+@task(help={"to": TO})
 def status(_context: Context, to: str = "", json: bool = False) -> None:
     """Show every copy of every service at a destination, and why those that failed did."""
     found = _cluster(to).status()
     if json:
-        console.as_json([vars(one) for one in found])
+        console.as_json(found)
         return
     columns = ("service", "copy", "state", "health", "node", "image", "says")
     rows = [(one.service, one.name, one.state, one.health, one.node, shorten(one.image), one.said) for one in found]
@@ -88,28 +84,20 @@ def status(_context: Context, to: str = "", json: bool = False) -> None:
 @task(
     help={
         "to": TO,
-        "service": "the service that is meant (default: the project's own)",
-        "follow": "go on as lines come, until Ctrl-C",
-        "tail": "how many lines of the past to show (default: all)",
     }
 )
 def logs(_context: Context, to: str = "", service: str = "", follow: bool = False, tail: str = "") -> None:
     """Show what a service has logged at a destination, all its copies together."""
-    from dockyard import process
-
-    past = whole_number(tail, "--tail", 1_000_000_000, lowest=0) if tail else None
-    for line in process.lines(_cluster(to).logs(service, follow=follow, tail=past)):
-        # Compose erases the terminal's line before each of its own, where there is no terminal too.
-        sys.stdout.write(line.removeprefix("\x1b[2K") + "\n")
-        sys.stdout.flush()
+    past = whole_number(tail, "--tail", 1_000_000_000, lowest=0)
+    print_lines(_cluster(to).logs(service, follow=follow, tail=past))
 
 
-@task(help={"to": TO, "json": AS_JSON})
+@task(help={"to": TO})
 def history(_context: Context, to: str = "", json: bool = False) -> None:
     """List the deploys that a destination remembers, the newest first."""
     found = _cluster(to).read_live().versions
     if json:
-        console.as_json([vars(one) for one in found])
+        console.as_json(found)
         return
     rows = [(str(one.number), one.outcome, one.at, one.by, shorten(one.image)) for one in found]
     console.table(("version", "outcome", "at", "by", "image"), rows, right=("version",), styles=STYLES)

@@ -30,7 +30,6 @@ PLANNED = {**WORDS, "create": "would be written", "append": "would get lines", "
 
 
 @task(
-    iterable=["env", "apt"],
     help={
         "app": "the application, MODULE:OBJECT or 'MODULE:FACTORY()' (default: what the project names)",
         "python": "the Python to ship on, such as 3.13",
@@ -43,7 +42,6 @@ PLANNED = {**WORDS, "create": "would be written", "append": "would get lines", "
         "ci": "write a workflow for GitHub Actions too: locks, build, verify, tests",
         "dry_run": "show what was found and would be written; write nothing",
         "diff": "show every line that is or would be written",
-        "json": "print the result as JSON",
     },
 )
 def init(
@@ -181,14 +179,12 @@ def program() -> str:
 
 def as_json(project: "Project", changes: "Sequence[Change]", *, written: bool) -> dict[str, Any]:
     """Return what `--json` prints."""
-    import dataclasses
-
     from dockyard.adopt.model import findings
     from dockyard.adopt.values import without_value
 
     return {
         "written": written,
-        "findings": [dataclasses.asdict(one) for one in findings(project)],
+        "findings": findings(project),
         "files": [{"path": one.path, "action": one.action, "lines": one.lines} for one in changes],
         "needs_a_value": [one.name for one in without_value(project)],
     }

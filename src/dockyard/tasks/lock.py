@@ -1,6 +1,5 @@
 """`invoke lock`: make, check and explain the locks, and print what came of it."""
 
-import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,6 @@ MOST_RECORDED = 2000
 
 
 @task(
-    iterable=["upgrade_package"],
     help={
         "check": "only check, offline: exit 1 and say where when a lock is stale or was edited",
         "upgrade": "let every package move to its newest fitting version",
@@ -32,7 +30,6 @@ MOST_RECORDED = 2000
         "dry_run": "compile and show, write nothing; exit 1 when changes are pending",
         "outdated": "show which packages --upgrade would move, and how far; write nothing",
         "why": "say who asks for a package, in which locks",
-        "json": "print the result as JSON",
     },
 )
 def lock(
@@ -106,30 +103,36 @@ def warn_of_stale_locks(project: "Settings", *, locked: bool) -> None:
 
 def make_and_print(project: "Settings", wish: "Wish", *, dry_run: bool, as_json: bool) -> None:
     """Compile, show what changed, and write it; in a dry run raise ChangesPending instead."""
-    from dockyard.engine import client
+    from dockyard.engine.client import find_engine
+    from dockyard.image.records import record_run
     from dockyard.locks.lock import make_locks, write_outcome
 
-    if dry_run:
-        outcome = make_locks(project, wish, find_engine=lambda: client.find_engine(project))
-    else:
-        from dockyard.image.records import record_run
+    def make() -> "Outcome":
+        return make_locks(project, wish, find_engine=lambda: find_engine(project))
 
+    if dry_run:
+        outcome = make()
+    else:
         with record_run(project, "lock") as recording:
             with recording.step("compile"):
-                outcome = make_locks(project, wish, find_engine=lambda: client.find_engine(project))
+                outcome = make()
             write_outcome(project, outcome)
             recording.details["lock"] = describe_changes(outcome)
             recording.failed = outcome.failed is not None
             recording.idle = not outcome.locks and not outcome.files
     if as_json:
         console.as_json(describe_outcome(outcome))
-    elif outcome.changes:
-        console.table(("package", "from", "to", "step", "locks", "because of"), change_rows(project, outcome))
+    if outcome.changes and not as_json:
+        rows = [
+            (each.package, each.before or "-", each.after or "-", each.step, name_locks(project, each.locks), each.why)
+            for each in outcome.changes
+        ]
+        console.table(("package", "from", "to", "step", "locks", "because of"), rows)
     for line in outcome.yanked:
         log.warning(line)
     if outcome.built and not as_json:
-        rows = [(each.package, ", ".join(each.platforms), name_locks(project, each.locks)) for each in outcome.built]
-        console.table(("built from source", "on", "locks"), rows)
+        sources = [(each.package, ", ".join(each.platforms), name_locks(project, each.locks)) for each in outcome.built]
+        console.table(("built from source", "on", "locks"), sources)
     for problem in outcome.unbuildable:
         log.info(f"{problem.path}:{problem.line}: {problem.message}; {problem.mend}")
     log.info(summarize_outcome(outcome, dry_run=dry_run))
@@ -157,10 +160,10 @@ def print_chains(project: "Settings", name: str, *, as_json: bool) -> None:
     from dockyard.locks.plan import lock_text
 
     stories: dict[tuple[str, tuple[tuple[str, ...], ...]], list[str]] = {}
-    for lock in inspect_locks(select_lock_settings(project)).locks:
-        pins = {pin.name: pin for pin in parse_pins(lock_text(lock))}
+    for one in inspect_locks(select_lock_settings(project)).locks:
+        pins = {pin.name: pin for pin in parse_pins(lock_text(one))}
         if pin := pins.get(canonicalize_name(name)):
-            stories.setdefault((pin.requirement, find_chains(name, pins)), []).append(lock.path)
+            stories.setdefault((pin.requirement, find_chains(name, pins)), []).append(one.path)
     if not stories:
         raise UsageError(
             f"no lock has a package {name}", "`invoke lock --check` shows whether the locks are up to date"
@@ -168,11 +171,10 @@ def print_chains(project: "Settings", name: str, *, as_json: bool) -> None:
     if as_json:
         console.as_json([{"pin": pin, "locks": paths, "chains": ways} for (pin, ways), paths in stories.items()])
         return
-    shown = [
-        (pin, "\n".join(" -> ".join(way) for way in ways), name_locks(project, paths))
-        for (pin, ways), paths in stories.items()
-    ]
-    console.table(("pin", "asked for by", "locks"), shown)
+    rows = []
+    for (requirement, ways), paths in stories.items():
+        rows.append((requirement, "\n".join(" -> ".join(way) for way in ways), name_locks(project, paths)))
+    console.table(("pin", "asked for by", "locks"), rows)
 
 
 def describe_outcome(outcome: "Outcome") -> dict[str, Any]:
@@ -195,14 +197,6 @@ def describe_outcome(outcome: "Outcome") -> dict[str, Any]:
         "files": sorted(outcome.files),
         "compiled": outcome.locks,
     }
-
-
-def change_rows(project: "Settings", outcome: "Outcome") -> list[tuple[str, ...]]:
-    """Return the rows of the table of changes."""
-    return [
-        (each.package, each.before or "-", each.after or "-", each.step, name_locks(project, each.locks), each.why)
-        for each in outcome.changes
-    ]
 
 
 def summarize_outcome(outcome: "Outcome", *, dry_run: bool) -> str:
@@ -234,37 +228,28 @@ def name_locks(project: "Settings", paths: Sequence[str]) -> str:
 
 def print_outdated(project: "Settings", *, as_json: bool) -> None:
     """Print the newest version that each Python and the inputs allow, for every pin that is another."""
-    from dockyard.engine import client
+    from dockyard.engine.client import find_engine
     from dockyard.locks.lock import make_locks
     from dockyard.locks.plan import Wish
 
-    outcome = make_locks(project, Wish(everything=True), find_engine=lambda: client.find_engine(project))
+    outcome = make_locks(project, Wish(everything=True), find_engine=lambda: find_engine(project))
     if outcome.failed:
         raise outcome.failed
+    columns = ("package", "locked", "newest", "step", "locks")
     # What an upgrade adds or drops is not outdated.
-    replaced = tuple(each for each in outcome.changes if each.before and each.after)
-    found = dataclasses.replace(outcome, changes=replaced)
+    behind = [
+        (each.package, each.before, each.after, each.step, each.locks)
+        for each in outcome.changes
+        if each.before and each.after
+    ]
     if as_json:
-        console.as_json(
-            [
-                {"package": each.package, "locked": each.before, "newest": each.after, "step": each.step}
-                | {"locks": each.locks}
-                for each in found.changes
-            ]
-        )
-    elif found.changes:
-        console.table(
-            ("package", "locked", "newest", "step", "locks"), [row[:5] for row in change_rows(project, found)]
-        )
-    log.info(summarize_outdated(found))
-
-
-def summarize_outdated(outcome: "Outcome") -> str:
-    """Return the last line, which says what newest means here."""
-    count = len({each.package for each in outcome.changes})
-    said = f"{count} package{'' if count == 1 else 's'} behind" if count else "no package is behind"
+        console.as_json([dict(zip(columns, row, strict=True)) for row in behind])
+    elif behind:
+        console.table(columns, [(*row, name_locks(project, locks)) for *row, locks in behind])
+    count = len({package for package, *_ in behind})
+    said = _count(count, "package") + " behind" if count else "no package is behind"
     tip = "; `invoke lock --upgrade` takes the newest" if count else ""
-    return f"{said} what the .in files and each Python allow{tip}"
+    log.info(f"{said} what the .in files and each Python allow{tip}")
 
 
 def _count(number: int, thing: str) -> str:

@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from invoke.collection import Collection
@@ -20,14 +19,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@task(help={"json": "print JSON, for machines"})
+@task()
 def status(_context: "Context", json: bool = False) -> None:
     """Show whether the embedded engine runs, where it is and what it uses."""
     from dockyard.engine.embedded import lifecycle
 
     found = lifecycle.status()
     if json:
-        console.as_json(asdict(found))
+        console.as_json(found)
     else:
         console.pairs(describe(found))
 
@@ -79,7 +78,7 @@ def describe(found: "Status") -> dict[str, str]:
 engine = Collection("engine", status, start, stop, remove)
 
 
-@task(help={"json": "print JSON, for machines"})
+@task()
 def doctor(_context: "Context", json: bool = False) -> None:
     """Check everything the pipeline needs, and say how to mend what is missing; exits with 1 if a check fails."""
     from dockyard.doctor import checks
@@ -90,7 +89,7 @@ def doctor(_context: "Context", json: bool = False) -> None:
         rows = checks.examine(chosen, os.environ)
     failed = sum(row.state == "fail" for row in rows)
     if json:
-        console.as_json({"ok": not failed, "checks": [vars(row) for row in rows]})
+        console.as_json({"ok": not failed, "checks": rows})
     else:
         print_rows(rows)
     if failed:

@@ -1,5 +1,6 @@
 """`invoke push`, `release` and `inspect`: images on their way to a registry, and what is there."""
 
+import contextlib
 import getpass
 import json as encoding
 import logging
@@ -11,6 +12,7 @@ from invoke.context import Context
 
 from dockyard import console
 from dockyard.tasks.boundary import settings, task
+from dockyard.tasks.build import read_request
 
 if TYPE_CHECKING:
     from dockyard.registry.inspection import Image, Inspected
@@ -20,17 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@task(
-    iterable=["target", "python", "tag"],
-    help={
-        "target": "a target whose image is pushed; may be given again (default: production)",
-        "python": "a supported Python, or `all`; may be given again (default: the settings' python)",
-        "tag": "a tag instead of those from git; may be given again",
-        "force": "push although there are uncommitted changes",
-        "dry_run": "show what would be pushed",
-        "json": "print the result as JSON",
-    },
-)
+@task(help={"dry_run": "show what would be pushed"})
 def push(
     _context: Context,
     target: list[str],
@@ -41,21 +33,18 @@ def push(
     json: bool = False,
 ) -> None:
     """Push images under their tags, and check that the registry has them."""
-    from dockyard.image.build import Request
     from dockyard.registry.push import explain_refusal
     from dockyard.release.push import choose_references, push_variants
 
     chosen = settings()
-    pythons = chosen.pythons if "all" in python else tuple(dict.fromkeys(python))
-    request = Request(tuple(dict.fromkeys(target)) or ("production",), pythons, tags=tuple(tag))
-    wanted = choose_references(chosen, request)
+    wanted = choose_references(chosen, read_request(chosen, target, python, tag))
     if dry_run:
-        planned = [(variant.target, variant.python, name) for variant, names in wanted.items() for name in names]
+        planned = [{**vars(variant), "reference": name} for variant, names in wanted.items() for name in names]
         if json:
-            console.as_json([dict(zip(("target", "python", "reference"), row, strict=True)) for row in planned])
+            console.as_json(planned)
             return
-        console.table(("target", "Python", "would be pushed as"), planned)
-        if dirty := explain_refusal([name for _, _, name in planned], force=force):
+        console.table(("target", "Python", "would be pushed as"), [tuple(one.values()) for one in planned])
+        if dirty := explain_refusal([one["reference"] for one in planned], force=force):
             log.warning(dirty)
         return
     pushed = push_variants(chosen, wanted, force=force)
@@ -76,7 +65,6 @@ STYLES = {"done": "green", "to do": "yellow"}
     help={
         "key": "the private key that cosign signs with: a file, or an address such as env://NAME",
         "dry_run": "show every step, and which are done already",
-        "json": "print the result as JSON",
     },
 )
 def release(_context: Context, key: str = "", dry_run: bool = False, json: bool = False) -> None:
@@ -86,10 +74,11 @@ def release(_context: Context, key: str = "", dry_run: bool = False, json: bool 
 
     chosen = settings()
     key = sign.select_key(key, os.environ)
-    ask_password(key)
+    waiting = sys.stdin.isatty() and sys.stderr.isatty() and sign.PASSWORD not in os.environ
+    if key and waiting and not sign.explain_hindrance(key):
+        os.environ[sign.PASSWORD] = getpass.getpass(f"password of {key}: ", sys.stderr)
     if dry_run:
-        job, state = inspect_release(chosen, key)
-        show_plan(job, state, json)
+        show_plan(*inspect_release(chosen, key), json)
         return
     shipped = make_release(chosen, key)
     if json:
@@ -98,25 +87,15 @@ def release(_context: Context, key: str = "", dry_run: bool = False, json: bool 
         print_shipped(shipped)
 
 
-def ask_password(key: str) -> None:
-    """Ask for the key's password once, where somebody sits at the terminal and has not set it."""
-    from dockyard.registry import sign
-
-    waiting = sys.stdin.isatty() and sys.stderr.isatty() and sign.PASSWORD not in os.environ
-    if key and waiting and not sign.explain_hindrance(key):
-        os.environ[sign.PASSWORD] = getpass.getpass(f"password of {key}: ", sys.stderr)
-
-
 def show_plan(job: "Job", state: "State", json: bool) -> None:
     """Print every step of a release without doing any of them."""
     from dockyard.release import plan
 
     steps = plan.plan_steps(state)
     if json:
-        named = [{"name": step.name, "what": step.what, "status": str(step.status)} for step in steps]
-        console.as_json({"version": job.version, "commit": job.commit, "registry": state.registry, "steps": named})
+        console.as_json({"version": job.version, "commit": job.commit, "registry": state.registry, "steps": steps})
         return
-    rows = [(step.name, step.what, str(step.status)) for step in steps]
+    rows = [(step.name, step.what, step.status) for step in steps]
     title = f"{job.settings.repository} {job.version}, commit {job.commit[:12]}"
     console.table(("step", "what", "status"), rows, title=title, styles=STYLES)
 
@@ -132,15 +111,13 @@ def print_shipped(shipped: "Shipped") -> None:
 
 def describe_shipped(shipped: "Shipped") -> dict[str, Any]:
     """Return what was shipped as machines read it."""
-    pinned = f"{shipped.repository}@{shipped.digest}"
-    tags = [{"tag": tag, "reference": f"{shipped.repository}:{tag}"} for tag in shipped.names.every]
+    same = {"digest": shipped.digest, "size_bytes": shipped.size}
     return {
         "version": shipped.version,
         "commit": shipped.commit,
-        "image": pinned,
-        "digest": shipped.digest,
-        "size_bytes": shipped.size,
-        "tags": [{**tag, "digest": shipped.digest, "size_bytes": shipped.size} for tag in tags],
+        "image": f"{shipped.repository}@{shipped.digest}",
+        **same,
+        "tags": [{"tag": tag, "reference": f"{shipped.repository}:{tag}", **same} for tag in shipped.names.every],
         "signed": not shipped.unsigned,
         "unsigned_because": shipped.unsigned or None,
         "notes": str(shipped.notes),
@@ -154,7 +131,6 @@ def describe_shipped(shipped: "Shipped") -> dict[str, Any]:
         "reference": "an image, local or in a registry, by name, tag or digest, such as ledger:production",
         "sbom": "print the attached bill of materials, whole",
         "provenance": "print the attached provenance, whole",
-        "json": "print the result as JSON",
     },
 )
 def inspect(
@@ -169,7 +145,7 @@ def inspect(
             for content in inspection.select_attached(found, kind):
                 sys.stdout.write(content.decode("utf-8", "replace"))
     elif json:
-        console.as_json(describe_inspected(found))
+        console.as_json({**vars(found), "images": [_describe_image(image) for image in found.images]})
     else:
         print_inspected(found)
 
@@ -194,17 +170,12 @@ def print_inspected(found: "Inspected") -> None:
             console.table(("attached", "digest", "says"), attached)
 
 
-def describe_inspected(found: "Inspected") -> dict[str, Any]:
-    """Return what was found, for machines."""
-    return {
-        "reference": found.reference,
-        "where": found.where,
-        "digest": found.digest,
-        "images": [_describe_image(image) for image in found.images],
-    }
-
-
 def _describe_image(image: "Image") -> dict[str, Any]:
+    def parse(content: bytes) -> Any:
+        with contextlib.suppress(ValueError):
+            return encoding.loads(content)
+        return None
+
     return {
         "digest": image.digest,
         "platform": image.platform,
@@ -216,14 +187,7 @@ def _describe_image(image: "Image") -> dict[str, Any]:
             for layer in image.layers
         ],
         "attachments": [
-            {"kind": one.kind, "media_type": one.media_type, "digest": one.digest, "content": _parsed(one.content)}
+            {"kind": one.kind, "media_type": one.media_type, "digest": one.digest, "content": parse(one.content)}
             for one in image.attachments
         ],
     }
-
-
-def _parsed(content: bytes) -> Any:
-    try:
-        return encoding.loads(content)
-    except ValueError:
-        return None

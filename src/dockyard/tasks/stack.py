@@ -9,7 +9,7 @@ from invoke.context import Context
 
 from dockyard import console
 from dockyard.errors import UsageError
-from dockyard.tasks.boundary import settings, task
+from dockyard.tasks.boundary import number, print_lines, settings, task
 
 if TYPE_CHECKING:
     from dockyard.stack.compose import Container
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SERVICE = "the service that is meant (default: all)"
-TIMEOUT = "seconds to wait until every service is ready (default: 120)"
 
 
 @task(
@@ -27,8 +26,6 @@ TIMEOUT = "seconds to wait until every service is ready (default: 120)"
         "build": "build the images anew before the start",
         "no_build": "build nothing: an absent image is an error",
         "port": "the port of this machine to publish at (default: as compose.yaml says)",
-        "timeout": TIMEOUT,
-        "json": "print the result as JSON",
     },
 )
 def up(
@@ -50,8 +47,8 @@ def up(
     request = stack.Request(
         production=production,
         build="always" if build else "never" if no_build else "absent",
-        port=number(port, "--port", 65535) if port else None,
-        timeout=number(timeout, "--timeout", 86_400) if timeout else stack.Request.timeout,
+        port=number(port, "--port", 65535),
+        timeout=number(timeout, "--timeout", 86_400) or stack.Request.timeout,
     )
     chosen = settings()
     stack.find_files(chosen.root, production=production)  # a missing file is said before an engine starts
@@ -83,7 +80,7 @@ def down(_context: Context, volumes: bool = False, production: bool = False) -> 
         log.info(f"removed with all data: {', '.join(gone.volumes)}")
 
 
-@task(help={"json": "print the result as JSON"})
+@task()
 def ps(_context: Context, json: bool = False) -> None:
     """Show the stack's containers, how they do, and where they answer."""
     from dockyard.stack.compose import format_addresses
@@ -96,43 +93,26 @@ def ps(_context: Context, json: bool = False) -> None:
     elif not found:
         log.info(f"the stack {stack.settings.stack} is not there: `invoke up` starts it")
     else:
-        rows = [
-            (
-                one.service,
-                one.state,
-                one.health or "-",
-                one.image,
-                "\n".join(format_addresses(one, web)) or "-",
-                one.status,
-            )
-            for one in found
-        ]
+        rows = []
+        for one in found:
+            addresses = "\n".join(format_addresses(one, web)) or "-"
+            rows.append((one.service, one.state, one.health or "-", one.image, addresses, one.status))
         console.table(("service", "state", "health", "image", "address", "status"), rows)
 
 
-@task(
-    help={
-        "follow": "go on as lines come, until Ctrl-C",
-        "service": SERVICE,
-        "tail": "how many lines of the past to show (default: all)",
-    },
-)
+@task(help={"service": SERVICE})
 def logs(_context: Context, follow: bool = False, service: str = "", tail: str = "") -> None:
     """Show what the stack's services have logged."""
     from dockyard import process
     from dockyard.stack import stack
 
-    past = number(tail, "--tail", 1_000_000_000, lowest=0) if tail else None
-    command = stack.logs(_stack(), service, past, follow=follow)
+    command = stack.logs(_stack(), service, number(tail, "--tail", 1_000_000_000, lowest=0), follow=follow)
     if sys.stdout.isatty():
         process.replace(command)
-    for line in process.lines(command):
-        # Compose erases the terminal's line before each of its own, where there is no terminal too.
-        sys.stdout.write(line.removeprefix("\x1b[2K") + "\n")
-        sys.stdout.flush()
+    print_lines(command)
 
 
-@task(help={"service": "the service that is meant (default: the project's own)"})
+@task()
 def shell(_context: Context, service: str = "") -> None:
     """Open a shell in a running service, or beside it where its image has none."""
     from dockyard.process import replace
@@ -142,21 +122,14 @@ def shell(_context: Context, service: str = "") -> None:
     replace(shell.command(_stack(), service, terminal=terminal))
 
 
-@task(help={"service": SERVICE, "timeout": TIMEOUT})
+@task(help={"service": SERVICE})
 def restart(_context: Context, service: str = "", timeout: str = "") -> None:
     """Restart the stack, or one service of it, and wait until it is ready again."""
     from dockyard.stack import stack
 
-    seconds = number(timeout, "--timeout", 86_400) if timeout else stack.Request.timeout
+    seconds = number(timeout, "--timeout", 86_400) or stack.Request.timeout
     restarted = stack.restart(_stack(), service, seconds)
     log.info(f"restarted: {', '.join(one.name for one in restarted if service in {'', one.service})}")
-
-
-def number(text: str, option: str, highest: int, *, lowest: int = 1) -> int:
-    """Return an option's whole number; raise UsageError when it is none, or out of bounds."""
-    if text.isascii() and text.isdecimal() and lowest <= int(text[:12]) <= highest:
-        return int(text)
-    raise UsageError(f"{option} {text}: must be a whole number from {lowest} to {highest}")
 
 
 def _stack() -> "Stack":
@@ -181,12 +154,7 @@ def _as_json(container: "Container", web: tuple[int, ...]) -> dict[str, Any]:
     }
 
 
-@task(
-    help={
-        "service": "the service that is meant (default: the project's own)",
-        "pid": "the process in its container (default: the one that has no other Python process below it)",
-    },
-)
+@task(help={"pid": "the process in its container (default: the one that has no other Python process below it)"})
 def debug(_context: Context, service: str = "", pid: str = "") -> None:
     """Attach Python's debugger to a running service; before Python 3.14, run the service at this terminal instead."""
     from dockyard.engine.client import find_engine
@@ -194,7 +162,7 @@ def debug(_context: Context, service: str = "", pid: str = "") -> None:
     from dockyard.stack import shell as debugging
     from dockyard.stack.stack import Stack, find_files
 
-    number_of = number(pid, "--pid", 2**22) if pid else None
+    number_of = number(pid, "--pid", 2**22)
     chosen = settings()
     files = find_files(chosen.root, production=False)
     stack = Stack(chosen, find_engine(chosen), files)
