@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from dockyard.adopt import code
 from dockyard.adopt.checks import detect_health
 from dockyard.adopt.detection import detect
 from dockyard.adopt.libraries import TABLE
@@ -189,11 +190,12 @@ def test_an_empty_folder_and_a_file_are_told(tmp_path: Path) -> None:
 
 def test_few_files_of_a_large_repository_are_parsed() -> None:
     """A search of the text comes first: what names no framework, no variable and no file is not worth a tree."""
-    usual = "import os\nclass A:\n    def f(self):\n        return os.getcwd()\n"
-    files = {f"package{number}/module.py": usual for number in range(2_000)}
+    usual = "import os\nclass A:\n    def f(self, things):\n        return things.get('size') or os.getcwd()\n"
+    files = {f"package{number}/module.py": f"{usual}# {number}\n" for number in range(2_000)}
     taken = snapshot({**files, "app.py": APP, "requirements.txt": "flask\n"})
+    before = code.parse.cache_info().misses
     assert detect(taken, Overrides()).app.value.reference == "app:app"
-    assert taken.parsed <= 5
+    assert code.parse.cache_info().misses - before <= 5
 
 
 @pytest.mark.parametrize(

@@ -227,7 +227,7 @@ def _call(snapshot: Snapshot, one: Candidate) -> str:
     if one.required == ("global_config",):
         return "({})"  # what Paste gives a factory, which reads its own settings from it
     for path in (one.path, *snapshot.containing('"production"', "'production'")):
-        keys = (key for node in ast.walk(snapshot.tree(path)) if isinstance(node, ast.Dict) for key in node.keys)
+        keys = (key for node in code.walk(snapshot.tree(path)) if isinstance(node, ast.Dict) for key in node.keys)
         if len(one.required) == 1 and any(code.text_of(key) == "production" for key in keys):
             return "('production')"
     raise UsageError(
@@ -257,9 +257,10 @@ def _location(snapshot: Snapshot, path: str) -> tuple[str, str]:
 
 def _namespaced(snapshot: Snapshot, folder: str) -> bool:
     """Return whether code imports from a folder without __init__.py by that folder's name."""
-    first = re.escape(folder.partition("/")[0])
-    pattern = re.compile(rf"^\s*(?:from|import) {first}[. ]", re.MULTILINE)
-    return any(pattern.search(snapshot.text(path)) for path in snapshot.texts if path.endswith(".py"))
+    first = folder.partition("/")[0]
+    pattern = re.compile(rf"^\s*(?:from|import) {re.escape(first)}[. ]", re.MULTILINE)
+    said = (snapshot.text(path) for path in snapshot.containing(f"from {first}", f"import {first}"))
+    return any(pattern.search(text) for text in said)
 
 
 def _has_own_dependencies(snapshot: Snapshot, folder: str) -> bool:

@@ -11,6 +11,8 @@ from dockyard.adopt.snapshot import Snapshot
 HEALTH = ("/healthz", "/health", "/livez", "/live", "/readyz", "/ready", "/ping", "/up", "/status", "/heartbeat",
           "/api/health", "/api/healthz", "/api/v1/health", "/_health")  # fmt: skip
 ROUTERS = {"route", "get", "api_route", "add_url_rule", "Route", "path"}
+ROUTED = re.compile(r"(?:route|get|add_url_rule|Route)\(\s*[rf]?['\"][/'\"]|\bpath\(\s*[rf]?['\"]")
+"""What a call with a route looks like: most modules call `get` of a dict, and are not worth a tree."""
 
 
 def detect_health(snapshot: Snapshot, overrides: Overrides, backends: Sequence[Backend] = ()) -> Found[str]:
@@ -35,10 +37,12 @@ def detect_health(snapshot: Snapshot, overrides: Overrides, backends: Sequence[B
 def _routes(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     """Yield each route without parameters, and where it is."""
     for path in snapshot.containing("route(", "get(", "add_url_rule(", "Route(", "path("):
+        django = "urlpatterns" in snapshot.text(path)
+        if not ROUTED.search(snapshot.text(path)):
+            continue
         tree = snapshot.tree(path)
         prefixes = {name: prefix for name, value in code.assignments(tree) if (prefix := _prefix(value))}
-        django = "urlpatterns" in snapshot.text(path)
-        for node in ast.walk(tree):
+        for node in code.walk(tree):
             if not isinstance(node, ast.Call) or not node.args:
                 continue
             owner, _, name = code.dotted_name(node.func).rpartition(".")

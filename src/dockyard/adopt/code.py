@@ -1,13 +1,39 @@
 """Read Python code by its syntax tree: names, imports, literals (pure)."""
 
 import ast
+import functools
+import warnings
 from collections.abc import Iterator
 
 
+@functools.cache
+def parse(text: str) -> ast.Module:
+    """Return the syntax tree of a text, and always the same one; an empty one where this Python cannot read it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # another's code: "invalid escape sequence" and the like are theirs
+            return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ast.Module([], [])
+
+
+@functools.cache
+def walk(tree: ast.Module) -> tuple[ast.AST, ...]:
+    """Return every node of a module: each question goes through all of them, and finding them takes the time."""
+    return tuple(ast.walk(tree))
+
+
+@functools.cache
+def guarded(tree: ast.Module) -> frozenset[int]:
+    """Return the ids of those nodes that stand in a `try`."""
+    return frozenset(id(node) for one in walk(tree) if isinstance(one, ast.Try) for node in ast.walk(one))
+
+
+@functools.cache
 def imported_names(tree: ast.Module) -> dict[str, str]:
     """Return what each imported name of a module stands for: {"Flask": "flask.Flask", "np": "numpy"}."""
     names: dict[str, str] = {}
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 names[alias.asname or alias.name.partition(".")[0]] = (
@@ -44,7 +70,7 @@ def text_of(node: ast.expr | None) -> str | None:
 
 def texts(tree: ast.AST) -> Iterator[tuple[str, int]]:
     """Yield each text literal and its line, those inside f-strings too."""
-    for node in ast.walk(tree):
+    for node in walk(tree) if isinstance(tree, ast.Module) else ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value, node.lineno
 

@@ -205,7 +205,7 @@ def _from_setup_cfg(snapshot: Snapshot) -> tuple[tuple[str, ...], tuple[str, ...
 def _from_setup_py(snapshot: Snapshot) -> tuple[tuple[str, ...], tuple[str, ...], str] | None:
     tree = snapshot.tree("setup.py")
     lists = {name: value for name, value in code.assignments(tree) if isinstance(value, ast.List | ast.Tuple)}
-    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+    for call in (node for node in code.walk(tree) if isinstance(node, ast.Call)):
         said = code.keyword(call, "install_requires")
         value = lists.get(said.id) if isinstance(said, ast.Name) else said
         if isinstance(value, ast.List | ast.Tuple):

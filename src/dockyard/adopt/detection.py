@@ -163,7 +163,7 @@ def _belongs(name: str, inside: set[str], said: str) -> bool:
         return True
     if name.endswith((".db", ".sqlite", ".sqlite3", ".log")):
         return False
-    return bool(re.search(rf"['\"/]{re.escape(name)}['\"/]", said))
+    return name in said and bool(re.search(rf"['\"/]{re.escape(name)}['\"/]", said))
 
 
 def _beside(snapshot: Snapshot) -> Iterator[str]:

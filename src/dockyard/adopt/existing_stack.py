@@ -1,5 +1,6 @@
 """Read the Compose file that a project has, and write what production changes of it; the file itself stays (pure)."""
 
+import functools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -99,8 +100,13 @@ def read_stack(snapshot: Snapshot) -> ExistingStack | None:
     file = next((name for name in FILES if name in snapshot.texts), "")
     if not file or snapshot.text(file).startswith(HEAD):
         return None
+    return _parse_stack(file, snapshot.text(file))
+
+
+@functools.cache
+def _parse_stack(file: str, text: str) -> ExistingStack | None:
     try:
-        document = yaml.load(snapshot.text(file), Loader)  # noqa: S506 - a safe loader, which knows Compose's tags
+        document = yaml.load(text, Loader)  # noqa: S506 - a safe loader, which knows Compose's tags
     except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""

@@ -17,12 +17,16 @@ DRIVERS = {
 ENVIRON = {"os.environ", "environ"}
 GETTERS = {"os.environ.get", "os.getenv", "environ.get", "os.environ.setdefault"}
 READERS = {"decouple.config", "environs.Env", "environ.Env", "starlette.config.Config"}
+READS = re.compile(r"\benviron\b|getenv|config\(|BaseSettings|env(?:\.\w+)?\(|Env\(")
+"""What a module that reads a variable holds."""
+
 NOT_CONFIGURATION = {"HOME", "PATH", "PORT", "HOSTNAME", "USER", "LANG", "TZ", "PYTHONPATH", "FLASK_APP",
                      "FLASK_DEBUG", "FLASK_ENV", "WEB_CONCURRENCY", "DJANGO_SETTINGS_MODULE", "TMPDIR", "CI",
                      "SERVER_SOFTWARE", "WERKZEUG_RUN_MAIN", "http_proxy", "https_proxy"}  # fmt: skip
 NOT_PRODUCTION = {"ci", "debug", "dev", "develop", "development", "local", "test", "testing"}
 """Modules of settings that production does not import."""
 
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 SECRET = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|PRIVATE|API_?KEY|(?:^|_)(?:KEY|SALT|PEPPER)$", re.IGNORECASE)
 SQLITE = re.compile(r"sqlite(?:\+\w+)?:///(/?[^/\s?'\"{}][^\s?'\"{}]*)")
 DATABASE_FILE = re.compile(r"[\w./-]*\w\.(?:db|sqlite3?)")
@@ -49,6 +53,8 @@ def detect_variables(snapshot: Snapshot) -> Found[tuple[Variable, ...]]:
     found: dict[str, Variable] = {}
     shared = {name for path in snapshot.containing("Env(", "Config(") for name in _makers(snapshot.tree(path))}
     for path in snapshot.containing("environ", "getenv", "config(", "BaseSettings", "env(", "env.", "Env("):
+        if not READS.search(snapshot.text(path)):
+            continue
         elsewhere = path.rpartition("/")[2].removesuffix(".py") in NOT_PRODUCTION
         for read in _read_variables(snapshot, path, shared):
             one = replace(read, required=False) if elsewhere else _with_local_hosts(snapshot, read)
@@ -98,12 +104,11 @@ def _read_variables(snapshot: Snapshot, path: str, shared: set[str]) -> Iterator
     makers = _makers(tree) | {
         name for name in shared if imports.get(name, "").startswith(".") or _has_star(tree)
     }  # fmt: skip
-    guarded = {id(node) for one in ast.walk(tree) if isinstance(one, ast.Try) for node in ast.walk(one)}
-    for node in ast.walk(tree):
+    for node in code.walk(tree):
         if isinstance(node, ast.Subscript) and code.resolved_name(node.value, imports) in ENVIRON:
             name = code.text_of(node.slice)
-            if name and isinstance(node.ctx, ast.Load):
-                yield Variable(name, f"{path}:{node.lineno}", id(node) not in guarded)
+            if name and NAME.fullmatch(name) and isinstance(node.ctx, ast.Load):
+                yield Variable(name, f"{path}:{node.lineno}", id(node) not in code.guarded(tree))
         elif isinstance(node, ast.Call):
             yield from _called(node, path, _without_module(code.resolved_name(node.func, imports), makers), makers)
         elif isinstance(node, ast.ClassDef) and any(
@@ -125,7 +130,7 @@ def _without_module(full: str, makers: set[str]) -> str:
 
 def _called(node: ast.Call, path: str, full: str, makers: set[str]) -> Iterator[Variable]:
     name = code.text_of(node.args[0]) if node.args else None
-    if not name or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+    if not name or not NAME.fullmatch(name):
         return
     where = f"{path}:{node.lineno}"
     if full in GETTERS:
@@ -208,7 +213,7 @@ def _written(snapshot: Snapshot, path: str) -> Iterator[tuple[str, int]]:
         if match:
             yield match[1], line
     yield from _joined_paths(tree, path)
-    for node in ast.walk(tree):
+    for node in code.walk(tree):
         if isinstance(node, ast.Call):
             name = code.dotted_name(node.func)
             said = code.text_of(node.args[0]) if node.args else None
@@ -229,7 +234,7 @@ def _joined_paths(tree: ast.Module, path: str) -> Iterator[tuple[str, int]]:
     A name that stands for the module's own folder, or one above it, gives the place; any other is taken for the top.
     """
     folders = {name: _levels(value) for name, value in code.assignments(tree)}
-    for node in ast.walk(tree):
+    for node in code.walk(tree):
         rest: ast.expr | None = None
         if not isinstance(node, ast.expr):
             continue

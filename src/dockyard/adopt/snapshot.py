@@ -4,12 +4,12 @@ import ast
 import functools
 import os
 import tomllib
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from dockyard.adopt import code
 from dockyard.errors import DockyardError, SettingsError
 
 SKIPPED = {
@@ -53,7 +53,7 @@ class Snapshot:
     def toml(self, path: str) -> dict[str, Any]:
         """Return a TOML file's content, empty where it is absent; raise SettingsError where it is broken."""
         try:
-            return tomllib.loads(self.text(path))
+            return _parse_toml(self.text(path))
         except tomllib.TOMLDecodeError as error:
             raise SettingsError(f"{path}: not valid TOML: {error}", "mend it, then run this again") from None
 
@@ -77,20 +77,9 @@ class Snapshot:
         found = (path for path in found if path != "tasks.py" or not is_invoke_file(self.texts[path]))
         return tuple(sorted(found, key=lambda path: (path.count("/"), path)))
 
-    @functools.cached_property
-    def _trees(self) -> dict[str, ast.Module | None]:
-        return {}
-
     def tree(self, path: str) -> ast.Module:
         """Return a Python file's syntax tree; an empty one where this Python cannot read it."""
-        if path not in self._trees:
-            self._trees[path] = parse(self.text(path))
-        return self._trees[path] or ast.Module([], [])
-
-    @property
-    def parsed(self) -> int:
-        """How many files were parsed so far, which is what takes time."""
-        return len(self._trees)
+        return code.parse(self.text(path))
 
     def containing(self, *words: str) -> Iterator[str]:
         """Yield the modules whose text holds one of some words: only these are worth parsing."""
@@ -99,14 +88,7 @@ class Snapshot:
                 yield path
 
 
-def parse(text: str) -> ast.Module | None:
-    """Return the syntax tree of a text, or None where it is no Python of this version."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # another's code: "invalid escape sequence" and the like are theirs
-            return ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
+_parse_toml = functools.cache(tomllib.loads)
 
 
 def is_test(path: str) -> bool:

@@ -30,8 +30,9 @@ ARGUMENT = "PROJECT_VERSION"
 
 def detect_version(snapshot: Snapshot, app: App, sources: tuple[str, ...]) -> Found[Version]:
     """Return what the code asks about the project's own version, and what can say it."""
-    inside = [path for path in snapshot.modules if path.startswith(sources) and path not in _written(snapshot)]
-    files = tuple(path for path in _written(snapshot) if path.startswith(tuple(f"{one}/" for one in sources)))
+    written = _written(snapshot)
+    inside = [path for path in snapshot.modules if path.startswith(sources) and path not in written]
+    files = tuple(path for path in written if path.startswith(tuple(f"{one}/" for one in sources)))
     name, asked = next(_asked(snapshot, app, inside), ("", ""))
     name = name or ((_own_name(snapshot) or snapshot.name) if files else "")
     variables = [SCM[module] for path in inside for module in _imports(snapshot, path) if module in SCM]
@@ -88,7 +89,7 @@ def _setup_cfg(snapshot: Snapshot, key: str) -> str:
 
 
 def _setup_py(snapshot: Snapshot, key: str) -> str:
-    calls = (node for node in ast.walk(snapshot.tree("setup.py")) if isinstance(node, ast.Call))
+    calls = (node for node in code.walk(snapshot.tree("setup.py")) if isinstance(node, ast.Call))
     return next((said for call in calls if (said := code.text_of(code.keyword(call, key)))), "")
 
 
@@ -117,7 +118,7 @@ def _asked(snapshot: Snapshot, app: App, paths: Iterable[str]) -> Iterator[tuple
         imports = code.imported_names(tree)
         constants = {name: code.text_of(value) for name, value in code.assignments(tree)}
         package = path.removeprefix(root).partition("/")[0].removesuffix(".py")
-        for node in ast.walk(tree):
+        for node in code.walk(tree):
             if not isinstance(node, ast.Call) or not node.args:
                 continue
             if code.resolved_name(node.func, imports) not in METADATA:
@@ -138,13 +139,12 @@ def _imports(snapshot: Snapshot, path: str) -> set[str]:
 def _git_calls(snapshot: Snapshot, paths: Iterable[str]) -> Iterator[tuple[str, bool]]:
     """Yield where git is started, and whether the code goes on without it."""
     for path in paths:
-        if not re.search(r"\bgit\b", snapshot.text(path)):
+        if "git" not in snapshot.text(path) or not re.search(r"\bgit\b", snapshot.text(path)):
             continue
         tree = snapshot.tree(path)
         imports = code.imported_names(tree)
-        guarded = {id(node) for one in ast.walk(tree) if isinstance(one, ast.Try) for node in ast.walk(one)}
-        for node in ast.walk(tree):
+        for node in code.walk(tree):
             if not isinstance(node, ast.Call) or not code.resolved_name(node.func, imports).startswith(STARTERS):
                 continue
             if ASKS_GIT.search(" ".join(text for text, _ in code.texts(node))):
-                yield f"{path}:{node.lineno}", id(node) in guarded
+                yield f"{path}:{node.lineno}", id(node) in code.guarded(tree)

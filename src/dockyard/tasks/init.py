@@ -74,9 +74,11 @@ def init(
         require_top(root)
     told = read_snapshot(root)
     snapshot = told.with_lines("Aptfile", apt or ())
-    project = detect(snapshot, Overrides(app, python, server, image, health, int(port or 0)))
+    given = Overrides(app, python, server, image, health, int(port or 0))
+    project = detect(snapshot, given)
     # What init once wrote and nobody has changed since is written anew where the answers are others now.
-    before = detect(told, Overrides()) if told.settings else None
+    unanswered = project if told is snapshot and given == Overrides() else None
+    before = (unanswered or detect(told, Overrides())) if told.settings else None
     files = render(project, snapshot, workflow=ci, before=before)
     answers = {".env": read_variables(env or ()), "Aptfile": tuple(apt or ())}
     present = writing.read_present(root, (*files, *answers), told)
