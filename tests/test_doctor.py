@@ -13,14 +13,14 @@ import pytest
 import dockyard.tasks.machine as task
 from dockyard import process
 from dockyard.apt import Mirror
-from dockyard.doctor import checks, machine, network
-from dockyard.doctor.checks import git_row, port_row, python_row
+from dockyard.doctor import checks, machine
+from dockyard.doctor.checks import base_row, bundle_row, git_row, index_row
 from dockyard.doctor.machine import Check, Disk, Embedded, Engines, Machine, Once, Row, State
-from dockyard.doctor.network import base_row, bundle_row, index_row, mirror_row
 from dockyard.engine.client import Probe, Search, ask_docker
 from dockyard.errors import CommandError, DockyardError
 from dockyard.git import Git
 from dockyard.locks import indexes
+from dockyard.locks.inputs import Problem
 from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 
@@ -194,13 +194,19 @@ def test_disk_limits(free: int, state: State) -> None:
     assert row.state is state
 
 
-def test_memory_and_cpus() -> None:
-    """Little memory warns, hardly any fails; one processor warns."""
+@pytest.mark.parametrize(("count", "state", "found"), [(4, OK, "4"), (1, WARN, "1: several Pythons")])
+def test_cpus(here: Machine, count: int, state: State, found: str) -> None:
+    """One processor warns; the engine's own count, not that of this machine."""
+    there = engines("auto", OWN, Probe({**INFO, "NCPU": count}, reachable=True))
+    *_, row = machine.check_memory(dataclasses.replace(here, engines=Once(lambda: there)))
+    assert like(row, state, found, "larger" if count == 1 else "")
+
+
+def test_memory() -> None:
+    """Little memory warns, hardly any fails."""
     assert like(machine.memory_row(8 * 10**9, 4 * 10**9), OK, "4.0 GB available of 8.0 GB", "")
     assert like(machine.memory_row(8 * 10**9, 10**9), WARN, "1.0 GB available of 8.0 GB", "DOCKER_HOST")
     assert like(machine.memory_row(4 * 10**8, 0), FAIL, "400.0 MB in all", "DOCKER_HOST")
-    assert like(machine.cpu_row(2), OK, "2", "")
-    assert like(machine.cpu_row(1), WARN, "one after another", "larger")
 
 
 BASES = {
@@ -269,17 +275,10 @@ def test_index(row: Row, state: State, found: str, fix: str) -> None:
     assert like(row, state, found, fix), row
 
 
-def test_mirror() -> None:
-    """A mirror out of reach fails where packages are needed, and warns where they may be."""
-    assert like(mirror_row("http://m", True), OK, "http://m answers", "")
-    assert like(mirror_row("http://m", True, "refused"), FAIL, "http://m: refused", "network")
-    assert like(mirror_row("http://m", False, "refused"), WARN, "http://m: refused", "network")
-    assert like(mirror_row("", True, "no apt", "install it"), FAIL, "no apt", "install it")
-
-
 CERTIFICATES = {
     "good": (bundle_row(Path("/ca"), 140), OK, "/ca: 140 certificates", ""),
     "one": (bundle_row(Path("/ca"), 1), OK, "/ca: 1 certificate", ""),
+    "none": (bundle_row(Path("/ca"), 0), FAIL, "/ca: holds no certificate", "SSL_CERT_FILE"),
     "a few expired": (bundle_row(Path("/ca"), 140, ("Old Root",)), OK, "140 certificates, 1 expired", ""),
     "own one expired": (bundle_row(Path("/ca"), 1, ("Corp",)), WARN, "1 certificate, expired: Corp", "renew"),
 }
@@ -319,25 +318,33 @@ def test_git(row: Row, state: State, found: str, fix: str) -> None:
     assert like(row, state, found, fix), row
 
 
-def test_locks() -> None:
+@pytest.mark.parametrize(
+    ("count", "found"), [(1, "test.txt:1: is stale"), (3, "test.txt:1: is stale (and 2 more)")], ids=["one", "three"]
+)
+def test_stale_locks(here: Machine, monkeypatch: pytest.MonkeyPatch, count: int, found: str) -> None:
     """The first problem is told with its line and what mends it, the others are counted."""
-    problem = ("requirements/3.13/test.txt", 1, "is stale", "invoke lock")
-    assert like(checks.lock_row([]), OK, "all agree", "")
-    assert like(checks.lock_row([problem]), FAIL, "requirements/3.13/test.txt:1: is stale", "invoke lock")
-    assert checks.lock_row([problem] * 3).found.endswith("is stale (and 2 more)")
+    stale = Problem("requirements/3.13/test.txt", 1, "is stale")
+    monkeypatch.setattr(checks, "check_project", lambda _settings: (stale,) * count)
+    (row,) = checks.check_locks(here)
+    assert row == Row("locks", FAIL, f"requirements/3.13/{found}", "invoke lock")
 
 
-def test_ports() -> None:
-    """Free, ours, or somebody's, with the way to find out whose."""
-    assert like(port_row(8000, held=False), OK, "free", "")
-    assert like(port_row(8000, held=True, ours=True), OK, "this project's own stack", "")
-    assert like(port_row(8000, held=True), WARN, "another program has it", "`ss -ltnp sport = :8000`")
+def test_good_locks(here: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line where nothing is wrong."""
+    monkeypatch.setattr(checks, "check_project", lambda _settings: ())
+    assert list(checks.check_locks(here)) == [Row("locks", OK, "all agree with requirements/*.in")]
 
 
-def test_python() -> None:
-    """The project's own environment is best, and an old Python will not do."""
-    assert like(python_row((3, 13, 1), "/p/.venv", own=True), OK, "3.13.1 in .venv", "")
-    assert like(python_row((3, 13, 1), "/usr"), WARN, "3.13.1 in /usr", "the project's .venv")
+def test_python(here: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The project's own environment is best, and another one is named."""
+    monkeypatch.setattr("sys.version_info", (3, 13, 1, "final", 0))
+    for prefix, state, found, fix in (
+        (str(here.settings.root / ".venv"), OK, "3.13.1 in .venv", ""),
+        ("/usr", WARN, "3.13.1 in /usr", "the project's .venv"),
+    ):
+        monkeypatch.setattr("sys.prefix", prefix)
+        (row,) = checks.check_python(here)
+        assert like(row, state, found, fix), row
 
 
 @pytest.fixture
@@ -492,7 +499,7 @@ def test_the_index_is_asked_as_a_build_would(settings: Settings, here: Machine) 
     ca.write_text("")
     environment = {"PIP_INDEX_URL": "https://me:pw%40@x/simple", "PIP_FIND_LINKS": "/wheels", "SSL_CERT_FILE": str(ca)}
     there = dataclasses.replace(here, environment=environment)
-    (found,) = network.check_index(programs.on(there))
+    (found,) = checks.check_index(programs.on(there))
     assert like(found, OK, "the index of pip's configuration answers", "")
     (command,) = programs.ran
     assert command.env["PIP_INDEX_URL"] == "https://me:pw%40@x/simple"
@@ -506,7 +513,7 @@ def test_the_index_of_the_settings(here: Machine) -> None:
     own = dataclasses.replace(here.settings, index_url="https://own/")
     there = dataclasses.replace(here, settings=own, environment={"PIP_INDEX_URL": "https://host/"})
     programs = Programs(Completed(0, "", "", 1.0))
-    assert [found.state for found in network.check_index(programs.on(there))] == [OK]
+    assert [found.state for found in checks.check_index(programs.on(there))] == [OK]
     assert programs.ran[0].env["PIP_INDEX_URL"] == "https://own/"
 
 
@@ -518,7 +525,7 @@ def test_the_index_is_asked_with_the_password_of_the_keyring(
     own = dataclasses.replace(here.settings, index_url="https://me@own/")
     programs = Programs(Completed(0, "", "", 1.0))
     environment = {"HOME": str(tmp_path)}
-    assert list(network.check_index(programs.on(dataclasses.replace(here, settings=own, environment=environment))))
+    assert list(checks.check_index(programs.on(dataclasses.replace(here, settings=own, environment=environment))))
     assert programs.ran[0].env["PIP_INDEX_URL"] == "https://me:mes@own/"
 
 
@@ -526,7 +533,7 @@ def test_bases_are_asked_for_with_the_client_at_hand(settings: Settings) -> None
     """A registry's silence is no error of the doctor."""
     programs = Programs(CommandError("exit status 1", returncode=1, output="ERROR: dial tcp: lookup x: no such host"))
     host = Machine(settings, {}, Once(lambda: engines("auto", OWN, GOOD)))
-    (found,) = network.check_bases(programs.on(host))
+    (found,) = checks.check_bases(programs.on(host))
     assert like(found, WARN, "Debian packages are used (lookup x: no such host)", "debian")
     assert programs.ran[0].argv[:5] == ("docker", "buildx", "imagetools", "inspect", "python:3.13-slim")
 
@@ -535,7 +542,7 @@ def test_bases_are_asked_for_with_the_client_at_hand(settings: Settings) -> None
 def test_bases_without_a_client(settings: Settings, there: Engines) -> None:
     """Nobody can be asked before there is something to ask with."""
     programs = Programs(Completed(0, "", "", 0.0))
-    (found,) = network.check_bases(programs.on(Machine(settings, {}, Once(lambda: there))))
+    (found,) = checks.check_bases(programs.on(Machine(settings, {}, Once(lambda: there))))
     assert like(found, OK, "the first build asks a registry", "")
     assert programs.ran == []
 
@@ -544,14 +551,16 @@ def test_the_mirror_is_asked_only_where_it_matters(here: Machine) -> None:
     """With an engine and a registry there is no row; a password in the address is not shown."""
     registry = dataclasses.replace(here.settings, base="registry")
     started = dataclasses.replace(here, engines=Once(lambda: engines("auto", OWN, GOOD)))
-    assert list(network.check_mirror(dataclasses.replace(started, settings=registry))) == []
+    assert list(checks.check_mirror(dataclasses.replace(started, settings=registry))) == []
     mirror = Mirror("https://me:pw@m/debian/", Path("/keyring"))
     programs = Programs(Completed(100, "Err:1 x\n  Could not resolve 'm'\n", "", 0.1))
     debian = dataclasses.replace(programs.on(here), mirror=lambda: mirror, codename=lambda: "trixie")
-    (found,) = network.check_mirror(debian)
+    (found,) = checks.check_mirror(debian)
     assert like(found, FAIL, "https://m/debian/: Could not resolve 'm'", "network")
     assert "https://me:pw@m/debian/dists/trixie/InRelease" in programs.ran[0].argv
-    (found,) = network.check_mirror(dataclasses.replace(debian, engines=started.engines))
+    (found,) = checks.check_mirror(Programs(Completed(0, "", "", 0.1)).on(debian))
+    assert like(found, OK, "https://m/debian/ answers", "")
+    (found,) = checks.check_mirror(dataclasses.replace(debian, engines=started.engines))
     assert found.state is WARN
 
 
@@ -561,17 +570,19 @@ def test_no_apt(here: Machine) -> None:
     def refuse() -> Mirror:
         raise DockyardError("this system is another one", "use a registry")
 
-    (found,) = network.check_mirror(dataclasses.replace(here, mirror=refuse))
+    (found,) = checks.check_mirror(dataclasses.replace(here, mirror=refuse))
     assert like(found, FAIL, "this system is another one", "use a registry")
 
 
 def test_ports_of_the_own_stack(settings: Settings) -> None:
-    """A port that this project's containers publish is no trouble."""
-    both = dataclasses.replace(settings, ports=(8000, 8001))
+    """Free, ours, or somebody's, with the way to find out whose."""
+    several = dataclasses.replace(settings, ports=(8000, 8001, 8002))
     programs = Programs(Completed(0, "127.0.0.1:8000->8000/tcp, 9000/tcp\n", "", 0.1))
-    started = Machine(both, {}, Once(lambda: engines("auto", OWN, GOOD)), is_taken=lambda _host, _port: True)
-    rows = list(checks.check_ports(programs.on(started)))
-    assert [found.state for found in rows] == [OK, WARN]
+    started = Machine(several, {}, Once(lambda: engines("auto", OWN, GOOD)), is_taken=lambda _host, port: port < 8002)
+    ours, other, free = checks.check_ports(programs.on(started))
+    assert like(ours, OK, "this project's own stack", "")
+    assert like(other, WARN, "another program has it", "`ss -ltnp sport = :8001`")
+    assert like(free, OK, "free", "")
 
 
 @pytest.mark.parametrize(
@@ -598,18 +609,22 @@ def test_measure(tmp_path: Path) -> None:
     assert machine.measure("x", tmp_path / "file" / "below").wrong in ("", f"{tmp_path / 'file'} cannot be written")
 
 
-def test_reading_certificates(tmp_path: Path) -> None:
-    """A file that holds something else is told; no certificate is read as one."""
-    (tmp_path / "ca").write_text("not a certificate\n")
-    assert like(network.read_bundle(tmp_path / "ca", 0), FAIL, f"{tmp_path / 'ca'}: ", "SSL_CERT_FILE")
-    absent = network.read_bundle(tmp_path / "absent", 0)
-    assert like(absent, FAIL, f"{tmp_path / 'absent'}: No such file or directory", "SSL_CERT_FILE")
+@pytest.mark.parametrize(("text", "found"), [("not a certificate\n", ""), (None, "No such file or directory")])
+def test_reading_certificates(
+    here: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str | None, found: str
+) -> None:
+    """A file that holds something else is told, and one that is gone; no certificate is read as one."""
+    if text:
+        (tmp_path / "ca").write_text(text)
+    monkeypatch.setattr(checks, "ca_bundle", lambda _environment: tmp_path / "ca")
+    (row,) = checks.check_certificates(here)
+    assert like(row, FAIL, f"{tmp_path / 'ca'}: {found}", "SSL_CERT_FILE"), row
 
 
 def test_a_variable_that_names_no_file(here: Machine, tmp_path: Path) -> None:
     """Python would silently trust nothing then."""
     there = dataclasses.replace(here, environment={"SSL_CERT_FILE": str(tmp_path / "absent")})
-    (found,) = network.check_certificates(there)
+    (found,) = checks.check_certificates(there)
     assert like(found, FAIL, f"SSL_CERT_FILE={tmp_path / 'absent'}: there is no such file", "unset")
 
 

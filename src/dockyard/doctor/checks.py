@@ -1,24 +1,202 @@
-"""Look at everything that the pipeline needs of this machine, side by side and within a time limit."""
+"""Look at everything that the pipeline needs of this machine, side by side and within a time limit.
 
+Here are the checks of what is reached over the network, of the project, and what runs them all.
+"""
+
+import configparser
 import contextlib
+import os
 import queue
 import re
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dockyard.bases import lookup, recipe
 from dockyard.bases.parallel import end_children
-from dockyard.doctor import machine, network
-from dockyard.doctor.machine import ENGINE_SECONDS, Check, Machine, Once, Row, State
-from dockyard.errors import DockyardError
+from dockyard.bases.resolve import reference, wanted
+from dockyard.doctor import machine
+from dockyard.doctor.machine import ENGINE_SECONDS, NETWORK_SECONDS, Check, Machine, Once, Row, State
+from dockyard.engine import client
+from dockyard.errors import CommandError, DockyardError, Sign, read_signs
 from dockyard.git import Git, read_git
+from dockyard.host import CA_NAMES, ca_bundle, certificates
+from dockyard.locks.check import check_project
+from dockyard.locks.indexes import collect_logins
 from dockyard.process import Command
+from dockyard.registry.client import parse_reference
+from dockyard.registry.content import reach_registry
 
 if TYPE_CHECKING:
     from dockyard.settings import Settings
+
+LIMIT = 10.0
+"""Seconds after which the doctor stops waiting."""
+INDEX_SECONDS = 8.0
+LOOPBACK = {"RegistryConfig": {"InsecureRegistryCIDRs": ["127.0.0.0/8"]}}
+"""What every engine says of registries on this machine, for when there is no engine to ask."""
+PEM = "put PEM certificates there, or name another file in SSL_CERT_FILE"
+PIP_TROUBLE = (
+    Sign(r"SSL|CERTIFICATE_VERIFY_FAILED", "its TLS certificate is not trusted", "set SSL_CERT_FILE to your CA bundle"),
+    Sign(r"\b40[137]\b", "it refuses access", "put the user and password into pip's configuration: `pip config edit`"),
+    Sign(r"proxy", "the proxy on the way to it cannot be used", "correct or unset HTTPS_PROXY"),
+    Sign(r"\b404\b", "it has no page for pip: the address may be wrong", "`pip config list` shows the address"),
+    Sign(r"timed? ?out", "it does not answer in time", "check the network and the proxy (HTTPS_PROXY)"),
+    Sign(r"resol|Name or service|nodename", "its name is not found", "check the network, the proxy, `pip config list`"),
+    Sign(r"refused", "nothing listens there", "check the proxy (HTTPS_PROXY) and `pip config list`"),
+)
+
+
+def check_bases(machine: Machine) -> Iterable[Row]:
+    """Ask a registry for a base image, as a build would, without remembering the answer."""
+    settings, engines = machine.settings, machine.engines()
+    without = tuple(python for python in settings.pythons if python not in recipe.RELEASES)
+    lacking = engines.kind != "embedded" and "buildx" in dict(client.missing_plugins(engines.plugins))
+    changes = None if settings.base == "debian" or lacking else machine.docker()
+    digest = reason = ""
+    if changes is not None:
+        name = wanted(settings.python, lookup.read_bases_lock(settings.root))
+        words = ("docker", "buildx", "imagetools", "inspect", name, "--format", "{{json .Manifest}}")
+        try:
+            answer = lookup.read_answer(machine.run(Command(words, env=changes, timeout=NETWORK_SECONDS)).stdout, 0)
+        except CommandError as error:
+            answer = lookup.read_refusal(error.output or f"no answer within {NETWORK_SECONDS:g} s", 0)
+        digest, reason = answer.digest, answer.reason
+    yield base_row(settings.base, reference(settings.python), digest, reason, without)
+
+
+def base_row(mode: str, name: str, digest: str = "", reason: str = "", unpackaged: Sequence[str] = ()) -> Row:
+    """Say whether base images can be had; without a registry, Debian packages make them unless the settings forbid.
+
+    `digest` or `reason` is a registry's answer, both empty where none was asked.
+    """
+    lacking = f"; Debian packages make none for Python {', '.join(unpackaged)}" if unpackaged else ""
+    if mode == "debian":
+        state = State.WARN if lacking else State.OK
+        return Row(
+            "base images", state, f"from Debian packages{lacking}", 'base = "auto" asks a registry' if lacking else ""
+        )
+    if digest:
+        return Row("base images", State.OK, f"the registry has {name}")
+    if not reason:
+        after = "" if mode == "registry" else ", and takes Debian packages where none answers" + lacking
+        return Row("base images", State.OK, f"the first build asks a registry{after}")
+    if mode == "registry":
+        advice = 'check the network and the proxy, or set base = "auto" to use Debian packages instead'
+        return Row("base images", State.FAIL, reason, advice)
+    found = f"the registry does not answer, so Debian packages are used ({reason}){lacking}"
+    return Row("base images", State.WARN, found, 'nothing needs doing; base = "debian" asks no registry')
+
+
+def check_registry(machine: Machine) -> Iterable[Row]:
+    """Knock at the registry that images are pushed to, if the settings name one; a login is not tried."""
+    settings = machine.settings
+    if not settings.registry:
+        return
+    host = parse_reference(f"{settings.repository}:x").host
+    engine = client.Engine("host", "", snapshotter=False, environment=machine.environment)
+    with reach_registry(engine, machine.engines().info or LOOPBACK, host) as there:
+        there.connect()
+        plain = " over plain HTTP, which the engine allows for it" if there.base.startswith("http:") else ""
+    yield Row("registry", State.OK, f"{host or settings.registry} answers{plain}")
+
+
+def check_index(machine: Machine) -> Iterable[Row]:
+    """Let pip ask for its own versions at the indexes that a build would use."""
+    written = collect_logins(machine.settings, (), machine.environment).pip_conf
+    parser = configparser.RawConfigParser()
+    parser.read_string(written)
+    asked = {f"PIP_{key.upper().replace('-', '_')}": value for key, value in parser.items("global")} if written else {}
+    if bundle := ca_bundle(machine.environment):
+        asked["PIP_CERT"] = str(bundle)
+    clean = {name: None for name in machine.environment if name.startswith("PIP_")}
+    words = ("-m", "pip", "index", "versions", "pip", "-vv", "--timeout=3", "--retries=0", "--no-input")
+    changes = {**clean, **asked, "PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    done = machine.run(Command((sys.executable, *words), env=changes, timeout=INDEX_SECONDS), check=False)
+    named = "PIP_INDEX_URL" in asked or "PIP_EXTRA_INDEX_URL" in asked
+    yield index_row(named, done.returncode, done.stdout + done.stderr)
+
+
+def index_row(named: bool, returncode: int, output: str) -> Row:
+    """Say whether the index of the configuration, `named`, or else pip's own answers; `output` is pip's."""
+    which = "the index of pip's configuration" if named else "pip's default index"
+    skipped = re.findall(r"Could not fetch URL \S+: (.*)", output)
+    if returncode == 0 and not skipped:
+        return Row("package index", State.OK, f"{which} answers")
+    said = "\n".join(skipped) or output
+    if sign := read_signs(PIP_TROUBLE, said):
+        return Row("package index", State.FAIL, f"{which}: {sign.message}", sign.hint)
+    last = (said.strip().splitlines() or ["pip says nothing"])[-1]
+    return Row("package index", State.FAIL, f"{which}: {last[:160]}", "`pip index versions pip -vv` shows more")
+
+
+def check_mirror(machine: Machine) -> Iterable[Row]:
+    """Fetch one small file from the Debian mirror with apt's own means, where packages are needed now or perhaps."""
+    settings, fetches = machine.settings, machine.engines().fetches
+    if settings.base == "registry" and not fetches:
+        return
+    state, advice = State.FAIL if fetches or settings.base == "debian" else State.WARN, ""
+    try:
+        mirror = machine.mirror()
+        found = re.sub(r"//[^/@]*@", "//", mirror.uri)
+        if wrong := fetch_with_apt(machine, f"{mirror.uri.rstrip('/')}/dists/{machine.codename()}/InRelease"):
+            found += f": {wrong}"
+        else:
+            state = State.OK
+    except DockyardError as error:
+        found, advice = error.message, error.hint
+    if state is State.OK:
+        yield Row("apt mirror", state, f"{found} answers")
+    else:
+        yield Row("apt mirror", state, found, advice or "check the network and apt's proxy settings")
+
+
+def fetch_with_apt(machine: Machine, uri: str) -> str:
+    """Return why apt cannot fetch a file, or '' where it can; what it fetches is not kept."""
+    options = ("Acquire::Retries=0", "Acquire::http::Timeout=4", "Acquire::https::Timeout=4", "APT::Sandbox::User=root")
+    with tempfile.TemporaryDirectory(prefix="dockyard-") as folder:
+        words = (*(word for option in options for word in ("-o", option)), "download-file", uri, f"{folder}/file")
+        done = machine.run(Command(("/usr/lib/apt/apt-helper", *words), timeout=NETWORK_SECONDS), check=False)
+    if done.ok:
+        return ""
+    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.startswith(("E: Failed", "  "))]
+    return re.sub(r"^E: Failed to fetch \S+\s+", "", lines[0]) if lines else "it cannot be read"
+
+
+def check_certificates(machine: Machine) -> Iterable[Row]:
+    """Read the CA bundle that builds would get."""
+    named = {name: machine.environment[name] for name in CA_NAMES if machine.environment.get(name)}
+    absent = [f"{name}={value}" for name, value in named.items() if not Path(value).exists()]
+    path = ca_bundle(machine.environment)
+    if absent:
+        found, fix = f"{' and '.join(absent)}: there is no such file", "correct the variable, or unset it"
+        yield Row("CA bundle", State.FAIL, found, fix)
+    elif path is None:
+        found = "this host has none: builds trust what the base image trusts"
+        fix = "install ca-certificates, or set SSL_CERT_FILE where a proxy inspects TLS"
+        yield Row("CA bundle", State.WARN, found, fix)
+    else:
+        try:
+            yield bundle_row(path, *certificates(path, time.time()))
+        except OSError as error:
+            wrong = error.strerror or "cannot be read as PEM certificates"
+            yield Row("CA bundle", State.FAIL, f"{path}: {wrong}", PEM)
+
+
+def bundle_row(path: Path, count: int, expired: Sequence[str] = ()) -> Row:
+    """Say how many certificates the host trusts, and which of them are over."""
+    if not count:
+        return Row("CA bundle", State.FAIL, f"{path}: holds no certificate", PEM)
+    text = f"{path}: {count} certificate{'s'[: count != 1]}"
+    # Distributions keep some that are over: what matters is a bundle that is old as a whole, or a company's own.
+    if 2 * len(expired) < count:
+        return Row("CA bundle", State.OK, f"{text}, {len(expired)} expired" if expired else text)
+    text += f", expired: {', '.join(expired[:3])}{' …' if len(expired) > 3 else ''}"
+    return Row("CA bundle", State.WARN, text, "renew it: `apt-get install ca-certificates`, or ask who made it")
 
 
 def check_git(machine: Machine) -> Iterable[Row]:
@@ -27,9 +205,8 @@ def check_git(machine: Machine) -> Iterable[Row]:
         yield Row("git", State.WARN, "not installed: images get no tag and no date from a commit", "install git")
         return
     root = machine.settings.root
-    done = machine.run(
-        Command(("git", "rev-parse", "--git-dir"), cwd=root, env={"LC_ALL": "C"}, timeout=5), check=False
-    )
+    asking = Command(("git", "rev-parse", "--git-dir"), cwd=root, env={"LC_ALL": "C"}, timeout=5)
+    done = machine.run(asking, check=False)
     yield git_row(read_git(root), done.stderr.strip())
 
 
@@ -50,64 +227,44 @@ def git_row(git: Git | None, said: str = "") -> Row:
 
 
 def check_locks(machine: Machine) -> Iterable[Row]:
-    """Compare the locks with what they were made from."""
-    from dockyard.locks.check import check_project
-
-    yield lock_row(check_project(machine.settings))
-
-
-def lock_row(problems: Sequence[tuple[str, int, str, str]]) -> Row:
-    """Say whether the locks agree with their inputs; a problem is path, line, message and what mends it."""
+    """Compare the locks with what they were made from; the first problem is told."""
+    problems = check_project(machine.settings)
     if not problems:
-        return Row("locks", State.OK, "all agree with requirements/*.in")
+        yield Row("locks", State.OK, "all agree with requirements/*.in")
+        return
     path, line, message, mend = problems[0]
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return Row("locks", State.FAIL, f"{path}:{line}: {message}{more}", mend)
+    yield Row("locks", State.FAIL, f"{path}:{line}: {message}{more}", mend)
 
 
 def check_ports(machine: Machine) -> Iterable[Row]:
-    """See whether the ports of the development stack are free."""
+    """See whether the ports of the development stack are free, or published by the stack itself."""
     held = [port for port in machine.settings.ports if machine.is_taken("127.0.0.1", port)]
-    own = find_own_ports(machine) if held else frozenset()
+    changes, own = machine.docker() if held else None, ""
+    if changes is not None and machine.engines().info:
+        label = f"label=com.docker.compose.project={machine.settings.stack}"
+        listing = ("docker", "ps", "--filter", label, "--format", "{{.Ports}}")
+        own = machine.run(Command(listing, env=changes, timeout=ENGINE_SECONDS), check=False).stdout
     for port in machine.settings.ports:
-        yield port_row(port, held=port in held, ours=port in own)
-
-
-def port_row(port: int, *, held: bool, ours: bool = False) -> Row:
-    """Say whether a port of the development stack is free."""
-    if ours:
-        return Row(f"port {port}", State.OK, "this project's own stack has it")
-    if not held:
-        return Row(f"port {port}", State.OK, "free")
-    found = "another program has it: `invoke up` will not start"
-    return Row(f"port {port}", State.WARN, found, f"`ss -ltnp sport = :{port}` names it: end it, or change ports")
-
-
-def find_own_ports(machine: Machine) -> frozenset[int]:
-    """Return the host ports that this project's own stack publishes."""
-    changes = machine.docker()
-    if changes is None or not machine.engines().info:
-        return frozenset()
-    label = f"label=com.docker.compose.project={machine.settings.stack}"
-    command = Command(
-        ("docker", "ps", "--filter", label, "--format", "{{.Ports}}"), env=changes, timeout=ENGINE_SECONDS
-    )
-    return frozenset(map(int, re.findall(r":(\d+)->", machine.run(command, check=False).stdout)))
+        if port not in held:
+            yield Row(f"port {port}", State.OK, "free")
+        elif f":{port}->" in own:
+            yield Row(f"port {port}", State.OK, "this project's own stack has it")
+        else:
+            found = "another program has it: `invoke up` will not start"
+            yield Row(
+                f"port {port}", State.WARN, found, f"`ss -ltnp sport = :{port}` names it: end it, or change ports"
+            )
 
 
 def check_python(machine: Machine) -> Iterable[Row]:
-    """Look at the Python that runs the pipeline."""
-    own = Path(sys.prefix).resolve() == (machine.settings.root / ".venv").resolve()
-    yield python_row(tuple(sys.version_info[:3]), sys.prefix, own=own)
-
-
-def python_row(version: tuple[int, ...], prefix: str, *, own: bool = False) -> Row:
-    """Say whether the Python that runs the pipeline will do; it is best the project's `own`."""
-    shown = ".".join(map(str, version))
-    if not own:
-        found = f"{shown} in {prefix}, not the project's .venv"
-        return Row("Python", State.WARN, found, "start it with the Python of the project's .venv")
-    return Row("Python", State.OK, f"{shown} in .venv")
+    """Look at the Python that runs the pipeline: it is best the project's own."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    if Path(sys.prefix).resolve() == (machine.settings.root / ".venv").resolve():
+        yield Row("Python", State.OK, f"{version} in .venv")
+        return
+    found = f"{version} in {sys.prefix}, not the project's .venv"
+    yield Row("Python", State.WARN, found, "start it with the Python of the project's .venv")
 
 
 def check_hook(machine: Machine) -> Iterable[Row]:
@@ -115,17 +272,11 @@ def check_hook(machine: Machine) -> Iterable[Row]:
     root = machine.settings.root
     if not (root / ".pre-commit-config.yaml").exists() or machine.which("git") is None:
         return
-    done = machine.run(
-        Command(("git", "rev-parse", "--git-path", "hooks/pre-commit"), cwd=root, timeout=5), check=False
-    )
+    asking = Command(("git", "rev-parse", "--git-path", "hooks/pre-commit"), cwd=root, timeout=5)
+    done = machine.run(asking, check=False)
     if done.ok:
         installed = (root / done.stdout.strip()).exists()
-        found = "installed" if installed else "not installed: `pre-commit install` would"
-        yield Row("pre-commit", State.OK, found)
-
-
-LIMIT = 10.0
-"""Seconds after which the doctor stops waiting."""
+        yield Row("pre-commit", State.OK, "installed" if installed else "not installed: `pre-commit install` would")
 
 
 def examine(settings: "Settings", environment: Mapping[str, str]) -> tuple[Row, ...]:
@@ -175,11 +326,11 @@ CHECKS: Mapping[str, Check] = {
     "builder": machine.check_builder,
     "disk": machine.check_disk,
     "memory": machine.check_memory,
-    "base images": network.check_bases,
-    "registry": network.check_registry,
-    "package index": network.check_index,
-    "apt mirror": network.check_mirror,
-    "CA bundle": network.check_certificates,
+    "base images": check_bases,
+    "registry": check_registry,
+    "package index": check_index,
+    "apt mirror": check_mirror,
+    "CA bundle": check_certificates,
     "git": check_git,
     "locks": check_locks,
     "ports": check_ports,

@@ -310,7 +310,12 @@ def check_memory(machine: Machine) -> Iterable[Row]:
     total = int(info.get("MemTotal") or here.get("MemTotal", 0))
     if total:
         yield memory_row(total, here.get("MemAvailable", 0) if runs_here(machine) else 0)
-    yield cpu_row(int(info.get("NCPU") or os.cpu_count() or 1))
+    count = int(info.get("NCPU") or os.cpu_count() or 1)
+    if count > 1:
+        yield Row("CPUs", State.OK, str(count))
+    else:
+        found = "1: several Pythons are built and tested one after another"
+        yield Row("CPUs", State.WARN, found, "use a larger machine")
 
 
 def memory_row(total: int, available: int) -> Row:
@@ -329,10 +334,3 @@ def _at_least(check: str, amount: int, limits: tuple[int, int], found: str, advi
     if amount >= enough:
         return Row(check, State.OK, found)
     return Row(check, State.FAIL if amount < least else State.WARN, found, advice)
-
-
-def cpu_row(count: int) -> Row:
-    """Say how many processors the engine has."""
-    if count > 1:
-        return Row("CPUs", State.OK, str(count))
-    return Row("CPUs", State.WARN, "1: several Pythons are built and tested one after another", "use a larger machine")
