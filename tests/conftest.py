@@ -1,5 +1,6 @@
 """Fixtures for every test: no unit test may start a process or reach the network unless it says so."""
 
+import json
 import logging
 import socket
 import subprocess
@@ -64,10 +65,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 @pytest.fixture(autouse=True)
-def nothing_unplanned(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make any process or connection of a unit test fail loudly; integration tests may have both."""
+def nothing_unplanned(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Make any process or connection of a unit test fail loudly, and give it an empty cache of its own.
+
+    Integration tests may have both, and share the user's cache.
+    """
     if request.node.get_closest_marker("integration"):
         return
+    monkeypatch.setenv("XDG_CACHE_HOME", f"{tmp_path}-cache")
 
     def no_process(*arguments: Any, **_options: Any) -> None:
         raise UnplannedProcess(f"a unit test started {arguments[0] if arguments else 'a process'!r}")
@@ -101,6 +106,12 @@ def said() -> Iterator[list[str]]:
 def settings(tmp_path: Path) -> Settings:
     """Return the settings of a small project in a folder of its own."""
     return Settings(root=tmp_path, app="shop:app", image="shop", pythons=("3.12", "3.13"), python="3.13", stack="shop")
+
+
+def kept_records(root: Path) -> list[dict[str, Any]]:
+    """Return the run records that a project keeps, the oldest first."""
+    files = sorted((root / ".dockyard" / "runs").glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+    return [json.loads(path.read_text("utf-8")) for path in files]
 
 
 def replace_everywhere(monkeypatch: pytest.MonkeyPatch, name: str, value: Any) -> None:

@@ -4,15 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError, SettingsError
-from dockyard.process import Command, Completed
+from dockyard.process import Completed
 from dockyard.settings import Settings
 from dockyard.stack.compose import Model, Port, Service
 from dockyard.verify import trial
 from dockyard.verify.trial import Setup
+from tests.scripted_docker import Docker
 
-ENGINE = Engine("host", "28.5.2", True)
 MODEL = Model((Service("web", "shop"), Service("database", "postgres:17", ports=(Port("", 5432),))))
 
 
@@ -41,7 +40,7 @@ def test_production_is_laid_on_top_where_there_is_such_a_file(settings: Settings
 
 def test_no_services_no_network(settings: Settings) -> None:
     """Nothing is asked of Compose, and no file is needed."""
-    with trial.start_attendants(settings, ENGINE) as network:
+    with trial.start_attendants(settings, Docker().engine) as network:
         assert network == ""
 
 
@@ -52,31 +51,26 @@ def test_a_trial_joins_the_network() -> None:
 
 
 @pytest.mark.parametrize("code", [0, 3])
-def test_the_release_step(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+def test_the_release_step(code: int) -> None:
     """It runs as the service would, and its last words are told when it fails."""
-    ran: list[Command] = []
-
-    def capture(command: Command, *, check: bool = True) -> Completed:
-        ran.append(command)
-        return Completed(code, "migrating\n", "no such database\n", 0.1)
-
-    monkeypatch.setattr(trial, "capture", capture)
+    docker = Docker()
+    docker.says["run"] = Completed(code, "migrating\n", "no such database\n", 0.1)
     setup = Setup(8000, {"DATABASE": "postgres://s3cret@database/shop"}, network="x_default")
     words = ("flask", "db", "upgrade")
     if code:
         with pytest.raises(
             DockyardError, match=r"`flask db upgrade` ended with status 3\n  \| migrating\n  \| no such"
         ):
-            trial.run_release_step(ENGINE, "shop", setup, words)
+            trial.run_release_step(docker.engine, "shop", setup, words)
     else:
-        trial.run_release_step(ENGINE, "shop", setup, words)
-    (command,) = ran
+        trial.run_release_step(docker.engine, "shop", setup, words)
+    (command,) = docker.asked
     assert command.argv[-4:] == ("--entrypoint=flask", "shop", "db", "upgrade")
     assert {"--read-only", "--cap-drop=ALL", "--network=x_default", "--rm"} <= set(command.argv)
     assert "--detach" not in command.argv
     assert "s3cret" not in command.display()
 
 
-def test_no_release_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_release_step() -> None:
     """Nothing is run."""
-    trial.run_release_step(ENGINE, "shop", Setup(8000), ())
+    trial.run_release_step(Docker().engine, "shop", Setup(8000), ())

@@ -2,14 +2,13 @@
 
 import json
 import re
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dockyard.bases.resolve import Base, Missing
+from dockyard.bases.resolve import Base
 from dockyard.engine.archive import describe_instruction
 from dockyard.engine.client import Engine
 from dockyard.errors import CommandError, DockyardError, ExitCode, UsageError
@@ -21,8 +20,9 @@ from dockyard.image.names import Variant
 from dockyard.locks.indexes import Logins
 from dockyard.process import Command, Completed
 from dockyard.settings import Settings
-from tests.conftest import replace_everywhere
+from tests.conftest import kept_records, replace_everywhere
 from tests.lock_project import write_inputs
+from tests.scripted_docker import Docker, write_metadata
 
 GIT = Git("0123456789abcdef0123456789abcdef01234567", 1_700_000_000, "main", "v1.2.3")
 ENGINE = Engine("host", "28.5.2", True, 4, {"DOCKER_HOST": "unix:///run/x.sock"})
@@ -229,84 +229,59 @@ def test_readable(instruction: str, expected: str) -> None:
     assert describe_instruction(instruction) == expected
 
 
-class Bench:
-    """Everything around `build.build`, faked: it remembers the command and what was recorded."""
+HISTORY = (("0", "CMD x"), ("30", "COPY b / # buildkit"), ("70", "COPY a / # buildkit"))
+"""What an engine says of an image's layers: newest first, its size and what made it."""
+SHOWN = "#6 [a 1/2] FROM x\n#6 CACHED\n#7 [a 2/2] RUN y\n#7 DONE 1s\n"
 
-    def __init__(self) -> None:
+
+class Bench(Docker):
+    """A Docker that builds, beside the project that it builds: `endings` are errors with which the first builds end."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(cpus=4)
+        self.root = root
         self.endings: list[BaseException] = []
-        self.commands: list[Command] = []
-        self.records: list[dict[str, Any]] = []
+        self.registry = {"python:3.13-slim": "sha256:3.13"}
+        whole = {"Id": "sha256:1", "Size": 1000, "RootFS": {"Layers": ["sha256:a", "sha256:b"]}}
+        layers = [{"Size": size, "CreatedBy": made_by} for size, made_by in HISTORY]
+        self.images["shop:1.2.3"] = whole
+        self.says = {
+            "bake": self.bake,
+            "history": "".join(json.dumps(layer) + "\n" for layer in layers),
+        }
+        self.api["/images/shop:1.2.3/json"] = whole
+        self.api["/images/shop:1.2.3/history"] = [{**layer, "Size": int(layer["Size"])} for layer in layers]
 
-    def tee(self, command: Command) -> Completed:
-        """Stand in for BuildKit: write the metadata that it would write."""
-        self.commands.append(command)
+    def bake(self, command: Command) -> Completed | BaseException:
+        """Build, or end as it is scripted."""
         if self.endings:
-            raise self.endings.pop(0)
-        targets = json.loads(command.input or b"")["target"]
-        metadata = next(word for word in command.argv if word.startswith("--metadata-file=")).partition("=")[2]
-        Path(metadata).write_text(json.dumps({name: {"containerimage.digest": f"sha256:{name}"} for name in targets}))
-        shown = "#6 [a 1/2] FROM x\n#6 CACHED\n#7 [a 2/2] RUN y\n#7 DONE 1s\n"
-        return Completed(0, shown, "", 1.0, ((0.1, shown[:20]), (1.2, shown[20:])))
+            return self.endings.pop(0)
+        write_metadata(command)
+        return Completed(0, SHOWN, "", 1.0, ((0.1, SHOWN[:20]), (1.2, SHOWN[20:])))
 
-    def keep(self, _settings: Settings, record: dict[str, Any]) -> None:
-        """Stand in for the file and the ledger."""
-        self.records.append(record)
+    @property
+    def builds(self) -> list[Command]:
+        """The commands that build."""
+        return [command for command in self.asked if "bake" in command.argv]
 
-
-LAYERS = (
-    {"Size": "0", "CreatedBy": "CMD x"},
-    {"Size": "30", "CreatedBy": "COPY b / # buildkit"},
-    {"Size": "70", "CreatedBy": "COPY a / # buildkit"},
-)
-"""What `docker history` says of an image: newest first, numbers as text."""
-
-
-def inspected(command: Command) -> Completed:
-    """Answer the two questions about a finished image as the CLI does."""
-    words = command.argv[1:3]
-    history = "".join(json.dumps(layer) + "\n" for layer in LAYERS)
-    answer = '{"Size": 1000}\n' if words == ("image", "inspect") else history
-    assert words[0] in ("image", "history")
-    return Completed(0, answer, "", 0.1)
-
-
-def answered(_engine: Engine, what: str) -> Any:
-    """Answer the same two questions as the engine's API does."""
-    reference, _, about = what.removeprefix("/images/").rpartition("/")
-    assert reference == "shop:1.2.3"
-    if about == "json":
-        return {"Size": 1000, "RootFS": {"Layers": ["sha256:a", "sha256:b"]}}
-    assert about == "history"
-    return [{**layer, "Size": int(layer["Size"])} for layer in LAYERS]
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """What was recorded, oldest first."""
+        return kept_records(self.root)
 
 
 @pytest.fixture
 def bench(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    """Put fakes around a build of this project."""
-    made = Bench()
+    """Return an engine beside a project that has a Dockerfile and a commit."""
     (settings.root / "Dockerfile").write_text("FROM x AS production\n")
-    monkeypatch.setattr(build, "tee", made.tee)
-
-    def ensure(
-        _settings: Settings, _engine: Engine, pythons: Sequence[str], *, run: bool, heed: Callable[[Missing], None]
-    ) -> Any:
-        assert not run
-        missing = tuple(Missing(python, "nobody ships it") for python in pythons if python == "3.12")
-        for lost in missing:
-            heed(lost)
-        return tuple(base(python) for python in pythons if python != "3.12"), missing
-
-    monkeypatch.setattr(build, "ensure_bases", ensure)
     replace_everywhere(monkeypatch, "read_git", lambda _root: GIT)
-    monkeypatch.setattr(records, "keep_record", made.keep)
-    monkeypatch.setattr(Engine, "ask", answered)
-    return made
+    return Bench(settings.root)
 
 
 def test_a_whole_build(settings: Settings, bench: Bench, said: list[str]) -> None:
     """One command; what comes back has digests, sizes and layers, and a record is kept."""
-    built, missing = build.build_images(settings, Request(pythons=("3.12", "3.13")), engine=ENGINE)
-    (command,) = bench.commands
+    built, missing = build.build_images(settings, Request(pythons=("3.12", "3.13")), engine=bench.engine)
+    (command,) = bench.builds
     shown = re.sub(r"--metadata-file=\S+", "--metadata-file=M", command.display())
     assert shown == ("docker buildx bake --file=- --provenance=false --progress=auto --metadata-file=M --load")
     assert (command.cwd, command.env["DOCKER_HOST"]) == (settings.root, "unix:///run/x.sock")
@@ -315,7 +290,7 @@ def test_a_whole_build(settings: Settings, bench: Bench, said: list[str]) -> Non
     assert (image.digest, image.size, image.cache) == ("sha256:production-3_13", 1000, bake.Cache(2, 1))
     assert image.layers == ((70, "COPY a /"), (30, "COPY b /"))
     assert [absent.python for absent in missing] == ["3.12"]
-    assert said == ["Python 3.12 cannot be built here: nobody ships it"]
+    assert said[0].startswith("Python 3.12 cannot be built here: no Debian release ships Python 3.12")
     (record,) = bench.records
     assert (record["outcome"], record["cache"]) == ("passed", {"steps": 2, "cached": 1})
     assert record["image"] == {
@@ -332,11 +307,10 @@ def test_a_whole_build(settings: Settings, bench: Bench, said: list[str]) -> Non
     assert (steps["[a 1/2] FROM x"], steps["[a 2/2] RUN y"]) == ((True, 0.0), (False, 1.0))
 
 
-def test_layers_that_cannot_be_told_apart(settings: Settings, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layers_that_cannot_be_told_apart(settings: Settings, bench: Bench) -> None:
     """An empty layer has a digest too, and then nobody knows whose is whose: none is told."""
-    whole = {"Size": 1000, "RootFS": {"Layers": ["sha256:a", "sha256:b", "sha256:c"]}}
-    monkeypatch.setattr(Engine, "ask", lambda engine, what: whole if "json" in what else answered(engine, what))
-    build.build_images(settings, Request(), engine=ENGINE)
+    bench.api["/images/shop:1.2.3/json"]["RootFS"]["Layers"] += ["sha256:c"]
+    build.build_images(settings, Request(), engine=bench.engine)
     assert all("digest" not in layer for layer in bench.records[0]["image"]["layers"])
 
 
@@ -386,21 +360,18 @@ def test_the_arguments_of_a_dockerfile(settings: Settings, monkeypatch: pytest.M
     assert build.read_world(settings).dockerfile.arguments == {"A", "B", "C"}
 
 
-def test_an_engine_without_a_local_socket_is_asked_by_the_cli(
-    settings: Settings, bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_engine_without_a_local_socket_is_asked_by_the_cli(settings: Settings, bench: Bench) -> None:
     """A remote engine tells the same of the image."""
-    ((near,), _) = build.build_images(settings, Request(), engine=ENGINE)
-    monkeypatch.setattr(Engine, "ask", lambda *_: None)
-    monkeypatch.setattr(build, "capture", inspected)
-    ((far,), _) = build.build_images(settings, Request(), engine=ENGINE)
+    ((near,), _) = build.build_images(settings, Request(), engine=bench.engine)
+    bench.api.clear()
+    ((far,), _) = build.build_images(settings, Request(), engine=bench.engine)
     assert (far.size, far.layers) == (near.size, near.layers) == (1000, ((70, "COPY a /"), (30, "COPY b /")))
 
 
-def test_a_pushed_build_is_not_inspected(settings: Settings, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pushed_build_is_not_inspected(settings: Settings, bench: Bench) -> None:
     """The engine has no copy of what went straight to a registry."""
-    monkeypatch.setattr(Engine, "ask", lambda *_: pytest.fail("the engine was asked"))
-    ((image,), _) = build.build_images(settings, Request(push=True), engine=ENGINE)
+    bench.images.clear()
+    ((image,), _) = build.build_images(settings, Request(push=True), engine=bench.engine)
     assert (image.size, image.layers, image.digest) == (0, (), "sha256:production-3_13")
 
 
@@ -417,11 +388,11 @@ def test_a_build_that_does_not_finish_is_recorded(
     """One record tells of it, and no metadata file stays behind."""
     bench.endings = [ending]
     with pytest.raises(raised):
-        build.build_images(settings, Request(), engine=ENGINE)
+        build.build_images(settings, Request(), engine=bench.engine)
     (record,) = bench.records
     assert (record["outcome"], record["target"], record["python"]) == (outcome, "production", "3.13")
     assert record.get("error") == (None if outcome == "interrupted" else "the build failed: x")
-    metadata = next(word for word in bench.commands[0].argv if word.startswith("--metadata-file=")).partition("=")[2]
+    metadata = next(word for word in bench.builds[0].argv if word.startswith("--metadata-file=")).partition("=")[2]
     assert not Path(metadata).parent.exists()
 
 
@@ -431,12 +402,11 @@ RACE = CommandError("…", returncode=1, output="ERROR: parent snapshot sha256:1
 def test_a_race_inside_the_engine_is_met_by_trying_again(settings: Settings, bench: Bench, said: list[str]) -> None:
     """Once, with the same command; it is said, and the build counts as one that passed."""
     bench.endings = [RACE]
-    (built, _) = build.build_images(settings, Request(), engine=ENGINE)
-    first, second = bench.commands
+    (built, _) = build.build_images(settings, Request(), engine=bench.engine)
+    first, second = bench.builds
     assert first.input == second.input
     assert [image.digest for image in built] == ["sha256:production-3_13"]
-    assert len(said) == 1
-    assert said[0].endswith("came to need it: trying once more")
+    assert sum(line.endswith("came to need it: trying once more") for line in said) == 1
     assert [record["outcome"] for record in bench.records] == ["passed"]
 
 
@@ -445,8 +415,8 @@ def test_nothing_is_tried_for_ever(settings: Settings, bench: Bench, endings: li
     """A second race is told, and a failure of the project's own is told at once."""
     bench.endings = [*endings]
     with pytest.raises(DockyardError, match="the build failed") as caught:
-        build.build_images(settings, Request(), engine=ENGINE)
-    assert len(bench.commands) == tries
+        build.build_images(settings, Request(), engine=bench.engine)
+    assert len(bench.builds) == tries
     assert caught.value.hint
     assert [record["outcome"] for record in bench.records] == ["failed"]
 
@@ -454,55 +424,33 @@ def test_nothing_is_tried_for_ever(settings: Settings, bench: Bench, endings: li
 def test_no_base_at_all(settings: Settings, bench: Bench) -> None:
     """Nothing is built, and the error says where to look."""
     with pytest.raises(DockyardError, match="no Python asked for has a base image here"):
-        build.build_images(settings, Request(pythons=("3.12",)), engine=ENGINE)
-    assert bench.commands == []
+        build.build_images(settings, Request(pythons=("3.12",)), engine=bench.engine)
+    assert bench.builds == []
 
 
-def test_a_wrong_target_is_told_before_an_engine_is_sought(
-    settings: Settings, bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_target_is_told_before_an_engine_is_sought(settings: Settings, bench: Bench) -> None:
     """Nobody waits for an engine to start only to read of a slip of the finger."""
-    monkeypatch.setattr(build, "find_engine", lambda *_args, **_options: pytest.fail("an engine was sought"))
     with pytest.raises(UsageError):
-        build.build_images(settings, Request(("nonsense",)))
+        build.build_images(replace(settings, engine="host"), Request(("nonsense",)))
 
 
-def retagging(monkeypatch: pytest.MonkeyPatch, *, exists: bool) -> list[tuple[str, ...]]:
-    """Put a fake in the place of docker and return the list of what it is asked to do."""
-    asked: list[tuple[str, ...]] = []
-
-    def capture(command: Command, *, check: bool = True) -> Completed:
-        asked.append(command.argv)
-        return Completed(0 if exists else 1, "", "", 0.0)
-
-    monkeypatch.setattr(build, "capture", capture)
-    replace_everywhere(monkeypatch, "read_git", lambda _root: GIT)
-    return asked
-
-
-def test_retag(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retag(settings: Settings, bench: Bench) -> None:
     """The newest image of a target gets the tags from git."""
-    asked = retagging(monkeypatch, exists=True)
-    named = build.retag(settings, ENGINE, "test", "3.12")
+    bench.images["shop:test-py3.12"] = {"Id": "sha256:2"}
+    named = build.retag(settings, bench.engine, "test", "3.12")
     assert named == ("shop:1.2.3-test-py3.12", "shop:0123456789ab-test-py3.12")
-    assert asked == [
-        ("docker", "image", "inspect", "shop:test-py3.12"),
-        ("docker", "tag", "shop:test-py3.12", "shop:1.2.3-test-py3.12"),
-        ("docker", "tag", "shop:test-py3.12", "shop:0123456789ab-test-py3.12"),
-    ]
+    assert [bench.images[name]["Id"] for name in named] == ["sha256:2", "sha256:2"]
 
 
-def test_retag_of_an_image_that_is_not_there(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retag_of_an_image_that_is_not_there(settings: Settings, bench: Bench) -> None:
     """The error says how to make it."""
-    retagging(monkeypatch, exists=False)
     with pytest.raises(DockyardError) as caught:
-        build.retag(settings, ENGINE, "production", "3.13", ("1",))
+        build.retag(settings, bench.engine, "production", "3.13", ("1",))
     assert caught.value.hint == "`invoke build --target production --python 3.13` makes it"
 
 
 def test_retag_without_git(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """No commit and no name given: a usage error."""
-    retagging(monkeypatch, exists=True)
     replace_everywhere(monkeypatch, "read_git", lambda _root: None)
     with pytest.raises(UsageError, match="no git commit"):
-        build.retag(settings, ENGINE, "production", "3.13")
+        build.retag(settings, Docker().engine, "production", "3.13")

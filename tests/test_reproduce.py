@@ -1,7 +1,7 @@
 """What `invoke reproduce` builds, what it compares, what it says, and that nothing of it stays."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,128 +10,115 @@ import pytest
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from dockyard.bases.resolve import Base, Missing
-from dockyard.engine import archive
-from dockyard.engine.archive import Image
-from dockyard.engine.client import Engine
+from dockyard.bases.resolve import Base
 from dockyard.errors import CommandError, DockyardError, UsageError
 from dockyard.git import Git
 from dockyard.image import build
-from dockyard.image.build import World
-from dockyard.image.dockerfile import parse_dockerfile
 from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 from dockyard.tasks import verify as tasks
-from dockyard.verify import reproduce, verify
-from dockyard.verify.compare import Finding, Item, Verdict
+from dockyard.verify import reproduce
+from dockyard.verify.compare import Finding, Verdict
 from dockyard.verify.model import ImageQuery
 from dockyard.verify.reproduce import Outcome, find_changed_inputs, summarize
 
+from . import saved_images
+from .conftest import replace_everywhere
 from .saved_images import Entry, saved
+from .scripted_docker import Docker
 
 GIT = Git("0123456789abcdef0123456789abcdef01234567", 1_700_000_000, "main")
-ENGINE = Engine("host", "28.5.2", True, 4)
 BASE = Base("3.13", "python:3.13-slim", "registry", "python:3.13-slim@sha256:3", "sha256:3")
 REVISION = "org.opencontainers.image.revision"
 FILE = Entry("/a", b"x\n")
 
 
-class Yard:
-    """An engine with images by name; building gives the temporary name the image `built`."""
+def pack(entries: list[Entry], level: int = 9) -> bytes:
+    """Return an image of one layer as an engine saves it."""
+    return saved_images.archive([saved_images.layer(entries)], level)
 
-    def __init__(self) -> None:
-        self.images: dict[str, str] = {"shop:production": "sha256:old"}
-        self.labels: dict[str, str] = {}
+
+class Yard(Docker):
+    """An engine with images; building gives the temporary name the image `built`."""
+
+    def __init__(self, labels: Mapping[str, str]) -> None:
+        super().__init__()
+        self.labels = {**labels}
+        self.images["shop:production"] = {"Id": "sha256:old", "Config": {"Labels": self.labels}}
+        self.registry["python:3.13-slim"] = "sha256:3"
+        self.says = {"bake": self.bake, "du": self.list_mounts, "prune": self.forget}
         self.built = "sha256:old"
-        self.contents: dict[str, Image[Item]] = {}
         self.built_as: list[str] = []
         self.arguments: tuple[str, ...] = ()
         self.trouble: BaseException | None = None
-        self.meanwhile: dict[str, str] = {}
+        self.meanwhile: dict[str, dict[str, Any]] = {}
         self.mounts = {"other": "bench/dockyard-pip"}
 
-    def capture(self, command: Command, *, check: bool = True) -> Completed:
-        """Answer `image inspect`, `rmi`, and what buildx says and forgets of cache mounts."""
-        name = command.argv[-1]
-        if "du" in command.argv:
-            records = (f'ID:\t{key}\nDescription:\tmount /x with id "{where}"\n' for key, where in self.mounts.items())
-            return Completed(0, "\n".join(records), "", 0.1)
-        if "prune" in command.argv:
-            self.mounts.pop(name.removeprefix("--filter=id="))
-        elif "rmi" in command.argv:
-            self.images.pop(name)
-        elif name not in self.images:
-            return Completed(1, "", f"Error response from daemon: No such image: {name}", 0.1)
-        else:
-            found = {"Id": self.images[name], "Config": {"Labels": self.labels}}
-            return Completed(0, json.dumps([found]), "", 0.1)
-        return Completed(0, "", "", 0.1)
+    def list_mounts(self, _command: Command) -> str:
+        """Say what buildx says of cache mounts."""
+        return "\n".join(
+            f'ID:\t{key}\nDescription:\tmount /x with id "{where}"\n' for key, where in self.mounts.items()
+        )
 
-    def tee(self, command: Command, *, check: bool = True) -> Completed:
-        """Answer a bake."""
+    def forget(self, command: Command) -> str:
+        """Forget one cache mount."""
+        return self.mounts.pop(command.argv[-1].removeprefix("--filter=id="))
+
+    def bake(self, command: Command) -> str:
+        """Build."""
         (target,) = json.loads(command.input or b"")["target"].values()
         self.arguments = command.argv
         self.built_as = target["tags"]
         self.mounts["own"] = f"{target['args']['BUILDKIT_CACHE_MOUNT_NS']}/dockyard-pip"
-        self.images |= {target["tags"][0]: self.built, **self.meanwhile}
+        self.images |= {target["tags"][0]: {"Id": self.built}, **self.meanwhile}
         if self.trouble:
             raise self.trouble
-        return Completed(0, "", "", 0.1)
-
-    def read(self, _engine: Engine, reference: str, _visit: object) -> Image[Item]:
-        """Answer with the content of an image, by digest or name."""
-        return self.contents[self.images.get(reference, reference)]
+        return ""
 
 
 @pytest.fixture
 def yard(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[Yard]:
     """Yield the engine, beside a project with a production target."""
-    made = Yard()
-    found = World(GIT, None, "", (), parse_dockerfile("FROM scratch AS base\nFROM base AS production\n"))
-    planned = build.plan_images(settings, replace(found, bases=(BASE,)), build.Request())
-    made.labels = dict(planned[0].labels)
-    monkeypatch.setattr(build, "read_world", lambda _settings: found)
-    monkeypatch.setattr(reproduce, "ensure_bases", lambda *_args, **_options: ((BASE,), ()))
-    monkeypatch.setattr(reproduce, "capture", made.capture)
-    monkeypatch.setattr(verify, "capture", made.capture)
-    monkeypatch.setattr(build, "tee", made.tee)
-    monkeypatch.setattr(archive, "read_image", made.read)
+    (settings.root / "Dockerfile").write_text("FROM scratch AS base\nFROM base AS production\n")
+    replace_everywhere(monkeypatch, "read_git", lambda _root: GIT)
+    (planned,) = build.plan_images(settings, replace(build.read_world(settings), bases=(BASE,)), build.Request())
+    made = Yard(planned.labels)
     yield made
     assert not [name for name in made.images if name.startswith("dockyard-reproduce/")]
     assert made.mounts == {"other": "bench/dockyard-pip"}
 
 
-def run(settings: Settings, **asked: str) -> Outcome:
+def run(yard: Yard, settings: Settings, **asked: str) -> Outcome:
     """Reproduce with the scripted engine."""
-    return reproduce.reproduce_image(settings, ImageQuery(**asked), engine=ENGINE)
+    return reproduce.reproduce_image(settings, ImageQuery(**asked), engine=yard.engine)
 
 
 def test_the_same_digest_needs_no_reading(yard: Yard, settings: Settings) -> None:
     """Built without cache, under one name of its own that is gone afterwards; the image that was there stays."""
-    outcome = run(settings)
+    outcome = run(yard, settings)
     assert (outcome.verdict, outcome.notes, outcome.existing) == (Verdict.IDENTICAL, (), "sha256:old")
     assert summarize(outcome) == "shop:production is reproducible: sha256:old, built anew sha256:old"
     assert "--no-cache" in yard.arguments
     assert [name.partition(":")[0] for name in yard.built_as] == ["dockyard-reproduce/shop"]
-    assert yard.images == {"shop:production": "sha256:old"}
+    assert yard.images.keys() == {"shop:production"}
 
 
 def test_other_digests_are_looked_into(yard: Yard, settings: Settings) -> None:
     """The existing image is read by its digest, and the differences come from what was read."""
     yard.built = "sha256:new"
-    yard.contents = {"sha256:old": saved([FILE]), "sha256:new": saved([replace(FILE, mode=0o600)])}
-    yard.meanwhile = {"shop:production": "sha256:moved"}
-    outcome = run(settings)
+    yard.archives = {"sha256:old": pack([FILE]), "sha256:new": pack([replace(FILE, mode=0o600)])}
+    yard.meanwhile = {"shop:production": {"Id": "sha256:moved"}}
+    outcome = run(yard, settings)
     assert [(one.path, one.how) for one in outcome.findings] == [("/a", "mode")]
-    assert (outcome.existing, outcome.rebuilt) == tuple(one.manifest for one in yard.contents.values())
+    assert (outcome.existing, outcome.rebuilt) == (saved([FILE]).manifest, saved([replace(FILE, mode=0o600)]).manifest)
 
 
 def test_another_engine_compresses_otherwise(yard: Yard, settings: Settings) -> None:
     """Other manifests of the same content are fine, and said to be what they are."""
     yard.built = "sha256:new"
     long = Entry("/long", bytes(range(256)) * 400)
-    yard.contents = {"sha256:old": saved([long], level=9), "sha256:new": saved([long], level=1)}
-    outcome = run(settings)
+    yard.archives = {"sha256:old": pack([long], level=9), "sha256:new": pack([long], level=1)}
+    outcome = run(yard, settings)
     assert outcome.verdict is Verdict.RECOMPRESSED
     assert "is reproducible: the same configuration and layers, compressed otherwise" in summarize(outcome)
 
@@ -139,8 +126,8 @@ def test_another_engine_compresses_otherwise(yard: Yard, settings: Settings) -> 
 def test_an_index_around_the_same_image(yard: Yard, settings: Settings) -> None:
     """An image with attestations goes by its index's digest: the manifests inside count."""
     yard.built = "sha256:new"
-    yard.contents = {"sha256:old": saved([FILE]), "sha256:new": saved([FILE])}
-    outcome = run(settings)
+    yard.archives = {"sha256:old": pack([FILE]), "sha256:new": pack([FILE])}
+    outcome = run(yard, settings)
     assert outcome.verdict is Verdict.IDENTICAL
     assert outcome.existing == outcome.rebuilt == saved([FILE]).manifest
 
@@ -148,9 +135,9 @@ def test_an_index_around_the_same_image(yard: Yard, settings: Settings) -> None:
 def test_other_inputs_are_said_first(yard: Yard, settings: Settings, said: list[str]) -> None:
     """An image of another commit cannot be the same: that is said before the long build."""
     yard.labels[REVISION] = "ffff"
-    outcome = run(settings)
+    outcome = run(yard, settings)
     assert outcome.notes == (f"it was made from the commit ffff, this tree is {GIT.commit}",)
-    assert said[0] == f"shop:production: {outcome.notes[0]}"
+    assert said[1] == f"shop:production: {outcome.notes[0]}"
 
 
 def test_only_the_mounts_of_one_build_are_found() -> None:
@@ -187,33 +174,32 @@ def test_a_build_that_fails_or_is_interrupted_leaves_nothing(
     """The temporary name is taken away (the fixture looks), and the failure is told as a build's."""
     yard.trouble = trouble
     with pytest.raises(DockyardError if isinstance(trouble, Exception) else KeyboardInterrupt):
-        run(settings)
+        run(yard, settings)
 
 
-def test_what_is_not_there(yard: Yard, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_there(yard: Yard, settings: Settings) -> None:
     """No image, no such target, no such Python, no base: each is told before anything is built."""
     with pytest.raises(DockyardError, match=r"there is no image shop:production-py3\.12") as caught:
-        run(settings, python="3.12")
+        run(yard, settings, python="3.12")
     assert caught.value.hint == "`invoke build --target production --python 3.12` makes it"
     with pytest.raises(DockyardError, match="there is no image host/shop:1") as caught:
-        run(settings, image="host/shop:1")
+        run(yard, settings, image="host/shop:1")
     assert caught.value.hint == "`docker pull host/shop:1` brings it"
     with pytest.raises(UsageError, match="no target 'other'"):
-        run(settings, target="other")
+        run(yard, settings, target="other")
     with pytest.raises(UsageError, match=r"Python 3\.9 is not supported"):
-        run(settings, python="3.9")
-    monkeypatch.setattr(reproduce, "ensure_bases", lambda *_args, **_options: ((), (Missing("3.13", "no network"),)))
-    with pytest.raises(DockyardError, match=r"Python 3\.13 cannot be built here: no network"):
-        run(settings)
+        run(yard, settings, python="3.9")
+    yard.registry.clear()
+    with pytest.raises(DockyardError, match="cannot be built here: the registry has no python"):
+        run(yard, replace(settings, base="registry"))
     assert yard.built_as == []
 
 
-def test_an_engine_that_does_not_answer(yard: Yard, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_does_not_answer(yard: Yard, settings: Settings) -> None:
     """It is not taken for an engine without the image."""
-    broken = Completed(1, "", "Cannot connect to the Docker daemon", 0.1)
-    monkeypatch.setattr(verify, "capture", lambda *_args, **_options: broken)
+    yard.says["inspect"] = Completed(1, "", "Cannot connect to the Docker daemon", 0.1)
     with pytest.raises(DockyardError, match="cannot say what shop:production is: Cannot connect"):
-        run(settings)
+        run(yard, settings)
 
 
 OUTCOME = Outcome("shop:production", Verdict.DIFFERENT, "sha256:1", "sha256:2", (), (), 1.0)

@@ -57,7 +57,9 @@ def test_inside(settings: Settings, monkeypatch: pytest.MonkeyPatch, terminal: b
 
 def test_beside(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside a minimal container stands the development image: same processes, network and user."""
-    argv, said = opened(Shells("exec"), settings, monkeypatch)
+    docker = Shells("exec")
+    docker.images["shop:development"] = {}
+    argv, said = opened(docker, settings, monkeypatch)
     assert argv == (
         "docker", "run", "--rm", "--interactive", "--pid=container:1", "--network=container:1",
         "--user", "65532:65532", "--no-healthcheck", "shop:development", "sh",
@@ -76,7 +78,9 @@ def test_beside_as_the_same_numbers(settings: Settings, monkeypatch: pytest.Monk
                 return Completed(0, '"1000:2000"', "", 0.1)
             return super().capture(command, check=check)
 
-    argv, _ = opened(WithoutShell("exec"), settings, monkeypatch)
+    docker = WithoutShell("exec")
+    docker.images["shop:development"] = {}
+    argv, _ = opened(docker, settings, monkeypatch)
     assert argv[argv.index("--user") + 1] == "1000:2000"
 
 

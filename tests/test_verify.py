@@ -1,98 +1,65 @@
 """The flow of a verify: what is asked of the engine, what is expected, what is printed."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dockyard.bases.resolve import Base
-from dockyard.engine.client import Engine
 from dockyard.errors import CommandError, DockyardError, UsageError
 from dockyard.image.names import Variant
 from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 from dockyard.tasks import verify as task
-from dockyard.verify import contents, trial, verify
+from dockyard.verify import trial, verify
 from dockyard.verify.model import Expected, Facts, ImageQuery, Trial
 from dockyard.verify.output import Report
 from dockyard.verify.rules import judge, secrets
 from dockyard.verify.trial import Patience, Setup
 from tests import small_images
-from tests.conftest import replace_everywhere
+from tests.scripted_docker import Docker
 from tests.small_images import worked
-
-ENGINE = Engine("host", "28.5", True)
-ANSWER = json.dumps({"answer": 0.41234, "listening": [["0.0.0.0", 8000], ["::", 8000]]})
-
-
-class Docker:
-    """A Docker that plays one container: `says` maps a word of a command to how it ends."""
-
-    def __init__(self) -> None:
-        self.asked: list[Command] = []
-        self.says: dict[str, Completed | CommandError] = {
-            "run": Completed(0, "id", "", 0.1),
-            "-c": Completed(0, ANSWER, "", 0.1),
-            "shop.probe": Completed(0, "", "", 0.1),
-            "--format={{json .State}}": Completed(0, '{"Running": true, "ExitCode": 0}', "", 0.1),
-            "wait": Completed(0, "0\n", "", 0.1),
-            "logs": Completed(0, "one\n\n", "two\n", 0.1),
-        }
-
-    def capture(self, command: Command, *, check: bool = True) -> Completed:
-        """Answer one command."""
-        self.asked.append(command)
-        for word, said in self.says.items():
-            if word in command.argv:
-                if isinstance(said, CommandError):
-                    raise said
-                return said
-        return Completed(0, "", "", 0.1)
-
-    def verbs(self) -> list[str]:
-        """Return the docker commands that were asked for, in order."""
-        return [command.argv[1] for command in self.asked]
 
 
 @pytest.fixture
-def docker(monkeypatch: pytest.MonkeyPatch) -> Docker:
-    """Return a Docker in which all goes well."""
+def docker() -> Docker:
+    """Return a Docker that plays one container, in which all goes well."""
     made = Docker()
-    monkeypatch.setattr(trial, "capture", made.capture)
-    monkeypatch.setattr(verify, "capture", made.capture)
-    monkeypatch.setattr(trial, "_memory", lambda _engine, _name: 40_000_000)
+    made.says = {
+        "run": "id",
+        "-c": json.dumps({"answer": 0.41234, "listening": [["0.0.0.0", 8000], ["::", 8000]]}),
+        "shop.probe": "",
+        "--format={{json .State}}": '{"Running": true, "ExitCode": 0}',
+        "wait": "0\n",
+        "logs": Completed(0, "one\n\n", "two\n", 0.1),
+    }
     return made
 
 
-def lacking(docker: Docker, monkeypatch: pytest.MonkeyPatch, *bases: Base) -> tuple[Trial, list[str]]:
-    """Return a trial of a service that lacks a library, after the search for it in these bases."""
-    docker.says = {"--entrypoint=python3": Completed(0, '["/usr/lib/libmagic.so.1"]', "", 0.1), **docker.says}
-    monkeypatch.setattr(verify, "ensure_bases", lambda *_args, **_options: (bases, ()))
+def lacking(docker: Docker, settings: Settings) -> tuple[str, ...]:
+    """Return where a library lies that a service lacks, by the base image of its Python, 3.12."""
+    docker.says = {"--entrypoint=python3": '["/usr/lib/libmagic.so.1"]'}
     log = ("OSError: libmagic.so.1: cannot open shared object file: No such file or directory",)
-    settings = Settings(Path("/shop"), "shop:app", "shop", pythons=("3.13",), python="3.13")
-    said: list[str] = []
-    found = verify.search_base(settings, ENGINE, "3.13", Trial(8000, plain=Trial(8000, log=log)))
-    return found, said
+    found = verify.search_base(settings, docker.engine, "3.12", Trial(8000, plain=Trial(8000, log=log)))
+    assert found.plain
+    return found.plain.in_base
 
 
-def test_what_a_service_lacks_is_looked_for_in_its_base(docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_service_lacks_is_looked_for_in_its_base(docker: Docker, settings: Settings) -> None:
     """In a container that can do no harm; the trial that shows the cause gets the paths."""
-    base = Base("3.13", "python:3.13-slim", "debian", "base/python:3.13-slim", "sha256:1")
-    found, _ = lacking(docker, monkeypatch, base)
-    assert found.plain is not None
-    assert found.plain.in_base == ("/usr/lib/libmagic.so.1",)
-    (command,) = docker.asked
-    assert {"--network=none", "--read-only", "base/python:3.13-slim"} <= set(command.argv)
-    assert command.argv[-1] == "libmagic.so.1"
+    docker.registry["python:3.12-slim"] = "sha256:1"
+    assert lacking(docker, settings) == ("/usr/lib/libmagic.so.1",)
+    argv = docker.asked[-1].argv
+    assert {"--network=none", "--read-only", "python:3.12-slim@sha256:1"} <= set(argv)
+    assert argv[-1] == "libmagic.so.1"
 
 
-def test_without_a_base_nothing_is_looked_for(docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The usual tip has to do."""
-    found, _ = lacking(docker, monkeypatch)
-    assert (found.plain and found.plain.in_base, docker.asked) == ((), [])
+def test_without_a_base_nothing_is_looked_for(docker: Docker, settings: Settings) -> None:
+    """The usual tip has to do: no registry has that Python here, and no Debian release either."""
+    assert lacking(docker, settings) == ()
+    assert docker.verbs() == ["buildx"]
 
 
 FACTS = Facts("", {"config": small_images.settings()}, (), {})
@@ -100,7 +67,7 @@ FACTS = Facts("", {"config": small_images.settings()}, (), {})
 
 def test_a_trial_in_which_all_goes_well(docker: Docker) -> None:
     """Run, watch, check, stop, read the log, remove; the times are those that the container saw."""
-    found = trial.try_image(ENGINE, "shop:production", FACTS, Setup(8000))
+    found = trial.try_image(docker.engine, "shop:production", FACTS, Setup(8000))
     assert (found.answer, found.healthy, found.memory, found.stop_code) == (0.412, True, 40_000_000, 0)
     assert found.listening == ("0.0.0.0:8000", "[::]:8000")
     assert found.log == ("one", "two")
@@ -129,14 +96,14 @@ def test_the_options_of_a_trial() -> None:
 
 def test_the_values_given_to_a_trial_are_never_shown(docker: Docker) -> None:
     """They may be secrets."""
-    trial.once(ENGINE, "x", FACTS, Setup(8000, {"KEY": "password"}))
+    trial.once(docker.engine, "x", FACTS, Setup(8000, {"KEY": "password"}))
     assert "password" not in docker.asked[0].display()
 
 
 def test_a_container_that_cannot_start_is_tried_once_more_without_hardening(docker: Docker) -> None:
     """What the engine said is kept, and both containers are removed."""
     docker.says["run"] = Completed(127, "", "exec: no such file\n", 0.1)
-    found = trial.try_image(ENGINE, "x", FACTS, Setup(8000))
+    found = trial.try_image(docker.engine, "x", FACTS, Setup(8000))
     assert found.refused == "exec: no such file"
     assert found.plain is not None
     assert docker.verbs() == ["run", "logs", "rm"] * 2
@@ -150,7 +117,7 @@ def test_a_container_that_ends_by_itself(docker: Docker) -> None:
     docker.says["--format={{json .State}}"] = Completed(
         0, '{"Running": false, "ExitCode": 3, "OOMKilled": true}', "", 0.1
     )
-    found = trial.once(ENGINE, "x", FACTS, Setup(8000))
+    found = trial.once(docker.engine, "x", FACTS, Setup(8000))
     assert (found.exit_code, found.out_of_memory, found.refused, found.serves) == (3, True, "", False)
     assert "kill" not in docker.verbs()
 
@@ -158,40 +125,29 @@ def test_a_container_that_ends_by_itself(docker: Docker) -> None:
 def test_an_image_without_python_cannot_be_looked_into(docker: Docker) -> None:
     """It runs, and the reason why nothing is known is told."""
     docker.says["-c"] = Completed(127, "", 'exec: "python": executable file not found in $PATH', 0.1)
-    found = trial.once(ENGINE, "x", FACTS, Setup(8000))
+    found = trial.once(docker.engine, "x", FACTS, Setup(8000))
     assert "executable file not found" in found.refused
 
 
-def test_a_health_check_is_run_until_it_passes(docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_health_check_is_run_until_it_passes(docker: Docker) -> None:
     """The first answer may come before the service is ready."""
-    answers: list[Completed | CommandError] = [
-        Completed(1, "", "starting", 0.1),
-        CommandError("late"),
-        Completed(0, "", "", 0.1),
-    ]
-    monkeypatch.setattr(trial, "PAUSE", 0.0)
-    original = docker.capture
-
-    def capture(command: Command, *, check: bool = True) -> Completed:
-        if "shop.probe" not in command.argv:
-            return original(command, check=check)
-        said = answers.pop(0)
-        if isinstance(said, CommandError):
-            raise said
-        return said
-
-    monkeypatch.setattr(trial, "capture", capture)
-    assert trial.once(ENGINE, "x", FACTS, Setup(8000)).healthy is True
-    assert answers == []
+    answers: Iterator[Completed | CommandError] = iter(
+        [Completed(1, "", "starting", 0.1), CommandError("late"), Completed(0, "", "", 0.1)]
+    )
+    docker.says["shop.probe"] = lambda _command: next(answers)
+    assert trial.once(docker.engine, "x", FACTS, Setup(8000, patience=Patience(pause=0))).healthy is True
+    assert next(answers, None) is None
 
 
 def test_a_health_check_that_never_passes(docker: Docker) -> None:
     """What it said is kept, and the service is not asked to stop well."""
     docker.says["shop.probe"] = Completed(1, "", "503", 0.1)
-    found = trial.once(ENGINE, "x", FACTS, Setup(8000, patience=Patience(health=0)))
+    found = trial.once(docker.engine, "x", FACTS, Setup(8000, patience=Patience(health=0)))
     assert (found.healthy, found.health_output, found.stop) == (False, "503", None)
     docker.says["shop.probe"] = CommandError("late")
-    assert "did not end" in trial.once(ENGINE, "x", FACTS, Setup(8000, patience=Patience(health=0))).health_output
+    assert (
+        "did not end" in trial.once(docker.engine, "x", FACTS, Setup(8000, patience=Patience(health=0))).health_output
+    )
 
 
 @pytest.mark.parametrize(
@@ -200,35 +156,31 @@ def test_a_health_check_that_never_passes(docker: Docker) -> None:
 )
 def test_both_forms_of_health_check(docker: Docker, check: list[str], argv: tuple[str, ...]) -> None:
     """As the engine runs them."""
-    trial.once(ENGINE, "x", Facts("", {"config": {"Healthcheck": {"Test": check}}}, (), {}), Setup(8000))
+    trial.once(docker.engine, "x", Facts("", {"config": {"Healthcheck": {"Test": check}}}, (), {}), Setup(8000))
     assert any(command.argv[-len(argv) :] == argv for command in docker.asked)
 
 
 @pytest.mark.parametrize("check", [None, {"Test": ["NONE"]}, {}])
 def test_an_image_without_health_check(docker: Docker, check: object) -> None:
     """There is nothing to run, and the rest goes on."""
-    found = trial.once(ENGINE, "x", Facts("", {"config": {"Healthcheck": check}}, (), {}), Setup(8000))
+    found = trial.once(docker.engine, "x", Facts("", {"config": {"Healthcheck": check}}, (), {}), Setup(8000))
     assert (found.healthy, found.serves, found.stop_code) == (None, True, 0)
 
 
 def test_a_service_that_does_not_stop(docker: Docker) -> None:
     """The wait ends by itself, and the container is removed by force."""
     docker.says["wait"] = CommandError("docker did not finish within 10 s")
-    found = trial.once(ENGINE, "x", FACTS, Setup(8000))
+    found = trial.once(docker.engine, "x", FACTS, Setup(8000))
     assert (found.stop, found.stop_code) == (None, None)
     assert docker.asked[-1].argv[:3] == ("docker", "rm", "--force")
 
 
-def test_an_interrupt_leaves_no_container(docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_leaves_no_container(docker: Docker) -> None:
     """Whatever happens, it is removed."""
-
-    def interrupted(*_arguments: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(trial, "_await_answer", interrupted)
+    docker.says["-c"] = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
-        trial.once(ENGINE, "x", FACTS, Setup(8000))
-    assert docker.verbs() == ["run", "rm"]
+        trial.once(docker.engine, "x", FACTS, Setup(8000))
+    assert docker.verbs() == ["run", "exec", "rm"]
 
 
 def test_memory_by_the_numbers_of_either_version_of_control_groups() -> None:
@@ -241,11 +193,11 @@ def test_memory_by_the_numbers_of_either_version_of_control_groups() -> None:
 
 def test_files_that_cannot_be_compiled_are_asked_of_the_images_own_python(docker: Docker) -> None:
     """Only what was asked for counts; an image whose Python does not answer excuses nothing."""
-    docker.says = {"run": Completed(0, '{"/a.py": "invalid syntax, line 3", "/etc": "x"}', "", 0.1)}
-    assert trial.find_uncompilable(ENGINE, "x", ("/a.py", "/b.py")) == {"/a.py": "invalid syntax, line 3"}
+    docker.says = {"run": '{"/a.py": "invalid syntax, line 3", "/etc": "x"}'}
+    assert trial.find_uncompilable(docker.engine, "x", ("/a.py", "/b.py")) == {"/a.py": "invalid syntax, line 3"}
     assert json.loads(docker.asked[0].input or b"") == ["/a.py", "/b.py"]
     docker.says = {"run": Completed(127, "", "no python", 0.1)}
-    assert trial.find_uncompilable(ENGINE, "x", ("/a.py",)) == {}
+    assert trial.find_uncompilable(docker.engine, "x", ("/a.py",)) == {}
 
 
 @pytest.fixture
@@ -263,9 +215,8 @@ def project(settings: Settings) -> Settings:
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make a world without git and certificates."""
-    replace_everywhere(monkeypatch, "read_git", lambda _root: None)
-    monkeypatch.setattr(secrets, "find_private_certificates", dict)
+    """Make a world without git."""
+    monkeypatch.delenv("GIT_DIR", raising=False)
 
 
 def test_what_is_expected_of_a_projects_own_image(project: Settings, world: None) -> None:
@@ -307,16 +258,15 @@ def test_each_target_has_the_lock_of_its_purpose(project: Settings, world: None)
 
 def test_an_image_that_is_not_there_says_what_makes_it(docker: Docker, settings: Settings) -> None:
     """The project's own is built, another one is pulled; any other trouble is told as it is."""
-    docker.says = {"inspect": Completed(1, "", "Error response from daemon: No such image: shop:slim-py3.12", 0.1)}
     with pytest.raises(DockyardError, match=r"there is no image shop:slim-py3\.12") as caught:
-        verify.verify_image(settings, ImageQuery("slim", "3.12"), engine=ENGINE)
+        verify.verify_image(settings, ImageQuery("slim", "3.12"), engine=docker.engine)
     assert caught.value.hint == "`invoke build --target slim --python 3.12` makes it"
     with pytest.raises(DockyardError) as caught:
-        verify.verify_image(settings, ImageQuery(image="far/x:1"), engine=ENGINE)
+        verify.verify_image(settings, ImageQuery(image="far/x:1"), engine=docker.engine)
     assert "docker pull far/x:1" in caught.value.hint
-    docker.says = {"inspect": Completed(1, "", "permission denied", 0.1)}
+    docker.says["inspect"] = Completed(1, "", "permission denied", 0.1)
     with pytest.raises(DockyardError, match="permission denied"):
-        verify.verify_image(settings, ImageQuery(), engine=ENGINE)
+        verify.verify_image(settings, ImageQuery(), engine=docker.engine)
 
 
 def test_a_python_that_the_project_does_not_support(settings: Settings) -> None:
@@ -325,16 +275,15 @@ def test_a_python_that_the_project_does_not_support(settings: Settings) -> None:
         verify.verify_image(settings, ImageQuery(python="3.9"))
 
 
-def test_a_whole_verify(docker: Docker, project: Settings, world: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_whole_verify(docker: Docker, project: Settings, world: None) -> None:
     """Read, tried, judged: the good image has no violation."""
     config = {
         **small_images.settings(),
         "Labels": {**small_images.settings()["Labels"], "org.opencontainers.image.created": "1980-01-01T00:00:00Z"},
     }
-    docker.says = {"image": Completed(0, json.dumps([{"Config": config}]), "", 0.1), **docker.says}
-    held = small_images.facts(small_images.good(), Labels=config["Labels"])
-    monkeypatch.setattr(contents, "read_image", lambda _engine, _reference: held)
-    found = verify.verify_image(project, ImageQuery(), engine=ENGINE)
+    docker.images["shop:production"] = {"Id": "sha256:1", "Config": config}
+    docker.archives["sha256:1"] = small_images.archive(small_images.layer(small_images.good()), config=config)
+    found = verify.verify_image(project, ImageQuery(), engine=docker.engine)
     assert found.verdict.findings == ()
     assert (found.ok, found.image, found.target, found.python) == (True, "shop:production", "production", "3.13")
 
@@ -342,34 +291,33 @@ def test_a_whole_verify(docker: Docker, project: Settings, world: None, monkeypa
 def test_the_first_answer_is_told_before_anything_else_is_done(docker: Docker) -> None:
     """Once for both trials, and where there never is one, when that is given up."""
     setup = Setup(8000, answered=lambda: docker.asked.append(Command(("docker", "ANSWERED"))))
-    trial.try_image(ENGINE, "x", FACTS, setup)
+    trial.try_image(docker.engine, "x", FACTS, setup)
     assert docker.verbs()[:5] == ["run", "exec", "inspect", "ANSWERED", "exec"]
     docker.asked.clear()
     docker.says["-c"] = Completed(0, '{"answer": null, "listening": []}', "", 0.1)
-    trial.try_image(ENGINE, "x", FACTS, setup)
+    trial.try_image(docker.engine, "x", FACTS, setup)
     assert docker.verbs().count("ANSWERED") == 1
 
 
-def test_an_image_is_read_when_the_first_answer_is_there(docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_is_read_when_the_first_answer_is_there(docker: Docker) -> None:
     """Reading takes a processor, and would make the start look slow."""
-    monkeypatch.setattr(
-        contents, "read_image", lambda _engine, _reference: docker.asked.append(Command(("docker", "READ")))
-    )
-    verify.read_and_try(ENGINE, "x", small_images.settings(), Setup(8000))
+    docker.archives["x"] = small_images.archive(small_images.layer(small_images.good()))
+    verify.read_and_try(docker.engine, "x", small_images.settings(), Setup(8000))
     assert docker.verbs().count("READ") == 1
     assert docker.verbs().index("READ") > docker.verbs().index("inspect")
 
 
-def test_a_target_that_does_not_serve_is_only_read(docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_target_that_does_not_serve_is_only_read(docker: Docker) -> None:
     """A test image has no service to run."""
-    monkeypatch.setattr(contents, "read_image", lambda _engine, _reference: FACTS)
-    assert verify.read_and_try(ENGINE, "x", {}, None) == (FACTS, None)
-    assert docker.asked == []
+    docker.archives["x"] = small_images.archive(small_images.layer(small_images.good()))
+    found, result = verify.read_and_try(docker.engine, "x", {}, None)
+    assert ("/opt/venv/pyvenv.cfg" in found.files, result) == (True, None)
+    assert docker.verbs() == ["READ"]
     assert not verify.is_service(Expected(target="test"))
     assert verify.is_service(Expected(target="slim"))
 
 
-def test_the_certificates_of_this_host_that_the_public_has_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_certificates_of_this_host_that_the_public_has_not(tmp_path: Path) -> None:
     """Those that certifi or the distribution has are public."""
     from tests.test_policy_leaks import der, pem
 
@@ -377,14 +325,9 @@ def test_the_certificates_of_this_host_that_the_public_has_not(tmp_path: Path, m
     public.write_bytes(pem(der("Public CA")))
     bundle = tmp_path / "bundle.crt"
     bundle.write_bytes(pem(der("Public CA")) + pem(der("Proxy CA")))
-    monkeypatch.setattr(secrets, "PUBLIC", (str(public), str(tmp_path / "none")))
-    replace_everywhere(monkeypatch, "ca_bundle", lambda: bundle)
-    secrets.find_private_certificates.cache_clear()
-    assert list(secrets.find_private_certificates().values()) == ["Proxy CA"]
-    secrets.find_private_certificates.cache_clear()
-    replace_everywhere(monkeypatch, "ca_bundle", lambda: None)
-    assert secrets.find_private_certificates() == {}
-    secrets.find_private_certificates.cache_clear()
+    known = (str(public), str(tmp_path / "none"))
+    assert list(secrets.find_private_certificates(bundle, known).values()) == ["Proxy CA"]
+    assert secrets.find_private_certificates(None) == {}
 
 
 def test_patience_goes_past_the_budget(settings: Settings) -> None:

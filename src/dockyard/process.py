@@ -20,7 +20,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import IO, cast
+from typing import IO, Protocol, cast
 
 from dockyard.errors import CommandError
 
@@ -71,6 +71,16 @@ class Completed:
         return self.returncode == 0
 
 
+class Runner(Protocol):
+    """What runs commands for others: this module itself, or in tests a script that answers in its place."""
+
+    def which(self, program: str) -> str | None: ...  # noqa: D102 - see below
+    def capture(self, command: Command, *, check: bool = True) -> Completed: ...  # noqa: D102 - see below
+    def stream(self, command: Command, *, check: bool = True) -> Completed: ...  # noqa: D102 - see below
+    def tee(self, command: Command, *, check: bool = True) -> Completed: ...  # noqa: D102 - see below
+    def lines(self, command: Command) -> Iterator[str]: ...  # noqa: D102 - see below
+
+
 def redact(text: str, secrets: Iterable[str]) -> str:
     """Replace every secret in `text` by three asterisks."""
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
@@ -90,7 +100,7 @@ def capture(command: Command, *, check: bool = True) -> Completed:
     with _running(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         out, err = process.communicate(command.input or b"", timeout=command.timeout)
     done = Completed(process.returncode, _text(out), _text(err), time.monotonic() - started)
-    return _checked(command, done) if check else done
+    return checked(command, done) if check else done
 
 
 def stream(command: Command, *, check: bool = True) -> Completed:
@@ -100,7 +110,7 @@ def stream(command: Command, *, check: bool = True) -> Completed:
     with _running(command, stdin=stdin, group=False) as process:
         process.communicate(command.input)
     done = Completed(process.returncode, "", "", time.monotonic() - started)
-    return _checked(command, done) if check else done
+    return checked(command, done) if check else done
 
 
 def lines(command: Command) -> Generator[str, None, None]:
@@ -112,7 +122,7 @@ def lines(command: Command) -> Generator[str, None, None]:
             line = redact(_text(raw).rstrip("\r\n"), command.secrets)
             kept = [*kept[-TAIL_LINES:], line]
             yield line
-    _checked(command, Completed(process.returncode, "\n".join(kept), "", time.monotonic() - started))
+    checked(command, Completed(process.returncode, "\n".join(kept), "", time.monotonic() - started))
 
 
 def tee(command: Command, *, check: bool = True) -> Completed:
@@ -139,7 +149,7 @@ def tee(command: Command, *, check: bool = True) -> Completed:
         show(b"", last=True)
     arrivals = tuple(zip(times, map(_text, chunks), strict=True))
     done = Completed(returncode, _text(b"".join(chunks)), "", time.monotonic() - started, arrivals)
-    return _checked(command, done) if check else done
+    return checked(command, done) if check else done
 
 
 def detach(command: Command, log: Path) -> int:
@@ -304,8 +314,7 @@ def _tee_pipe(command: Command, show: Callable[[bytes], None]) -> int:
 
 def _tee_terminal(command: Command, show: Callable[[bytes], None]) -> int:
     ours, theirs = pty.openpty()
-    with contextlib.suppress(termios.error, OSError):
-        termios.tcsetwinsize(theirs, termios.tcgetwinsize(sys.stderr.fileno()))
+    _resize(theirs)
     feed = subprocess.PIPE if command.input is not None else subprocess.DEVNULL
     try:
         with _running(command, stdin=feed, stdout=theirs, stderr=theirs) as process, _resizing(theirs):
@@ -316,6 +325,11 @@ def _tee_terminal(command: Command, show: Callable[[bytes], None]) -> int:
     finally:
         os.close(ours)
         os.close(theirs)
+
+
+def _resize(terminal: int) -> None:
+    with contextlib.suppress(termios.error, OSError):
+        termios.tcsetwinsize(terminal, termios.tcgetwinsize(sys.stderr.fileno()))
 
 
 def _copy_until_exit(process: "subprocess.Popen[bytes]", source: int, show: Callable[[bytes], None]) -> None:
@@ -332,13 +346,8 @@ def _copy_until_exit(process: "subprocess.Popen[bytes]", source: int, show: Call
 @contextlib.contextmanager
 def _resizing(terminal: int) -> Iterator[None]:
     """Pass changes of the real terminal's size on to a pseudo-terminal."""
-
-    def resize(_number: int, _frame: FrameType | None) -> None:
-        with contextlib.suppress(termios.error, OSError):
-            termios.tcsetwinsize(terminal, termios.tcgetwinsize(sys.stderr.fileno()))
-
     try:
-        previous = signal.signal(signal.SIGWINCH, resize)
+        previous = signal.signal(signal.SIGWINCH, lambda *_: _resize(terminal))
     except ValueError:  # not in the main thread: keep the size of the start
         yield
         return
@@ -348,7 +357,8 @@ def _resizing(terminal: int) -> Iterator[None]:
         signal.signal(signal.SIGWINCH, previous)
 
 
-def _checked(command: Command, done: Completed) -> Completed:
+def checked(command: Command, done: Completed) -> Completed:
+    """Return how a command ended; raise CommandError with its last words where it failed (pure)."""
     if done.ok:
         return done
     said = redact((done.stderr.strip() or done.stdout.strip()), command.secrets)

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dockyard import files, process
+from dockyard import files
 from dockyard.apt import parse_installed
 from dockyard.bases.lookup import Base, local_name, reference
 from dockyard.errors import CommandError, EngineError
@@ -248,7 +248,7 @@ def load_images(engine: "Engine", records: Mapping[str, Record]) -> None:
             continue
         content = pack_archive(files.folder() / record.folder, record.image, name)
         try:
-            process.capture(engine.command("load", "--quiet", input=content))
+            engine.run("load", "--quiet", input=content)
         except CommandError as error:
             raise EngineError(
                 f"the engine did not take the image {name}: {error.output}",
@@ -262,7 +262,7 @@ def list_layers(engine: "Engine", names: Sequence[str]) -> dict[str, str]:
         return {}
     asked = ("image", "inspect", "--format", '{"tags":{{json .RepoTags}},"layers":{{json .RootFS.Layers}}}', *names)
     found: dict[str, str] = {}
-    for line in process.capture(engine.command(*asked), check=False).stdout.splitlines():
+    for line in engine.attempt(*asked).stdout.splitlines():
         with contextlib.suppress(ValueError):
             said = json.loads(line)
             if len(said["layers"] or ()) == 1:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dockyard import files, process
+from dockyard import files
 from dockyard.bases.parallel import run_each
 from dockyard.errors import CommandError, DockyardError, SettingsError
 
@@ -196,11 +196,9 @@ def read_refusal(said: str, now: float) -> Answer:
 
 
 def _ask(engine: "Engine", reference: str) -> Answer:
-    command = engine.command(
-        *("buildx", "imagetools", "inspect", reference, "--format", "{{json .Manifest}}"), timeout=PATIENCE
-    )
+    words = ("buildx", "imagetools", "inspect", reference, "--format", "{{json .Manifest}}")
     try:
-        return read_answer(process.capture(command).stdout, time.time())
+        return read_answer(engine.run(*words, timeout=PATIENCE).stdout, time.time())
     except CommandError as error:
         silent = error.message if error.returncode == 127 else f"no answer within {PATIENCE:g} s"
         return read_refusal(error.output or silent, time.time())

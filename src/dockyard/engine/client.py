@@ -13,7 +13,7 @@ from dockyard import process
 from dockyard.engine import socket as ask
 from dockyard.engine.embedded import install, lifecycle
 from dockyard.errors import CommandError, EngineError
-from dockyard.process import Command
+from dockyard.process import Command, Completed, Runner
 
 if TYPE_CHECKING:
     import docker
@@ -51,11 +51,31 @@ class Engine:
     snapshotter: bool
     cpus: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)
+    runner: Runner = field(default=process, repr=False, compare=False)
 
     def command(self, *argv: str, **options: Any) -> Command:
         """Return the `docker …` command that talks to this engine; options are those of Command."""
         env = {**self.environment, **options.pop("env", {})}
         return Command(("docker", *argv), env=env, **options)
+
+    def run(self, *argv: str, **options: Any) -> Completed:
+        """Run `docker …` and keep what it prints; raise CommandError where it fails."""
+        return self.runner.capture(self.command(*argv, **options))
+
+    def attempt(self, *argv: str, **options: Any) -> Completed:
+        """Run `docker …` and return how it ended, well or not."""
+        return self.runner.capture(self.command(*argv, **options), check=False)
+
+    def inspect_image(self, reference: str) -> dict[str, Any] | None:
+        """Return what the engine knows of an image, None where it has none; its Id is the digest it goes by."""
+        done = self.attempt("image", "inspect", reference)
+        if done.ok:
+            return dict(json.loads(done.stdout)[0])
+        if "no such image" in done.stderr.lower():
+            return None
+        raise EngineError(
+            f"the engine cannot say what {reference} is: {done.stderr.strip()}", "`invoke doctor` looks at the engine"
+        )
 
     def client(self) -> "docker.DockerClient":
         """Return an SDK client for this engine; each of its calls has a minute."""
@@ -93,7 +113,7 @@ class Engine:
             return from_environment(environment)
         if not context_named(environment):
             return Endpoint(f"unix://{DEFAULT_SOCKET}")
-        done = process.capture(self.command("context", "inspect", timeout=ANSWER_SECONDS))
+        done = self.run("context", "inspect", timeout=ANSWER_SECONDS)
         return from_context(json.loads(done.stdout))
 
 
@@ -126,9 +146,9 @@ class Search:
         return "" if self.wanted == "host" or (self.probe and self.chosen) else "embedded"
 
 
-def find_engine(settings: "Settings") -> Engine:
+def find_engine(settings: "Settings", runner: Runner = process) -> Engine:
     """Return the engine the settings ask for, starting the embedded one where none is reachable."""
-    search = search_host(settings.engine, os.environ)
+    search = search_host(settings.engine, os.environ, runner=runner)
     probe = search.probe or Probe()
     if search.kind == "host":
         return from_info("host", probe.info)
@@ -140,14 +160,16 @@ def find_engine(settings: "Settings") -> Engine:
     raise EngineError(probe.wrong, probe.hint)
 
 
-def search_host(wanted: str, environment: Mapping[str, str], seconds: float = ANSWER_SECONDS) -> Search:
+def search_host(
+    wanted: str, environment: Mapping[str, str], seconds: float = ANSWER_SECONDS, runner: Runner = process
+) -> Search:
     """Look for the host's engine as the setting `engine` wants it, without starting any."""
     chosen = explicit(environment) if wanted != "embedded" else ""
     if wanted == "embedded" or (
         wanted == "auto" and not chosen and not DEFAULT_SOCKET.exists() and not context_named(environment)
     ):
         return Search(wanted)
-    return Search(wanted, chosen, ask_docker(seconds=seconds))
+    return Search(wanted, chosen, ask_docker(seconds=seconds, runner=runner))
 
 
 def explicit(environment: Mapping[str, str]) -> str:
@@ -230,14 +252,16 @@ def from_info(kind: str, info: Mapping[str, Any], environment: Mapping[str, str]
     )
 
 
-def ask_docker(environment: Mapping[str, str] | None = None, seconds: float = ANSWER_SECONDS) -> Probe:
+def ask_docker(
+    environment: Mapping[str, str] | None = None, seconds: float = ANSWER_SECONDS, runner: Runner = process
+) -> Probe:
     """Return what `docker info` says in an environment with these changes; an engine that hangs is told as that."""
-    if not environment and process.which("docker") is None:
+    if not environment and runner.which("docker") is None:
         hint = "install docker-cli, docker-buildx, docker-compose"
         return Probe(wrong="the docker command is not installed", hint=hint)
     command = Command(("docker", "info", "--format", "{{json .}}"), env=environment or {}, timeout=seconds)
     try:
-        done = process.capture(command, check=False)
+        done = runner.capture(command, check=False)
         return judge(json.loads(done.stdout), done.stderr)
     except CommandError as error:
         return Probe(wrong=error.message.partition(":")[0], hint=error.hint or "restart the engine")

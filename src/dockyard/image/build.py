@@ -6,7 +6,6 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from dockyard.image.names import Variant
 from dockyard.locks import check
 from dockyard.locks.indexes import Logins, collect_logins
 from dockyard.locks.pins import parse_pins
-from dockyard.process import Command, Completed, capture, tee
+from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -282,7 +281,7 @@ def _solve_once(job: Job, metadata: Path) -> Completed:
     began = job.recording.clock.seconds()
     arrivals: tuple[tuple[float, str], ...] = ()
     try:
-        done = tee(make_command(job, metadata))
+        done = job.engine.runner.tee(make_command(job, metadata))
         arrivals = done.arrivals
     except CommandError as error:
         arrivals = error.arrivals
@@ -308,13 +307,8 @@ def _inspected(engine: Engine, image: Built) -> Built:
 
 def _inspected_by_cli(engine: Engine, name: str) -> tuple[Any, list[Any]]:
     """Return what the engine's API says of an image and its history, from an engine without a local socket."""
-    questions = (
-        engine.command("image", "inspect", "--format={{json .}}", name),
-        engine.command("history", "--no-trunc", "--human=false", "--format=json", name),
-    )
-    with ThreadPoolExecutor() as pool:
-        inspected, history = (answer.stdout for answer in pool.map(capture, questions))
-    return json.loads(inspected), [json.loads(line) for line in history.splitlines()]
+    history = engine.run("history", "--no-trunc", "--human=false", "--format=json", name).stdout
+    return engine.inspect_image(name), [json.loads(line) for line in history.splitlines()]
 
 
 def _record(job: Job, built: Sequence[Built], outcome: records.Outcome) -> None:
@@ -371,10 +365,10 @@ def retag(settings: Settings, engine: Engine, target: str, python: str, chosen: 
     references = names.choose_tags(settings, read_git(settings.root), variant, chosen)
     if not references:
         raise UsageError("there is no git commit to take a tag from", "name one: `invoke tag --tag 1.2.3`")
-    if not capture(engine.command("image", "inspect", local), check=False).ok:
+    if engine.inspect_image(local) is None:
         raise DockyardError(
             f"there is no image {local}", f"`invoke build --target {target} --python {python}` makes it"
         )
     for reference in references:
-        capture(engine.command("tag", local, reference))
+        engine.run("tag", local, reference)
     return references

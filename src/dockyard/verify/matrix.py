@@ -130,7 +130,7 @@ class Run:
     def remove(self, variants: Sequence[Variant]) -> None:
         """Remove the containers of variants, running or not, with their volumes."""
         names = [self.container(variant) for variant in variants]
-        capture(self.engine.command("rm", "--force", "--volumes", *names), check=False)
+        self.engine.attempt("rm", "--force", "--volumes", *names)
 
 
 def run_tests(settings: Settings, arguments: Sequence[str], *, forbid_skips: bool) -> None:
@@ -198,7 +198,7 @@ def run_one(run: Run, variant: Variant) -> Outcome:
     into = run.folder / variant.python
     if not run.cut.is_set():
         make_folder(into)
-        copied = capture(run.engine.command("cp", f"{container}:{RESULTS}/.", str(into)), check=False)
+        copied = run.engine.attempt("cp", f"{container}:{RESULTS}/.", str(into))
         if not copied.ok:
             log.info(f"{variant.python} | no results came out of the container: {copied.stderr.strip()}")
     outcome = Outcome(variant.python, *count(into / "junit.xml"), clock.seconds(), returncode, image)
@@ -209,7 +209,7 @@ def run_one(run: Run, variant: Variant) -> Outcome:
 def read_accounts(run: Run, image: str, options: tuple[str, ...]) -> Accounts | None:
     """Return what names the users in a container of an image, None where its Python cannot be asked."""
     hardened = ("--rm", "--network=none", "--no-healthcheck", *HARDENED, *options, "--entrypoint=python3")
-    done = capture(run.engine.command("run", *hardened, image, *probe("accounts"), timeout=ENGINE_SECONDS), check=False)
+    done = run.engine.attempt("run", *hardened, image, *probe("accounts"), timeout=ENGINE_SECONDS)
     return parse_accounts(done.stdout)
 
 

@@ -16,11 +16,10 @@ from dockyard.engine.client import Engine, find_engine
 from dockyard.errors import DockyardError
 from dockyard.image import build, names, records
 from dockyard.image.build import Job, Request
-from dockyard.process import capture
 from dockyard.settings import Settings
 from dockyard.verify.compare import Finding, Item, Verdict, compare_images, read_item
 from dockyard.verify.model import ImageQuery
-from dockyard.verify.verify import find_image, require_image
+from dockyard.verify.verify import require_image
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +77,7 @@ def rebuild_and_compare(job: Job, reference: str, existing: Mapping[str, Any]) -
     for note in notes:
         log.info(f"{reference}: {note}")
     with rebuild(job) as name:
-        made = find_image(engine, name) or {"Id": ""}
+        made = engine.inspect_image(name) or {"Id": ""}
         outcome = Outcome(reference, Verdict.IDENTICAL, existing["Id"], made["Id"], (), notes)
         if made["Id"] != existing["Id"]:
             log.info("the digests differ: reading both images")
@@ -148,7 +147,7 @@ def rebuild(job: Job) -> Iterator[str]:
             build.solve(job, Path(folder) / "metadata.json")
         yield name
     finally:
-        capture(job.engine.command("rmi", name), check=False)
+        job.engine.attempt("rmi", name)
         forget_mounts(job)
 
 
@@ -156,9 +155,9 @@ def forget_mounts(job: Job) -> None:
     """Remove the cache mounts that this one build has filled, and no others."""
     builder = (f"--builder={job.settings.builder}",) if job.settings.builder else ()
     listing = ("buildx", "du", *builder, "--verbose", "--filter=type=exec.cachemount")
-    said = capture(job.engine.command(*listing), check=False).stdout
+    said = job.engine.attempt(*listing).stdout
     for record in find_mounts(said, job.planned[0].arguments[MOUNTS]):
-        capture(job.engine.command("buildx", "prune", *builder, "--force", f"--filter=id={record}"), check=False)
+        job.engine.attempt("buildx", "prune", *builder, "--force", f"--filter=id={record}")
 
 
 def find_mounts(listing: str, namespace: str) -> tuple[str, ...]:

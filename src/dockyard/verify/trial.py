@@ -20,7 +20,7 @@ from dockyard.engine.client import Engine
 from dockyard.engine.inside import probe
 from dockyard.errors import CommandError, DockyardError, SettingsError
 from dockyard.files import write_atomically
-from dockyard.process import Completed, capture
+from dockyard.process import Completed
 from dockyard.settings import Settings
 from dockyard.stack import prepare, stack
 from dockyard.stack.compose import Model
@@ -30,7 +30,6 @@ from dockyard.verify.matrix import HARDENED, mount_writable
 from dockyard.verify.model import Facts, Trial
 
 ENGINE_SECONDS = 60.0
-PAUSE = 0.1
 LOG_LINES = 40
 RELEASE_SECONDS = 300.0
 START_SECONDS = 120.0
@@ -50,11 +49,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait, in seconds: for the first answer, then for health, then for the end after SIGTERM."""
+    """How long to wait, in seconds: for the first answer, for health (looking every `pause`), for the end."""
 
     start: float = 30.0
     health: float = 20.0
     stop: float = 10.0
+    pause: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def run_release_step(engine: Engine, image: str, setup: Setup, words: Sequence[s
     options = [word for word in choose_options(setup, f"dockyard-release-{secrets.token_hex(4)}") if word != "--detach"]
     given = ("run", "--rm", *options, f"--entrypoint={words[0]}", image, *words[1:])
     secret = tuple(value for value in setup.environment.values() if len(value) > 3)
-    done = capture(engine.command(*given, timeout=RELEASE_SECONDS, secrets=secret), check=False)
+    done = engine.attempt(*given, timeout=RELEASE_SECONDS, secrets=secret)
     if not done.ok:
         said = "".join(f"\n  | {line}" for line in (done.stdout + done.stderr).splitlines()[-8:])
         raise DockyardError(
@@ -140,8 +140,8 @@ def find_in_image(engine: Engine, image: str, wanted: str) -> tuple[str, ...]:
 def _run_probe(engine: Engine, image: str, python: str, verb: str, *words: str, asked: bytes = b"") -> Any:
     """Let an image's Python look around, hardened; return what it answers, None where it cannot be run."""
     options = ("--rm", "--interactive", "--network=none", "--no-healthcheck", *HARDENED, f"--entrypoint={python}")
-    command = engine.command("run", *options, image, *probe(verb, *words), input=asked, timeout=ENGINE_SECONDS)
-    return _parse_json(capture(command, check=False).stdout)
+    done = engine.attempt("run", *options, image, *probe(verb, *words), input=asked, timeout=ENGINE_SECONDS)
+    return _parse_json(done.stdout)
 
 
 @contextmanager
@@ -149,20 +149,17 @@ def _container(engine: Engine, image: str, setup: Setup) -> Iterator[tuple[str, 
     """Start a container, and leave nothing of it, whatever happens."""
     name = f"dockyard-trial-{secrets.token_hex(4)}"
     secret = tuple(value for value in setup.environment.values() if len(value) > 3)
-    command = engine.command("run", *choose_options(setup, name), image, timeout=ENGINE_SECONDS, secrets=secret)
     try:
-        yield name, capture(command, check=False)
+        yield name, engine.attempt("run", *choose_options(setup, name), image, timeout=ENGINE_SECONDS, secrets=secret)
     finally:
-        capture(engine.command("rm", "--force", "--volumes", name, timeout=ENGINE_SECONDS), check=False)
+        engine.attempt("rm", "--force", "--volumes", name, timeout=ENGINE_SECONDS)
 
 
 def _await_answer(engine: Engine, name: str, setup: Setup, trial: Trial) -> Trial:
     """Wait for the first answer, or for the end of the container, or until patience is over."""
     limit = setup.patience.start
-    watch = engine.command(
-        "exec", name, "python", *probe("watch", str(setup.port), f"{limit:g}"), timeout=limit + ENGINE_SECONDS
-    )
-    done = capture(watch, check=False)
+    watch = probe("watch", str(setup.port), f"{limit:g}")
+    done = engine.attempt("exec", name, "python", *watch, timeout=limit + ENGINE_SECONDS)
     seen = _parse_json(done.stdout)
     state = _state(engine, name)
     if not isinstance(seen, dict):
@@ -194,13 +191,13 @@ def _check_health(engine: Engine, name: str, facts: Facts, setup: Setup, trial: 
         healthy, said = _run_check(engine, name, argv, one)
         if healthy or time.monotonic() > over:
             return replace(trial, healthy=healthy, health_output=said, memory=_memory(engine, name))
-        time.sleep(PAUSE)
+        time.sleep(setup.patience.pause)
 
 
 def _run_check(engine: Engine, name: str, argv: tuple[str, ...], seconds: float) -> tuple[bool, str]:
     """Run a health check once, as the engine itself would; a check that outlives its timeout has failed."""
     try:
-        done = capture(engine.command("exec", name, *argv, timeout=seconds), check=False)
+        done = engine.attempt("exec", name, *argv, timeout=seconds)
     except CommandError:
         return False, f"the check did not end within {seconds:g} s"
     return done.ok, done.stdout + done.stderr
@@ -211,9 +208,9 @@ def _stop(engine: Engine, name: str, setup: Setup, trial: Trial) -> Trial:
     if trial.healthy is False:
         return trial
     started = time.monotonic()
-    capture(engine.command("kill", f"--signal={setup.stop_signal}", name, timeout=ENGINE_SECONDS), check=False)
+    engine.attempt("kill", f"--signal={setup.stop_signal}", name, timeout=ENGINE_SECONDS)
     try:
-        done = capture(engine.command("wait", name, timeout=setup.patience.stop), check=False)
+        done = engine.attempt("wait", name, timeout=setup.patience.stop)
     except CommandError:
         return trial
     code = done.stdout.strip()
@@ -243,13 +240,13 @@ def measure_memory(memory: Mapping[str, Any]) -> int | None:
 
 
 def _state(engine: Engine, name: str) -> Mapping[str, Any]:
-    done = capture(engine.command("inspect", "--format={{json .State}}", name, timeout=ENGINE_SECONDS), check=False)
+    done = engine.attempt("inspect", "--format={{json .State}}", name, timeout=ENGINE_SECONDS)
     found = _parse_json(done.stdout)
     return found if isinstance(found, dict) else {}
 
 
 def _log(engine: Engine, name: str) -> tuple[str, ...]:
-    done = capture(engine.command("logs", f"--tail={LOG_LINES}", name, timeout=ENGINE_SECONDS), check=False)
+    done = engine.attempt("logs", f"--tail={LOG_LINES}", name, timeout=ENGINE_SECONDS)
     return tuple(line.rstrip() for line in (done.stdout + done.stderr).splitlines() if line.strip()) if done.ok else ()
 
 
@@ -277,10 +274,12 @@ def start_attendants(settings: Settings, engine: Engine) -> Iterator[str]:
     prepare.require_secrets(settings.root, wanted)
     log.info(f"starting {', '.join(settings.trial_services)} for the trial")
     try:
-        capture(own.by_files("up", "--detach", "--no-color", *settings.trial_services, timeout=START_SECONDS))
+        engine.runner.capture(
+            own.by_files("up", "--detach", "--no-color", *settings.trial_services, timeout=START_SECONDS)
+        )
         found = stack.wait(own, wanted.services, (), START_SECONDS, time.monotonic())
         form = "{{range $name, $one := .NetworkSettings.Networks}}{{$name}} {{end}}"
-        networks = capture(engine.command("inspect", "--format", form, found[0].id)).stdout.split()
+        networks = engine.run("inspect", "--format", form, found[0].id).stdout.split()
         yield networks[0]
     finally:
         with suppress(DockyardError):

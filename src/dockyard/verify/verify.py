@@ -1,6 +1,5 @@
 """Verify an image: read what it holds, run it, and hold both against the policy."""
 
-import json
 import logging
 import tomllib
 from collections.abc import Mapping
@@ -14,12 +13,12 @@ from dockyard.bases.resolve import ensure_bases
 from dockyard.engine.client import Engine, find_engine
 from dockyard.errors import DockyardError
 from dockyard.git import read_git
+from dockyard.host import ca_bundle
 from dockyard.image import names, records
 from dockyard.image.build import Request
 from dockyard.image.names import Variant
 from dockyard.locks.check import list_purposes, lock_path
 from dockyard.locks.pins import Pin
-from dockyard.process import capture
 from dockyard.settings import Settings
 from dockyard.verify import contents, trial
 from dockyard.verify.model import Budgets, Case, Expected, Facts, ImageQuery, Scope, Trial, scope
@@ -122,21 +121,9 @@ def search_base(settings: Settings, engine: Engine, python: str, result: Trial) 
     return replace(result, plain=replace(failed, in_base=paths)) if result.plain else replace(result, in_base=paths)
 
 
-def find_image(engine: Engine, reference: str) -> dict[str, Any] | None:
-    """Return what the engine knows of an image, or None where it has none; its Id is the digest it goes by."""
-    done = capture(engine.command("image", "inspect", reference), check=False)
-    if done.ok:
-        return dict(json.loads(done.stdout)[0])
-    if "no such image" in done.stderr.lower():
-        return None
-    raise DockyardError(
-        f"the engine cannot say what {reference} is: {done.stderr.strip()}", "`invoke doctor` looks at the engine"
-    )
-
-
 def require_image(engine: Engine, reference: str, variant: Variant, query: ImageQuery) -> dict[str, Any]:
     """Return what the engine knows of an image; where it has none, raise DockyardError with what makes or brings it."""
-    found = find_image(engine, reference)
+    found = engine.inspect_image(reference)
     if found is None:
         make = f"`invoke build --target {variant.target} --python {variant.python}` makes it"
         raise DockyardError(
@@ -159,7 +146,7 @@ def expect(settings: Settings, variant: Variant, query: ImageQuery, labels: Mapp
         labels=own,
         lock=str(lock.relative_to(settings.root)),
         own=distributions.read_own_name(tomllib.loads((settings.root / "pyproject.toml").read_text("utf-8-sig"))),
-        private=secrets.find_private_certificates(),
+        private=secrets.find_private_certificates(ca_bundle()),
         writable=settings.writable,
         budgets=Budgets(settings.size_budget, settings.start_budget, settings.memory_budget),
     )

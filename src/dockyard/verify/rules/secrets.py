@@ -9,7 +9,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
-from dockyard.host import ca_bundle
 from dockyard.verify.model import Case, Entry, Rule, Scope, Violation
 from dockyard.verify.rules.distributions import find_owners
 
@@ -104,15 +103,14 @@ def read_subject(der: bytes) -> str:
 
 
 @cache
-def find_private_certificates() -> Mapping[str, str]:
-    """Return the certificates that this host trusts and the public does not: their SHA-256 and their names."""
-    bundle = ca_bundle()
+def find_private_certificates(bundle: Path | None, public: tuple[str, ...] = PUBLIC) -> Mapping[str, str]:
+    """Return the certificates in `bundle`, this host's, that the public has not: their SHA-256 and their names."""
     if bundle is None:
         return {}
     import certifi
 
     paths = [Path(certifi.where())]
-    for place in map(Path, PUBLIC):
+    for place in map(Path, public):
         paths += sorted(place.glob("*.crt")) if place.is_dir() else [place]
     known = {digest for path in paths if path.is_file() for digest in read_certificates(path.read_bytes())}
     ours = read_certificates(bundle.read_bytes())
