@@ -3,8 +3,8 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,56 +12,73 @@ import fastjsonschema
 import pytest
 
 from dockyard.bases.resolve import Missing
-from dockyard.engine.client import Engine
 from dockyard.errors import CommandError, DockyardError
-from dockyard.image import build, records
-from dockyard.image.bake import Cache
-from dockyard.image.build import Built, Request
-from dockyard.image.names import Variant
 from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 from dockyard.verify import matrix
 from dockyard.verify.matrix import Outcome
+from tests.conftest import kept_records
 from tests.progress import LINES
+from tests.scripted_docker import Docker, write_metadata
 
 SCHEMA = Path(__file__).parents[1] / "docs" / "reference" / "run-record.schema.json"
 PYTHONS = ("3.12", "3.13")
-ENGINE = Engine("host", "28.5.2", True, 2)
-ALONE = Engine("host", "28.5.2", True, 1)
 GOOD = Outcome("3.13", 10, 0, 0, 1.5, 0, "shop:test")
 JUNIT = '<testsuites><testsuite tests="{}" errors="{}" failures="{}" skipped="{}"/></testsuites>'
 
 
-@dataclass
-class Docker:
+class Yard(Docker):
     """An engine whose containers run tests: `results` are what each writes, `exits` how each ends."""
 
-    folder: Path
-    engine: Engine = ENGINE
-    asked: list[tuple[str, ...]] = field(default_factory=list)
-    records: list[dict[str, Any]] = field(default_factory=list)
-    requests: list[Request] = field(default_factory=list)
-    results: dict[str, str] = field(default_factory=lambda: {python: JUNIT.format(3, 0, 0, 0) for python in PYTHONS})
-    exits: dict[str, int] = field(default_factory=dict)
-    removed: threading.Event = field(default_factory=threading.Event)
-    slow: str = ""
-    answers: list[str] = field(default_factory=list)
-    interrupts: str = ""
+    def __init__(self, root: Path, cpus: int = 2) -> None:
+        super().__init__(cpus=cpus)
+        self.root = root
+        self.registry = {f"python:{python}-slim": f"sha256:{python}" for python in PYTHONS}
+        self.says = {
+            "bake": self.bake,
+            "history": "",
+            "--entrypoint=python3": self.look,
+            "cp": self.copy,
+            "rm": self.remove,
+        }
+        self.results = {python: JUNIT.format(3, 0, 0, 0) for python in PYTHONS}
+        self.exits: dict[str, int] = {}
+        self.removed = threading.Event()
+        self.slow = ""
+        self.accounts: list[str] = []
+        self.interrupts = ""
+        self.built: list[list[str]] = []
 
-    def build(self, settings: Settings, request: Request, *, engine: Engine, heed: Callable[[Missing], None]) -> Any:
-        """Stand in for the one solve that makes the test images; nobody ships Python 3.11."""
-        assert settings.platforms == (), "tests run on this machine"
-        self.requests.append(request)
-        made = [python for python in request.pythons if python != "3.11"]
-        built = [Built(Variant("test", one), (f"shop:t-{one}",), "", 1, (), 1.0, Cache(1, 0)) for one in made]
-        lost = [Missing(python, "nobody ships it") for python in request.pythons if python == "3.11"]
-        for one in lost:
-            heed(one)
-        return tuple(built), tuple(lost)
+    def bake(self, command: Command) -> str:
+        """Build the test images."""
+        write_metadata(command)
+        targets = json.loads(command.input or b"")["target"]
+        assert not any("platforms" in target for target in targets.values()), "tests run on this machine"
+        self.images |= {target["tags"][0]: {"Size": 1} for target in targets.values()}
+        self.built.append(sorted(targets))
+        return ""
+
+    def look(self, command: Command) -> str:
+        """Look into an image for its accounts."""
+        assert {"--rm", "--read-only", "--network=none"} < set(command.argv)
+        return self.accounts.pop(0) if self.accounts else "no JSON"
+
+    def copy(self, command: Command) -> str | Completed:
+        """Bring the results out of a container."""
+        into = Path(command.argv[3])
+        if into.name not in self.results:
+            return Completed(1, "", "no such folder\n", 0.1)
+        (into / "junit.xml").write_text(self.results[into.name])
+        return ""
+
+    def remove(self, _command: Command) -> str:
+        """Remove containers."""
+        self.removed.set()
+        return ""
 
     def lines(self, command: Command) -> Iterator[str]:
         """Stand in for `docker run`."""
-        self.asked.append(command.argv)
+        self.asked.append(command)
         python = next(python for python in PYTHONS if f"-{python}".replace(".", "_") in command.argv[2])
         yield f"testing {python}"
         if python == self.interrupts:
@@ -72,24 +89,17 @@ class Docker:
         if self.exits.get(python):
             raise CommandError("failed", returncode=self.exits[python])
 
-    def capture(self, command: Command, *, check: bool = True) -> Completed:
-        """Stand in for `docker cp`, `docker rm` and what looks into an image."""
-        if command.argv[1] == "run":
-            assert {"--rm", "--read-only", "--network=none", "--entrypoint=python3"} < set(command.argv)
-            return Completed(0, self.answers.pop(0) if self.answers else "no JSON", "", 0.1)
-        self.asked.append(command.argv)
-        if command.argv[1] == "rm":
-            self.removed.set()
-        if command.argv[1] == "cp":
-            into = Path(command.argv[3])
-            if into.name not in self.results:
-                return Completed(1, "", "no such folder\n", 0.1)
-            (into / "junit.xml").write_text(self.results[into.name])
-        return Completed(0, "", "", 0.1)
+    @property
+    def containers(self) -> list[tuple[str, ...]]:
+        """What was asked of the containers that run tests."""
+        asked = [command.argv for command in self.asked if command.argv[1] in ("run", "cp", "rm")]
+        return [argv for argv in asked if "--entrypoint=python3" not in argv]
 
-    def keep(self, _settings: Settings, record: dict[str, Any]) -> None:
-        """Stand in for the file and the ledger; a record must have the documented form."""
-        self.records.append(fastjsonschema.compile(json.loads(SCHEMA.read_text()))(json.loads(json.dumps(record))))
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """What was recorded of tests; each record must have the documented form."""
+        judge = fastjsonschema.compile(json.loads(SCHEMA.read_text()))
+        return [judge(record) for record in kept_records(self.root) if record["kind"] == "test"]
 
     def outcomes(self) -> list[tuple[str, str]]:
         """Return what was recorded of each Python."""
@@ -97,22 +107,16 @@ class Docker:
 
 
 @pytest.fixture
-def docker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Docker:
-    """Put fakes around a matrix of this project."""
-    made = Docker(settings.root)
-    monkeypatch.setattr(matrix, "find_engine", lambda _settings: made.engine)
-    monkeypatch.setattr(build, "build_images", made.build)
-    monkeypatch.setattr(matrix, "lines", made.lines)
-    monkeypatch.setattr(matrix, "capture", made.capture)
-    monkeypatch.setattr(matrix, "read_git", lambda _root: None)
-    monkeypatch.setattr(records, "keep_record", made.keep)
-    return made
+def docker(settings: Settings) -> Yard:
+    """Return an engine beside a project with a test image."""
+    (settings.root / "Dockerfile").write_text("FROM x AS test\n")
+    return Yard(settings.root)
 
 
 def test_the_command(settings: Settings) -> None:
     """As hard as production and with what it has, results in a volume of its own, arguments to the test runner last."""
     settings = replace(settings, trial_environment={"SHOP_KEY": "s3cret!"}, trial_tmpfs=("/app/uploads",))
-    run = matrix.Run(settings, ENGINE, "x", settings.root, ("-k", "health"))
+    run = matrix.Run(settings, Docker().engine, "x", settings.root, ("-k", "health"))
     made = matrix.command(run, "shop:test", "x-test")
     assert made.argv == (
         "docker", "run", "--name=x-test",
@@ -127,68 +131,73 @@ def test_the_command(settings: Settings) -> None:
 
 def test_a_name_of_ones_own(settings: Settings) -> None:
     """The settings' variables are stronger."""
-    run = matrix.Run(replace(settings, trial_environment={"USER": "shop"}), ENGINE, "x", settings.root, ())
+    run = matrix.Run(replace(settings, trial_environment={"USER": "shop"}), Docker().engine, "x", settings.root, ())
     assert "--env=USER=shop" in matrix.command(run, "shop:test", "x").argv
 
 
-def test_a_matrix(settings: Settings, docker: Docker, said: list[str]) -> None:
+def test_a_matrix(settings: Settings, docker: Yard, said: list[str]) -> None:
     """One solve, a container per Python, its results in a folder of its own, and all of it removed in the end."""
     supported = ("3.11", *PYTHONS)
     settings = replace(
-        settings, pythons=supported, untested_pythons=("3.11",), platforms=("linux/amd64", "linux/arm64")
+        settings,
+        pythons=supported,
+        untested_pythons=("3.11",),
+        platforms=("linux/amd64", "linux/arm64"),
+        base="registry",
     )
     stale = settings.root / matrix.RESULTS_HERE / "3.9" / "junit.xml"
     stale.parent.mkdir(parents=True)
     stale.touch()
     docker.results["3.12"] = JUNIT.format(5, 0, 0, 1)
-    outcomes, missing = matrix.run_matrix(settings, ("-x",))
-    assert docker.requests == [Request(("test",), ("3.11", *PYTHONS))]
+    outcomes, missing = matrix.run_matrix(settings, ("-x",), docker.engine)
+    assert docker.built == [["test-3_12", "test-3_13"]]
     assert [(one.python, one.passed, one.skipped, one.trouble, one.image) for one in outcomes] == [
         ("3.12", 4, 1, "", "shop:test-py3.12"),
         ("3.13", 3, 0, "", "shop:test"),
     ]
-    assert missing == (Missing("3.11", "nobody ships it"),)
-    assert said[0] == "Python 3.11 stays untested, as allowed: nobody ships it"
-    assert set(said[1:]) == {"3.12 | testing 3.12", "3.13 | testing 3.13"}
+    assert missing == (Missing("3.11", "the registry has no python:3.11-slim"),)
+    assert said[0] == "Python 3.11 stays untested, as allowed: the registry has no python:3.11-slim"
+    assert set(said[2:]) == {"3.12 | testing 3.12", "3.13 | testing 3.13"}
     assert not stale.exists()
-    names = sorted(words[2].removeprefix("--name=") for words in docker.asked if words[1] == "run")
-    assert docker.asked[-1] == ("docker", "rm", "--force", "--volumes", *names)
+    names = sorted(words[2].removeprefix("--name=") for words in docker.containers if words[1] == "run")
+    assert docker.containers[-1] == ("docker", "rm", "--force", "--volumes", *names)
     assert docker.outcomes() == [("3.12", "passed"), ("3.13", "passed")]
     assert docker.records[0]["tests"]["coverage_percent"] is None
 
 
-def test_the_user_gets_a_name(settings: Settings, docker: Docker) -> None:
+def test_the_user_gets_a_name(settings: Settings, docker: Yard) -> None:
     """Where an image's containers show the line that was written for them, and not elsewhere."""
-    matrix.run_matrix(settings, ())
-    assert not [word for words in docker.asked for word in words if "/etc/" in word]
+    matrix.run_matrix(settings, (), docker.engine)
+    assert not [word for words in docker.containers for word in words if "/etc/" in word]
     passwd, group = "nonroot:x:65532:65532:nonroot:/tmp:/sbin/nologin\n", "nonroot:x:65532:\n"
-    docker.answers = [json.dumps({"passwd": "", "group": ""}), json.dumps({"passwd": passwd, "group": group})]
+    docker.accounts = [json.dumps({"passwd": "", "group": ""}), json.dumps({"passwd": passwd, "group": group})]
     docker.asked.clear()
-    matrix.run_matrix(replace(settings, pythons=("3.13",)), ())
-    (words,) = (words for words in docker.asked if words[1] == "run")
+    matrix.run_matrix(replace(settings, pythons=("3.13",)), (), docker.engine)
+    (words,) = (words for words in docker.containers if words[1] == "run")
     folder = settings.root / matrix.RESULTS_HERE / "accounts" / "test-3_13"
     for name, text in (("passwd", passwd), ("group", group)):
         assert f"--mount=type=bind,source={folder / name},target=/etc/{name},readonly" in words
         assert (folder / name).read_text() == text
 
 
-def test_a_python_that_cannot_be_tested_ends_it_at_once(settings: Settings, docker: Docker) -> None:
+def test_a_python_that_cannot_be_tested_ends_it_at_once(settings: Settings, docker: Yard) -> None:
     """Before any image is built: not after minutes, in the table's last line."""
     stale = settings.root / matrix.RESULTS_HERE / "3.13" / "junit.xml"
     stale.parent.mkdir(parents=True)
     stale.touch()
-    with pytest.raises(DockyardError, match=r"Python 3\.11 cannot be tested here: nobody ships it") as caught:
-        matrix.run_matrix(replace(settings, pythons=("3.11", *PYTHONS), untested_pythons=("3.14",)), ())
+    asked = replace(settings, pythons=("3.11", *PYTHONS), untested_pythons=("3.14",), base="registry")
+    with pytest.raises(DockyardError, match=r"Python 3\.11 cannot be tested here: the registry has no") as caught:
+        matrix.run_matrix(asked, (), docker.engine)
     assert 'untested-pythons = ["3.11"]' in caught.value.hint
-    assert docker.asked == []
+    assert (docker.built, docker.containers) == ([], [])
     assert stale.exists(), "the newest results there are stay"
 
 
-def test_two_matrices_have_different_containers(settings: Settings, docker: Docker) -> None:
+def test_two_matrices_have_different_containers(settings: Settings, docker: Yard) -> None:
     """Runs side by side, in two windows, do not remove each other's."""
     for _ in range(2):
-        matrix.run_matrix(settings, ())
-    assert len({words[2] for words in docker.asked if words[1] == "run"}) == 4
+        matrix.run_matrix(settings, (), docker.engine)
+    assert len({words[2] for words in docker.containers if words[1] == "run"}) == 4
 
 
 FAILURES: dict[str, tuple[str | None, int, tuple[int, int]]] = {
@@ -204,28 +213,28 @@ FAILURES: dict[str, tuple[str | None, int, tuple[int, int]]] = {
 
 @pytest.mark.parametrize(("junit", "code", "counts"), FAILURES.values(), ids=FAILURES)
 def test_what_fails_a_python(  # noqa: PLR0917 - a table and its fixtures
-    settings: Settings, docker: Docker, junit: str | None, code: int, counts: tuple[int, int], said: list[str]
+    settings: Settings, docker: Yard, junit: str | None, code: int, counts: tuple[int, int], said: list[str]
 ) -> None:
     """Whatever is not a good end of at least one test fails its Python; the other one is tested all the same."""
     docker.exits["3.12"] = code
     docker.results["3.12"] = junit or ""
     if junit is None:
         del docker.results["3.12"]
-    (bad, good), _ = matrix.run_matrix(settings, ())
+    (bad, good), _ = matrix.run_matrix(settings, (), docker.engine)
     assert (bool(bad.trouble), bad.passed, bad.failed, good.trouble) == (True, *counts, "")
     assert docker.outcomes() == [("3.12", "failed"), ("3.13", "passed")]
     assert ("3.12 | no results came out of the container: no such folder" in said) == (junit is None)
 
 
-@pytest.mark.parametrize("engine", [ENGINE, ALONE], ids=["side by side", "one after the other"])
-def test_an_interrupt(settings: Settings, docker: Docker, engine: Engine) -> None:
+@pytest.mark.parametrize("cpus", [2, 1], ids=["side by side", "one after the other"])
+def test_an_interrupt(settings: Settings, docker: Yard, cpus: int) -> None:
     """It ends the containers of the other Pythons at once, starts no more of them, and does not read their results."""
-    docker.engine, docker.interrupts, docker.slow = engine, "3.12", "3.13"
+    docker.interrupts, docker.slow = "3.12", "3.13"
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        matrix.run_matrix(settings, ())
+        matrix.run_matrix(settings, (), replace(docker.engine, cpus=cpus))
     assert time.monotonic() - started < 10
-    verbs = [words[1] for words in docker.asked]
+    verbs = [words[1] for words in docker.containers]
     assert verbs.count("run") <= 2
     assert (verbs[-1], "cp" in verbs) == ("rm", False)
     assert {outcome for _, outcome in docker.outcomes()} <= {"interrupted"}
@@ -298,62 +307,37 @@ def test_rows() -> None:
     ]
 
 
-class Coverage:
-    """A coverage tool that answers `report` with a total."""
-
-    def __init__(self, total: Completed) -> None:
-        self.total = total
-        self.combined = Completed(0, "", "", 0.1)
-        self.asked: list[tuple[str, ...]] = []
-
-    def capture(self, command: Command, *, check: bool = True) -> Completed:
-        """Stand in for `python -m coverage`."""
-        self.asked.append(command.argv[3:])
-        return self.total if "report" in command.argv else self.combined
-
-
-Put = Callable[[Completed], Coverage]
+def measure(root: Path, *outcomes: Outcome, **says: str | Completed) -> tuple[float | None, list[tuple[str, ...]]]:
+    """Combine the coverage of Pythons; return it, and what the tool was asked."""
+    tool = Docker()
+    tool.says = {"combine": "", "report": "97.5\n", **says}
+    return matrix.combine_coverage(root, outcomes, tool), [command.argv[3:] for command in tool.asked]
 
 
 @pytest.fixture
-def coverage(monkeypatch: pytest.MonkeyPatch) -> Put:
-    """Return a function that puts a fake in the place of the coverage tool."""
-
-    def put(total: Completed) -> Coverage:
-        made = Coverage(total)
-        monkeypatch.setattr(matrix, "capture", made.capture)
-        return made
-
-    return put
+def measured(tmp_path: Path) -> Path:
+    """Return the data of coverage that Python 3.13 left in a project."""
+    file = tmp_path / matrix.RESULTS_HERE / "3.13" / ".coverage"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    return file
 
 
-def test_coverage_of_all_pythons(tmp_path: Path, coverage: Put) -> None:
+def test_coverage_of_all_pythons(tmp_path: Path, measured: Path) -> None:
     """What each container measured is combined and kept; a Python without data is left out."""
-    file = tmp_path / matrix.RESULTS_HERE / "3.13" / ".coverage"
-    file.parent.mkdir(parents=True)
-    file.touch()
-    tool = coverage(Completed(0, "97.5\n", "", 0.1))
-    assert matrix.combine_coverage(tmp_path, (GOOD, replace(GOOD, python="3.12"))) == 97.5
-    assert tool.asked == [
-        ("combine", "--keep", "--quiet", str(file)),
-        ("report", "--format=total", "--precision=1"),
-    ]
-    coverage(Completed(1, "", "No data to report.", 0.1))
-    assert matrix.combine_coverage(tmp_path, (GOOD,)) is None
+    assert measure(tmp_path, GOOD, replace(GOOD, python="3.12")) == (
+        97.5,
+        [("combine", "--keep", "--quiet", str(measured)), ("report", "--format=total", "--precision=1")],
+    )
+    assert measure(tmp_path, GOOD, report=Completed(1, "", "No data to report.", 0.1))[0] is None
 
 
-def test_coverage_that_cannot_be_combined(tmp_path: Path, coverage: Put) -> None:
+def test_coverage_that_cannot_be_combined(tmp_path: Path, measured: Path) -> None:
     """A project's own environment need not have the tool that its test image has: the tests count all the same."""
-    file = tmp_path / matrix.RESULTS_HERE / "3.13" / ".coverage"
-    file.parent.mkdir(parents=True)
-    file.touch()
-    coverage(Completed(0, "97.5\n", "", 0.1)).combined = Completed(1, "", "python: No module named coverage\n", 0.1)
-    assert matrix.combine_coverage(tmp_path, (GOOD,)) is None
+    assert measure(tmp_path, GOOD, combine=Completed(1, "", "python: No module named coverage\n", 0.1))[0] is None
     assert LINES == ["the coverage of the Pythons is not put together: python: No module named coverage"]
 
 
-def test_no_coverage(tmp_path: Path, coverage: Put) -> None:
+def test_no_coverage(tmp_path: Path) -> None:
     """A project that measures none asks no tool for it."""
-    tool = coverage(Completed(0, "97.5\n", "", 0.1))
-    assert matrix.combine_coverage(tmp_path, (GOOD,)) is None
-    assert tool.asked == []
+    assert measure(tmp_path, GOOD) == (None, [])

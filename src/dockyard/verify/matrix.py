@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dockyard import console
+from dockyard import console, process
 from dockyard.bases.resolve import Missing
 from dockyard.engine.client import Engine, find_engine
 from dockyard.engine.inside import probe
@@ -22,7 +22,7 @@ from dockyard.git import read_git
 from dockyard.image import build, records
 from dockyard.image import names as images
 from dockyard.image.names import Variant
-from dockyard.process import Command, capture, lines
+from dockyard.process import Command, Runner
 from dockyard.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -143,12 +143,14 @@ def run_tests(settings: Settings, arguments: Sequence[str], *, forbid_skips: boo
     require_success(outcomes, forbid_skips=forbid_skips)
 
 
-def run_matrix(settings: Settings, arguments: Sequence[str]) -> tuple[tuple[Outcome, ...], tuple[Missing, ...]]:
+def run_matrix(
+    settings: Settings, arguments: Sequence[str], engine: Engine | None = None
+) -> tuple[tuple[Outcome, ...], tuple[Missing, ...]]:
     """Build every test image in one solve, then test in them side by side.
 
     A Python that cannot be tested here is told before anything is built, and ends it unless the settings allow it.
     """
-    engine = find_engine(settings)
+    engine = engine or find_engine(settings)
     request = build.Request(targets=(TARGET,), pythons=settings.pythons)
 
     def heed(lost: Missing) -> None:
@@ -191,7 +193,7 @@ def run_one(run: Run, variant: Variant) -> Outcome:
     container = run.container(variant)
     returncode = 0
     try:
-        for line in lines(command(run, image, container, named)):
+        for line in run.engine.runner.lines(command(run, image, container, named)):
             log.info(f"{variant.python} | {line}")
     except CommandError as error:
         returncode = error.returncode
@@ -291,7 +293,7 @@ def count(junit: Path) -> tuple[int, int, int]:
     return sum(total["tests"] for total in totals) - failed - skipped, failed, skipped
 
 
-def combine_coverage(root: Path, outcomes: Sequence[Outcome]) -> float | None:
+def combine_coverage(root: Path, outcomes: Sequence[Outcome], runner: Runner = process) -> float | None:
     """Combine the coverage of every Python on the host into .coverage; return the percentage, None without data."""
     files = [
         str(path) for outcome in outcomes if (path := root / RESULTS_HERE / outcome.python / ".coverage").is_file()
@@ -299,12 +301,12 @@ def combine_coverage(root: Path, outcomes: Sequence[Outcome]) -> float | None:
     if not files:
         return None
     coverage = (sys.executable, "-m", "coverage")
-    combined = capture(Command((*coverage, "combine", "--keep", "--quiet", *files), cwd=root), check=False)
+    combined = runner.capture(Command((*coverage, "combine", "--keep", "--quiet", *files), cwd=root), check=False)
     if not combined.ok:  # the tests count all the same: only the containers need to have it installed
         said = (combined.stderr or combined.stdout).strip().rpartition("\n")[2]
         log.warning(f"the coverage of the Pythons is not put together: {said}")
         return None
-    total = capture(Command((*coverage, "report", "--format=total", "--precision=1"), cwd=root), check=False)
+    total = runner.capture(Command((*coverage, "report", "--format=total", "--precision=1"), cwd=root), check=False)
     return float(total.stdout) if total.ok else None
 
 
