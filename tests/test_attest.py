@@ -11,7 +11,7 @@ import pytest
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.git import Git
-from dockyard.registry import attest, documents
+from dockyard.registry import documents
 from dockyard.registry.client import parse_reference
 from dockyard.registry.content import Repository
 from dockyard.registry.errors import Kind, RegistryError
@@ -47,13 +47,13 @@ def memory(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Memory:
     return made
 
 
-def run(settings: Settings, memory: Memory, name: str = NAME) -> tuple[attest.Attached, ...]:
+def run(settings: Settings, memory: Memory, name: str = NAME) -> tuple[documents.Attached, ...]:
     """Attach to the image."""
     with memory.repository("fleet/shop") as shop:
-        return attest.attest_in_registry(settings, shop, parse_reference(name))
+        return documents.attest_in_registry(settings, shop, parse_reference(name))
 
 
-def attached(memory: Memory, made: attest.Attached) -> dict[str, Any]:
+def attached(memory: Memory, made: documents.Attached) -> dict[str, Any]:
     """Return an attached document."""
     (named,) = json.loads(memory.manifests[made.digest][1])["layers"]
     return dict(json.loads(memory.blobs[named["digest"]]))
@@ -75,7 +75,7 @@ def test_both_documents_are_attached(memory: Memory, settings: Settings, said: l
     assert lock["name"] == "requirements/3.13/production.txt"
     assert "SBOM of sha256:" in said[0]
     manifest = json.loads(memory.manifests[origin.digest][1])
-    assert (manifest["artifactType"], manifest["annotations"][attest.PREDICATE]) == (
+    assert (manifest["artifactType"], manifest["annotations"][documents.PREDICATE_KEY]) == (
         documents.PROVENANCE_TYPE,
         documents.PREDICATE,
     )
@@ -138,5 +138,5 @@ def test_a_tag_that_moves_meanwhile(memory: Memory, settings: Settings) -> None:
             return super().attach(*args)
 
     with memory.repository("fleet/shop") as shop, pytest.raises(RegistryError, match="became") as caught:
-        attest.attest_in_registry(settings, Slow(shop.registry, shop.name), parse_reference(NAME))
+        documents.attest_in_registry(settings, Slow(shop.registry, shop.name), parse_reference(NAME))
     assert caught.value.kind is Kind.MISMATCH

@@ -19,9 +19,9 @@ from dockyard.image.build import Built, Request
 from dockyard.image.names import Variant
 from dockyard.process import Command, Completed
 from dockyard.registry import sign
-from dockyard.registry.attest import Attached
 from dockyard.registry.client import Registry
 from dockyard.registry.content import Repository
+from dockyard.registry.documents import Attached
 from dockyard.registry.push import Pushed
 from dockyard.registry.sign import Signer
 from dockyard.release import plan, preconditions, steps

@@ -1,7 +1,7 @@
 """The errors that Dockyard raises: each says what happened, what to do next, and the exit code."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -80,3 +80,22 @@ def read_signs(signs: Iterable[Sign], said: str) -> Sign | None:
             groups = found.groups(default="")
             return replace(sign, message=sign.message.format(*groups).strip(), hint=sign.hint.format(*groups))
     return None
+
+
+def list_causes(error: BaseException) -> list[BaseException]:
+    """Return an exception and everything that it was made from: requests and urllib3 hide it in four places."""
+    found: list[BaseException] = []
+    waiting = [error]
+    while waiting:
+        one = waiting.pop(0)
+        if not any(one is other for other in found):
+            found.append(one)
+            inner = (one.__cause__, one.__context__, getattr(one, "reason", None), *one.args)
+            waiting += [item for item in inner if isinstance(item, BaseException)]
+    return found
+
+
+def name_cause(causes: Sequence[BaseException]) -> str:
+    """Return the words of the innermost cause, the operating system's where it has said something."""
+    words = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror]
+    return words[-1] if words else str(causes[-1])

@@ -13,7 +13,7 @@ from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.image import build
 from dockyard.process import Command, capture
-from dockyard.registry import attest, documents, inspection
+from dockyard.registry import documents, inspection
 from dockyard.registry.content import fallback_tag, open_repository
 from dockyard.registry.errors import RegistryError
 from dockyard.registry.push import push_images
@@ -79,10 +79,10 @@ def test_documents_refer_to_the_image_and_leave_it_alone(
     capture(sailor.command("tag", f"{shop.image}:production", reference))
     try:
         (pushed,) = push_images(sailor, [reference])
-        bill, origin = attest.attest_image(shop, reference, engine=sailor)
+        bill, origin = documents.attest_image(shop, reference, engine=sailor)
         assert (bill.subject, origin.subject) == (pushed.digest, pushed.digest)
         assert (bill.new, origin.new) == (True, True)
-        again = attest.attest_image(shop, reference, engine=sailor)
+        again = documents.attest_image(shop, reference, engine=sailor)
         assert again == (replace(bill, new=False), replace(origin, new=False))
         with open_repository(sailor, reference) as repository:
             assert repository.read_document("1.0").digest == pushed.digest
@@ -112,7 +112,7 @@ def test_two_attestations_are_the_same_bytes(shop: Settings, sailor: Engine, reg
         capture(sailor.command("tag", f"{shop.image}:production", reference))
     try:
         push_images(sailor, references)
-        first, second = (attest.attest_image(shop, one, engine=sailor) for one in references)
+        first, second = (documents.attest_image(shop, one, engine=sailor) for one in references)
         assert [one.digest for one in first] == [one.digest for one in second]
     finally:
         capture(sailor.command("rmi", *references), check=False)
@@ -121,7 +121,7 @@ def test_two_attestations_are_the_same_bytes(shop: Settings, sailor: Engine, reg
 def test_nothing_to_attach_to(shop: Settings, sailor: Engine, registry: RunningRegistry) -> None:
     """An image that was never pushed, and one that is not there to be looked at."""
     with pytest.raises(RegistryError):
-        attest.attest_image(shop, f"{registry.host}/{shop.image}:1.0", engine=sailor)
+        documents.attest_image(shop, f"{registry.host}/{shop.image}:1.0", engine=sailor)
     with pytest.raises(DockyardError, match="there is no image"):
         inspection.inspect_image(shop, f"{registry.host}/{shop.image}:1.0", engine=sailor)
     assert not registry.blobs()

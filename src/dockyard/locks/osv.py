@@ -5,7 +5,7 @@ whether it knows a package at all, so a release that is known to be vulnerable i
 data would find nothing against that one either.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ import requests
 import requests.adapters
 import urllib3
 
-from dockyard.errors import DockyardError
+from dockyard.errors import DockyardError, list_causes, name_cause
 from dockyard.process import redact
 
 DEFAULT = "https://api.osv.dev"
@@ -140,7 +140,7 @@ class Service:
         except requests.exceptions.JSONDecodeError:
             raise IncompleteError(f"{self._name}{path} did not answer with JSON") from None
         except requests.RequestException as error:
-            reason = redact(_reason(error), self._way.secrets)
+            reason = redact(f"{type(error).__name__}: {name_cause(list_causes(error))}", self._way.secrets)
             raise IncompleteError(f"{self._name}{path} cannot be had: {reason}") from None
         if not isinstance(document, dict):
             said = f"status {answer.status_code} {answer.reason}".rstrip() if not answer.ok else "something else"
@@ -171,15 +171,3 @@ def _names(releases: Iterable[Release], most: int = 3) -> str:
     names = [str(release) for release in releases]
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + rest
-
-
-def _reason(error: BaseException) -> str:
-    """Return the innermost thing that went wrong: requests and urllib3 wrap it several times."""
-    found: Any = error
-    while True:
-        inner = getattr(found, "reason", None)
-        parts: Iterator[Any] = (each for each in (inner, *getattr(found, "args", ())) if isinstance(each, Exception))
-        deeper = next(parts, None)
-        if deeper is None:
-            return f"{type(error).__name__}: {found}"
-        found = deeper

@@ -12,7 +12,7 @@ import os
 import socket
 import ssl
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ import requests.adapters
 import requests.utils
 import urllib3.exceptions
 
+from dockyard.errors import list_causes, name_cause
 from dockyard.host import ca_bundle
 from dockyard.registry.errors import Kind, RegistryError, hint
 
@@ -240,7 +241,7 @@ class Transport:
 
 def broken(error: requests.RequestException, address: str, access: Access) -> RegistryError:
     """Return the error that a failed exchange with `address` stands for, told by its root cause."""
-    causes = list(_causes(error))
+    causes = list_causes(error)
     refused = next((cause for cause in causes if isinstance(cause, ssl.SSLCertVerificationError)), None)
     if refused:
         return _untrusted(refused, address, access)
@@ -251,7 +252,7 @@ def broken(error: requests.RequestException, address: str, access: Access) -> Re
         text = "speaks plain HTTP where HTTPS is expected" if plain else f"makes no TLS connection: {tls.reason}"
         return RegistryError(kind, f"{address} {text}", hint(kind, access.host, ""))
     kind, text = next((kind, text) for cause, kind, text in _BROKEN if any(isinstance(one, cause) for one in causes))
-    return RegistryError(kind, text.format(address=address, words=_words(causes)), hint(kind, access.host, ""))
+    return RegistryError(kind, text.format(address=address, words=name_cause(causes)), hint(kind, access.host, ""))
 
 
 def _untrusted(cause: ssl.SSLCertVerificationError, address: str, access: Access) -> RegistryError:
@@ -267,24 +268,6 @@ def _untrusted(cause: ssl.SSLCertVerificationError, address: str, access: Access
     # On loopback the engine checks no certificate: there it is enough that we know the authority.
     other = ", or name a bundle that holds it in SSL_CERT_FILE" if access.plain else ""
     return RegistryError(Kind.TLS, text, hint(Kind.TLS, access.host, "") + other)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception and everything that it was made from: requests and urllib3 hide it in four places."""
-    waiting, seen = [error], set[int]()
-    while waiting:
-        found = waiting.pop(0)
-        if id(found) in seen:
-            continue
-        seen.add(id(found))
-        yield found
-        inner = (found.__cause__, found.__context__, getattr(found, "reason", None), *found.args)
-        waiting.extend(item for item in inner if isinstance(item, BaseException))
-
-
-def _words(causes: list[BaseException]) -> str:
-    words = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror]
-    return words[-1] if words else str(causes[-1])
 
 
 def loopback(host: str) -> bool:

@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-import email.utils
 import http
 import logging
 import random
@@ -14,6 +13,9 @@ from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
+import urllib3
+from requests.utils import parse_dict_header
+from urllib3.exceptions import InvalidHeader
 
 from dockyard import console
 from dockyard.errors import UsageError
@@ -197,7 +199,9 @@ class Registry:
         scheme, _, rest = challenge.partition(" ")
         credentials = self.access.credentials
         if scheme.lower() == "bearer":
-            return f"Bearer {self._token(_parameters(rest), scope)}"
+            parse: Callable[[str], dict[str, str | None]] = parse_dict_header
+            parameters = {name.lower(): value or "" for name, value in parse(rest).items()}
+            return f"Bearer {self._token(parameters, scope)}"
         if scheme.lower() == "basic" and credentials and credentials.username:
             return _basic(credentials)
         return None
@@ -249,18 +253,12 @@ class Registry:
         return RegistryError(kind, message, hint(kind, self.access.host, repository), wait=wait)
 
 
-def _parameters(text: str) -> dict[str, str]:
-    """Return the parameters of a challenge: realm="…",service="…"."""
-    return {name.lower(): quoted or bare for name, quoted, bare in re.findall(r'(\w+)=(?:"([^"]*)"|([^\s,]+))', text)}
-
-
 def _basic(credentials: Credentials) -> str:
     return "Basic " + base64.b64encode(f"{credentials.username}:{credentials.password}".encode()).decode()
 
 
 def _retry_after(answer: requests.Response) -> float:
-    value = answer.headers.get("Retry-After", "").strip()
-    if value.isdecimal():
-        return float(value)
-    moment = email.utils.parsedate_to_datetime(value).timestamp() if re.search(r"\d GMT$", value) else 0.0
-    return max(0.0, moment - time.time()) if moment else 0.0
+    """Return the seconds that an answer asks to stay away, given as a number or as a date; 0 where it does not."""
+    with contextlib.suppress(InvalidHeader, OverflowError):
+        return urllib3.Retry().parse_retry_after(answer.headers.get("Retry-After", ""))
+    return 0.0

@@ -1,10 +1,13 @@
 """The documents that lie beside an image: what it was made from (SLSA provenance v1) and what is in it (CycloneDX 1.6).
 
 Both depend on the image and its lock alone, and on no time or place of writing: byte for byte the same wherever they
-are made. The times of a build are optional in SLSA and left out. Nothing here reads or writes anything.
+are made. The times of a build are optional in SLSA and left out. They refer to a pushed image (OCI 1.1) and are no part
+of it; what is said of it is read from its own layers in the registry. Attaching them again changes nothing.
 """
 
+import io
 import json
+import logging
 import re
 import tarfile
 import uuid
@@ -13,20 +16,33 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.parser import BytesHeaderParser
 from hashlib import sha256
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from packaging.utils import canonicalize_name
 
 from dockyard import __version__
 from dockyard.apt import parse_installed, parse_os_release
-from dockyard.engine.archive import path_of
+from dockyard.engine.archive import path_of, read_layer
+from dockyard.engine.client import Engine, find_engine
 from dockyard.errors import DockyardError
-from dockyard.locks.pins import Pin
+from dockyard.git import read_git
+from dockyard.locks.check import list_purposes, lock_path
+from dockyard.locks.pins import Pin, parse_pins
+from dockyard.registry.client import Reference, parse_reference
+from dockyard.registry.content import Document, Repository, open_repository
+from dockyard.registry.errors import Kind, RegistryError, hint
+
+if TYPE_CHECKING:
+    from dockyard.settings import Settings
+
+log = logging.getLogger(__name__)
 
 PROVENANCE_TYPE = "application/vnd.in-toto+json"
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
+PREDICATE_KEY = "in-toto.io/predicate-type"
+"""The annotation by which tools tell one in-toto statement from another without fetching it."""
 BUILD_TYPE = "urn:dockyard:build:1"
 BUILDER = "urn:dockyard:builder"
 DIRTY = "-dirty"
@@ -80,7 +96,17 @@ class Lock:
 
 
 def make_statement(subject: Subject, lock: Lock) -> dict[str, Any]:
-    """Return the provenance of an image, from its own labels and the lock of its commit."""
+    """Return the provenance of an image, from its own labels and the lock of its commit.
+
+    Uncommitted changes are in no commit, so that none is named by its digest then.
+    """
+    revision, address = subject.label("revision"), subject.labels.get(f"{PREFIX}source", "")
+    commit = revision.removesuffix(DIRTY)
+    source: dict[str, Any] = {"name": "source"} | ({"uri": f"git+{address}@{commit}"} if address else {})
+    if revision.endswith(DIRTY):
+        source["annotations"] = {"uncommittedChangesOn": commit}
+    else:
+        source["digest"] = {"gitCommit": commit}
     return {
         "_type": STATEMENT,
         "subject": [{"name": subject.label("title"), "digest": _digest(subject.digest)}],
@@ -98,7 +124,7 @@ def make_statement(subject: Subject, lock: Lock) -> dict[str, Any]:
                     "platform": f"{subject.config.get('os', 'linux')}/{subject.architecture}",
                 },
                 "resolvedDependencies": [
-                    _source(subject),
+                    source,
                     {"name": subject.label("base.name"), "digest": _digest(subject.label("base.digest"))},
                     {"name": lock.path, "digest": {"sha256": sha256(lock.content).hexdigest()}},
                 ],
@@ -106,19 +132,6 @@ def make_statement(subject: Subject, lock: Lock) -> dict[str, Any]:
             "runDetails": {"builder": {"id": BUILDER, "version": {"dockyard": __version__}}},
         },
     }
-
-
-def _source(subject: Subject) -> dict[str, Any]:
-    """Return the commit; uncommitted changes are in no commit, so that none is named by its digest then."""
-    revision = subject.label("revision")
-    address = subject.labels.get("org.opencontainers.image.source", "")
-    commit = revision.removesuffix(DIRTY)
-    found: dict[str, Any] = {"name": "source"}
-    if address:
-        found["uri"] = f"git+{address}@{commit}"
-    if revision.endswith(DIRTY):
-        return {**found, "annotations": {"uncommittedChangesOn": commit}}
-    return {**found, "digest": {"gitCommit": commit}}
 
 
 def _digest(text: str) -> Mapping[str, str]:
@@ -132,6 +145,7 @@ WANTED = re.compile(
     r"|.*/(?:site|dist)-packages/[^/]+\.dist-info/METADATA|.*/\.wh\.[^/]+"
 )
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
+VERSION = re.compile(r"(?m)^version\s*=\s*(\S+)")
 INTERPRETER = re.compile(r"python3\.\d+-minimal")
 ALGORITHMS = {"sha256": "SHA-256", "sha384": "SHA-384", "sha512": "SHA-512"}
 Kept = tuple[str, bytes]
@@ -161,24 +175,36 @@ def collect_contents(layers: Iterable[Sequence[Kept]]) -> Contents:
             files = {known: data for known, data in files.items() if not _deleted(known, path)}
         files.update((path, data) for path, data in layer if WHITEOUT not in path)
     release = (files.get("/usr/lib/os-release") or files.get("/etc/os-release") or b"").decode()
-    installed = {_distribution(data) for path, data in files.items() if path.endswith("/METADATA")}
     packages = parse_installed("\n\n".join(data.decode() for path, data in files.items() if "/dpkg/status" in path))
+    python, installed = "", set[tuple[str, str, str]]()
+    for path, data in sorted(files.items()):
+        if path.endswith("/METADATA"):
+            headers = BytesHeaderParser().parsebytes(data)
+            licence = str(headers["License-Expression"] or "")
+            installed.add((canonicalize_name(str(headers["Name"])), str(headers["Version"]), licence))
+        elif not python and path.endswith("/pyvenv.cfg") and (said := VERSION.search(data.decode())):
+            python = said[1]
     named = tuple(packages[name] for name in sorted(packages))
-    return Contents(tuple(sorted(installed)), named, parse_os_release(release), _python(files))
+    return Contents(tuple(sorted(installed)), named, parse_os_release(release), python)
 
 
 def make_document(subject: Subject, held: Contents, pins: Iterable[Pin]) -> dict[str, Any]:
     """Return the bill of materials of an image; `pins` are those of the lock that it was built from."""
     locked = {pin.name: pin for pin in pins}
-    python = {purl: _component(purl, name, version) for purl, name, version in _interpreter(held)}
+    python = {}
+    # The official images compile their own interpreter: no package brings it.
+    if held.python and not any(INTERPRETER.fullmatch(package["Package"]) for package in held.packages):
+        purl = f"pkg:generic/python@{held.python}"
+        python = {purl: _component(purl, "python", held.python)}
     debian = {_deb(package, held.release): package for package in held.packages}
-    pypi = {_pypi(name, version): (name, version, licence) for name, version, licence in held.distributions}
+    pypi = {f"pkg:pypi/{one[0]}@{quote(one[1], safe='')}": one for one in held.distributions}
+    own = f"pkg:oci/{subject.label('title').rpartition('/')[2]}@{quote(subject.digest, safe='')}"
+    own += f"?arch={quote(subject.architecture, safe='')}"
     components = {
         **python,
         **{purl: _component(purl, one["Package"], one["Version"], "library") for purl, one in debian.items()},
         **{purl: _python_component(purl, *one, locked.get(one[0])) for purl, one in pypi.items()},
     }
-    own = _oci(subject)
     return {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
@@ -236,10 +262,6 @@ def _dependencies(
         yield {"ref": purl}
 
 
-def _pypi(name: str, version: str) -> str:
-    return f"pkg:pypi/{name}@{quote(version, safe='')}"
-
-
 def _deb(package: Mapping[str, str], release: Mapping[str, str]) -> str:
     """Return a Debian package's purl; `upstream` is its source, by which advisories know it."""
     system = release.get("ID", "debian")
@@ -253,17 +275,6 @@ def _deb(package: Mapping[str, str], release: Mapping[str, str]) -> str:
     return f"pkg:deb/{system}/{quote(package['Package'], safe='')}@{quote(package['Version'], safe='')}?{said}"
 
 
-def _oci(subject: Subject) -> str:
-    name = subject.label("title").rpartition("/")[2]
-    return f"pkg:oci/{name}@{quote(subject.digest, safe='')}?arch={quote(subject.architecture, safe='')}"
-
-
-def _interpreter(held: Contents) -> Iterator[tuple[str, str, str]]:
-    """Yield the interpreter where no package brings it: the official images compile their own."""
-    if held.python and not any(INTERPRETER.fullmatch(package["Package"]) for package in held.packages):
-        yield f"pkg:generic/python@{held.python}", "python", held.python
-
-
 def _deleted(path: str, entry: str) -> bool:
     folder, _, name = entry.rpartition("/")
     if name == OPAQUE:
@@ -272,11 +283,71 @@ def _deleted(path: str, entry: str) -> bool:
     return name.startswith(WHITEOUT) and (path == gone or path.startswith(f"{gone}/"))
 
 
-def _distribution(metadata: bytes) -> tuple[str, str, str]:
-    headers = BytesHeaderParser().parsebytes(metadata)
-    return canonicalize_name(str(headers["Name"])), str(headers["Version"]), str(headers["License-Expression"] or "")
+@dataclass(frozen=True)
+class Attached:
+    """One document that refers to an image: `new` unless it had been there before."""
+
+    kind: str
+    platform: str
+    subject: str
+    digest: str
+    size: int
+    new: bool
 
 
-def _python(files: Mapping[str, bytes]) -> str:
-    said = (data.decode() for path, data in sorted(files.items()) if path.endswith("/pyvenv.cfg"))
-    return next((found[1] for found in (re.search(r"(?m)^version\s*=\s*(\S+)", text) for text in said) if found), "")
+def attest_image(settings: "Settings", reference: str, *, engine: Engine | None = None) -> tuple[Attached, ...]:
+    """Attach both documents to every platform of an image that was pushed; return what is attached now."""
+    with open_repository(engine or find_engine(settings), reference) as repository:
+        return attest_in_registry(settings, repository, parse_reference(reference))
+
+
+def attest_in_registry(settings: "Settings", repository: Repository, wanted: Reference) -> tuple[Attached, ...]:
+    """Attach both documents to what a repository has under a name."""
+    top = repository.read_document(wanted.wanted)
+    images = repository.list_images(top)
+    made = tuple(one for image in images for one in _attach(repository, image, settings))
+    now = repository.read_document(wanted.wanted).digest
+    if now != top.digest:  # others may push while we attach
+        text = f"{wanted} became {now} while documents were attached to {top.digest}"
+        raise RegistryError(Kind.MISMATCH, text, hint(Kind.MISMATCH, wanted.host, ""))
+    for one in made:
+        how = "attached" if one.new else "was attached already"
+        log.info(f"{one.kind} of {one.subject[:19]} ({one.platform}) {how}: {one.digest}")
+    return made
+
+
+def read_lock(settings: "Settings", subject: Subject) -> Lock:
+    """Return the lock that an image was built from; raise DockyardError where this tree is of another commit."""
+    target, python = subject.label("io.dockyard.target"), subject.label("io.dockyard.python")
+    git = read_git(settings.root)
+    here = (git.commit + (DIRTY if git.dirty else "")) if git else ""
+    revision = subject.label("revision")
+    if here != revision:
+        text = f"the image was made from {revision}, and this tree is {here or 'in no repository'}: its lock may differ"
+        raise DockyardError(text, f"git checkout {revision.removesuffix(DIRTY)[:12]}, or push a new image")
+    purpose = target if target in list_purposes(str(settings.root)) else "production"
+    path = settings.root / lock_path(python, purpose)
+    try:
+        return Lock(str(path.relative_to(settings.root)), path.read_bytes())
+    except OSError as error:
+        raise DockyardError(f"the lock of the image cannot be read: {error}", "run `invoke lock`") from None
+
+
+def _attach(repository: Repository, found: Document, settings: "Settings") -> Iterator[Attached]:
+    config = json.loads(repository.read_blob(found.fields["config"]["digest"]))
+    subject = Subject(found.digest, config, found.media_type, len(found.content))
+    lock = read_lock(settings, subject)
+    layers = []
+    for layer in found.fields.get("layers") or ():
+        blob = io.BufferedReader(io.BytesIO(repository.read_blob(layer["digest"])))
+        layers.append(read_layer(blob, keep_telling, layer["digest"]).items)
+    bill = make_document(subject, collect_contents(layers), parse_pins(lock.content.decode("utf-8-sig")))
+    created = {f"{PREFIX}created": subject.label("created")}
+    for kind, media_type, document, said in (
+        ("SBOM", SBOM_TYPE, bill, created),
+        ("provenance", PROVENANCE_TYPE, make_statement(subject, lock), {**created, PREDICATE_KEY: PREDICATE}),
+    ):
+        content = encode(document)
+        made, new = repository.attach(found.descriptor, content, media_type, said)
+        platform = f"{subject.config.get('os')}/{subject.architecture}"
+        yield Attached(kind, platform, found.digest, made.digest, len(content), new)

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,10 +10,9 @@ from dockyard import console
 from dockyard.engine import archive
 from dockyard.engine.client import Engine, find_engine
 from dockyard.errors import DockyardError
-from dockyard.image import names as images
-from dockyard.image.names import Variant
+from dockyard.image.names import PRODUCTION, Variant, local_name
 from dockyard.registry import documents
-from dockyard.registry.client import Reference, parse_reference
+from dockyard.registry.client import parse_reference
 from dockyard.registry.content import ABSENT, Document, Repository, open_repository
 from dockyard.registry.errors import RegistryError
 from dockyard.settings import Settings
@@ -78,35 +77,25 @@ def inspect_image(settings: Settings, reference: str = "", *, engine: Engine | N
     production image is meant. Raise DockyardError where there is none.
     """
     local = not reference
-    reference = reference or images.local_name(settings, Variant(images.PRODUCTION, settings.python))
+    reference = reference or local_name(settings, Variant(PRODUCTION, settings.python))
     wanted = parse_reference(reference)
     engine = engine or find_engine(settings)
     if not local and wanted.host:
         try:
             with open_repository(engine, reference) as repository:
-                return inspect_in_registry(repository, wanted)
+                top = repository.read_document(wanted.wanted)
+                images = tuple(_read_remote(repository, one) for one in repository.list_images(top))
+                return Inspected(str(wanted), "registry", top.digest, images)
         except RegistryError as error:
             if error.kind not in ABSENT:
                 raise
             log.info(f"{wanted} is not in its registry: asking the engine")
-    return inspect_in_engine(engine, str(wanted))
-
-
-def inspect_in_engine(engine: Engine, reference: str) -> Inspected:
-    """Return what the engine has under a name; layers are measured as it stores them."""
-    found: archive.Image[None] = archive.read_image(engine, reference, lambda _member, _content: None)
+    found: archive.Image[None] = archive.read_image(engine, str(wanted), lambda _member, _content: None)
     layers = tuple(
         Layer(layer.diff_id, layer.size, archive.describe_instruction(layer.instruction)) for layer in found.layers
     )
     image = _image(found.manifest or found.config_digest, found.config, layers)
-    return Inspected(reference, "engine", image.digest, (image,))
-
-
-def inspect_in_registry(repository: Repository, wanted: Reference) -> Inspected:
-    """Return what a registry has under a name, with everything that refers to it."""
-    top = repository.read_document(wanted.wanted)
-    found = tuple(_read_remote(repository, one) for one in repository.list_images(top))
-    return Inspected(str(wanted), "registry", top.digest, found)
+    return Inspected(str(wanted), "engine", image.digest, (image,))
 
 
 def select_attached(found: Inspected, kind: str) -> Iterator[bytes]:
@@ -152,14 +141,10 @@ def describe_config(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "health check", f"{' '.join(check['Test'])}{every}"
     if config.get("StopSignal"):
         yield "stops on", str(config["StopSignal"])
-    yield from _numbered("environment", sorted(config.get("Env") or ()))
-    yield from _numbered("labels", (f"{key}={value}" for key, value in sorted((config.get("Labels") or {}).items())))
-
-
-def _numbered(name: str, lines: Iterable[str]) -> Iterator[tuple[str, str]]:
-    text = "\n".join(lines)
-    if text:
-        yield name, text
+    if config.get("Env"):
+        yield "environment", "\n".join(sorted(config["Env"]))
+    if labels := config.get("Labels"):
+        yield "labels", "\n".join(f"{key}={value}" for key, value in sorted(labels.items()))
 
 
 def _read_remote(repository: Repository, found: Document) -> Image:
@@ -183,7 +168,7 @@ def _read_remote(repository: Repository, found: Document) -> Image:
 def _read_attachment(repository: Repository, entry: Mapping[str, Any]) -> Attachment:
     manifest = repository.read_document(entry["digest"]).fields
     media_type = str(entry.get("artifactType") or manifest.get("artifactType") or manifest["config"]["mediaType"])
-    predicate = (entry.get("annotations") or {}).get("in-toto.io/predicate-type", documents.PREDICATE)
+    predicate = (entry.get("annotations") or {}).get(documents.PREDICATE_KEY, documents.PREDICATE)
     ours = media_type != documents.PROVENANCE_TYPE or predicate == documents.PREDICATE
     layers: list[Mapping[str, Any]] = manifest.get("layers") or []
     small = len(layers) == 1 and layers[0]["size"] <= LARGEST

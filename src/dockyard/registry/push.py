@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -148,8 +147,14 @@ def push_images(
     wanted = [_qualified(reference) for reference in references]
     with _client(engine) as client:
         for reference in wanted:
-            _require_image(client, str(reference))
-        with _registries(client, wanted, partial(reach, engine)) as registries:
+            try:
+                client.api.inspect_image(str(reference))
+            except requests.HTTPError as error:
+                if error.response is None or error.response.status_code != requests.codes.not_found:
+                    raise
+                advice = hint(Kind.MISSING, "", "")
+                raise RegistryError(Kind.MISSING, f"the engine has no image {reference}", advice) from None
+        with _registries(client, engine, wanted, reach) as registries:
             _check(registries, wanted)
             for reference in wanted:
                 pushed.append(_push(client, registries[reference.host], reference))
@@ -160,7 +165,7 @@ def push_images(
 def preflight(engine: "Engine", references: Sequence[str], *, reach: Reach = reach_registry) -> None:
     """Raise RegistryError unless a push of these could begin now: worth asking before a long build."""
     wanted = [_qualified(reference) for reference in references]
-    with _client(engine) as client, _registries(client, wanted, partial(reach, engine)) as registries:
+    with _client(engine) as client, _registries(client, engine, wanted, reach) as registries:
         _check(registries, wanted)
 
 
@@ -170,7 +175,7 @@ def verify_pushed(engine: "Engine", reference: str, digest: str, *, reach: Reach
     For images that BuildKit pushed by itself.
     """
     wanted = _qualified(reference)
-    with _client(engine) as client, _registries(client, [wanted], partial(reach, engine)) as registries:
+    with _client(engine) as client, _registries(client, engine, [wanted], reach) as registries:
         return _verify(registries[wanted.host], wanted, digest)
 
 
@@ -197,25 +202,16 @@ def _client(engine: "Engine") -> Iterator[Client]:
         client.close()
 
 
-def _require_image(client: Client, reference: str) -> None:
-    try:
-        client.api.inspect_image(reference)
-    except requests.HTTPError as error:
-        if error.response is None or error.response.status_code != requests.codes.not_found:
-            raise
-        raise RegistryError(Kind.MISSING, f"the engine has no image {reference}", hint(Kind.MISSING, "", "")) from None
-
-
 @contextlib.contextmanager
 def _registries(
-    client: Client, references: Sequence[Reference], reach: Callable[[Mapping[str, Any], str], Registry]
+    client: Client, engine: "Engine", references: Sequence[Reference], reach: Reach
 ) -> Iterator[dict[str, Registry]]:
     """Yield a conversation with each registry; only one that just a remote engine can reach may be unconnected."""
     info = client.info()
     registries: dict[str, Registry] = {}
     with contextlib.ExitStack() as stack:
         for host in dict.fromkeys(reference.host for reference in references):
-            registries[host] = stack.enter_context(reach(info, host))
+            registries[host] = stack.enter_context(reach(engine, info, host))
             try:
                 registries[host].connect()
             except RegistryError as error:
@@ -260,21 +256,17 @@ def _persist(client: Client, registry: Registry, reference: Reference) -> tuple[
             return _push_once(client, registry, reference, layers), layers
         except RegistryError as error:
             if error.kind is Kind.SERVER and registry.connected:
-                _ask_why(registry, reference)
+                # Engines keep the registry's own words (disk full, read-only) from us: ask it.
+                try:
+                    Repository(registry, reference.repository).check_push(attempts=1)
+                except RegistryError as reason:
+                    if not reason.may_pass:
+                        raise
             # Engines without containerd's image store have tried five times already when they give up.
             error.may_pass &= not layers.retried and (registry.connected or error.kind is not Kind.UNREACHABLE)
             raise
 
     return keep_trying(once, registry.sleep, "pushing again")
-
-
-def _ask_why(registry: Registry, reference: Reference) -> None:
-    """Ask the registry itself after a server error: engines keep its words (disk full, read-only) from us."""
-    try:
-        Repository(registry, reference.repository).check_push(attempts=1)
-    except RegistryError as error:
-        if not error.may_pass:
-            raise
 
 
 def _push_once(client: Client, registry: Registry, reference: Reference, layers: Layers) -> str:
@@ -289,16 +281,12 @@ def _push_once(client: Client, registry: Registry, reference: Reference, layers:
         for event in events:
             if "error" in event or "errorDetail" in event:
                 raise _failure(event, reference)
-            digest = _digest(event) or digest
+            found = _DIGEST.search(str(event.get("status") or ""))
+            digest = (found[1] if found else (event.get("aux") or {}).get("Digest")) or digest
             show(event)
     if not digest:
         raise RegistryError(Kind.OTHER, f"the engine did not say what it pushed as {reference}", "push again")
     return digest
-
-
-def _digest(event: Mapping[str, Any]) -> str:
-    found = _DIGEST.search(str(event.get("status") or ""))
-    return found[1] if found else str((event.get("aux") or {}).get("Digest") or "")
 
 
 def _failure(event: Mapping[str, Any], reference: Reference) -> RegistryError:

@@ -15,9 +15,9 @@ from dockyard.files import write_atomically
 from dockyard.image import build, records
 from dockyard.image.build import Built
 from dockyard.process import Completed, capture
-from dockyard.registry import attest, content, push, sign
-from dockyard.registry.attest import Attached
+from dockyard.registry import content, documents, push, sign
 from dockyard.registry.content import Repository
+from dockyard.registry.documents import Attached
 from dockyard.registry.push import Pushed
 from dockyard.registry.sign import Signer
 from dockyard.release import preconditions
@@ -81,7 +81,7 @@ class Actions:
     open_repository: Callable[[Engine, str], AbstractContextManager[Repository]] = content.open_repository
     push_variants: Callable[..., tuple[Pushed, ...]] = push_variants
     verify_pushed: Callable[[Engine, str, str], int] = push.verify_pushed
-    attest_image: Callable[..., tuple[Attached, ...]] = attest.attest_image
+    attest_image: Callable[..., tuple[Attached, ...]] = documents.attest_image
     record_run: Callable[[Settings, records.Kind], AbstractContextManager[records.Recording]] = records.record_run
     signing: Signing = Signing()
 
