@@ -52,6 +52,8 @@ def test_every_key_can_be_written(write: Write) -> None:
         trial-release = ["flask", "db", "upgrade"]
         python = "3.11"
         ports = [8000, 9000]
+        server = "granian"
+        health = "/api/v1/well"
         base = "debian"
         engine = "embedded"
         dockerfile = "deploy/Dockerfile"
@@ -88,6 +90,8 @@ def test_every_key_can_be_written(write: Write) -> None:
         "python": "3.11",
         "ports": (8000, 9000),
         "untested_pythons": ("3.11",),
+        "server": "granian",
+        "health": "/api/v1/well",
         "base": "debian",
         "engine": "embedded",
         "dockerfile": "deploy/Dockerfile",

@@ -217,6 +217,8 @@ _APP = _text(
     r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(?:\(.*\))?",
     "a WSGI or ASGI application such as package:app or package:create_app()",
 )
+_SERVER = _text(r"[a-z-]+", "the name of a server, such as gunicorn", empty=True)
+_ROUTE = _text(r"/[\w./?=&%~-]*", "the path of a route, such as /healthz", empty=True)
 _STACK = _text(r"[a-z0-9][a-z0-9_-]*", "a Compose project name in lower case")
 _URL = _text(r"https?://[^\s/]+\S*", "an http or https URL", empty=True)
 _SERVICE = _text(r"[A-Za-z0-9._-]+", "the name of a service in compose.yaml")
@@ -247,6 +249,8 @@ class Settings:
     python: str = _key(_python, default="")
     untested_pythons: tuple[str, ...] = _key(_list(_python, empty=True), default=())
     ports: tuple[int, ...] = _key(_list(_port), default=(8000,))
+    server: str = _key(_SERVER, default="")
+    health: str = _key(_ROUTE, default="")
     base: str = _key(_choice("auto", "registry", "debian"), default="auto")
     engine: str = _key(_choice("auto", "host", "embedded"), default="auto")
     dockerfile: str = _key(_FOLDER, default="Dockerfile")

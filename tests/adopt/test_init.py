@@ -1,10 +1,12 @@
 """`dockyard init` in real folders: what it writes, keeps and says."""
 
+import inspect
 import json
 import re
 import shutil
 import stat
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ import dockyard
 from dockyard.adopt import writing
 from dockyard.adopt.writing import plan_changes, write_changes
 from dockyard.bases.lookup import Answer, remember_answers
-from dockyard.tasks import make_program
+from dockyard.tasks import make_program, namespace
 from tests.adopt.conftest import SAMPLES
 
 APP = "from flask import Flask\napp = Flask(__name__)\n"
@@ -72,8 +74,8 @@ def test_twice_is_once(name: str, folder: Path, capsys: pytest.CaptureFixture[st
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--image", "My Shop"), ("--server", "apache"), ("--port", "http"), ("--port", "65536")],
-    ids=["image", "server", "port", "port too high"],
+    [("--image", "My Shop"), ("--server", "apache"), ("--port", "http"), ("--port", "65536"), ("--health", "well")],
+    ids=["image", "server", "port", "port too high", "health"],
 )
 def test_an_option_that_makes_no_sense(
     app: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, str]
@@ -161,19 +163,94 @@ def test_answers_are_taken_and_kept(app: Path, capsys: pytest.CaptureFixture[str
     assert {file["action"] for file in json.loads(again)["files"]} == {"same"}
 
 
-@pytest.mark.parametrize(
-    "options", [("--image", "till"), ("--python", "3.11"), ("--app", "other:app"), ("--port", "9000")]
-)
-def test_an_answer_is_given_once(options: tuple[str, str], app: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A later run without the option keeps what the first was told."""
+ANSWERS = {
+    "app": ("other:app", "Dockerfile"),
+    "python": ("3.11", "Dockerfile"),
+    "server": ("waitress", "Dockerfile"),
+    "image": ("till", "compose.yaml"),
+    "health": ("/well", "Dockerfile"),
+    "port": ("9000", "compose.yaml"),
+    "env": ("CURRENCY=EUR", ".env"),
+    "apt": ("libzbar0", "Dockerfile"),
+    "ci": ("", ".github/workflows/ci.yml"),
+}
+"""An answer to each option, and a file that it changes."""
+
+MINE = """[project]
+name = "shop"
+
+# What ships.
+[tool.dockyard]  # mine
+app = "app:app"
+image = "shop"  # as the registry has it
+pythons = [
+    "3.13",  # production's
+]
+
+[tool.ruff]
+line-length = 99
+"""
+
+
+def test_every_option_has_an_answer_here() -> None:
+    """A new option is one that asks nothing, or belongs into the table above."""
+    options = set(inspect.signature(namespace["init"].body).parameters) - {"_context"}
+    assert options - {"dry_run", "diff", "json"} == set(ANSWERS)
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
+@pytest.mark.parametrize("table", ["", MINE], ids=["ours", "theirs"])
+@pytest.mark.parametrize("option", ANSWERS)
+def test_an_answer_is_given_once(
+    option: str, table: str, later: bool, app: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It counts whoever wrote the settings, at the first run or a later one, and a run without the option keeps it."""
     (app / "other.py").write_text(APP)
-    init(capsys, "--app", "app:app")
-    assert init(capsys, *options)[0] == 0
+    if table:
+        (app / "pyproject.toml").write_text(table)
+    if later:
+        init(capsys, "--app", "app:app")
+    value, file = ANSWERS[option]
+    given = [f"--{option}", *([value] if value else [])]
+    others = [] if option == "app" or later else ["--app", "app:app"]
+    assert init(capsys, *given, *others)[0] == 0
     before = contents(app)
+    assert value.encode() in before[file]
     again = init(capsys, "--json")[1]
     assert {file["action"] for file in json.loads(again)["files"]} == {"same"}
     assert contents(app) == before
-    assert options[1] in (app / "pyproject.toml").read_text()
+
+
+def test_settings_of_ones_own_keep_their_shape(app: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An answer changes its own key, or comes behind the others: comments and all else stay as they are."""
+    (app / "pyproject.toml").write_text(MINE)
+    init(capsys, "--health", "/well", "--python", "3.11", "--port", "9000")
+    expected = MINE.replace('pythons = [\n    "3.13",  # production\'s\n]\n', 'pythons = ["3.11"]\n%s')
+    assert (app / "pyproject.toml").read_text() == expected % 'health = "/well"\nports = [9000]\n'
+    init(capsys, "--port", "8000", "--health", "/healthz")
+    assert (app / "pyproject.toml").read_text() == expected % 'health = "/healthz"\n'
+
+
+def test_other_pythons_stay_supported(app: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The one to ship on is one of several."""
+    (app / "pyproject.toml").write_text('[tool.dockyard]\napp = "app:app"\npythons = ["3.12", "3.13"]\n')
+    init(capsys, "--python", "3.11")
+    table = tomllib.loads((app / "pyproject.toml").read_text())["tool"]["dockyard"]
+    assert (table["pythons"], table["python"]) == (["3.11", "3.12", "3.13"], "3.11")
+
+
+@pytest.mark.parametrize(
+    "text", ['tool.dockyard.app = "app:app"\n', '[tool]\ndockyard = { app = "app:app" }\n'], ids=["dotted", "inline"]
+)
+def test_settings_that_cannot_be_edited(text: str, app: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In a form that is not one key a line, the edit is named, and nothing is written."""
+    (app / "pyproject.toml").write_text(text)
+    before = contents(app)
+    code, _, err = init(capsys, "--health", "/well")
+    assert code == 2
+    assert "[tool.dockyard] health cannot be changed where it stands" in err
+    assert 'health = "/well"' in err
+    assert contents(app) == before
 
 
 def test_a_variable_is_a_name_and_a_value(app: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,10 +68,8 @@ def detect_app(snapshot: Snapshot, overrides: Overrides) -> Found[App]:
 
 def _named(snapshot: Snapshot, overrides: Overrides) -> Iterator[tuple[str, str, str]]:
     """Yield what names the application, in the order of trust: the name, the source and the folder of imports."""
-    if overrides.app:
-        yield overrides.app, "--app", ""
-    if isinstance(snapshot.settings.get("app"), str):
-        yield snapshot.settings["app"], "app in [tool.dockyard] of pyproject.toml", ""
+    if told := overrides.find("app", snapshot.settings):
+        yield told.value, told.source, ""
     for one in web_commands(snapshot):
         if one.app:
             yield one.app, one.source, one.folder

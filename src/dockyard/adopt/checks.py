@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dockyard.adopt import code
 from dockyard.adopt.model import Backend, Dependencies, Found, Overrides
 from dockyard.adopt.snapshot import Snapshot
+from dockyard.errors import UsageError
 
 HEALTH = ("/healthz", "/health", "/livez", "/live", "/readyz", "/ready", "/ping", "/up", "/status", "/heartbeat",
           "/api/health", "/api/healthz", "/api/v1/health", "/_health")  # fmt: skip
@@ -20,8 +21,10 @@ def detect_health(snapshot: Snapshot, overrides: Overrides, backends: Sequence[B
 
     A first page is none where there is a database: the service is well although that is not.
     """
-    if overrides.health:
-        return Found(overrides.health, "--health")
+    if told := overrides.find("health", snapshot.settings):
+        if not re.fullmatch(r"/[\w./?=&%~-]*", told.value):
+            raise UsageError(f"--health {told.value} is no path", "the path of a route begins with /: /healthz")
+        return told
     routes = dict(_routes(snapshot))
     known = [path for path in HEALTH if path in routes or f"{path}/" in routes]
     if known:

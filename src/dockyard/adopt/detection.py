@@ -43,9 +43,8 @@ def detect(snapshot: Snapshot, overrides: Overrides) -> Project:
     _refuse_other_project(snapshot, app.value)
     dependencies = detect_dependencies(snapshot)
     stack = read_stack(snapshot)
-    recorded = snapshot.settings.get("ports")
-    kept = recorded[0] if isinstance(recorded, list) and recorded and isinstance(recorded[0], int) else 0
-    port = overrides.port or kept or (stack.port if stack else 0) or PORT
+    told = overrides.find("port", snapshot.settings)
+    port = int(told.value) if told and told.value.isdecimal() else (stack.port if stack else 0) or PORT
     server, server_package = detect_server(snapshot, app.value, dependencies.value, port, overrides)
     python = detect_python(snapshot, overrides, dependencies.value)
     backends = detect_backends(snapshot, dependencies.value)
@@ -77,6 +76,7 @@ def detect(snapshot: Snapshot, overrides: Overrides) -> Project:
         frontend=detect_frontend(snapshot),
         version=detect_version(snapshot, app.value, sources.value),
         django_settings=_django_settings(snapshot, ("manage.py",)),
+        said={name: one.value for name in ("server", "health") if (one := overrides.find(name, snapshot.settings))},
         django_production=_django_settings(snapshot, tuple(_module_files(app.value, snapshot))),
         dockerfile=_dockerfile(snapshot),
         given=stack.environment if stack else None,
@@ -121,13 +121,11 @@ def _django_settings(snapshot: Snapshot, first: tuple[str, ...]) -> str:
 
 def _image(snapshot: Snapshot, overrides: Overrides) -> Found[str]:
     """Return the image's name: that of the project, or of its folder, in the letters that a name may have."""
-    if overrides.image:
-        if not re.fullmatch(r"[a-z0-9]+(?:[._/-][a-z0-9]+)*", overrides.image):
-            raise UsageError(f"--image {overrides.image} is no image name", "lower case letters and digits: shop")
-        return Found(overrides.image, "--image")
+    if told := overrides.find("image", snapshot.settings):
+        if not re.fullmatch(r"[a-z0-9]+(?:[._/-][a-z0-9]+)*", told.value):
+            raise UsageError(f"--image {told.value} is no image name", "lower case letters and digits: shop")
+        return told
     document = snapshot.toml("pyproject.toml")
-    if isinstance(snapshot.settings.get("image"), str):
-        return Found(snapshot.settings["image"], "image in [tool.dockyard] of pyproject.toml")
     named = document.get("project", {}).get("name") or document.get("tool", {}).get("poetry", {}).get("name")
     said, source = (named, "the project's name") if named else (snapshot.name, "the folder's name")
     plain = re.sub(r"[^a-z0-9]+", "-", str(said).lower()).strip("-")

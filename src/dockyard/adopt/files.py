@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from collections.abc import Iterable
 
 import dockyard
@@ -12,6 +13,7 @@ from dockyard.adopt.dockerfiles import render_dockerfile, volumes
 from dockyard.adopt.existing_stack import read_stack, render_adapted
 from dockyard.adopt.model import Project
 from dockyard.adopt.snapshot import Snapshot
+from dockyard.errors import SettingsError
 
 TASKS = '''"""The project's tasks: `dockyard` has them without this file, `invoke` with it; your own go beside them."""
 
@@ -195,15 +197,48 @@ def render_example(project: Project, present: str) -> str:
 
 
 def render_settings(project: Project, snapshot: Snapshot, before: Project | None = None) -> str:
-    """Return pyproject.toml with the table of settings at its end; as it is where it has one that is not `before`'s."""
+    """Return pyproject.toml with the table of settings at its end; where it has one, only what is not as `before`."""
     text = snapshot.text("pyproject.toml")
-    old = _settings_table(before) if before else ""
-    if old and text.endswith(old):
-        return text.removesuffix(old) + _settings_table(project)
-    if snapshot.settings:
-        return text
-    head = text.rstrip("\n") + "\n\n" if text.strip() else ""
-    return head + _settings_table(project)
+    if not snapshot.settings:
+        return (text.rstrip("\n") + "\n\n" if text.strip() else "") + _settings_table(project)
+    wanted, once = (tomllib.loads(_settings_table(one))["tool"]["dockyard"] for one in (project, before or project))
+    supported = snapshot.settings.get("pythons")
+    # Where several are supported, an answer chooses the one to ship on, and the others stay.
+    if wanted["pythons"] != once["pythons"] and isinstance(supported, list) and len(supported) > 1:
+        wanted["python"] = project.python.value
+        wanted["pythons"] = sorted({*supported, wanted["python"]})
+    for key in (*once, *wanted):
+        if wanted.get(key) != once.get(key):
+            text = set_key(text, key, wanted.get(key))
+    return text
+
+
+def set_key(text: str, key: str, value: object) -> str:
+    """Return pyproject.toml with a key of [tool.dockyard] that has a value, or is gone where that is None (pure).
+
+    All other lines stay as they are; raise SettingsError where the table is written in another way.
+    """
+    lines = text.splitlines()
+    new = [] if value is None else [f"{key} = {_toml(value)}"]
+    start = next((at for at, line in enumerate(lines) if re.match(r"\[tool\.dockyard\]\s*(#|$)", line)), len(lines))
+    ends = (at for at in range(start + 1, len(lines)) if lines[at].startswith("["))
+    end = next(ends, len(lines))
+    first = next((at for at in range(start + 1, end) if re.match(rf"{key}\s*=", lines[at])), None)
+    # A list may go over several lines, and one of them may look like the head of a table.
+    last = next((at for at in range(first + 1, len(lines) + 1) if _is_toml(lines[first:at])), None) if first else None
+    at = first or next((at for at in range(end, start, -1) if lines[at - 1].strip()), end)
+    made = "\n".join([*lines[:at], *new, *lines[last or at :]]) + "\n"
+    if not _is_toml(made.splitlines()) or tomllib.loads(made)["tool"]["dockyard"].get(key) != value:
+        hint = f"write {new[0]}" if new else f"take {key} out"
+        raise SettingsError(f"pyproject.toml: [tool.dockyard] {key} cannot be changed where it stands", hint)
+    return made
+
+
+def _is_toml(lines: list[str]) -> bool:
+    try:
+        return bool(tomllib.loads("\n".join(lines)))
+    except tomllib.TOMLDecodeError:
+        return False
 
 
 def _settings_table(project: Project) -> str:
@@ -217,6 +252,7 @@ def _settings_table(project: Project) -> str:
         f"pythons = {_toml([project.python.value])}",
         # It reads what a package without wheels needs from its metadata; pip would compile it, where no compiler is.
         *(['resolver = "uv"'] if libraries.build else []),
+        *(f"{name} = {_toml(value)}" for name, value in project.said.items()),
         *([f"ports = [{project.port}]"] if project.port != 8000 else []),
         *([f"dockerfile = {_toml(project.dockerfile)}"] if project.dockerfile != "Dockerfile" else []),
         *([f"keep = {_toml(list(libraries.keep))}"] if libraries.keep else []),

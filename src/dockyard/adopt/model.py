@@ -25,7 +25,17 @@ class Overrides:
     server: str = ""
     image: str = ""
     health: str = ""
-    port: int = 0
+    port: str = ""
+
+    def find(self, name: str, settings: Mapping[str, Any]) -> Found[str] | None:
+        """Return what a person says: by the option of that name now, or once, as [tool.dockyard] keeps it."""
+        if said := str(getattr(self, name)):
+            return Found(said, f"--{name}")
+        key = {"port": "ports", "python": "pythons"}.get(name, name)
+        values = settings.get(name) or settings.get(key)
+        if isinstance(values, list) and values:
+            values = values[-1 if name == "python" else 0]  # as the settings count them: those that ship
+        return Found(str(values), f"{key} in [tool.dockyard] of pyproject.toml") if values else None
 
 
 @dataclass(frozen=True)
@@ -189,6 +199,9 @@ class Project:
     """The one that the service is started with: large projects have settings in parts."""
 
     version: Found[Version] = field(default=Found(Version(), "nothing in the code"))
+    said: Mapping[str, str] = field(default_factory=dict)
+    """What a person has said of the server and of health, which nothing but the settings keeps."""
+
     given: Mapping[str, str] | None = None
     """What the Compose file of the project's own gives the application; None where init writes that file."""
 

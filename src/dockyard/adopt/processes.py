@@ -30,13 +30,11 @@ def detect_server(
     named = web_commands(snapshot)
     command = next((one for one in named if one.server), None)
     options: tuple[str, ...] = ()
-    if overrides.server:
-        program = "waitress-serve" if overrides.server == "waitress" else overrides.server
+    told = overrides.find("server", snapshot.settings)
+    if told:
+        program, source = "waitress-serve" if told.value == "waitress" else told.value, told.source
         if program not in PACKAGES:
-            raise UsageError(
-                f"--server {overrides.server} is not one that Dockyard knows", f"known: {', '.join(PACKAGES)}"
-            )
-        source = "--server"
+            raise UsageError(f"--server {told.value} is not one that Dockyard knows", f"known: {', '.join(PACKAGES)}")
     elif command:
         program, source, options = command.server, command.source, command.options
     else:
@@ -45,7 +43,7 @@ def detect_server(
         # A development server of an ASGI framework comes as a dependency of its own, so it counts for ASGI alone.
         program = next(iter(present), "gunicorn" if app.interface == "wsgi" else "uvicorn")
         source = "the dependencies" if present else f"nothing: the usual one for {app.interface.upper()}"
-    if app.is_factory and not app.reference.endswith("()") and program != "gunicorn" and not overrides.server:
+    if app.is_factory and not app.reference.endswith("()") and program != "gunicorn" and not told:
         program, source, options = "gunicorn", f"the factory's argument, which {program} cannot give", ()
     others = tuple(name for name in PACKAGES if name != program and PACKAGES[name] in dependencies.names)
     words = _command(program, app, port, dependencies, options)

@@ -29,14 +29,11 @@ WHEELS = {
 
 def detect_python(snapshot: Snapshot, overrides: Overrides, dependencies: Dependencies) -> Found[str]:
     """Return the Python to ship on: one that the project names, or the best that it and its pins allow."""
-    if overrides.python:
-        if overrides.python not in PREFERRED:
-            raise UsageError(f"--python {overrides.python} is not supported", f"supported: {', '.join(PREFERRED)}")
-        return Found(overrides.python, "--python")
-    pythons = snapshot.settings.get("pythons")
-    recorded = snapshot.settings.get("python") or (pythons[0] if isinstance(pythons, list) and pythons else "")
-    if recorded in PREFERRED:
-        return Found(recorded, "[tool.dockyard] of pyproject.toml")
+    told = overrides.find("python", snapshot.settings)
+    if told and told.value in PREFERRED:
+        return told
+    if told and told.source == "--python":
+        raise UsageError(f"--python {told.value} is not supported", f"supported: {', '.join(PREFERRED)}")
     allowed, source = _allowed(snapshot)
     for version, said in _exact(snapshot):
         if version in PREFERRED:

@@ -11,7 +11,7 @@ from pathlib import Path
 from dockyard.adopt.snapshot import Snapshot
 
 GROWING = {"pyproject.toml", ".gitignore", ".env", "Aptfile"}
-"""Files that get lines at their end where they exist."""
+"""Files that get lines where they exist, at their end but for answers in the settings, and lose none."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,9 @@ def plan_changes(
             return "same"
         if written and present[path] == written.get(path):
             return "update"
-        return "append" if path in GROWING and text.startswith(present[path].rstrip("\n")) else "keep"
+        if path not in GROWING:
+            return "keep"
+        return "append" if text.startswith(present[path].rstrip("\n")) else "update"
 
     return tuple(Change(path, action(path, text), text, present.get(path, "")) for path, text in sorted(files.items()))
 

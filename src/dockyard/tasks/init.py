@@ -74,7 +74,7 @@ def init(
         require_top(root)
     told = read_snapshot(root)
     snapshot = told.with_lines("Aptfile", apt or ())
-    given = Overrides(app, python, server, image, health, int(port or 0))
+    given = Overrides(app, python, server, image, health, port)
     project = detect(snapshot, given)
     # What init once wrote and nobody has changed since is written anew where the answers are others now.
     unanswered = project if told is snapshot and given == Overrides() else None
