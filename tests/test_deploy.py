@@ -1,5 +1,6 @@
 """Destinations, images by digest, and the plan as a difference."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -10,7 +11,7 @@ import pytest
 
 from dockyard.deploy.cluster import Instance, LostError
 from dockyard.deploy.destination import Destination, read_destinations, select_destination
-from dockyard.deploy.docker import Docker, push_front, read_document
+from dockyard.deploy.docker import Docker, describe_endpoint, push_front, read_document
 from dockyard.deploy.plan import Change, Live, Objects, Version, compare_objects
 from dockyard.deploy.stackfile import StackFile
 from dockyard.deploy.steps import (
@@ -25,7 +26,7 @@ from dockyard.deploy.steps import (
     run_rollback,
 )
 from dockyard.deploy.versions import Store, refusal
-from dockyard.engine.client import Engine
+from dockyard.engine.client import Endpoint, Engine
 from dockyard.errors import DockyardError, SettingsError, UsageError
 from dockyard.git import Git
 from dockyard.image import records
@@ -273,6 +274,31 @@ def test_what_docker_says_is_told(settings: Settings, tmp_path: Path) -> None:
         (tmp_path / name).write_text("services: {}\n")
     with pytest.raises(SettingsError, match=r"compose.production.yaml: services.web must be a mapping"):
         read_document(settings, Destination("far", "swarm"), failing("services.web must be a mapping"))
+
+
+def test_what_is_built_elsewhere_has_no_image(settings: Settings, tmp_path: Path) -> None:
+    """A service without a name runs the project's image where it is built of its Dockerfile, and no other."""
+    for name in ("compose.yaml", "compose.production.yaml"):
+        (tmp_path / name).write_text("services: {}\n")
+
+    def document(*services: dict[str, Any]) -> Docker:
+        said = json.dumps({"services": {f"s{number}": body for number, body in enumerate(services)}})
+        return Docker(Engine("host", "28.0.0", True), lambda _command, **_options: Completed(0, said, "", 0.1))
+
+    own, other = ({"build": {"context": str(settings.root / folder)}} for folder in ("", "proxy"))
+    found = read_document(settings, Destination("far", "swarm"), document(own, {"image": "nginx:1"}))["services"]
+    assert [body["image"] for body in found.values()] == ["shop", "nginx:1"]
+    with pytest.raises(SettingsError, match=r"the service s1 is built from .*/proxy/Dockerfile, and no registry"):
+        read_document(settings, Destination("far", "swarm"), document(own, other))
+
+
+def test_the_variables_of_an_engine() -> None:
+    """With the files of TLS where a context has some, and whether they have to be right."""
+    plain = describe_endpoint(Endpoint("ssh://deploy@far.example"))
+    assert plain == {"DOCKER_HOST": "ssh://deploy@far.example", "DOCKER_TLS": "", "DOCKER_TLS_VERIFY": ""}
+    secure = describe_endpoint(Endpoint("tcp://far.example:2376", Path("/tls")))
+    assert (secure["DOCKER_CERT_PATH"], secure["DOCKER_TLS"], secure["DOCKER_TLS_VERIFY"]) == ("/tls", "1", "1")
+    assert describe_endpoint(Endpoint("tcp://far.example:2376", Path("/tls"), False))["DOCKER_TLS_VERIFY"] == ""
 
 
 def test_a_front_goes_to_the_registry(settings: Settings) -> None:

@@ -14,7 +14,7 @@ from dockyard.deploy.model import Check, parse_size, read_habits, read_workloads
 from dockyard.deploy.pods import Release, format_cpus, format_size
 from dockyard.deploy.stackfile import Goal
 from dockyard.deploy.yaml_text import write_documents
-from dockyard.errors import ChangesPending, UsageError
+from dockyard.errors import ChangesPending, SettingsError, UsageError
 from dockyard.image.dockerfile import parse_dockerfile
 from dockyard.settings import Settings
 
@@ -233,6 +233,25 @@ def test_what_is_left_out_is_said() -> None:
     assert 'external = { db = "HOST" }' in notes
     assert "secret shop-token with the key token" in notes
     assert "secret shop-environment with the key DATABASE_URL" in notes
+
+
+def test_names_that_a_cluster_has_otherwise() -> None:
+    """What others ask for by its name is told; a name that is taken is refused."""
+    web, mail = SHOP["services"]["web"], SHOP["services"]["mail"]
+    told = "Mail_Out is called mail-out in the cluster: what asks for it has to as well"
+    assert told in list_notes(describe({"services": {"web": web, "Mail_Out": mail}}))
+    assert told not in list_notes(describe())
+    for name in ("shared", "WEB"):
+        with pytest.raises(SettingsError, match=f"the service {name} would be '{name.lower()}' in a cluster"):
+            list_objects(describe({"services": {"web": web, name: mail}}))
+
+
+def test_requests_go_to_the_port_of_the_settings() -> None:
+    """Wherever the Compose files list it."""
+    web = {**SHOP["services"]["web"], "ports": [{"target": 9000}, {"target": 8000}]}
+    release = describe({"services": {"web": web}})
+    rule = find(release, "Ingress", "web")["rules"][0]["http"]["paths"][0]
+    assert rule["backend"]["service"]["port"] == {"number": 8000}
 
 
 def test_the_files_are_what_the_objects_are(tmp_path: Path) -> None:

@@ -172,6 +172,25 @@ def test_a_rollback_brings_the_set_before(host: Host, engine: HostStandIn) -> No
         host.rollback(8)
 
 
+def test_without_a_front_the_old_set_ends_too(host: Host, engine: HostStandIn) -> None:
+    """A worker alone: the new set runs, and of two sets that a dead deploy left, the older one counts."""
+    engine.compose["services"] = {"worker": {"image": "shop:production"}}
+    host.apply(GOOD, ())
+    assert host.apply(BETTER, ()) == 2
+    assert [box["Config"]["Image"] for name, box in engine.boxes.items() if "worker" in name] == [BETTER, BETTER]
+    old = {name: box for name, box in engine.boxes.items() if "worker" in name}
+    engine.faults[BAD] = {"Health": {"Status": "unhealthy"}}
+    with pytest.raises(UnhealthyError):
+        host.apply(BAD, ())
+    assert {name: box for name, box in engine.boxes.items() if "worker" in name} == old
+    engine.interrupt_at = "stop"
+    with pytest.raises(KeyboardInterrupt):
+        host.apply(GOOD, ())
+    assert {one.image: one.said for one in host.status()} == {BETTER: "", GOOD: "gets no requests"}
+    assert host.apply(GOOD, ()) == 5
+    assert [box["Config"]["Image"] for name, box in engine.boxes.items() if "worker" in name] == [GOOD, GOOD]
+
+
 def test_status_and_logs(host: Host, engine: HostStandIn) -> None:
     """A set that does not serve is named so; by its plain name a service is found in either colour."""
     host.apply(GOOD, ())

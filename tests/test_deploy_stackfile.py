@@ -19,7 +19,8 @@ from dockyard.deploy import hostfile
 from dockyard.deploy.destination import Destination
 from dockyard.deploy.docker import describe_live, describe_wanted, parse_bytes
 from dockyard.deploy.front import Front, write_config
-from dockyard.deploy.stackfile import Goal, ImageFacts, list_own, list_web, make_jobs, make_stack, parse_seconds
+from dockyard.deploy.stackfile import Goal, ImageFacts, find_web, list_own, make_jobs, make_stack, parse_seconds
+from dockyard.errors import SettingsError
 
 ENDS = "service_completed_successfully"
 IMAGE = "registry.example/team/shop@sha256:" + "a" * 64
@@ -69,7 +70,7 @@ def goal() -> Goal:
 def test_services_are_told_apart(goal: Goal) -> None:
     """The project's own run its image; the front sends to those that publish its port."""
     assert list_own(goal) == ("web", "worker")
-    assert list_web(goal) == ("web",)
+    assert find_web(goal) == ("web", 8000)
 
 
 def test_a_service_keeps_what_the_compose_files_say(goal: Goal) -> None:
@@ -123,6 +124,90 @@ def test_secrets_are_the_destinations(goal: Goal) -> None:
 def test_what_has_no_word_is_named(goal: Goal) -> None:
     """Nothing is lost without a word."""
     assert make_stack(goal).lost == ("web: security_opt",)
+
+
+def of(goal: Goal, services: dict[str, Any], **parts: Any) -> Goal:
+    """Return the goal of other services."""
+    return replace(goal, document={"services": services, **parts})
+
+
+PORTS: list[dict[str, Any]] = [{"target": 8000, "published": "80"}, {"target": 9000, "published": "9000"}]
+OWN: dict[str, Any] = {"image": "team/shop:production"}
+
+
+def test_a_worker_alone_needs_no_front(goal: Goal) -> None:
+    """The release step runs in it."""
+    place = replace(goal.destination, release=("migrate",))
+    alone = replace(of(goal, {"worker": OWN}), destination=place)
+    for module, made in ((None, make_stack(alone)), (hostfile, hostfile.make_host(alone))):
+        assert set(made.services) == {"worker"}
+        (job,) = (module.make_jobs if module else make_jobs)(alone, made)
+        assert job.services["release"]["command"] == ["migrate"]
+
+
+def test_of_several_ports_the_front_has_the_first(goal: Goal) -> None:
+    """The others of the web are named as lost; other services publish their own."""
+    two = of(goal, {"web": {**OWN, "ports": PORTS}, "admin": {**OWN, "ports": PORTS[1:]}})
+    chosen = replace(two, ports=(7000, 8000, 9000))
+    assert find_web(chosen) == ("web", 8000)
+    stack = make_stack(chosen)
+    assert "web:8000 check" in stack.files["front.cfg"]
+    assert "ports" not in stack.services["web"]
+    assert stack.services["admin"]["ports"] == [{"target": 9000, "published": 9000, "protocol": "tcp"}]
+    assert stack.lost == ("web: port 9000 beside the one of the front",)
+
+
+@pytest.mark.parametrize(
+    ("services", "words"),
+    [
+        ({"web": {**OWN, "ports": PORTS}, "api": {**OWN, "ports": PORTS}}, "web and api both publish port 8000"),
+        ({"web": {"image": "nginx:1"}}, "no service of the Compose files runs the image team/shop"),
+        ({"front": {"image": "nginx:1"}, "web": {**OWN, "ports": PORTS}}, "the name that a deploy gives to the proxy"),
+        ({"release": {"image": "nginx:1"}, "web": OWN}, "the name that a deploy gives to the release step"),
+        ({"web.api": OWN}, r"a Swarm takes no service called web\.api"),
+        ({"web": OWN, "db": {"image": "db", "ports": [{"target": 1, "published": "7-9"}]}}, "as any of 7-9"),
+    ],
+)
+def test_what_cannot_be_is_told(goal: Goal, services: dict[str, Any], words: str) -> None:
+    """Before anything is asked for."""
+    with pytest.raises(SettingsError, match=words):
+        make_stack(of(goal, services))
+
+
+def test_names_of_any_kind(goal: Goal) -> None:
+    """A Swarm takes underscores and capitals, a single host dots too."""
+    assert set(make_stack(of(goal, {"Web_2": {**OWN, "ports": PORTS[:1]}})).services) == {"Web_2", "front"}
+    host = hostfile.make_host(of(goal, {"Web.api": {**OWN, "ports": PORTS[:1]}}))
+    assert set(host.services) == {"Web.api", "front"}
+
+
+def test_a_port_of_the_host_is_of_one_copy(goal: Goal) -> None:
+    """Two sets side by side cannot both have it."""
+    place = replace(goal.destination, kind="compose", front=False)
+    chosen = replace(of(goal, {"web": {**OWN, "ports": PORTS}}), destination=place)
+    with pytest.raises(SettingsError, match="web publishes a port of the host by itself"):
+        hostfile.make_host(chosen)
+    once = replace(chosen, destination=replace(place, order="stop-first", replicas=1))
+    assert hostfile.make_host(once).services["web"]["ports"] == PORTS
+
+
+def test_what_others_made_keeps_its_name(goal: Goal) -> None:
+    """Volumes and networks that are there already, and the drivers of those that are not."""
+    data = {"external": True, "name": "shelves"}
+    far = {"name": "shop_far", "driver": "nfs", "driver_opts": {"addr": "10.0.0.1"}}
+    parts = {
+        "volumes": {"data": data, "far": far},
+        "networks": {"edge": {**data, "ipam": {}}, "default": {"name": "x"}},
+    }
+    made = make_stack(of(goal, {"web": OWN}, **parts)).document
+    assert made["volumes"] == {"data": data, "far": {"driver": "nfs", "driver_opts": {"addr": "10.0.0.1"}}}
+    assert made["networks"] == {"edge": data, "default": {"driver": "overlay"}}
+
+
+def test_no_copy_is_a_number_too(goal: Goal) -> None:
+    """A service that the Compose files have scaled to none stays so."""
+    services = make_stack(of(goal, {"web": OWN, "idle": {**OWN, "deploy": {"replicas": 0}}})).services
+    assert [services[name]["deploy"]["replicas"] for name in ("web", "idle")] == [3, 0]
 
 
 def test_without_a_front_the_mesh_publishes(goal: Goal) -> None:

@@ -15,6 +15,7 @@ from dockyard.adopt.files import render
 from dockyard.adopt.model import Overrides
 from dockyard.adopt.snapshot import read_snapshot
 from dockyard.deploy.destination import Destination
+from dockyard.deploy.docker import open_engine
 from dockyard.deploy.kustomize import lay_out, write_files
 from dockyard.process import Command, capture
 from dockyard.settings import Settings, load
@@ -24,7 +25,9 @@ from tests.pod_security import list_violations
 from .checkout import ROOT
 from .kubectl_program import provide_kubectl
 
-SAMPLES = ("django", "factory", "fastapi_poetry", "migrations", "postgres", "procfile", "single", "variables", "worker")
+REFUSED = {"monorepo", "own_compose"}
+"""Samples that have no Compose files of one project after init: each is told what to do instead."""
+SAMPLES = sorted({one.name for one in (ROOT / "tests/samples").iterdir() if one.is_dir()} - REFUSED)
 VERSIONS = ("1.30", "1.32", "1.34", "1.37")
 PLACE = Destination(
     "cluster",
@@ -90,7 +93,10 @@ def check(objects: list[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_a_sample(name: str, tmp_path: Path, kubectl: Path) -> None:
-    """Adopted as it is, it becomes objects that every version takes; its database is a name that leads elsewhere."""
+    """Adopted as it is, it becomes objects that every version takes; its database is a name that leads elsewhere.
+
+    A Swarm's stack file of it is one that Docker reads. What is mounted for development is in neither.
+    """
     settings = replace(adopt(name, tmp_path), registry="registry.example/team")
     layout = lay_out(settings, PLACE, f"{settings.repository}@{DIGEST}")
     write_files(tmp_path / "out", layout.files, layout.once)
@@ -102,6 +108,23 @@ def test_a_sample(name: str, tmp_path: Path, kubectl: Path) -> None:
     assert external == {"migrations": {"database"}, "postgres": {"database"}, "worker": {"valkey"}}.get(name, set())
     images = [one["image"] for pod in pods(objects) for one in pod["containers"]]
     assert set(images) == {f"{settings.repository}@{DIGEST}"}
+    assert not [note for note in layout.notes if "left out" in note]
+    check_stack(settings, tmp_path / "stack")
+
+
+def check_stack(settings: Settings, folder: Path) -> dict[str, Any]:
+    """Hold a project's stack file against Docker's own reading of it, and return what that says of its services."""
+    place = Destination("far", "swarm", drain=0)  # an image that nobody has needs no late end signal
+    layout = lay_out(settings, place, f"{settings.repository}@{DIGEST}")
+    write_files(folder, layout.files, layout.once)
+    read = open_engine(settings, place).command("stack", "config", "--compose-file", "stack.yaml", cwd=folder)
+    services: dict[str, Any] = yaml.safe_load(capture(read).stdout)["services"]
+    assert not [mount for body in services.values() for mount in body.get("volumes", ()) if mount["type"] == "bind"]
+    own = [body for body in services.values() if body["image"] == f"{settings.repository}@{DIGEST}"]
+    assert own
+    assert all(body["read_only"] and body["cap_drop"] == ["ALL"] for body in own)
+    assert "front" in services
+    return services
 
 
 def test_this_repository(project: Settings, tmp_path: Path, kubectl: Path) -> None:
@@ -121,5 +144,6 @@ def test_this_repository(project: Settings, tmp_path: Path, kubectl: Path) -> No
     by_kind = {one["kind"]: one for one in objects}
     assert by_kind["Namespace"]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     assert by_kind["PersistentVolumeClaim"]["spec"]["resources"]["requests"]["storage"] == "20Gi"
+    assert set(check_stack(settings, tmp_path / "stack")) == {"ledger", "front"}
     assert by_kind["Job"]["spec"]["template"]["spec"]["containers"][0]["args"][-1] == "migrate"
     assert {one["metadata"].get("namespace") for one in objects if one["kind"] != "Namespace"} == {"ledger"}

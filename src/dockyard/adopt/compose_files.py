@@ -118,7 +118,7 @@ def _volumes(project: Project, stage: str) -> list[str]:
     sources = [f"  - ./{path}:/app/{path.removeprefix(root)}:ro" for path in project.sources.value]
     data = [f"  - {volume_name(folder, stage)}:{folder}" for folder in volumes(project)]
     if stage == "production":
-        return ["volumes: !override", *data] if data else ["volumes: !reset []"]
+        return ["volumes: !override", *data] if data else ["volumes: !override []"]
     return ["volumes:", *sources, *data]
 
 

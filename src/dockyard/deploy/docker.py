@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dockyard.bases import lookup, services
@@ -14,7 +15,7 @@ from dockyard.deploy.cluster import LostError
 from dockyard.deploy.destination import Destination
 from dockyard.deploy.plan import Objects
 from dockyard.deploy.stackfile import DEFINITION, FRONT, Document, Goal, ImageFacts, hash_text
-from dockyard.engine.client import Engine, find_engine
+from dockyard.engine.client import Endpoint, Engine, find_engine
 from dockyard.errors import DockyardError, SettingsError
 from dockyard.process import Command, Completed, capture, which
 from dockyard.settings import Settings
@@ -63,11 +64,24 @@ def open_engine(settings: Settings, destination: Destination) -> Engine:
         return find_engine(settings)
     # The embedded engine's CLI will do where this machine has none, or one without Compose.
     complete = which("docker") and capture(Command(("docker", "compose", "version")), check=False).ok
-    programs = {} if complete else dict(find_engine(settings).environment)
-    if destination.host:
-        return Engine("host", "", True, environment={**programs, "DOCKER_CONTEXT": "", "DOCKER_HOST": destination.host})
-    programs.pop("DOCKER_CONFIG", None)  # contexts are the user's
-    return Engine("host", "", True, environment={**programs, "DOCKER_HOST": "", "DOCKER_CONTEXT": destination.context})
+    near = {} if complete else find_engine(settings).environment
+    environment = {key: near[key] for key in ("DOCKER_CONFIG", "PATH") if key in near}
+    if destination.context:
+        # It is in the user's own folder, of which that CLI knows nothing: what it means is asked first.
+        named = {"PATH": environment.get("PATH"), "DOCKER_HOST": "", "DOCKER_CONTEXT": destination.context}
+        endpoint = Engine("host", "", True, environment={key: text for key, text in named.items() if text is not None})
+        environment |= describe_endpoint(endpoint.endpoint())
+    else:
+        environment["DOCKER_HOST"] = destination.host
+    return Engine("host", "", True, environment={**environment, "DOCKER_CONTEXT": ""})
+
+
+def describe_endpoint(endpoint: Endpoint) -> dict[str, str]:
+    """Return the variables by which the docker command reaches an engine (pure)."""
+    if endpoint.certificates is None:
+        return {"DOCKER_HOST": endpoint.host, "DOCKER_TLS": "", "DOCKER_TLS_VERIFY": ""}
+    verify = {"DOCKER_TLS": "1", "DOCKER_TLS_VERIFY": "1" if endpoint.verify else ""}
+    return {"DOCKER_HOST": endpoint.host, "DOCKER_CERT_PATH": str(endpoint.certificates), **verify}
 
 
 def read_document(settings: Settings, destination: Destination, docker: Docker) -> Document:
@@ -79,7 +93,21 @@ def read_document(settings: Settings, destination: Destination, docker: Docker) 
     if not done.ok:
         raise SettingsError(f"{' and '.join(files)}: {compose.complaint(done.stderr)}", "these are Compose's own words")
     document: Document = json.loads(done.stdout)
-    return document
+    return {**document, "services": {name: _named(settings, name, body) for name, body in document["services"].items()}}
+
+
+def _named(settings: Settings, name: str, body: Document) -> Document:
+    """Return a service with the image that it runs; one that is only built elsewhere has none that could be fetched."""
+    if body.get("image"):
+        return body
+    built = body.get("build") or {}
+    file = Path(built.get("context") or ".", built.get("dockerfile") or "Dockerfile").resolve()
+    if file != (settings.root / settings.dockerfile).resolve():
+        raise SettingsError(
+            f"the service {name} is built from {file}, and no registry has what is built of it",
+            "push it under a name, and give the service that image in compose.production.yaml",
+        )
+    return {**body, "image": settings.image}
 
 
 def read_image_facts(docker: Docker, image: str) -> ImageFacts:

@@ -9,8 +9,8 @@ from typing import Any
 
 from dockyard.deploy import front, stackfile
 from dockyard.deploy.docker import describe_wanted
-from dockyard.deploy.front import Front
 from dockyard.deploy.stackfile import CHECKED, DEFINITION, FRONT, LABEL, RELEASE, VERSION, Document, Goal, StackFile
+from dockyard.errors import SettingsError
 
 COLOURS = ("blue", "green")
 FACTS = f"{LABEL}facts"
@@ -24,12 +24,13 @@ DROPPED = frozenset(
 
 def make_host(goal: Goal) -> StackFile:
     """Return the services of a goal by their plain names; labels hold what a plan compares, and whose they are."""
-    own, web = stackfile.list_own(goal), stackfile.list_web(goal)
+    stackfile.check_names(goal)
+    own, (web, port) = stackfile.list_own(goal), stackfile.find_web(goal)
     bodies = {name: body for name, body in goal.document["services"].items() if name not in stackfile.list_steps(goal)}
     services = {name: _service(goal, name, body) for name, body in bodies.items()}
     if goal.destination.front and web:
         services[FRONT] = _front(goal)
-    whose = {name: {OWN: "true", **({WEB: "true"} if name in web else {})} for name in own if name in services}
+    whose = {name: {OWN: "true", **({WEB: str(port)} if name == web else {})} for name in own if name in services}
     marked = {name: _marked(body, whose.get(name, {})) for name, body in services.items()}
     volumes = {**(goal.document.get("volumes") or {}), **({FRONT: {}} if FRONT in services else {})}
     parts = {
@@ -68,12 +69,6 @@ def _job(body: Document) -> dict[str, Any]:
     return {**kept, "healthcheck": {"disable": True}, "restart": "no", "deploy": {"replicas": 1, **limits}}
 
 
-def write_front(goal: Goal, copies: tuple[str, ...]) -> str:
-    """Return the front's configuration for the copies that serve."""
-    place = goal.destination
-    return front.write_config(Front(place.port, copies, goal.ports[0], place.domain, fixed=True))
-
-
 def list_others(stack: StackFile) -> tuple[str, ...]:
     """Return the services that are not the project's own, the front left out."""
     return tuple(name for name, body in stack.services.items() if OWN not in body["labels"] and name != FRONT)
@@ -85,7 +80,7 @@ def list_set(stack: StackFile) -> tuple[str, ...]:
 
 
 def _service(goal: Goal, name: str, body: Document) -> dict[str, Any]:
-    own, web = name in stackfile.list_own(goal), name in stackfile.list_web(goal)
+    own, web = name in stackfile.list_own(goal), name == stackfile.find_web(goal)[0]
     place = goal.destination
     made: dict[str, Any] = {key: value for key, value in body.items() if key not in DROPPED and value is not None}
     made["deploy"] = stackfile.describe_deploy(goal, body, own=own)
@@ -98,14 +93,18 @@ def _service(goal: Goal, name: str, body: Document) -> dict[str, Any]:
         made["secrets"] = [*(body.get("secrets") or ()), *mounted]
     if web and place.front:
         made.pop("ports", None)
+    elif own and made.get("ports") and (place.order, made["deploy"]["replicas"]) != ("stop-first", 1):
+        raise SettingsError(
+            f"{name} publishes a port of the host by itself, which two copies cannot both have",
+            'publish none in compose.production.yaml, or set order = "stop-first" and replicas = 1',
+        )
     return {key: value for key, value in made.items() if value not in ({}, [])}
 
 
 def _front(goal: Goal) -> dict[str, Any]:
-    networks = [net for name in stackfile.list_web(goal) for net in stackfile.list_networks(goal, name)]
     return {
         "image": goal.front_image,
-        "networks": dict.fromkeys(networks),
+        "networks": dict.fromkeys(stackfile.list_networks(goal)),
         "ports": [{"target": goal.destination.port, "published": str(goal.destination.port), "protocol": "tcp"}],
         "volumes": [{"type": "volume", "source": FRONT, "target": FOLDER}],
         "healthcheck": {"test": ["CMD", "bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{front.HEALTH_PORT}"], **CHECKED},

@@ -22,6 +22,7 @@ from dockyard.deploy.pods import (
     name_settings,
 )
 from dockyard.deploy.stackfile import hash_text
+from dockyard.errors import SettingsError
 
 Manifest = dict[str, Any]
 MANAGER = "dockyard"
@@ -57,9 +58,12 @@ def make_objects(release: Release) -> dict[str, list[Manifest]]:
     """Return the objects of a stack by the file that they belong to, each step that runs once included."""
     files: dict[str, list[Manifest]] = {"shared": [*_make_shared(release)]}
     for one in release.workloads:
-        if made := [*_make_service(release, one)]:
-            files[make_name(one.name)] = made
-    return files
+        if (name := make_name(one.name)) in files or not name:
+            raise SettingsError(
+                f"the service {one.name} would be {name!r} in a cluster, which is taken or empty", "call it otherwise"
+            )
+        files[name] = [*_make_service(release, one)]
+    return {name: objects for name, objects in files.items() if objects}
 
 
 def list_objects(release: Release) -> list[Manifest]:
@@ -78,6 +82,8 @@ def list_notes(release: Release) -> list[str]:
         f"{one.name}: left out, Kubernetes has no such word: {lost}" for one in release.workloads for lost in one.lost
     ]
     for one in release.workloads:
+        if one.ports and make_name(one.name) != one.name:
+            notes.append(f"{one.name} is called {make_name(one.name)} in the cluster: what asks for it has to as well")
         if one.role == DATABASE and one.name not in release.destination.external:
             notes.append(
                 f"{one.name} is a database, which is not made here: say where it is with "

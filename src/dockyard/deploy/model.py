@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dockyard.deploy.stackfile import Document, Goal, list_own, list_steps, list_web, parse_seconds
+from dockyard.deploy.stackfile import Document, Goal, find_web, list_own, list_steps, parse_seconds
 from dockyard.image.dockerfile import Dockerfile, Instruction
 
 WEB, WORKER, ONE_SHOT, SERVICE, DATABASE = "web", "worker", "one-shot", "service", "database"
@@ -114,25 +114,24 @@ def _list_instructions(dockerfile: Dockerfile, target: str) -> list[Instruction]
 
 def read_workloads(goal: Goal, habits: Habits = Habits()) -> tuple[Workload, ...]:
     """Return every service of the Compose files, and the release step of the destination where it names one."""
-    own, web, ending = list_own(goal), list_web(goal), list_steps(goal)
+    own, web, ending = list_own(goal), find_web(goal)[0], list_steps(goal)
     found = []
     for name, body in goal.document["services"].items():
         role = _find_role(name, body, own, web, ending)
         found.append(_read(goal, name, body, role, habits))
     step = goal.destination.release
-    if step and own:
-        model = next((one for one in found if one.name in (*web, *own)), None)
-        if model:
-            found = [one for one in found if one.role != ONE_SHOT]
-            found.append(replace(model, name="release", role=ONE_SHOT, command=step, check=None, ports=(), lost=()))
+    if step:
+        model = next(one for one in found if one.name == (web or own[0]))
+        found = [one for one in found if one.role != ONE_SHOT]
+        found.append(replace(model, name="release", role=ONE_SHOT, command=step, check=None, ports=(), lost=()))
     return tuple(found)
 
 
-def _find_role(name: str, body: Document, own: tuple[str, ...], web: tuple[str, ...], ending: tuple[str, ...]) -> str:
+def _find_role(name: str, body: Document, own: tuple[str, ...], web: str, ending: tuple[str, ...]) -> str:
     if name in ending:
         return ONE_SHOT
     if name in own:
-        return WEB if name in web else WORKER
+        return WEB if name == web else WORKER
     stem = re.sub(r"(:[\w.-]+)?(@\S+)?$", "", str(body.get("image") or "")).rpartition("/")[2]
     return DATABASE if stem in DATABASES else SERVICE
 
@@ -142,7 +141,8 @@ def _read(goal: Goal, name: str, body: Document, role: str, habits: Habits) -> W
     user, group = _split_user(str(body["user"])) if body.get("user") else (-1, -1)
     if own and user < 0:
         user, group = habits.user, habits.group
-    ports = [int(port["target"]) for port in body.get("ports") or ()]
+    ports = [find_web(goal)[1]] if role == WEB else []
+    ports += [int(port["target"]) for port in body.get("ports") or ()]
     ports += [int(str(port).partition("/")[0]) for port in body.get("expose") or ()]
     environment = {key: _plain(str(value or "")) for key, value in (body.get("environment") or {}).items()}
     secrets = [(one["source"], one.get("target") or one["source"]) for one in body.get("secrets") or ()]

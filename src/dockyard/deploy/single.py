@@ -22,6 +22,7 @@ from dockyard.deploy import front as front_of
 from dockyard.deploy.cluster import Instance, LostError, UnhealthyError
 from dockyard.deploy.destination import Destination
 from dockyard.deploy.docker import Docker
+from dockyard.deploy.front import Front
 from dockyard.deploy.hostfile import COLOURS, OWN, WEB
 from dockyard.deploy.plan import Change, Live, Objects
 from dockyard.deploy.stackfile import FRONT, RELEASE, VERSION, Goal, StackFile
@@ -125,7 +126,7 @@ class Host:
                 goal = replace(goal, front_image=self._choose_front(self._boxes()))
             stack = hostfile.make_host(goal)
             number = self.store.add_version(stack, image)
-            self._bring(goal, stack, number, hostfile.make_jobs(goal, stack))
+            self._bring(stack, number, hostfile.make_jobs(goal, stack))
             self.store.forget(keep=stack)
             return number
 
@@ -137,8 +138,7 @@ class Host:
             chosen = self.store.choose_earlier(number, current, self.destination.name)
             stack = self.store.read_version(chosen.number)
             made = self.store.add_version(stack, chosen.image, f"back to {chosen.number}")
-            goal = Goal(self.stack, "", self.settings.ports, self.destination, chosen.image, stack.document)
-            self._bring(goal, stack, made, ())
+            self._bring(stack, made, ())
             return chosen.image
 
     def status(self) -> tuple[Instance, ...]:
@@ -191,9 +191,11 @@ class Host:
             text = self.docker.attempt("container", "cp", f"{front.id}:{front_of.FILE}", "-").stdout
             if found := re.search(rf"server {self.stack}-\S+-({'|'.join(COLOURS)})-\d+ ", text):
                 return found[1]
-        return next((box.colour for box in boxes if box.colour and box.state == "running"), "")
+        # Without a front, of two sets the older one: a deploy that died has left the other.
+        sets = {_version(boxes, box.colour): box.colour for box in boxes if box.colour and box.state == "running"}
+        return sets[min(sets)] if sets else ""
 
-    def _bring(self, goal: Goal, stack: StackFile, number: int, jobs: tuple[StackFile, ...]) -> None:
+    def _bring(self, stack: StackFile, number: int, jobs: tuple[StackFile, ...]) -> None:
         """Start a new set, turn the front to it, and end the old one; on any failure end the new one instead."""
         before = self._boxes()
         old = self._serving(before)
@@ -211,11 +213,11 @@ class Host:
                 self._end([box for box in before if box.colour == old and old])
             self._up(coloured, tuple(coloured.services))
             if FRONT in stack.services:
-                self._turn(goal, stack, new)
-                turned = True
-                self.sleep(self.destination.drain if old else 0)
+                self._turn(stack, new)
+            turned = True
+            self.sleep(self.destination.drain if old and FRONT in stack.services else 0)
         except BaseException as error:
-            self._return(error, goal, (old, new), number)
+            self._return(error, (old, new), number)
             raise
         finally:
             if turned:
@@ -224,7 +226,7 @@ class Host:
         self._end(gone)
         self.store.finish_version(number, "deployed")
 
-    def _return(self, error: BaseException, goal: Goal, colours: tuple[str, str], number: int) -> None:
+    def _return(self, error: BaseException, colours: tuple[str, str], number: int) -> None:
         """Have the old set serve again and end the new one, and remember that this deploy failed."""
         old, new = colours
         why = error.message if isinstance(error, DockyardError) else "interrupted"
@@ -238,7 +240,7 @@ class Host:
                 coloured = hostfile.colour_set(back, hostfile.list_set(back), old, previous or max(known))
                 self._up(coloured, tuple(coloured.services))
             if old and self._serving(boxes) == new and any(box.service == FRONT for box in boxes):
-                self._point(goal, [box.name for box in self._boxes() if box.colour == old and WEB in box.labels])
+                self._point(old)
             self._end([box for box in self._boxes() if box.colour == new or not old])
             self.store.finish_version(number, "failed")
         except LostError as lost:
@@ -247,18 +249,21 @@ class Host:
                 "what served before goes on, or what the front has turned to; the next deploy removes what is left",
             ) from None
 
-    def _turn(self, goal: Goal, stack: StackFile, colour: str) -> None:
+    def _turn(self, stack: StackFile, colour: str) -> None:
         """Turn the front to the copies of a set, starting the front where there is none."""
-        copies = [box.name for box in self._boxes() if box.colour == colour and WEB in box.labels]
         if not any(box.service == FRONT for box in self._boxes()):
             self._compose(stack.select(FRONT), "up", "--no-start", FRONT)
-        self._point(goal, copies)
+        self._point(colour)
         self._up(stack.select(FRONT), (FRONT,))
 
-    def _point(self, goal: Goal, copies: list[str]) -> None:
-        """Give the front the names of the copies that serve; it lets those go that are no longer among them."""
-        (front,) = [box for box in self._boxes() if box.service == FRONT]
-        text = hostfile.write_front(goal, tuple(copies)).encode()
+    def _point(self, colour: str) -> None:
+        """Give the front the names of the copies of a set; it lets those go that are no longer among them."""
+        boxes = self._boxes()
+        (front,) = [box for box in boxes if box.service == FRONT]
+        copies = {box.name: int(box.labels[WEB]) for box in boxes if box.colour == colour and WEB in box.labels}
+        place = self.destination
+        chosen = Front(place.port, tuple(copies), next(iter(copies.values())), place.domain, fixed=True)
+        text = front_of.write_config(chosen).encode()
         content = io.BytesIO()
         with tarfile.open(fileobj=content, mode="w") as archive:
             entry = tarfile.TarInfo(front_of.FILE.rpartition("/")[2])

@@ -16,6 +16,7 @@ from typing import Any
 from dockyard.deploy import front
 from dockyard.deploy.destination import Destination
 from dockyard.deploy.front import Front
+from dockyard.errors import SettingsError
 
 Document = Mapping[str, Any]
 KEPT = (
@@ -23,8 +24,10 @@ KEPT = (
     "init", "logging", "read_only", "stop_grace_period", "stop_signal", "sysctls", "tty", "ulimits", "user",
     "working_dir",
 )  # fmt: skip
-LOST = ("security_opt", "privileged", "devices", "network_mode", "pid", "ipc", "links", "profiles")
+LOST = ("security_opt", "privileged", "devices", "network_mode", "pid", "ipc", "links", "configs")
 """What a stack file has no word for: `lost` names it."""
+NAME = r"[A-Za-z0-9](?:[-_]*[A-Za-z0-9]+)*"
+"""What a Swarm takes as the name of a service."""
 LABEL = "io.dockyard."
 DEFINITION = f"{LABEL}definition"
 VERSION = f"{LABEL}version"
@@ -81,8 +84,15 @@ class StackFile:
 
 
 def list_own(goal: Goal) -> tuple[str, ...]:
-    """Return the services that run the project's image."""
-    return tuple(name for name, body in goal.document["services"].items() if _is_own(goal, body))
+    """Return the services that run the project's image; raise SettingsError where none does."""
+    found = tuple(name for name, body in goal.document["services"].items() if _is_own(goal, body))
+    if not found:
+        known = ", ".join(goal.document["services"]) or "none"
+        raise SettingsError(
+            f"no service of the Compose files runs the image {goal.own}, so that there is nothing to deploy",
+            f"write image: ${{DOCKYARD_IMAGE:-{goal.own}}}:production for those that are the project's, of {known}",
+        )
+    return found
 
 
 def list_steps(goal: Goal) -> tuple[str, ...]:
@@ -93,21 +103,51 @@ def list_steps(goal: Goal) -> tuple[str, ...]:
     return tuple(name for name in list_own(goal) if name in awaited)
 
 
-def list_web(goal: Goal) -> tuple[str, ...]:
-    """Return those of the project's services that the front sends to: they publish a port of the settings."""
-    services = goal.document["services"]
-    published = {name: {port.get("target") for port in services[name].get("ports") or ()} for name in list_own(goal)}
-    return tuple(name for name, ports in published.items() if ports & set(goal.ports))
+def find_web(goal: Goal) -> tuple[str, int]:
+    """Return the service that requests go to, and the first port of the settings that it publishes.
+
+    Where no service publishes any of them it is ("", 0); raise SettingsError where several publish one.
+    """
+    for port in goal.ports:
+        names = [name for name in list_own(goal) if port in _targets(goal.document["services"][name])]
+        if len(names) > 1:
+            raise SettingsError(
+                f"{' and '.join(names)} both publish port {port}, and requests can go to one of them",
+                "let the other one listen on a port of its own, or publish none in compose.production.yaml",
+            )
+        if names:
+            return names[0], port
+    return "", 0
+
+
+def _targets(body: Document) -> set[int]:
+    return {int(port["target"]) for port in body.get("ports") or ()}
+
+
+def check_names(goal: Goal) -> None:
+    """Raise SettingsError for a service that has the name of one of ours."""
+    ours = {FRONT: "the proxy before the service"} if goal.destination.front and find_web(goal)[0] else {}
+    for name, what in {**ours, RELEASE: "the release step"}.items():
+        if name in goal.document["services"] and name not in list_steps(goal):
+            raise SettingsError(
+                f"the service {name} of the Compose files has the name that a deploy gives to {what}",
+                "call it otherwise",
+            )
 
 
 def make_stack(goal: Goal) -> StackFile:
     """Return the stack file of a goal, without its release step."""
     files: dict[str, str] = {}
-    web = list_web(goal)
+    check_names(goal)
+    volumes = goal.document.get("volumes") or {}
+    web, port = find_web(goal)
     bodies = {name: body for name, body in goal.document["services"].items() if name not in list_steps(goal)}
+    for name in bodies:
+        if not re.fullmatch(NAME, name):
+            raise SettingsError(f"a Swarm takes no service called {name}", "use letters, digits, - and _ alone")
     services = {name: _service(goal, name, body) for name, body in bodies.items()}
     if goal.destination.front and web:
-        chosen = Front(goal.destination.port, web, goal.ports[0], goal.destination.domain)
+        chosen = Front(goal.destination.port, (web,), port, goal.destination.domain)
         files["front.cfg"] = front.write_config(chosen)
         services[FRONT] = _front(goal)
     if any("configs" in body for name, body in services.items() if name != FRONT):
@@ -115,11 +155,14 @@ def make_stack(goal: Goal) -> StackFile:
     document = {
         "services": {name: _marked(body) for name, body in services.items()},
         "networks": {name: _network(body) for name, body in (goal.document.get("networks") or {}).items()},
-        "volumes": {name: {} for name in goal.document.get("volumes") or {}},
+        "volumes": {name: _outside(body, "driver", "driver_opts") for name, body in volumes.items()},
         "secrets": dict(_secrets(goal)),
         "configs": {_stem(name): _config(goal, name, text) for name, text in files.items()},
     }
     lost = [f"{name}: {key}" for name, body in goal.document["services"].items() for key in LOST if body.get(key)]
+    if FRONT in services:
+        others = sorted(_targets(goal.document["services"][web]) - {port})
+        lost += [f"{web}: port {other} beside the one of the front" for other in others]
     return StackFile({key: value for key, value in document.items() if value}, files, tuple(lost))
 
 
@@ -127,7 +170,7 @@ def make_jobs(goal: Goal, stack: StackFile) -> tuple[StackFile, ...]:
     """Return the release step as stack files of one job each: the destination's command, or the Compose files' own."""
     bodies = []
     if goal.destination.release:
-        first = next(name for name in (*list_web(goal), *list_own(goal)) if name in stack.services)
+        first = find_web(goal)[0] or next(name for name in list_own(goal) if name in stack.services)
         body = {key: value for key, value in stack.services[first].items() if key not in {"configs", "entrypoint"}}
         body["command"] = escape_all(goal.destination.release)
         body["entrypoint"] = escape_all(goal.facts.entrypoint) if goal.facts else []
@@ -146,11 +189,11 @@ def _job(body: Document) -> dict[str, Any]:
 
 def _is_own(goal: Goal, body: Document) -> bool:
     name = re.sub(r"(:[\w.-]+)?(@\S+)?$", "", str(body.get("image") or ""))
-    return name in {goal.own, goal.image.partition("@")[0]} or (not name and bool(body.get("build")))
+    return name in {goal.own, goal.image.partition("@")[0]}
 
 
 def _service(goal: Goal, name: str, body: Document) -> dict[str, Any]:
-    own, web = _is_own(goal, body), name in list_web(goal)
+    own, (web, port) = _is_own(goal, body), find_web(goal)
     made = {key: body[key] for key in KEPT if body.get(key) not in (None, {}, [])}
     made["image"] = goal.image if own else body["image"]
     made["networks"] = list(body.get("networks") or {"default": None})
@@ -159,14 +202,14 @@ def _service(goal: Goal, name: str, body: Document) -> dict[str, Any]:
     made["deploy"] = describe_deploy(goal, body, own=own)
     if own and goal.destination.environment:
         made["environment"] = list_environment(goal, body)
-    if web and goal.destination.front:
+    if name == web and goal.destination.front:
         if goal.facts and goal.destination.drain:
             made |= _drained(goal, goal.facts, body)
-    elif web:
-        made["deploy"]["endpoint_mode"] = "vip"
-        made["ports"] = [{"target": goal.ports[0], "published": goal.destination.port, "protocol": "tcp"}]
-    elif ports := [*_ports(body)]:
-        made["ports"] = ports
+    elif name == web:
+        made["ports"] = [{"target": port, "published": goal.destination.port, "protocol": "tcp"}]
+    else:
+        made["ports"] = [*_ports(name, body)]
+    if made.get("ports"):
         made["deploy"]["endpoint_mode"] = "vip"
     return {key: value for key, value in made.items() if value not in (None, {}, [])}
 
@@ -184,8 +227,9 @@ def describe_deploy(goal: Goal, body: Document, *, own: bool) -> dict[str, Any]:
     reserved = (said.get("resources") or {}).get("reservations")
     order = place.order if own else "stop-first"
     moved = {"parallelism": 1, "order": order, "monitor": "5s"}
+    counts = (said.get("replicas"), body.get("scale"), place.replicas if own else 1)
     return {
-        "replicas": int(said.get("replicas") or body.get("scale") or (place.replicas if own else 1)),
+        "replicas": next(int(one) for one in counts if one is not None),
         "endpoint_mode": "dnsrr",
         "update_config": {**moved, "failure_action": "rollback", "max_failure_ratio": 0},
         "rollback_config": {**moved, "failure_action": "continue"},
@@ -231,11 +275,10 @@ def parse_seconds(text: str) -> float:
 
 def _front(goal: Goal) -> dict[str, Any]:
     port = goal.destination.port
-    networks = list(dict.fromkeys(net for name in list_web(goal) for net in list_networks(goal, name)))
     return {
         "image": goal.front_image,
         "configs": [{"source": "front", "target": front.FILE, "mode": 0o444}],
-        "networks": networks,
+        "networks": list_networks(goal),
         "ports": [{"target": port, "published": port, "protocol": "tcp", "mode": "host"}],
         "healthcheck": {"test": ["CMD", "bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{front.HEALTH_PORT}"], **CHECKED},
         "read_only": True,
@@ -253,19 +296,32 @@ def _front(goal: Goal) -> dict[str, Any]:
     }
 
 
-def list_networks(goal: Goal, name: str) -> Iterator[str]:
-    """Yield the networks of a service."""
-    yield from goal.document["services"][name].get("networks") or {"default": None}
+def list_networks(goal: Goal) -> list[str]:
+    """Return the networks of the service that requests go to."""
+    return list(goal.document["services"][find_web(goal)[0]].get("networks") or {"default": None})
+
+
+def _outside(body: Document | None, *kept: str) -> dict[str, Any]:
+    """Return what is said of a network or a volume; the name counts where it is one that the stack does not make."""
+    said = body or {}
+    name = ("external", "name") if said.get("external") else ()
+    return {key: said[key] for key in (*name, *kept) if said.get(key)}
 
 
 def _network(body: Document | None) -> dict[str, Any]:
-    return {"driver": "overlay", **({"internal": True} if (body or {}).get("internal") else {})}
+    kept = _outside(body, "internal")
+    return kept if "external" in kept else {"driver": "overlay", **kept}
 
 
-def _ports(body: Document) -> Iterator[dict[str, Any]]:
+def _ports(name: str, body: Document) -> Iterator[dict[str, Any]]:
     """Yield what a service publishes to the world: a port of the loopback alone would be everybody's in a Swarm."""
     for port in body.get("ports") or ():
         if port.get("published") and not str(port.get("host_ip", "")).startswith(("127.", "::1")):
+            if not str(port["published"]).isdecimal():
+                raise SettingsError(
+                    f"{name} publishes port {port['target']} as any of {port['published']}, and a Swarm takes one",
+                    "choose one in compose.production.yaml",
+                )
             protocol = port.get("protocol", "tcp")
             yield {"target": port["target"], "published": int(port["published"]), "protocol": protocol}
 
