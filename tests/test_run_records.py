@@ -15,8 +15,7 @@ from dockyard.locks.audit import Audit
 from dockyard.locks.audit import Finding as Vulnerability
 from dockyard.locks.lock import Change
 from dockyard.locks.lock import Outcome as LockOutcome
-from dockyard.release.job import Shipped
-from dockyard.release.plan import Names
+from dockyard.release.plan import Names, Shipped
 from dockyard.release.steps import describe_release
 from dockyard.settings import Acceptance, Settings
 from dockyard.tasks.lock import describe_changes

@@ -23,8 +23,7 @@ from dockyard.registry import push as pushing
 from dockyard.registry.content import open_repository
 from dockyard.registry.errors import RegistryError
 from dockyard.release import steps as release
-from dockyard.release.job import FOLDER, Job, Shipped
-from dockyard.release.plan import State, Status, plan_steps
+from dockyard.release.plan import FOLDER, Job, Shipped, State, Status, plan_steps
 from dockyard.settings import Settings, load
 from tests.progress import LINES
 

@@ -15,14 +15,13 @@ from dockyard.bases.resolve import Missing, ensure_bases
 from dockyard.doctor.machine import Disk, State, disk_rows, measure
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
-from dockyard.git import Git, read_git
+from dockyard.git import VERSION_TAG, Git, read_git
 from dockyard.image import build
 from dockyard.image.dockerfile import read_dockerfile
 from dockyard.image.names import PRODUCTION
 from dockyard.locks.check import check_project
 from dockyard.locks.pins import equal_versions
 from dockyard.process import Command, capture
-from dockyard.release.plan import select_versions
 from dockyard.settings import Settings
 from dockyard.verify import matrix
 
@@ -50,7 +49,10 @@ class Section:
 
 
 def parse_sections(text: str) -> tuple[Section, ...]:
-    """Return a changelog's sections in their order; headings inside code blocks are none."""
+    """Return a changelog's sections in their order; headings inside code blocks are none.
+
+    The link definitions that a section uses come with it, wherever they stand in the file.
+    """
     found: list[tuple[re.Match[str], list[str]]] = []
     definitions: dict[str, str] = {}
     for line, code in _lines(text):
@@ -62,14 +64,25 @@ def parse_sections(text: str) -> tuple[Section, ...]:
             definitions[definition["label"].casefold()] = line.strip()
         elif found:
             found[-1][1].append(line)
-    return tuple(_section(heading, body, definitions) for heading, body in found)
+    sections = []
+    for heading, lines in found:
+        body, date = "\n".join(lines).strip("\n"), DATE.search(heading["rest"])
+        used = dict.fromkeys(label.casefold() for label in REFERENCE.findall(body))
+        links = "\n".join(definitions[label] for label in used if label in definitions)
+        text = "\n\n".join(filter(None, (body, links)))
+        sections.append(Section(heading["version"], date[0] if date else "", text))
+    return tuple(sections)
 
 
 def find_section(every: Sequence[Section], version: str) -> Section:
     """Return the section of a version; raise DockyardError where there is none, several, or nothing in it."""
     its = [one for one in every if equal_versions(one.version, version)]
     if not its:
-        raise _absent(every, version)
+        write = f"## [{version}] - YYYY-MM-DD"
+        hint = f"write a section `{write}` and commit it, then move the tag"
+        if any(one.version.casefold() == UNRELEASED and not one.empty for one in every):
+            hint = f"put `{write}` between [Unreleased] and its entries and commit it, then move the tag"
+        raise DockyardError(f"{FILE} has no section for {version}", hint)
     if len(its) > 1:
         raise DockyardError(f"{FILE} has {len(its)} sections for {version}", "make one of them")
     if its[0].empty:
@@ -89,15 +102,6 @@ def format_notes(name: str, found: Section, pinned: str, tags: Iterable[str]) ->
     return f"# {name} {found.version}{date}\n\n{found.body}\n\n## Image\n\n```text\n{pinned}\n```\n\nTags: {named}\n"
 
 
-def _absent(every: Iterable[Section], version: str) -> DockyardError:
-    waiting = next((one for one in every if one.version.casefold() == UNRELEASED), None)
-    write = f"## [{version}] - YYYY-MM-DD"
-    hint = f"write a section `{write}` and commit it, then move the tag"
-    if waiting and not waiting.empty:
-        hint = f"put `{write}` between [Unreleased] and its entries and commit it, then move the tag"
-    return DockyardError(f"{FILE} has no section for {version}", hint)
-
-
 def _lines(text: str) -> Iterator[tuple[str, bool]]:
     """Yield every line, and whether it belongs to a fenced block of code."""
     fence = ""
@@ -111,15 +115,6 @@ def _lines(text: str) -> Iterator[tuple[str, bool]]:
             yield line, True
         else:
             yield line, bool(fence)
-
-
-def _section(heading: re.Match[str], lines: Iterable[str], definitions: dict[str, str]) -> Section:
-    """Return a section; the link definitions that it uses come with it, wherever they stand in the file."""
-    body = "\n".join(lines).strip("\n")
-    used = dict.fromkeys(label.casefold() for label in REFERENCE.findall(body))
-    links = [definitions[label] for label in used if label in definitions]
-    date = DATE.search(heading["rest"])
-    return Section(heading["version"], date[0] if date else "", "\n\n".join(filter(None, (body, "\n".join(links)))))
 
 
 SHOWN = 5
@@ -150,11 +145,17 @@ def read_project(settings: Settings) -> Local:
     sections: tuple[Section, ...] = ()
     section, wrong = None, None
     try:
-        sections = parse_sections(_read_changelog(root))
+        sections = parse_sections((root / FILE).read_text(encoding="utf-8-sig"))
         section = find_section(sections, git.version) if git.version else None
     except DockyardError as error:
         wrong = error
-    tagged = select_versions(_git(root, "tag", "--list").split())
+    except FileNotFoundError:
+        hint = "write one, keepachangelog.com shows how: it becomes the notes"
+        wrong = DockyardError(f"there is no {FILE} in {root}", hint)
+    except (OSError, UnicodeDecodeError) as error:
+        wrong = DockyardError(f"{FILE} cannot be read: {error}")
+    tags = (VERSION_TAG.fullmatch(tag) for tag in _git(root, "tag", "--list").split())
+    tagged = tuple(match[1] for match in tags if match)
     newest = find_newest(sections)
     return Local(
         git,
@@ -169,38 +170,33 @@ def read_project(settings: Settings) -> Local:
     )
 
 
-def find_refusals(local: Local) -> tuple[tuple[str, str], ...]:
-    """Return why this commit must not be released, each reason with its hint."""
-    if local.git is None:
-        return (("there is no git commit to release", "commit first"),)
+def require_releasable(local: Local) -> tuple[str, str, Section]:
+    """Return version, commit and section of the changelog to release; raise DockyardError with every reason against it.
+
+    All reasons are told at once, each with its hint: nobody mends one to meet the next.
+    """
+    git = local.git
+    if git is None:
+        raise DockyardError("there is no git commit to release", "commit first")
     found = []
     if local.shallow:
         text = "this clone is shallow: it does not have every tag, so nobody can tell which version is the highest"
         found.append((text, "`git fetch --unshallow --tags`; in CI, check out with fetch-depth: 0"))
-    if local.git.dirty:
+    if git.dirty:
         own = any(change.endswith(".dockyard/") for change in local.changes)
         hint = "write /.dockyard/ into .gitignore and commit that" if own else "commit or stash them first"
         found.append((f"there are uncommitted changes: {_some(local.changes)}", hint))
-    if local.git.version is None:
+    if git.version is None:
         make = f"`git tag v{local.next or '1.2.3'}` makes one"
-        found.append((f"the commit {local.git.commit[:12]} has no version tag", f"{make}; then run this again"))
+        found.append((f"the commit {git.commit[:12]} has no version tag", f"{make}; then run this again"))
     if not local.registry:
         found.append(("there is no registry to release to", "set registry in [tool.dockyard], or DOCKYARD_REGISTRY"))
     if local.stale:
         found.append((f"the locks are stale: {_some(local.stale)}", "run `invoke lock` and commit what it writes"))
     if local.changelog:
         found.append((local.changelog.message, local.changelog.hint))
-    return tuple(found)
-
-
-def require_releasable(local: Local) -> tuple[str, str, Section]:
-    """Return version, commit and section of the changelog to release; raise DockyardError with every reason against it.
-
-    All reasons are told at once: nobody mends one to meet the next.
-    """
-    found = find_refusals(local)
-    if not found and local.git and local.git.version and local.section:
-        return local.git.version, local.git.commit, local.section
+    if not found and git.version and local.section:
+        return git.version, git.commit, local.section
     if len(found) == 1:
         raise DockyardError(*found[0])
     reasons = "".join(f"\n- {message}\n  {hint}" for message, hint in found)
@@ -232,19 +228,6 @@ def require_ready(
     if settings.platforms:
         ensure(settings, engine, (settings.python,), run=False, heed=heed)
     ensure(build.for_here(settings), engine, settings.pythons, run=False, heed=heed)
-
-
-def _read_changelog(root: Path) -> str:
-    """Return the changelog; raise DockyardError where there is none."""
-    file = root / FILE
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DockyardError(
-            f"there is no {FILE} in {root}", "write one, keepachangelog.com shows how: it becomes the notes"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DockyardError(f"{FILE} cannot be read: {error}") from None
 
 
 def _git(root: Path, *arguments: str) -> str:

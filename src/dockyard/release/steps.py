@@ -4,11 +4,12 @@ Every step can be done again without harm, so a release that died is finished by
 leave nothing that a registry could be asked for: which image has passed them stands in .dockyard/release.
 """
 
+import json
 import logging
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from dockyard.engine.client import Engine, find_engine
 from dockyard.errors import DockyardError
@@ -19,8 +20,7 @@ from dockyard.image.names import PRODUCTION, Variant
 from dockyard.registry import sign
 from dockyard.registry.client import parse_reference
 from dockyard.release import plan, preconditions
-from dockyard.release.job import PIPELINE, Actions, Job, Journal, Shipped, read_journal, write_journal
-from dockyard.release.plan import Names, State, Status
+from dockyard.release.plan import PIPELINE, Actions, Job, Journal, Shipped, State, Status, read_journal
 from dockyard.settings import Settings
 from dockyard.verify import matrix, reproduce
 from dockyard.verify.compare import Verdict
@@ -50,8 +50,11 @@ def inspect_release(
         names = plan.choose_tags(version, commit, local.versions, there.list_tags())
         left_out = {"sign": hindrance} if hindrance else {}
         state = State(names, registry=there.read_digests(names.every), left_out=left_out)
-    if job.journal.digest and _is_at_hand(job, names, job.journal.digest):
-        state = _recall(job, state, _adopt_digest(job, state, job.journal.digest))
+    if digest := job.journal.digest:
+        own = job.reference(names.own), job.reference(names.sha), images.local_name(settings, _variant(job))
+        done = actions.capture(engine.command("image", "inspect", "--format={{.Id}}", *own), check=False)
+        if done.ok and set(done.stdout.split()) == {digest}:  # the engine's newest production image is still this one
+            state = _recall(job, state, _adopt_digest(job, state, digest))
     plan.refuse_overwriting(settings.repository, state)
     return job, state
 
@@ -91,16 +94,10 @@ def _complete(
         raise
     sizes = {tag: actions.verify_pushed(job.engine, job.reference(tag), state.digest) for tag in state.names.every}
     return Shipped(
-        job.version,
-        job.commit,
-        settings.repository,
-        state.digest,
-        sizes[state.names.own],
-        state.names,
-        state.left_out.get("sign", ""),
-        job.notes,
-        changed,
-    )
+        version=job.version, commit=job.commit, repository=settings.repository, digest=state.digest,
+        size=sizes[state.names.own], names=state.names, unsigned=state.left_out.get("sign", ""), notes=job.notes,
+        changed=changed,
+    )  # fmt: skip
 
 
 def describe_release(shipped: Shipped) -> records.Details:
@@ -137,33 +134,26 @@ def _build(job: Job, state: State) -> State:
 
 def _verify(job: Job, state: State) -> State:
     """Hold the image of every platform against the policy."""
-    platforms = job.settings.platforms
-    if len(platforms) < 2:
-        _verify_one(job, "")
-        return _mark_passed(job, state, "verify")
+    platforms = job.settings.platforms if len(job.settings.platforms) > 1 else ("",)
     for platform in platforms:
-        job.actions.build_images(job.settings, build.Request(platforms=(platform,)), engine=job.engine)
-        _verify_one(job, platform)
-    after = _build(job, state)
+        if platform:
+            job.actions.build_images(job.settings, build.Request(platforms=(platform,)), engine=job.engine)
+        violations = job.actions.verify_image(job.settings, ImageQuery(), engine=job.engine).verdict.violations
+        for violation in violations:
+            log.info(f"  {violation.rule}: {violation.message}")
+        if count := len(violations):
+            which = f" for {platform}" if platform else ""
+            raise DockyardError(
+                f"the image{which} breaks the policy: {count} violation{'s' if count > 1 else ''}",
+                "`invoke verify` shows where they come from",
+            )
+    after = _build(job, state) if any(platforms) else state
     if after.digest != state.digest:
         raise DockyardError(
             f"the image was {state.digest} before its platforms were verified, and {after.digest} after",
             "a base image or an index may have changed meanwhile: run it again",
         )
     return _mark_passed(job, state, "verify")
-
-
-def _verify_one(job: Job, platform: str) -> None:
-    found = job.actions.verify_image(job.settings, ImageQuery(), engine=job.engine)
-    for violation in found.verdict.violations:
-        log.info(f"  {violation.rule}: {violation.message}")
-    count = len(found.verdict.violations)
-    if count:
-        which = f" for {platform}" if platform else ""
-        raise DockyardError(
-            f"the image{which} breaks the policy: {count} violation{'s' if count > 1 else ''}",
-            "`invoke verify` shows where they come from",
-        )
 
 
 def _test(job: Job, state: State) -> State:
@@ -226,11 +216,6 @@ def _tag(job: Job, state: State) -> State:
     return state if state.has(state.names.own) else _add_tags(job, state, (state.names.own,))
 
 
-def _move(job: Job, state: State) -> State:
-    """Move the names of the series that this version is the highest of."""
-    return _add_tags(job, state, tuple(tag for tag in state.names.moving if not state.has(tag)))
-
-
 def _write_notes(job: Job, state: State) -> State:
     """Write the release notes."""
     write_atomically(job.notes, job.text(state))
@@ -246,7 +231,7 @@ STEPS: Mapping[str, Callable[[Job, State], State]] = {
     "attest": _attest,
     "sign": _sign,
     "tag": _tag,
-    "move": _move,
+    "move": lambda job, state: _add_tags(job, state, tuple(tag for tag in state.names.moving if not state.has(tag))),
     "notes": _write_notes,
 }
 
@@ -298,7 +283,8 @@ def _write_progress(job: Job, state: State) -> State:
     """Write down how far the release is; a signature counts for its key alone."""
     key = f"sign:{job.signer.fingerprint}" if job.signer else ""
     steps = {key if step == "sign" else step for step in state.passed} - {""}
-    write_journal(job.file, Journal(job.commit, state.digest, tuple(sorted(steps))))
+    journal = Journal(job.commit, state.digest, tuple(sorted(steps)))
+    write_atomically(job.file, json.dumps(asdict(journal), indent=2) + "\n")
     return state
 
 
@@ -313,10 +299,3 @@ def _require(settings: Settings, engine: Engine, actions: Actions) -> None:
         builder = (settings.builder,) if settings.builder else ()
         described = actions.capture(engine.command("buildx", "inspect", *builder)).stdout
         plan.refuse_platforms(described, settings.builder, settings.platforms)
-
-
-def _is_at_hand(job: Job, names: Names, digest: str) -> bool:
-    """Say whether the engine's newest production image is still the one of this release."""
-    own = job.reference(names.own), job.reference(names.sha), images.local_name(job.settings, _variant(job))
-    done = job.actions.capture(job.engine.command("image", "inspect", "--format={{.Id}}", *own), check=False)
-    return done.ok and set(done.stdout.split()) == {digest}

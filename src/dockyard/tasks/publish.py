@@ -16,8 +16,7 @@ from dockyard.tasks.build import read_request
 
 if TYPE_CHECKING:
     from dockyard.registry.inspection import Image, Inspected
-    from dockyard.release.job import Job, Shipped
-    from dockyard.release.plan import State
+    from dockyard.release.plan import Job, Shipped, State
 
 log = logging.getLogger(__name__)
 
