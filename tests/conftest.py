@@ -115,9 +115,12 @@ def kept_records(root: Path) -> list[dict[str, Any]]:
 
 
 def replace_everywhere(monkeypatch: pytest.MonkeyPatch, name: str, value: Any) -> None:
-    """Replace a function of this name in every module of Dockyard that holds it."""
+    """Replace a function of this name in every module of Dockyard that holds it.
+
+    For what has no caller who could hand it in: a task finds its project and engine, a run its commit.
+    """
     for module in [module for key, module in sys.modules.items() if key.startswith("dockyard.")]:
-        if name in vars(module):
+        if callable(vars(module).get(name)):
             monkeypatch.setattr(module, name, value)
 
 

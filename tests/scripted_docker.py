@@ -81,12 +81,10 @@ class Docker:
         self.restarts: list[int] = [0]
         self.hashes = ""
         self.answers: list[bool] = []
-        self.digests: dict[str, str] = {}
         self.volumes: list[str] = [""]
         self.config = Completed(0, json.dumps(MODEL), "", 0.1)
         self.inspected: list[dict[str, Any]] = [{"Status": "exited", "ExitCode": 3}]
         self.log = ["Traceback", "ImportError: cannot import it"]
-        self.fails: dict[str, BaseException] = {}
 
     def which(self, program: str) -> str | None:
         """Say where a program is, like process.which."""
@@ -116,7 +114,7 @@ class Docker:
         return (whole[at : at + chunk_size] for at in range(0, len(whole), chunk_size))
 
     def _scripted(self, command: Command) -> Completed | None:
-        for word, said in {**self.fails, **self.says}.items():
+        for word, said in self.says.items():
             if word in command.argv:
                 answer = said(command) if callable(said) else said
                 if isinstance(answer, BaseException):
@@ -145,8 +143,6 @@ class Docker:
 
     def _inspect(self, words: tuple[str, ...]) -> Completed:
         name = words[-1]
-        if "--format={{.Id}}" in words:
-            return Completed(0, self.digests.get(name, "") + "\n", "", 0.1)
         if name in self.images:
             return Completed(0, json.dumps([self.images[name]]), "", 0.1)
         return Completed(1, "[]\n", f"Error response from daemon: No such image: {name}", 0.1)

@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 
-from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError, UsageError
-from dockyard.process import Command, Completed
+from dockyard.process import Completed
 from dockyard.settings import Settings
-from dockyard.stack import shell, stack
+from dockyard.stack import shell
 from dockyard.stack.shell import Debuggee, Process
 from dockyard.stack.stack import Stack
 from tests.scripted_docker import PROJECT, Docker, container
@@ -23,17 +22,8 @@ class Pythons(Docker):
 
     def __init__(self, said: Completed) -> None:
         super().__init__()
-        self.said = said
+        self.says = {"python": said}
         self.states = [[container()]]
-
-    def capture(self, command: Command, *, check: bool = True) -> Completed:
-        """Answer one command, like execute.capture."""
-        done = super().capture(command, check=check)
-        return self.said if "python" in command.argv else done
-
-    def stream(self, command: Command, *, check: bool = True) -> Completed:
-        """Run at the terminal, like execute.stream."""
-        return self.capture(command, check=check)
 
 
 def telling(version: tuple[int, int], *processes: Process) -> Completed:
@@ -43,16 +33,13 @@ def telling(version: tuple[int, int], *processes: Process) -> Completed:
 
 
 @pytest.fixture
-def made(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
+def made(settings: Settings) -> Any:
     """Return a function that makes a stack on a scripted Docker."""
 
     def make(docker: Docker) -> Stack:
         (settings.root / "compose.yaml").touch()
         (settings.root / "Dockerfile").write_text("FROM x AS development\n")
-        for module in (stack, shell):
-            monkeypatch.setattr(module, "capture", docker.capture)
-        monkeypatch.setattr(shell, "stream", getattr(docker, "stream", None))
-        return Stack(settings, Engine("host", "28.5.1", True), ("compose.yaml",))
+        return Stack(settings, docker.engine, ("compose.yaml",))
 
     return make
 
@@ -103,7 +90,7 @@ def test_an_older_python_runs_in_the_foreground(made: Any, said: list[str]) -> N
 def test_interrupted_in_the_foreground(made: Any) -> None:
     """Ctrl-C ends the debugging, and the service is started again all the same."""
     docker = Pythons(telling((3, 13)))
-    docker.fails = {"run": KeyboardInterrupt()}
+    docker.says["run"] = KeyboardInterrupt()
     there = made(docker)
     found = Debuggee(shell.find_debuggee(there, "").container, (3, 13), ())
     with pytest.raises(KeyboardInterrupt):

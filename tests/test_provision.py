@@ -1,5 +1,6 @@
 """What a stack needs before it starts: ports, images, secret files."""
 
+import json
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -8,23 +9,18 @@ from pathlib import Path
 import pytest
 
 from dockyard.engine.client import Engine
-from dockyard.errors import CommandError, DockyardError, SettingsError, UsageError
+from dockyard.errors import DockyardError, SettingsError, UsageError
 from dockyard.git import Git
-from dockyard.image import build
 from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 from dockyard.stack import prepare
 from dockyard.stack.compose import Container, Model, Port, Service
 from dockyard.stack.stack import Stack
+from tests.conftest import replace_everywhere
 from tests.progress import LINES
+from tests.scripted_docker import Docker, write_metadata
 
 RUNNING = Container("1", "shop-web-1", "web", "shop:production", "running", addresses=(("127.0.0.1", 8000, 8000),))
-
-
-@pytest.fixture
-def engine() -> Engine:
-    """Return an engine on this machine that exists on paper."""
-    return Engine("host", "28.5.1", True, environment={"DOCKER_HOST": "unix:///run/x.sock"})
 
 
 @pytest.fixture
@@ -47,23 +43,22 @@ def publishing(port: int) -> Model:
         ("", "another program", "`ss -ltnp sport = :{port}` names it: stop it, or publish"),
     ],
 )
-def test_port_in_use(
-    listening: int, engine: Engine, monkeypatch: pytest.MonkeyPatch, *, containers: str, holder: str, hint: str
-) -> None:
+def test_port_in_use(listening: int, containers: str, holder: str, hint: str) -> None:
     """The error names port and holder, and the tip a port that is free."""
-    monkeypatch.setattr(prepare, "capture", lambda _command, check: Completed(0, containers, "", 0.1))
+    docker = Docker()
+    docker.says["ps"] = containers
     with pytest.raises(DockyardError) as caught:
-        prepare.require_ports(engine, publishing(listening), ())
+        prepare.require_ports(docker.engine, publishing(listening), ())
     assert caught.value.message == f"port {listening} of 127.0.0.1 is in use by {holder}"
     assert caught.value.hint.startswith(hint.format(port=listening))
     free = int(caught.value.hint.rpartition("--port ")[2].rstrip("`"))
     assert not prepare.is_taken("127.0.0.1", free)
 
 
-def test_port_of_the_stack_itself(listening: int, engine: Engine) -> None:
+def test_port_of_the_stack_itself(listening: int) -> None:
     """The port that the running stack publishes is its own."""
     own = replace(RUNNING, addresses=(("127.0.0.1", listening, 8000),))
-    prepare.require_ports(engine, publishing(listening), (own,))
+    prepare.require_ports(Docker().engine, publishing(listening), (own,))
 
 
 def test_port_of_an_engine_elsewhere(listening: int) -> None:
@@ -93,27 +88,31 @@ def test_next_free(listening: int) -> None:
     assert prepare.next_free("127.0.0.1", 65535) is None
 
 
-class Docker:
-    """An engine with some images: it notes what is built and pulled."""
+class Yard(Docker):
+    """An engine with some images: `done` is what is built and pulled."""
 
     def __init__(self, *present: str, revision: str = "") -> None:
-        self.present = present
+        super().__init__()
+        config = {"Labels": {prepare.REVISION: revision}}
+        self.images = {name: {"Id": name, "Config": config} for name in present}
         self.revision = revision
+        self.registry["python:3.13-slim"] = "sha256:3.13"
         self.done: list[tuple[str, ...]] = []
+        self.says = {"bake": self.bake, "build": self.compose, "pull": self.compose, "history": ""}
 
-    def capture(self, command: Command, *, check: bool = True) -> Completed:
-        """Answer `docker image inspect`."""
-        ok = command.argv[-1] in self.present
-        return Completed(0 if ok else 1, f'{{"{prepare.REVISION}": "{self.revision}"}}', "", 0.1)
-
-    def tee(self, command: Command) -> None:
+    def compose(self, command: Command) -> str:
         """Note what Compose is to build or pull."""
         self.done.append(command.argv[-2:])
+        return ""
 
-    def build(self, settings: Settings, request: build.Request, **_options: object) -> None:
+    def bake(self, command: Command) -> str:
         """Note what Dockyard is to build."""
-        assert settings.platforms == (), "a stack runs on this machine"
-        self.done.append(("dockyard", *request.targets))
+        write_metadata(command)
+        for target in json.loads(command.input or b"")["target"].values():
+            assert "platforms" not in target, "a stack runs on this machine"
+            self.done.append(("dockyard", target["target"]))
+            self.images |= {name: {"Size": 1} for name in target["tags"]}
+        return ""
 
 
 SERVICES = (
@@ -127,18 +126,15 @@ Provide = Callable[..., list[str]]
 
 
 @pytest.fixture
-def provide(settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Provide:
+def provide(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Provide:
     """Return a function that provides the images of SERVICES from a Docker, and returns what was said."""
     (settings.root / "Dockerfile").write_text("FROM x AS development\nFROM x AS production\n")
+    replace_everywhere(monkeypatch, "read_git", lambda _root: Git("b" * 40, 1))
 
-    def run(docker: Docker, mode: str = "absent") -> list[str]:
-        monkeypatch.setattr(prepare, "capture", docker.capture)
-        monkeypatch.setattr(prepare, "tee", docker.tee)
-        monkeypatch.setattr(build, "build_images", docker.build)
-        monkeypatch.setattr(prepare, "read_git", lambda _root: Git("b" * 40, 1))
+    def run(docker: Yard, mode: str = "absent") -> list[str]:
         services = (*SERVICES, Service("live", "shop:production")) if docker.revision else SERVICES
         shipped = replace(settings, platforms=("linux/amd64", "linux/arm64"))
-        prepare.require_images(Stack(shipped, engine), Model(services), mode)
+        prepare.require_images(Stack(shipped, docker.engine), Model(services), mode)
         return list(LINES)
 
     return run
@@ -159,7 +155,7 @@ EVERYTHING = ("shop:development", "shop-worker", "postgres:17", "shop:production
 )
 def test_images(provide: Provide, present: tuple[str, ...], mode: str, expected: list[tuple[str, ...]]) -> None:
     """Targets of the Dockerfile are built by Dockyard, the rest is built or pulled by Compose."""
-    docker = Docker(*present)
+    docker = Yard(*present)
     provide(docker, mode)
     assert docker.done == expected
 
@@ -167,7 +163,7 @@ def test_images(provide: Provide, present: tuple[str, ...], mode: str, expected:
 def test_no_build(provide: Provide) -> None:
     """What is absent and may not be built is named."""
     with pytest.raises(UsageError, match="the image shop:development is absent, and --no-build forbids to build it"):
-        provide(Docker(), "never")
+        provide(Yard(), "never")
 
 
 @pytest.mark.parametrize(
@@ -176,43 +172,39 @@ def test_no_build(provide: Provide) -> None:
 )
 def test_old_production_image(provide: Provide, revision: str, words: str | None) -> None:
     """A production image from another commit is started, and that is said."""
-    said = provide(Docker(*EVERYTHING, revision=revision))
+    said = provide(Yard(*EVERYTHING, revision=revision))
     assert len(said) == (words is not None)
     assert (words or "") in "".join(said)
 
 
-def test_image_that_compose_cannot_have(provide: Provide, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_image_that_compose_cannot_have(provide: Provide) -> None:
     """A failed pull names the service, the image and the command."""
-    docker = Docker(*EVERYTHING[:2])
-
-    def fail(_command: Command) -> None:
-        raise CommandError("exit status 18", returncode=18)
-
-    monkeypatch.setattr(docker, "tee", fail)
+    docker = Yard(*EVERYTHING[:2])
+    docker.says["pull"] = Completed(18, "", "manifest unknown", 0.1)
     with pytest.raises(DockyardError, match=r"`docker compose pull db` ended with exit status 18.*postgres:17"):
         provide(docker)
 
 
 def test_a_target_that_the_dockerfile_lacks(settings: Settings, provide: Provide) -> None:
     """No registry has an image of the project's own name: it is told, not pulled."""
-    docker = Docker(*EVERYTHING)
+    docker = Yard(*EVERYTHING)
     model = Model((Service("front", "shop:staging"),))
-    engine = Engine("host", "28", True)
     provide(docker)
     with pytest.raises(
         SettingsError, match="front wants the image shop:staging, and Dockerfile has no target staging"
     ) as caught:
-        prepare.require_images(Stack(settings, engine), model, "absent")
+        prepare.require_images(Stack(settings, docker.engine), model, "absent")
     assert "shop:development, shop:production" in caught.value.hint
     assert docker.done == []
 
 
 def test_an_old_image_of_several_services_is_told_once(settings: Settings, provide: Provide, said: list[str]) -> None:
     """They all run the same one."""
-    provide(Docker(*EVERYTHING, revision="a" * 40))
+    docker = Yard(*EVERYTHING, revision="a" * 40)
+    provide(docker)
     said.clear()
     model = Model(tuple(Service(name, "shop:production") for name in ("web", "worker", "clock")))
-    prepare.require_images(Stack(settings, Engine("host", "28", True)), model, "absent")
+    prepare.require_images(Stack(settings, docker.engine), model, "absent")
     assert len(said) == 1
 
 

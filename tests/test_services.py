@@ -13,6 +13,7 @@ from dockyard.settings import Settings
 from dockyard.stack import prepare as substitutes
 from dockyard.stack.compose import Model, Service
 from dockyard.stack.stack import Stack
+from tests.scripted_docker import Docker
 
 ENGINE = Engine("host", "28.5.1", True)
 SILENT = Answer(reason="no such host")
@@ -97,10 +98,12 @@ def test_an_image_says_how_it_is_looked_after(service: services.Service) -> None
 class Shelf:
     """An engine's images, and what was asked of whom."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *present: str) -> None:
+    def __init__(self, *present: str) -> None:
         self.asked: list[str] = []
         self.made: list[str] = []
-        monkeypatch.setattr(substitutes, "is_present", lambda _engine, image: image in present)
+        docker = Docker()
+        docker.images = {name: {"Id": name} for name in present}
+        self.engine = docker.engine
 
     def ask(self, _engine: Engine, images: list[str]) -> dict[str, Answer]:
         """Answer as a registry that is out of reach."""
@@ -121,8 +124,8 @@ def test_compose_is_told_by_one_more_file(
 ) -> None:
     """It names the images of those services alone, which stand in the model too; the user's files stay as they are."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    shelf = Shelf(monkeypatch, "redis")
-    before = Stack(settings, ENGINE, ("compose.yaml",))
+    shelf = Shelf("redis")
+    before = Stack(settings, shelf.engine, ("compose.yaml",))
     after, model = substitutes.substitute_services(before, MODEL, ask=shelf.ask, ensure=shelf.ensure)
     assert (shelf.asked, shelf.made) == (["postgres:9"], ["postgres"])
     assert after.files == ("compose.yaml", ".dockyard/services.json")
@@ -141,8 +144,8 @@ def test_nothing_is_replaced_without_need(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, base: str, present: tuple[str, ...]
 ) -> None:
     """With a registry as the only source, or all images at hand, nobody is asked and no file is written."""
-    shelf = Shelf(monkeypatch, *present)
-    before = Stack(replace(settings, base=base), ENGINE, ("compose.yaml",))
+    shelf = Shelf(*present)
+    before = Stack(replace(settings, base=base), shelf.engine, ("compose.yaml",))
     after = substitutes.substitute_services(before, MODEL, ask=shelf.ask, ensure=shelf.ensure)
     assert after == (before, MODEL)
     assert shelf.asked == shelf.made == []

@@ -3,43 +3,43 @@
 import dataclasses
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from dockyard.engine.client import Engine
 from dockyard.errors import CommandError, DockyardError, SettingsError, UsageError
-from dockyard.process import Command, Completed
+from dockyard.process import Completed
 from dockyard.settings import Settings
 from dockyard.stack import prepare, stack
 from dockyard.stack.stack import Request, Stack
 from tests.scripted_docker import MODEL, PROJECT, Docker, container
 
 
+@dataclass
+class Clock:
+    """A clock on which no time passes but that which is slept."""
+
+    now: float = 0.0
+
+    def monotonic(self) -> float:
+        """Tell the time."""
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        """Let it pass."""
+        self.now += seconds
+
+
 @pytest.fixture
 def docker(monkeypatch: pytest.MonkeyPatch) -> Docker:
-    """Put a scripted Docker in place of the real one; no time passes between looks."""
+    """Return a scripted Docker, on a machine whose ports are free, and answer as it is scripted."""
     docker = Docker()
-    clock = SimpleNamespace(now=0.0)
-
-    def sleep(seconds: float) -> None:
-        clock.now += seconds
-
-    monkeypatch.setattr(stack, "capture", docker.capture)
-    monkeypatch.setattr(stack, "lines", docker.lines)
+    docker.images["shop:development"] = {"Id": "sha256:1"}
     monkeypatch.setattr(prepare, "answers", lambda _host, _port: docker.answers.pop(0) if docker.answers else True)
-    monkeypatch.setattr(stack, "time", SimpleNamespace(monotonic=lambda: clock.now, sleep=sleep))
-    for need in ("require_ports", "require_images", "require_secrets"):
-        monkeypatch.setattr(prepare, need, lambda *_arguments, **_options: None)
+    monkeypatch.setattr(prepare, "is_taken", lambda _host, _port: False)
     return docker
-
-
-@pytest.fixture
-def engine() -> Engine:
-    """Return an engine that exists on paper."""
-    return Engine("host", "28.5.1", True, environment={"DOCKER_HOST": "unix:///run/x.sock"})
 
 
 @pytest.fixture
@@ -54,9 +54,9 @@ Up = Callable[..., stack.Up]
 
 
 @pytest.fixture
-def up(docker: Docker, engine: Engine, shop: Settings, said: list[str]) -> Up:
+def up(docker: Docker, shop: Settings, said: list[str]) -> Up:
     """Return a function that starts the stack."""
-    return lambda **request: stack.up(shop, engine, Request(**request))
+    return lambda **request: stack.up(shop, docker.engine, Request(**request), Clock())
 
 
 @pytest.mark.parametrize(
@@ -97,8 +97,9 @@ def test_file_missing(settings: Settings, present: tuple[str, ...], message: str
     assert caught.value.hint
 
 
-def test_commands(settings: Settings, engine: Engine) -> None:
+def test_commands(settings: Settings) -> None:
     """A start reads the files in the project's folder; the rest goes by the stack's name, away from any file."""
+    engine = Docker().engine
     made = Stack(settings, engine, ("a.yaml", "b.yaml"), 8001)
     start = made.by_files("up")
     assert start.argv == (*PROJECT, "--file", "a.yaml", "--file", "b.yaml", "up")
@@ -132,7 +133,7 @@ def both(docker: Docker) -> Docker:
     """Return a Docker with a server and a job that has ended well, both as the files want them."""
     services = {**MODEL["services"], "job": {"image": "shop:development"}}
     docker.config = Completed(0, json.dumps({"services": services}), "", 0.1)
-    docker.hashes, docker.digests = "job bb\nweb aa\n", {"shop:development": "sha256:1"}
+    docker.hashes = "job bb\nweb aa\n"
     docker.states = [[WEB, JOB]]
     return docker
 
@@ -256,7 +257,7 @@ def test_service_that_ends_between_two_looks(docker: Docker, up: Up) -> None:
 
 def test_interrupt(docker: Docker, up: Up, said: list[str]) -> None:
     """Ctrl-C in the middle takes down what was started, and goes on as an interrupt."""
-    docker.fails = {"up": KeyboardInterrupt()}
+    docker.says["up"] = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         up()
     assert docker.changing[-1] == (*PROJECT, "down", "--remove-orphans")
@@ -277,7 +278,7 @@ def test_what_ran_before_is_left(docker: Docker, up: Up, said: list[str]) -> Non
 def test_compose_cannot_start(docker: Docker, up: Up) -> None:
     """Where no container failed, Compose's own words say what is wrong."""
     docker.states = [[]]
-    docker.fails = {"up": CommandError("exit status 1", output=" Network a  Creating\nport is already allocated")}
+    docker.says["up"] = CommandError("exit status 1", output=" Network a  Creating\nport is already allocated")
     with pytest.raises(DockyardError, match=r"Compose could not start the stack: port is already allocated$"):
         up()
 
@@ -285,22 +286,16 @@ def test_compose_cannot_start(docker: Docker, up: Up) -> None:
 def test_dependency_fails(docker: Docker, up: Up, said: list[str]) -> None:
     """Where Compose gave up because a container failed, that container's log is shown."""
     docker.states = [[], [container(State="exited", ExitCode=3)]]
-    docker.fails = {"up": CommandError("exit status 1", output="dependency failed to start")}
+    docker.says["up"] = CommandError("exit status 1", output="dependency failed to start")
     with pytest.raises(DockyardError, match="web ended with exit code 3"):
         up()
     assert "web | Traceback" in said
 
 
-def test_cleaning_up_fails(docker: Docker, up: Up, said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cleaning_up_fails(docker: Docker, up: Up, said: list[str]) -> None:
     """What cannot be removed is said, and the first error stays the one that is told."""
     docker.states = [[], [container(State="exited", ExitCode=3)]]
-
-    def answer(command: Command, *, check: bool = True) -> Completed:
-        if "down" in command.argv:
-            return Completed(1, "", "network in use", 0.1)
-        return docker.capture(command, check=check)
-
-    monkeypatch.setattr(stack, "capture", answer)
+    docker.says["down"] = Completed(1, "", "network in use", 0.1)
     with pytest.raises(DockyardError, match="web ended"):
         up()
     assert "not all of it could be removed: network in use; `invoke down` tries again" in said
@@ -336,70 +331,70 @@ def test_warnings_of_compose(docker: Docker, up: Up, said: list[str]) -> None:
 
 
 @pytest.mark.parametrize("volumes", [False, True])
-def test_down(docker: Docker, engine: Engine, settings: Settings, volumes: bool) -> None:
+def test_down(docker: Docker, settings: Settings, volumes: bool) -> None:
     """Containers go; data goes only when asked, and then all of it."""
     docker.states, docker.volumes = [[container()]], ["shop_data\nshop_old\n", "shop_old\n"]
-    gone = stack.down(Stack(settings, engine), volumes=volumes)
+    gone = stack.down(Stack(settings, docker.engine), volumes=volumes)
     assert gone.containers == ("shop-web-1",)
     assert gone.volumes == (("shop_data", "shop_old") if volumes else ())
     data = [("docker", "volume", "rm", "shop_old")] if volumes else []
     assert docker.changing == [(*PROJECT, "down", "--remove-orphans", *(["--volumes"] if volumes else [])), *data]
 
 
-def test_restart(docker: Docker, engine: Engine, settings: Settings, said: list[str]) -> None:
+def test_restart(docker: Docker, settings: Settings, said: list[str]) -> None:
     """Only the service that is named is restarted, and then awaited."""
     other = container(ID="0", Service="db")
     docker.states = [[container(), other], [container(Health="starting"), other], [container(), other]]
-    stack.restart(Stack(settings, engine), "web", 9)
+    stack.restart(Stack(settings, docker.engine, clock=Clock()), "web", 9)
     assert docker.changing == [(*PROJECT, "restart", "web")]
     assert docker.states == [[container(), other]]
 
 
-def test_restart_leaves_what_is_done(docker: Docker, engine: Engine, settings: Settings, said: list[str]) -> None:
+def test_restart_leaves_what_is_done(docker: Docker, settings: Settings, said: list[str]) -> None:
     """A job that ran once is not run again beside what it needs; where nothing runs, all is started."""
     job = container(ID="0", Service="migrate", State="exited", Health="")
     docker.states = [[container(), job]]
-    stack.restart(Stack(settings, engine), "", 9)
+    stack.restart(Stack(settings, docker.engine, clock=Clock()), "", 9)
     docker.states = [[job], [container(ID="0", Service="migrate")]]
-    stack.restart(Stack(settings, engine), "", 9)
+    stack.restart(Stack(settings, docker.engine, clock=Clock()), "", 9)
     assert docker.changing == [(*PROJECT, "restart", "web"), (*PROJECT, "restart", "migrate")]
 
 
-def test_restart_that_fails(docker: Docker, engine: Engine, settings: Settings, said: list[str]) -> None:
+def test_restart_that_fails(docker: Docker, settings: Settings, said: list[str]) -> None:
     """A service that does not come back is shown with its log, and left to be looked at."""
     docker.states, docker.restarts = [[container()], [container(State="restarting")]], [3]
     with pytest.raises(DockyardError, match="web ended with exit code 3"):
-        stack.restart(Stack(settings, engine), "", 9)
+        stack.restart(Stack(settings, docker.engine, clock=Clock()), "", 9)
     assert "web | Traceback" in said
     assert docker.changing == [(*PROJECT, "restart", "web")]
 
 
-def test_not_there(docker: Docker, engine: Engine, shop: Settings) -> None:
+def test_not_there(docker: Docker, shop: Settings) -> None:
     """What needs a stack says that there is none, and how to start it."""
     docker.states = [[]]
     with pytest.raises(DockyardError, match="the stack shop is not there") as caught:
-        stack.chosen(Stack(shop, engine), "web")
+        stack.chosen(Stack(shop, docker.engine), "web")
     assert caught.value.hint == "`invoke up` starts it"
 
 
-def test_not_there_and_no_file(docker: Docker, engine: Engine, settings: Settings) -> None:
+def test_not_there_and_no_file(docker: Docker, settings: Settings) -> None:
     """In a project without a Compose file, that is what is said."""
     docker.states = [[]]
     with pytest.raises(SettingsError, match=r"there is no compose.yaml"):
-        stack.chosen(Stack(settings, engine), "web")
+        stack.chosen(Stack(settings, docker.engine), "web")
 
 
-def test_unknown_service(docker: Docker, engine: Engine, settings: Settings) -> None:
+def test_unknown_service(docker: Docker, settings: Settings) -> None:
     """A wrong service is named beside the right ones."""
     docker.states = [[container()]]
     with pytest.raises(UsageError, match="the stack shop has no service 'wbe'") as caught:
-        stack.chosen(Stack(settings, engine), "wbe")
+        stack.chosen(Stack(settings, docker.engine), "wbe")
     assert caught.value.hint == "it has: web"
 
 
-def test_logs(docker: Docker, engine: Engine, settings: Settings) -> None:
+def test_logs(docker: Docker, settings: Settings) -> None:
     """Each option reaches Compose."""
     docker.states = [[container()]]
-    made = Stack(settings, engine)
+    made = Stack(settings, docker.engine)
     assert stack.logs(made, "", None, follow=False).argv == (*PROJECT, "logs")
     assert stack.logs(made, "web", 0, follow=True).argv == (*PROJECT, "logs", "--follow", "--tail", "0", "web")

@@ -5,12 +5,11 @@ import json
 import pytest
 from invoke.exceptions import Exit
 
-from dockyard.engine.client import Engine
 from dockyard.errors import UsageError
 from dockyard.settings import Settings
-from dockyard.stack import prepare, stack
 from dockyard.tasks import boundary
 from dockyard.tasks import stack as tasks
+from tests.conftest import replace_everywhere
 from tests.scripted_docker import Docker, container
 
 
@@ -32,13 +31,11 @@ def test_good_number(text: str, value: int) -> None:
 def docker(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Docker:
     """Let the tasks find a project and a scripted Docker."""
     docker = Docker()
+    docker.images["shop:development"] = {"Id": "sha256:1"}
     (settings.root / "compose.yaml").touch()
-    engine = Engine("host", "28.5.1", True)
-    monkeypatch.setattr(tasks, "settings", lambda: settings)
-    monkeypatch.setattr("dockyard.engine.client.find_engine", lambda *_arguments, **_options: engine)
-    monkeypatch.setattr(stack, "capture", docker.capture)
-    for need in ("require_ports", "require_images", "require_secrets"):
-        monkeypatch.setattr(prepare, need, lambda *_arguments, **_options: None)
+    replace_everywhere(monkeypatch, "settings", lambda: settings)
+    replace_everywhere(monkeypatch, "find_engine", lambda _settings: docker.engine)
+    replace_everywhere(monkeypatch, "is_taken", lambda _host, _port: False)
     return docker
 
 
@@ -114,9 +111,9 @@ def test_down_task(docker: Docker, capsys: pytest.CaptureFixture[str], volumes: 
     assert capsys.readouterr().err.endswith("removed: shop-web-1\n" + (data + "\n" if data else ""))
 
 
-def test_logs_task(docker: Docker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_logs_task(docker: Docker, capsys: pytest.CaptureFixture[str]) -> None:
     """Away from a terminal, Compose's erasing of lines is left out."""
     docker.states = [[container()]]
-    monkeypatch.setattr("dockyard.process.lines", lambda _command: iter(["\x1b[2Kweb-1  | hello"]))
+    docker.log = ["\x1b[2Kweb-1  | hello"]
     tasks.logs.body(None, tail="5")
     assert capsys.readouterr().out == "web-1  | hello\n"

@@ -28,7 +28,6 @@ from dockyard.image.names import Variant
 from dockyard.locks.check import inspect_locks, select_lock_settings
 from dockyard.locks.lock import make_locks, write_outcome
 from dockyard.locks.plan import Wish
-from dockyard.process import capture, tee
 from dockyard.settings import Settings
 from dockyard.stack.compose import Container, Model, Port, Service
 
@@ -53,8 +52,8 @@ def require_ports(engine: Engine, model: Model, before: Sequence[Container]) -> 
     for port in model.ports:
         if port.published not in own and is_taken(port.host, port.published):
             form = '{{.Names}} {{.Label "com.docker.compose.project"}}'
-            listing = engine.command("ps", "--filter", f"publish={port.published}", "--format", form)
-            raise _taken(port, capture(listing, check=False).stdout)
+            listed = engine.attempt("ps", "--filter", f"publish={port.published}", "--format", form)
+            raise _taken(port, listed.stdout)
 
 
 def _taken(port: Port, containers: str) -> DockyardError:
@@ -113,7 +112,7 @@ def require_images(stack: "Stack", model: Model, mode: str) -> None:
     for service in model.services:
         first.setdefault(service.image, service)
     for service in first.values():
-        absent = not is_present(engine, service.image)
+        absent = engine.inspect_image(service.image) is None
         buildable = service.image in targets or service.builds
         if mode == "never" and absent and buildable:
             raise UsageError(f"the image {service.image} is absent, and --no-build forbids to build it")
@@ -173,7 +172,9 @@ def substitute_services(
     """
     official = {service.name: service.image for service in model.services if services.find_service(service.image)}
     never = stack.settings.base == "registry"
-    wanted = {name: image for name, image in official.items() if not (never or is_present(stack.engine, image))}
+    wanted = {
+        name: image for name, image in official.items() if not never and stack.engine.inspect_image(image) is None
+    }
     if not wanted:
         return stack, model
     known = lookup.recall_answers()  # of a short time ago
@@ -193,11 +194,6 @@ def substitute_services(
     return replace(stack, files=(*stack.files, str(OVERRIDE))), replace(model, services=replaced)
 
 
-def is_present(engine: Engine, image: str) -> bool:
-    """Tell whether the engine has an image."""
-    return capture(engine.command("image", "inspect", image), check=False).ok
-
-
 def local_targets(settings: Settings) -> dict[str, str]:
     """Return the Dockerfile's targets by the name that their newest image has on this machine."""
     if not (settings.root / settings.dockerfile).is_file():
@@ -208,7 +204,7 @@ def local_targets(settings: Settings) -> dict[str, str]:
 
 def _compose(stack: "Stack", verb: str, service: Service) -> None:
     try:
-        tee(stack.by_files(verb, service.name))
+        stack.engine.runner.tee(stack.by_files(verb, service.name))
     except CommandError as error:
         raise DockyardError(
             f"`docker compose {verb} {service.name}` ended with exit status {error.returncode}: "
@@ -218,9 +214,8 @@ def _compose(stack: "Stack", verb: str, service: Service) -> None:
 
 
 def _say_if_stale(stack: "Stack", service: Service) -> None:
-    form = "{{json .Config.Labels}}"
-    done = capture(stack.engine.command("image", "inspect", "--format", form, service.image), check=False)
-    revision = (json.loads(done.stdout or "null") or {}).get(REVISION, "")
+    found = stack.engine.inspect_image(service.image) or {}
+    revision = ((found.get("Config") or {}).get("Labels") or {}).get(REVISION, "")
     git = read_git(stack.settings.root)
     if git and revision and (git.dirty or revision != git.commit):
         commit, _, dirty = revision.partition("-")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from dockyard.engine.inside import probe
 from dockyard.errors import DockyardError, UsageError
 from dockyard.image.names import PRODUCTION, Variant, local_name
-from dockyard.process import Command, capture, stream
+from dockyard.process import Command
 from dockyard.stack.compose import Container
 from dockyard.stack.prepare import local_targets
 from dockyard.stack.stack import Stack, chosen
@@ -54,7 +54,7 @@ def command(stack: Stack, service: str, *, terminal: bool) -> Command:
     """Return the command that opens a shell in a running container, or beside one whose image has none."""
     container = running(stack, service)
     attached = ATTACHED if terminal else ATTACHED[:1]
-    if capture(stack.engine.command("exec", container.id, "sh", "-c", ":"), check=False).ok:
+    if stack.engine.attempt("exec", container.id, "sh", "-c", ":").ok:
         return stack.engine.command("exec", *attached, container.id, "sh")
     return _beside(stack, container, attached)
 
@@ -78,7 +78,7 @@ def running(stack: Stack, service: str) -> Container:
 def _beside(stack: Stack, container: Container, attached: tuple[str, ...]) -> Command:
     """Return a shell of the development image that shares a minimal container's processes and network."""
     tools = local_name(stack.settings, Variant(TOOLS, stack.settings.python))
-    if not capture(stack.engine.command("image", "inspect", tools), check=False).ok:
+    if stack.engine.inspect_image(tools) is None:
         raise DockyardError(
             f"the image of {container.service} has no shell, and {tools}, whose shell could stand beside it, is absent",
             f"`invoke build --target {TOOLS}` makes it",
@@ -94,10 +94,10 @@ def _user(stack: Stack, container: Container) -> str:
 
     Its image may say so by names that no other image knows, and leave the group to its own files.
     """
-    done = capture(stack.engine.command("exec", container.id, "python", *probe("user")), check=False)
+    done = stack.engine.attempt("exec", container.id, "python", *probe("user"))
     if done.ok:
         return str(json.loads(done.stdout))
-    said = capture(stack.engine.command("inspect", "--format", "{{.Config.User}}", container.id)).stdout.strip()
+    said = stack.engine.run("inspect", "--format", "{{.Config.User}}", container.id).stdout.strip()
     return said or "0:0"
 
 
@@ -109,7 +109,7 @@ def find_debuggee(stack: Stack, service: str) -> Debuggee:
             f"{container.service} runs the production image: a debugger would hold up whoever uses it",
             "`invoke up` brings the development stack; `invoke shell` looks around beside this one",
         )
-    done = capture(stack.engine.command("exec", *AS_ROOT, container.id, "python", *probe("processes")), check=False)
+    done = stack.engine.attempt("exec", *AS_ROOT, container.id, "python", *probe("processes"))
     if not done.ok:
         said = done.stderr.strip() or f"exit status {done.returncode}"
         raise DockyardError(
@@ -148,10 +148,10 @@ def run_in_foreground(stack: Stack, container: Container, *, terminal: bool) -> 
     """Run a service at this terminal until it ends, then let it run by itself again."""
     service = container.service
     log.info(f"{service} stops, and runs here: `breakpoint()` in its source opens the debugger, Ctrl-C ends it")
-    capture(stack.by_name("stop", service))
+    stack.run(stack.by_name("stop", service))
     words = ("run", "--rm", "--service-ports", "--use-aliases", *(() if terminal else ("--no-TTY",)), service)
     try:
-        stream(stack.by_files(*words), check=False)
+        stack.engine.runner.stream(stack.by_files(*words), check=False)
     finally:
-        capture(stack.by_name("start", service))
+        stack.run(stack.by_name("start", service))
         log.info(f"{service} runs by itself again")

@@ -17,7 +17,7 @@ from typing import Any
 from dockyard import console
 from dockyard.engine.client import Engine
 from dockyard.errors import CommandError, DockyardError, SettingsError, UsageError, read_signs
-from dockyard.process import Command, capture, lines
+from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 from dockyard.stack import compose, prepare
 from dockyard.stack.compose import Container, Model, Service
@@ -71,6 +71,7 @@ class Stack:
     files: tuple[str, ...] = ()
     port: int | None = None
     secrets: Mapping[str, str] = field(default_factory=dict)
+    clock: Any = time
 
     def by_files(self, *arguments: str, **options: Any) -> Command:
         """Return the `docker compose` command that reads the files."""
@@ -87,14 +88,18 @@ class Stack:
         project = ("compose", "--project-name", self.settings.stack)
         return self.engine.command(*project, *arguments, cwd=NEUTRAL, env={"COMPOSE_FILE": None})
 
+    def run(self, command: Command, *, check: bool = True) -> Completed:
+        """Run one of these commands and keep what it prints."""
+        return self.engine.runner.capture(command, check=check)
+
     def containers(self) -> tuple[Container, ...]:
         """Return the stack's containers, stopped ones too."""
-        return compose.parse_containers(capture(self.by_name("ps", "--all", "--format", "json")).stdout)
+        return compose.parse_containers(self.run(self.by_name("ps", "--all", "--format", "json")).stdout)
 
     def volumes(self) -> frozenset[str]:
         """Return the names of the stack's volumes."""
-        listing = self.engine.command("volume", "ls", "--quiet", "--filter", LABEL + self.settings.stack)
-        return frozenset(capture(listing).stdout.split())
+        listed = self.engine.run("volume", "ls", "--quiet", "--filter", LABEL + self.settings.stack)
+        return frozenset(listed.stdout.split())
 
 
 def find_files(root: Path, *, production: bool) -> tuple[str, ...]:
@@ -121,12 +126,12 @@ def find_files(root: Path, *, production: bool) -> tuple[str, ...]:
     return (base, second) if second else (base,)
 
 
-def up(settings: Settings, engine: Engine, request: Request) -> Up:
+def up(settings: Settings, engine: Engine, request: Request, clock: Any = time) -> Up:
     """Start the stack and wait until it is ready; on any failure nothing that this call started is left."""
-    started = time.monotonic()
+    started = clock.monotonic()
     files = find_files(settings.root, production=request.production)
     secrets = prepare.read_secrets(settings.root, frozenset(os.environ))
-    stack = Stack(settings, engine, files, request.port, secrets)
+    stack = Stack(settings, engine, files, request.port, secrets, clock)
     stack, model = prepare.substitute_services(stack, read_model(stack))
     before = stack.containers()
     prepare.require_ports(engine, model, before)
@@ -134,19 +139,19 @@ def up(settings: Settings, engine: Engine, request: Request) -> Up:
         prepare.require_locks(settings, engine)
     prepare.require_images(stack, model, request.build)
     prepare.require_secrets(settings.root, model)
-    began = time.monotonic()
+    began = stack.clock.monotonic()
     with undo_on_failure(stack, before):
         changes = _find_changes(stack, model, before)
         if changes is not None:
             _start(stack, model, changes, request.timeout)
         after = wait(stack, model.services, before, request.timeout, began)
     changed = {one.id for one in before if one.running} != {one.id for one in after if one.running}
-    return Up(after, changed, time.monotonic() - started)
+    return Up(after, changed, clock.monotonic() - started)
 
 
 def read_model(stack: Stack) -> Model:
     """Return what the Compose files want; raise SettingsError with Compose's own words where they are wrong."""
-    done = capture(stack.by_files("config", "--format", "json"), check=False)
+    done = stack.run(stack.by_files("config", "--format", "json"), check=False)
     names = " and ".join(stack.files)
     if not done.ok:
         raise SettingsError(f"{names}: {compose.complaint(done.stderr)}", "these are Compose's own words")
@@ -173,13 +178,12 @@ def _find_changes(stack: Stack, model: Model, before: tuple[Container, ...]) -> 
     names = {service.name for service in model.services}
     # The hash of a file that names an env_file is not that of its containers, which have the file's variables: the
     # files as Compose resolves them have both alike.
-    resolved = capture(stack.by_files("config", "--format", "json"), check=False).stdout.encode()
-    done = capture(replace(stack, files=("-",)).by_files("config", "--hash", "*", input=resolved), check=False)
+    resolved = stack.run(stack.by_files("config", "--format", "json"), check=False).stdout.encode()
+    done = stack.run(replace(stack, files=("-",)).by_files("config", "--hash", "*", input=resolved), check=False)
     hashes = dict(line.split() for line in done.stdout.splitlines() if len(line.split()) == 2)
     images = {}
     for image in dict.fromkeys(service.image for service in model.services):
-        looking = stack.engine.command("image", "inspect", "--format={{.Id}}", image)
-        images[image] = capture(looking, check=False).stdout.strip()
+        images[image] = (stack.engine.inspect_image(image) or {}).get("Id", "")
     changed = compose.find_changed(before, model.services, hashes, images)
     orphans = any(one.service not in names for one in before)
     if orphans or len(changed) == len(names):
@@ -192,7 +196,7 @@ def _start(stack: Stack, model: Model, names: tuple[str, ...], seconds: float) -
     words = ("up", "--detach", "--no-color", "--remove-orphans", *names)
     with console.status(f"starting {stack.settings.stack}: {shown}"):
         try:
-            capture(stack.by_files(*words, timeout=seconds))
+            stack.run(stack.by_files(*words, timeout=seconds))
         except CommandError as error:
             failed = compose.judge(_look(stack, model.services), model.services).failed
             if failed:
@@ -221,7 +225,7 @@ def wait(
             silent = _find_silent(stack, found) if verdict.ready and unsettled <= (seen or frozenset()) else None
             if silent == "":
                 return found
-            over = time.monotonic() > began + seconds
+            over = stack.clock.monotonic() > began + seconds
             if over and not verdict.ready:
                 late = next((one for one in found if one.service == verdict.waiting[0] and not one.ready), None)
                 if late is None:
@@ -233,7 +237,7 @@ def wait(
                     "does its program listen on 0.0.0.0 and on the port that is published? `invoke logs` may tell",
                 )
             seen = unsettled if verdict.ready else None
-            time.sleep(SETTLE_SECONDS if verdict.ready else POLL_SECONDS)
+            stack.clock.sleep(SETTLE_SECONDS if verdict.ready else POLL_SECONDS)
 
 
 def _look(stack: Stack, services: tuple[Service, ...]) -> tuple[Container, ...]:
@@ -258,8 +262,8 @@ def _counted(stack: Stack, found: tuple[Container, ...]) -> tuple[Container, ...
     doubtful = [one.id for one in found if one.state == "restarting" or (one.running and not one.health)]
     if not doubtful:
         return found
-    counting = stack.engine.command("inspect", "--format", "{{.RestartCount}}", *doubtful)
-    counts = dict(zip(doubtful, capture(counting, check=False).stdout.split(), strict=False))
+    counted = stack.engine.attempt("inspect", "--format", "{{.RestartCount}}", *doubtful)
+    counts = dict(zip(doubtful, counted.stdout.split(), strict=False))
     return tuple(replace(one, restarts=int(counts.get(one.id, "0"))) for one in found)
 
 
@@ -267,7 +271,7 @@ def _failure(stack: Stack, container: Container, when: str = "") -> DockyardErro
     """Show a failing service's last log lines, and return the error that says why it failed."""
     said: list[str] = []
     with contextlib.suppress(CommandError):
-        said = list(lines(stack.engine.command("logs", "--tail", str(LOG_LINES), container.id)))
+        said = list(stack.engine.runner.lines(stack.engine.command("logs", "--tail", str(LOG_LINES), container.id)))
         log.info(f"the last lines of {container.service}:" if said else f"{container.service} has logged nothing")
         for line in said:
             log.info(f"{container.service} | {line}")
@@ -280,14 +284,13 @@ def _failure(stack: Stack, container: Container, when: str = "") -> DockyardErro
 
 def _state(stack: Stack, container: Container) -> dict[str, Any]:
     """Return the engine's facts of a failed container; one that is restarted again and again must first end again."""
-    inspect = stack.engine.command("inspect", "--format", "{{json .State}}", container.id)
     state: dict[str, Any] = {}
     for _ in range(SEEN_ENDING):
-        done = capture(inspect, check=False)
+        done = stack.engine.attempt("inspect", "--format", "{{json .State}}", container.id)
         state = json.loads(done.stdout) if done.ok else {}
         if container.state != "restarting" or state.get("Status") != "running":
             break
-        time.sleep(POLL_SECONDS)
+        stack.clock.sleep(POLL_SECONDS)
     return state
 
 
@@ -319,14 +322,14 @@ def _undo(stack: Stack, before: tuple[Container, ...], volumes: frozenset[str]) 
         ]
         log.info("the stack was there before: what still runs of it was left as it is")
     for command in commands:
-        _tidy(command)
+        _tidy(stack, command)
     added = sorted(stack.volumes() - volumes)
     if added:
-        _tidy(stack.engine.command("volume", "rm", *added))
+        _tidy(stack, stack.engine.command("volume", "rm", *added))
 
 
-def _tidy(command: Command) -> None:
-    done = capture(command, check=False)
+def _tidy(stack: Stack, command: Command) -> None:
+    done = stack.run(command, check=False)
     if not done.ok:
         log.info(f"not all of it could be removed: {compose.complaint(done.stderr)}; `invoke down` tries again")
 
@@ -336,11 +339,11 @@ def down(stack: Stack, *, volumes: bool) -> Down:
     found = stack.containers()
     data = sorted(stack.volumes()) if volumes else []
     with console.status(f"taking down {stack.settings.stack}") if found else contextlib.nullcontext():
-        capture(stack.by_name("down", "--remove-orphans", *(("--volumes",) if volumes else ())))
+        stack.run(stack.by_name("down", "--remove-orphans", *(("--volumes",) if volumes else ())))
     # Those that no container used are not in Compose's view.
     left = sorted(stack.volumes()) if data else []
     if left:
-        capture(stack.engine.command("volume", "rm", *left))
+        stack.engine.run("volume", "rm", *left)
     return Down(tuple(one.name for one in found), tuple(data))
 
 
@@ -352,8 +355,8 @@ def restart(stack: Stack, service: str, timeout: float) -> tuple[Container, ...]
     services = _known_services(stack, dict.fromkeys(one.service for one in found))
     names = [one.name for one in services]
     with console.status(f"restarting {', '.join(names)}"):
-        capture(stack.by_name("restart", *names))
-    return wait(stack, services, (), timeout, time.monotonic())
+        stack.run(stack.by_name("restart", *names))
+    return wait(stack, services, (), timeout, stack.clock.monotonic())
 
 
 def _known_services(stack: Stack, names: Collection[str]) -> tuple[Service, ...]:

@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,6 @@ from dockyard import __version__, console
 from dockyard.errors import DockyardError, ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from dockyard.process import Command
     from dockyard.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -141,10 +140,8 @@ def number(text: str, option: str, highest: int, *, lowest: int = 1) -> int | No
     raise UsageError(f"{option} {text}: must be a whole number from {lowest} to {highest}")
 
 
-def print_lines(command: "Command") -> None:
+def print_lines(lines: Iterable[str]) -> None:
     """Print what a program says, each line as it comes."""
-    from dockyard import process
-
-    for line in process.lines(command):
+    for line in lines:
         # Compose erases the terminal's line before each of its own, where there is no terminal too.
         print(line.removeprefix("\x1b[2K"), flush=True)

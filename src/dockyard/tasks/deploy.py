@@ -88,8 +88,10 @@ def status(_context: Context, to: str = "", json: bool = False) -> None:
 )
 def logs(_context: Context, to: str = "", service: str = "", follow: bool = False, tail: str = "") -> None:
     """Show what a service has logged at a destination, all its copies together."""
+    from dockyard import process
+
     past = whole_number(tail, "--tail", 1_000_000_000, lowest=0)
-    print_lines(_cluster(to).logs(service, follow=follow, tail=past))
+    print_lines(process.lines(_cluster(to).logs(service, follow=follow, tail=past)))
 
 
 @task(help={"to": TO})

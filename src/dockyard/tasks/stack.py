@@ -106,10 +106,11 @@ def logs(_context: Context, follow: bool = False, service: str = "", tail: str =
     from dockyard import process
     from dockyard.stack import stack
 
-    command = stack.logs(_stack(), service, number(tail, "--tail", 1_000_000_000, lowest=0), follow=follow)
+    its = _stack()
+    command = stack.logs(its, service, number(tail, "--tail", 1_000_000_000, lowest=0), follow=follow)
     if sys.stdout.isatty():
         process.replace(command)
-    print_lines(command)
+    print_lines(its.engine.runner.lines(command))
 
 
 @task()
