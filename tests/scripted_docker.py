@@ -93,7 +93,7 @@ class Docker:
     def capture(self, command: Command, *, check: bool = True) -> Completed:
         """Answer one command, like process.capture: a failure is raised where `check` is set."""
         self.asked.append(command)
-        done = self._answer(command)
+        done = self._scripted(command) or self.answer(command)
         return checked(command, done) if check else done
 
     tee = stream = capture
@@ -122,10 +122,9 @@ class Docker:
                 return answer if isinstance(answer, Completed) else Completed(0, answer, "", 0.1)
         return None
 
-    def _answer(self, command: Command) -> Completed:
+    def answer(self, command: Command) -> Completed:
+        """Answer a command that is not scripted: what other programs than docker override."""
         words = command.argv
-        if scripted := self._scripted(command):
-            return scripted
         if words[1:4] == ("buildx", "imagetools", "inspect"):
             return self._ask_registry(words[4])
         if words[1:3] == ("image", "inspect"):

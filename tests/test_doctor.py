@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 import dockyard.tasks.machine as task
-from dockyard import process
 from dockyard.apt import Mirror
 from dockyard.doctor import checks, machine
 from dockyard.doctor.checks import base_row, bundle_row, git_row, index_row
@@ -19,10 +18,10 @@ from dockyard.doctor.machine import Check, Disk, Embedded, Engines, Machine, Onc
 from dockyard.engine.client import Probe, Search, ask_docker
 from dockyard.errors import CommandError, DockyardError
 from dockyard.git import Git
-from dockyard.locks import indexes
 from dockyard.locks.inputs import Problem
 from dockyard.process import Command, Completed
 from dockyard.settings import Settings
+from tests.scripted_docker import Docker
 
 OK, WARN, FAIL = State.OK, State.WARN, State.FAIL
 PLUGINS = [{"Name": "buildx", "Version": "v0.29.1"}, {"Name": "compose", "Version": "2.26.1-4"}]
@@ -321,29 +320,24 @@ def test_git(row: Row, state: State, found: str, fix: str) -> None:
 @pytest.mark.parametrize(
     ("count", "found"), [(1, "test.txt:1: is stale"), (3, "test.txt:1: is stale (and 2 more)")], ids=["one", "three"]
 )
-def test_stale_locks(here: Machine, monkeypatch: pytest.MonkeyPatch, count: int, found: str) -> None:
+def test_stale_locks(count: int, found: str) -> None:
     """The first problem is told with its line and what mends it, the others are counted."""
     stale = Problem("requirements/3.13/test.txt", 1, "is stale")
-    monkeypatch.setattr(checks, "check_project", lambda _settings: (stale,) * count)
-    (row,) = checks.check_locks(here)
-    assert row == Row("locks", FAIL, f"requirements/3.13/{found}", "invoke lock")
+    assert checks.locks_row((stale,) * count) == Row("locks", FAIL, f"requirements/3.13/{found}", "invoke lock")
 
 
-def test_good_locks(here: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_good_locks() -> None:
     """One line where nothing is wrong."""
-    monkeypatch.setattr(checks, "check_project", lambda _settings: ())
-    assert list(checks.check_locks(here)) == [Row("locks", OK, "all agree with requirements/*.in")]
+    assert checks.locks_row(()) == Row("locks", OK, "all agree with requirements/*.in")
 
 
-def test_python(here: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python(tmp_path: Path) -> None:
     """The project's own environment is best, and another one is named."""
-    monkeypatch.setattr("sys.version_info", (3, 13, 1, "final", 0))
     for prefix, state, found, fix in (
-        (str(here.settings.root / ".venv"), OK, "3.13.1 in .venv", ""),
+        (str(tmp_path / ".venv"), OK, "3.13.1 in .venv", ""),
         ("/usr", WARN, "3.13.1 in /usr", "the project's .venv"),
     ):
-        monkeypatch.setattr("sys.prefix", prefix)
-        (row,) = checks.check_python(here)
+        row = checks.python_row(tmp_path, prefix, "3.13.1")
         assert like(row, state, found, fix), row
 
 
@@ -418,7 +412,7 @@ def test_a_program_of_a_check_that_hangs_is_ended(here: Machine, tmp_path: Path)
 
     def hang(_machine: Machine) -> Iterable[Row]:
         try:
-            process.capture(Command(("sleep", "300")))
+            here.runner.capture(Command(("sleep", "300")))
         except CommandError as error:
             ended.append(error)
         return []
@@ -450,23 +444,26 @@ def test_a_fact_is_gathered_once() -> None:
     assert asked == [1]
 
 
-class Programs:
-    """Programs that all end in one way, and what was run."""
+class Programs(Docker):
+    """Programs that all end in one way."""
 
     def __init__(self, ending: Completed | Exception) -> None:
+        super().__init__()
         self.ending = ending
-        self.ran: list[Command] = []
 
-    def run(self, command: Command, *, check: bool = True) -> Completed:
-        """Note a program, and end it."""
-        self.ran.append(command)
+    def which(self, program: str) -> str:
+        """Say that each of them is there."""
+        return f"/usr/bin/{program}"
+
+    def answer(self, _command: Command) -> Completed:
+        """End a program."""
         if isinstance(self.ending, Exception):
             raise self.ending
         return self.ending
 
     def on(self, machine: Machine) -> Machine:
         """Return a machine on which these are the programs."""
-        return dataclasses.replace(machine, run=self.run, which=lambda program: f"/usr/bin/{program}")
+        return dataclasses.replace(machine, runner=self)
 
 
 @pytest.mark.parametrize(
@@ -481,14 +478,11 @@ class Programs:
     ],
     ids=["answers", "silent", "slow"],
 )
-def test_an_engine_is_asked_for_its_description(
-    monkeypatch: pytest.MonkeyPatch, ending: Completed | Exception, expected: Probe
-) -> None:
+def test_an_engine_is_asked_for_its_description(ending: Completed | Exception, expected: Probe) -> None:
     """`docker info` with a time limit; a slow or silent engine is told in one line."""
     programs = Programs(ending)
-    monkeypatch.setattr(process, "capture", programs.run)
-    assert ask_docker({"DOCKER_HOST": "x"}, 4.0) == expected
-    (command,) = programs.ran
+    assert ask_docker({"DOCKER_HOST": "x"}, 4.0, programs) == expected
+    (command,) = programs.asked
     assert (command.argv[:2], command.env, command.timeout) == (("docker", "info"), {"DOCKER_HOST": "x"}, 4.0)
 
 
@@ -501,7 +495,7 @@ def test_the_index_is_asked_as_a_build_would(settings: Settings, here: Machine) 
     there = dataclasses.replace(here, environment=environment)
     (found,) = checks.check_index(programs.on(there))
     assert like(found, OK, "the index of pip's configuration answers", "")
-    (command,) = programs.ran
+    (command,) = programs.asked
     assert command.env["PIP_INDEX_URL"] == "https://me:pw%40@x/simple"
     assert (command.env["PIP_FIND_LINKS"], command.env["PIP_CONFIG_FILE"]) == (None, "/dev/null")
     assert command.env["PIP_CERT"] == str(ca)
@@ -514,19 +508,17 @@ def test_the_index_of_the_settings(here: Machine) -> None:
     there = dataclasses.replace(here, settings=own, environment={"PIP_INDEX_URL": "https://host/"})
     programs = Programs(Completed(0, "", "", 1.0))
     assert [found.state for found in checks.check_index(programs.on(there))] == [OK]
-    assert programs.ran[0].env["PIP_INDEX_URL"] == "https://own/"
+    assert programs.asked[0].env["PIP_INDEX_URL"] == "https://own/"
 
 
-def test_the_index_is_asked_with_the_password_of_the_keyring(
-    here: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_index_is_asked_with_the_password_of_the_keyring(here: Machine, tmp_path: Path) -> None:
     """A user without a password is no failure where a build would find one."""
-    monkeypatch.setattr(indexes, "ask_keyring", lambda _address, user: f"{user}s")
     own = dataclasses.replace(here.settings, index_url="https://me@own/")
     programs = Programs(Completed(0, "", "", 1.0))
+    programs.says["get"] = "mes\n"
     environment = {"HOME": str(tmp_path)}
     assert list(checks.check_index(programs.on(dataclasses.replace(here, settings=own, environment=environment))))
-    assert programs.ran[0].env["PIP_INDEX_URL"] == "https://me:mes@own/"
+    assert programs.asked[-1].env["PIP_INDEX_URL"] == "https://me:mes@own/"
 
 
 def test_bases_are_asked_for_with_the_client_at_hand(settings: Settings) -> None:
@@ -535,7 +527,7 @@ def test_bases_are_asked_for_with_the_client_at_hand(settings: Settings) -> None
     host = Machine(settings, {}, Once(lambda: engines("auto", OWN, GOOD)))
     (found,) = checks.check_bases(programs.on(host))
     assert like(found, WARN, "Debian packages are used (lookup x: no such host)", "debian")
-    assert programs.ran[0].argv[:5] == ("docker", "buildx", "imagetools", "inspect", "python:3.13-slim")
+    assert programs.asked[0].argv[:5] == ("docker", "buildx", "imagetools", "inspect", "python:3.13-slim")
 
 
 @pytest.mark.parametrize("there", [engines("auto", OWN), engines("host", OWN, BARE)], ids=["nothing yet", "no buildx"])
@@ -544,7 +536,7 @@ def test_bases_without_a_client(settings: Settings, there: Engines) -> None:
     programs = Programs(Completed(0, "", "", 0.0))
     (found,) = checks.check_bases(programs.on(Machine(settings, {}, Once(lambda: there))))
     assert like(found, OK, "the first build asks a registry", "")
-    assert programs.ran == []
+    assert programs.asked == []
 
 
 def test_the_mirror_is_asked_only_where_it_matters(here: Machine) -> None:
@@ -557,7 +549,7 @@ def test_the_mirror_is_asked_only_where_it_matters(here: Machine) -> None:
     debian = dataclasses.replace(programs.on(here), mirror=lambda: mirror, codename=lambda: "trixie")
     (found,) = checks.check_mirror(debian)
     assert like(found, FAIL, "https://m/debian/: Could not resolve 'm'", "network")
-    assert "https://me:pw@m/debian/dists/trixie/InRelease" in programs.ran[0].argv
+    assert "https://me:pw@m/debian/dists/trixie/InRelease" in programs.asked[0].argv
     (found,) = checks.check_mirror(Programs(Completed(0, "", "", 0.1)).on(debian))
     assert like(found, OK, "https://m/debian/ answers", "")
     (found,) = checks.check_mirror(dataclasses.replace(debian, engines=started.engines))

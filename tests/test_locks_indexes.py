@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dockyard.errors import DockyardError
-from dockyard.locks.indexes import read_access, select_options
+from dockyard.locks.indexes import read_access, read_certificates, select_options
 from dockyard.locks.inputs import Input, InputError, parse_input
 
 
@@ -17,7 +17,7 @@ def inputs(*lines: str) -> list[Input]:
 def test_a_password_from_netrc_goes_to_its_own_host_only(tmp_path: Path) -> None:
     """Only hosts that the inputs name get a login; another one in the same file stays at home."""
     (tmp_path / ".netrc").write_text("machine pip.corp login me password w0rd\nmachine other login x password y\n")
-    way = read_access(inputs("--extra-index-url https://pip.corp/simple"), "", {"HOME": str(tmp_path)}, None)
+    way = read_access(inputs("--extra-index-url https://pip.corp/simple"), "", {"HOME": str(tmp_path)})
     assert way.netrc == "machine pip.corp login me password w0rd\n"
     assert "w0rd" in way.secrets
     assert "y" not in way.secrets
@@ -26,7 +26,7 @@ def test_a_password_from_netrc_goes_to_its_own_host_only(tmp_path: Path) -> None
 def test_variables_of_an_input_travel_and_are_secret() -> None:
     """${NAME} in an input is taken from the environment, and nothing else of it."""
     environment = {"WORD": "p%40ss", "HOME": "/nowhere", "OTHER": "x", "PIP_INDEX_URL": "https://leak"}
-    way = read_access(inputs("-i https://me:${WORD}@127.0.0.1:8080/simple"), "", environment, None)
+    way = read_access(inputs("-i https://me:${WORD}@127.0.0.1:8080/simple"), "", environment)
     assert way.environment == {"WORD": "p%40ss"}
     assert way.netrc == "machine 127.0.0.1 login me password p@ss\n"
     assert {"p%40ss", "p@ss"} <= set(way.secrets)
@@ -36,12 +36,12 @@ def test_variables_of_an_input_travel_and_are_secret() -> None:
 def test_a_variable_that_is_not_set_is_named_with_its_line() -> None:
     """Without its variable an index would answer 401: say what is missing instead."""
     with pytest.raises(InputError, match=r"base\.in:1: \$\{WORD\} is not set"):
-        read_access(inputs("-i https://me:${WORD}@host/simple"), "", {}, None)
+        read_access(inputs("-i https://me:${WORD}@host/simple"), "", {})
 
 
 def test_the_address_of_a_mirror_travels_without_its_password() -> None:
     """DOCKYARD_INDEX_URL may hold a login: it goes to the netrc, odd characters quoted, and never into an address."""
-    way = read_access(inputs(), "https://me:a%20%22b%23@mirror:8443/simple", {"HOME": "/nowhere"}, None)
+    way = read_access(inputs(), "https://me:a%20%22b%23@mirror:8443/simple", {"HOME": "/nowhere"})
     assert way.index == "https://mirror:8443/simple"
     assert way.netrc == 'machine mirror login me password "a \\"b#"\n'
     assert not way.loopback
@@ -49,9 +49,7 @@ def test_the_address_of_a_mirror_travels_without_its_password() -> None:
 
 def test_uv_is_told_of_trusted_hosts_by_its_variable() -> None:
     """Pip reads the option in the inputs themselves; each host is named once."""
-    way = read_access(
-        inputs("--trusted-host a.corp", "--trusted-host=b.corp:81", "--trusted-host a.corp"), "", {}, None
-    )
+    way = read_access(inputs("--trusted-host a.corp", "--trusted-host=b.corp:81", "--trusted-host a.corp"), "", {})
     assert way.environment == {"UV_INSECURE_HOST": "a.corp b.corp:81"}
 
 
@@ -60,24 +58,24 @@ def test_proxies_travel(tmp_path: Path) -> None:
     ca = tmp_path / "ca.pem"
     ca.write_text("CERTIFICATE")
     environment = {"https_proxy": "http://u:hush@proxy:3128", "NO_PROXY": "localhost", "HOME": "/nowhere"}
-    way = read_access(inputs(), "", environment, ca)
+    way = read_access(inputs(), "", environment)
     assert way.environment == {"https_proxy": "http://u:hush@proxy:3128", "NO_PROXY": "localhost"}
     assert "hush" in way.secrets
-    assert way.ca == "CERTIFICATE"
+    assert read_certificates(ca) == "CERTIFICATE"
 
 
 def test_a_broken_netrc_is_told_without_its_content(tmp_path: Path) -> None:
     """A file that cannot be read as a netrc is named with its line."""
     (tmp_path / "rc").write_text("machine a login b\nnonsense c0de\n")
     with pytest.raises(DockyardError, match=r"rc:2") as caught:
-        read_access(inputs("-i https://a/simple"), "", {"NETRC": str(tmp_path / "rc")}, None)
+        read_access(inputs("-i https://a/simple"), "", {"NETRC": str(tmp_path / "rc")})
     assert "c0de" not in caught.value.message
 
 
 def test_certificates_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     """A named bundle that is not there is an error, not a plain connection that fails later."""
     with pytest.raises(DockyardError, match="the certificates cannot be read"):
-        read_access(inputs(), "", {"HOME": "/nowhere"}, tmp_path / "gone.pem")
+        read_certificates(tmp_path / "gone.pem")
 
 
 def test_options_are_kept_as_they_are_written() -> None:
@@ -90,6 +88,6 @@ def test_options_are_kept_as_they_are_written() -> None:
 def test_an_address_that_is_none_is_told_without_its_password(line: str) -> None:
     """A bracket in a variable or a host is no traceback; what stands before the host is not shown."""
     with pytest.raises(DockyardError, match="is no address of an index") as caught:
-        read_access(inputs(line), "", {"WORD": "hu[sh", "HOME": "/nowhere"}, None)
+        read_access(inputs(line), "", {"WORD": "hu[sh", "HOME": "/nowhere"})
     assert "sh@" not in caught.value.message
     assert caught.value.hint

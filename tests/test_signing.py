@@ -10,26 +10,27 @@ from dockyard.errors import CommandError, DockyardError, UsageError
 from dockyard.process import Command, Completed
 from dockyard.registry import sign
 from dockyard.registry.sign import Signer
+from tests.scripted_docker import Docker
 
 PEM = "-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----\n"
 PINNED = "registry.example/shop@sha256:1"
 WRONG = "Error: reading key: decrypt: encrypted: decryption failed\nerror during command execution"
 
 
-class Cosign:
+class Cosign(Docker):
     """A cosign that opens its key with one password and knows one kind of answer for all else."""
 
     def __init__(self, version: str = "v2.4.1") -> None:
+        super().__init__()
+        self.programs = {"cosign": "/usr/bin/cosign"}
         self.version = version
         self.help = ""
-        self.asked: list[Command] = []
         self.signatures: list[str] = []
         self.keeps = True
         self.fails = ""
 
-    def __call__(self, command: Command, *, check: bool = True) -> Completed:
-        """Answer one command, like execute.capture."""
-        self.asked.append(command)
+    def answer(self, command: Command) -> Completed:
+        """Answer one command."""
         verb = command.argv[1]
         if verb == "version":
             return Completed(0, json.dumps({"gitVersion": self.version}), "", 0.1)
@@ -44,19 +45,11 @@ class Cosign:
             self.signatures.append(command.argv[-1])
         return Completed(int(verb == "verify" and command.argv[-1] not in self.signatures), "", "", 0.1)
 
-    @property
-    def verbs(self) -> list[str]:
-        """What was asked for, in order."""
-        return [command.argv[1] for command in self.asked]
-
 
 @pytest.fixture
-def cosign(monkeypatch: pytest.MonkeyPatch) -> Cosign:
+def cosign() -> Cosign:
     """Return a cosign that is at hand."""
-    made = Cosign()
-    monkeypatch.setattr(sign, "capture", made)
-    monkeypatch.setattr(sign, "which", lambda program: f"/usr/bin/{program}")
-    return made
+    return Cosign()
 
 
 @pytest.fixture
@@ -77,33 +70,27 @@ def test_the_option_is_stronger_than_the_environment() -> None:
     assert sign.select_key("", {}) == ""
 
 
-def test_what_hinders(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_hinders(cosign: Cosign) -> None:
     """No key, or no cosign: either is said as what it is."""
-    monkeypatch.setattr(sign, "which", lambda program: None)
-    assert sign.explain_hindrance("") == "no key is given (--key FILE or DOCKYARD_COSIGN_KEY)"
-    assert sign.explain_hindrance("a.key") == "cosign is not installed"
-    monkeypatch.setattr(sign, "which", lambda program: "/usr/bin/cosign")
-    assert sign.explain_hindrance("a.key") == ""
+    assert sign.explain_hindrance("", cosign) == "no key is given (--key FILE or DOCKYARD_COSIGN_KEY)"
+    assert sign.explain_hindrance("a.key", Docker()) == "cosign is not installed"
+    assert sign.explain_hindrance("a.key", cosign) == ""
 
 
 def test_a_key_that_opens(cosign: Cosign, key: str) -> None:
     """Only the public half comes out; the password is in no argument, and hidden in what is shown."""
-    signer = sign.unlock_key(key, GOOD)
+    signer = sign.unlock_key(key, GOOD, cosign)
     assert (signer.public, signer.major, len(signer.fingerprint)) == (PEM, 2, 64)
-    assert cosign.verbs == ["public-key", "version"]
+    assert cosign.verbs() == ["public-key", "version"]
     assert cosign.asked[0].secrets == ("open sesame",)
     assert "open sesame" not in repr(signer)
 
 
-def test_a_cosign_that_does_not_end(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+def test_a_cosign_that_does_not_end(cosign: Cosign, key: str) -> None:
     """A registry that is silent keeps it waiting; after its time that is said."""
-
-    def late(command: Command, *, check: bool = True) -> Completed:
-        raise CommandError(f"{command.argv[0]} did not end within 60 s")
-
-    monkeypatch.setattr(sign, "capture", late)
+    cosign.says["public-key"] = CommandError("cosign did not end within 60 s")
     with pytest.raises(DockyardError, match="cosign did not end within 60 s") as caught:
-        sign.unlock_key(key, GOOD)
+        sign.unlock_key(key, GOOD, cosign)
     assert caught.value.hint == "does the registry answer?"
 
 
@@ -115,7 +102,7 @@ def test_a_cosign_that_does_not_end(monkeypatch: pytest.MonkeyPatch, key: str) -
 def test_a_password_that_does_not_open(cosign: Cosign, key: str, environment: dict[str, str], words: str) -> None:
     """The error names the key and the variable, and never the password."""
     with pytest.raises(DockyardError, match=words) as caught:
-        sign.unlock_key(key, environment)
+        sign.unlock_key(key, environment, cosign)
     assert key in caught.value.message
     assert sign.PASSWORD in caught.value.hint
 
@@ -123,29 +110,29 @@ def test_a_password_that_does_not_open(cosign: Cosign, key: str, environment: di
 def test_no_such_key(cosign: Cosign) -> None:
     """A wrong path is found before cosign is asked."""
     with pytest.raises(UsageError, match=r"no signing key /nowhere/cosign\.key"):
-        sign.unlock_key("/nowhere/cosign.key", GOOD)
+        sign.unlock_key("/nowhere/cosign.key", GOOD, cosign)
     assert cosign.asked == []
 
 
 def test_a_key_in_a_service(cosign: Cosign) -> None:
     """A key need not be a file: cosign knows the addresses of key services."""
-    assert sign.unlock_key("env://COSIGN_PRIVATE_KEY", GOOD).key == "env://COSIGN_PRIVATE_KEY"
+    assert sign.unlock_key("env://COSIGN_PRIVATE_KEY", GOOD, cosign).key == "env://COSIGN_PRIVATE_KEY"
 
 
 def test_a_file_that_is_no_key(cosign: Cosign, key: str) -> None:
     """What else cosign complains of is passed on, its last line."""
     cosign.fails = "Error: reading key\nunsupported pem type"
     with pytest.raises(DockyardError, match=f"cannot use the signing key {key}: unsupported pem type"):
-        sign.unlock_key(key, GOOD)
+        sign.unlock_key(key, GOOD, cosign)
 
 
 def test_a_signature(cosign: Cosign, key: str) -> None:
     """The digest is signed, and the registry asked for the signature."""
-    signer = Signer(key, PEM, 2, GOOD)
+    signer = Signer(key, PEM, 2, GOOD, cosign)
     assert not sign.has_signature(signer, PINNED)
     sign.sign_digest(signer, PINNED)
     assert sign.has_signature(signer, PINNED)
-    assert cosign.verbs == ["verify", "sign", "verify", "verify"]
+    assert cosign.verbs() == ["verify", "sign", "verify", "verify"]
 
 
 @pytest.mark.parametrize(("major", "option"), [(2, "--tlog-upload=false"), (3, "--signing-config=c.json")])
@@ -168,21 +155,21 @@ def test_no_public_log(major: int, option: str) -> None:
 def test_the_version_decides(cosign: Cosign, key: str, version: str, shown: str, major: int) -> None:
     """A cosign that does not know its own version, as Debian's, is known by its help."""
     cosign.version, cosign.help = version, shown
-    assert sign.unlock_key(key, GOOD).major == major
+    assert sign.unlock_key(key, GOOD, cosign).major == major
 
 
 def test_a_signature_that_fails(cosign: Cosign, key: str) -> None:
     """Cosign's own words say why."""
     cosign.fails = "Error: signing\nUNAUTHORIZED: authentication required"
     with pytest.raises(DockyardError, match=f"could not sign {PINNED}: UNAUTHORIZED"):
-        sign.sign_digest(Signer(key, PEM, 2, GOOD), PINNED)
+        sign.sign_digest(Signer(key, PEM, 2, GOOD, cosign), PINNED)
 
 
 def test_a_signature_that_is_not_kept(cosign: Cosign, key: str) -> None:
     """Cosign's word alone is not enough."""
     cosign.keeps = False
     with pytest.raises(DockyardError, match="the registry has no signature by this key"):
-        sign.sign_digest(Signer(key, PEM, 2, GOOD), PINNED)
+        sign.sign_digest(Signer(key, PEM, 2, GOOD, cosign), PINNED)
 
 
 def test_the_way_to_the_registry(tmp_path: Path) -> None:

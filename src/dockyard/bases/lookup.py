@@ -156,7 +156,7 @@ MEMORY = "answers.json"
 
 def ask_registry(engine: "Engine", references: Sequence[str]) -> dict[str, Answer]:
     """Return what the registry says about each reference; all are asked at the same time, and remembered."""
-    said = run_each(lambda reference: _ask(engine, reference), references)
+    said = run_each(lambda reference: ask_once(engine, reference), references)
     answers = {reference: answer for reference, answer in said.items() if isinstance(answer, Answer)}
     remember_answers(answers)
     return answers
@@ -195,10 +195,11 @@ def read_refusal(said: str, now: float) -> Answer:
     return Answer(reason=line, at=now, absent=bool(ABSENT.search(line)) and "lookup" not in line)
 
 
-def _ask(engine: "Engine", reference: str) -> Answer:
+def ask_once(engine: "Engine", reference: str, patience: float = PATIENCE) -> Answer:
+    """Return what the registry says about a reference within so many seconds."""
     words = ("buildx", "imagetools", "inspect", reference, "--format", "{{json .Manifest}}")
     try:
-        return read_answer(engine.run(*words, timeout=PATIENCE).stdout, time.time())
+        return read_answer(engine.run(*words, timeout=patience).stdout, time.time())
     except CommandError as error:
-        silent = error.message if error.returncode == 127 else f"no answer within {PATIENCE:g} s"
+        silent = error.message if error.returncode == 127 else f"no answer within {patience:g} s"
         return read_refusal(error.output or silent, time.time())

@@ -5,7 +5,9 @@ Here are the checks of what is reached over the network, of the project, and wha
 
 import configparser
 import contextlib
+import functools
 import os
+import platform
 import queue
 import re
 import sys
@@ -22,11 +24,12 @@ from dockyard.bases.resolve import reference, wanted
 from dockyard.doctor import machine
 from dockyard.doctor.machine import ENGINE_SECONDS, NETWORK_SECONDS, Check, Machine, Once, Row, State
 from dockyard.engine import client
-from dockyard.errors import CommandError, DockyardError, Sign, read_signs
+from dockyard.errors import DockyardError, Sign, read_signs
 from dockyard.git import Git, read_git
 from dockyard.host import CA_NAMES, ca_bundle, certificates
 from dockyard.locks.check import check_project
-from dockyard.locks.indexes import collect_logins
+from dockyard.locks.indexes import ask_keyring, collect_logins
+from dockyard.locks.inputs import Problem
 from dockyard.process import Command
 from dockyard.registry.client import parse_reference
 from dockyard.registry.content import reach_registry
@@ -60,11 +63,8 @@ def check_bases(machine: Machine) -> Iterable[Row]:
     digest = reason = ""
     if changes is not None:
         name = wanted(settings.python, lookup.read_bases_lock(settings.root))
-        words = ("docker", "buildx", "imagetools", "inspect", name, "--format", "{{json .Manifest}}")
-        try:
-            answer = lookup.read_answer(machine.run(Command(words, env=changes, timeout=NETWORK_SECONDS)).stdout, 0)
-        except CommandError as error:
-            answer = lookup.read_refusal(error.output or f"no answer within {NETWORK_SECONDS:g} s", 0)
+        engine = client.Engine("", "", snapshotter=False, environment=changes, runner=machine.runner)
+        answer = lookup.ask_once(engine, name, NETWORK_SECONDS)
         digest, reason = answer.digest, answer.reason
     yield base_row(settings.base, reference(settings.python), digest, reason, without)
 
@@ -107,7 +107,8 @@ def check_registry(machine: Machine) -> Iterable[Row]:
 
 def check_index(machine: Machine) -> Iterable[Row]:
     """Let pip ask for its own versions at the indexes that a build would use."""
-    written = collect_logins(machine.settings, (), machine.environment).pip_conf
+    keyring = functools.partial(ask_keyring, runner=machine.runner)
+    written = collect_logins(machine.settings, (), machine.environment, keyring).pip_conf
     parser = configparser.RawConfigParser()
     parser.read_string(written)
     asked = {f"PIP_{key.upper().replace('-', '_')}": value for key, value in parser.items("global")} if written else {}
@@ -116,7 +117,7 @@ def check_index(machine: Machine) -> Iterable[Row]:
     clean = {name: None for name in machine.environment if name.startswith("PIP_")}
     words = ("-m", "pip", "index", "versions", "pip", "-vv", "--timeout=3", "--retries=0", "--no-input")
     changes = {**clean, **asked, "PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    done = machine.run(Command((sys.executable, *words), env=changes, timeout=INDEX_SECONDS), check=False)
+    done = machine.runner.capture(Command((sys.executable, *words), env=changes, timeout=INDEX_SECONDS), check=False)
     named = "PIP_INDEX_URL" in asked or "PIP_EXTRA_INDEX_URL" in asked
     yield index_row(named, done.returncode, done.stdout + done.stderr)
 
@@ -160,7 +161,9 @@ def fetch_with_apt(machine: Machine, uri: str) -> str:
     options = ("Acquire::Retries=0", "Acquire::http::Timeout=4", "Acquire::https::Timeout=4", "APT::Sandbox::User=root")
     with tempfile.TemporaryDirectory(prefix="dockyard-") as folder:
         words = (*(word for option in options for word in ("-o", option)), "download-file", uri, f"{folder}/file")
-        done = machine.run(Command(("/usr/lib/apt/apt-helper", *words), timeout=NETWORK_SECONDS), check=False)
+        done = machine.runner.capture(
+            Command(("/usr/lib/apt/apt-helper", *words), timeout=NETWORK_SECONDS), check=False
+        )
     if done.ok:
         return ""
     lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.startswith(("E: Failed", "  "))]
@@ -201,12 +204,12 @@ def bundle_row(path: Path, count: int, expired: Sequence[str] = ()) -> Row:
 
 def check_git(machine: Machine) -> Iterable[Row]:
     """Read the commit that images would be named after."""
-    if machine.which("git") is None:
+    if machine.runner.which("git") is None:
         yield Row("git", State.WARN, "not installed: images get no tag and no date from a commit", "install git")
         return
     root = machine.settings.root
     asking = Command(("git", "rev-parse", "--git-dir"), cwd=root, env={"LC_ALL": "C"}, timeout=5)
-    done = machine.run(asking, check=False)
+    done = machine.runner.capture(asking, check=False)
     yield git_row(read_git(root), done.stderr.strip())
 
 
@@ -227,14 +230,17 @@ def git_row(git: Git | None, said: str = "") -> Row:
 
 
 def check_locks(machine: Machine) -> Iterable[Row]:
-    """Compare the locks with what they were made from; the first problem is told."""
-    problems = check_project(machine.settings)
+    """Compare the locks with what they were made from."""
+    yield locks_row(check_project(machine.settings))
+
+
+def locks_row(problems: Sequence[Problem]) -> Row:
+    """Tell the first problem of the locks."""
     if not problems:
-        yield Row("locks", State.OK, "all agree with requirements/*.in")
-        return
+        return Row("locks", State.OK, "all agree with requirements/*.in")
     path, line, message, mend = problems[0]
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    yield Row("locks", State.FAIL, f"{path}:{line}: {message}{more}", mend)
+    return Row("locks", State.FAIL, f"{path}:{line}: {message}{more}", mend)
 
 
 def check_ports(machine: Machine) -> Iterable[Row]:
@@ -244,7 +250,7 @@ def check_ports(machine: Machine) -> Iterable[Row]:
     if changes is not None and machine.engines().info:
         label = f"label=com.docker.compose.project={machine.settings.stack}"
         listing = ("docker", "ps", "--filter", label, "--format", "{{.Ports}}")
-        own = machine.run(Command(listing, env=changes, timeout=ENGINE_SECONDS), check=False).stdout
+        own = machine.runner.capture(Command(listing, env=changes, timeout=ENGINE_SECONDS), check=False).stdout
     for port in machine.settings.ports:
         if port not in held:
             yield Row(f"port {port}", State.OK, "free")
@@ -258,22 +264,25 @@ def check_ports(machine: Machine) -> Iterable[Row]:
 
 
 def check_python(machine: Machine) -> Iterable[Row]:
-    """Look at the Python that runs the pipeline: it is best the project's own."""
-    version = ".".join(map(str, sys.version_info[:3]))
-    if Path(sys.prefix).resolve() == (machine.settings.root / ".venv").resolve():
-        yield Row("Python", State.OK, f"{version} in .venv")
-        return
-    found = f"{version} in {sys.prefix}, not the project's .venv"
-    yield Row("Python", State.WARN, found, "start it with the Python of the project's .venv")
+    """Look at the Python that runs the pipeline."""
+    yield python_row(machine.settings.root, sys.prefix, platform.python_version())
+
+
+def python_row(root: Path, prefix: str, version: str) -> Row:
+    """Say which Python runs the pipeline: it is best the project's own."""
+    if Path(prefix).resolve() == (root / ".venv").resolve():
+        return Row("Python", State.OK, f"{version} in .venv")
+    found = f"{version} in {prefix}, not the project's .venv"
+    return Row("Python", State.WARN, found, "start it with the Python of the project's .venv")
 
 
 def check_hook(machine: Machine) -> Iterable[Row]:
     """See whether pre-commit is git's hook, in a project that uses it."""
     root = machine.settings.root
-    if not (root / ".pre-commit-config.yaml").exists() or machine.which("git") is None:
+    if not (root / ".pre-commit-config.yaml").exists() or machine.runner.which("git") is None:
         return
     asking = Command(("git", "rev-parse", "--git-path", "hooks/pre-commit"), cwd=root, timeout=5)
-    done = machine.run(asking, check=False)
+    done = machine.runner.capture(asking, check=False)
     if done.ok:
         installed = (root / done.stdout.strip()).exists()
         yield Row("pre-commit", State.OK, "installed" if installed else "not installed: `pre-commit install` would")

@@ -12,12 +12,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dockyard import apt, console, files
+from dockyard import apt, console, files, process
 from dockyard.engine import client
 from dockyard.engine.embedded import install, processes
 from dockyard.engine.embedded.install import place
 from dockyard.errors import DockyardError
-from dockyard.process import Command, Completed, capture, which
+from dockyard.process import Command, Runner
 from dockyard.stack.prepare import is_taken
 
 if TYPE_CHECKING:
@@ -106,8 +106,7 @@ class Machine:
     settings: "Settings"
     environment: Mapping[str, str]
     engines: Once
-    run: Callable[..., Completed] = field(default=capture)
-    which: Callable[[str], str | None] = field(default=which)
+    runner: Runner = field(default=process)
     is_taken: Callable[[str, int], bool] = field(default=is_taken)
     node: Callable[[], str] = field(default=platform.node)
     mirror: Callable[[], apt.Mirror] = field(default=apt.mirror)
@@ -117,7 +116,7 @@ class Machine:
         """Return the environment in which the docker command works, or None where there is none yet."""
         engines = self.engines()
         if engines.kind != "embedded":
-            return {} if self.which("docker") else None
+            return {} if self.runner.which("docker") else None
         if not engines.embedded.unpacked:
             return None
         return install.client_environment(place(self.environment), self.environment.get("PATH", ""))
@@ -235,7 +234,7 @@ def check_builder(machine: Machine) -> Iterable[Row]:
     if not name or changes is None:
         return
     command = Command(("docker", "buildx", "inspect", name), env=changes, timeout=NETWORK_SECONDS)
-    done = machine.run(command, check=False)
+    done = machine.runner.capture(command, check=False)
     if done.ok:
         yield Row("builder", State.OK, name)
     else:

@@ -131,7 +131,7 @@ def locate_releases(locks: Mapping[str, Iterable[Pin]]) -> dict[Release, tuple[P
 def reach_service(settings: "Settings", environment: Mapping[str, str]) -> osv.Way:
     """Return how to reach the service: through the proxy and the certificates of the environment."""
     address = (settings.audit_url or osv.DEFAULT).rstrip("/")
-    return osv.Way(address, ca_bundle(environment), read_access((), address, environment, None).secrets)
+    return osv.Way(address, ca_bundle(environment), read_access((), address, environment).secrets)
 
 
 def look_up(way: osv.Way, releases: Sequence[Release]) -> dict[Release, tuple[Advisory, ...]]:

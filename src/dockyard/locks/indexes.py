@@ -12,7 +12,7 @@ import io
 import netrc
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,10 +21,13 @@ from urllib.parse import quote, unquote, urlsplit
 from dockyard import host, process
 from dockyard.errors import CommandError, DockyardError
 from dockyard.locks.inputs import SOURCES, Input, InputError, read_options
+from dockyard.process import Command, Runner
 
 if TYPE_CHECKING:
     from dockyard.settings import Settings
 
+Keyring = Callable[[str, str], str]
+"""Tells the password that a keyring has for an index and a user, "" where it has none."""
 VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 USER = re.compile(r"://\$\{([A-Z0-9_]+)\}@")
 TRUSTED = re.compile(r"--trusted-host[ =]\s*(\S+)")
@@ -59,6 +62,34 @@ class Logins:
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
+def ask_keyring(address: str, user: str, runner: Runner = process) -> str:
+    """Return a user's password for an index whose address holds no login; nothing where there is none."""
+    program = _program(runner)
+    for service in list_services(address) if program and user else ():
+        command = Command((*program, "get", service, user), env={"PYTHONIOENCODING": "utf-8"}, timeout=SECONDS)
+        try:
+            done = runner.capture(command, check=False)
+        except CommandError as error:
+            raise DockyardError(error.message, "unlock the keyring, or keep the login in ~/.netrc") from None
+        if done.ok and (found := done.stdout.rstrip("\r\n")):
+            return found
+    return ""
+
+
+def list_services(address: str) -> Iterator[str]:
+    """Yield the names under which an index may be kept: as pip asks, as it is written, and its host and port."""
+    yield address.rstrip("/") + "/"
+    if not address.endswith("/"):
+        yield address
+    yield urlsplit(address).netloc
+
+
+def _program(runner: Runner) -> tuple[str, ...]:
+    if found := runner.which("keyring"):
+        return (found,)
+    return (sys.executable, "-m", "keyring") if importlib.util.find_spec("keyring") else ()
+
+
 def select_options(inputs: Iterable[Input]) -> list[str]:
     """Return the lines of a closure that say where packages come from, as they are written."""
     lines = (line.text for file in inputs for line in file.lines)
@@ -66,7 +97,12 @@ def select_options(inputs: Iterable[Input]) -> list[str]:
 
 
 def read_access(
-    inputs: Iterable[Input], index: str, environment: Mapping[str, str], ca: Path | None, more: Iterable[str] = ()
+    inputs: Iterable[Input],
+    index: str,
+    environment: Mapping[str, str],
+    *,
+    more: Iterable[str] = (),
+    keyring: Keyring = ask_keyring,
 ) -> Access:
     """Collect what the indexes of these inputs need, and `more` addresses.
 
@@ -83,7 +119,7 @@ def read_access(
             scheme, _, rest = shown.partition("://")  # it cannot be taken apart otherwise
             wrong = f"{scheme}://{rest.rpartition('@')[2]} is no address of an index"
             raise DockyardError(wrong, "correct it; in a password, write %5B for [ and %5D for ]") from None
-    logins = _logins(addresses, environment)
+    logins = _logins(addresses, environment, keyring)
     proxies = {name: environment[name] for known in PROXIES for name in (known, known.lower()) if environment.get(name)}
     passwords = [password for _, password in logins.values()]
     inside: list[str] = []
@@ -100,7 +136,6 @@ def read_access(
         netrc="".join(
             f"machine {host} login {_quoted(user)} password {_quoted(word)}\n" for host, (user, word) in logins.items()
         ),
-        ca=_certificates(ca),
         index=_bare(index),
         secrets=tuple(word for word in dict.fromkeys((*variables.values(), *passwords, *inside)) if word not in users),
         loopback=any(name in {"localhost", "::1"} or name.startswith("127.") for name in names),
@@ -108,13 +143,17 @@ def read_access(
     )
 
 
-def collect_logins(settings: "Settings", inputs: Iterable[Input], environment: Mapping[str, str]) -> Logins:
+def collect_logins(
+    settings: "Settings", inputs: Iterable[Input], environment: Mapping[str, str], keyring: Keyring = ask_keyring
+) -> Logins:
     """Collect the logins that a build of this project needs, with pip's configuration on this machine."""
     chosen = {"PIP_INDEX_URL": settings.index_url} if settings.index_url else {}
-    return read_logins(inputs, host.pip_conf({**environment, **chosen}), environment)
+    return read_logins(inputs, host.pip_conf({**environment, **chosen}), environment, keyring)
 
 
-def read_logins(inputs: Iterable[Input], pip_conf: str, environment: Mapping[str, str]) -> Logins:
+def read_logins(
+    inputs: Iterable[Input], pip_conf: str, environment: Mapping[str, str], keyring: Keyring = ask_keyring
+) -> Logins:
     """Collect the logins for the indexes of these inputs and of a pip.conf.
 
     A user that stands alone in an address or a variable gets its password beside it: not every pip looks into a
@@ -126,7 +165,7 @@ def read_logins(inputs: Iterable[Input], pip_conf: str, environment: Mapping[str
     parser = configparser.RawConfigParser()
     parser.read_string(pip_conf)
     configured = [word for key in KEYS for word in parser.get("global", key, fallback="").split()]
-    way = read_access(inputs, "", known, None, more=configured)
+    way = read_access(inputs, "", known, more=configured, keyring=keyring)
     variables = {name: word for name in sorted(named) if (word := environment.get(name))}
     for address in list_addresses(inputs):
         if (match := USER.search(address)) and match[1] in variables:
@@ -152,7 +191,7 @@ def list_addresses(inputs: Iterable[Input]) -> list[str]:
     return [value for line in select_options(inputs) for name, value in read_options(line) if name in SOURCES]
 
 
-def _logins(addresses: Sequence[str], environment: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+def _logins(addresses: Sequence[str], environment: Mapping[str, str], keyring: Keyring) -> dict[str, tuple[str, str]]:
     """Return user and password for each host among the addresses that has them, its own address first."""
     logins: dict[str, tuple[str, str]] = {}
     file = Path(environment.get("NETRC") or Path(environment.get("HOME") or Path.home()) / ".netrc")
@@ -167,7 +206,7 @@ def _logins(addresses: Sequence[str], environment: Mapping[str, str]) -> dict[st
             logins[parts.hostname] = (user, word)
         elif user:
             held = kept[2] if kept and kept[0] == user else ""
-            logins.setdefault(parts.hostname, (user, held or ask_keyring(_bare(address), user)))
+            logins.setdefault(parts.hostname, (user, held or keyring(_bare(address), user)))
         elif kept:
             logins.setdefault(parts.hostname, (kept[0] or "", kept[2] or ""))
     return logins
@@ -184,7 +223,8 @@ def _netrc(path: Path) -> netrc.netrc | None:
     return None
 
 
-def _certificates(ca: Path | None) -> str:
+def read_certificates(ca: Path | None) -> str:
+    """Return the text of the certificates that a compile is to trust."""
     if ca is None:
         return ""
     try:
@@ -220,31 +260,3 @@ def _with_logins(parser: configparser.RawConfigParser, logins: Mapping[str, tupl
     text = io.StringIO()
     parser.write(text)
     return text.getvalue()
-
-
-def ask_keyring(address: str, user: str) -> str:
-    """Return a user's password for an index whose address holds no login; nothing where there is none."""
-    program = _program()
-    for service in list_services(address) if program and user else ():
-        command = process.Command((*program, "get", service, user), env={"PYTHONIOENCODING": "utf-8"}, timeout=SECONDS)
-        try:
-            done = process.capture(command, check=False)
-        except CommandError as error:
-            raise DockyardError(error.message, "unlock the keyring, or keep the login in ~/.netrc") from None
-        if done.ok and (found := done.stdout.rstrip("\r\n")):
-            return found
-    return ""
-
-
-def list_services(address: str) -> Iterator[str]:
-    """Yield the names under which an index may be kept: as pip asks, as it is written, and its host and port."""
-    yield address.rstrip("/") + "/"
-    if not address.endswith("/"):
-        yield address
-    yield urlsplit(address).netloc
-
-
-def _program() -> tuple[str, ...]:
-    if found := process.which("keyring"):
-        return (found,)
-    return (sys.executable, "-m", "keyring") if importlib.util.find_spec("keyring") else ()

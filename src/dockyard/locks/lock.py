@@ -23,7 +23,7 @@ from dockyard.locks.check import (
 )
 from dockyard.locks.compile import Compiled, Place, compile_all
 from dockyard.locks.failures import describe_yanked
-from dockyard.locks.indexes import read_access
+from dockyard.locks.indexes import read_access, read_certificates
 from dockyard.locks.inputs import InputError, Problem
 from dockyard.locks.pins import Pin, parse_pins
 from dockyard.locks.plan import Batch, Wish, lock_text, plan_batches
@@ -101,7 +101,8 @@ def make_locks(settings: "Settings", wish: Wish, *, find_engine: Callable[[], "E
         raise InputError(problem.path, problem.line, problem.message, problem.mend)
     batches = plan_batches(state, wish)
     inputs = [file for batch in batches for job in batch.jobs for file in job.lock.made.inputs]
-    way = read_access(dict.fromkeys(inputs), settings.index_url, os.environ, ca_bundle())
+    way = read_access(dict.fromkeys(inputs), settings.index_url, os.environ)
+    way = replace(way, ca=read_certificates(ca_bundle()))
     made = Compiled({})
     if batches:
         engine = find_engine()

@@ -13,9 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dockyard import process
 from dockyard.errors import CommandError, DockyardError, UsageError
 from dockyard.host import ca_bundle
-from dockyard.process import Command, Completed, capture, which
+from dockyard.process import Command, Completed, Runner
 from dockyard.registry.access import config_folders, find_login
 
 KEY = "DOCKYARD_COSIGN_KEY"
@@ -39,6 +40,7 @@ class Signer:
     public: str
     major: int
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    runner: Runner = field(default=process, repr=False, compare=False)
 
     @property
     def fingerprint(self) -> str:
@@ -51,14 +53,14 @@ def select_key(option: str, environment: Mapping[str, str]) -> str:
     return option or environment.get(KEY, "")
 
 
-def explain_hindrance(key: str) -> str:
+def explain_hindrance(key: str, runner: Runner = process) -> str:
     """Return why nothing can be signed here, or an empty string."""
     if not key:
         return f"no key is given (--key FILE or {KEY})"
-    return "" if which("cosign") else "cosign is not installed"
+    return "" if runner.which("cosign") else "cosign is not installed"
 
 
-def unlock_key(key: str, environment: Mapping[str, str]) -> Signer:
+def unlock_key(key: str, environment: Mapping[str, str], runner: Runner = process) -> Signer:
     """Return the signer of a key that its password opens; raise DockyardError, with nothing signed, where it does not.
 
     `environment` is what cosign gets to reach the registry.
@@ -66,7 +68,7 @@ def unlock_key(key: str, environment: Mapping[str, str]) -> Signer:
     where = "in --key or " + KEY
     if "://" not in key and not Path(key).is_file():
         raise UsageError(f"there is no signing key {key}", f"`cosign generate-key-pair` makes one; name it {where}")
-    done = _cosign(environment, "public-key", "--key", key)
+    done = _cosign(runner, environment, "public-key", "--key", key)
     said = done.stderr.strip()
     if not done.ok and re.search(r"decrypt", said, re.IGNORECASE):
         absent = PASSWORD not in environment
@@ -77,7 +79,7 @@ def unlock_key(key: str, environment: Mapping[str, str]) -> Signer:
     if not done.ok or "PUBLIC KEY" not in done.stdout:
         last = next(reversed(said.splitlines()), "it says nothing")
         raise DockyardError(f"cosign cannot use the signing key {key}: {last}", "is it a private key made by cosign?")
-    return Signer(key, done.stdout, _major(environment), environment)
+    return Signer(key, done.stdout, _major(runner, environment), environment, runner)
 
 
 def has_signature(signer: Signer, pinned: str) -> bool:
@@ -86,7 +88,7 @@ def has_signature(signer: Signer, pinned: str) -> bool:
         public = Path(folder) / "cosign.pub"
         public.write_text(signer.public, encoding="utf-8")
         check = ("verify", "--key", str(public), "--insecure-ignore-tlog=true", "--output=json", pinned)
-        return _cosign(signer.environment, *check).ok
+        return _cosign(signer.runner, signer.environment, *check).ok
 
 
 def sign_digest(signer: Signer, pinned: str) -> None:
@@ -94,7 +96,7 @@ def sign_digest(signer: Signer, pinned: str) -> None:
     with tempfile.TemporaryDirectory(prefix="dockyard-") as folder:
         config = Path(folder) / "signing-config.json"
         config.write_text(json.dumps(LOGLESS), encoding="utf-8")
-        done = _cosign(signer.environment, *make_arguments(signer, pinned, str(config)))
+        done = _cosign(signer.runner, signer.environment, *make_arguments(signer, pinned, str(config)))
     if not done.ok:
         last = next(reversed(done.stderr.strip().splitlines()), "it says nothing")
         raise DockyardError(f"cosign could not sign {pinned}: {last}", "run it again: what is done is not done twice")
@@ -123,22 +125,22 @@ def make_environment(host: str, engine: Mapping[str, str], user: Mapping[str, st
     }
 
 
-def _major(environment: Mapping[str, str]) -> int:
+def _major(runner: Runner, environment: Mapping[str, str]) -> int:
     """Return the number before the first dot of cosign's version: as it says, or else by the way that it signs.
 
     Debian's calls itself "devel", be it 2 or 3.
     """
-    done = _cosign(environment, "version", "--json")
+    done = _cosign(runner, environment, "version", "--json")
     with suppress(ValueError, TypeError, AttributeError):
         if found := re.search(r"(\d+)\.", str(json.loads(done.stdout).get("gitVersion"))):
             return int(found[1])
-    return 3 if NEW_WAY in _cosign(environment, "sign", "--help").stdout else 2
+    return 3 if NEW_WAY in _cosign(runner, environment, "sign", "--help").stdout else 2
 
 
-def _cosign(environment: Mapping[str, str], *words: str) -> Completed:
+def _cosign(runner: Runner, environment: Mapping[str, str], *words: str) -> Completed:
     secret = environment.get(PASSWORD, "")
     command = Command(("cosign", *words), env=environment, timeout=SECONDS, secrets=(secret,) if secret else ())
     try:
-        return capture(command, check=False)
+        return runner.capture(command, check=False)
     except CommandError as error:
         raise DockyardError(error.message, "does the registry answer?") from None
