@@ -27,7 +27,7 @@ from dockyard.files import replace_files
 from dockyard.host import ca_bundle
 from dockyard.locks import check as verify
 from dockyard.locks import compile as compiling
-from dockyard.locks.check import find_problems, inspect_locks, select_lock_settings
+from dockyard.locks.check import check_project, inspect_locks
 from dockyard.locks.inputs import Problem
 from dockyard.locks.lock import make_locks
 from dockyard.locks.plan import Wish, finish_locks, plan_batches
@@ -67,11 +67,10 @@ def check(root: Path) -> None:
     """Time the check of 12 locks of 100 pins: in this process, as the hook, and as the fastest tool like it."""
     settings = project(root)
     pins = "".join(map(_pin, range(PINS)))
-    for batch in plan_batches(inspect_locks(select_lock_settings(settings)), Wish()):
+    for batch in plan_batches(inspect_locks(settings), Wish()):
         made = finish_locks(batch, {name: {"here": pins} for name in PURPOSES}, verify.PIP_TOOLS)
         replace_files({root / path: text for path, text in made.items()})
-    asked = select_lock_settings(settings)
-    inside = _median(lambda: _none(find_problems(asked)))
+    inside = _median(lambda: _none(check_project(settings)))
     bare = Command((sys.executable, "-c", "pass"), cwd=root)
     hook = Command((str(Path(sys.executable).with_name("dockyard-lock-check")),), cwd=root)
     others = {

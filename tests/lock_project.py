@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dockyard.locks import check
-from dockyard.locks.check import inspect_locks, select_lock_settings
+from dockyard.locks.check import inspect_locks
 from dockyard.locks.plan import Wish, finish_locks, plan_batches
 from dockyard.settings import Settings
 
@@ -47,7 +47,7 @@ def compiled_here(texts: Mapping[str, str]) -> dict[str, dict[str, str]]:
 
 def lock_all(settings: Settings, compiled: Mapping[str, str] = COMPILED) -> None:
     """Write the locks that a compiler with these answers would leave."""
-    state = inspect_locks(select_lock_settings(settings))
+    state = inspect_locks(settings)
     for batch in plan_batches(state, Wish(everything=True)):
         for path, text in finish_locks(batch, compiled_here(compiled), check.PIP_TOOLS).items():
             (settings.root / path).parent.mkdir(exist_ok=True)

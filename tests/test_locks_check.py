@@ -11,17 +11,14 @@ from hypothesis import HealthCheck, assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from dockyard.errors import SettingsError
 from dockyard.locks import check, plan
 from dockyard.locks.check import (
     check_project,
     inspect_locks,
     list_purposes,
     lock_path,
-    select_lock_settings,
 )
 from dockyard.locks.environments import Offer
-from dockyard.locks.hook import read_lock_settings
 from dockyard.locks.inputs import canonicalize_lock, logical_lines, normalize_spaces
 from dockyard.locks.pins import parse_pins
 from dockyard.locks.plan import finish_locks, plan_batches
@@ -60,7 +57,7 @@ def test_a_check_after_a_compile_passes(project: Settings) -> None:
 def test_the_api_names_places_and_purposes(project: Settings) -> None:
     """Others ask this package where a lock is and which purposes there are."""
     assert project.root / lock_path("3.13", "production") == project.root / LOCK
-    assert list_purposes(str(project.root)) == ("base", "production", "test")
+    assert list_purposes(project.root) == ("base", "production", "test")
 
 
 def _rename_input(root: Path) -> None:
@@ -305,18 +302,6 @@ def test_locks_with_crlf_and_a_byte_order_mark_pass(project: Settings) -> None:
     assert found(project) == []
 
 
-def test_reading_quickly_gives_what_reading_carefully_gives(tmp_path: Path) -> None:
-    """The hook's short way through pyproject.toml ends where the settings themselves end, defaults included."""
-    (tmp_path / "pyproject.toml").write_text(
-        '[tool.dockyard]\napp = "a:b"\nimage = "a"\npythons = ["3.12"]\n', encoding="utf-8"
-    )
-    (tmp_path / "below").mkdir()
-    assert read_lock_settings(str(tmp_path / "below"), {}) == read_lock_settings(
-        str(tmp_path), {"DOCKYARD_PYTHONS": "3.12"}
-    )
-    assert read_lock_settings(str(tmp_path), {"DOCKYARD_RESOLVER": "uv"}).resolver == "uv"
-
-
 def test_inputs_alone_are_reported_as_locks_that_are_missing(settings: Settings) -> None:
     """Before the first compile every lock is missing, for each Python and purpose."""
     write_inputs(settings.root)
@@ -343,7 +328,7 @@ def narrow(settings: Settings) -> Settings:
     narrowed = replace(settings, **NARROW)  # type: ignore[arg-type]
     write_inputs(narrowed.root, {**INPUTS, "build": "setuptools\n"})
     compiled = {**COMPILED, "build": pin("setuptools", "80.1", "-r requirements/build.in")}
-    for batch in plan_batches(inspect_locks(select_lock_settings(narrowed)), plan.Wish()):
+    for batch in plan_batches(inspect_locks(narrowed), plan.Wish()):
         for path, text in finish_locks(
             batch, compiled_here(compiled), check.PIP_TOOLS, offered("base", "production")
         ).items():
@@ -388,14 +373,3 @@ def test_what_nothing_builds_is_a_problem(narrow: Settings) -> None:
     assert problems[0].mend == "name it, such as setuptools, in requirements/build.in"
     lines = (narrow.root / LOCK).read_text(encoding="utf-8").splitlines()
     assert "fastjsonschema" in lines[problems[-1].line - 1]
-
-
-def test_the_quick_reader_of_settings_knows_the_hashes(settings: Settings) -> None:
-    """The hook reads pyproject.toml itself, and leaves what is not plainly right to the careful reader."""
-    place = settings.root / "pyproject.toml"
-    table = '[tool.dockyard]\napp = "shop:app"\nimage = "shop"\npythons = ["3.13"]\nhashes = "platform"\n'
-    place.write_text(table + 'platforms = ["linux/amd64"]\n', encoding="utf-8")
-    assert read_lock_settings(str(settings.root), {}).hashes == "platform"
-    place.write_text(table, encoding="utf-8")
-    with pytest.raises(SettingsError, match="needs platforms"):
-        read_lock_settings(str(settings.root), {})

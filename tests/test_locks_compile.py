@@ -12,7 +12,7 @@ from dockyard.engine.inside import archive
 from dockyard.errors import CommandError
 from dockyard.locks import check as verify
 from dockyard.locks import compile as compiling
-from dockyard.locks.check import inspect_locks, select_lock_settings
+from dockyard.locks.check import inspect_locks
 from dockyard.locks.compile import Place, Run, build_request, compile_all, compile_command
 from dockyard.locks.indexes import Access
 from dockyard.locks.plan import Batch, Wish, plan_batches
@@ -28,7 +28,7 @@ SECRET = Access(environment={"WORD": "hush"}, netrc="machine h login me password
 def batches(settings: Settings) -> tuple[Batch, ...]:
     """Return the batches of a project without locks."""
     write_inputs(settings.root)
-    return plan_batches(inspect_locks(select_lock_settings(settings)), Wish())
+    return plan_batches(inspect_locks(settings), Wish())
 
 
 def test_the_command_shows_no_secret_and_mounts_nothing_of_the_host(batches: tuple[Batch, ...]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dockyard.errors import DockyardError
-from dockyard.locks.check import inspect_locks, select_lock_settings
+from dockyard.locks.check import inspect_locks
 from dockyard.locks.failures import Blame, Failure, TransientError, explain_failure, require_heard
 from dockyard.locks.plan import Batch, Wish, plan_batches
 from dockyard.settings import Settings
@@ -17,7 +17,7 @@ from tests.lock_project import write_inputs
 def batch(settings: Settings) -> Batch:
     """Return the batch of a project without locks."""
     write_inputs(settings.root)
-    return plan_batches(inspect_locks(select_lock_settings(settings)), Wish())[1]
+    return plan_batches(inspect_locks(settings), Wish())[1]
 
 
 def failed(said: str = "", doing: str = "test", **more: Any) -> Failure:

@@ -10,18 +10,15 @@ from pathlib import Path
 import pytest
 from pip._internal.req.req_file import preprocess
 
-from dockyard.errors import DockyardError, SettingsError
+from dockyard.errors import DockyardError
 from dockyard.locks.check import (
     check_project,
-    find_problems,
     inspect_locks,
-    select_lock_settings,
 )
-from dockyard.locks.hook import read_lock_settings
 from dockyard.locks.indexes import read_access
 from dockyard.locks.pins import parse_pins
 from dockyard.locks.plan import Wish, finish_locks, plan_batches
-from dockyard.settings import Settings, load
+from dockyard.settings import Settings
 from tests.lock_project import COMPILED, compiled_here, locked_project, write_inputs
 
 SEED = int(os.environ.get("DOCKYARD_SEED", "20"))
@@ -144,8 +141,8 @@ def test_random_edits_of_an_input_give_locks_or_an_error(project: Settings, edit
         write(place, text, rng)
         told = None
         try:
-            find_problems(select_lock_settings(project))
-            state = inspect_locks(select_lock_settings(project))
+            check_project(project)
+            state = inspect_locks(project)
             for batch in plan_batches(state, Wish(everything=True)):
                 read_access([file for job in batch.jobs for file in job.lock.made.inputs], "", environment)
                 finish_locks(batch, compiled_here(COMPILED), "pip-tools 7")
@@ -172,19 +169,3 @@ def test_random_edits_of_a_lock_are_found_or_say_the_same(settings: Settings, ed
         if not problems:
             read = place.read_bytes().decode("utf-8-sig")
             assert pips(read) == pips(before), (SEED, number)
-
-
-def test_random_edits_of_settings_are_read_alike_or_refused(project: Settings, edits: int) -> None:
-    """The hook's quick reader and the careful one agree on all that both take; nothing else than an error comes up."""
-    rng, place = random.Random(SEED), project.root / "pyproject.toml"
-    for number in range(edits):
-        text = edit(PYPROJECT, rng)
-        write(place, text, rng)
-        try:
-            quick = read_lock_settings(str(project.root), {})
-            careful = select_lock_settings(load(project.root, {}))
-        except SettingsError:
-            continue
-        except Exception as error:
-            raise AssertionError(f"edit {number} of seed {SEED}: {text!r}") from error
-        assert quick == careful, (SEED, number, text)

@@ -6,7 +6,7 @@ import pytest
 
 from dockyard.errors import DockyardError, UsageError
 from dockyard.locks import check
-from dockyard.locks.check import find_problems, inspect_locks, select_lock_settings
+from dockyard.locks.check import check_project, inspect_locks
 from dockyard.locks.environments import Offer
 from dockyard.locks.inputs import InputError
 from dockyard.locks.pins import parse_pins
@@ -23,7 +23,7 @@ def project(settings: Settings) -> Settings:
 
 def planned(project: Settings, wish: Wish | None = None) -> tuple[Batch, ...]:
     """Return what would be compiled in a project."""
-    return plan_batches(inspect_locks(select_lock_settings(project)), wish or Wish())
+    return plan_batches(inspect_locks(project), wish or Wish())
 
 
 def jobs(batches: tuple[Batch, ...]) -> list[str]:
@@ -93,7 +93,7 @@ def test_finished_locks_carry_the_fingerprints_of_those_made_before_them(setting
         for path, text in finish_locks(batch, compiled_here(COMPILED), check.UV).items():
             (settings.root / path).parent.mkdir(exist_ok=True)
             (settings.root / path).write_text(text, encoding="utf-8")
-    assert find_problems(select_lock_settings(settings)) == ()
+    assert check_project(settings) == ()
     assert planned(settings) == ()
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from packaging.requirements import InvalidRequirement, Requirement
 from pip._internal.req.req_file import preprocess
 
-from dockyard.locks.check import check_project, inspect_locks, select_lock_settings
+from dockyard.locks.check import check_project, inspect_locks
 from dockyard.locks.inputs import canonicalize_lock, logical_lines, normalize_spaces
 from dockyard.locks.pins import parse_pins, render_pins
 from dockyard.locks.plan import Wish, plan_batches
@@ -103,7 +103,7 @@ def test_a_check_after_a_compile_passes_and_another_compile_changes_nothing(
         compiled = dict.fromkeys(files, "".join(pins))
         lock_all(settings, compiled)
         assert check_project(settings) == ()
-        assert plan_batches(inspect_locks(select_lock_settings(settings)), Wish()) == ()
+        assert plan_batches(inspect_locks(settings), Wish()) == ()
         before = tree(settings)
         assert len(before) == 2 * len(files)
         lock_all(settings, compiled)

@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +14,9 @@ from dockyard.bases import resolve
 from dockyard.engine import client as engine
 from dockyard.engine.client import Engine
 from dockyard.errors import ChangesPending, DockyardError, UsageError
-from dockyard.locks import check, hook
+from dockyard.locks import check
 from dockyard.locks import lock as locks
-from dockyard.locks.check import inspect_locks, select_lock_settings
+from dockyard.locks.check import inspect_locks
 from dockyard.locks.compile import Compiled, Place
 from dockyard.locks.inputs import InputError, Problem
 from dockyard.locks.lock import Built, Outcome, choose_place, choose_places, collect_built
@@ -67,7 +68,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 def test_the_hook_is_silent_where_all_is_well(project: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit 0 and not a word."""
-    assert hook.main() == 0
+    assert check.main() == 0
     assert capsys.readouterr() == ("", "")
 
 
@@ -77,7 +78,7 @@ def test_the_hook_as_a_program(project: Settings) -> None:
     """What it says reaches a pipe before it ends, with its exit code."""
     (project.root / "requirements/test.in").write_text("pytest\nidna\n", encoding="utf-8")
     environment = {name: None for name in os.environ if name.startswith(("DOCKYARD_", "PYTHON"))}
-    command = Command((sys.executable, "-m", "dockyard.locks.hook"), cwd=project.root, env=environment)
+    command = Command((str(Path(sys.executable).with_name("dockyard-lock-check")),), cwd=project.root, env=environment)
     done = capture(command, check=False)
     assert done.returncode == 1
     assert "requirements/test.in:1: has changed since the locks were made" in done.stdout
@@ -87,7 +88,7 @@ def test_the_hook_as_a_program(project: Settings) -> None:
 def test_the_hook_names_place_and_remedy(project: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit 1, one line that an editor can follow for each problem, and the command that mends it."""
     (project.root / "requirements/test.in").write_text("pytest\nidna\n", encoding="utf-8")
-    assert hook.main() == 1
+    assert check.main() == 1
     out, err = capsys.readouterr()
     assert "requirements/test.in:1: has changed since the locks were made\n" in out
     assert err == "TIP   to mend: invoke lock\n"
@@ -107,7 +108,7 @@ def test_the_hook_tells_wrong_settings(
 ) -> None:
     """Exit 2 with the settings' own message."""
     (project.root / "pyproject.toml").write_text(wrong, encoding="utf-8")
-    assert hook.main() == 2
+    assert check.main() == 2
     assert said in capsys.readouterr().err
 
 
@@ -166,7 +167,7 @@ def test_a_compile_shows_what_changed_and_writes_it(
     row = next(line for line in out.splitlines() if "pytest" in line).split()
     assert row == ["pytest", "9.2.0", "10.0", "major", "test", "all", "requirements/test.in"]
     assert "2 locks written" in err
-    assert hook.main() == 0
+    assert check.main() == 0
 
 
 def test_a_dry_run_writes_nothing_and_ends_with_one(
@@ -257,7 +258,7 @@ def test_with_no_base_at_all_another_python_is_looked_for(
 
     monkeypatch.setattr(resolve, "ensure_bases", ensure)
     (project.root / "requirements/3.12/test.txt").unlink()
-    batches = plan_batches(inspect_locks(select_lock_settings(project)), Wish())
+    batches = plan_batches(inspect_locks(project), Wish())
     there = Engine("host", "28", snapshotter=True)
     if spare:
         assert choose_places(project, there, batches) == [(batches[0], Place("local:3.13", "uv"))]

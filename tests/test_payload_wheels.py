@@ -27,7 +27,7 @@ def lock(*pins: Pin, sources: Sequence[str] = (), made_for: str = "Python 3.13, 
     source = parse_input("requirements/production.in", b"sail")
     made = Made(made_for, "uv 1", (source,), ())
     written = render_pins(OPTIONS, pins)
-    return check.render_header(made, written, sources) + "\n" + written
+    return check.write_lock(made, written, sources)
 
 
 def written(folder: Path, **texts: str) -> Path:

@@ -100,7 +100,7 @@ class Job:
 
 def read_world(settings: Settings) -> World:
     """Read what needs no engine."""
-    logins = collect_logins(settings, check.read_inputs(str(settings.root)), os.environ)
+    logins = collect_logins(settings, check.read_inputs(settings.root), os.environ)
     return World(
         git=read_git(settings.root),
         ca=ca_bundle(),
@@ -349,7 +349,7 @@ def _describe_image(settings: Settings, image: Built) -> records.ImageRecord | N
 
 def read_locked_packages(settings: Settings, variant: Variant) -> list[records.PackageRecord]:
     """Return what the lock of a variant pins, wherever it counts; nothing where the project has no such lock."""
-    purposes = check.list_purposes(str(settings.root))
+    purposes = check.list_purposes(settings.root)
     purpose = variant.target if variant.target in purposes else names.PRODUCTION
     try:
         text = (settings.root / check.lock_path(variant.python, purpose)).read_text("utf-8-sig")

@@ -17,11 +17,10 @@ from packaging.version import InvalidVersion, Version
 from dockyard.errors import DockyardError
 from dockyard.host import ca_bundle
 from dockyard.locks import osv
-from dockyard.locks.check import inspect_locks, select_lock_settings
+from dockyard.locks.check import inspect_locks
 from dockyard.locks.indexes import read_access
 from dockyard.locks.osv import Release
-from dockyard.locks.pins import Pin, parse_pins
-from dockyard.locks.plan import lock_text
+from dockyard.locks.pins import Pin
 from dockyard.settings import Acceptance, parse_acceptance
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ class Audit:
 
 def audit_locks(settings: "Settings", today: date) -> Audit:
     """Look up every pin of every lock; raise DockyardError where one is missing or could not be looked up."""
-    locks = {path: parse_pins(content) for path, content in _read_locks(settings).items()}
+    locks = _read_locks(settings)
     places = locate_releases(locks)
     log.info(f"asking for known vulnerabilities of {len(places)} packages")
     advisories = look_up(reach_service(settings, os.environ), tuple(places))
@@ -102,15 +101,15 @@ def audit_locks(settings: "Settings", today: date) -> Audit:
     return Audit(found, len(places), unused)
 
 
-def _read_locks(settings: "Settings") -> dict[str, str]:
-    """Return the text of every lock that should exist; a missing one would pass for one without vulnerabilities."""
-    state = inspect_locks(select_lock_settings(settings))
+def _read_locks(settings: "Settings") -> dict[str, tuple[Pin, ...]]:
+    """Return the pins of every lock that should exist; a missing one would pass for one without vulnerabilities."""
+    state = inspect_locks(settings)
     lost = [problem for lock in state.locks if not lock.body for problem in lock.problems]
     for problem in (*state.broken, *lost):
         raise DockyardError(f"{problem.path}:{problem.line}: {problem.message}", f"to mend: {problem.mend}")
     if any(lock.problems for lock in state.locks):
         log.info("the locks are audited as they are, but `invoke lock --check` finds something wrong with them")
-    return {lock.path: lock_text(lock) for lock in state.locks}
+    return {lock.path: lock.pins for lock in state.locks}
 
 
 def locate_releases(locks: Mapping[str, Iterable[Pin]]) -> dict[Release, tuple[Place, ...]]:

@@ -1,5 +1,3 @@
-# ruff: noqa: PTH123
-# Importing pathlib would take a third of the hook's time.
 """Check every lock against what it was made from: offline, with no engine, no process, no network.
 
 A comment at the top of a lock says what that was, so that a check needs nothing but the files:
@@ -12,17 +10,23 @@ A comment at the top of a lock says what that was, so that a check needs nothing
     # from: requirements/base.in sha256:...
     # built from source: sailmaker on linux/amd64, linux/arm64
     # body: sha256:...
+
+`dockyard-lock-check`, the pre-commit hook, does that for the project around the current folder.
 """
 
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from dockyard.errors import DockyardError
 from dockyard.locks.inputs import (
     FOLDER,
+    MEND,
     SUFFIX,
     Input,
     InputError,
@@ -33,6 +37,7 @@ from dockyard.locks.inputs import (
 )
 
 if TYPE_CHECKING:
+    from dockyard.locks.pins import Pin
     from dockyard.settings import Settings
 
 PIP_TOOLS = "pip-tools 7.6.2"
@@ -65,16 +70,6 @@ class Made(NamedTuple):
     """The locks that this one agrees with: their paths and the fingerprints of their bodies."""
 
 
-class LockSettings(NamedTuple):
-    """What a check needs to know: the project's folder, and for what and by what its locks are made."""
-
-    root: str
-    pythons: tuple[str, ...]
-    platforms: tuple[str, ...]
-    resolver: str
-    hashes: str = "all"
-
-
 class Purpose(NamedTuple):
     """One .in file that gets locks: its closure, and the purposes it agrees with."""
 
@@ -102,6 +97,13 @@ class Lock(NamedTuple):
     body: str = ""
     problems: tuple[Problem, ...] = ()
 
+    @property
+    def pins(self) -> "tuple[Pin, ...]":
+        """Its pins; bytes that are no text are replaced."""
+        from dockyard.locks.pins import parse_pins  # most of its time a check would only import it
+
+        return parse_pins(self.content.decode("utf-8-sig", "replace"))
+
 
 class State(NamedTuple):
     """All that a check finds: every lock that should exist, files that should not, and broken inputs."""
@@ -128,17 +130,18 @@ def origin_fields(made: Made) -> list[str]:
     return [f"for: {made.target}", f"by: {made.compiler}", *constraints, *source_fields(made.inputs)]
 
 
-def render_header(made: Made, canonical_body: str, sources: Iterable[str] = ()) -> str:
-    """Return the header of a lock as comment lines; `sources` name what is built, and where."""
-    built = [f"{BUILT} {source}" for source in sources]
-    rows = [*origin_fields(made), *built, f"body: {fingerprint_body(canonical_body, built)}"]
+def write_lock(made: Made, body: str, sources: Iterable[str] = ()) -> str:
+    """Return a lock: its header as comment lines, then its pins; `sources` name what is built, and where."""
     title = f"Made by Dockyard from {made.inputs[0].path}: change that, then run `invoke lock`."
-    return "".join(f"# {row}\n" for row in (title, *rows))
+    rows = (title, *origin_fields(made), *(f"{BUILT} {source}" for source in sources))
+    header = "".join(f"# {row}\n" for row in rows)
+    return f"{header}# body: {fingerprint_lock((header + body).encode())}\n\n{body}"
 
 
-def fingerprint_body(canonical_body: str, fields: Iterable[str]) -> str:
-    """Return the fingerprint of a lock's pins, and of what its fields say is built from source."""
-    return fingerprint("\n".join([canonical_body, *(row for row in fields if row.startswith(BUILT))]))
+def fingerprint_lock(content: bytes) -> str:
+    """Return the fingerprint of a lock's pins, and of what its header says is built from source."""
+    built = (row for _, row in read_fields(content) if row.startswith(BUILT))
+    return fingerprint("\n".join([canonicalize_lock(content), *built]))
 
 
 def read_built(fields: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -165,26 +168,25 @@ def lock_path(python: str, purpose: str) -> str:
     return f"{FOLDER}/{python}/{purpose}.txt"
 
 
-def list_purposes(root: str) -> tuple[str, ...]:
+def list_purposes(root: Path) -> tuple[str, ...]:
     """Return the purposes of a project: the name of every .in file directly in its requirements folder."""
-    names = (name for name in _names(f"{root}/{FOLDER}") if name.endswith(SUFFIX) and not name.startswith("."))
-    return tuple(sorted(name.removesuffix(SUFFIX) for name in names))
+    return tuple(sorted(path.stem for path in (root / FOLDER).glob(f"[!.]*{SUFFIX}")))
 
 
-def find_problems(asked: LockSettings) -> tuple[Problem, ...]:
-    """Return everything that is wrong with the project's locks and their inputs; empty means that all is well."""
-    state = inspect_locks(asked)
+def check_project(settings: "Settings") -> tuple[Problem, ...]:
+    """Return everything that is wrong with the locks and inputs of a project, offline; empty means that all is well."""
+    state = inspect_locks(settings)
     problems = (problem for lock in state.locks for problem in lock.problems)
     return tuple(dict.fromkeys((*state.broken, *state.strays, *problems, *find_unbuildable(state))))
 
 
-def inspect_locks(asked: LockSettings) -> State:
+def inspect_locks(settings: "Settings") -> State:
     """Read all inputs and locks and compare them."""
-    wanted, broken = read_purposes(asked.root)
+    wanted, broken = read_purposes(settings.root)
     if not wanted and not broken:
         broken = (Problem(FOLDER, 1, "there is no .in file here", f"write {FOLDER}/production{SUFFIX}"),)
-    locks = tuple(lock for python in asked.pythons for lock in _locks(asked, python, wanted))
-    return State(locks, tuple(_strays(asked)), broken)
+    locks = tuple(lock for python in settings.pythons for lock in _read_locks(settings, python, wanted))
+    return State(locks, tuple(_find_strays(settings)), broken)
 
 
 def find_unbuildable(state: State) -> Iterator[Problem]:
@@ -198,7 +200,7 @@ def find_unbuildable(state: State) -> Iterator[Problem]:
                 yield Problem(lock.path, number, wrong, f"name it, such as setuptools, in {FOLDER}/{BUILDS}{SUFFIX}")
 
 
-def read_purposes(root: str) -> tuple[tuple[Purpose, ...], tuple[Problem, ...]]:
+def read_purposes(root: Path) -> tuple[tuple[Purpose, ...], tuple[Problem, ...]]:
     """Return each purpose whose inputs can be read, in the order of making, and what is wrong with the others."""
     load = make_loader(root)
     closures, broken = {}, dict[Problem, None]()
@@ -215,49 +217,42 @@ def read_purposes(root: str) -> tuple[tuple[Purpose, ...], tuple[Problem, ...]]:
     return tuple(found), tuple(broken)
 
 
-def read_inputs(root: str) -> tuple[Input, ...]:
+def read_inputs(root: Path) -> tuple[Input, ...]:
     """Return every requirements file that can be read, each once."""
     found, _ = read_purposes(root)
     return tuple({file.path: file for purpose in found for file in purpose.inputs}.values())
 
 
-def _locks(asked: LockSettings, python: str, wanted: Iterable[Purpose]) -> Iterator[Lock]:
+def _read_locks(settings: "Settings", python: str, wanted: Iterable[Purpose]) -> Iterator[Lock]:
     bodies: dict[str, str] = {}
+    compilers = COMPILERS[settings.resolver]
     for purpose in wanted:
         agreed = tuple((lock_path(python, name), bodies[name]) for name in purpose.agrees_with)
-        compilers = COMPILERS[asked.resolver]
-        hashes = asked.hashes if purpose.ships else "all"
-        wanted_for = f"Python {python}, {', '.join(asked.platforms) or 'linux'}, {hashes} hashes"
+        hashes = settings.hashes if purpose.ships else "all"
+        wanted_for = f"Python {python}, {', '.join(settings.platforms) or 'linux'}, {hashes} hashes"
         made = Made(wanted_for, compilers[0], purpose.inputs, agreed)
-        platforms = asked.platforms if hashes == "platform" else ()
+        platforms = settings.platforms if hashes == "platform" else ()
         path = lock_path(python, purpose.name)
-        lock = Lock(path, python, purpose.name, made, platforms, asked.platforms)
-        lock = _read(asked.root, lock, compilers)
+        lock = _read(settings.root, Lock(path, python, purpose.name, made, platforms, settings.platforms), compilers)
         bodies[purpose.name] = lock.body
         yield lock
 
 
-def _read(root: str, lock: Lock, compilers: Sequence[str]) -> Lock:
+def _read(root: Path, lock: Lock, compilers: Sequence[str]) -> Lock:
+    content, mend = b"", MEND
     try:
-        with open(f"{root}/{lock.path}", "rb") as file:
-            content = file.read()
-        fields = read_fields(content)
-        body = fingerprint_body(canonicalize_lock(content), [row for _, row in fields])
+        content = (root / lock.path).read_bytes()
+        lock = lock._replace(content=content, body=fingerprint_lock(content))
     except FileNotFoundError:
-        return lock._replace(
-            problems=(Problem(lock.path, 1, f"is missing: nothing is locked for {lock.made.inputs[0].path}"),)
-        )
+        line, wrong = 1, f"is missing: nothing is locked for {lock.made.inputs[0].path}"
     except OSError as error:
-        wrong = f"cannot be read: {error.strerror}"
-        return lock._replace(problems=(Problem(lock.path, 1, wrong, "check what it is and who may read it"),))
+        line, wrong, mend = 1, f"cannot be read: {error.strerror}", "check what it is and who may read it"
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        return lock._replace(
-            content=content, problems=(Problem(lock.path, line, "is not UTF-8: it was edited by hand"),)
-        )
-    possible = [lock.made._replace(compiler=name) for name in compilers]
-    lock = lock._replace(content=content, body=body)
-    return lock._replace(problems=tuple(_compare(lock, fields, possible)))
+        line, wrong = content.count(b"\n", 0, error.start) + 1, "is not UTF-8: it was edited by hand"
+    else:
+        possible = [lock.made._replace(compiler=name) for name in compilers]
+        return lock._replace(problems=tuple(_compare(lock, read_fields(content), possible)))
+    return lock._replace(content=content, problems=(Problem(lock.path, line, wrong, mend),))
 
 
 def _compare(lock: Lock, fields: Sequence[tuple[int, str]], possible: Sequence[Made]) -> Iterator[Problem]:
@@ -295,26 +290,18 @@ def _compare(lock: Lock, fields: Sequence[tuple[int, str]], possible: Sequence[M
         yield Problem(lock.path, number, "its header does not fit its inputs: it was edited by hand")
 
 
-def _strays(asked: LockSettings) -> Iterable[Problem]:
+def _find_strays(settings: "Settings") -> Iterator[Problem]:
     """Find locks that nothing asks for: of a Python no longer supported, or of a purpose that is gone."""
-    known = set(list_purposes(asked.root))
-    for python in filter(PYTHON.fullmatch, _names(f"{asked.root}/{FOLDER}")):
-        for name in _names(f"{asked.root}/{FOLDER}/{python}"):
-            purpose, dot, kind = name.rpartition(".")
-            if not dot or kind != "txt":
-                continue
-            path = lock_path(python, purpose)
-            if python not in asked.pythons:
-                yield Problem(path, 1, f"Python {python} is not among the pythons of the settings")
-            elif purpose not in known:
-                yield Problem(path, 1, f"there is no {FOLDER}/{purpose}{SUFFIX} any more")
-
-
-def _names(folder: str) -> list[str]:
-    try:
-        return sorted(entry.name for entry in os.scandir(folder))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+    known = list_purposes(settings.root)
+    for file in sorted((settings.root / FOLDER).glob("*/*.txt")):
+        python, purpose = file.parent.name, file.stem
+        if not PYTHON.fullmatch(python):
+            continue
+        path = lock_path(python, purpose)
+        if python not in settings.pythons:
+            yield Problem(path, 1, f"Python {python} is not among the pythons of the settings")
+        elif purpose not in known:
+            yield Problem(path, 1, f"there is no {FOLDER}/{purpose}{SUFFIX} any more")
 
 
 def find_agreements(closures: Mapping[str, Sequence[Input]]) -> dict[str, tuple[str, ...]]:
@@ -349,11 +336,17 @@ def _included(closure: Sequence[Input]) -> set[str]:
     return {include.path for file in closure for include in file.includes if include.option == "-r"}
 
 
-def select_lock_settings(settings: "Settings") -> LockSettings:
-    """Return what a check needs of all settings."""
-    return LockSettings(str(settings.root), settings.pythons, settings.platforms, settings.resolver, settings.hashes)
+def main() -> int:
+    """Print each problem with file and line, and return the exit code: the pre-commit hook."""
+    from dockyard.settings import load
 
-
-def check_project(settings: "Settings") -> tuple[Problem, ...]:
-    """Return everything that is wrong with the locks and inputs of a project, offline; empty means that all is well."""
-    return find_problems(select_lock_settings(settings))
+    try:
+        problems = check_project(load(Path.cwd(), os.environ))
+    except DockyardError as error:
+        sys.stderr.write(f"ERROR {error.message}\n" + (f"TIP   {error.hint}\n" if error.hint else ""))
+        return int(error.code)
+    for problem in problems:
+        sys.stdout.write(f"{problem.path}:{problem.line}: {problem.message}\n")
+    if problems:
+        sys.stderr.write(f"TIP   to mend: {'; '.join(dict.fromkeys(problem.mend for problem in problems))}\n")
+    return int(bool(problems))

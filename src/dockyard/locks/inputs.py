@@ -1,5 +1,3 @@
-# ruff: noqa: PTH123
-# Importing pathlib would take a third of the hook's time.
 """Read a purpose's .in file and all that it includes, as pip does; every error names file and line.
 
 What counts in an input or a lock is here too: comments and spacing do not.
@@ -8,6 +6,8 @@ What counts in an input or a lock is here too: comments and spacing do not.
 import posixpath
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 from dockyard.errors import DockyardError
@@ -93,14 +93,19 @@ class Input(NamedTuple):
 Load = Callable[[str], Input]
 
 
-def make_loader(root: str) -> Load:
+def make_loader(root: Path) -> Load:
     """Return a function that reads and parses a file below `root`, each one only once."""
-    known: dict[str, Input] = {}
 
+    @cache
     def load(path: str) -> Input:
-        if path not in known:
-            known[path] = parse_input(path, _read(root, path))
-        return known[path]
+        try:
+            content = (root / path).read_bytes()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            hint = "check what it is and who may read it"
+            raise InputError(path, 1, f"cannot be read: {error.strerror}", hint) from None
+        return parse_input(path, content)
 
     return load
 
@@ -138,7 +143,11 @@ def _visit(path: str, trail: tuple[Include, ...], load: Load, found: dict[str, I
     try:
         found[path] = current = load(path)
     except FileNotFoundError:
-        raise _missing(path, trail) from None
+        wrong = "there is no such file"
+        if not trail:
+            raise InputError(path, 1, wrong, "write it, or restore it from version control") from None
+        asker, line, option = trail[-1].path, trail[-1].line, trail[-1].option
+        raise InputError(asker, line, f"{option} {path}: {wrong}", "correct the name, or write the file") from None
     for include in current.includes:
         above = {step.path for step in trail} | {path}
         if include.path in above:
@@ -149,15 +158,6 @@ def _visit(path: str, trail: tuple[Include, ...], load: Load, found: dict[str, I
             )
         if include.path not in found:
             _visit(include.path, (*trail, Include(include.line, include.option, path)), load, found)
-
-
-def _missing(path: str, trail: tuple[Include, ...]) -> InputError:
-    if not trail:
-        return InputError(path, 1, "there is no such file", "write it, or restore it from version control")
-    last = trail[-1]
-    return InputError(
-        last.path, last.line, f"{last.option} {path}: there is no such file", "correct the name, or write the file"
-    )
 
 
 def _include(path: str, number: int, match: re.Match[str]) -> Include:
@@ -248,16 +248,6 @@ def _wrong_requirement(said: str, shown: str) -> tuple[str, str]:
         hint = "take it out, or name the address of a wheel that was built so"
         return f"{left.split()[0]}: no lock can hold this option of one package", hint
     return "", ""
-
-
-def _read(root: str, path: str) -> bytes:
-    try:
-        with open(f"{root}/{path}", "rb") as file:
-            return file.read()
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise InputError(path, 1, f"cannot be read: {error.strerror}", "check what it is and who may read it") from None
 
 
 def logical_lines(text: str) -> Iterator[Line]:

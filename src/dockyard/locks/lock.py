@@ -19,14 +19,13 @@ from dockyard.locks.check import (
     inspect_locks,
     read_built,
     read_fields,
-    select_lock_settings,
 )
 from dockyard.locks.compile import Compiled, Place, compile_all
 from dockyard.locks.failures import describe_yanked
 from dockyard.locks.indexes import read_access, read_certificates
 from dockyard.locks.inputs import InputError, Problem
 from dockyard.locks.pins import Pin, parse_pins
-from dockyard.locks.plan import Batch, Wish, lock_text, plan_batches
+from dockyard.locks.plan import Batch, Wish, plan_batches
 
 if TYPE_CHECKING:
     from dockyard.bases.resolve import Base
@@ -96,7 +95,7 @@ def make_locks(settings: "Settings", wish: Wish, *, find_engine: Callable[[], "E
 
     No engine is looked for where nothing needs compiling. Raise InputError for the first broken input.
     """
-    state = inspect_locks(select_lock_settings(settings))
+    state = inspect_locks(settings)
     for problem in state.broken:
         raise InputError(problem.path, problem.line, problem.message, problem.mend)
     batches = plan_batches(state, wish)
@@ -126,7 +125,7 @@ def compare_outcome(root: Path, state: State, made: Mapping[str, str]) -> Outcom
         for problem in state.strays
         if b"# Made by Dockyard" in (root / problem.path).read_bytes()[:200]
     }
-    before: dict[str, tuple[Pin, ...]] = {path: parse_pins(lock_text(old[path])) for path in stale}
+    before: dict[str, tuple[Pin, ...]] = {path: old[path].pins for path in stale}
     after = {path: parse_pins(new) for path, new in stale.items()}
     now = State(tuple(lock._replace(content=made.get(lock.path, "").encode() or lock.content) for lock in state.locks))
     return Outcome(

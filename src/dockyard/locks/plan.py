@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from packaging.utils import canonicalize_name
 
 from dockyard.errors import DockyardError, UsageError
-from dockyard.locks.check import Lock, State, fingerprint_body, read_fields, render_header
+from dockyard.locks.check import Lock, State, fingerprint_lock, write_lock
 from dockyard.locks.environments import (
     Offer,
     Selection,
@@ -16,7 +16,7 @@ from dockyard.locks.environments import (
     select_environments,
 )
 from dockyard.locks.indexes import select_options
-from dockyard.locks.inputs import SHA256, InputError, Line, canonicalize_lock
+from dockyard.locks.inputs import SHA256, InputError, Line
 from dockyard.locks.pins import Pin, parse_pins, render_pins, split_name
 
 
@@ -64,7 +64,7 @@ class Batch:
 
 def plan_batches(state: State, wish: Wish) -> tuple[Batch, ...]:
     """Return what to compile; raise UsageError for a package that no lock has."""
-    pins = {lock.path: parse_pins(lock_text(lock)) for lock in state.locks}
+    pins = {lock.path: lock.pins for lock in state.locks}
     _check_names(wish, pins.values())
     batches = []
     for python in dict.fromkeys(lock.python for lock in state.locks):
@@ -103,10 +103,9 @@ def finish_locks(
         written = render_pins(select_options(lock.made.inputs), pins)
         bodies = dict(lock.made.constraints)
         for path in bodies.keys() & done.keys():
-            content = done[path].encode()
-            bodies[path] = fingerprint_body(canonicalize_lock(content), [row for _, row in read_fields(content)])
+            bodies[path] = fingerprint_lock(done[path].encode())
         complete = lock.made._replace(compiler=compiler, constraints=tuple(bodies.items()))
-        done[lock.path] = render_header(complete, canonicalize_lock(written.encode()), sources) + "\n" + written
+        done[lock.path] = write_lock(complete, written, sources)
     return done
 
 
@@ -133,11 +132,6 @@ def keep_asked_hashes(lock: Lock, pins: Iterable[Pin]) -> tuple[Pin, ...]:
             raise InputError(path, line.number, wrong, "correct the hash or the version; no lock was changed")
         kept.append(pin._replace(hashes=hashes))
     return tuple(kept)
-
-
-def lock_text(lock: Lock) -> str:
-    """Return what a lock holds, bytes that are no text replaced."""
-    return lock.content.decode("utf-8-sig", "replace")
 
 
 def _jobs(locks: Sequence[Lock], pins: dict[str, tuple[Pin, ...]], wish: Wish) -> list[Job]:

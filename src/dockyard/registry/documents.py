@@ -325,7 +325,7 @@ def read_lock(settings: "Settings", subject: Subject) -> Lock:
     if here != revision:
         text = f"the image was made from {revision}, and this tree is {here or 'in no repository'}: its lock may differ"
         raise DockyardError(text, f"git checkout {revision.removesuffix(DIRTY)[:12]}, or push a new image")
-    purpose = target if target in list_purposes(str(settings.root)) else "production"
+    purpose = target if target in list_purposes(settings.root) else "production"
     path = settings.root / lock_path(python, purpose)
     try:
         return Lock(str(path.relative_to(settings.root)), path.read_bytes())

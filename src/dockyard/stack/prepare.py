@@ -25,7 +25,7 @@ from dockyard.image import build as building
 from dockyard.image import names as naming
 from dockyard.image.dockerfile import read_dockerfile
 from dockyard.image.names import Variant
-from dockyard.locks.check import inspect_locks, select_lock_settings
+from dockyard.locks.check import inspect_locks
 from dockyard.locks.lock import make_locks, write_outcome
 from dockyard.locks.plan import Wish
 from dockyard.settings import Settings
@@ -259,7 +259,7 @@ def make_secret(path: Path) -> bool:
 
 def require_locks(settings: Settings, engine: Engine) -> None:
     """Make the locks of a project that has none yet: a stale one is for `invoke lock` to say and to mend."""
-    state = inspect_locks(select_lock_settings(settings))
+    state = inspect_locks(settings)
     if state.locks and not any(one.content for one in state.locks):
         log.info("there is no lock yet: making all of them")
         made = make_locks(settings, Wish(), find_engine=lambda: engine)

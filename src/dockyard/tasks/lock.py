@@ -90,7 +90,7 @@ def warn_of_stale_locks(project: "Settings", *, locked: bool) -> None:
     """Say that a build takes locks which are not as their inputs want them; with `locked` raise instead."""
     from dockyard.locks.check import check_project, list_purposes
 
-    problems = check_project(project) if list_purposes(str(project.root)) else ()
+    problems = check_project(project) if list_purposes(project.root) else ()
     if not problems:
         return
     first = problems[0]
@@ -155,13 +155,12 @@ def print_chains(project: "Settings", name: str, *, as_json: bool) -> None:
     """Print who asks for a package, for each lock that has it; locks with one story share a row."""
     from packaging.utils import canonicalize_name
 
-    from dockyard.locks.check import inspect_locks, select_lock_settings
-    from dockyard.locks.pins import find_chains, parse_pins
-    from dockyard.locks.plan import lock_text
+    from dockyard.locks.check import inspect_locks
+    from dockyard.locks.pins import find_chains
 
     stories: dict[tuple[str, tuple[tuple[str, ...], ...]], list[str]] = {}
-    for one in inspect_locks(select_lock_settings(project)).locks:
-        pins = {pin.name: pin for pin in parse_pins(lock_text(one))}
+    for one in inspect_locks(project).locks:
+        pins = {pin.name: pin for pin in one.pins}
         if pin := pins.get(canonicalize_name(name)):
             stories.setdefault((pin.requirement, find_chains(name, pins)), []).append(one.path)
     if not stories:
@@ -221,7 +220,7 @@ def name_locks(project: "Settings", paths: Sequence[str]) -> str:
         wanted.setdefault(file.removesuffix(".txt"), []).append(python)
     every = len(project.pythons)
     short = {purpose: "all" if len(pythons) == every else " ".join(pythons) for purpose, pythons in wanted.items()}
-    if set(short) == set(list_purposes(str(project.root))) and set(short.values()) == {"all"}:
+    if set(short) == set(list_purposes(project.root)) and set(short.values()) == {"all"}:
         return "all"
     return ", ".join(f"{purpose} {pythons}" for purpose, pythons in short.items())
 

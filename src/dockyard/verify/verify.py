@@ -138,7 +138,7 @@ def expect(settings: Settings, variant: Variant, query: ImageQuery, labels: Mapp
     python = labels.get("io.dockyard.python", variant.python) if query.image else variant.python
     wanted = names.make_labels(settings, read_git(settings.root), Variant(target, python), "", "")
     own = {} if query.image else wanted
-    purpose = target if target in list_purposes(str(settings.root)) else names.PRODUCTION
+    purpose = target if target in list_purposes(settings.root) else names.PRODUCTION
     lock = settings.root / lock_path(python, purpose)
     return Expected(
         target=target,
