@@ -268,8 +268,18 @@ def test_what_docker_says_is_told(settings: Settings, tmp_path: Path) -> None:
     """Its last line, and which command it was; Compose's own words of its files."""
     with pytest.raises(DockyardError, match="`docker service ls` at the destination failed: context canceled"):
         failing("warning\ncontext canceled").read("service", "ls", "--quiet")
-    with pytest.raises(LostError, match="error during connect"):
-        failing("error during connect: ssh: no route").read("service", "ls")
+    with pytest.raises(LostError, match="the destination does not answer: error during connect: no route"):
+        failing("error during connect: no route\n").read("service", "ls")
+    # As Docker's client says it of ssh that ends at the start, and in the middle.
+    command = "command [ssh -o ConnectTimeout=30 -- far docker system dial-stdio] has exited with"
+    late = f"{command} signal: killed, please make sure the URL is valid: stderr="
+    with pytest.raises(LostError, match=r"the destination does not answer: command .ssh .*signal: killed"):
+        failing(late).attempt("service", "ls")
+    refused = (
+        f'error during connect: Get "http://x": {command} exit status 255: stderr=ssh: far: Connection refused\n\n'
+    )
+    with pytest.raises(LostError, match=r"^the destination does not answer: ssh: far: Connection refused$"):
+        failing(refused).attempt("service", "ls")
     for name in ("compose.yaml", "compose.production.yaml"):
         (tmp_path / name).write_text("services: {}\n")
     with pytest.raises(SettingsError, match=r"compose.production.yaml: services.web must be a mapping"):

@@ -32,7 +32,7 @@ def host(settings: Settings, engine: HostStandIn, tmp_path: Path) -> Host:
         (tmp_path / name).write_text("services: {}\n")
     here = replace(settings, base="registry")
     place = Destination("one", "compose", timeout=30, replicas=2)
-    return Host(here, place, Docker(engine.engine, engine.run), engine.sleep, engine.clock)
+    return Host(here, place, Docker(engine.engine, engine.run, "one"), engine.sleep, engine.clock)
 
 
 def test_sets_stand_side_by_side(host: Host, engine: HostStandIn) -> None:
@@ -134,11 +134,27 @@ def test_an_interrupt_leaves_what_served(host: Host, engine: HostStandIn, where:
     assert not any("green" in name for name in engine.boxes)
 
 
+def test_an_interrupt_while_requests_drain(host: Host, engine: HostStandIn) -> None:
+    """The front turns back to the old set, which goes on."""
+    host.apply(GOOD, ())
+
+    def interrupted(seconds: float) -> None:
+        if seconds == host.destination.drain:
+            raise KeyboardInterrupt
+        engine.sleep(seconds)
+
+    with pytest.raises(KeyboardInterrupt):
+        replace(host, sleep=interrupted).apply(BETTER, ())
+    assert engine.serving() == [GOOD, GOOD]
+    assert not any("green" in name for name in engine.boxes)
+    assert [(one.number, one.outcome) for one in host.read_live().versions] == [(2, "failed"), (1, "runs")]
+
+
 def test_the_next_deploy_removes_what_a_cut_one_left(host: Host, engine: HostStandIn) -> None:
     """What serves goes on meanwhile."""
     host.apply(GOOD, ())
     engine.cut_at = "kill"
-    with pytest.raises(LostError, match="the connection to one is lost") as caught:
+    with pytest.raises(LostError, match=r"^one does not answer: error during connect: no route to host$") as caught:
         host.apply(BETTER, ())
     assert "the next deploy removes what is left" in caught.value.hint
     engine.cut, engine.cut_at = False, ""

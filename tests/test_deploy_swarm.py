@@ -33,7 +33,7 @@ def swarm(settings: Settings, manager: SwarmStandIn, tmp_path: Path) -> Swarm:
     for name in ("compose.yaml", "compose.production.yaml"):
         (tmp_path / name).write_text("services: {}\n")
     place = Destination("far", "swarm", front=False, timeout=30)
-    return Swarm(settings, place, Docker(manager.engine, manager.run), manager.sleep, manager.clock)
+    return Swarm(settings, place, Docker(manager.engine, manager.run, "far"), manager.sleep, manager.clock)
 
 
 def test_a_deploy_is_the_difference(swarm: Swarm, manager: SwarmStandIn) -> None:
@@ -133,7 +133,7 @@ def test_a_cut_connection_is_told(swarm: Swarm, manager: SwarmStandIn) -> None:
     """Swarm goes on by itself; afterwards the lock of a process that has ended keeps nobody out."""
     swarm.apply(GOOD, ())
     manager.cut_after = "deploy"
-    with pytest.raises(LostError, match="the connection to far is lost") as caught:
+    with pytest.raises(LostError, match="far does not answer: Cannot connect") as caught:
         swarm.apply(BETTER, ())
     assert "goes on by itself" in caught.value.hint
     manager.cut, manager.cut_after = False, ""

@@ -84,11 +84,15 @@ PRODUCTION = {
 
 @dataclass(frozen=True)
 class Shop:
-    """The project of the service in a folder, and its images in the registry of a lab."""
+    """The project of the service in a folder, and its images in the registry of a lab.
+
+    Commands run in the hub of the lab, or with `far` in the network that the test is in.
+    """
 
     folder: Path
     lab: Lab
     images: Mapping[str, str]
+    far: bool = False
 
     @property
     def stack(self) -> str:
@@ -96,12 +100,18 @@ class Shop:
         return "shop"
 
     def command(self, *words: str) -> tuple[str, ...]:
-        """Return a command that runs `invoke` in the project, in the hub of the lab, and heeds Ctrl-C.
+        """Return a command that runs `invoke` in the project, and heeds Ctrl-C.
 
         Tests that run in the background of a shell have it ignored, and so would all that they start.
         """
         heeds = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        return self.lab.enter(sys.executable, "-c", heeds + INVOKE, *words)
+        argv = (sys.executable, "-c", heeds + INVOKE, *words)
+        return argv if self.far else self.lab.enter(*argv)
+
+    def add_destination(self, name: str, table: Mapping[str, Any]) -> None:
+        """Add a destination to the project's settings."""
+        with (self.folder / "pyproject.toml").open("a") as file:
+            file.write(_destination(name, table))
 
     def invoke(self, *words: str) -> Completed:
         """Run `invoke` in the project."""
@@ -145,15 +155,17 @@ class Shop:
 
 def write_project(folder: Path, destinations: Mapping[str, Mapping[str, Any]], registry: str) -> None:
     """Write the project."""
-    tables = "".join(
-        f"[tool.dockyard.deploy.{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items())
-        for name, table in destinations.items()
-    )
+    tables = "".join(_destination(name, table) for name, table in destinations.items())
     head = f'[tool.dockyard]\napp = "server:app"\nimage = "shop"\nbase = "debian"\nregistry = "{registry}"\n'
     (folder / "pyproject.toml").write_text(head + tables)
     (folder / "tasks.py").write_text("from dockyard.tasks import namespace as ns\n")
     (folder / "compose.yaml").write_text(json.dumps(COMPOSE))
     (folder / "compose.production.yaml").write_text(json.dumps(PRODUCTION))
+
+
+def _destination(name: str, table: Mapping[str, Any]) -> str:
+    lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items())
+    return f"[tool.dockyard.deploy.{name}]\n{lines}"
 
 
 def push_images(

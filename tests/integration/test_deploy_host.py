@@ -2,24 +2,39 @@
 
 import contextlib
 import json
+import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dockyard import apt
+from dockyard.apt import Package
 from dockyard.engine.client import Engine
+from dockyard.process import Command, capture
 from dockyard.settings import Settings
-from tests.integration import deploy_lab
+from tests.integration import deploy_lab, ssh_door
 from tests.integration.engine_lab import Lab
-from tests.integration.registry_process import Programs, RunningRegistry, programs
+from tests.integration.registry_process import Authority, Programs, RunningRegistry, programs
 from tests.integration.shop import Shop
+from tests.integration.tls_front import behind_tls
 
 __all__ = ["programs"]
 pytestmark = deploy_lab.MARKS
+PLACE: dict[str, Any] = {
+    "kind": "compose",
+    "replicas": 2,
+    "drain": 2,
+    "timeout": 120,
+    "release": ["python", "-c", "print('migrated')"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +57,9 @@ def shop(
 ) -> Shop:
     """Return the shop, whose first version runs."""
     host = lab.nodes[0].engine.environment["DOCKER_HOST"]
-    place = {"kind": "compose", "replicas": 2, "drain": 2, "timeout": 120}
-    place["release"] = ["python", "-c", "print('migrated')"]
     folder = tmp_path_factory.mktemp("shop") / "shop"
     relay = f"unix://{folder}/relay.sock"
-    destinations = {"one": {**place, "host": host}, "frail": {**place, "host": relay}}
+    destinations = {"one": {**PLACE, "host": host}, "frail": {**PLACE, "host": relay}}
     shop = deploy_lab.furnished(project, engine, lab, folder, registry=registry.host, destinations=destinations)
     done = shop.deploy("one", "one")
     assert done.returncode == 0, done.stderr
@@ -140,6 +153,90 @@ def test_of_two_deploys_at_once_one_is_refused(shop: Shop) -> None:
     assert done.stdout.strip() == shop.images[before]
     assert runs(shop) == before
     assert_whole(shop)
+
+
+def test_a_host_by_ssh_and_by_a_context(
+    shop: Shop, programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both lead to the same engine: by OpenSSH's own server, and by TLS that lets nobody in without a certificate."""
+    engine = shop.lab.nodes[0].engine
+    far = replace(shop, far=True)
+    authority = Authority(programs.openssl, tmp_path / "authority").make()
+    certificate, key = authority.issue("DNS:client")
+    path = os.environ["PATH"]
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    with (
+        ssh_door.leading_to(engine, made(tmp_path / "ssh")) as door,
+        behind_tls(Path(str(engine.environment["DOCKER_HOST"]).removeprefix("unix://")), authority) as port,
+    ):
+        monkeypatch.setenv("PATH", f"{door.bin}{os.pathsep}{path}")
+        context = f"host=tcp://127.0.0.1:{port},ca={authority.certificate},cert={certificate},key={key}"
+        clear = {"DOCKER_CONFIG": str(tmp_path / "docker"), "DOCKER_HOST": None}
+        create = ("context", "create", "guarded", "--docker", context)
+        capture(Command(("docker", *create), env={**clear, "PATH": engine.environment["PATH"]}))
+        shop.add_destination("by-ssh", {**PLACE, "host": door.address})
+        shop.add_destination("by-context", {**PLACE, "context": "guarded"})
+        shop.add_destination("by-none", {**PLACE, "context": "absent"})
+        for name in ("by-ssh", "by-context"):
+            version = other(shop)
+            with shop.load(500, where(shop)) as counted:
+                done = far.deploy(name, version)
+            assert done.returncode == 0, done.stderr
+            assert_no_failure(counted, 500)
+            assert runs(shop) == version
+            assert far.history(name)[0]["outcome"] == "runs"
+            assert_whole(shop)
+        refused = far.deploy("by-none", "one")
+        assert refused.returncode == 1
+        assert "absent" in refused.stderr
+        door.cut()
+        lost = far.deploy("by-ssh", other(shop))
+        assert lost.returncode == 1
+        assert "Traceback" not in lost.stderr
+
+
+COPIED = """\
+import sys, urllib.request as u
+there, old, new = sys.argv[1:]
+kind = "application/vnd.oci.image.manifest.v1+json"
+body = u.urlopen(u.Request(f"{there}/{old}", headers={"Accept": kind})).read()
+u.urlopen(u.Request(f"{there}/{new}", body, {"Content-Type": kind}, method="PUT"))
+"""
+
+
+def test_a_signed_image_alone(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a destination names a key: no image without a signature, none whose signature is of another image."""
+    apt.unpack([Package("cosign", "trixie")], tmp_path / "cosign")
+    monkeypatch.setenv("PATH", str(tmp_path / "cosign/usr/bin"), prepend=os.pathsep)
+    monkeypatch.setenv("COSIGN_PASSWORD", "open sesame")
+    capture(Command(("cosign", "generate-key-pair"), cwd=shop.folder))
+    shop.add_destination(
+        "guarded", {**PLACE, "host": shop.lab.nodes[0].engine.environment["DOCKER_HOST"], "key": "cosign.pub"}
+    )
+    before, version = runs(shop), other(shop)
+    pinned, third = shop.images[version], shop.images["four"]
+    refused = shop.deploy("guarded", version)
+    assert refused.returncode == 1
+    assert f"guarded takes no image without a signature by cosign.pub, and {pinned} has none" in refused.stderr
+    sign = ("cosign", "sign", "--key", str(shop.folder / "cosign.key"), "--tlog-upload=false", "--yes", pinned)
+    capture(Command(shop.lab.enter(*sign)))
+    tags = [f"sha256-{one.rpartition(':')[2]}.sig" for one in (pinned, third)]
+    there = f"http://{pinned.partition('/')[0]}/v2/shop/manifests"
+    capture(Command(shop.lab.enter(sys.executable, "-c", COPIED, there, *tags)))
+    tampered = shop.deploy("guarded", "four")
+    assert tampered.returncode == 1
+    assert f"takes no image without a signature by cosign.pub, and {third} has none" in tampered.stderr
+    assert runs(shop) == before
+    done = shop.deploy("guarded", version)
+    assert done.returncode == 0, done.stderr
+    assert runs(shop) == version
+    assert_whole(shop)
+
+
+def made(folder: Path) -> Path:
+    """Return a new folder."""
+    folder.mkdir()
+    return folder
 
 
 def until_there(shop: Shop, *names: str) -> None:
@@ -249,7 +346,7 @@ def test_a_cut_connection_is_told(shop: Shop) -> None:
         said = deploy.communicate(timeout=180)[0]
     path.unlink()
     assert deploy.returncode == 1, said
-    assert "the connection to frail is lost" in said
+    assert "frail does not answer" in said
     assert "Traceback" not in said
     assert_no_failure(counted, 2_000)
     assert runs(shop) == before

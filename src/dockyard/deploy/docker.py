@@ -30,22 +30,27 @@ SENSITIVE = ("pass", "secret", "token", "key", "credential", "dsn", "url")
 PULL_SECONDS = 600.0
 
 
-UNREACHABLE = re.compile(r"(?i)cannot connect to the docker daemon|error during connect|swarm does not have a leader")
+UNREACHABLE = re.compile(
+    r"(?im)^.*(cannot connect to the docker daemon|error during connect|swarm does not have a leader|command \[ssh .*"
+    r"has exited).*$"
+)
 
 
 @dataclass(frozen=True)
 class Docker:
-    """The docker command for a destination's engine; `run` starts it."""
+    """The docker command for a destination's engine; `run` starts it, `name` is the destination's."""
 
     engine: Engine
     run: Callable[..., Completed] = capture
+    name: str = "the destination"
 
     def attempt(self, *words: str, **options: Any) -> Completed:
         """Return how a command ended, well or not; raise LostError where the engine is out of reach."""
         done = self.run(self.engine.command(*words, **options), check=False)
-        last = (done.stderr.strip().splitlines() or [""])[-1]
-        if not done.ok and UNREACHABLE.search(last):
-            raise LostError(last)
+        if not done.ok and (found := UNREACHABLE.search(done.stderr)):
+            # Of a long line about a command it is ssh's own words that tell.
+            said = done.stderr.partition("stderr=")[2].strip().splitlines() or [found[0].strip()]
+            raise LostError(f"{self.name} does not answer: {said[-1]}", "`docker info` there may tell why")
         return done
 
     def read(self, *words: str, **options: Any) -> str:

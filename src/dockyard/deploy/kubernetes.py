@@ -3,7 +3,8 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +18,7 @@ from dockyard.deploy.kustomize import read_document, read_release
 from dockyard.deploy.plan import Change, Live, Objects
 from dockyard.deploy.pods import DOMAIN, Release, make_name
 from dockyard.deploy.stackfile import Document, StackFile
-from dockyard.deploy.versions import Store
+from dockyard.deploy.versions import Deployer, Store
 from dockyard.errors import DockyardError
 from dockyard.process import Command, which
 from dockyard.settings import Settings
@@ -46,7 +47,7 @@ Read = Callable[[Settings, Destination], Document]
 
 
 @dataclass(frozen=True)
-class Kubernetes:
+class Kubernetes(Deployer):
     """A namespace of a cluster; `read` is how the Compose files are read."""
 
     settings: Settings
@@ -55,15 +56,18 @@ class Kubernetes:
     read: Read = read_document
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-    lease: Lease = field(init=False)
-    store: Store = field(init=False)
 
-    def __post_init__(self) -> None:
-        """Set what follows from the rest."""
-        stack = self.settings.stack
-        object.__setattr__(self, "lease", Lease(self.kubectl, stack))
-        shelf = ConfigMaps(self.kubectl, stack)
-        object.__setattr__(self, "store", Store(shelf, stack, self.destination.timeout))
+    lost_hint = "old copies serve on while new ones are not ready; `invoke deploy.status` shows where it is"
+
+    @property
+    def store(self) -> Store:
+        """Where versions are kept."""
+        return Store(ConfigMaps(self.kubectl, self.settings.stack), self.settings.stack, self.destination.timeout)
+
+    @cached_property
+    def lease(self) -> Lease:
+        """The lock of a deploy, which is renewed while it lasts."""
+        return Lease(self.kubectl, self.settings.stack)
 
     @cached_property
     def document(self) -> Document:
@@ -87,36 +91,29 @@ class Kubernetes:
     def apply(self, image: str, _changes: tuple[Change, ...]) -> int:
         """Bring an image to run under the lease; on any failure return to what ran before."""
         release = self._release(image)
-        objects, jobs = manifests.list_objects(release), manifests.list_jobs(release)
-        with self.lease.hold():
-            previous = current_version(self.kubectl.list_all("Deployment", self._labels))
-            number = self.store.add_version(StackFile({"objects": objects}), image)
-            try:
-                self._prepare(objects)
-                for job in jobs:
-                    self._run_job(job)
-                self._bring(objects, number)
-            except BaseException as error:
-                self._return(error, number, previous)
-                raise
-            self.store.finish_version(number, "deployed")
-            self.store.forget(keep=StackFile({}))
-        return number
+        stack = StackFile({"objects": manifests.list_objects(release)})
+        with self.hold():
+            return self.bring(
+                stack, image, tuple(StackFile({"objects": [job]}) for job in manifests.list_jobs(release))
+            )
 
-    def rollback(self, number: int) -> str:
-        """Return to an earlier version, 0 for the one before; return its image."""
-        with self.lease.hold():
-            current = current_version(self.kubectl.list_all("Deployment", self._labels))
-            chosen = self.store.choose_earlier(number, current, self.destination.name)
-            objects = list(self.store.read_version(chosen.number).document["objects"])
-            made = self.store.add_version(StackFile({"objects": objects}), chosen.image, f"back to {chosen.number}")
-            try:
-                self._bring(objects, made)
-            except BaseException as error:
-                self._return(error, made, current)
-                raise
-            self.store.finish_version(made, "deployed")
-        return chosen.image
+    def hold(self) -> AbstractContextManager[None]:
+        """Take the lease."""
+        return self.lease.hold()
+
+    def read_current(self) -> int:
+        """Return the version that runs."""
+        return current_version(self.kubectl.list_all("Deployment", self._labels))
+
+    def bring(self, stack: StackFile, image: str, jobs: tuple[StackFile, ...] = (), note: str = "") -> int:
+        """Have what the steps stand on, run them, and then bring all of it."""
+        objects, previous = list(stack.document["objects"]), self.read_current()
+        with self.attempt(stack, image, note, lambda: self._return(previous)) as number:
+            self._prepare(objects)
+            for job in jobs:
+                self._run_job(*job.document["objects"])
+            self._bring(objects, number)
+        return number
 
     def status(self) -> tuple[Instance, ...]:
         """Return every pod of the stack."""
@@ -227,22 +224,12 @@ class Kubernetes:
             if name_object(one) not in wanted:
                 self.kubectl.remove(one["kind"], one["metadata"]["name"])
 
-    def _return(self, error: BaseException, number: int, previous: int) -> None:
-        """Bring back what ran before, and remember that this deploy failed."""
-        why = error.message.splitlines()[0] if isinstance(error, DockyardError) else "interrupted"
-        log.warning(f"{why}: returning to what ran before")
-        try:
-            if previous:
-                objects = list(self.store.read_version(previous).document["objects"])
-                self._bring(objects, previous, returning=True)
-            else:
-                self._prune(())
-            self.store.finish_version(number, "failed")
-        except LostError as lost:
-            raise LostError(
-                f"{why}; the connection to {self.destination.name} is lost: {lost.message}",
-                "old copies serve on while new ones are not ready; `invoke deploy.status` shows where it is",
-            ) from None
+    def _return(self, previous: int) -> None:
+        """Bring back what ran before, if anything did."""
+        if previous:
+            self._bring(list(self.store.read_version(previous).document["objects"]), previous, returning=True)
+        else:
+            self._prune(())
 
     def _failure(self, what: str, pods: str | Mapping[str, Any], why: str) -> UnhealthyError:
         """Show the last lines of a failing copy, and return the error."""

@@ -12,6 +12,7 @@ import re
 import tarfile
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,8 @@ from dockyard.deploy.front import Front
 from dockyard.deploy.hostfile import COLOURS, OWN, WEB
 from dockyard.deploy.plan import Change, Live, Objects
 from dockyard.deploy.stackfile import FRONT, RELEASE, VERSION, Goal, StackFile
-from dockyard.deploy.versions import Containers, Store
-from dockyard.errors import DockyardError, UsageError
+from dockyard.deploy.versions import Containers, Deployer, Store
+from dockyard.errors import UsageError
 from dockyard.process import Command
 from dockyard.settings import Settings
 from dockyard.stack import compose
@@ -81,8 +82,10 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Host:
+class Host(Deployer):
     """One host with an engine."""
+
+    lost_hint = "what served before goes on, or what the front has turned to; the next deploy removes what is left"
 
     settings: Settings
     destination: Destination
@@ -121,25 +124,20 @@ class Host:
     def apply(self, image: str, _changes: tuple[Change, ...], /) -> int:
         """Bring an image to run under the lock; on any failure what ran before goes on."""
         goal = self._goal(image)
-        with self.store.lock():
+        with self.hold():
             if self.destination.front:
                 goal = replace(goal, front_image=self._choose_front(self._boxes()))
             stack = hostfile.make_host(goal)
-            number = self.store.add_version(stack, image)
-            self._bring(stack, number, hostfile.make_jobs(goal, stack))
-            self.store.forget(keep=stack)
-            return number
+            return self.bring(stack, image, hostfile.make_jobs(goal, stack))
 
-    def rollback(self, number: int) -> str:
-        """Return to an earlier version, 0 for the one before; return its image."""
-        with self.store.lock():
-            boxes = self._boxes()
-            current = _version(boxes, self._serving(boxes))
-            chosen = self.store.choose_earlier(number, current, self.destination.name)
-            stack = self.store.read_version(chosen.number)
-            made = self.store.add_version(stack, chosen.image, f"back to {chosen.number}")
-            self._bring(stack, made, ())
-            return chosen.image
+    def hold(self) -> AbstractContextManager[None]:
+        """Take the lock, a container's name that only one can have."""
+        return self.store.lock()
+
+    def read_current(self) -> int:
+        """Return the version that serves."""
+        boxes = self._boxes()
+        return _version(boxes, self._serving(boxes))
 
     def status(self) -> tuple[Instance, ...]:
         """Return every container of the stack; of two sets, the one that does not serve is named so."""
@@ -195,16 +193,14 @@ class Host:
         sets = {_version(boxes, box.colour): box.colour for box in boxes if box.colour and box.state == "running"}
         return sets[min(sets)] if sets else ""
 
-    def _bring(self, stack: StackFile, number: int, jobs: tuple[StackFile, ...]) -> None:
+    def bring(self, stack: StackFile, image: str, jobs: tuple[StackFile, ...] = (), note: str = "") -> int:
         """Start a new set, turn the front to it, and end the old one; on any failure end the new one instead."""
         before = self._boxes()
         old = self._serving(before)
         new = next(colour for colour in COLOURS if colour != old)
         self._end([box for box in before if box.colour == new])
-        names = hostfile.list_set(stack)
-        coloured = hostfile.colour_set(stack, names, new, number)
-        turned = False
-        try:
+        with self.attempt(stack, image, note, lambda: self._return(old, new)) as number:
+            coloured = hostfile.colour_set(stack, hostfile.list_set(stack), new, number)
             if others := hostfile.list_others(stack):
                 self._up(stack.select(*others), others)
             for job in jobs:
@@ -214,40 +210,24 @@ class Host:
             self._up(coloured, tuple(coloured.services))
             if FRONT in stack.services:
                 self._turn(stack, new)
-            turned = True
-            self.sleep(self.destination.drain if old and FRONT in stack.services else 0)
-        except BaseException as error:
-            self._return(error, (old, new), number)
-            raise
-        finally:
-            if turned:
-                self._end([box for box in self._boxes() if box.colour == old and old])
-        gone = [box for box in self._boxes() if not box.colour and box.service not in stack.services]
-        self._end(gone)
-        self.store.finish_version(number, "deployed")
+                self.sleep(self.destination.drain if old else 0)
+        # From here on there is nothing to return from: what is left of the old set goes now, or with the next deploy.
+        self._end([box for box in self._boxes() if box.colour == old and old])
+        self._end([box for box in self._boxes() if not box.colour and box.service not in stack.services])
+        return number
 
-    def _return(self, error: BaseException, colours: tuple[str, str], number: int) -> None:
-        """Have the old set serve again and end the new one, and remember that this deploy failed."""
-        old, new = colours
-        why = error.message if isinstance(error, DockyardError) else "interrupted"
-        log.warning(f"{why.splitlines()[0]}: what ran before goes on")
-        try:
-            boxes = self._boxes()
-            previous = _version(boxes, old)
-            if old and not any(box.colour == old and box.state == "running" for box in boxes):
-                known = [one.number for one in self.store.list_versions() if one.outcome == "deployed"]
-                back = self.store.read_version(previous or max(known, default=0))
-                coloured = hostfile.colour_set(back, hostfile.list_set(back), old, previous or max(known))
-                self._up(coloured, tuple(coloured.services))
-            if old and self._serving(boxes) == new and any(box.service == FRONT for box in boxes):
-                self._point(old)
-            self._end([box for box in self._boxes() if box.colour == new or not old])
-            self.store.finish_version(number, "failed")
-        except LostError as lost:
-            raise LostError(
-                f"{why.splitlines()[0]}; the connection to {self.destination.name} is lost: {lost.message}",
-                "what served before goes on, or what the front has turned to; the next deploy removes what is left",
-            ) from None
+    def _return(self, old: str, new: str) -> None:
+        """Have the old set serve again, and end the new one."""
+        boxes = self._boxes()
+        if old and not any(box.colour == old and box.state == "running" for box in boxes):
+            known = [one.number for one in self.store.list_versions() if one.outcome == "deployed"]
+            previous = _version(boxes, old) or max(known)
+            stack = self.store.read_version(previous)
+            coloured = hostfile.colour_set(stack, hostfile.list_set(stack), old, previous)
+            self._up(coloured, tuple(coloured.services))
+        if old and self._serving(boxes) == new and any(box.service == FRONT for box in boxes):
+            self._point(old)
+        self._end([box for box in self._boxes() if box.colour == new or not old])
 
     def _turn(self, stack: StackFile, colour: str) -> None:
         """Turn the front to the copies of a set, starting the front where there is none."""
@@ -359,7 +339,7 @@ class Host:
 
 def open_cluster(settings: Settings, destination: Destination) -> Host:
     """Return a host, ready to be asked."""
-    return Host(settings, destination, Docker(docker.open_engine(settings, destination)))
+    return Host(settings, destination, Docker(docker.open_engine(settings, destination), name=destination.name))
 
 
 def _box(body: Mapping[str, Any]) -> Box:

@@ -11,6 +11,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from dockyard.deploy.destination import Destination
 from dockyard.deploy.docker import Docker
 from dockyard.deploy.plan import Change, Live, Objects
 from dockyard.deploy.stackfile import FRONT, RELEASE, VERSION, Goal, StackFile
-from dockyard.deploy.versions import Configs, Store
+from dockyard.deploy.versions import Configs, Deployer, Store
 from dockyard.errors import DockyardError, UsageError
 from dockyard.process import Command
 from dockyard.settings import Settings
@@ -57,8 +58,10 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Swarm:
+class Swarm(Deployer):
     """A Swarm that is reached through one of its managers."""
+
+    lost_hint = "the Swarm goes on by itself, to the new image or back: `invoke deploy.status` shows where it is"
 
     settings: Settings
     destination: Destination
@@ -97,30 +100,32 @@ class Swarm:
     def apply(self, image: str, _changes: tuple[Change, ...]) -> int:
         """Bring an image to run under the lock; on any failure return to what ran before."""
         goal = self._goal(image)
-        with self.store.lock():
-            services = self._services()
+        with self.hold():
             if self.destination.front:
-                goal = replace(goal, front_image=self._choose_front(services))
+                goal = replace(goal, front_image=self._choose_front(self._services()))
             stack = stackfile.make_stack(goal)
             self._require_secrets(stack)
-            return self._roll(goal, stack, services)
+            return self.bring(stack, image, stackfile.make_jobs(goal, stack))
 
-    def rollback(self, number: int) -> str:
-        """Return to an earlier version, 0 for the one before; return its image."""
+    def hold(self) -> AbstractContextManager[None]:
+        """Take the lock, a config that only one can have."""
         self._require_manager()
-        with self.store.lock():
-            services = self._services()
-            current = current_version(services)
-            chosen = self.store.choose_earlier(number, current, self.destination.name)
-            stack = self.store.read_version(chosen.number)
-            made = self.store.add_version(stack, chosen.image, f"back to {chosen.number}")
-            try:
-                self._bring(mark_version(stack, made))
-            except BaseException as error:
-                self._return(error, made, current)
-                raise
-            self.store.finish_version(made, "deployed")
-            return chosen.image
+        return self.store.lock()
+
+    def read_current(self) -> int:
+        """Return the version that runs."""
+        return current_version(self._services())
+
+    def bring(self, stack: StackFile, image: str, jobs: tuple[StackFile, ...] = (), note: str = "") -> int:
+        """Bring what others run first, then the release step, then the project's own services."""
+        previous = self.read_current()
+        with self.attempt(stack, image, note, lambda: self._return(previous)) as number:
+            if others := [name for name, body in stack.services.items() if body["image"] != image and name != FRONT]:
+                self._bring(mark_version(stack.select(*others), number), prune=False)
+            for job in jobs:
+                self._release(job)
+            self._bring(mark_version(stack, number))
+        return number
 
     def status(self) -> tuple[Instance, ...]:
         """Return every task that should run, and those that ended with an error."""
@@ -150,12 +155,7 @@ class Swarm:
 
     def _require_manager(self) -> None:
         form = "{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}}"
-        try:
-            said = self.docker.read("info", "--format", form, timeout=30)
-        except DockyardError as error:
-            hint = "`docker info` there may tell why"
-            raise DockyardError(f"{self.destination.name} does not answer: {error.message}", hint) from None
-        if said.split() != ["active", "true"]:
+        if self.docker.read("info", "--format", form, timeout=30).split() != ["active", "true"]:
             raise DockyardError(
                 f"the engine of {self.destination.name} is no manager of a Swarm",
                 "name a manager as its host; `docker swarm init` makes a Swarm of one node",
@@ -189,39 +189,12 @@ class Swarm:
         service = name.partition(".")[0]
         return Task(row["ID"], service, name, row["Image"], row["Node"], row["DesiredState"], state, error)
 
-    def _roll(self, goal: Goal, stack: StackFile, before: Mapping[str, Mapping[str, Any]]) -> int:
-        """Carry a deploy out: what others run first, then the release step, then the project's own services."""
-        number = self.store.add_version(stack, goal.image)
-        others = [name for name in stack.services if name not in {*stackfile.list_own(goal), FRONT}]
-        try:
-            if others:
-                self._bring(mark_version(stack.select(*others), number), prune=False)
-            for job in stackfile.make_jobs(goal, stack):
-                self._release(job)
-            self._bring(mark_version(stack, number))
-        except BaseException as error:
-            self._return(error, number, current_version(before))
-            raise
-        self.store.finish_version(number, "deployed")
-        self.store.forget(keep=stack)
-        return number
-
-    def _return(self, error: BaseException, number: int, previous: int) -> None:
-        """Bring back what ran before, and remember that this deploy failed."""
-        why = error.message if isinstance(error, DockyardError) else "interrupted"
-        log.warning(f"{why.splitlines()[0]}: returning to what ran before")
-        try:
-            if previous:
-                stack = self.store.read_version(previous)
-                self._bring(mark_version(stack, previous), returning=True)
-            else:
-                self._remove()
-            self.store.finish_version(number, "failed")
-        except LostError as lost:
-            raise LostError(
-                f"{why.splitlines()[0]}; the connection to {self.destination.name} is lost: {lost.message}",
-                "the Swarm goes on by itself, to the new image or back: `invoke deploy.status` shows where it is",
-            ) from None
+    def _return(self, previous: int) -> None:
+        """Bring back what ran before, if anything did."""
+        if previous:
+            self._bring(mark_version(self.store.read_version(previous), previous), returning=True)
+        else:
+            self._remove()
 
     def _remove(self) -> None:
         """Remove a stack that never ran before, and wait until its networks are gone too."""
@@ -334,7 +307,7 @@ class Swarm:
 
 def open_cluster(settings: Settings, destination: Destination) -> Swarm:
     """Return a Swarm, ready to be asked."""
-    return Swarm(settings, destination, Docker(docker.open_engine(settings, destination)))
+    return Swarm(settings, destination, Docker(docker.open_engine(settings, destination), name=destination.name))
 
 
 def update_state(service: Mapping[str, Any] | None) -> str:

@@ -8,18 +8,22 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from dockyard.deploy.cluster import LostError
+from dockyard.deploy.destination import Destination
 from dockyard.deploy.docker import Docker
 from dockyard.deploy.plan import Version
 from dockyard.deploy.stackfile import LABEL, StackFile
 from dockyard.errors import DockyardError, UsageError
 from dockyard.process import Completed
+from dockyard.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -214,6 +218,58 @@ class Store:
 
     def _name(self, number: int) -> str:
         return f"{self.stack}_dockyard-v{number:06}"
+
+
+class Deployer(ABC):
+    """What all kinds do alike: who deploys holds the place, each deploy is remembered, and one that fails returns."""
+
+    settings: Settings
+    destination: Destination
+    lost_hint: ClassVar[str]
+    """What goes on at a destination that is lost in the middle."""
+
+    @property
+    @abstractmethod
+    def store(self) -> Store:
+        """Where versions are kept."""
+
+    @abstractmethod
+    def hold(self) -> AbstractContextManager[None]:
+        """Let nobody else deploy meanwhile."""
+
+    @abstractmethod
+    def read_current(self) -> int:
+        """Return the version that runs, 0 for none."""
+
+    @abstractmethod
+    def bring(self, stack: StackFile, image: str, jobs: tuple[StackFile, ...] = (), note: str = "") -> int:
+        """Run the steps of a release, then the stack itself as a new version; return its number."""
+
+    def rollback(self, number: int) -> str:
+        """Return to an earlier version, 0 for the one before; return its image."""
+        with self.hold():
+            chosen = self.store.choose_earlier(number, self.read_current(), self.destination.name)
+            self.bring(self.store.read_version(chosen.number), chosen.image, note=f"back to {chosen.number}")
+        return chosen.image
+
+    @contextlib.contextmanager
+    def attempt(self, stack: StackFile, image: str, note: str, bring_back: Callable[[], None]) -> Iterator[int]:
+        """Remember a stack as the newest version, and how it ends; when it fails, what ran before is brought back."""
+        number = self.store.add_version(stack, image, note)
+        try:
+            yield number
+        except BaseException as error:
+            why = error.message.splitlines()[0] if isinstance(error, DockyardError) else "interrupted"
+            log.warning(f"{why}: back to what ran before")
+            try:
+                bring_back()
+                self.store.finish_version(number, "failed")
+            except LostError as lost:
+                told = lost.message if isinstance(error, LostError) else f"{why}; {lost.message}"
+                raise LostError(told, self.lost_hint) from None
+            raise
+        self.store.finish_version(number, "deployed")
+        self.store.forget(keep=stack)
 
 
 def refusal(name: str, done: Completed, taken: tuple[str, ...]) -> str:
