@@ -276,7 +276,7 @@ def test_a_yanked_pin_that_stays_is_told(
     make_and_print(project, Wish(), dry_run=False, as_json=False)
     said = "pytest==9.2.0 was yanked from its index, because: broken on Mondays; "
     said += "the lock keeps it until `invoke lock --upgrade-package pytest`"
-    assert capsys.readouterr().err.count(said) == 1
+    assert capsys.readouterr().err.count(console.name_commands(said)) == 1
     (project.root / "requirements/test.in").write_text("-r base.in\npytest>2\n", encoding="utf-8")
     make_and_print(project, Wish(), dry_run=False, as_json=True)
     assert json.loads(capsys.readouterr().out)["yanked"] == [said]

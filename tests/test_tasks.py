@@ -12,6 +12,7 @@ import pytest
 from invoke.program import Program
 from invoke.tasks import Task
 
+from dockyard import console
 from dockyard.bases import resolve
 from dockyard.bases.resolve import Missing
 from dockyard.engine import client
@@ -344,4 +345,4 @@ def test_bases_that_can_be_updated(invoke: Line, monkeypatch: pytest.MonkeyPatch
     code, shown, said = invoke("base.update", "--dry-run")
     assert code == 1
     assert "sha256:2" in shown
-    assert "`invoke base.update` does it" in said
+    assert console.name_commands("`invoke base.update` does it") in said

@@ -3,10 +3,12 @@
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import is_dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -24,7 +26,7 @@ class ProgressHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record to the stderr of this moment, which tests and Invoke may replace."""
         mark = f"{_paint(record.levelname, '33')} " if record.levelno >= logging.WARNING else ""
-        print(f"{mark}{record.getMessage()}", file=sys.stderr, flush=True)
+        print(f"{mark}{name_commands(record.getMessage())}", file=sys.stderr, flush=True)
 
 
 def show_progress() -> None:
@@ -37,9 +39,22 @@ def show_progress() -> None:
 
 def error(message: str, hint: str = "") -> None:
     """Print what went wrong and, where there is one, what to do next."""
-    print(f"{_paint('ERROR', '31')} {message}", file=sys.stderr, flush=True)
+    print(f"{_paint('ERROR', '31')} {name_commands(message)}", file=sys.stderr, flush=True)
     if hint:
-        print(f"{_paint('TIP', '36')}   {hint}", file=sys.stderr, flush=True)
+        print(f"{_paint('TIP', '36')}   {name_commands(hint)}", file=sys.stderr, flush=True)
+
+
+def find_program() -> str:
+    """Return the program that runs tasks here: the one that a person typed, else Invoke where there is a tasks.py."""
+    typed = Path(sys.argv[0]).name
+    if typed in {"dockyard", "invoke"}:
+        return typed
+    return "invoke" if typed == "inv" or Path("tasks.py").exists() else "dockyard"
+
+
+def name_commands(text: str) -> str:
+    """Return a text whose commands, written as `invoke lock`, are those of the program that a person has."""
+    return re.sub(r"(?<![\w/.-])invoke (?=[a-z])", f"{find_program()} ", text)
 
 
 def as_json(value: Any) -> None:
@@ -72,7 +87,7 @@ def table(
         numeric = column in set(right)
         made.add_column(column, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
     for row in rows:
-        made.add_row(*(Text(str(cell), styles.get(str(cell), "")) for cell in row))
+        made.add_row(*(Text(name_commands(str(cell)), styles.get(str(cell), "")) for cell in row))
     make_console(sys.stdout).print(made)
 
 

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import stat
+import sys
 import time
 import tomllib
 from pathlib import Path
@@ -331,6 +332,28 @@ def test_one_clear_thing(
     assert (ended, out) == (code, "")
     assert said in err.splitlines()[0]
     assert contents(folder).keys() == files.keys()
+
+
+FIRST = {
+    "build": "there is no lock yet that says what the image holds",
+    "lock --check": "2 problems with the locks",
+    "audit": "requirements/3.13/production.txt:1: is missing: nothing is locked",
+}
+
+
+@pytest.mark.parametrize("command", FIRST)
+@pytest.mark.parametrize("program", ["dockyard", "invoke", "nox"])
+def test_commands_before_any_lock(
+    command: str, program: str, app: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One error says what is missing, and how the program that a person has makes it: Nox has tasks.py beside it."""
+    init(capsys)
+    monkeypatch.setattr(sys, "argv", [f"/usr/bin/{program}"])
+    with pytest.raises(SystemExit, match="1"):
+        make_program().run(["dockyard", *command.split()])
+    error, hint = capsys.readouterr().err.splitlines()[-2:]
+    assert error.startswith(f"ERROR {FIRST[command]}")
+    assert re.fullmatch(r"TIP   .*`?%s lock`?.*" % ("dockyard" if program == "dockyard" else "invoke"), hint)
 
 
 def test_a_missing_value_is_told(app: Path, capsys: pytest.CaptureFixture[str]) -> None:

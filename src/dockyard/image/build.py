@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 STAGE = "dockyard"
 KEEP = "KEEP"
+LOCKS = "LOCKS"
 VERSION = "PROJECT_VERSION"
 
 
@@ -174,6 +175,13 @@ def _image(settings: Settings, found: World, request: Request, variant: Variant,
     )
 
 
+def require_locks(settings: Settings, dockerfile: Dockerfile) -> None:
+    """Raise DockyardError where a Dockerfile takes its packages from locks, and the project has none yet."""
+    locks = check.inspect_locks(settings).locks if LOCKS in dockerfile.arguments else ()
+    if locks and not any(one.content for one in locks):
+        raise DockyardError("there is no lock yet that says what the image holds", "`invoke lock` makes all")
+
+
 def tell_missing(lost: Missing) -> None:
     """Say of a Python that nothing can be built on it."""
     log.info(f"Python {lost.python} cannot be built here: {lost.reason}")
@@ -193,6 +201,7 @@ def build_images(
     recording = records.Recording(records.Clock.start())
     found = read_world(settings)
     plan_images(settings, found, request)  # a wrong target is said before an engine starts
+    require_locks(settings, found.dockerfile)
     pythons = tuple(dict.fromkeys(variant.python for variant in request.variants(settings)))
     engine = engine or find_engine(settings)
     wanted = replace(settings, platforms=request.platforms or settings.platforms)

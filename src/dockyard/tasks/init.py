@@ -1,7 +1,6 @@
 """`dockyard init`: look at a project, write what is missing to ship it, and say what was found and why."""
 
 import logging
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,7 +154,7 @@ def advise(project: "Project", changes: "Sequence[Change]", environment: str, *,
         log.warning(f"{asks} starts git, which no image has: let it read PROJECT_VERSION from the environment first")
     if not any(change.writes for change in changes):
         log.info("nothing is missing")
-    log.info(f"next: {program()} up --production" if written else f"nothing is written: {program()} init does it")
+    log.info("next: invoke up --production" if written else "nothing is written: invoke init does it")
 
 
 def warn_of_base(python: str, others: "Sequence[str]") -> str:
@@ -169,14 +168,6 @@ def warn_of_base(python: str, others: "Sequence[str]") -> str:
     instead = next((other for other in others if other in RELEASES), "")
     way = f"--python {instead}" if instead else f"--python {' or '.join(RELEASES)}, if the project allows it"
     return f"Debian has no Python {python}: where no registry has its base image, say {way}"
-
-
-def program() -> str:
-    """Return the program that a person typed: dockyard or invoke."""
-    import sys
-
-    name = os.path.basename(sys.argv[0])  # noqa: PTH119 - it need not be a path
-    return name if name in {"invoke", "inv"} else "dockyard"
 
 
 def as_json(project: "Project", changes: "Sequence[Change]", *, written: bool) -> dict[str, Any]:
