@@ -141,10 +141,9 @@ class Docker:
         return Completed(1, "", f"ERROR: docker.io/library/{name}: not found", 0.1)
 
     def _inspect(self, words: tuple[str, ...]) -> Completed:
-        name = words[-1]
-        if name in self.images:
-            return Completed(0, json.dumps([self.images[name]]), "", 0.1)
-        return Completed(1, "[]\n", f"Error response from daemon: No such image: {name}", 0.1)
+        found = [{"RepoTags": [name], **self.images[name]} for name in words[3:] if name in self.images]
+        lost = [f"Error response from daemon: No such image: {name}" for name in words[3:] if name not in self.images]
+        return Completed(int(bool(lost)), json.dumps(found), "\n".join(lost), 0.1)
 
     def _name(self, verb: str, name: str, other: str = "") -> Completed:
         if name not in self.images:

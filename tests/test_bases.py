@@ -1,46 +1,75 @@
 """Ensuring base images: who is asked, what is made, and who is named as missing."""
 
+import io
+import json
 import os
 import platform
+import shutil
 import signal
+import tarfile
 import threading
-from collections.abc import Mapping, Sequence
+import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
+from dockyard import files
 from dockyard.bases import cache, debian, lookup, parallel, resolve
 from dockyard.bases.cache import Image, Record
 from dockyard.bases.lookup import Answer, Missing, Pin, UnavailableError
-from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
+from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 from tests.progress import LINES
+from tests.scripted_docker import Docker
 
-ENGINE = Engine(kind="host", version="28.5", snapshotter=True)
 DIGEST = "sha256:" + "a" * 64
 OTHER = "sha256:" + "b" * 64
 
 
-class World:
+class World(Docker):
     """A registry, a mirror and a cache of made-up content, and a note of everything that is asked of them."""
 
     def __init__(self) -> None:
-        self.answers: dict[str, Answer] = {}
-        self.remembered: dict[str, Answer] = {}
-        self.cached: dict[str, Record] = {}
+        super().__init__()
+        self.absent: list[str] = []
         self.offered: dict[str, dict[str, str]] = {}
         self.unavailable = {"3.12": UnavailableError("no Debian release ships Python 3.12", "try a registry")}
         self.trouble: DockyardError | None = None
-        self.asked: list[str] = []
         self.made: list[str] = []
         self.loaded: list[str] = []
+        self.says = {"imagetools": self.ask, "load": self.load}
 
-    def ask(self, _engine: Engine, references: Sequence[str]) -> dict[str, Answer]:
-        """Answer as the registry."""
-        self.asked += references
-        return {reference: self.answers.get(reference, Answer(reason="no such host")) for reference in references}
+    def ask(self, command: Command) -> Completed:
+        """Answer as the registry, which is out of reach but for what is scripted."""
+        name = command.argv[4]
+        if name in self.registry:
+            return Completed(0, json.dumps({"digest": self.registry[name]}), "", 0.1)
+        return Completed(1, "", "ERROR: not found" if name in self.absent else "ERROR: no such host", 0.1)
+
+    @property
+    def questions(self) -> list[str]:
+        """What the registry was asked for."""
+        return sorted(command.argv[4] for command in self.asked if "imagetools" in command.argv)
+
+    def load(self, command: Command) -> str:
+        """Take an image, as an engine does."""
+        with tarfile.open(fileobj=io.BytesIO(command.input or b"")) as archive:
+            listed = archive.extractfile("manifest.json")
+            assert listed
+            self.loaded += json.loads(listed.read())[0]["RepoTags"]
+        return ""
+
+    def keep(self, python: str, **packages: str) -> Record:
+        """Put a base of today's recipe into the cache."""
+        held = {f"python{python}": f"{python}.1-1", **packages}
+        made = files.folder() / "made"
+        made.mkdir(parents=True)
+        (made.parent / "tree").write_bytes(python.encode())
+        image = cache.write_layout(made.parent / "tree", made, cache.About("amd64", 0, "test", {}, ()))
+        here = debian.architecture()[0]
+        found = Record(python, f"{python}.1", "trixie", here, debian.current(python), held, image, "")
+        return cache.store_record(made, found)
 
     def ensure(self, python: str, *, allow_expired: bool, anew: bool = False) -> Record:
         """Make a base as debian.ensure_base does."""
@@ -48,10 +77,11 @@ class World:
             raise self.trouble
         if python in self.unavailable:
             raise self.unavailable[python]
-        if python not in self.cached or anew:
+        found = debian.cached(python)
+        if found is None or anew:
             self.made.append(python)
-            self.cached[python] = record(python)
-        return self.cached[python]
+            found = self.keep(python)
+        return found
 
     def simulate(self, python: str, *, allow_expired: bool) -> dict[str, str]:
         """Say what the mirror offers."""
@@ -59,46 +89,36 @@ class World:
             raise self.unavailable[python]
         return self.offered[python]
 
-    def load(self, _engine: Engine, records: Mapping[str, Record]) -> None:
-        """Note what an engine is given."""
-        self.loaded += [one.python for one in records.values()]
-
 
 def record(python: str, **packages: str) -> Record:
-    """Return a base that lies in the cache."""
+    """Return a base as the cache describes it."""
     image = Image("sha256:m", "sha256:c", "sha256:l", "sha256:d", 5)
     held = {f"python{python}": f"{python}.1-1", **packages}
     return Record(python, f"{python}.1", "trixie", "amd64", "today", held, image, f"python-{python}")
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
     """Return a world in which nothing is cached, no registry answers, and Debian has all but 3.12."""
     made = World()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(lookup, "ask_registry", made.ask)
-    monkeypatch.setattr(lookup, "recall_answers", lambda: made.remembered)
+    # Making a base takes minutes, and a mirror: tests/integration/test_bases.py does.
     monkeypatch.setattr(debian, "ensure_base", made.ensure)
     monkeypatch.setattr(debian, "simulate", made.simulate)
-    monkeypatch.setattr(debian, "at_hand", made.cached.get)
-    monkeypatch.setattr(debian, "cached", made.cached.get)
-    monkeypatch.setattr(debian, "current", lambda _python: "today")
-    monkeypatch.setattr(cache, "load_images", made.load)
     return made
 
 
 def test_a_build_reads_a_base_from_the_cache(world: World, settings: Settings) -> None:
     """Only an engine whose BuildKit cannot do that needs a copy of its own."""
-    resolve.ensure_bases(settings, ENGINE, ["3.13"], run=False)
+    resolve.ensure_bases(settings, world.engine, ["3.13"], run=False)
     assert world.loaded == []
-    resolve.ensure_bases(settings, replace(ENGINE, snapshotter=False), ["3.13"], run=False)
-    assert world.loaded == ["3.13"]
+    resolve.ensure_bases(settings, replace(world.engine, snapshotter=False), ["3.13"], run=False)
+    assert world.loaded == ["dockyard-base/python:3.13-slim"]
 
 
 def test_auto_without_a_registry(world: World, settings: Settings) -> None:
     """The registry is asked about all at once, then packages are taken, and a Python without one is named."""
-    found, missing = resolve.ensure_bases(settings, ENGINE, ["3.12", "3.13"])
-    assert world.asked == ["python:3.12-slim", "python:3.13-slim"]
+    found, missing = resolve.ensure_bases(settings, world.engine, ["3.12", "3.13"])
+    assert world.questions == ["python:3.12-slim", "python:3.13-slim"]
     assert [(base.python, base.source, base.image) for base in found] == [
         ("3.13", "debian", "dockyard-base/python:3.13-slim")
     ]
@@ -107,7 +127,7 @@ def test_auto_without_a_registry(world: World, settings: Settings) -> None:
         "no Debian release ships Python 3.12 "
         "(Debian packages make 3.11, 3.13, 3.14, 3.15; a registry may have others); the registry: no such host"
     )
-    assert world.loaded == ["3.13"]
+    assert world.loaded == ["dockyard-base/python:3.13-slim"]
     assert LINES == ["base images: Python 3.13 from Debian packages (no such host)"]
 
 
@@ -118,7 +138,7 @@ def test_a_python_without_a_base_is_told_before_others_are_made(world: World, se
     told: list[tuple[str, list[str]]] = []
     wanted = replace(settings, base=base)
     _, missing = resolve.ensure_bases(
-        wanted, ENGINE, ["3.14", "3.13", "3.12"], heed=lambda lost: told.append((lost.python, [*world.made]))
+        wanted, world.engine, ["3.14", "3.13", "3.12"], heed=lambda lost: told.append((lost.python, [*world.made]))
     )
     assert told == [("3.12", []), ("3.14", ["3.13"])]
     assert [lost.python for lost in missing] == ["3.14", "3.12"]
@@ -126,26 +146,26 @@ def test_a_python_without_a_base_is_told_before_others_are_made(world: World, se
     def refuse(lost: Missing) -> None:
         raise DockyardError(lost.reason)
 
-    world.cached.clear()
+    shutil.rmtree(files.folder())
     world.made.clear()
     with pytest.raises(DockyardError, match=r"no Debian release ships Python 3\.12"):
-        resolve.ensure_bases(wanted, ENGINE, ["3.13", "3.12"], heed=refuse)
+        resolve.ensure_bases(wanted, world.engine, ["3.13", "3.12"], heed=refuse)
     assert world.made == []
 
 
 def test_what_a_registry_lacks_is_told_too(world: World, settings: Settings) -> None:
     """By the same word."""
-    world.answers["python:3.12-slim"] = Answer(reason="not found", absent=True)
+    world.absent.append("python:3.12-slim")
     told: list[Missing] = []
-    _, missing = resolve.ensure_bases(replace(settings, base="registry"), ENGINE, ["3.12"], heed=told.append)
+    _, missing = resolve.ensure_bases(replace(settings, base="registry"), world.engine, ["3.12"], heed=told.append)
     assert tuple(told) == missing != ()
 
 
 def test_nothing_is_asked_when_all_is_at_hand(world: World, settings: Settings) -> None:
     """A second build asks no registry and makes nothing."""
-    world.cached["3.13"] = record("3.13")
-    resolve.ensure_bases(settings, ENGINE, ["3.13"])
-    assert (world.asked, world.made) == ([], [])
+    world.keep("3.13")
+    resolve.ensure_bases(settings, world.engine, ["3.13"])
+    assert (world.questions, world.made) == ([], [])
 
 
 @pytest.mark.parametrize("base", ["auto", "debian"])
@@ -154,36 +174,36 @@ def test_another_platform_without_a_registry(
 ) -> None:
     """BuildKit would build on the base of this machine and name the image after the other platform."""
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
-    world.cached["3.13"] = record("3.13")
+    world.keep("3.13")
     asked = replace(settings, base=base, platforms=("linux/amd64/v2", "linux/arm64"))
     with pytest.raises(DockyardError) as caught:
-        resolve.ensure_bases(asked, ENGINE, ["3.13"], run=False)
+        resolve.ensure_bases(asked, world.engine, ["3.13"], run=False)
     why = " (no such host)" if base == "auto" else ""
     assert caught.value.message == (
         "nothing can be built for linux/arm64 here: the base image of Python 3.13 is made from Debian packages, "
         f"for linux/amd64 alone{why}"
     )
     assert world.made == []
-    (found,), _ = resolve.ensure_bases(asked, ENGINE, ["3.13"])
+    (found,), _ = resolve.ensure_bases(asked, world.engine, ["3.13"])
     assert found.source == "debian", "to run it here, this machine's is the right one"
     ours = replace(asked, platforms=("linux/amd64/v2", "amd64"))
-    assert resolve.ensure_bases(ours, ENGINE, ["3.13"], run=False)[0] == (found,)
+    assert resolve.ensure_bases(ours, world.engine, ["3.13"], run=False)[0] == (found,)
 
 
 def test_another_platform_with_a_registry(world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is asked even though a base from packages is at hand, which is of no use here."""
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
-    world.cached["3.13"] = record("3.13")
-    world.answers["python:3.13-slim"] = Answer(digest=DIGEST)
+    world.keep("3.13")
+    world.registry["python:3.13-slim"] = DIGEST
     asked = replace(settings, platforms=("linux/arm64",))
-    found, _ = resolve.ensure_bases(asked, ENGINE, ["3.13"], run=False)
+    found, _ = resolve.ensure_bases(asked, world.engine, ["3.13"], run=False)
     assert (found[0].source, found[0].digest) == ("registry", DIGEST)
 
 
 def test_auto_with_a_registry(world: World, settings: Settings) -> None:
     """An answer is used with its digest, and the other Python comes from packages."""
-    world.answers["python:3.12-slim"] = Answer(digest=DIGEST)
-    found, missing = resolve.ensure_bases(settings, ENGINE, ["3.13", "3.12"])
+    world.registry["python:3.12-slim"] = DIGEST
+    found, missing = resolve.ensure_bases(settings, world.engine, ["3.13", "3.12"])
     assert [(base.python, base.source) for base in found] == [("3.13", "debian"), ("3.12", "registry")]
     assert found[1].image == f"python:3.12-slim@{DIGEST}"
     assert found[1].context == f"docker-image://python:3.12-slim@{DIGEST}"
@@ -193,38 +213,38 @@ def test_auto_with_a_registry(world: World, settings: Settings) -> None:
 def test_a_pin_is_obeyed_without_asking(world: World, settings: Settings) -> None:
     """`registry` with a pin needs no network of its own."""
     lookup.write_bases_lock(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
-    found, _ = resolve.ensure_bases(replace(settings, base="registry"), ENGINE, ["3.13"])
+    found, _ = resolve.ensure_bases(replace(settings, base="registry"), world.engine, ["3.13"])
     assert found[0].digest == OTHER
-    assert world.asked == []
+    assert world.questions == []
 
 
 def test_auto_asks_for_the_pinned_image(world: World, settings: Settings) -> None:
     """What the registry must have is the pinned digest, not just the tag."""
     lookup.write_bases_lock(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
-    world.answers[f"python:3.13-slim@{OTHER}"] = Answer(digest=OTHER)
-    found, _ = resolve.ensure_bases(settings, ENGINE, ["3.13"])
+    world.registry[f"python:3.13-slim@{OTHER}"] = OTHER
+    found, _ = resolve.ensure_bases(settings, world.engine, ["3.13"])
     assert (found[0].source, found[0].digest) == ("registry", OTHER)
 
 
 def test_a_silent_registry_is_left_alone_for_a_while(world: World, settings: Settings) -> None:
     """A no-op build is not slowed by a registry that lately did not answer."""
     lookup.write_bases_lock(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
-    world.remembered[f"python:3.13-slim@{OTHER}"] = Answer(reason="no such host")
-    found, _ = resolve.ensure_bases(settings, ENGINE, ["3.13"])
-    assert (world.asked, found[0].source) == ([], "debian")
+    lookup.remember_answers({f"python:3.13-slim@{OTHER}": Answer(reason="no such host", at=time.time())})
+    found, _ = resolve.ensure_bases(settings, world.engine, ["3.13"])
+    assert (world.questions, found[0].source) == ([], "debian")
 
 
 def test_registry_only_and_silent(world: World, settings: Settings) -> None:
     """`registry` never becomes packages by itself: the error says how to get them."""
     with pytest.raises(DockyardError, match=r"does not say what python:3\.13-slim is: no such host") as caught:
-        resolve.ensure_bases(replace(settings, base="registry"), ENGINE, ["3.13"])
+        resolve.ensure_bases(replace(settings, base="registry"), world.engine, ["3.13"])
     assert 'base = "debian"' in caught.value.hint
 
 
 def test_registry_without_that_python(world: World, settings: Settings) -> None:
     """A tag that does not exist is a missing Python, not a failure of all."""
-    world.answers["python:3.12-slim"] = Answer(reason="not found", absent=True)
-    _, missing = resolve.ensure_bases(replace(settings, base="registry"), ENGINE, ["3.12"])
+    world.absent.append("python:3.12-slim")
+    _, missing = resolve.ensure_bases(replace(settings, base="registry"), world.engine, ["3.12"])
     assert missing == (resolve.Missing("3.12", "the registry has no python:3.12-slim"),)
 
 
@@ -232,39 +252,39 @@ def test_trouble_is_raised(world: World, settings: Settings) -> None:
     """A full disk is no missing Python."""
     world.trouble = DockyardError("the disk is full")
     with pytest.raises(DockyardError, match="the disk is full"):
-        resolve.ensure_bases(replace(settings, base="debian"), ENGINE, ["3.13"])
+        resolve.ensure_bases(replace(settings, base="debian"), world.engine, ["3.13"])
 
 
 def test_update_moves_pins(world: World, settings: Settings) -> None:
     """Where the registry answers, pins go from the old digest to the new, and are written on apply only."""
     lookup.write_bases_lock(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
-    world.answers |= {f"python:{python}-slim": Answer(digest=DIGEST) for python in ("3.12", "3.13")}
-    changes, missing = resolve.plan_updates(settings, ENGINE, ["3.12", "3.13"])
+    world.registry |= {f"python:{python}-slim": DIGEST for python in ("3.12", "3.13")}
+    changes, missing = resolve.plan_updates(settings, world.engine, ["3.12", "3.13"])
     assert [(change.python, change.before, change.after, change.pending) for change in changes] == [
         ("3.12", "", DIGEST, True),
         ("3.13", OTHER, DIGEST, True),
     ]
     assert missing == ()
     assert lookup.read_bases_lock(settings.root)["3.13"].digest == OTHER
-    resolve.apply_updates(settings, ENGINE, changes)
+    resolve.apply_updates(settings, world.engine, changes)
     assert {python: pin.digest for python, pin in lookup.read_bases_lock(settings.root).items()} == {
         "3.12": DIGEST,
         "3.13": DIGEST,
     }
-    again, _ = resolve.plan_updates(settings, ENGINE, ["3.12", "3.13"])
+    again, _ = resolve.plan_updates(settings, world.engine, ["3.12", "3.13"])
     assert not [change for change in again if change.pending]
 
 
 def test_update_of_packages(world: World, settings: Settings) -> None:
     """A package that the mirror has in a newer version makes a change; apply makes the base anew and loads it."""
-    world.cached["3.13"] = record("3.13", libc6="1")
+    world.keep("3.13", libc6="1")
     world.offered["3.13"] = {"python3.13": "3.13.1-1", "libc6": "2", "extra": "1"}
-    changes, missing = resolve.plan_updates(replace(settings, base="debian"), ENGINE, ["3.12", "3.13"])
+    changes, missing = resolve.plan_updates(replace(settings, base="debian"), world.engine, ["3.12", "3.13"])
     assert [dict(change.packages) for change in changes] == [{"libc6": ("1", "2")}]
     assert [absent.python for absent in missing] == ["3.12"]
-    assert world.asked == []
-    resolve.apply_updates(settings, ENGINE, changes)
-    assert (world.made, world.loaded) == (["3.13"], ["3.13"])
+    assert world.questions == []
+    resolve.apply_updates(settings, world.engine, changes)
+    assert (world.made, world.loaded) == (["3.13"], ["dockyard-base/python:3.13-slim"])
 
 
 @pytest.mark.parametrize(
@@ -280,17 +300,17 @@ def test_packages_that_did_not_move(before: Record | None, pending: bool) -> Non
 def test_update_in_a_registry_that_is_silent(world: World, settings: Settings) -> None:
     """`base = "registry"` cannot be updated without an answer."""
     with pytest.raises(DockyardError, match="does not say"):
-        resolve.plan_updates(replace(settings, base="registry"), ENGINE, ["3.13"])
+        resolve.plan_updates(replace(settings, base="registry"), world.engine, ["3.13"])
 
 
 def test_listing_asks_nobody(world: World, settings: Settings) -> None:
     """The list tells of pins, bases and those that no release ships."""
     lookup.write_bases_lock(settings.root, {"3.12": Pin("python:3.12-slim", DIGEST)})
-    world.cached["3.13"] = record("3.13")
+    world.keep("3.13")
     first, second = resolve.list_bases(settings, ["3.12", "3.13"])
     assert (first["pin"], first["debian"], first["release"]) == (DIGEST, None, None)
     assert (second["pin"], second["debian"]["version"], second["release"]) == (None, "3.13.1", "trixie")
-    assert world.asked == []
+    assert world.questions == []
 
 
 def test_side_by_side_keeps_order_and_errors() -> None:

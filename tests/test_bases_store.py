@@ -6,16 +6,14 @@ from typing import Any
 
 import pytest
 
-from dockyard import files, process
+from dockyard import files
 from dockyard.bases import cache as store
 from dockyard.bases import lookup
 from dockyard.bases.cache import About, Record
 from dockyard.bases.lookup import Answer
-from dockyard.engine.client import Engine
 from dockyard.errors import CommandError, DockyardError, EngineError
-from dockyard.process import Command, Completed
-
-ENGINE = Engine(kind="host", version="28.5", snapshotter=True)
+from dockyard.process import Completed
+from tests.scripted_docker import Docker
 
 
 @pytest.fixture(autouse=True)
@@ -36,26 +34,17 @@ def record(cache: Path, content: bytes, python: str = "3.13") -> Record:
     return store.store_record(made, Record(python, f"{python}.1", "trixie", "amd64", "r1", {"libc6": "1"}, image, ""))
 
 
-def said(monkeypatch: pytest.MonkeyPatch, *answers: Completed | CommandError) -> list[Command]:
-    """Let the commands that are run get these answers, and return the list that they are noted in."""
-    ran: list[Command] = []
-    waiting = list(answers)
-
-    def capture(command: Command, *, check: bool = True) -> Completed:
-        ran.append(command)
-        answer = waiting.pop(0)
-        if isinstance(answer, CommandError):
-            raise answer
-        return answer
-
-    monkeypatch.setattr(process, "capture", capture)
-    return ran
+def answering(*answers: Completed | CommandError) -> Docker:
+    """Return a Docker that gives these answers, one after the other."""
+    docker, waiting = Docker(), list(answers)
+    docker.says["docker"] = lambda _command: waiting.pop(0)
+    return docker
 
 
 def inspected(*images: tuple[str, str]) -> Completed:
     """Return what `docker image inspect` says of some images with one layer each."""
-    lines = [json.dumps({"tags": [name], "layers": [layer]}) for name, layer in images]
-    return Completed(0, "\n".join(lines), "", 0.1)
+    found = [{"RepoTags": [name], "RootFS": {"Layers": [layer]}} for name, layer in images]
+    return Completed(0 if found else 1, json.dumps(found), "", 0.1)
 
 
 def test_kept_and_read(cache: Path) -> None:
@@ -98,37 +87,36 @@ def test_a_lost_layout_counts_as_none(cache: Path) -> None:
     assert store.read_record("3.13", "amd64") is None
 
 
-def test_an_engine_that_has_all_is_asked_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_has_all_is_asked_once(cache: Path) -> None:
     """Two bases, one question, no load."""
     both = [record(cache, b"one"), record(cache, b"two", "3.11")]
-    ran = said(
-        monkeypatch, inspected(*((f"dockyard-base/python:{one.python}-slim", one.image.diff_id) for one in both))
-    )
-    store.load_images(ENGINE, {f"dockyard-base/python:{one.python}-slim": one for one in both})
-    assert [command.argv[:3] for command in ran] == [("docker", "image", "inspect")]
-    assert ran[0].argv[-2:] == ("dockyard-base/python:3.13-slim", "dockyard-base/python:3.11-slim")
+    ran = answering(inspected(*((f"dockyard-base/python:{one.python}-slim", one.image.diff_id) for one in both)))
+    store.load_images(ran.engine, {f"dockyard-base/python:{one.python}-slim": one for one in both})
+    assert [command.argv[:3] for command in ran.asked] == [("docker", "image", "inspect")]
+    assert ran.asked[0].argv[-2:] == ("dockyard-base/python:3.13-slim", "dockyard-base/python:3.11-slim")
 
 
 @pytest.mark.parametrize("layers", [(), (("dockyard-base/python:3.13-slim", "sha256:older"),)])
-def test_an_engine_that_lacks_it_gets_it(cache: Path, monkeypatch: pytest.MonkeyPatch, layers: Any) -> None:
+def test_an_engine_that_lacks_it_gets_it(cache: Path, layers: Any) -> None:
     """A base that the engine lacks, or has in another state, is loaded."""
-    ran = said(monkeypatch, inspected(*layers), Completed(0, "", "", 1.0))
-    store.load_images(ENGINE, {"dockyard-base/python:3.13-slim": record(cache, b"one")})
-    assert ran[1].argv == ("docker", "load", "--quiet")
-    assert b"dockyard-base/python:3.13-slim" in (ran[1].input or b"")
+    ran = answering(inspected(*layers), Completed(0, "", "", 1.0))
+    store.load_images(ran.engine, {"dockyard-base/python:3.13-slim": record(cache, b"one")})
+    assert ran.asked[1].argv == ("docker", "load", "--quiet")
+    assert b"dockyard-base/python:3.13-slim" in (ran.asked[1].input or b"")
 
 
-def test_no_base_no_question(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_base_no_question() -> None:
     """Without a base there is nothing to ask an engine."""
-    assert said(monkeypatch) == []
-    store.load_images(ENGINE, {})
+    docker = Docker()
+    store.load_images(docker.engine, {})
+    assert docker.asked == []
 
 
-def test_an_engine_that_refuses(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_refuses(cache: Path) -> None:
     """An engine with a full disk is named as the trouble, with its own words."""
-    said(monkeypatch, inspected(), CommandError("exit", output="no space left on device"))
+    ran = answering(inspected(), CommandError("exit", output="no space left on device"))
     with pytest.raises(EngineError, match="no space left on device"):
-        store.load_images(ENGINE, {"dockyard-base/python:3.13-slim": record(cache, b"one")})
+        store.load_images(ran.engine, {"dockyard-base/python:3.13-slim": record(cache, b"one")})
 
 
 @pytest.mark.parametrize("layouts", [True, False])
@@ -140,13 +128,13 @@ def test_base_of_a_record(cache: Path, layouts: bool) -> None:
     assert base.layout == (f"{cache / kept.folder}@{kept.image.manifest}" if layouts else "")
 
 
-def test_what_a_registry_says_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_registry_says_is_remembered() -> None:
     """Each reference is asked about once, briefly, and both digest and silence are recalled while they are fresh."""
     digest = "sha256:" + "a" * 64
-    ran = said(monkeypatch, Completed(0, json.dumps({"digest": digest}), "", 0.1))
-    answers = lookup.ask_registry(ENGINE, ["python:3.13-slim"])
+    ran = answering(Completed(0, json.dumps({"digest": digest}), "", 0.1))
+    answers = lookup.ask_registry(ran.engine, ["python:3.13-slim"])
     assert answers["python:3.13-slim"].digest == digest
-    assert ran[0].argv == (
+    assert ran.asked[0].argv == (
         "docker",
         "buildx",
         "imagetools",
@@ -155,7 +143,7 @@ def test_what_a_registry_says_is_remembered(monkeypatch: pytest.MonkeyPatch) -> 
         "--format",
         "{{json .Manifest}}",
     )
-    assert ran[0].timeout == lookup.PATIENCE
+    assert ran.asked[0].timeout == lookup.PATIENCE
     at = answers["python:3.13-slim"].at
     assert lookup.recall_answers(at + 1) == answers
     assert lookup.recall_answers(at + 10**6) == {}
@@ -183,12 +171,10 @@ def test_a_torn_memory_is_no_memory(cache: Path, text: str) -> None:
         (CommandError("docker is not installed", returncode=127), "docker is not installed", False),
     ],
 )
-def test_a_registry_without_an_answer(
-    monkeypatch: pytest.MonkeyPatch, error: CommandError, reason: str, absent: bool
-) -> None:
+def test_a_registry_without_an_answer(error: CommandError, reason: str, absent: bool) -> None:
     """Silence and an image that does not exist are told apart, in one short line."""
-    said(monkeypatch, error)
-    answer = lookup.ask_registry(ENGINE, ["python:3.99-slim"])["python:3.99-slim"]
+    ran = answering(error)
+    answer = lookup.ask_registry(ran.engine, ["python:3.99-slim"])["python:3.99-slim"]
     assert (answer.digest, answer.reason, answer.absent) == ("", reason, absent)
 
 

@@ -2,20 +2,19 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dockyard import process
-from dockyard.engine import client, socket
+from dockyard.engine import client
 from dockyard.engine.client import Endpoint, Engine
-from dockyard.engine.embedded import lifecycle
 from dockyard.errors import CommandError, EngineError
-from dockyard.process import Command, Completed
+from dockyard.process import Completed
 from dockyard.settings import Settings
+from tests.scripted_docker import Docker
 
 PLUGINS = [{"Name": "buildx", "Version": "v0.29.1"}, {"Name": "compose", "Version": "2.40.0"}]
 BROKEN = [PLUGINS[0], {"Name": "compose", "Err": "exec format error"}]
@@ -28,21 +27,26 @@ HEALTHY: dict[str, Any] = {
 SILENT: dict[str, Any] = {"ServerVersion": "", "ClientInfo": {"Plugins": PLUGINS}}
 
 
-class Docker:
-    """Stands in for the docker command: `info` prints a document, or the CLI fails as it really does."""
+class Host(Docker):
+    """A machine with a docker command, whose `info` prints a document, or fails as it really does."""
 
-    def __init__(self, info: Mapping[str, Any] | None, stderr: str = "") -> None:
-        self.info = info
-        self.stderr = stderr
-        self.ran: list[tuple[str, ...]] = []
+    def __init__(self, info: Mapping[str, Any] | None = None, stderr: str = "") -> None:
+        super().__init__()
+        printed = "" if info is None else json.dumps(info)
+        self.says["info"] = Completed(0 if info and info["ServerVersion"] else 1, printed, stderr, 0.1)
+        self.starts: list[bool] = []
+        self.refusal: EngineError | None = None
 
-    def __call__(self, command: Command, *, check: bool = True) -> Completed:
-        """Answer `docker info` as the CLI does: a document on stdout also where no engine answers."""
-        self.ran.append(command.argv)
-        assert command.argv[:2] == ("docker", "info")
-        assert not check
-        printed = "" if self.info is None else json.dumps(self.info)
-        return Completed(0 if self.info and self.info["ServerVersion"] else 1, printed, self.stderr, 0.1)
+    def start(self, *, allow_expired: bool) -> dict[str, Any]:
+        """Start the embedded engine."""
+        if self.refusal:
+            raise self.refusal
+        self.starts.append(allow_expired)
+        return {**HEALTHY, "ServerVersion": "26.1.5+dfsg1"}
+
+    def find(self, settings: Settings, **changes: Any) -> Engine:
+        """Find an engine here."""
+        return client.find_engine(replace(settings, **changes), self, self.start)
 
 
 @pytest.fixture(autouse=True)
@@ -59,101 +63,68 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ".cache"))
-    monkeypatch.setattr(process, "which", lambda program: f"/usr/bin/{program}")
     monkeypatch.setattr(client, "DEFAULT_SOCKET", tmp_path / "docker.sock")
 
 
-@pytest.fixture
-def docker(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Docker]:
-    """Return a function that puts a stand-in for the docker command in place."""
-
-    def install(info: Mapping[str, Any] | None, stderr: str = "") -> Docker:
-        made = Docker(info, stderr)
-        monkeypatch.setattr(process, "capture", made)
-        return made
-
-    return install
-
-
-@pytest.fixture
-def own(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Let the embedded engine start, and return the list of its starts: what each allowed."""
-    starts: list[bool] = []
-
-    def start(*, allow_expired: bool) -> dict[str, Any]:
-        starts.append(allow_expired)
-        return {**HEALTHY, "ServerVersion": "26.1.5+dfsg1"}
-
-    monkeypatch.setattr(lifecycle, "start", start)
-    return starts
-
-
-def quiet(line: str) -> None:
-    """Stand in for progress where nothing may be said."""
-    raise AssertionError(f"said {line!r}")
-
-
-def test_a_reachable_engine_is_used(settings: Settings, docker: Callable[..., Docker]) -> None:
+def test_a_reachable_engine_is_used(settings: Settings) -> None:
     """One look at it is enough, and nothing needs to be said."""
-    made = docker(HEALTHY)
+    host = Host(HEALTHY)
     client.DEFAULT_SOCKET.touch()
-    found = client.find_engine(settings)
-    assert found == Engine("host", "28.5.2", snapshotter=True, cpus=4)
-    assert len(made.ran) == 1
+    assert host.find(settings) == Engine("host", "28.5.2", snapshotter=True, cpus=4)
+    assert [command.argv[:2] for command in host.asked] == [("docker", "info")]
 
 
-def test_without_a_socket_the_command_is_not_even_asked(settings: Settings, own: list[bool], said: list[str]) -> None:
+def test_without_a_socket_the_command_is_not_even_asked(settings: Settings, said: list[str]) -> None:
     """On a bare machine the embedded engine is used at once, and one line says so."""
-    found = client.find_engine(settings)
+    host = Host()
+    found = host.find(settings)
     assert found.kind == "embedded"
     assert found.version == "26.1.5"
     assert found.environment["DOCKER_HOST"].startswith("unix://")
     assert said == ["no Docker Engine is reachable: using the embedded one (26.1.5) in ~/.cache/dockyard/engine"]
-    assert own == [False]
+    assert (host.starts, host.asked) == ([False], [])
 
 
-def test_a_dead_socket_falls_back(settings: Settings, docker: Callable[..., Docker], own: list[bool]) -> None:
+def test_a_dead_socket_falls_back(settings: Settings) -> None:
     """A socket file that an engine left behind does not keep the embedded one from being used."""
-    docker(SILENT, "Cannot connect to the Docker daemon at unix:///x.")
     client.DEFAULT_SOCKET.touch()
-    assert client.find_engine(settings).kind == "embedded"
+    assert Host(SILENT, "Cannot connect to the Docker daemon at unix:///x.").find(settings).kind == "embedded"
 
 
-def test_an_expired_release_is_allowed_by_the_setting(settings: Settings, own: list[bool]) -> None:
+def test_an_expired_release_is_allowed_by_the_setting(settings: Settings) -> None:
     """The setting reaches the embedded engine."""
-    client.find_engine(replace(settings, allow_expired_release=True))
-    assert own == [True]
+    host = Host()
+    host.find(settings, allow_expired_release=True)
+    assert host.starts == [True]
 
 
-def test_the_embedded_engine_is_used_when_asked_for(settings: Settings, own: list[bool]) -> None:
+def test_the_embedded_engine_is_used_when_asked_for(settings: Settings) -> None:
     """An engine on the host, however reachable, is then not looked at."""
     client.DEFAULT_SOCKET.touch()
-    assert client.find_engine(replace(settings, engine="embedded")).kind == "embedded"
+    assert Host(HEALTHY).find(settings, engine="embedded").kind == "embedded"
 
 
-def test_a_users_builder_is_found(settings: Settings, own: list[bool], tmp_path: Path) -> None:
+def test_a_users_builder_is_found(settings: Settings, tmp_path: Path) -> None:
     """The embedded engine's own configuration would hide it."""
-    found = client.find_engine(replace(settings, builder="remote"))
+    found = Host().find(settings, builder="remote")
     assert found.environment["BUILDX_CONFIG"] == str(tmp_path / ".docker/buildx")
 
 
 @pytest.mark.parametrize("chosen", [("DOCKER_HOST", "tcp://build.example:2375"), ("DOCKER_CONTEXT", "nope")])
 def test_an_engine_that_was_named_is_never_replaced(
     settings: Settings,
-    docker: Callable[..., Docker],
-    own: list[bool],
     monkeypatch: pytest.MonkeyPatch,
     chosen: tuple[str, str],
 ) -> None:
     """Who names an engine gets that one or an error that names it."""
     name, value = chosen
-    docker(None, f"Failed to initialize: {value}: not found")
+    host = Host(None, f"Failed to initialize: {value}: not found")
     monkeypatch.setenv(name, value)
     with pytest.raises(EngineError, match=f"{name}={value}") as caught:
-        client.find_engine(settings)
+        host.find(settings)
     assert "not found" in caught.value.message
     assert caught.value.hint
-    assert own == []
+    assert host.starts == []
 
 
 @pytest.mark.parametrize(
@@ -169,55 +140,46 @@ def test_an_engine_that_was_named_is_never_replaced(
     ids=["no server", "no permission", "too old", "no compose", "no plugins", "broken plugin"],
 )
 def test_what_is_missing_is_named(
-    settings: Settings, docker: Callable[..., Docker], answer: tuple[Mapping[str, Any], str], said: str, hint: str
+    settings: Settings, answer: tuple[Mapping[str, Any], str], said: str, hint: str
 ) -> None:
     """With engine = "host", the error says what is missing and how to get it."""
-    docker(*answer)
     with pytest.raises(EngineError, match=said) as caught:
-        client.find_engine(replace(settings, engine="host"))
+        Host(*answer).find(settings, engine="host")
     assert hint in caught.value.hint
 
 
-def test_no_docker_command_is_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_docker_command_is_named(settings: Settings) -> None:
     """A socket alone is not enough: buildx and Compose are programs of the CLI."""
-    monkeypatch.setattr(process, "which", lambda _program: None)
+    host = Host()
+    host.programs.clear()
     with pytest.raises(EngineError, match="docker command is not installed"):
-        client.find_engine(replace(settings, engine="host"))
+        host.find(settings, engine="host")
 
 
-def test_an_engine_that_hangs_is_an_error(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_hangs_is_an_error(settings: Settings) -> None:
     """A server that accepts and never answers does not make us wait for ever."""
-
-    def hang(command: Command, *, check: bool = True) -> Completed:
-        assert command.timeout
-        raise CommandError("docker did not finish within 20 s")
-
-    monkeypatch.setattr(process, "capture", hang)
+    host = Host()
+    host.says["info"] = CommandError("docker did not finish within 20 s")
     with pytest.raises(EngineError, match="did not finish"):
-        client.find_engine(replace(settings, engine="host"))
+        host.find(settings, engine="host")
+    assert host.asked[0].timeout
 
 
-def test_why_the_embedded_engine_is_used_is_said(
-    settings: Settings, docker: Callable[..., Docker], own: list[bool], said: list[str]
-) -> None:
+def test_why_the_embedded_engine_is_used_is_said(settings: Settings, said: list[str]) -> None:
     """An engine that answers but cannot be used is not the same as none."""
-    docker({**HEALTHY, "ClientInfo": {"Plugins": []}})
     client.DEFAULT_SOCKET.touch()
-    client.find_engine(settings)
+    Host({**HEALTHY, "ClientInfo": {"Plugins": []}}).find(settings)
     assert "no buildx" in said[0]
 
 
-def test_both_reasons_are_told_when_nothing_works(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_reasons_are_told_when_nothing_works(settings: Settings) -> None:
     """No engine on the host, and none of our own: the error has both, and a next step."""
-
-    def refuse(**_: object) -> None:
-        raise EngineError("the embedded engine needs root", "use sudo")
-
-    monkeypatch.setattr(lifecycle, "start", refuse)
+    host = Host()
+    host.refusal = EngineError("the embedded engine needs root", "use sudo")
     with pytest.raises(
         EngineError, match="no Docker Engine is reachable, and the embedded engine needs root"
     ) as caught:
-        client.find_engine(settings)
+        host.find(settings)
     assert caught.value.hint == "use sudo"
 
 
@@ -314,9 +276,8 @@ def test_only_a_local_socket_is_asked_directly(
     for name in ("DOCKER_HOST", "DOCKER_CONTEXT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    monkeypatch.setattr(socket, "ask", lambda asked, what: [str(asked), what])
     found = Engine("host", "28.5", snapshotter=True, environment=environment)
-    assert found.ask("/info") == ([str(tmp_path / path), "/info"] if path else None)
+    assert found.socket() == (tmp_path / path if path else None)
 
 
 def test_commands_carry_the_engines_environment() -> None:

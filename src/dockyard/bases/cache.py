@@ -4,7 +4,6 @@
 complete before the file is written, so that an interrupt leaves the older image or none, never half a one.
 """
 
-import contextlib
 import dataclasses
 import gzip
 import hashlib
@@ -258,15 +257,12 @@ def load_images(engine: "Engine", records: Mapping[str, Record]) -> None:
 
 def list_layers(engine: "Engine", names: Sequence[str]) -> dict[str, str]:
     """Return, of the images that the engine has, the digest of the layer of those with a single one."""
-    if not names:
-        return {}
-    asked = ("image", "inspect", "--format", '{"tags":{{json .RepoTags}},"layers":{{json .RootFS.Layers}}}', *names)
     found: dict[str, str] = {}
-    for line in engine.attempt(*asked).stdout.splitlines():
-        with contextlib.suppress(ValueError):
-            said = json.loads(line)
-            if len(said["layers"] or ()) == 1:
-                found.update(dict.fromkeys(said["tags"] or (), said["layers"][0]))
+    said = engine.attempt("image", "inspect", *names).stdout if names else ""
+    for image in json.loads(said or "[]"):
+        layers = (image.get("RootFS") or {}).get("Layers") or []
+        if len(layers) == 1:
+            found.update(dict.fromkeys(image.get("RepoTags") or (), layers[0]))
     return found
 
 

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,13 +98,18 @@ class Engine:
     def ask(self, what: str) -> Any:
         """Return the engine's JSON answer to GET `what` (the Engine API), or None where only the CLI can ask it.
 
-        That is quicker than a process or the SDK, and works for a local socket.
+        That is quicker than a process or the SDK.
         """
+        path = self.socket()
+        return path and ask.ask(path, what)
+
+    def socket(self) -> Path | None:
+        """Return the local socket at which this engine answers, None where only the CLI reaches it."""
         environment = {**os.environ, **self.environment}
         if context_named(environment) and not environment.get("DOCKER_HOST"):
             return None
         host = self.endpoint().host
-        return ask.ask(Path(host.removeprefix("unix://")), what) if host.startswith("unix://") else None
+        return Path(host.removeprefix("unix://")) if host.startswith("unix://") else None
 
     def endpoint(self) -> Endpoint:
         """Return where this engine listens; a context is looked up by the CLI, because the SDK ignores a wrong one."""
@@ -146,14 +151,16 @@ class Search:
         return "" if self.wanted == "host" or (self.probe and self.chosen) else "embedded"
 
 
-def find_engine(settings: "Settings", runner: Runner = process) -> Engine:
-    """Return the engine the settings ask for, starting the embedded one where none is reachable."""
+def find_engine(
+    settings: "Settings", runner: Runner = process, start: Callable[..., dict[str, Any]] = lifecycle.start
+) -> Engine:
+    """Return the engine the settings ask for; where none is reachable, `start` the embedded one."""
     search = search_host(settings.engine, os.environ, runner=runner)
     probe = search.probe or Probe()
     if search.kind == "host":
         return from_info("host", probe.info)
     if search.kind == "embedded":
-        return _embedded(settings) if settings.engine == "embedded" else _fallback(settings, probe)
+        return _embedded(settings, start) if settings.engine == "embedded" else _fallback(settings, probe, start)
     if search.chosen:
         hint = probe.hint or f"correct or unset {search.chosen.partition('=')[0]}"
         raise EngineError(f"{search.chosen}: {probe.wrong}", hint)
@@ -269,19 +276,19 @@ def ask_docker(
         return Probe(wrong=(done.stderr or done.stdout).strip() or "docker info says nothing")
 
 
-def _fallback(settings: "Settings", probe: Probe) -> Engine:
+def _fallback(settings: "Settings", probe: Probe, start: Callable[..., dict[str, Any]]) -> Engine:
     """Use the embedded engine because the host's is of no use, and say why."""
     why = f"the Docker Engine cannot be used ({probe.wrong})" if probe.reachable else "no Docker Engine is reachable"
     try:
-        engine = _embedded(settings)
+        engine = _embedded(settings, start)
     except EngineError as error:
         raise EngineError(f"{why}, and {error.message}", probe.hint if probe.reachable else error.hint) from None
     log.info(f"{why}: using the embedded one ({engine.version}) in {install.here().shown()}")
     return engine
 
 
-def _embedded(settings: "Settings") -> Engine:
-    info = lifecycle.start(allow_expired=settings.allow_expired_release)
+def _embedded(settings: "Settings", start: Callable[..., dict[str, Any]]) -> Engine:
+    info = start(allow_expired=settings.allow_expired_release)
     environment = install.environment(install.here())
     if settings.builder:
         # The embedded engine's own DOCKER_CONFIG hides the builders that the user made.
