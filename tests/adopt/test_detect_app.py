@@ -138,3 +138,107 @@ def test_a_factory_with_an_argument_needs_a_server_that_gives_it() -> None:
     assert project.program == "gunicorn"
     assert "waitress cannot give" in project.server.source.replace("waitress-serve", "waitress")
     assert project.server_package == "gunicorn"
+
+
+PLAIN = "def application(environ, start_response):\n    return []\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "app", "framework", "interface"),
+    [
+        ({"tea/__init__.py": PLAIN}, "tea:application", "python", "wsgi"),
+        ({"tea.py": "async def app(scope, receive, send): ...\n"}, "tea:app", "python", "asgi"),
+        ({"tea.py": "from flask import Flask\nclass Shop(Flask): ...\napp = Shop('x')\n"}, "tea:app", "flask", "wsgi"),
+        ({"tea.py": "import falcon\napp = falcon.API()\n"}, "tea:app", "falcon", "wsgi"),
+        ({"tea.py": "from sanic import Sanic\napp = Sanic('x')\n"}, "tea:app", "sanic", "asgi"),
+        ({"tea.py": "import web\nsite = web.application((), {})\napplication = site.wsgifunc()\n"},
+         "tea:application", "web.py", "wsgi"),
+        ({"tea.py": "import cherrypy\napp = cherrypy.tree.mount(object())\n"}, "tea:app", "cherrypy", "wsgi"),
+        ({"tea/__init__.py": "", "tea/wsgi.py": "from tea.core import ready\napplication = ready()\n"},
+         "tea.wsgi:application", "python", "wsgi"),
+        ({"tea/__init__.py": "", "tea/wsgi/__init__.py": "", "tea/wsgi/api.py":
+          "import threading\nfrom tea import core\nwith threading.Lock():\n    application = core.start()\n"},
+         "tea.wsgi.api:application", "python", "wsgi"),
+        ({"shop/__init__.py": FACTORY, "wsgi.py": "from shop import create_app\nshop = create_app()\n"},
+         "wsgi:shop", "flask", "wsgi"),
+        ({"tea.py": "from tea_core import start\napplication = start()\n",
+          "Dockerfile": 'FROM x\nENTRYPOINT ["/venv/bin/gunicorn", "-w", "2"]\nCMD ["tea"]\n'},
+         "tea:application", "python", "wsgi"),
+    ],
+)  # fmt: skip
+def test_applications_that_no_class_shows(files: dict[str, str], app: str, framework: str, interface: str) -> None:
+    """A function of the right arguments, a class of the project's own, and what a module for servers holds."""
+    found = detected({"requirements.txt": "", **files}).app.value
+    assert (found.reference, found.framework, found.interface) == (app, framework, interface)
+
+
+def test_aiohttp_is_served_by_its_own_worker() -> None:
+    """It speaks neither WSGI nor ASGI; gunicorn's worker for it calls a coroutine function itself."""
+    made = "from aiohttp import web\nasync def make_app():\n    app = web.Application()\n    return app\n"
+    project = detected({"tea.py": made, "requirements.txt": "aiohttp\nuvicorn\n"})
+    assert project.server.value[-3:] == ("--worker-class", "aiohttp.GunicornWebWorker", "tea:make_app")
+    assert project.server_package == "gunicorn"
+
+
+@pytest.mark.parametrize(
+    ("files", "app"),
+    [
+        ({"shop.py": FLASK, "examples/one/app.py": FLASK, "docs/app.py": FLASK}, "shop:app"),
+        ({"shop/core.py": FLASK + "@app.route('/')\ndef first(): ...\n", "shop/checks.py": FLASK}, "shop.core:app"),
+        ({"shop/flask_app.py": FLASK, "shop/wsgi.py":
+          "from django.core.wsgi import get_wsgi_application\napplication = get_wsgi_application()\n"},
+         "shop.flask_app:app"),
+    ],
+)  # fmt: skip
+def test_which_of_several_is_shipped(files: dict[str, str], app: str) -> None:
+    """Examples are not, nor what nothing is done with, nor what the project's own dependencies cannot serve."""
+    packages = {f"{path.rpartition('/')[0]}/__init__.py": "" for path in files if path.startswith("shop/")}
+    assert detected({**packages, **files}).app.value.reference == app
+
+
+SCRIPTS = "[project]\nname = 'tea'\n[project.scripts]\ntea = 'tea.cli:main'\n"
+LOOP = "import tornado.web\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "command", "port"),
+    [
+        ({"tea.py": LOOP, "Procfile": "web: python tea.py --port=$PORT\n"}, ("python", "tea.py", "--port=8000"), 8000),
+        ({"tea.py": LOOP, "Procfile": "web: python -m tea --listen 0.0.0.0:8765 -v\n"},
+         ("python", "-m", "tea", "--listen", "0.0.0.0:8765", "-v"), 8765),
+        ({"tea/__init__.py": "", "tea/__main__.py": LOOP, "tea/cli.py": "", "pyproject.toml": SCRIPTS,
+          "Procfile": "web: tea serve\n"},
+         ("python", "-c", "from tea.cli import main; raise SystemExit(main())", "serve"), 8000),
+        ({"tea/__init__.py": "", "tea/__main__.py": LOOP, "Procfile": "web: tea serve\n",
+          "setup.cfg": "[options.entry_points]\nconsole_scripts =\n    tea = tea.__main__:run\n"},
+         ("python", "-m", "tea", "serve"), 8000),
+        ({"tea/__init__.py": "", "tea/__main__.py": LOOP, "Procfile": "web: tea serve\n",
+          "setup.py": "setup(entry_points='''\n  [console_scripts]\n  tea=tea.__main__:run\n''')\n"},
+         ("python", "-m", "tea", "serve"), 8000),
+        ({"tea.py": LOOP, "Dockerfile": "FROM x\nCMD python tea.py --bind=:9000\n"},
+         ("python", "tea.py", "--bind=:9000"), 9000),
+    ],
+)  # fmt: skip
+def test_a_program_that_serves_by_itself(files: dict[str, str], command: tuple[str, ...], port: int) -> None:
+    """Its own command is what the image starts; a script that only an installation would have is written out."""
+    project = detected({"requirements.txt": "tornado\n", **files})
+    assert (project.server.value, project.port, project.server_package) == (command, port, "")
+    assert project.app.value.framework == "tornado"
+
+
+@pytest.mark.parametrize(
+    ("files", "said", "hint"),
+    [
+        ({"tea.py": LOOP}, "imports tornado, which serves by itself", "`web: python -m PACKAGE …`"),
+        ({"tea.py": LOOP, "pyproject.toml": SCRIPTS}, "imports tornado", "`web: tea …`"),
+        ({"tea.py": "print(1)\n", "Dockerfile": 'FROM x\nCMD ["./start.sh"]\n'}, "no application", "Procfile"),
+        ({"tea.py": "print(1)\n", "examples/shop/app.py": FLASK}, "no application", "the folder of one: examples/shop"),
+        ({"tea/__init__.py": "", "tea/app.py": "print(1)\n"}, "no application", "at 0.0.0.0 and $PORT"),
+    ],
+)  # fmt: skip
+def test_no_application_says_what_there_is(files: dict[str, str], said: str, hint: str) -> None:
+    """What serves by itself is named with the file that says how; a package is no project of its own."""
+    with pytest.raises(DockyardError, match=said) as told:
+        detected(files)
+    assert hint in told.value.hint
+    assert "of one: tea" not in told.value.hint

@@ -7,6 +7,7 @@ import pytest
 from dockyard.adopt import code
 from dockyard.adopt.checks import detect_health
 from dockyard.adopt.detection import detect
+from dockyard.adopt.dockerfiles import render_dockerfile
 from dockyard.adopt.libraries import TABLE
 from dockyard.adopt.model import Overrides, Variable
 from dockyard.adopt.needs import detect_variables, is_secret
@@ -274,3 +275,94 @@ def test_hosts_that_are_a_variable(line: str, given: str | None) -> None:
 def test_a_folder_below_others(path: str, folder: str) -> None:
     """Every part of a path that is joined counts, where the volume lies."""
     assert detected({"app.py": APP + f"MEDIA_ROOT = {path}\n"}).writable.value.folders == (folder,)
+
+
+@pytest.mark.parametrize(
+    ("files", "path"),
+    [
+        ({"app.py": "from notes import bp\napp.register_blueprint(bp, url_prefix='/notes')\n"}, ""),
+        ({"app.py": "import notes\napp.register_blueprint(notes.bp, url_prefix=PREFIX)\n"}, ""),
+        ({"app.py": "from notes import bp\napp.register_blueprint(bp)\n"}, "/"),
+        ({"app.py": "from notes import bp\napp.register_blueprint(bp)\n",
+          "other.py": "from pages import bp\napp.register_blueprint(bp, url_prefix='/pages')\n"}, "/"),
+        ({"notes.py": "def make():\n    bp = Blueprint('x', 'y')\n    @bp.route('/')\n    def first(): ...\n",
+          "app.py": "import notes\napp.register_blueprint(notes.make(), url_prefix='/notes')\n"}, ""),
+        ({"notes.py": "bp = APIRouter()\n@bp.get('/health')\ndef h(): ...\n",
+          "api.py": "import notes\nrouter = APIRouter()\nrouter.include_router(notes.bp, prefix='/v2')\n",
+          "app.py": "import api\napp.include_router(api.router, prefix='/api')\n"}, ""),
+        ({"notes.py": "bp = APIRouter()\n@bp.get('/health')\ndef h(): ...\n",
+          "api.py": "import notes\nrouter = APIRouter()\nrouter.include_router(notes.bp, prefix='/v1')\n",
+          "app.py": "import api\napp.include_router(api.router, prefix='/api')\n"}, "/api/v1/health"),
+        ({"notes.py": "", "site/urls.py": "urlpatterns = [path('shop/', include('tea.urls'))]\n",
+          "tea/urls.py": "urlpatterns = [path('', first), path('up', up)]\n"}, ""),
+        ({"notes.py": "", "site/urls.py": "urlpatterns = [path('', include('tea.urls'))]\n",
+          "tea/urls.py": "urlpatterns = [path('up', up)]\n"}, "/up"),
+    ],
+)  # fmt: skip
+def test_routes_of_groups_lie_where_these_are_hung(files: dict[str, str], path: str) -> None:
+    """A blueprint, a router or Django's patterns know nothing of the prefix that they get elsewhere."""
+    group = "bp = Blueprint('x', 'y')\n@bp.route('/')\ndef first(): ...\n"
+    assert detect_health(snapshot({"notes.py": group, **files}), Overrides()).value == path
+
+
+def test_routes_of_another_framework_do_not_count() -> None:
+    """Patterns of Django say nothing of a Flask app beside them."""
+    files = {"urls.py": "urlpatterns = [path('', first)]\n"}
+    assert detect_health(snapshot(files), Overrides(), framework="flask").value == ""
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def first(environ, start_response):\n    return environ['PATH_INFO']\n",
+        "import os, sys\nif sys.platform == 'win32':\n    A = os.environ['DRIVE']\n",
+        "import os\nif os.name == 'nt':\n    A = os.environ['DRIVE']\n",
+        "import os\nif 'KEY' in os.environ:\n    A = os.environ['KEY']\n",
+        "import os\nA = os.environ['KEY'] if 'KEY' in os.environ else ''\n",
+    ],
+)
+def test_variables_that_nothing_has_to_set(code: str) -> None:
+    """A request's own variables are none, and what is asked for first may be absent."""
+    assert not any(one.required for one in detect_variables(snapshot({"app.py": code})).value)
+
+
+def test_what_was_said_to_be_written() -> None:
+    """An answer becomes a volume, and is found in the settings later; what every image has is no volume."""
+    files = {"app.py": APP, "pyproject.toml": "[tool.dockyard]\nwritable = ['/tmp', '/app/one']\n"}
+    found = detected(files, Overrides(writable=("/srv/two",))).writable
+    assert (found.value.folders, found.source) == (
+        ("/app/one", "/srv/two"),
+        "one in [tool.dockyard], /srv/two in --writable",
+    )
+
+
+def test_what_lies_in_the_temporary_folder_is_no_volume() -> None:
+    """It may go with the container."""
+    code = (
+        "class C:\n    place = join(tempfile.gettempdir(), 'x')\n    uri = 'sqlite:///' + os.path.join(place, 'x.db')\n"
+    )
+    assert detected({"app.py": APP + code}).writable.value.files == ()
+
+
+def test_migrations_inside_of_a_package() -> None:
+    """Flask-Migrate is told where they are."""
+    files = {"shop/__init__.py": APP, "shop/migrations/env.py": "", "requirements.txt": "flask\nflask-migrate\n"}
+    assert detected(files).release.value[-2:] == ("--directory", "shop/migrations")
+
+
+def test_django_without_manage_py() -> None:
+    """A package starts Django's commands as a module, with the settings that its wsgi.py names."""
+    wsgi = (
+        "import os\nfrom django.core.wsgi import get_wsgi_application\nos.environ.setdefault('DJANGO_SETTINGS_MODULE',"
+    )
+    files = {"shop/__init__.py": "", "shop/wsgi.py": f"{wsgi} 'shop.live')\napplication = get_wsgi_application()\n"}
+    project = detected({"requirements.txt": "django\n", **files})
+    assert project.release.value == ("python", "-m", "django", "migrate", "--no-input")
+    assert "ENV DJANGO_SETTINGS_MODULE=shop.live" in render_dockerfile(project)
+
+
+def test_sources_are_what_is_imported() -> None:
+    """What describes or packages the project stays out, whatever setup.py reads."""
+    files = {"app.py": APP, "setup.py": "open('README.md'), open('tools/x')\n", "README.md": "", "tools/x.py": "",
+             "api-ref/conf.py": "", "hatch_build.py": "", "shop.egg-info/x.py": ""}  # fmt: skip
+    assert detected(files).sources.value == ("app.py",)

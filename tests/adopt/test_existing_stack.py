@@ -176,3 +176,12 @@ def test_tags_of_compose_are_read() -> None:
     found = read_stack(snapshot({"compose.yaml": stack}))
     assert found
     assert (found.port, found.command("web").words) == (80, ())
+
+
+def test_a_service_of_another_dockerfile_is_no_process_of_the_app() -> None:
+    """It has an image of its own, whatever folder it is built from."""
+    services = "services:\n  web: {build: ., ports: ['8000']}\n  mail: {build: ., command: celery worker}\n"
+    other = "  browser: {build: {context: ., dockerfile: docker/browser}}\n"
+    stack = read_stack(snapshot({"compose.yaml": services + other}))
+    assert stack
+    assert stack.others == ("mail",)

@@ -173,6 +173,7 @@ ANSWERS = {
     "port": ("9000", "compose.yaml"),
     "env": ("CURRENCY=EUR", ".env"),
     "apt": ("libzbar0", "Dockerfile"),
+    "writable": ("/srv/files", "Dockerfile"),
     "ci": ("", ".github/workflows/ci.yml"),
 }
 """An answer to each option, and a file that it changes."""
@@ -251,6 +252,14 @@ def test_settings_that_cannot_be_edited(text: str, app: Path, capsys: pytest.Cap
     assert code == 2
     assert "[tool.dockyard] health cannot be changed where it stands" in err
     assert 'health = "/well"' in err
+    assert contents(app) == before
+
+
+def test_a_folder_that_is_written_is_a_whole_path(app: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One below some folder would be one of this machine."""
+    before = contents(app)
+    code, _, err = init(capsys, "--writable", "uploads")
+    assert (code, "--writable uploads is no folder of the image" in err) == (2, True)
     assert contents(app) == before
 
 

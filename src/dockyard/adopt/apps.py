@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dockyard.adopt import code, commands
@@ -21,13 +21,18 @@ CLASSES = {
     "bottle.app": ("bottle", "wsgi"),
     "cherrypy.Application": ("cherrypy", "wsgi"),
     "connexion.AsyncApp": ("connexion", "asgi"),
+    "cherrypy.tree.mount": ("cherrypy", "wsgi"),
+    "eve.Eve": ("flask", "wsgi"),
     "falcon.App": ("falcon", "wsgi"),
+    "falcon.API": ("falcon", "wsgi"),
     "fastapi.FastAPI": ("fastapi", "asgi"),
     "starlette.applications.Starlette": ("starlette", "asgi"),
     "quart.Quart": ("quart", "asgi"),
     "litestar.Litestar": ("litestar", "asgi"),
     "falcon.asgi.App": ("falcon", "asgi"),
     "blacksheep.Application": ("blacksheep", "asgi"),
+    "sanic.Sanic": ("sanic", "asgi"),
+    "aiohttp.web.Application": ("aiohttp", "aiohttp"),
     "django.core.wsgi.get_wsgi_application": ("django", "wsgi"),
     "django.core.asgi.get_asgi_application": ("django", "asgi"),
 }
@@ -35,9 +40,23 @@ SERVERS_OF = {"dash.Dash": ("dash", "wsgi")}
 """Classes whose objects hold the application in their attribute `server`."""
 
 PYRAMID = ("pyramid", "wsgi")
+METHODS = {"make_wsgi_app": PYRAMID, "wsgifunc": ("web.py", "wsgi")}
+"""Methods that return an application, whatever object they are of."""
+
+PLAIN = {("environ", "start_response"): ("python", "wsgi"), ("scope", "receive", "send"): ("python", "asgi")}
+"""The arguments of an application that no framework makes."""
+
+OWN_SERVERS = ("tornado", "gradio", "nicegui", "streamlit", "cherrypy", "bottle", "twisted", "aiohttp", "panel",
+               "bokeh", "jupyter_server", "uvicorn", "Zope2")  # fmt: skip
+"""What a program imports that serves by itself: no module of it holds an application that a server could take."""
+
+NOT_SHIPPED = {"example", "examples", "sample", "samples", "doc", "docs", "demo", "demos", "benchmarks", "playground"}
+"""Folders whose applications show something, and are not what the project ships."""
+
 OBJECTS = ("app", "application", "api", "server")
 FACTORIES = ("create_app", "make_app", "build_app", "get_app", "create_application", "app_factory", "factory")
 ENTRY_MODULES = ("wsgi", "asgi", "main", "app", "application", "api", "server", "run", "__init__")
+PROJECT_FILES = ("requirements.txt", "pyproject.toml", "Pipfile", "setup.py", "setup.cfg", "requirements.in")
 SAYS = "say which one with --app MODULE:OBJECT or --app 'MODULE:FACTORY()'"
 
 
@@ -53,8 +72,11 @@ class Candidate:
     """The arguments that a factory must be given; None for an object."""
 
 
-def detect_app(snapshot: Snapshot, overrides: Overrides) -> Found[App]:
-    """Return the application; raise DockyardError where there is none, UsageError where several are as likely."""
+def detect_app(snapshot: Snapshot, overrides: Overrides, names: frozenset[str] = frozenset()) -> Found[App]:
+    """Return the application; raise DockyardError where there is none, UsageError where several are as likely.
+
+    `names` are the packages that the project asks for: what it can do without is not what it ships.
+    """
     candidates = tuple(_scan(snapshot))
     for said, source, folder in _named(snapshot, overrides):
         app = _resolve(snapshot, said, folder, candidates)
@@ -63,7 +85,7 @@ def detect_app(snapshot: Snapshot, overrides: Overrides) -> Found[App]:
             return Found(app, source, tuple(other for other in dict.fromkeys(others) if other != app.reference))
         if source == "--app":
             raise UsageError(f"--app {said}: there is no such application in {snapshot.name}", SAYS)
-    return _chosen(snapshot, candidates)
+    return _chosen(snapshot, candidates, names)
 
 
 def _named(snapshot: Snapshot, overrides: Overrides) -> Iterator[tuple[str, str, str]]:
@@ -93,10 +115,9 @@ def _resolve(snapshot: Snapshot, said: str, folder: str, candidates: tuple[Candi
     here = [one for one in candidates if one.path == path]
     match = next((one for one in here if wanted == one.name), None) or next(iter(here if not wanted else ()), None)
     root, dotted = _location(snapshot, path)
-    if match is None:
-        if not wanted:
-            match = _imported(snapshot, path, candidates)
-        if match is None and not wanted:
+    if match is None and not wanted:
+        match = _imported(snapshot, path, candidates) or _unexplained(snapshot, path)
+        if match is None:
             return None
     if match is None:
         known = _imported(snapshot, path, candidates, wanted)
@@ -113,7 +134,7 @@ def _imported(snapshot: Snapshot, path: str, candidates: tuple[Candidate, ...], 
     imports = code.imported_names(tree)
     names = {candidate.name: candidate for candidate in reversed(candidates)}
     for name, value in code.assignments(tree):
-        if isinstance(value, ast.Call) and (name == wanted or (not wanted and name in OBJECTS)):
+        if isinstance(value, ast.Call) and (name == wanted or (not wanted and (name in OBJECTS or _is_entry(path)))):
             made = names.get(code.resolved_name(value.func, imports).rpartition(".")[2])
             if made:
                 return Candidate(path, name, made.framework, made.interface)
@@ -124,79 +145,149 @@ def _imported(snapshot: Snapshot, path: str, candidates: tuple[Candidate, ...], 
     return None
 
 
-def _chosen(snapshot: Snapshot, candidates: tuple[Candidate, ...]) -> Found[App]:
-    entries = []
-    for path in snapshot.modules:
-        if path.rpartition("/")[2] in {"wsgi.py", "asgi.py"}:
-            found = _imported(snapshot, path, candidates)
-            entries += [found] if found else []
-    everything = sorted({*candidates, *entries}, key=lambda one: _rank(snapshot, one))
+def _chosen(snapshot: Snapshot, candidates: tuple[Candidate, ...], names: frozenset[str]) -> Found[App]:
+    entries = [
+        found
+        for path in snapshot.modules
+        if _is_entry(path) and not any(one.path == path for one in candidates)
+        if (found := _imported(snapshot, path, candidates) or _unexplained(snapshot, path))
+    ]
+    shipped = {one for one in (*candidates, *entries) if not NOT_SHIPPED.intersection(one.path.split("/")[:-1])}
+    everything = sorted(shipped, key=lambda one: _rank(snapshot, one, names))
     if not everything:
-        raise _nothing(snapshot)
+        return _program(snapshot, candidates)
     best = everything[0]
-    equal = [one for one in everything if _rank(snapshot, one)[:3] == _rank(snapshot, best)[:3]]
+    equal = [one for one in everything if _rank(snapshot, one, names)[:4] == _rank(snapshot, best, names)[:4]]
+    equal = [one for one in equal if _is_used(snapshot, one)] or equal
     if len({one.path for one in equal}) > 1:
-        names = " and ".join(_reference(snapshot, one) for one in equal[:3])
-        raise UsageError(f"{snapshot.name} has more than one application: {names}", SAYS)
+        shown = " and ".join(_reference(snapshot, one) for one in equal[:3])
+        raise UsageError(f"{snapshot.name} has more than one application: {shown}", SAYS)
+    best = equal[0]
     root, dotted = _location(snapshot, best.path)
     reference = f"{dotted}:{best.name}{_call(snapshot, best)}"
     kind = "the factory" if best.required is not None else "the object"
     return Found(
         App(reference, best.framework, best.interface, root),
         f"{kind} {best.name} in {best.path}",
-        tuple(dict.fromkeys(_reference(snapshot, one) for one in everything[1:])),
+        tuple(dict.fromkeys(_reference(snapshot, one) for one in everything if one != best)),
     )
 
 
-def _rank(snapshot: Snapshot, one: Candidate) -> tuple[int, int, int, int, str]:
+def _is_entry(path: str) -> bool:
+    """Return whether a module is named for servers: wsgi.py, or one of a package of that name."""
+    folder, _, name = path.rpartition("/")
+    return name in {"wsgi.py", "asgi.py"} or folder.rpartition("/")[2] in {"wsgi", "asgi"}
+
+
+def _unexplained(snapshot: Snapshot, path: str) -> Candidate | None:
+    """Return the object that a module for servers gets from code that no rule explains."""
+    made = (name for name, value in code.assignments(snapshot.tree(path)) if isinstance(value, ast.Call))
+    name = next((name for name in made if name in {"app", "application"}), "")
+    interface = "asgi" if "asgi" in path else "wsgi"
+    return Candidate(path, name, _by_content(snapshot, path)[0], interface) if name else None
+
+
+def _is_used(snapshot: Snapshot, one: Candidate) -> bool:
+    """Return whether its module does anything with an object: one that is only made is there for a test."""
+    return bool(re.search(rf"\b{one.name}\.\w", snapshot.text(one.path)))
+
+
+def _rank(snapshot: Snapshot, one: Candidate, names: frozenset[str]) -> tuple[bool, int, int, int, bool, str]:
     """Return how unlikely a candidate is: modules for servers first, then those near the top."""
+    modules = {name.partition(".")[0] for name, (framework, _) in CLASSES.items() if framework == one.framework}
+    absent = bool(modules and names) and not names & {one.framework, *(name.replace("_", "-") for name in modules)}
     stem = one.path.rpartition("/")[2].removesuffix(".py")
     entry = 0 if stem in {"wsgi", "asgi"} else 1
     # Django writes both: the plain one is what its own documentation deploys first.
     entry += 1 if one.framework == "django" and one.interface == "asgi" else 0
     root, dotted = _location(snapshot, one.path)
     unusual = 0 if stem in ENTRY_MODULES else 1
-    return entry, dotted.count(".") + (root not in {"", "src"}), unusual, one.required is not None, one.path
+    return absent, entry, dotted.count(".") + (root not in {"", "src"}), unusual, one.required is not None, one.path
 
 
-def _nothing(snapshot: Snapshot) -> DockyardError:
+def _program(snapshot: Snapshot, candidates: Sequence[Candidate]) -> Found[App]:
+    """Return what the project names to start, where that serves by itself; raise DockyardError where nothing is."""
+    for one in web_commands(snapshot):
+        program = one.words[0].rpartition("/")[2]
+        # A CMD may be a script of the image's own; the production image has no shell for one.
+        if program.startswith("python") or (not one.source.startswith("CMD") and "flask" not in one.program):
+            root = "src" if snapshot.has_folder("src") else ""
+            return Found(App("", _serving(snapshot) or "python", "program", root, one.words), one.source)
     if not snapshot.paths:
-        return DockyardError(f"{snapshot.name} holds no file yet", "run this in the folder of a Python web service")
-    projects = {path.rpartition("/")[0] for path in snapshot.paths if path.endswith(("requirements.txt", "/app.py"))}
-    inside = f"; or run it in the folder of one: {', '.join(sorted(filter(None, projects))[:3])}" if projects else ""
+        raise DockyardError(f"{snapshot.name} holds no file yet", "run this in the folder of a Python web service")
+    projects = {path.rpartition("/")[0] for path in snapshot.paths if path.rpartition("/")[2] in PROJECT_FILES}
+    projects |= {one.path.rpartition("/")[0] for one in candidates}
+    shown = sorted(one for one in projects if one and f"{one}/__init__.py" not in snapshot.paths and "doc" not in one)
+    inside = f"; or run it in the folder of one: {', '.join(shown[:3])}" if shown else ""
     if not any(path.endswith(".py") for path in snapshot.paths):
-        return DockyardError(f"{snapshot.name} holds no Python file: it is no Python web service", inside[2:])
-    return DockyardError(
-        f"{snapshot.name} holds no application of a web framework that Dockyard knows",
-        f"where there is one all the same, {SAYS}{inside}",
+        raise DockyardError(f"{snapshot.name} holds no Python file: it is no Python web service", inside[2:])
+    serving = _serving(snapshot)
+    scripts = commands.console_scripts(snapshot)
+    start = next((name for name in scripts if name == snapshot.name), next(iter(scripts), "python -m PACKAGE"))
+    raise DockyardError(
+        f"{snapshot.name} holds no application of a web framework that Dockyard knows"
+        + (f": its code imports {serving}, which serves by itself" if serving else ""),
+        f"where it is a web service, {SAYS}; or, where it serves by itself, how it starts, "
+        f"in a file Procfile: `web: {start} …`, at 0.0.0.0 and $PORT{inside}",
     )
 
 
+def _serving(snapshot: Snapshot) -> str:
+    """Return what the project's code imports that serves by itself, or ''."""
+    pattern = re.compile(rf"^\s*(?:from|import) ({'|'.join(OWN_SERVERS)})\b", re.MULTILINE)
+    shipped = (path for path in snapshot.modules if not NOT_SHIPPED.intersection(path.split("/")[:-1]))
+    return next((found[1] for path in shipped if (found := pattern.search(snapshot.text(path)))), "")
+
+
 def _scan(snapshot: Snapshot) -> Iterator[Candidate]:
-    words = {name.rpartition(".")[2] + "(" for name in {**CLASSES, **SERVERS_OF}} | {"make_wsgi_app("}
-    for path in snapshot.containing(*words):
+    known = {**CLASSES, **_subclasses(snapshot)}
+    words = {f"{name.rpartition('.')[2]}(" for name in {**known, **SERVERS_OF, **METHODS}}
+    for path in snapshot.containing(*words, *(arguments[1] for arguments in PLAIN)):
         tree = snapshot.tree(path)
         imports = code.imported_names(tree)
         for name, value in code.assignments(tree):
-            kind = _made(value, imports) or _served(tree, value, imports)
+            kind = _made(value, imports, known) or _served(tree, value, imports)
             if kind and name.isidentifier():
                 yield Candidate(path, name, *kind)
         for function in code.functions(tree):
             calls = (node for node in ast.walk(function) if isinstance(node, ast.Call))
-            kind = next(filter(None, (_made(call, imports) for call in calls)), None)
-            if kind and (function.name in FACTORIES or _returns_app(function, imports)):
-                yield Candidate(path, function.name, *kind, code.required_arguments(function))
+            kind = next(filter(None, (_made(call, imports, known) for call in calls)), None)
+            plain = PLAIN.get(tuple(one.arg for one in function.args.args))
+            if plain and function.name in OBJECTS:
+                yield Candidate(path, function.name, *plain)
+            elif kind and (function.name in FACTORIES or _returns_app(function, kind)):
+                yield _factory(path, function, kind)
 
 
-def _made(value: ast.expr, imports: dict[str, str]) -> tuple[str, str] | None:
+def _factory(path: str, function: ast.FunctionDef | ast.AsyncFunctionDef, kind: tuple[str, str]) -> Candidate:
+    required = code.required_arguments(function)
+    # aiohttp's worker calls a coroutine function itself.
+    called = not (isinstance(function, ast.AsyncFunctionDef) and kind[1] == "aiohttp" and not required)
+    return Candidate(path, function.name, *kind, required if called else None)
+
+
+def _subclasses(snapshot: Snapshot) -> dict[str, tuple[str, str]]:
+    """Return the framework and interface of each class of the project's own that extends a framework's, by name."""
+    found: dict[str, tuple[str, str]] = {}
+    for path in snapshot.containing(*(f"({name.rpartition('.')[2]})" for name in CLASSES)):
+        imports = code.imported_names(snapshot.tree(path))
+        for node in snapshot.tree(path).body:
+            kinds = (CLASSES.get(code.resolved_name(one, imports)) for one in getattr(node, "bases", ()))
+            if isinstance(node, ast.ClassDef) and (kind := next(filter(None, kinds), None)):
+                found[node.name] = kind
+    return found
+
+
+def _made(value: ast.expr, imports: dict[str, str], known: Mapping[str, tuple[str, str]]) -> tuple[str, str] | None:
+    """Return the framework and interface of what a call makes, or None."""
     if not isinstance(value, ast.Call):
         return None
     full = code.resolved_name(value.func, imports)
-    if full in CLASSES:
-        return CLASSES[full]
-    if isinstance(value.func, ast.Attribute) and value.func.attr == "make_wsgi_app":
-        return PYRAMID
-    return next((_made(inner, imports) for inner in value.args if _made(inner, imports)), None)  # Wrapper(Flask(…))
+    kind = known.get(full) or known.get(full.rpartition(".")[2])
+    if kind is None and isinstance(value.func, ast.Attribute):
+        kind = METHODS.get(value.func.attr)
+    # Wrapper(Flask(…))
+    return kind or next((kind for inner in value.args if (kind := _made(inner, imports, known))), None)
 
 
 def _served(tree: ast.Module, value: ast.expr, imports: dict[str, str]) -> tuple[str, str] | None:
@@ -210,10 +301,12 @@ def _served(tree: ast.Module, value: ast.expr, imports: dict[str, str]) -> tuple
     return None
 
 
-def _returns_app(function: ast.FunctionDef | ast.AsyncFunctionDef, imports: dict[str, str]) -> bool:
+def _returns_app(function: ast.FunctionDef | ast.AsyncFunctionDef, kind: tuple[str, str]) -> bool:
+    """Return whether a function that makes an application gives it back, by its own name or by Paste's signature."""
+    if kind == PYRAMID:
+        return code.required_arguments(function) == ("global_config",)
     returned = [node.value for node in ast.walk(function) if isinstance(node, ast.Return) and node.value]
-    named = "app" in function.name and any(code.dotted_name(value) in OBJECTS for value in returned)
-    return named or any(_made(value, imports) == PYRAMID for value in returned)
+    return "app" in function.name and any(code.dotted_name(value) in OBJECTS for value in returned)
 
 
 def _call(snapshot: Snapshot, one: Candidate) -> str:

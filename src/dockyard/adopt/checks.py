@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from dockyard.adopt import code
 from dockyard.adopt.model import Backend, Dependencies, Found, Overrides
@@ -11,12 +12,16 @@ from dockyard.errors import UsageError
 
 HEALTH = ("/healthz", "/health", "/livez", "/live", "/readyz", "/ready", "/ping", "/up", "/status", "/heartbeat",
           "/api/health", "/api/healthz", "/api/v1/health", "/_health")  # fmt: skip
+MOUNTERS = ("register_blueprint", "include_router")
+PATTERNS = "urlpatterns"
 ROUTERS = {"route", "get", "api_route", "add_url_rule", "Route", "path"}
 ROUTED = re.compile(r"(?:route|get|add_url_rule|Route)\(\s*[rf]?['\"][/'\"]|\bpath\(\s*[rf]?['\"]")
 """What a call with a route looks like: most modules call `get` of a dict, and are not worth a tree."""
 
 
-def detect_health(snapshot: Snapshot, overrides: Overrides, backends: Sequence[Backend] = ()) -> Found[str]:
+def detect_health(
+    snapshot: Snapshot, overrides: Overrides, backends: Sequence[Backend] = (), framework: str = "django"
+) -> Found[str]:
     """Return the path of a route that answers without a login; empty where only the port can be asked.
 
     A first page is none where there is a database: the service is well although that is not.
@@ -25,7 +30,7 @@ def detect_health(snapshot: Snapshot, overrides: Overrides, backends: Sequence[B
         if not re.fullmatch(r"/[\w./?=&%~-]*", told.value):
             raise UsageError(f"--health {told.value} is no path", "the path of a route begins with /: /healthz")
         return told
-    routes = dict(_routes(snapshot))
+    routes = dict(_routes(snapshot, django=framework == "django"))
     known = [path for path in HEALTH if path in routes or f"{path}/" in routes]
     if known:
         path = known[0] if known[0] in routes else f"{known[0]}/"
@@ -37,28 +42,75 @@ def detect_health(snapshot: Snapshot, overrides: Overrides, backends: Sequence[B
     return Found("", "no route that surely answers")
 
 
-def _routes(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
+@dataclass(frozen=True)
+class Mount:
+    """Where a group of routes is hung: `name` in full, the `prefix` it gets, None where code computes that.
+
+    `path` and `owner` say what it is hung at, which may be a group itself.
+    """
+
+    name: tuple[str, ...]
+    prefix: str | None
+    path: str
+    owner: str
+
+
+def _routes(snapshot: Snapshot, *, django: bool) -> Iterator[tuple[str, str]]:
     """Yield each route without parameters, and where it is."""
+    mounts = tuple(_mounts(snapshot))
     for path in snapshot.containing("route(", "get(", "add_url_rule(", "Route(", "path("):
-        django = "urlpatterns" in snapshot.text(path)
         if not ROUTED.search(snapshot.text(path)):
             continue
         tree = snapshot.tree(path)
         prefixes = {name: prefix for name, value in code.assignments(tree) if (prefix := _prefix(value))}
+        functions = {function.name for function in code.functions(tree)}  # a group may be made in one
+        patterns = django and "urlpatterns" in snapshot.text(path)
         for node in code.walk(tree):
             if not isinstance(node, ast.Call) or not node.args:
                 continue
             owner, _, name = code.dotted_name(node.func).rpartition(".")
             text = code.text_of(node.args[0])
-            if text is None or name not in ROUTERS or (name == "path" and not django) or not _answers_get(node):
+            if text is None or name not in ROUTERS or (name == "path" and not patterns) or not _answers_get(node):
                 continue
             if name == "path":
                 if "include" in ast.dump(node):
                     continue
-                text = f"/{text}"
-            full = prefixes.get(owner, "") + text
-            if full.startswith("/") and re.fullmatch(r"[\w./-]+", full):
+                owner, text = PATTERNS, f"/{text}"
+            above = _find_prefix(mounts, path, {owner, *functions})
+            full = f"{above}{prefixes.get(owner, '')}{text}".replace("//", "/")
+            if above is not None and full.startswith("/") and re.fullmatch(r"[\w./-]+", full):
                 yield full, f"{path}:{node.lineno}"
+
+
+def _mounts(snapshot: Snapshot) -> Iterator[Mount]:
+    """Yield where the code hangs groups of routes: blueprints, routers, and Django's modules of patterns."""
+    for path in snapshot.containing(*MOUNTERS, "include("):
+        imports = code.imported_names(snapshot.tree(path))
+        for node in code.walk(snapshot.tree(path)):
+            owner, _, name = code.dotted_name(node.func).rpartition(".") if isinstance(node, ast.Call) else ("", "", "")
+            if not isinstance(node, ast.Call) or not node.args:
+                continue
+            if name in MOUNTERS:
+                group = node.args[0].func if isinstance(node.args[0], ast.Call) else node.args[0]
+                said = code.keyword(node, "url_prefix") or code.keyword(node, "prefix")
+                parts = (part for part in code.resolved_name(group, imports).split(".") if part)
+                yield Mount(tuple(parts), code.text_of(said) if said else "", path, owner)
+            elif name == "path" and len(node.args) > 1 and isinstance(node.args[1], ast.Call) and node.args[1].args:
+                module = code.text_of(node.args[1].args[0]) or ""
+                said_here = code.text_of(node.args[0])
+                prefix = None if said_here is None or "<" in said_here else f"/{said_here}"
+                yield Mount((*module.split("."), PATTERNS), prefix, path, PATTERNS)
+
+
+def _find_prefix(mounts: Sequence[Mount], path: str, names: set[str]) -> str | None:
+    """Return what stands before the routes of a group that has one of some names; None where that is unknown."""
+    parts = set(path.removesuffix(".py").split("/"))
+    for mount in mounts:
+        if mount.name and mount.name[-1] in names and parts.issuperset(mount.name[:-1]):
+            others = [one for one in mounts if one != mount]
+            above = _find_prefix(others, mount.path, {mount.owner})
+            return None if mount.prefix is None or above is None else above + mount.prefix
+    return ""
 
 
 def _prefix(value: ast.expr) -> str:

@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 import warnings
 from collections.abc import Iterator
 
@@ -25,8 +26,14 @@ def walk(tree: ast.Module) -> tuple[ast.AST, ...]:
 
 @functools.cache
 def guarded(tree: ast.Module) -> frozenset[int]:
-    """Return the ids of those nodes that stand in a `try`."""
-    return frozenset(id(node) for one in walk(tree) if isinstance(one, ast.Try) for node in ast.walk(one))
+    """Return the ids of those nodes that may be left out: tried, behind a question for them, or for another system."""
+    return frozenset(id(node) for one in walk(tree) if _is_guard(one) for node in ast.walk(one))
+
+
+def _is_guard(node: ast.AST) -> bool:
+    if isinstance(node, ast.If | ast.IfExp):
+        return bool(re.search(r"environ|getenv|platform|'nt'", ast.dump(node.test)))
+    return isinstance(node, ast.Try)
 
 
 @functools.cache
@@ -100,7 +107,7 @@ def top_level(body: list[ast.stmt]) -> Iterator[ast.stmt]:
         if isinstance(node, ast.If) and "__main__" not in ast.dump(node.test):
             yield from top_level(node.body)
             yield from top_level(node.orelse)
-        elif isinstance(node, ast.Try):
+        elif isinstance(node, ast.Try | ast.With):
             yield from top_level(node.body)
 
 

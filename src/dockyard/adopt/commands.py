@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from dockyard.adopt.snapshot import Snapshot
@@ -12,6 +12,7 @@ from dockyard.image.dockerfile import Stage, parse_dockerfile
 
 SERVERS = ("gunicorn", "uvicorn", "granian", "waitress-serve", "hypercorn")
 REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(?:\(.*\))?")
+SCRIPT = re.compile(r"""^[\s\['"(=]*([\w.-]+)\s*=\s*([A-Za-z_][\w.]*:[A-Za-z_]\w*)""", re.MULTILINE)
 PROCFILE = re.compile(r"^([A-Za-z0-9_-]+):\s*(.+)$", re.MULTILINE)
 OURS = {"-b", "--bind", "--host", "--port", "-p", "--listen", "-w", "--worker-tmp-dir", "--chdir", "--pythonpath",
         "--reload", "--daemon", "-D", "--uds", "--user", "--group", "-u", "-g", "--pid", "--env", "-e"}  # fmt: skip
@@ -61,6 +62,14 @@ class Named:
         return ""
 
     @property
+    def port(self) -> int:
+        """The port that it names; 0 where it names none, or takes it from $PORT."""
+        said = re.search(
+            r"(?:--\w*port|-p|--\w*address|--bind|--listen|-b)[= ](?:\S*:)?(\d{2,5})(?: |$)", " ".join(self.words)
+        )
+        return int(said[1]) if said else 0
+
+    @property
     def folder(self) -> str:
         """The folder that imports begin at, where the command changes it."""
         for option in ("--chdir", "--pythonpath", "--app-dir"):
@@ -89,9 +98,39 @@ class Named:
 def procfile(snapshot: Snapshot) -> dict[str, Named]:
     """Return the process types of a Procfile."""
     return {
-        match[1]: Named(split(match[2]), f"`{match[1]}` in Procfile")
+        match[1]: Named(own_program(snapshot, split(match[2])), f"`{match[1]}` in Procfile")
         for match in PROCFILE.finditer(snapshot.text("Procfile"))
     }
+
+
+def console_scripts(snapshot: Snapshot) -> dict[str, str]:
+    """Return the programs that an installation of the project would have, each with its `module:function`."""
+    document = snapshot.toml("pyproject.toml")
+    tables = (document.get("project", {}).get("scripts"), document.get("tool", {}).get("poetry", {}).get("scripts"))
+    found = {name: said for table in tables if isinstance(table, dict) for name, said in table.items()}
+    for path in ("setup.cfg", "setup.py"):
+        lines = snapshot.text(path).partition("console_scripts")[2].lstrip("]\"': =[(")
+        found |= dict(SCRIPT.findall(re.split(r"[\])\[]|\n\n", lines, maxsplit=1)[0]))
+    return {name: said for name, said in found.items() if isinstance(said, str) and ":" in said}
+
+
+def own_program(snapshot: Snapshot, words: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a command as the image can start it: the project is not installed there, so it has none of its scripts."""
+    module, colon, function = console_scripts(snapshot).get(words[0] if words else "", "").partition(":")
+    if not colon:
+        return words
+    package = module.removesuffix(".__main__")
+    runs = any(f"{root}{package.replace('.', '/')}/__main__.py" in snapshot.paths for root in ("", "src/"))
+    if runs and module != package:
+        return ("python", "-m", package, *words[1:])
+    return ("python", "-c", f"from {module} import {function}; raise SystemExit({function}())", *words[1:])
+
+
+def django_program(paths: Collection[str]) -> tuple[tuple[str, ...], str]:
+    """Return how Django's commands are started, and why: an application that is a package may have no manage.py."""
+    if "manage.py" in paths:
+        return ("python", "manage.py"), "manage.py"
+    return ("python", "-m", "django"), "Django"
 
 
 def is_ours(dockerfile: str) -> bool:
@@ -112,9 +151,11 @@ def dockerfile_commands(snapshot: Snapshot) -> Iterator[Named]:
     if is_ours(snapshot.text("Dockerfile")):
         return
     for stage in reversed(read_stages(snapshot)):
-        for one in reversed(stage.instructions):
-            if one.keyword in ("CMD", "ENTRYPOINT"):
-                yield Named(_command(one.rest), "CMD in Dockerfile")
+        said = {one.keyword: _command(one.rest) for one in stage.instructions if one.keyword in {"CMD", "ENTRYPOINT"}}
+        # What CMD says are arguments of the entry point, where there is one that starts a server by its name.
+        for words in dict.fromkeys(((*said.get("ENTRYPOINT", ()), *said.get("CMD", ())), *reversed(said.values()))):
+            if words:
+                yield Named(own_program(snapshot, words), "CMD in Dockerfile")
 
 
 def _command(text: str) -> tuple[str, ...]:

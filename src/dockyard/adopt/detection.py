@@ -4,9 +4,9 @@ import re
 import shlex
 from collections.abc import Iterator
 
-from dockyard.adopt.apps import detect_app
+from dockyard.adopt.apps import NOT_SHIPPED, PROJECT_FILES, detect_app
 from dockyard.adopt.checks import detect_health, detect_tests
-from dockyard.adopt.commands import is_ours, read_stages
+from dockyard.adopt.commands import Named, is_ours, read_stages
 from dockyard.adopt.dependencies import detect_dependencies
 from dockyard.adopt.existing_stack import ExistingStack, backends_of, read_stack
 from dockyard.adopt.libraries import detect_libraries
@@ -25,26 +25,42 @@ from dockyard.adopt.versions import detect_version
 from dockyard.errors import DockyardError, UsageError
 
 PORT = 8000
-NOT_SOURCES = {"bin", "doc", "docs", "example", "examples", "requirements", "scripts", "typings"}
+NOT_SOURCES = NOT_SHIPPED | {
+    "bin",
+    "contrib",
+    "debian",
+    "man",
+    "releasenotes",
+    "requirements",
+    "scripts",
+    "tools",
+    "typings",
+}
 DATA = {"alembic", "alembic.ini", "assets", "fixtures", "gunicorn.conf.py", "locale", "locales", "manage.py",
         "migrations", "public", "schema.sql", "static", "templates", "translations"}  # fmt: skip
 """Files and folders that an application reads by a name that its code need not say."""
+
+DOCUMENTS = (".egg-info", ".md", ".rst", "LICENSE", "PKG-INFO")
+"""How the names end of what describes a project; its setup may read it."""
 
 TAKEN = {"mariadb", "mysql", "node", "postgres", "postgresql", "python", "redis", "valkey"}
 """Names of images that a stack may hold beside the service's own."""
 
 TEST_SETTINGS = ("conftest.py", "pytest.ini", "setup.cfg", "tox.ini")
-PROJECT_FILES = ("requirements.txt", "pyproject.toml", "Pipfile", "setup.py", "setup.cfg", "requirements.in")
 
 
 def detect(snapshot: Snapshot, overrides: Overrides) -> Project:
     """Return what is detected; raise DockyardError where there is no web service, or several as likely."""
-    app = detect_app(snapshot, overrides)
-    _refuse_other_project(snapshot, app.value)
     dependencies = detect_dependencies(snapshot)
+    app = detect_app(snapshot, overrides, dependencies.value.names)
+    _refuse_other_project(snapshot, app.value)
     stack = read_stack(snapshot)
     told = overrides.find("port", snapshot.settings)
-    port = int(told.value) if told and told.value.isdecimal() else (stack.port if stack else 0) or PORT
+    port = (
+        int(told.value)
+        if told and told.value.isdecimal()
+        else (stack.port if stack else 0) or Named(app.value.command, "").port or PORT
+    )
     server, server_package = detect_server(snapshot, app.value, dependencies.value, port, overrides)
     python = detect_python(snapshot, overrides, dependencies.value)
     backends = detect_backends(snapshot, dependencies.value)
@@ -67,8 +83,8 @@ def detect(snapshot: Snapshot, overrides: Overrides) -> Project:
         build=detect_build_steps(snapshot, app.value, dependencies.value),
         backends=backends,
         variables=detect_variables(snapshot),
-        writable=detect_writable(snapshot, app.value, backends.value),
-        health=detect_health(snapshot, overrides, backends.value),
+        writable=detect_writable(snapshot, app.value, backends.value, overrides),
+        health=detect_health(snapshot, overrides, backends.value, app.value.framework),
         tests=detect_tests(snapshot, dependencies.value),
         test_settings=("pyproject.toml", *(name for name in TEST_SETTINGS if name in snapshot.paths)),
         test_files=tuple(sorted(path for path in snapshot.paths if re.fullmatch(r"test_\w+\.py|\w+_test\.py", path))),
@@ -140,7 +156,7 @@ def _sources(snapshot: Snapshot, app: App) -> Found[tuple[str, ...]]:
     inside = {path.removeprefix(root) for path in snapshot.paths if path.startswith(root)}
     code = {path: snapshot.text(root + path) for path in inside if path.endswith(".py")}
     entries = sorted({path.partition("/")[0] for path in inside})
-    said = "\n".join(text for path, text in code.items() if path.partition("/")[0] not in TESTS)
+    said = "\n".join(text for path, text in code.items() if path.partition("/")[0] not in TESTS | TOOLS | NOT_SOURCES)
     invoke = {"tasks.py"} if is_invoke_file(code.get("tasks.py", "")) else set[str]()
     chosen = [name for name in entries if name not in invoke and _belongs(name, inside, said)]
     beside = sorted(_beside(snapshot)) if root else []
@@ -150,14 +166,13 @@ def _sources(snapshot: Snapshot, app: App) -> Found[tuple[str, ...]]:
 
 
 def _belongs(name: str, inside: set[str], said: str) -> bool:
-    if name in TESTS | TOOLS | NOT_SOURCES or name.startswith(("test_", ".")):
+    if name in TESTS | TOOLS | NOT_SOURCES or name.startswith(("test_", ".")) or name.endswith(DOCUMENTS):
         return False
     if name in DATA:
         return True
     if name.endswith(".py"):
         return True
-    is_folder = any(path.startswith(f"{name}/") for path in inside)
-    if is_folder and any(path.startswith(f"{name}/") and path.endswith(".py") for path in inside):
+    if "-" not in name and any(path.startswith(f"{name}/") and path.endswith(".py") for path in inside):
         return True
     if name.endswith((".db", ".sqlite", ".sqlite3", ".log")):
         return False

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 
 from dockyard.adopt import values
+from dockyard.adopt.commands import django_program
 from dockyard.adopt.libraries import COMPILER
 from dockyard.adopt.model import Frontend, Project
 from dockyard.adopt.versions import ARGUMENT
@@ -133,9 +134,15 @@ def _build_environment(project: Project) -> dict[str, str]:
     given = values.stack_values(project)
     required = [one.name for one in project.variables.value if one.required]
     found = {name: re.sub(r"\$\{\w+\}", "build", given.get(name, "")) or "build" for name in required}
-    if project.django_production != project.django_settings:
+    if _sets_django(project):
         found["DJANGO_SETTINGS_MODULE"] = project.django_production
     return found
+
+
+def _sets_django(project: Project) -> bool:
+    """Return whether manage.py, or its absence, leaves production without its settings."""
+    production = project.django_production
+    return bool(production) and (production != project.django_settings or "manage.py" not in project.source_files)
 
 
 def _version(project: Project, *, metadata: bool = True) -> list[str]:
@@ -200,6 +207,7 @@ def _test(project: Project) -> list[str]:
         "WORKDIR /app",
         *copies(project),
         *_version(project),
+        *(f"RUN {step.command}" for step in project.build.value if not step.runs_app),
         *([_copy(tests, tests)] if with_tests else []),
         *([_copy(*beside, "./")] if beside else []),
         f"RUN {' && '.join(['mkdir -m 1777 /results', *made, *_links(project)])}",
@@ -224,8 +232,10 @@ def development_command(project: Project) -> list[str]:
     if app.framework == "flask":
         return ["flask", "--app", app.reference, "run", "--debug", "--host", "0.0.0.0", "--port", port]  # noqa: S104
     if app.framework == "django":
-        return ["python", "manage.py", "runserver", f"0.0.0.0:{port}"]
-    reload = ["--reload"] if project.program in {"uvicorn", "gunicorn", "granian", "hypercorn"} else []
+        return [*django_program(project.source_files)[0], "runserver", f"0.0.0.0:{port}"]
+    reload = (
+        ["--reload"] if not app.command and project.program in {"uvicorn", "gunicorn", "granian", "hypercorn"} else []
+    )
     return [project.program, *reload, *project.server.value[1:]]
 
 
@@ -256,8 +266,8 @@ def _production(project: Project) -> list[str]:
         "ENV LANG=C.UTF-8 PATH=/opt/venv/bin:/usr/local/bin:/usr/bin \\",
         "    PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PYTHONPATH=/app",
         *_version(project, metadata=False),
-        # The release step runs manage.py, which would take the settings for development.
-        *([f"ENV DJANGO_SETTINGS_MODULE={production}"] if production != project.django_settings else []),
+        # Django's commands, such as the release step, would take other settings, or none.
+        *([f"ENV DJANGO_SETTINGS_MODULE={production}"] if _sets_django(project) else []),
         "COPY --link --from=runtime /layers/runtime/ /",
         "WORKDIR /app",
         "COPY --link --from=packages /layers/1/ /",

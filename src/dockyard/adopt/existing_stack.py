@@ -120,7 +120,8 @@ def _parse_stack(file: str, text: str) -> ExistingStack | None:
         return None
     web = next((name for name in own if services[name].get("ports")), "")
     web = web or next((name for name in own if name in {"web", "app", "api", "server"}), own[0])
-    others = tuple(name for name in own if name != web)
+    file_of = {name: _dockerfile(services[name].get("build")) for name in own}
+    others = tuple(name for name in own if name != web and file_of[name] in {"", file_of[web] or "Dockerfile"})
     return ExistingStack(file, services, web, others, _port(services[web]))
 
 
@@ -138,6 +139,11 @@ def _own(services: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
 def _context(build: object) -> str:
     said = build.get("context", ".") if isinstance(build, dict) else build
     return str(PurePosixPath(said)) if isinstance(said, str) else ""
+
+
+def _dockerfile(build: object) -> str:
+    """Return the Dockerfile that a service is built with; empty where it is not built."""
+    return str(build.get("dockerfile", "Dockerfile")) if isinstance(build, dict) else "Dockerfile" if build else ""
 
 
 def _port(service: Mapping[str, Any]) -> int:

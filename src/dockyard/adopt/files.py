@@ -246,7 +246,7 @@ def _settings_table(project: Project) -> str:
     trial = {name: re.sub(r"\$\{\w+\}", "trial", value) for name, value in values.stack_values(project).items()}
     table = [
         "[tool.dockyard]",
-        f"app = {_toml(project.app.value.reference)}",
+        *([f"app = {_toml(project.app.value.reference)}"] if project.app.value.reference else []),
         f"image = {_toml(project.image.value)}",
         f"sources = {_toml(list(project.sources.value))}",
         f"pythons = {_toml([project.python.value])}",

@@ -26,6 +26,7 @@ class Overrides:
     image: str = ""
     health: str = ""
     port: str = ""
+    writable: tuple[str, ...] = ()
 
     def find(self, name: str, settings: Mapping[str, Any]) -> Found[str] | None:
         """Return what a person says: by the option of that name now, or once, as [tool.dockyard] keeps it."""
@@ -40,12 +41,16 @@ class Overrides:
 
 @dataclass(frozen=True)
 class App:
-    """The application: `reference` as gunicorn names it, `root` the folder that imports begin at, "" for the top."""
+    """The application: `reference` as gunicorn names it, `root` the folder that imports begin at, "" for the top.
+
+    One that serves by itself has a `command` in place of a reference.
+    """
 
     reference: str
     framework: str
     interface: str
     root: str = ""
+    command: tuple[str, ...] = ()
 
     @property
     def module(self) -> str:
@@ -235,7 +240,7 @@ def findings(project: Project) -> tuple[Finding, ...]:
     processes = (f"{one.name}: {' '.join(one.command)}" for one in project.processes.value)
     settings = (variable.name for variable in project.variables.value)
     return (
-        row("app", project.app, project.app.value.reference, "--app"),
+        row("app", project.app, project.app.value.reference or " ".join(project.app.value.command), "--app"),
         row("framework", project.app, project.app.value.framework, "--app"),
         row("sources", project.sources, ", ".join(project.sources.value), "COPY in Dockerfile"),
         row("dependencies", project.dependencies, ", ".join(project.dependencies.value.runtime), "requirements/*.in"),
@@ -248,7 +253,7 @@ def findings(project: Project) -> tuple[Finding, ...]:
         row("services", project.backends, ", ".join(one.kind for one in project.backends.value), "compose.yaml"),
         row("configuration", project.variables, ", ".join(settings), ".env.example"),
         row("version", project.version, _told_version(project.version.value), "Dockerfile"),
-        row("writable", project.writable, ", ".join((*writable.folders, *writable.files)), "compose.yaml"),
+        row("writable", project.writable, ", ".join((*writable.folders, *writable.files)), "--writable"),
         row("health", project.health, project.health.value or "the port", "--health"),
         row("tests", project.tests, project.tests.value, "Dockerfile"),
         row("image", project.image, project.image.value, "--image"),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from dockyard.adopt import code, commands
-from dockyard.adopt.model import App, Backend, Dependencies, Found, Variable, Writable
+from dockyard.adopt.model import App, Backend, Dependencies, Found, Overrides, Variable, Writable
 from dockyard.adopt.snapshot import Snapshot
 
 DRIVERS = {
@@ -14,15 +14,15 @@ DRIVERS = {
     "mariadb": ("mysqlclient", "pymysql", "mysql-connector-python", "aiomysql", "asyncmy", "mariadb"),
     "valkey": ("redis", "valkey", "rq", "arq", "django-redis", "flask-redis"),
 }
-ENVIRON = {"os.environ", "environ"}
-GETTERS = {"os.environ.get", "os.getenv", "environ.get", "os.environ.setdefault"}
+GETTERS = {"os.environ.get", "os.getenv", "os.environ.setdefault"}
 READERS = {"decouple.config", "environs.Env", "environ.Env", "starlette.config.Config"}
 READS = re.compile(r"\benviron\b|getenv|config\(|BaseSettings|env(?:\.\w+)?\(|Env\(")
 """What a module that reads a variable holds."""
 
 NOT_CONFIGURATION = {"HOME", "PATH", "PORT", "HOSTNAME", "USER", "LANG", "TZ", "PYTHONPATH", "FLASK_APP",
                      "FLASK_DEBUG", "FLASK_ENV", "WEB_CONCURRENCY", "DJANGO_SETTINGS_MODULE", "TMPDIR", "CI",
-                     "SERVER_SOFTWARE", "WERKZEUG_RUN_MAIN", "http_proxy", "https_proxy"}  # fmt: skip
+                     "SERVER_SOFTWARE", "WERKZEUG_RUN_MAIN", "http_proxy", "https_proxy", "TEMP", "TMP", "APPDATA",
+                     "LOCALAPPDATA", "USERPROFILE", "READTHEDOCS", "VIRTUAL_ENV"}  # fmt: skip
 NOT_PRODUCTION = {"ci", "debug", "dev", "develop", "development", "local", "test", "testing"}
 """Modules of settings that production does not import."""
 
@@ -105,7 +105,7 @@ def _read_variables(snapshot: Snapshot, path: str, shared: set[str]) -> Iterator
         name for name in shared if imports.get(name, "").startswith(".") or _has_star(tree)
     }  # fmt: skip
     for node in code.walk(tree):
-        if isinstance(node, ast.Subscript) and code.resolved_name(node.value, imports) in ENVIRON:
+        if isinstance(node, ast.Subscript) and code.resolved_name(node.value, imports) == "os.environ":
             name = code.text_of(node.slice)
             if name and NAME.fullmatch(name) and isinstance(node.ctx, ast.Load):
                 yield Variable(name, f"{path}:{node.lineno}", id(node) not in code.guarded(tree))
@@ -161,9 +161,11 @@ def _is_prefix(node: ast.keyword | ast.Assign) -> bool:
     return any(code.dotted_name(target) == "env_prefix" for target in node.targets)
 
 
-def detect_writable(snapshot: Snapshot, app: App, backends: Sequence[Backend]) -> Found[Writable]:
-    """Return what the service writes below the folder that it is started in."""
-    folders: dict[str, str] = {}
+def detect_writable(snapshot: Snapshot, app: App, backends: Sequence[Backend], overrides: Overrides) -> Found[Writable]:
+    """Return what the service writes below the folder that it is started in, and what it was said to write."""
+    recorded = snapshot.settings.get("writable", ())
+    said = (path for path in recorded if isinstance(path, str) and path not in {"/tmp", "/data"})  # noqa: S108
+    folders = {**dict.fromkeys(said, "[tool.dockyard]"), **dict.fromkeys(overrides.writable, "--writable")}
     files: dict[str, str] = {}
     local: dict[str, str] = {}
     database = any(one.kind in {"postgres", "mariadb"} for one in backends)
@@ -234,6 +236,9 @@ def _joined_paths(tree: ast.Module, path: str) -> Iterator[tuple[str, int]]:
     A name that stands for the module's own folder, or one above it, gives the place; any other is taken for the top.
     """
     folders = {name: _levels(value) for name, value in code.assignments(tree)}
+    passing = {
+        name for node in code.walk(tree) for name, value in _named_values(node) if "gettempdir" in ast.dump(value)
+    }
     for node in code.walk(tree):
         rest: ast.expr | None = None
         if not isinstance(node, ast.expr):
@@ -245,6 +250,8 @@ def _joined_paths(tree: ast.Module, path: str) -> Iterator[tuple[str, int]]:
         last = _last_text(rest) if rest else ""
         if rest and DATABASE_FILE.fullmatch(last):
             names = {one.id for one in ast.walk(rest) if isinstance(one, ast.Name)}
+            if names & passing:
+                continue
             levels = max((folders.get(name, 0) for name in names), default=0)
             parts = path.split("/")[:-levels] if levels else []
             yield "/".join(("/app", *parts, last)), node.lineno

@@ -19,6 +19,8 @@ PACKAGES = {"gunicorn": "gunicorn", "uvicorn": "uvicorn", "granian": "granian", 
 WEB = (".js", ".cjs", ".mjs", ".ts", ".tsx", ".jsx", ".vue", ".svelte", ".css", ".scss", "tsconfig.json")
 OUTPUT = re.compile(r"[\"' =](?:\.{1,2}/)*((?:[\w-]+/)*(?:dist|build|static/[\w-]+(?:/[\w-]+)*))/?[\"' ]")
 """A path that a build writes to, by the names that are usual."""
+WORKERS = {"asgi": "uvicorn.workers.UvicornWorker", "aiohttp": "aiohttp.GunicornWebWorker"}
+USABLE = {"asgi": ("uvicorn", "granian", "hypercorn", "gunicorn"), "aiohttp": ("gunicorn",)}
 NEWEST_GUNICORN = "27.0"
 """The version that a lock gets where nothing is asked of it; since 25.1 it opens a control socket in HOME."""
 
@@ -27,8 +29,10 @@ def detect_server(
     snapshot: Snapshot, app: App, dependencies: Dependencies, port: int, overrides: Overrides
 ) -> tuple[Found[tuple[str, ...]], str]:
     """Return the command of the web process, and the package to add for it; empty where the project has it."""
-    named = web_commands(snapshot)
-    command = next((one for one in named if one.server), None)
+    if app.command:
+        filled = tuple(re.sub(r"\$\{?PORT(?::-\d+)?\}?", str(port), word) for word in app.command)
+        return Found(filled, "its own command"), ""
+    command = next((one for one in web_commands(snapshot) if one.server), None)
     options: tuple[str, ...] = ()
     told = overrides.find("server", snapshot.settings)
     if told:
@@ -38,11 +42,12 @@ def detect_server(
     elif command:
         program, source, options = command.server, command.source, command.options
     else:
-        usable = PACKAGES if app.interface == "wsgi" else ("uvicorn", "granian", "hypercorn", "gunicorn")
+        usable = USABLE.get(app.interface, tuple(PACKAGES))
         present = [name for name in usable if PACKAGES[name] in dependencies.names]
         # A development server of an ASGI framework comes as a dependency of its own, so it counts for ASGI alone.
-        program = next(iter(present), "gunicorn" if app.interface == "wsgi" else "uvicorn")
-        source = "the dependencies" if present else f"nothing: the usual one for {app.interface.upper()}"
+        program = next(iter(present), "uvicorn" if app.interface == "asgi" else "gunicorn")
+        kind = app.framework if app.interface == "aiohttp" else app.interface.upper()
+        source = "the dependencies" if present else f"nothing: the usual one for {kind}"
     if app.is_factory and not app.reference.endswith("()") and program != "gunicorn" and not told:
         program, source, options = "gunicorn", f"the factory's argument, which {program} cannot give", ()
     others = tuple(name for name in PACKAGES if name != program and PACKAGES[name] in dependencies.names)
@@ -60,7 +65,7 @@ def _command(
         # Its heartbeat files need memory, for the root is read-only; nothing reads the control socket.
         fixed = ("--bind", f"0.0.0.0:{port}", "--worker-tmp-dir", "/dev/shm")  # noqa: S108 - in a container
         control = ("--no-control-socket",) if _newer_gunicorn(dependencies) else ()
-        worker = ("--worker-class", "uvicorn.workers.UvicornWorker") if app.interface == "asgi" else ()
+        worker = ("--worker-class", WORKERS[app.interface]) if app.interface in WORKERS else ()
         if {"-k", "--worker-class"} & {option.partition("=")[0] for option in options}:
             worker = ()
         return ("gunicorn", *fixed, *control, *worker, *options, reference)
@@ -112,11 +117,16 @@ def detect_release(snapshot: Snapshot, app: App, dependencies: Dependencies) -> 
     said: Named | None = commands.procfile(snapshot).get("release")
     if said and said.words:
         return Found(said.words, "`release` in Procfile")
-    if app.framework == "django" and "manage.py" in snapshot.paths:
-        return Found(("python", "manage.py", "migrate", "--no-input"), "manage.py")
-    folder = next((name for name in ("migrations", "src/migrations") if snapshot.has_folder(name)), "")
-    if "flask-migrate" in dependencies.names and folder:
-        return Found(("flask", "--app", app.reference, "db", "upgrade"), f"Flask-Migrate and {folder}/")
+    if app.framework == "django":
+        program, source = commands.django_program(snapshot.paths)
+        return Found((*program, "migrate", "--no-input"), source)
+    named = (path.rpartition("/")[0] for path in snapshot.paths if path.endswith("migrations/env.py"))
+    folder = next(iter(sorted(named, key=lambda path: (path.count("/"), path))), "")
+    folder = folder or ("migrations" if snapshot.has_folder("migrations") else "")
+    if "flask-migrate" in dependencies.names and folder and app.reference:
+        inside = folder.removeprefix(f"{app.root}/")
+        where = () if inside == "migrations" else ("--directory", inside)
+        return Found(("flask", "--app", app.reference, "db", "upgrade", *where), f"Flask-Migrate and {folder}/")
     ini = next((path for path in ("alembic.ini",) if path in snapshot.paths), "")
     if ini and "alembic" in dependencies.names:
         return Found(("alembic", "upgrade", "head"), ini)
@@ -137,8 +147,9 @@ def detect_build_steps(snapshot: Snapshot, app: App, dependencies: Dependencies)
     setting = re.compile(r"^STATIC_ROOT\s*=", re.MULTILINE)
     collected = next((path for path in snapshot.containing("STATIC_ROOT") if setting.search(snapshot.text(path))), "")
     collects = any(True for _ in snapshot.containing("django.contrib.staticfiles"))
-    if app.framework == "django" and collects and collected and "manage.py" in snapshot.paths:
-        steps.append(BuildStep("python manage.py collectstatic --no-input", runs_app=True))
+    if app.framework == "django" and collects and collected:
+        program, _ = commands.django_program(snapshot.paths)
+        steps.append(BuildStep(f"{' '.join(program)} collectstatic --no-input", runs_app=True))
         sources.append(f"STATIC_ROOT in {collected}")
     return Found(tuple(steps), ", ".join(sources) or "nothing that has to be made")
 

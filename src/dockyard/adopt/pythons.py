@@ -16,15 +16,29 @@ from dockyard.errors import DockyardError, UsageError
 PREFERRED = ("3.13", "3.12", "3.11", "3.14", "3.15")
 """Pythons that images can be made on, the best first: old enough that every package has wheels for it."""
 
-WHEELS = {
+FITTING = {
+    "aiohttp": {"3.12": "3.9.0", "3.13": "3.10.6"},
+    "asyncpg": {"3.12": "0.29.0", "3.13": "0.30.0"},
+    "cffi": {"3.12": "1.16.0", "3.13": "1.17.0"},
+    "django": {"3.12": "4.2", "3.13": "4.2"},
     "gevent": {"3.13": "24.10.1"},
     "greenlet": {"3.12": "3.0.0", "3.13": "3.1.0"},
+    "grpcio": {"3.12": "1.59.0", "3.13": "1.66.2"},
     "lxml": {"3.12": "4.9.3", "3.13": "5.3.0"},
+    "matplotlib": {"3.12": "3.8.0", "3.13": "3.9.2"},
     "numpy": {"3.12": "1.26.0", "3.13": "2.1.0"},
+    "orjson": {"3.12": "3.9.7", "3.13": "3.10.7"},
     "pandas": {"3.12": "2.1.1", "3.13": "2.2.3"},
+    "pillow": {"3.12": "10.1.0", "3.13": "10.4.0"},
     "psycopg2-binary": {"3.12": "2.9.9", "3.13": "2.9.10"},
+    "pydantic": {"3.12": "2.4.0", "3.13": "2.8.0"},
+    "pyyaml": {"3.12": "6.0.1", "3.13": "6.0.2"},
+    "scipy": {"3.12": "1.11.2", "3.13": "1.14.1"},
+    "shapely": {"3.12": "2.0.2", "3.13": "2.0.6"},
+    "sqlalchemy": {"3.13": "2.0.31"},
+    "uvloop": {"3.12": "0.19.0", "3.13": "0.21.0"},
 }
-"""The first version of a package with a wheel for a Python, the oldest Python first: no image has a compiler."""
+"""The first version of a package that a Python can have: with a wheel, for no image has a compiler, and that runs."""
 
 
 def detect_python(snapshot: Snapshot, overrides: Overrides, dependencies: Dependencies) -> Found[str]:
@@ -47,7 +61,7 @@ def detect_python(snapshot: Snapshot, overrides: Overrides, dependencies: Depend
     missing = {python: _without_wheel(snapshot, dependencies, python) for python in allowed}
     best = next((python for python in allowed if not missing[python]), allowed[0])
     said = "; ".join(
-        f"{missing[python]} has no wheel for {python}"
+        f"{missing[python]} is not made for {python}"
         for python in allowed[: allowed.index(best) + 1]
         if missing[python]
     )
@@ -64,7 +78,7 @@ def _without_wheel(snapshot: Snapshot, dependencies: Dependencies, python: str) 
         if linux and not any(_fits(tags, python) for tags in linux):
             return name
     asked = {name: said for name, _, said in (pin.partition("==") for pin in dependencies.constraints)}
-    for name, table in WHEELS.items():
+    for name, table in FITTING.items():
         first = next((version for since, version in reversed(table.items()) if since <= python), "")  # all are 3.1x
         said = f"=={asked[name]}" if name in asked else dependencies.specifiers.get(name, "")
         if first and said and not _reaches(SpecifierSet(said), first):

@@ -103,7 +103,7 @@ def is_invoke_file(text: str) -> bool:
     return "invoke" in text or "dockyard" in text
 
 
-TOOLS = {"conftest.py", "noxfile.py", "setup.py", "fabfile.py", "tests.py"}
+TOOLS = {"conftest.py", "noxfile.py", "setup.py", "fabfile.py", "tests.py", "hatch_build.py"}
 
 
 def read_snapshot(root: Path) -> Snapshot:

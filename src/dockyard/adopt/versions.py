@@ -16,7 +16,7 @@ METADATA = {
     f"{module}.{name}"
     for module in ("importlib.metadata", "importlib_metadata")
     for name in ("version", "metadata", "distribution")
-} | {"pkg_resources.get_distribution", "pkg_resources.require"}
+} | {"pkg_resources.get_distribution", "pkg_resources.require", "pbr.version.VersionInfo"}
 SCM = {"setuptools_scm": "SETUPTOOLS_SCM_PRETEND_VERSION"}
 STARTERS = ("subprocess.", "os.popen", "os.system", "asyncio.create_subprocess")
 ASKS_GIT = re.compile(r"\bgit\b.*\b(?:describe|rev-parse|rev-list|log|show)\b", re.DOTALL)
@@ -112,7 +112,7 @@ def _asked(snapshot: Snapshot, app: App, paths: Iterable[str]) -> Iterator[tuple
     own = _own_name(snapshot)
     root = f"{app.root}/" if app.root else ""
     for path in paths:
-        if "metadata" not in snapshot.text(path) and "pkg_resources" not in snapshot.text(path):
+        if not any(word in snapshot.text(path) for word in ("metadata", "pkg_resources", "pbr.version")):
             continue
         tree = snapshot.tree(path)
         imports = code.imported_names(tree)

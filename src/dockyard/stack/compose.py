@@ -26,7 +26,12 @@ LESSONS = (
     Sign(
         r"(?:Read-only file system|Permission denied): \\*'(/[^'\\]+)",
         "it may not write {0}",
-        "give {0} --writable in the stage runtime of the Dockerfile, and a volume in compose.production.yaml",
+        "`dockyard init --writable FOLDER` gives a folder a volume: {0} itself, or the one that holds it",
+    ),
+    Sign(
+        r"unable to open database file",
+        "it cannot open its SQLite database: the folder of the file is missing, or may not be written",
+        "`dockyard init --writable FOLDER` makes that folder, with a volume; say in the app's settings where it is",
     ),
     Sign(
         r"KeyError: \\*['\"](?-i:([A-Z][A-Z0-9_]+))|UndefinedValueError: (\w+) not found"
@@ -48,6 +53,11 @@ LESSONS = (
         r"(?:Failed to find attribute '|Attribute \")(\w+)['\"] (?:not found in module|in) ['\"]([\w.]+)",
         "the module {1} has no {0}",
         "`dockyard init --app MODULE:OBJECT`; a CMD of your own in the Dockerfile is yours to correct",
+    ),
+    Sign(
+        r"HTTP Error (\d+)",
+        "the path of its health check is answered with {0}",
+        "its log may say why; `dockyard init --health PATH` names a path that answers without a login or data",
     ),
 )
 """What the log of a service that does not come up says, most telling first, and the one edit that mends it.
@@ -283,7 +293,8 @@ def explain(name: str, state: Mapping[str, Any]) -> str:
         return f"{name} ended with exit code {code}{again}"
     health = state.get("Health") or {}
     log = health.get("Log") or [{}]
-    said = " ".join(str(log[-1].get("Output", "")).split())
+    output = str(log[-1].get("Output", "")).strip()
+    said = output.splitlines()[-1] if output.startswith("Traceback") else " ".join(output.split())
     condition = "is unhealthy" if health.get("Status") == "unhealthy" else "is not ready"
     return f"{name} {condition}" + (f"; its health check says: {said[:300]}" if said else "")
 

@@ -276,7 +276,7 @@ def _failure(stack: Stack, container: Container, when: str = "") -> DockyardErro
         for line in said:
             log.info(f"{container.service} | {line}")
     what = compose.explain(container.service, _state(stack, container)) + when
-    lesson = read_signs(compose.LESSONS, "\n".join(said))
+    lesson = read_signs(compose.LESSONS, "\n".join((*said, what)))
     if lesson:
         return DockyardError(f"{what}: {lesson.message}", lesson.hint)
     return DockyardError(what, "its log is above; a longer wait is `--timeout SECONDS`" if when else "its log is above")

@@ -37,6 +37,7 @@ PLANNED = {**WORDS, "create": "would be written", "append": "would get lines", "
         "health": "the path of a route that answers without a login",
         "port": "the port that the service listens on inside its container (default: 8000)",
         "env": "a variable of the service, NAME=VALUE: a line of .env, which nobody commits",
+        "writable": "a folder of the image that the service writes, such as /app/uploads: it gets a volume",
         "apt": "a Debian package that the service needs when it runs: a line of Aptfile",
         "ci": "write a workflow for GitHub Actions too: locks, build, verify, tests",
         "dry_run": "show what was found and would be written; write nothing",
@@ -53,6 +54,7 @@ def init(
     port: str = "",
     env: list[str] | None = None,
     apt: list[str] | None = None,
+    writable: list[str] | None = None,
     ci: bool = False,
     dry_run: bool = False,
     diff: bool = False,
@@ -73,7 +75,7 @@ def init(
         require_top(root)
     told = read_snapshot(root)
     snapshot = told.with_lines("Aptfile", apt or ())
-    given = Overrides(app, python, server, image, health, port)
+    given = Overrides(app, python, server, image, health, port, told_folders(writable))
     project = detect(snapshot, given)
     # What init once wrote and nobody has changed since is written anew where the answers are others now.
     unanswered = project if told is snapshot and given == Overrides() else None
@@ -107,6 +109,14 @@ def read_variables(said: "Sequence[str]") -> tuple[str, ...]:
     if wrong:
         raise UsageError(f"--env {wrong} is no variable", "a name and a value: --env CURRENCY=EUR")
     return tuple(said)
+
+
+def told_folders(said: "Sequence[str] | None") -> tuple[str, ...]:
+    """Return folders of the image; raise UsageError where one is no whole path below the top."""
+    wrong = next((path for path in said or () if not path.startswith("/") or not path.strip("/")), "")
+    if wrong:
+        raise UsageError(f"--writable {wrong} is no folder of the image", "its whole path: --writable /app/uploads")
+    return tuple(path.rstrip("/") for path in said or ())
 
 
 def require_top(root: Path) -> None:
