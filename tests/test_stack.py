@@ -139,9 +139,10 @@ def both(docker: Docker) -> Docker:
 
 
 def test_up_again(both: Docker, up: Up) -> None:
-    """Compose is not even asked: it would run the job once more."""
+    """Compose is not even asked to: it would run the job once more. It reads the files once."""
     assert not up().changed
     assert both.changing == []
+    assert sum(command.argv[-3:] == ("config", "--format", "json") for command in both.asked) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """The values that a stack gives the application: addresses of its services, and secrets (pure)."""
 
 import re
-from collections.abc import Iterator
 
 from dockyard.adopt.model import Backend, Project, Variable
 from dockyard.adopt.needs import is_secret
@@ -77,9 +76,3 @@ def _of_backend(project: Project, backend: Backend, name: str) -> str | None:
     match = PART.search(name)
     part = PARTS.get(match[1]) if match else None
     return part.format(host=host, port=port) if part and not (backend.kind == "valkey" and "{" not in part) else None
-
-
-def secrets_of(values: dict[str, str]) -> Iterator[str]:
-    """Yield the names of the secrets that values hold."""
-    for value in values.values():
-        yield from re.findall(r"\$\{(\w+)\}", value)

@@ -14,7 +14,7 @@ from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from dockyard.errors import DockyardError
-from dockyard.locks.inputs import PER_LINE, Input, InputError
+from dockyard.locks.inputs import PER_LINE, Input, InputError, Line
 from dockyard.locks.pins import Pin
 
 HERE = "here"
@@ -93,7 +93,8 @@ def list_environments(platforms: Sequence[str]) -> dict[str, Environment]:
 def select_environments(inputs: Iterable[Input], python: str, platforms: Sequence[str]) -> Selection:
     """Return where a lock must be resolved; raise InputError for a marker that no lock can keep."""
     known = list_environments(platforms)
-    markers = [_read_marker(file.path, number, text, python, known) for file, number, text in _requirements(inputs)]
+    lines = [(file.path, line) for file in inputs for line in file.lines if not line.text.startswith("-")]
+    markers = [_read_marker(path, line, python, known) for path, line in lines]
     answers = {
         name: tuple(marker is None or _holds(marker, environment, python) for marker in markers)
         for name, environment in known.items()
@@ -169,16 +170,10 @@ def machine_name(platform: str) -> str:
     return MACHINES.get(architecture) or MACHINES.get(plain, plain)
 
 
-def _requirements(inputs: Iterable[Input]) -> Iterable[tuple[Input, int, str]]:
-    for file in inputs:
-        for line in file.lines:
-            if not line.text.startswith("-"):
-                option = PER_LINE.search(line.text)
-                yield file, line.number, line.text[: option.start()].strip() if option else line.text
-
-
-def _read_marker(path: str, number: int, text: str, python: str, known: Mapping[str, Environment]) -> Marker | None:
+def _read_marker(path: str, line: Line, python: str, known: Mapping[str, Environment]) -> Marker | None:
     """Return the marker of a requirement; raise InputError for one that is none, or that no lock can keep."""
+    option = PER_LINE.search(line.text)
+    number, text = line.number, line.text[: option.start()].strip() if option else line.text
     try:
         if text.startswith(("http:", "https:", "${")):
             said = text.partition(" ;")[2].strip()
@@ -252,7 +247,14 @@ def narrow_hashes(
         lacking = [platform for platform in counting if not wheels[platform]]
         hashes = {digest for found in wheels.values() for digest in found}
         if lacking:
-            hashes |= _sdists(pin, offer, lacking, python)
+            found = {digest for digest in pin.hashes if offer.files.get(digest, "").endswith(SDIST)}
+            if not found:
+                where = f"Python {python} on {', '.join(lacking)}"
+                raise DockyardError(
+                    f"{pin.requirement} has neither a wheel for {where} nor a source archive",
+                    f"ask for a version of {pin.name} that has one, or take {lacking[0]} out of platforms",
+                )
+            hashes |= found
             sources.append(f"{pin.name} on {', '.join(lacking)}")
         kept.append(pin._replace(hashes=tuple(sorted(hashes))))
     return tuple(kept), sources
@@ -261,19 +263,14 @@ def narrow_hashes(
 def list_tags(python: str, platform: str, glibc: str) -> frozenset[Tag]:
     """Return the tags of every wheel that CPython installs on a platform whose C library is that glibc."""
     major, minor = (int(part) for part in python.split("."))
-    names = _names(machine_name(platform), int(glibc.partition(".")[2]))
+    machine, names = machine_name(platform), list[str]()  # the most specific name first
+    for number in range(int(glibc.partition(".")[2]), OLDEST.get(machine, 17) - 1, -1):
+        names += [f"manylinux_2_{number}_{machine}", *([f"{NAMED[number]}_{machine}"] if number in NAMED else [])]
+    names.append(f"linux_{machine}")
     interpreter = f"cp{major}{minor}"
     return frozenset(cpython_tags((major, minor), [interpreter], names)) | frozenset(
         compatible_tags((major, minor), interpreter, names)
     )
-
-
-def _names(machine: str, newest: int) -> list[str]:
-    """Return a platform's names in wheels, the most specific first."""
-    names = []
-    for minor in range(newest, OLDEST.get(machine, 17) - 1, -1):
-        names += [f"manylinux_2_{minor}_{machine}", *([f"{NAMED[minor]}_{machine}"] if minor in NAMED else [])]
-    return [*names, f"linux_{machine}"]
 
 
 def _fits(name: str, wanted: frozenset[Tag]) -> bool:
@@ -283,13 +280,3 @@ def _fits(name: str, wanted: frozenset[Tag]) -> bool:
         return not wanted.isdisjoint(parse_wheel_filename(name)[3])
     except InvalidWheelFilename:
         return False
-
-
-def _sdists(pin: Pin, offer: Offer, lacking: Sequence[str], python: str) -> set[str]:
-    found = {digest for digest in pin.hashes if offer.files.get(digest, "").endswith(SDIST)}
-    if found:
-        return found
-    raise DockyardError(
-        f"{pin.requirement} has neither a wheel for Python {python} on {', '.join(lacking)} nor a source archive",
-        f"ask for a version of {pin.name} that has one, or take {lacking[0]} out of platforms",
-    )

@@ -2,12 +2,14 @@
 
 import logging
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import zip_longest
+from itertools import groupby, zip_longest
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from packaging.version import InvalidVersion, Version
 
 from dockyard.errors import DockyardError
 from dockyard.files import replace_files
@@ -24,7 +26,7 @@ from dockyard.locks.compile import Compiled, Place, compile_all
 from dockyard.locks.failures import describe_yanked
 from dockyard.locks.indexes import read_access, read_certificates
 from dockyard.locks.inputs import InputError, Problem
-from dockyard.locks.pins import Pin, parse_pins
+from dockyard.locks.pins import Pin
 from dockyard.locks.plan import Batch, Wish, plan_batches
 
 if TYPE_CHECKING:
@@ -118,23 +120,19 @@ def write_outcome(settings: "Settings", outcome: Outcome) -> None:
 
 def compare_outcome(root: Path, state: State, made: Mapping[str, str]) -> Outcome:
     """Compare locks as they were made with those on disk; locks of ours that nothing asks for are to go."""
-    old = {lock.path: lock for lock in state.locks}
-    stale = {path: new for path, new in made.items() if old[path].content != new.encode()}
-    gone = {
-        problem.path: None
-        for problem in state.strays
-        if b"# Made by Dockyard" in (root / problem.path).read_bytes()[:200]
-    }
-    before: dict[str, tuple[Pin, ...]] = {path: old[path].pins for path in stale}
-    after = {path: parse_pins(new) for path, new in stale.items()}
-    now = State(tuple(lock._replace(content=made.get(lock.path, "").encode() or lock.content) for lock in state.locks))
+    strays = (problem.path for problem in state.strays)
+    gone = {path: None for path in strays if b"# Made by Dockyard" in (root / path).read_bytes()[:200]}
+    fresh = tuple(lock._replace(content=made.get(lock.path, "").encode() or lock.content) for lock in state.locks)
+    stale = {old.path: new for old, new in zip(state.locks, fresh, strict=True) if old.content != new.content}
+    before = {lock.path: lock.pins for lock in state.locks if lock.path in stale}
+    after = {path: new.pins for path, new in stale.items()}
     return Outcome(
-        {**stale, **gone},
+        {**{path: made[path] for path in stale}, **gone},
         compare_locks(before, after),
         find_rehashed(before, after),
         len(made),
-        built=collect_built(now.locks),
-        unbuildable=tuple(find_unbuildable(now)),
+        built=collect_built(fresh),
+        unbuildable=tuple(find_unbuildable(State(fresh))),
     )
 
 
@@ -179,7 +177,10 @@ def compare_locks(before: Mapping[str, Iterable[Pin]], after: Mapping[str, Itera
     """Return what differs between locks by path; a package that takes the same step in several is one change."""
     found: dict[tuple[str, str, str], list[tuple[str, tuple[str, ...]]]] = {}
     for path in after:
-        old, new = (_by_name(pins) for pins in (before.get(path, ()), after[path]))
+        old, new = (
+            {name: [*several] for name, several in groupby(pins, key=attrgetter("name"))}
+            for pins in (before.get(path, ()), after[path])
+        )
         for name in sorted({*old, *new}):
             was, now = (", ".join(pin.version or pin.address for pin in pins.get(name, ())) for pins in (old, new))
             if was != now:
@@ -201,24 +202,12 @@ def find_rehashed(before: Mapping[str, Iterable[Pin]], after: Mapping[str, Itera
 
 def classify_step(before: str, after: str) -> str:
     """Return major, minor or patch for a step between two versions, 'other' where only a suffix differs."""
-    old, new = _release(before), _release(after)
-    back = " back" if new < old else ""
-    for place, (one, other) in enumerate(zip_longest(old, new, fillvalue=0)):
-        if one != other:
-            return ("major", "major", "minor", "patch")[min(place, 3)] + back
-    return "other"
-
-
-def _release(version: str) -> list[int]:
-    """Return epoch and release numbers: '1!2.0rc1' is [1, 2, 0]."""
-    epoch, _, rest = version.rpartition("!")
-    match = re.match(r"v?([0-9]+(?:\.[0-9]+)*)", rest)
-    return [int(epoch or 0), *(int(part) for part in (match[1] if match else "0").split("."))]
-
-
-def _by_name(pins: Iterable[Pin]) -> dict[str, list[Pin]]:
-    """Return the pins by name: a package has several where its version differs between platforms."""
-    found: dict[str, list[Pin]] = {}
-    for pin in pins:
-        found.setdefault(pin.name, []).append(pin)
-    return found
+    try:
+        old, new = (Version(one.partition(",")[0]) for one in (before, after))
+    except InvalidVersion:  # an address has none
+        return "other"
+    numbers = zip_longest((old.epoch, *old.release), (new.epoch, *new.release), fillvalue=0)
+    place = next((place for place, (one, other) in enumerate(numbers) if one != other), None)
+    if place is None:
+        return "other"
+    return ("major", "major", "minor", "patch")[min(place, 3)] + (" back" if new < old else "")

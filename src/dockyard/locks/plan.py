@@ -65,11 +65,15 @@ class Batch:
 def plan_batches(state: State, wish: Wish) -> tuple[Batch, ...]:
     """Return what to compile; raise UsageError for a package that no lock has."""
     pins = {lock.path: lock.pins for lock in state.locks}
-    _check_names(wish, pins.values())
+    known = sorted({pin.name for several in pins.values() for pin in several})
+    for name in sorted(wish.names - set(known)):
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {close[0]}?" if close else "add it to a .in file to lock it"
+        raise UsageError(f"no lock has a package {name}", hint)
     batches = []
     for python in dict.fromkeys(lock.python for lock in state.locks):
         locks = [lock for lock in state.locks if lock.python == python]
-        jobs = _jobs(locks, pins, wish)
+        jobs = _plan_jobs(locks, pins, wish)
         made = {job.lock.purpose for job in jobs}
         others = {lock.purpose: lock for lock in locks if lock.purpose not in made}
         agreed = {name for job in jobs for name in job.agrees_with if name not in made}
@@ -77,6 +81,20 @@ def plan_batches(state: State, wish: Wish) -> tuple[Batch, ...]:
             kept = {name: tuple(pin.line_text for pin in pins[others[name].path]) for name in sorted(agreed)}
             batches.append(Batch(python, tuple(jobs), kept))
     return tuple(batches)
+
+
+def _plan_jobs(locks: Sequence[Lock], pins: Mapping[str, tuple[Pin, ...]], wish: Wish) -> list[Job]:
+    jobs: list[Job] = []
+    paths = {lock.path: lock.purpose for lock in locks}
+    for lock in locks:
+        agrees_with = tuple(paths[path] for path, _ in lock.made.constraints)
+        follows = any(job.lock.purpose in agrees_with for job in jobs)
+        asked = wish.everything or any(pin.name in wish.names for pin in pins[lock.path])
+        if lock.problems or follows or asked:
+            kept = () if wish.everything else (pin for pin in pins[lock.path] if pin.name not in wish.names)
+            selected = select_environments(lock.made.inputs, lock.python, lock.asked_platforms)
+            jobs.append(Job(lock, agrees_with, tuple(pin.line_text for pin in kept if pin.version), selected))
+    return jobs
 
 
 def finish_locks(
@@ -132,25 +150,3 @@ def keep_asked_hashes(lock: Lock, pins: Iterable[Pin]) -> tuple[Pin, ...]:
             raise InputError(path, line.number, wrong, "correct the hash or the version; no lock was changed")
         kept.append(pin._replace(hashes=hashes))
     return tuple(kept)
-
-
-def _jobs(locks: Sequence[Lock], pins: dict[str, tuple[Pin, ...]], wish: Wish) -> list[Job]:
-    jobs: list[Job] = []
-    paths = {lock.path: lock.purpose for lock in locks}
-    for lock in locks:
-        agrees_with = tuple(paths[path] for path, _ in lock.made.constraints)
-        follows = any(job.lock.purpose in agrees_with for job in jobs)
-        asked = wish.everything or any(pin.name in wish.names for pin in pins[lock.path])
-        if lock.problems or follows or asked:
-            kept = () if wish.everything else (pin for pin in pins[lock.path] if pin.name not in wish.names)
-            selected = select_environments(lock.made.inputs, lock.python, lock.asked_platforms)
-            jobs.append(Job(lock, agrees_with, tuple(pin.line_text for pin in kept if pin.version), selected))
-    return jobs
-
-
-def _check_names(wish: Wish, locked: Iterable[Iterable[Pin]]) -> None:
-    known = sorted({pin.name for pins in locked for pin in pins})
-    for name in sorted(wish.names - set(known)):
-        close = difflib.get_close_matches(name, known, 1)
-        hint = f"did you mean {close[0]}?" if close else "add it to a .in file to lock it"
-        raise UsageError(f"no lock has a package {name}", hint)

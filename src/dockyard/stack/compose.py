@@ -92,10 +92,14 @@ class Service:
 
 @dataclass(frozen=True)
 class Model:
-    """A stack as the Compose files want it; `secrets` are the names and paths of files to be mounted."""
+    """A stack as the Compose files want it; `secrets` are the names and paths of files to be mounted.
+
+    `text` is what Compose makes of the files, empty where more has come on top since.
+    """
 
     services: tuple[Service, ...]
     secrets: tuple[tuple[str, str], ...] = ()
+    text: str = ""
 
     @property
     def ports(self) -> tuple[Port, ...]:
@@ -164,8 +168,8 @@ def parse_model(text: str, project: str, web: Collection[int] = ()) -> Model:
         _service(name, body, image, own_check=images.count(image) == 1 or _has_own_check(body, web))
         for (name, body), image in zip(bodies.items(), images, strict=True)
     ]
-    secrets = document.get("secrets", {})
-    return Model(tuple(services), tuple((name, body["file"]) for name, body in secrets.items() if body.get("file")))
+    secrets = tuple((name, body["file"]) for name, body in document.get("secrets", {}).items() if body.get("file"))
+    return Model(tuple(services), secrets, text)
 
 
 def _count_replicas(service: Mapping[str, Any]) -> int:

@@ -29,7 +29,7 @@ from dockyard.locks.check import inspect_locks
 from dockyard.locks.lock import make_locks, write_outcome
 from dockyard.locks.plan import Wish
 from dockyard.settings import Settings
-from dockyard.stack.compose import Container, Model, Port, Service
+from dockyard.stack.compose import Container, Model, Service
 
 if TYPE_CHECKING:
     from dockyard.stack.stack import Stack
@@ -50,23 +50,19 @@ def require_ports(engine: Engine, model: Model, before: Sequence[Container]) -> 
     if not engine.endpoint().host.startswith("unix:"):
         return  # it publishes on its own machine, whose ports cannot be seen from here
     for port in model.ports:
-        if port.published not in own and is_taken(port.host, port.published):
-            form = '{{.Names}} {{.Label "com.docker.compose.project"}}'
-            listed = engine.attempt("ps", "--filter", f"publish={port.published}", "--format", form)
-            raise _taken(port, listed.stdout)
-
-
-def _taken(port: Port, containers: str) -> DockyardError:
-    """Return the error for a port that `containers`, lines of a name and a Compose project, or others have."""
-    where = f"port {port.published}" + (f" of {port.host}" if port.host else "")
-    name, _, project = (containers.splitlines() or [""])[0].partition(" ")
-    holder = f"the container {name}" + (f" of the stack {project.strip()}" if project.strip() else "")
-    free = next_free(port.host, port.published)
-    other = f"publish at another port{f': `invoke up --port {free}`' if free else ''}"
-    if name:
-        return DockyardError(f"{where} is in use by {holder}", f"stop it, or {other}")
-    who = f"`ss -ltnp sport = :{port.published}` names it"
-    return DockyardError(f"{where} is in use by another program", f"{who}: stop it, or {other}")
+        if port.published in own or not is_taken(port.host, port.published):
+            continue
+        form = '{{.Names}} {{.Label "com.docker.compose.project"}}'
+        listed = engine.attempt("ps", "--filter", f"publish={port.published}", "--format", form)
+        name, _, project = (listed.stdout.splitlines() or [""])[0].partition(" ")
+        where = f"port {port.published}" + (f" of {port.host}" if port.host else "")
+        free = next_free(port.host, port.published)
+        other = f"publish at another port{f': `invoke up --port {free}`' if free else ''}"
+        if name:
+            holder = f"the container {name}" + (f" of the stack {project.strip()}" if project.strip() else "")
+            raise DockyardError(f"{where} is in use by {holder}", f"stop it, or {other}")
+        who = f"`ss -ltnp sport = :{port.published}` names it"
+        raise DockyardError(f"{where} is in use by another program", f"{who}: stop it, or {other}")
 
 
 def is_taken(host: str, port: int) -> bool:
@@ -123,20 +119,15 @@ def require_images(stack: "Stack", model: Model, mode: str) -> None:
         elif service.builds and wanted:
             _compose(stack, "build", service)
         elif absent:
-            _refuse_unknown_target(settings, service, targets)
+            name, _, tag = service.image.rpartition(":")
+            if name == settings.image and targets:  # no registry has it either
+                raise SettingsError(
+                    f"{service.name} wants the image {service.image}, and {settings.dockerfile} has no target {tag}",
+                    f"add a stage `FROM … AS {tag}`, or name one that is there: {', '.join(targets)}",
+                )
             _compose(stack, "pull", service)
         elif targets.get(service.image) == naming.PRODUCTION:
             _say_if_stale(stack, service)
-
-
-def _refuse_unknown_target(settings: Settings, service: Service, targets: Mapping[str, str]) -> None:
-    """Raise SettingsError for an image of the project's own name that no stage makes: no registry has it either."""
-    name, _, tag = service.image.rpartition(":")
-    if name == settings.image and targets:
-        raise SettingsError(
-            f"{service.name} wants the image {service.image}, and {settings.dockerfile} has no target {tag}",
-            f"add a stage `FROM … AS {tag}`, or name one that is there: {', '.join(targets)}",
-        )
 
 
 def select_substitutes(
@@ -191,7 +182,7 @@ def substitute_services(
     document = {"services": {name: {"image": image} for name, image in images.items()}}
     write_atomically(stack.settings.root / OVERRIDE, json.dumps(document, indent=1) + "\n")
     replaced = tuple(replace(service, image=images.get(service.name, service.image)) for service in model.services)
-    return replace(stack, files=(*stack.files, str(OVERRIDE))), replace(model, services=replaced)
+    return replace(stack, files=(*stack.files, str(OVERRIDE))), replace(model, services=replaced, text="")
 
 
 def local_targets(settings: Settings) -> dict[str, str]:

@@ -56,7 +56,20 @@ def command(stack: Stack, service: str, *, terminal: bool) -> Command:
     attached = ATTACHED if terminal else ATTACHED[:1]
     if stack.engine.attempt("exec", container.id, "sh", "-c", ":").ok:
         return stack.engine.command("exec", *attached, container.id, "sh")
-    return _beside(stack, container, attached)
+    tools = local_name(stack.settings, Variant(TOOLS, stack.settings.python))
+    if stack.engine.inspect_image(tools) is None:
+        raise DockyardError(
+            f"the image of {container.service} has no shell, and {tools}, whose shell could stand beside it, is absent",
+            f"`invoke build --target {TOOLS}` makes it",
+        )
+    log.info(f"{container.image} has no shell: this is {tools} beside it; its files are below /proc/1/root")
+    # Only the same user and group may look into its file system, in numbers: its image may say so by names that no
+    # other image knows, and leave the group to its own files.
+    asked = stack.engine.attempt("exec", container.id, "python", *probe("user"))
+    user = json.loads(asked.stdout) if asked.ok else ""
+    user = user or stack.engine.run("inspect", "--format", "{{.Config.User}}", container.id).stdout.strip() or "0:0"
+    shared = (f"--pid=container:{container.id}", f"--network=container:{container.id}", "--user", str(user))
+    return stack.engine.command("run", "--rm", *attached, *shared, "--no-healthcheck", tools, "sh")
 
 
 def running(stack: Stack, service: str) -> Container:
@@ -73,32 +86,6 @@ def running(stack: Stack, service: str) -> Container:
         return own[0]
     names = ", ".join(dict.fromkeys(one.service for one in alive))
     raise UsageError("which service is meant?", f"name one with --service: {names}")
-
-
-def _beside(stack: Stack, container: Container, attached: tuple[str, ...]) -> Command:
-    """Return a shell of the development image that shares a minimal container's processes and network."""
-    tools = local_name(stack.settings, Variant(TOOLS, stack.settings.python))
-    if stack.engine.inspect_image(tools) is None:
-        raise DockyardError(
-            f"the image of {container.service} has no shell, and {tools}, whose shell could stand beside it, is absent",
-            f"`invoke build --target {TOOLS}` makes it",
-        )
-    log.info(f"{container.image} has no shell: this is {tools} beside it; its files are below /proc/1/root")
-    shared = (f"--pid=container:{container.id}", f"--network=container:{container.id}")
-    same = ("--user", _user(stack, container))
-    return stack.engine.command("run", "--rm", *attached, *shared, *same, "--no-healthcheck", tools, "sh")
-
-
-def _user(stack: Stack, container: Container) -> str:
-    """Return who a container runs as, in numbers: only the same user and group may look into its file system.
-
-    Its image may say so by names that no other image knows, and leave the group to its own files.
-    """
-    done = stack.engine.attempt("exec", container.id, "python", *probe("user"))
-    if done.ok:
-        return str(json.loads(done.stdout))
-    said = stack.engine.run("inspect", "--format", "{{.Config.User}}", container.id).stdout.strip()
-    return said or "0:0"
 
 
 def find_debuggee(stack: Stack, service: str) -> Debuggee:

@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -178,12 +178,12 @@ def _find_changes(stack: Stack, model: Model, before: tuple[Container, ...]) -> 
     names = {service.name for service in model.services}
     # The hash of a file that names an env_file is not that of its containers, which have the file's variables: the
     # files as Compose resolves them have both alike.
-    resolved = stack.run(stack.by_files("config", "--format", "json"), check=False).stdout.encode()
-    done = stack.run(replace(stack, files=("-",)).by_files("config", "--hash", "*", input=resolved), check=False)
-    hashes = dict(line.split() for line in done.stdout.splitlines() if len(line.split()) == 2)
-    images = {}
-    for image in dict.fromkeys(service.image for service in model.services):
-        images[image] = (stack.engine.inspect_image(image) or {}).get("Id", "")
+    text = model.text or stack.run(stack.by_files("config", "--format", "json"), check=False).stdout
+    hashing = replace(stack, files=("-",)).by_files("config", "--hash", "*", input=text.encode())
+    lines = stack.run(hashing, check=False).stdout.splitlines()
+    hashes = dict(line.split() for line in lines if len(line.split()) == 2)
+    wanted = dict.fromkeys(service.image for service in model.services)
+    images = {image: (stack.engine.inspect_image(image) or {}).get("Id", "") for image in wanted}
     changed = compose.find_changed(before, model.services, hashes, images)
     orphans = any(one.service not in names for one in before)
     if orphans or len(changed) == len(names):
@@ -217,7 +217,7 @@ def wait(
     seen: frozenset[tuple[str, int]] | None = None
     with console.status(f"waiting for {', '.join(service.name for service in services)}"):
         while True:
-            found = _counted(stack, _look(stack, services))
+            found = _look(stack, services)
             verdict = compose.judge(found, services)
             if verdict.failed:
                 raise _failure(stack, verdict.failed)
@@ -241,9 +241,18 @@ def wait(
 
 
 def _look(stack: Stack, services: tuple[Service, ...]) -> tuple[Container, ...]:
-    """Return the stack's containers, without the health that an image's check finds of a service it is not about."""
+    """Return the stack's containers, their restarts counted where they may be in a loop of them.
+
+    They come without the health that an image's check finds of a service it is not about.
+    """
     foreign = {service.name for service in services if not service.own_check}
-    return tuple(replace(one, health="") if one.service in foreign else one for one in stack.containers())
+    found = tuple(replace(one, health="") if one.service in foreign else one for one in stack.containers())
+    doubtful = [one.id for one in found if one.state == "restarting" or (one.running and not one.health)]
+    if not doubtful:
+        return found
+    counted = stack.engine.attempt("inspect", "--format", "{{.RestartCount}}", *doubtful)
+    counts = dict(zip(doubtful, counted.stdout.split(), strict=False))
+    return tuple(replace(one, restarts=int(counts.get(one.id, "0"))) for one in found)
 
 
 def _find_silent(stack: Stack, containers: tuple[Container, ...]) -> str:
@@ -255,16 +264,6 @@ def _find_silent(stack: Stack, containers: tuple[Container, ...]) -> str:
             if not prepare.answers(compose.local_host(host), published):
                 return f"{one.service} runs, but does not answer at port {published}"
     return ""
-
-
-def _counted(stack: Stack, found: tuple[Container, ...]) -> tuple[Container, ...]:
-    """Return the containers with their restarts, counted for those that may be in a loop of them."""
-    doubtful = [one.id for one in found if one.state == "restarting" or (one.running and not one.health)]
-    if not doubtful:
-        return found
-    counted = stack.engine.attempt("inspect", "--format", "{{.RestartCount}}", *doubtful)
-    counts = dict(zip(doubtful, counted.stdout.split(), strict=False))
-    return tuple(replace(one, restarts=int(counts.get(one.id, "0"))) for one in found)
 
 
 def _failure(stack: Stack, container: Container, when: str = "") -> DockyardError:
@@ -296,36 +295,29 @@ def _state(stack: Stack, container: Container) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def undo_on_failure(stack: Stack, before: tuple[Container, ...]) -> Iterator[None]:
-    """Do the block; where it ends with an error or an interrupt, take back what came since `before`: no more."""
+    """Do the block; where it ends with an error or an interrupt, bring back what was `before`: no more, no less.
+
+    No container, network or volume stays that was not there, and none runs that did not.
+    """
     volumes = stack.volumes()
     try:
         yield
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             log.info("interrupted: taking down what was started")
-        _undo(stack, before, volumes)
+        if before:
+            now = stack.containers()
+            known, ran = {one.id for one in before}, {one.id for one in before if one.running}
+            if new := [one.id for one in now if one.id not in known]:
+                _tidy(stack, stack.engine.command("rm", "--force", *new))
+            if woken := [one.id for one in now if one.id in known - ran]:
+                _tidy(stack, stack.engine.command("stop", *woken))
+            log.info("the stack was there before: what still runs of it was left as it is")
+        else:
+            _tidy(stack, stack.by_name("down", "--remove-orphans"))
+        if added := sorted(stack.volumes() - volumes):
+            _tidy(stack, stack.engine.command("volume", "rm", *added))
         raise
-
-
-def _undo(stack: Stack, before: tuple[Container, ...], volumes: frozenset[str]) -> None:
-    """Bring back what was before: no container, network or volume that was not there, none running that was not."""
-    if not before:
-        commands = [stack.by_name("down", "--remove-orphans")]
-    else:
-        now = stack.containers()
-        known, ran = {one.id for one in before}, {one.id for one in before if one.running}
-        new = [one.id for one in now if one.id not in known]
-        woken = [one.id for one in now if one.id in known - ran]
-        commands = [
-            *([stack.engine.command("rm", "--force", *new)] if new else []),
-            *([stack.engine.command("stop", *woken)] if woken else []),
-        ]
-        log.info("the stack was there before: what still runs of it was left as it is")
-    for command in commands:
-        _tidy(stack, command)
-    added = sorted(stack.volumes() - volumes)
-    if added:
-        _tidy(stack, stack.engine.command("volume", "rm", *added))
 
 
 def _tidy(stack: Stack, command: Command) -> None:
@@ -352,20 +344,15 @@ def restart(stack: Stack, service: str, timeout: float) -> tuple[Container, ...]
     # A job that has done its work is done: it would start before what it waits for.
     found = chosen(stack, service)
     found = tuple(one for one in found if one.running or one.failed) or found
-    services = _known_services(stack, dict.fromkeys(one.service for one in found))
-    names = [one.name for one in services]
+    names = list(dict.fromkeys(one.service for one in found))
+    known: dict[str, Service] = {}
+    with contextlib.suppress(DockyardError):  # the files say more of services where they can be read
+        files = find_files(stack.settings.root, production=False)
+        known = {service.name: service for service in read_model(replace(stack, files=files)).services}
+    services = tuple(replace(known.get(name, Service(name, "")), ports=()) for name in names)
     with console.status(f"restarting {', '.join(names)}"):
         stack.run(stack.by_name("restart", *names))
     return wait(stack, services, (), timeout, stack.clock.monotonic())
-
-
-def _known_services(stack: Stack, names: Collection[str]) -> tuple[Service, ...]:
-    """Return services of a stack by their names; its files say more of them where they can be read."""
-    with contextlib.suppress(DockyardError):
-        files = find_files(stack.settings.root, production=False)
-        known = {service.name: service for service in read_model(replace(stack, files=files)).services}
-        return tuple(replace(known.get(name, Service(name, "")), ports=()) for name in names)
-    return tuple(Service(name, "") for name in names)
 
 
 def chosen(stack: Stack, service: str) -> tuple[Container, ...]:
