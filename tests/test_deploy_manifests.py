@@ -8,12 +8,19 @@ import pytest
 import yaml
 
 from dockyard.deploy.destination import Destination
-from dockyard.deploy.kustomize import check_files, lay_out, lay_out_base, lay_out_overlay, read_release, write_files
+from dockyard.deploy.kustomize import (
+    check_files,
+    lay_out,
+    lay_out_base,
+    lay_out_overlay,
+    read_release,
+    write_documents,
+    write_files,
+)
 from dockyard.deploy.manifests import list_jobs, list_notes, list_objects
 from dockyard.deploy.model import Check, parse_size, read_habits, read_workloads
 from dockyard.deploy.pods import Release, format_cpus, format_size
 from dockyard.deploy.stackfile import Goal
-from dockyard.deploy.yaml_text import write_documents
 from dockyard.errors import ChangesPending, SettingsError, UsageError
 from dockyard.image.dockerfile import parse_dockerfile
 from dockyard.settings import Settings

@@ -171,6 +171,14 @@ def test_what_compose_refuses_is_told(host: Host, engine: HostStandIn) -> None:
         host.apply(GOOD, ())
 
 
+def test_a_secret_that_is_not_there(host: Host, engine: HostStandIn) -> None:
+    """The file is named, and where it belongs."""
+    engine.broken = 'invalid mount config for type "bind": bind source path does not exist: /etc/shop/token'
+    with pytest.raises(DockyardError, match=r"^one has no file /etc/shop/token, which a service mounts$") as caught:
+        host.apply(GOOD, ())
+    assert "`folder` of the destination" in caught.value.hint
+
+
 def test_two_deploys_at_once(host: Host, engine: HostStandIn) -> None:
     """A name that only one container can have is the lock."""
     with host.store.lock(), pytest.raises(DockyardError, match="has been deploying shop"):

@@ -182,17 +182,22 @@ def push_images(
     for version, fault in faults.items():
         (folder / "Dockerfile").write_text(DOCKERFILE.format(version=version, fault=fault or '""'))
         capture(engine.command(*build, "--tag", local[version], str(folder)))
+    return carry_images(folder, engine, node, f"{registry}/shop", local)
+
+
+def carry_images(folder: Path, engine: Engine, node: Node, repository: str, local: Mapping[str, str]) -> dict[str, str]:
+    """Take images out of the engine that has built them into a repository, by way of a node; return their digests."""
     packed = folder / "images.tar"
-    capture(engine.command("save", "--output", str(packed), *local.values()))
-    capture(engine.command("rmi", *local.values()))
-    capture(node.engine.command("load", "--quiet", "--input", str(packed)))
+    engine.run("save", "--output", str(packed), *local.values())
+    engine.run("rmi", *local.values())
+    node.engine.run("load", "--quiet", "--input", str(packed))
     packed.unlink()
     found = {}
     for version, name in local.items():
-        remote = f"{registry}/shop:{version}"
-        capture(node.engine.command("tag", name, remote))
-        capture(node.engine.command("push", "--quiet", remote))
-        told = capture(node.engine.command("image", "inspect", "--format={{json .RepoDigests}}", remote)).stdout
-        found[version] = next(one for one in json.loads(told) if one.startswith(registry))
-        capture(node.engine.command("rmi", "--force", name, remote))
+        remote = f"{repository}:{version}"
+        node.engine.run("tag", name, remote)
+        node.engine.run("push", "--quiet", remote)
+        told = node.engine.run("image", "inspect", "--format={{json .RepoDigests}}", remote).stdout
+        found[version] = next(one for one in json.loads(told) if one.startswith(repository))
+        node.engine.run("rmi", "--force", name, remote)
     return found

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -18,16 +19,21 @@ import pytest
 from dockyard import apt
 from dockyard.apt import Package
 from dockyard.engine.client import Engine
+from dockyard.image import build
+from dockyard.image.build import Request
 from dockyard.process import Command, capture
 from dockyard.settings import Settings
 from tests.integration import deploy_lab, ssh_door
+from tests.integration.checkout import copied
 from tests.integration.engine_lab import Lab
 from tests.integration.registry_process import Authority, Programs, RunningRegistry, programs
-from tests.integration.shop import Shop
+from tests.integration.shop import Shop, carry_images
 from tests.integration.tls_front import behind_tls
 
 __all__ = ["programs"]
 pytestmark = deploy_lab.MARKS
+NAME = f"dockyard-test-{secrets.token_hex(4)}"
+TOKEN = "a-token-that-nobody-else-has"
 PLACE: dict[str, Any] = {
     "kind": "compose",
     "replicas": 2,
@@ -193,6 +199,56 @@ def test_a_host_by_ssh_and_by_a_context(
         lost = far.deploy("by-ssh", other(shop))
         assert lost.returncode == 1
         assert "Traceback" not in lost.stderr
+
+
+ASK = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read().decode())"
+AGAIN = "FROM base\nLABEL version=two\n"
+
+
+def test_this_repository_by_its_own_files(
+    shop: Shop, engine: Engine, project: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger: its database is made first, its secrets are files of the host, and it keeps its own deploys."""
+    lab, (node,) = shop.lab, shop.lab.nodes
+    folder, files = tmp_path / "ledger", made(tmp_path / "secrets")
+    copied(folder, 0o022, time.time())
+    build.build_images(replace(project, image=f"{NAME}-base"), Request(targets=("production",)), engine=engine)
+    (tmp_path / "Dockerfile").write_text(AGAIN)
+    words = ("buildx", "build", "--quiet", "--load", "--provenance=false", "--tag", f"{NAME}:two", str(tmp_path))
+    engine.run("tag", f"{NAME}-base:production", f"{NAME}:one")
+    engine.run(*words, "--build-context", f"base=docker-image://{NAME}-base:production")
+    engine.run("rmi", f"{NAME}-base:production")
+    repository = f"{shop.images['one'].partition('/')[0]}/ledger"
+    images = carry_images(tmp_path, engine, node, repository, {one: f"{NAME}:{one}" for one in ("one", "two")})
+    ledger, address = Shop(folder, lab, images), f"http://{node.address}:8090"
+    place = {**PLACE, "host": node.engine.environment["DOCKER_HOST"], "port": 8090, "folder": str(files), "release": []}
+    ledger.add_destination("here", place)
+    monkeypatch.setenv("DOCKYARD_LEDGER_URL", address)
+    monkeypatch.setenv("DOCKYARD_LEDGER_TOKEN", TOKEN)
+    try:
+        refused = ledger.deploy("here", "one")
+        assert refused.returncode == 1
+        assert f"here has no file {files}/" in refused.stderr
+        for name in ("ledger_token", "secret_key", "database_password"):
+            (files / name).write_text(TOKEN)
+        for version in ("one", "two"):
+            done = ledger.deploy("here", version)
+            assert done.returncode == 0, done.stderr
+        back = ledger.invoke("rollback", "--to", "here")
+        assert back.stdout.strip() == images["one"]
+        told = capture(Command(lab.enter(sys.executable, "-c", ASK, f"{address}/api/runs?kind=deploy"))).stdout
+        kept = [(run["outcome"], run["deploy"]["action"], run["deploy"]["number"]) for run in json.loads(told)["runs"]]
+        assert kept == [
+            ("passed", "rollback", None),
+            ("passed", "deploy", 2),
+            ("passed", "deploy", 1),
+            ("failed", "deploy", None),
+        ]
+        assert [one["number"] for one in ledger.history("here")] == [3, 2, 1]
+    finally:
+        found = ("container", "ls", "--all", "--quiet", "--filter", "name=ledger")
+        lab.docker(node, "container", "rm", "--force", "--volumes", *lab.docker(node, *found).stdout.split())
+        lab.docker(node, "volume", "prune", "--all", "--force", "--filter", "label=com.docker.compose.project=ledger")
 
 
 COPIED = """\

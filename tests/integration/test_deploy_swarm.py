@@ -5,15 +5,19 @@ The kernels of test machines may lack IPVS: nothing here needs Swarm's mesh or i
 
 import contextlib
 import json
+import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dockyard.engine.client import Engine
 from dockyard.settings import Settings
-from tests.integration import deploy_lab
+from tests.integration import deploy_lab, ssh_door
 from tests.integration.engine_lab import Lab, Node
 from tests.integration.registry_process import Programs, RunningRegistry, programs
 from tests.integration.shop import Shop
@@ -21,6 +25,13 @@ from tests.integration.shop import Shop
 __all__ = ["programs"]
 pytestmark = deploy_lab.MARKS
 SETTLES_WITHIN = 90.0
+PLACE: dict[str, Any] = {
+    "kind": "swarm",
+    "replicas": 3,
+    "drain": 2,
+    "timeout": 180,
+    "release": ["python", "-c", "print('migrated')"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +60,8 @@ def shop(
 ) -> Shop:
     """Return the shop, whose first version runs."""
     host = lab.nodes[0].engine.environment["DOCKER_HOST"]
-    place = {"kind": "swarm", "host": host, "replicas": 3, "drain": 2, "timeout": 180}
-    place["release"] = ["python", "-c", "print('migrated')"]
     folder = tmp_path_factory.mktemp("shop") / "shop"
+    place = {**PLACE, "host": host}
     shop = deploy_lab.furnished(project, engine, lab, folder, registry=registry.host, destinations={"far": place})
     done = shop.deploy("far", "one")
     assert done.returncode == 0, done.stderr
@@ -108,6 +118,19 @@ def test_no_request_fails_while_a_new_version_rolls(shop: Shop) -> None:
     assert json.loads(again.stdout)["changes"] == []
     assert shop.history("far")[0]["outcome"] == "runs"
     assert_idle(shop, shop.lab.nodes[0])
+
+
+def test_what_the_copies_have_logged(shop: Shop) -> None:
+    """All of them together, each line with the copy that said it; a service that is not there is told."""
+    version = runs(shop)
+    logs = shop.invoke("deploy.logs", "--to", "far")
+    assert logs.returncode == 0, logs.stderr
+    assert logs.stdout.count(f"| the shop is open: {version}") >= 3
+    assert {line.partition("@")[2].split()[0] for line in logs.stdout.splitlines()} >= {"node1", "node2", "node3"}
+    assert len(shop.invoke("deploy.logs", "--to", "far", "--tail", "0").stdout) == 0
+    absent = shop.invoke("deploy.logs", "--to", "far", "--service", "wbe")
+    assert absent.returncode == 2
+    assert "far has no service 'wbe'" in absent.stderr
 
 
 @pytest.mark.parametrize(("version", "words"), [("broken", "non-zero exit (1)"), ("ill", "unhealthy")])
@@ -198,6 +221,34 @@ def test_a_killed_deploy_keeps_nobody_out(shop: Shop) -> None:
     done = shop.deploy("far", other(shop))
     assert done.returncode == 0, done.stderr
     assert "ended" in done.stderr
+    assert_idle(shop, shop.lab.nodes[0])
+
+
+@pytest.mark.soak
+def test_a_cut_connection(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By ssh, whose server and logins die in the middle of a roll: one clear error, and no failed request.
+
+    The Swarm goes on by itself; the next deploy, by the same way, takes the lock of the process that is gone.
+    """
+    version = other(shop)
+    with ssh_door.leading_to(shop.lab.nodes[0].engine, tmp_path) as door:
+        monkeypatch.setenv("PATH", str(door.bin), prepend=os.pathsep)
+        shop.add_destination("remote", {**PLACE, "host": door.address})
+        remote = replace(shop, far=True)
+        begun = remote.begin("deploy", "--to", "remote", "--image", shop.images[version])
+        with shop.load(2_000, *hosts(shop.lab)) as counted, begun as deploy:
+            until_rolling(shop)
+            door.cut()
+            said = deploy.communicate(timeout=180)[0]
+        assert deploy.returncode == 1, said
+        assert "remote does not answer: ssh: connect to host 127.0.0.1" in said
+        assert "the Swarm goes on by itself" in said
+        assert "Traceback" not in said
+        assert_no_failure(counted, 2_000)
+        assert runs(shop) == version
+        door.open()
+        done = remote.deploy("remote", other(shop))
+    assert done.returncode == 0, done.stderr
     assert_idle(shop, shop.lab.nodes[0])
 
 

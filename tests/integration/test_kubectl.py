@@ -175,7 +175,12 @@ def test_deploys_by_kubectl(kubernetes: Kubernetes, cluster: Any, caplog: pytest
     assert cluster.cluster.least_ready["web"] == 3
     assert [one.outcome for one in kubernetes.read_live().versions] == ["failed", "runs", "deployed"]
     assert kubernetes.rollback(0) == image("a")
+    copies = [one.name for one in kubernetes.status() if one.service == "web"]
     assert {one.image for one in kubernetes.status() if one.service == "web"} == {image("a")}
+    logged = capture(kubernetes.logs("web", follow=False, tail=1)).stdout.splitlines()
+    assert sorted(logged) == sorted(f"[pod/{name}/web] serving" for name in copies)
+    logged = capture(kubernetes.logs("", follow=False, tail=None)).stdout.splitlines()
+    assert len(logged) == 2 * len(kubernetes.status())
     assert kubernetes.read_live().lock == ""
 
 

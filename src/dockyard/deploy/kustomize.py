@@ -1,8 +1,12 @@
 """Lay a cluster's objects out as files: a kustomize base that is written anew, and an overlay that is the user's."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from dockyard.deploy import docker, stackfile
 from dockyard.deploy.destination import Destination
@@ -11,7 +15,6 @@ from dockyard.deploy.manifests import COMMENTS, list_notes, make_objects
 from dockyard.deploy.model import read_habits, read_workloads
 from dockyard.deploy.pods import Release
 from dockyard.deploy.stackfile import Document, Goal
-from dockyard.deploy.yaml_text import write_documents
 from dockyard.errors import ChangesPending, UsageError
 from dockyard.files import write_atomically
 from dockyard.image.dockerfile import parse_dockerfile, read_dockerfile
@@ -20,6 +23,25 @@ from dockyard.settings import Settings
 HEAD = "Written by `invoke manifests` out of the Compose files and the settings: what you change here is lost.\n"
 OURS = f"# {HEAD}"
 OVERLAY = "Yours: written once, and never again. Patches of what is in ../base belong here.\n"
+
+
+# What every version of YAML reads as this very text; anything else stands in quotes.
+PLAIN = re.compile(r"(?!(?i:y|n|yes|no|on|off|true|false|null)$)[A-Za-z/](?:[A-Za-z0-9_./@:-]*[A-Za-z0-9_/])?")
+
+
+class Writer(yaml.SafeDumper):
+    """Writes YAML that people read: no anchors, and quotes wherever a reader could take a text for something else."""
+
+    def ignore_aliases(self, _data: Any) -> bool:
+        """Write what occurs twice twice."""
+        return True
+
+
+def _write_text(writer: Writer, text: str) -> yaml.ScalarNode:
+    return writer.represent_scalar("tag:yaml.org,2002:str", text, style=None if PLAIN.fullmatch(text) else '"')
+
+
+Writer.add_representer(str, _write_text)
 
 
 @dataclass(frozen=True)
@@ -93,6 +115,18 @@ def lay_out_stack(goal: Goal) -> dict[str, str]:
     stack = stackfile.make_stack(goal)
     lost = "".join(f"\nA stack file has no word for {line}: it is left out." for line in stack.lost)
     return {"stack.yaml": write_documents([stack.document], {}, HEAD + lost), **stack.files}
+
+
+def write_documents(documents: list[Mapping[str, Any]], comments: Mapping[str, str], head: str = "") -> str:
+    """Return documents as one YAML text; `comments` are by the key that they stand above, once in each text (pure)."""
+    left = dict(comments)
+    lines = [f"# {line}" for line in head.splitlines()]
+    text = yaml.dump_all(documents, Dumper=Writer, sort_keys=False, width=10_000, allow_unicode=True)
+    for line in text.splitlines():
+        found = re.match(r"( *)(?:- )*(\w+):", line)
+        lines += [f"{found[1]}# {why}" for why in left.pop(found[2], "").splitlines()] if found else []
+        lines.append(line)
+    return "\n".join(lines) + "\n"
 
 
 def compare_files(folder: Path, files: Mapping[str, str]) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ from dockyard.deploy.hostfile import COLOURS, OWN, WEB
 from dockyard.deploy.plan import Change, Live, Objects
 from dockyard.deploy.stackfile import FRONT, RELEASE, VERSION, Goal, StackFile
 from dockyard.deploy.versions import Containers, Deployer, Store
-from dockyard.errors import UsageError
+from dockyard.errors import DockyardError, UsageError
 from dockyard.process import Command
 from dockyard.settings import Settings
 from dockyard.stack import compose
@@ -44,6 +44,7 @@ SEEN_ENDING = 20
 PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
 RELOAD = "SIGUSR2"
+ABSENT = re.compile(r"bind source path does not exist: (\S+)")
 
 
 @dataclass(frozen=True)
@@ -332,9 +333,15 @@ class Host(Deployer):
         content = json.dumps(stack.document).encode()
         project = ("compose", "--project-name", self.stack, "--project-directory", str(self.settings.root))
         env = {"COMPOSE_FILE": None, "COMPOSE_IGNORE_ORPHANS": "true"}
-        return self.docker.attempt(
+        done = self.docker.attempt(
             *project, "--file", "-", *words, input=content, env=env, timeout=self.destination.timeout
         )
+        if not done.ok and (absent := ABSENT.search(done.stderr)):
+            raise DockyardError(
+                f"{self.destination.name} has no file {absent[1]}, which a service mounts",
+                "a secret is a file of the host: in the `folder` of the destination, or where the Compose files say",
+            )
+        return done
 
 
 def open_cluster(settings: Settings, destination: Destination) -> Host:
