@@ -1,10 +1,12 @@
-"""Checkouts of this project as different people would have them, and the pipeline run in them."""
+"""Checkouts of this project as different people would have them, the pipeline run in them, and what it made removed."""
 
 import os
+import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from dockyard.engine.client import Engine
 from dockyard.process import Command, Completed, capture
 
 ROOT = Path(__file__).parents[2]
@@ -61,3 +63,27 @@ def invoke(
     """Run a task of the copied project with the copied pipeline, by way of another program where one is named."""
     argv = (*under, "sh", "-c", f'umask {umask} && exec "$@"', "sh", sys.executable, "-c", INVOKE, *words)
     return capture(Command(argv, cwd=folder, env={"PYTHONPATH": "src", **environment}), check=False)
+
+
+def free_port() -> int:
+    """Return a port of this machine that nothing listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+def remove_made(engine: Engine, name: str) -> None:
+    """Remove every container, image, network and volume of an engine that begins with a name."""
+    for kind, listing, removal in (
+        ("container", ("ps", "--all", "--quiet", "--filter", f"name={name}"), ("rm", "--force", "--volumes")),
+        (
+            "image",
+            ("images", "--format={{.Repository}}:{{.Tag}}", "--filter", f"reference={name}*"),
+            ("rmi", "--force"),
+        ),
+        ("network", ("network", "ls", "--quiet", "--filter", f"name={name}"), ("network", "rm")),
+        ("volume", ("volume", "ls", "--quiet", "--filter", f"name={name}"), ("volume", "rm", "--force")),
+    ):
+        found = capture(engine.command(*listing), check=False).stdout.split()
+        if found:
+            left = capture(engine.command(*removal, *sorted(set(found))), check=False)
+            assert left.ok, f"{kind} of a test could not be removed: {left.stderr}"

@@ -12,8 +12,10 @@ import pytest
 from dockyard import console
 from dockyard.engine import client as engines
 from dockyard.engine.client import Engine
-from dockyard.process import capture
 from dockyard.settings import Settings, load
+
+from .checkout import remove_made
+from .sample_projects import Installation
 
 ROOT = Path(__file__).parents[2]
 
@@ -93,17 +95,16 @@ def unique(engine: Engine) -> Iterator[str]:
     """Yield a name of this test's own, and remove every container, image, network and volume that begins with it."""
     name = f"dockyard-test-{secrets.token_hex(4)}"
     yield name
-    for kind, listing, removal in (
-        ("container", ("ps", "--all", "--quiet", "--filter", f"name={name}"), ("rm", "--force", "--volumes")),
-        (
-            "image",
-            ("images", "--format={{.Repository}}:{{.Tag}}", "--filter", f"reference={name}*"),
-            ("rmi", "--force"),
-        ),
-        ("network", ("network", "ls", "--quiet", "--filter", f"name={name}"), ("network", "rm")),
-        ("volume", ("volume", "ls", "--quiet", "--filter", f"name={name}"), ("volume", "rm", "--force")),
-    ):
-        found = capture(engine.command(*listing), check=False).stdout.split()
-        if found:
-            left = capture(engine.command(*removal, *sorted(set(found))), check=False)
-            assert left.ok, f"{kind} of a test could not be removed: {left.stderr}"
+    remove_made(engine, name)
+
+
+@pytest.fixture(scope="session")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """Return Dockyard as a user has it; it is installed once for all workers."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with (folder / "installed.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made = Installation(folder / "installed")
+        return made if (made.programs / "pre-commit").exists() else made.make("pre-commit")

@@ -59,8 +59,8 @@ class Installation:
         """What makes `pip install dockyard` take our wheel, and the versions that we know."""
         return self.folder / "constraints.txt"
 
-    def make(self) -> "Installation":
-        """Build the wheel, and install it by the command that README.md shows."""
+    def make(self, *others: str) -> "Installation":
+        """Build the wheel, and install it by the command that README.md shows, with other packages if any."""
         built = Command((sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(self.folder)), cwd=ROOT)
         capture(built)
         (wheel,) = self.folder.glob("*.whl")
@@ -69,7 +69,7 @@ class Installation:
         pins = re.findall(r"^[\w.-]+==[\w.+!-]+", lock, re.MULTILINE)
         self.constraints.write_text("\n".join([f"dockyard @ {wheel.as_uri()}", *pins, ""]))
         venv.create(self.folder / "venv", with_pip=True)
-        pip = (str(self.programs / "python"), "-m", "pip", "install", "--quiet", "dockyard", "pre-commit")
+        pip = (str(self.programs / "python"), "-m", "pip", "install", "--quiet", "dockyard", *others)
         capture(Command(pip, env={"PIP_CONSTRAINT": str(self.constraints)}))
         return self
 

@@ -4,7 +4,6 @@ import os
 import platform
 import re
 import shutil
-import socket
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -19,7 +18,7 @@ from tests.advisory_service import Advisories, advisory
 from tests.markdown_blocks import PAGES, ROOT, Block, read_blocks, read_console
 from tests.toml_tables import merge_tables, write_tables
 
-from .checkout import committed
+from .checkout import committed, free_port
 from .registry_process import Programs, Shape, programs, running
 from .sample_projects import Installation, write_app, write_checkout
 from .test_audit import serving
@@ -31,12 +30,6 @@ REGISTRY = "registry.example:5000"
 ANY = re.compile(r"(?<![a-z])[0-9a-f]*\d[0-9a-f]*(?:\.\d+)*|…")
 MINUTES = 60.0
 PLATFORMS = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}
-
-
-def free_port() -> int:
-    """Return a port that nothing listens at."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def assert_printed(shown: str, printed: str, where: str) -> None:
@@ -152,12 +145,6 @@ class Reader:
         """Build targets of the Dockerfile for this machine, whatever platforms the page has named."""
         options = " ".join(f"--target {target}" for target in targets)
         self.run(f"invoke build --platform {PLATFORMS[platform.machine()]} {options}\n", where=where)
-
-
-@pytest.fixture(scope="session")
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    """Return Dockyard as a user has it."""
-    return Installation(tmp_path_factory.mktemp("installed")).make()
 
 
 @pytest.fixture(scope="session")

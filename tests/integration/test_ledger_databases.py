@@ -3,7 +3,6 @@
 import json
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,8 @@ import pytest
 from dockyard.bases import services
 from dockyard.engine.client import Engine
 from dockyard.process import capture
+
+from .checkout import free_port
 
 SOURCE = Path(__file__).parents[2] / "src"
 PASSWORD = "hush-hush"
@@ -41,14 +42,6 @@ KINDS = {
 }
 STARTS_WITHIN = 90.0
 POSTERS, EACH = 8, 40
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that is free."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @dataclass(frozen=True)

@@ -14,3 +14,9 @@ application.logger.setLevel(logging.INFO)
 def ping():
     application.logger.info("pinged")
     return "pong"
+
+
+@application.route("/log")
+def log():
+    with open("logs/server.log") as file:
+        return file.read()

@@ -17,7 +17,7 @@ def post():
 
 @app.get("/letters")
 def waiting():
-    return {"waiting": len(queue)}
+    return {"waiting": len(queue), "sent": queue.finished_job_registry.count}
 
 
 @app.get("/health")
