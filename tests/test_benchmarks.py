@@ -1,4 +1,4 @@
-"""The pure parts of the benchmark of images: statistics, aims, table, chart and changed locks."""
+"""The pure parts of the benchmarks: statistics, aims, tables, chart and changed locks."""
 
 import json
 import sys
@@ -15,7 +15,10 @@ import chart  # noqa: E402
 import images  # noqa: E402
 import packing  # noqa: E402
 
+import samples as benchmark  # noqa: E402
 from dockyard.errors import CommandError  # noqa: E402
+from tests.integration import three_commands  # noqa: E402
+from tests.integration.three_commands import Story  # noqa: E402
 
 SAMPLES = {
     "size": {"pip": [125e6], "uv": [120e6], "compiled": [135e6], "dockyard": [31e6]},
@@ -208,3 +211,67 @@ def test_a_run_can_be_shown_again(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert images.main(["--from", str(first), "--json", str(again)]) == 1
     assert again.read_text().split() == json.dumps(aims.document(SAMPLES, {"engine": "x"}), indent=1).split()
     assert "one dependency changed" in capsys.readouterr().out
+
+
+def story(init: float, up: float) -> Story:
+    """Return what a sample took that had no trouble."""
+    seconds = {"init": init, "up": up, "lock": 1.5, "again": 3.0, "verify": 2.0, "tests": 9.0, "answer": 0.42}
+    lines = {"Dockerfile": 60, "compose.yaml": 20, "compose.production.yaml": 15, "requirements/test.in": 5}
+    return Story(lines=lines, seconds=seconds, size=20_440_000, tests=1)
+
+
+def test_a_sample_has_a_row() -> None:
+    """Clone to healthy is init and up together; both Compose files count."""
+    row = benchmark.describe(three_commands.ALL[0], story(0.2, 8.1))
+    assert row["sample"] == "single"
+    assert (row["lines written"], row["Dockerfile"], row["Compose"], row["to edit"]) == ("100", "60", "35", "0")
+    assert (row["clone to healthy"], row["to pull"], row["first answer"]) == ("8.3 s", "20.4 MB", "0.4 s")
+
+
+def test_rows_are_replaced_one_by_one() -> None:
+    """A sample that is walked again takes its old row's place; the others stay, in their order; so does the page."""
+    page = "# Samples\n\n<!-- samples -->\n<!-- end of samples -->\n\nThe end.\n"
+    single, factory = three_commands.ALL[:2]
+    slow = benchmark.write_rows(page, {"factory": benchmark.describe(factory, story(1, 59))}, "Two cores.")
+    both = benchmark.write_rows(slow, {"single": benchmark.describe(single, story(1, 9))}, "Two cores.")
+    again = benchmark.write_rows(both, {"factory": benchmark.describe(factory, story(1, 19))}, "Two cores.")
+    assert both.startswith("# Samples\n\n<!-- samples -->\nFrom clone to healthy the median sample takes 35.0 s")
+    assert [line.split()[1] for line in again.splitlines() if line.startswith("|")][2:] == ["single", "factory"]
+    assert "median sample takes 15.0 s" in again
+    assert " 60.0 s " not in again
+    assert again.endswith("<!-- end of samples -->\n\nThe end.\n")
+
+
+@pytest.mark.parametrize(
+    ("stories", "failed", "code"),
+    [
+        ({"single": story(1, 59)}, {}, 0),
+        ({"single": story(1, 59.5)}, {}, 1),
+        ({"single": story(1, 9)}, {"npm": "it broke"}, 1),
+        ({}, {}, 1),
+    ],
+    ids=["at the aim", "above the aim", "one failed", "nothing walked"],
+)
+def test_the_exit_code_says_whether_the_aim_is_reached(
+    stories: dict[str, Story], failed: dict[str, str], code: int
+) -> None:
+    """The median may be at most 60 s, and no sample may fail."""
+    assert benchmark.judge(stories, failed) == code
+
+
+def test_every_sample_is_walked() -> None:
+    """Each folder below tests/samples is in the list, and those of the core are too."""
+    names = {path.name for path in three_commands.SAMPLES.iterdir() if path.is_dir()}
+    assert {sample.name for sample in three_commands.ALL} == names
+
+
+def test_no_build_knows_an_earlier_one(tmp_path: Path) -> None:
+    """What builds run and where they keep packages is another one each time."""
+    for name in ("payload", "adopt"):
+        (tmp_path / name).mkdir()
+    recipe = tmp_path / "adopt" / "dockerfiles.py"
+    recipe.write_text("--mount=type=cache,id=dockyard,target=/root\n")
+    for token in ("aa", "bb"):
+        benchmark.forget_builds(tmp_path, token)
+        assert recipe.read_text() == f"--mount=type=cache,id=dockyard-{token},target=/root\n"
+        assert (tmp_path / "payload" / ".run").read_text() == token

@@ -1,6 +1,7 @@
 """What people and machines get to see."""
 
 import json
+import logging
 import os
 import pty
 import sys
@@ -49,6 +50,24 @@ def test_progress_and_results_are_apart(capsys: pytest.CaptureFixture[str]) -> N
     assert err == "working\nWARNING careful\nERROR broken\nTIP   mend it\n"
     assert json.loads(out.partition("}\n")[0] + "}") == {"a": "/x", "b": "ü"}
     assert out.endswith("}\na     1\nlong  2\n")
+
+
+def test_what_several_steps_find_out_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Only what is marked so; another message is told, and by another program the same one again."""
+    handler = console.ProgressHandler()
+    for message, more in (("base: a", console.ONCE), ("base: b", console.ONCE), ("again", None)) * 2:
+        handler.emit(logging.makeLogRecord({"msg": message, "levelno": logging.INFO, **(more or {})}))
+    assert capsys.readouterr().err == "base: a\nbase: b\nagain\nagain\n"
+    console.ProgressHandler().emit(logging.makeLogRecord({"msg": "base: a", "levelno": logging.INFO, **console.ONCE}))
+    assert capsys.readouterr().err == "base: a\n"
+
+
+def test_a_paragraph_breaks_between_words(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing in it is markup."""
+    console.paragraph("word " * 30 + "[bold]end")
+    out = capsys.readouterr().out
+    assert out.split() == ["word"] * 30 + ["[bold]end"]
+    assert max(map(len, out.splitlines())) <= console.NARROWEST
 
 
 def test_an_error_without_a_hint(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,15 +16,28 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 log = logging.getLogger("dockyard")
+ONCE = {"once": True}
+"""The `extra` of a message that is printed once, however often it is logged."""
 NARROWEST = 100
 """Columns that a table may use where the output is no terminal and so has no width of its own."""
 
 
 class ProgressHandler(logging.Handler):
-    """Print what is logged to stderr, one line each, with a word before what a person should not miss."""
+    """Print what is logged to stderr, one line each, with a word before what a person should not miss.
+
+    What several steps of a command find out anew is logged with ONCE, and printed once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record to the stderr of this moment, which tests and Invoke may replace."""
+        if hasattr(record, "once"):
+            if record.getMessage() in self.told:
+                return
+            self.told.add(record.getMessage())
         mark = f"{_paint(record.levelname, '33')} " if record.levelno >= logging.WARNING else ""
         print(f"{mark}{name_commands(record.getMessage())}", file=sys.stderr, flush=True)
 
@@ -89,6 +102,11 @@ def table(
     for row in rows:
         made.add_row(*(Text(name_commands(str(cell)), styles.get(str(cell), "")) for cell in row))
     make_console(sys.stdout).print(made)
+
+
+def paragraph(text: str) -> None:
+    """Print plain text to stdout, with no line broken within a word."""
+    make_console(sys.stdout).print(text, markup=False)
 
 
 def prepare() -> None:

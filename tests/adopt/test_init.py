@@ -100,6 +100,17 @@ def test_a_dry_run_writes_nothing(app: Path, capsys: pytest.CaptureFixture[str])
     assert contents(app) == before
 
 
+def test_what_is_not_there_is_one_line(app: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A person reads what was found; of all else, only what it would be and where to say so."""
+    (app / "Procfile").write_text("worker: rq worker\n")
+    told, rest = init(capsys, "--dry-run")[1].split("Not found, and where you say otherwise: ")
+    absent = " ".join(rest.partition(".\n")[0].split())
+    assert "worker: rq worker" in " ".join(told.split())
+    assert "processes" not in absent
+    assert "release step (Procfile)" in absent
+    assert " none " not in told
+
+
 def test_json_has_all_of_it(app: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """For machines: findings with source and option, files with what becomes of them."""
     code, out, _ = init(capsys, "--json", "--dry-run", "--health", "/well", "--port", "5000", "--image", "team/shop")

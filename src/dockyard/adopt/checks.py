@@ -134,4 +134,5 @@ def detect_tests(snapshot: Snapshot, dependencies: Dependencies) -> Found[str]:
     folders = sorted({path.split("/")[0] for path in files if "/" in path})
     runner = "pytest" if {"pytest"} & (dependencies.names | dependencies.test_names) else "unittest, run by pytest"
     place = next((name for name in ("tests", "test") if name in folders), "")
-    return Found(place or (folders[0] if folders else "."), f"{len(files)} files, {runner}")
+    count = "1 file" if len(files) == 1 else f"{len(files)} files"
+    return Found(place or (folders[0] if folders else "."), f"{count}, {runner}")

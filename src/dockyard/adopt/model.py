@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+NONE = "none"
+"""The value of a finding where there is nothing of its kind."""
 
 
 @dataclass(frozen=True)
@@ -234,7 +236,7 @@ def findings(project: Project) -> tuple[Finding, ...]:
     """Return what was found, in the order a person asks."""
 
     def row(what: str, found: Found[Any], value: str, option: str = "") -> Finding:
-        return Finding(what, value or "none", found.source, found.others, option)
+        return Finding(what, value or NONE, found.source, found.others, option)
 
     libraries, writable = project.libraries.value, project.writable.value
     processes = (f"{one.name}: {' '.join(one.command)}" for one in project.processes.value)

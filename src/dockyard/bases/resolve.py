@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from dockyard import files
+from dockyard import console, files
 from dockyard.bases import cache, debian, lookup, recipe
 from dockyard.bases.lookup import Answer, Base, Missing, Pin, Source, UnavailableError, local_name, reference
 from dockyard.bases.parallel import run_each
@@ -84,7 +84,7 @@ def ensure_bases(
     bases = {base.python: base for base in (*registered, *made)}
     found = tuple(bases[python] for python in pythons if python in bases)
     if found:
-        log.info(summarize_sources({base.python: base.source for base in found}, why))
+        log.info(summarize_sources({base.python: base.source for base in found}, why), extra=console.ONCE)
     return found, tuple(sorted((*missing, *absent), key=lambda lost: pythons.index(lost.python)))
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 
+from dockyard import console
 from dockyard.engine.client import Engine
 from dockyard.engine.inside import archive
 from dockyard.errors import CommandError, DockyardError
@@ -160,7 +161,13 @@ def compile_all(
     On any error or interrupt every container of the run is removed before this returns.
     """
     run = Run(engine, access, wish, secrets.token_hex(6), capture)
-    with ThreadPoolExecutor(max_workers=max(len(work), 1)) as pool, _swept(run) as pending:
+    names = ", ".join(dict.fromkeys(job.lock.purpose for batch, _ in work for job in batch.jobs))
+    pythons = ", ".join(batch.python for batch, _ in work)
+    with (
+        console.status(f"making locks for Python {pythons}: {names}"),
+        ThreadPoolExecutor(max_workers=max(len(work), 1)) as pool,
+        _swept(run) as pending,
+    ):
         pending += [pool.submit(_compile, run, batch, place) for batch, place in work]
         wait(pending, return_when=FIRST_EXCEPTION)
         texts, pins, failed = dict[str, str](), dict[str, str](), None

@@ -133,13 +133,17 @@ def require_top(root: Path) -> None:
 
 def show(project: "Project", changes: "Sequence[Change]", *, written: bool) -> None:
     """Print what was found, and what became of each file."""
-    from dockyard.adopt.model import findings
+    from dockyard.adopt.model import NONE, findings
 
     rows = [
         (one.what, one.value, one.source + (f"; or {', '.join(one.others)}" if one.others else ""), one.option)
         for one in findings(project)
+        if one.value != NONE
     ]
+    absent = ", ".join(f"{one.what} ({one.option})" for one in findings(project) if one.value == NONE)
     console.table(("what", "found", "from", "otherwise"), rows)
+    if absent:
+        console.paragraph(f"Not found, and where you say otherwise: {absent}.")
     words = WORDS if written else PLANNED
     console.table(
         ("file", "", "lines"),
