@@ -5,6 +5,7 @@ import logging
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,11 @@ def replace_everywhere(monkeypatch: pytest.MonkeyPatch, name: str, value: Any) -
     for module in [module for key, module in sys.modules.items() if key.startswith("dockyard.")]:
         if callable(vars(module).get(name)):
             monkeypatch.setattr(module, name, value)
+
+
+def keep_temporary_files(monkeypatch: pytest.MonkeyPatch, folder: Path | None) -> None:
+    """Let temporary files be made in a folder; None asks the environment again. tempfile keeps its first answer."""
+    monkeypatch.setattr(tempfile, "tempdir", None if folder is None else str(folder))
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import keep_temporary_files
+
 SCRIPT = Path(__file__).parents[1] / "bootstrap"
 PYPROJECT = '[build-system]\nrequires = ["hatchling"]\n[project]\nname = "shop"\n[tool.ruff]\nline-length = 100\n'
 
@@ -301,7 +303,7 @@ def test_a_bug_is_kept_in_a_file(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """What nobody foresaw is told in two lines; the traceback goes to a file that the second one names."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    keep_temporary_files(monkeypatch, tmp_path)
     monkeypatch.setattr(bootstrap, "run", failing(ZeroDivisionError("oops")))
     assert bootstrap.main(SCRIPT.parent, []) == 3
     (saved,) = tmp_path.iterdir()

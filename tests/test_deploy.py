@@ -29,11 +29,11 @@ from dockyard.deploy.versions import Store, refusal
 from dockyard.engine.client import Endpoint, Engine
 from dockyard.errors import DockyardError, SettingsError, UsageError
 from dockyard.git import Git
-from dockyard.image import records
 from dockyard.image.records import RunRecord, record_run
 from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 from dockyard.tasks import deploy as tasks
+from tests.conftest import replace_everywhere
 
 DIGEST = "sha256:" + "3f" * 32
 
@@ -177,7 +177,7 @@ def kept() -> list[RunRecord]:
 @pytest.fixture
 def record(kept: list[RunRecord], monkeypatch: pytest.MonkeyPatch) -> Record:
     """Return what keeps a record in memory."""
-    monkeypatch.setattr(records, "read_git", lambda _root: None)
+    replace_everywhere(monkeypatch, "read_git", lambda _root: None)
     return partial(record_run, keep=lambda _settings, one: kept.append(one))
 
 

@@ -11,6 +11,7 @@ from dockyard.deploy.destination import Destination
 from dockyard.deploy.plan import Change
 from dockyard.settings import Settings
 from dockyard.tasks import deploy
+from tests.conftest import replace_everywhere
 
 
 def test_a_dry_run_ends_with_pending_changes(
@@ -20,7 +21,7 @@ def test_a_dry_run_ends_with_pending_changes(
     cluster = Mock()
     change = Change("service web", "image", "a", "b")
     planned = Mock(destination=Destination("far", "swarm"), image="shop@sha256:1", changes=(change,), cluster=cluster)
-    monkeypatch.setattr(deploy, "settings", lambda: settings)
+    replace_everywhere(monkeypatch, "settings", lambda: settings)
     monkeypatch.setattr(steps, "plan_deploy", lambda *_: planned)
     with pytest.raises(Exit) as ended:
         deploy.deploy(Context(), dry_run=True)

@@ -21,6 +21,7 @@ from dockyard.git import Git
 from dockyard.locks.inputs import Problem
 from dockyard.process import Command, Completed
 from dockyard.settings import Settings
+from tests.conftest import replace_everywhere
 from tests.scripted_docker import Docker
 
 OK, WARN, FAIL = State.OK, State.WARN, State.FAIL
@@ -634,7 +635,7 @@ def test_the_task(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], state: State
 ) -> None:
     """JSON on stdout whatever was found; only a failure ends with 1."""
-    monkeypatch.setattr(task, "settings", lambda: settings)
+    replace_everywhere(monkeypatch, "settings", lambda: settings)
     monkeypatch.setattr(checks, "examine", lambda _settings, _environment: (Row("git", state, "x", "y"),))
     if state is FAIL:
         with pytest.raises(Exception) as caught:  # noqa: PT011 - Invoke's Exit, whose code is what counts

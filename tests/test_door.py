@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from invoke.exceptions import Exit
 
 from dockyard.errors import ChangesPending, DockyardError, EngineError, SettingsError, UsageError
 from dockyard.tasks import boundary
+from tests.conftest import keep_temporary_files
 
 ENDINGS = [
     (DockyardError("broken", "mend it"), 1, "ERROR broken\nTIP   mend it\n"),
@@ -56,7 +56,7 @@ def test_a_bug_is_saved_to_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The person sees one line and where the traceback is; the file holds all of it."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    keep_temporary_files(monkeypatch, tmp_path)
     assert ending(ZeroDivisionError("by zero")) == 3
     said = capsys.readouterr().err
     assert "this is a bug in Dockyard" in said
@@ -72,7 +72,7 @@ def test_a_bug_whose_traceback_cannot_be_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Trouble with that file does not become a second error."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    keep_temporary_files(monkeypatch, tmp_path / "absent")
     assert ending(ZeroDivisionError("by zero")) == 3
     assert "could not be saved" in capsys.readouterr().err
 
@@ -90,7 +90,7 @@ def test_another_error_of_the_system_is_a_bug(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A missing file is something that the code should have foreseen."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    keep_temporary_files(monkeypatch, tmp_path)
     assert ending(FileNotFoundError(errno.ENOENT, "No such file", "x")) == 3
 
 

@@ -71,16 +71,9 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Screen]:
     os.close(theirs)
 
 
-@pytest.fixture(autouse=True)
-def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait less for programs that do not want to end."""
-    monkeypatch.setattr(process, "GRACE_SECONDS", 1.0)
-    monkeypatch.setattr(process, "ORPHAN_SECONDS", 0.3)
-
-
 def shell(script: str, **options: object) -> Command:
-    """Return the command that runs a small shell script."""
-    return Command(("sh", "-c", script), **options)  # type: ignore[arg-type]
+    """Return the command that runs a small shell script, and is not waited for long when it does not want to end."""
+    return Command(("sh", "-c", script), **{"grace": 1.5, **options})  # type: ignore[arg-type]
 
 
 def gone(pid: int) -> bool:
@@ -302,9 +295,8 @@ def interrupt_once_started(folder: Path) -> None:
     threading.Thread(target=interrupt).start()
 
 
-def test_a_second_interrupt_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_interrupt_does_not_wait(tmp_path: Path) -> None:
     """Who presses Ctrl-C twice is in a hurry, and still nothing is left."""
-    monkeypatch.setattr(process, "GRACE_SECONDS", 60)
     script = "trap '' TERM; echo $$ > pid; while :; do sleep 0.1; done"
 
     def interrupt() -> None:
@@ -318,7 +310,7 @@ def test_a_second_interrupt_does_not_wait(tmp_path: Path, monkeypatch: pytest.Mo
         pressing = threading.Thread(target=interrupt)
         pressing.start()
         try:
-            capture(shell(script, cwd=tmp_path))
+            capture(shell(script, cwd=tmp_path, grace=60))
         finally:
             pressing.join()  # a press that comes late belongs to this test, and not to the next one
 

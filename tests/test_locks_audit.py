@@ -22,6 +22,7 @@ from dockyard.locks.pins import parse_pins
 from dockyard.settings import Acceptance, Settings, load
 from dockyard.tasks import verify as task
 from tests.advisory_service import Advisories, Answer, advisory
+from tests.conftest import replace_everywhere
 from tests.lock_project import locked_project, pin
 
 TODAY = date(2026, 11, 21)
@@ -289,7 +290,7 @@ def test_acceptances_in_the_environment(tmp_path: Path) -> None:
 def project(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Return a locked project that the task finds."""
     found = locked_project(settings)
-    monkeypatch.setattr(task, "settings", lambda: found)
+    replace_everywhere(monkeypatch, "settings", lambda: found)
     return found
 
 
@@ -325,7 +326,7 @@ def test_the_task_with_an_acceptance(
     """One that holds is shown apart and is no failure; one that is over is said to be."""
     table = {"CVE-2026-1234": f"until {until}: not reachable", "CVE-2020-1": "until 9999-12-31: gone"}
     found = dataclasses.replace(locked_project(settings), accept_vulnerabilities=table)
-    monkeypatch.setattr(task, "settings", lambda: found)
+    replace_everywhere(monkeypatch, "settings", lambda: found)
     over = until == "2000-01-01"
     with pytest.raises(Exit) if over else contextlib.nullcontext():
         task.audit(Context())
@@ -353,7 +354,7 @@ def test_the_task_as_sarif(
     vulnerable.records.append(advisory("PYSEC-2026-9", "gunicorn", "", summary="It smuggles"))
     table = {"CVE-2026-1234": "until 9999-12-31: not reachable"}
     found = dataclasses.replace(locked_project(settings), accept_vulnerabilities=table)
-    monkeypatch.setattr(task, "settings", lambda: found)
+    replace_everywhere(monkeypatch, "settings", lambda: found)
     with pytest.raises(Exit):
         task.audit(Context(), sarif=str(tmp_path / "reports/audit.sarif"))
     (run,) = json.loads((tmp_path / "reports/audit.sarif").read_text(encoding="utf-8"))["runs"]

@@ -6,7 +6,6 @@ import pytest
 from invoke.context import Context
 
 from dockyard.bases import resolve
-from dockyard.engine import client as engine
 from dockyard.engine.client import Engine
 from dockyard.locks import check, lock
 from dockyard.locks.compile import Compiled
@@ -14,6 +13,7 @@ from dockyard.locks.plan import finish_locks
 from dockyard.settings import Settings
 from dockyard.tasks import lock as task
 from dockyard.tasks.lock import print_outdated
+from tests.conftest import replace_everywhere
 from tests.lock_project import COMPILED, compiled_here, locked_project, pin
 
 
@@ -27,7 +27,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         return Compiled({path: text for each in made for path, text in each.items()})
 
     monkeypatch.setattr(lock, "compile_all", compile_all)
-    monkeypatch.setattr(engine, "find_engine", lambda settings: Engine("host", "28", snapshotter=True))
+    replace_everywhere(monkeypatch, "find_engine", lambda settings: Engine("host", "28", snapshotter=True))
     monkeypatch.setattr(
         resolve,
         "ensure_bases",
@@ -83,7 +83,7 @@ def test_as_json(settings: Settings, compiled: dict[str, str], capsys: pytest.Ca
 def test_the_option_asks_for_it(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """`invoke lock --outdated` never makes a lock."""
     asked: list[bool] = []
-    monkeypatch.setattr(task, "settings", lambda: settings)
+    replace_everywhere(monkeypatch, "settings", lambda: settings)
     monkeypatch.setattr(task, "print_outdated", lambda settings, as_json: asked.append(as_json))
     monkeypatch.setattr(task, "make_and_print", lambda *arguments, **options: pytest.fail("a lock was made"))
     task.lock(Context(), outdated=True, json=True)

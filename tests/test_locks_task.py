@@ -11,7 +11,6 @@ import pytest
 
 from dockyard import console
 from dockyard.bases import resolve
-from dockyard.engine import client as engine
 from dockyard.engine.client import Engine
 from dockyard.errors import ChangesPending, DockyardError, UsageError
 from dockyard.locks import check
@@ -24,6 +23,7 @@ from dockyard.locks.plan import Wish, finish_locks, plan_batches
 from dockyard.process import Command, capture
 from dockyard.settings import Settings
 from dockyard.tasks.lock import make_and_print, print_chains, print_problems, warn_of_stale_locks
+from tests.conftest import replace_everywhere
 from tests.lock_project import COMPILED, compiled_here, locked_project, pin
 
 PROJECT = '[tool.dockyard]\napp = "shop:app"\nimage = "shop"\npythons = ["3.12", "3.13"]\n'
@@ -54,7 +54,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         return Compiled({path: text for each in made for path, text in each.items()}, YANKED)
 
     monkeypatch.setattr(locks, "compile_all", compile_all)
-    monkeypatch.setattr(engine, "find_engine", lambda settings: Engine("host", "28", snapshotter=True))
+    replace_everywhere(monkeypatch, "find_engine", lambda settings: Engine("host", "28", snapshotter=True))
     monkeypatch.setattr(
         resolve,
         "ensure_bases",

@@ -208,7 +208,7 @@ CONTENT = Finding(2, "COPY /made /made # buildkit", "/made/when", "content", "sh
 
 def ended(monkeypatch: pytest.MonkeyPatch, outcome: Outcome, root: Path, **options: Any) -> int:
     """Run the task with a scripted outcome and return its exit code."""
-    monkeypatch.setattr(tasks, "settings", lambda: None)
+    replace_everywhere(monkeypatch, "settings", lambda: None)
     monkeypatch.setattr(reproduce, "reproduce_image", lambda *_args, **_options: outcome)
     try:
         tasks.reproduce.body(Context(), **options)

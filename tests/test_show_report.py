@@ -9,12 +9,14 @@ import pytest
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from dockyard.errors import CommandError, DockyardError
+from dockyard.errors import DockyardError
 from dockyard.image import report
 from dockyard.image.report import Program, Request
-from dockyard.process import Command
+from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 from dockyard.tasks import build as door
+from tests.conftest import replace_everywhere
+from tests.scripted_docker import Docker
 
 LOCK = "flask==3.1 \\\n    --hash=sha256:00\n"
 
@@ -57,37 +59,40 @@ def test_what_is_installed(lock: str, there: bool) -> None:
     assert report.is_installed(lock) is there
 
 
-def test_packages_are_installed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]) -> None:
+class Pip(Docker):
+    """A pip that makes a folder."""
+
+    def answer(self, command: Command) -> Completed:
+        """Install."""
+        target = next((word for word in command.argv if word.startswith("--target=")), "").partition("=")[2]
+        if target:
+            (Path(target) / "flask").mkdir(parents=True)
+        return Completed(0, "", "", 0.1)
+
+
+def test_packages_are_installed_once(tmp_path: Path, said: list[str]) -> None:
     """By hash, into the cache; a run that is interrupted leaves nothing that would pass for them."""
     lock = tmp_path / "3.13.txt"
     lock.write_text(LOCK)
-    commands: list[Command] = []
-
-    def install(command: Command) -> None:
-        commands.append(command)
-        target = next(word for word in command.argv if word.startswith("--target=")).partition("=")[2]
-        (Path(target) / "flask").mkdir(parents=True)
-
-    monkeypatch.setattr(report, "capture", install)
-    environment = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
-    made = report.install_packages(lock, environment)
-    assert report.install_packages(lock, environment) == made
+    environment, pip = {"XDG_CACHE_HOME": str(tmp_path / "cache")}, Pip()
+    made = report.install_packages(lock, environment, pip)
+    assert report.install_packages(lock, environment, pip) == made
     assert (made / "flask").is_dir()
     assert [path.name for path in made.parent.iterdir()] == [made.name]
-    (command,) = commands
+    (command,) = pip.asked
     assert command.argv[:4] == (sys.executable, "-m", "pip", "install")
     assert {"--require-hashes", "--no-deps", f"--requirement={lock}"} <= set(command.argv)
     assert said == ["installing what the pages need, once"]
 
 
-def test_an_index_that_is_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_that_is_out_of_reach(tmp_path: Path) -> None:
     """Pip's last line is told, and nothing is left."""
     lock = tmp_path / "3.13.txt"
     lock.write_text(LOCK)
-    failing = Mock(side_effect=CommandError("exit status 1", output="trying\nERROR: no matching distribution"))
-    monkeypatch.setattr(report, "capture", failing)
+    pip = Pip()
+    pip.says["pip"] = Completed(1, "", "trying\nERROR: no matching distribution", 0.1)
     with pytest.raises(DockyardError, match="cannot be installed: ERROR: no matching distribution"):
-        report.install_packages(lock, {"XDG_CACHE_HOME": str(tmp_path / "cache")})
+        report.install_packages(lock, {"XDG_CACHE_HOME": str(tmp_path / "cache")}, pip)
     assert list((tmp_path / "cache" / "dockyard" / "report").iterdir()) == []
 
 
@@ -107,36 +112,33 @@ def test_a_report_without_records(settings: Settings) -> None:
     assert caught.value.hint == "`invoke build` makes the first one"
 
 
-@pytest.mark.host
-def test_a_report_in_the_environment_at_hand(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_in_the_environment_at_hand(settings: Settings) -> None:
     """Nothing is installed where all is there."""
     (settings.root / ".dockyard" / "runs").mkdir(parents=True)
     (settings.root / ".dockyard" / "runs" / "a.json").write_text("{}")
-    run, install = Mock(), Mock(return_value=Path("/cache"))
-    monkeypatch.setattr(report, "stream", run)
-    monkeypatch.setattr(report, "install_packages", install)
-    paths = {}
-    for there in (True, False):
-        monkeypatch.setattr(report, "is_installed", lambda _lock, there=there: there)
-        report.show_report(settings, Request())
-        paths[there] = run.call_args.args[0].env["PYTHONPATH"].split(":")[1:]
-    assert paths == {True: [], False: ["/cache"]}
+    program, pip = Program(settings.root, settings.root / "3.13.txt"), Pip()
+    paths = []
+    for lock in ("", LOCK.replace("flask", "no-such-package")):
+        program.lock.write_text(lock)
+        report.show_report(settings, Request(), program, pip)
+        paths.append(str(pip.asked[-1].env["PYTHONPATH"]).split(":")[1:])
+    assert paths == [[], [str(report.install_packages(program.lock, runner=pip))]]
 
 
 def test_stopping_is_no_failure(settings: Settings, monkeypatch: pytest.MonkeyPatch, said: list[str]) -> None:
     """Ctrl-C is how a report ends."""
-    monkeypatch.setattr(door, "settings", lambda: settings)
-    monkeypatch.setattr(report, "show_report", Mock(side_effect=KeyboardInterrupt))
+    replace_everywhere(monkeypatch, "settings", lambda: settings)
+    replace_everywhere(monkeypatch, "show_report", Mock(side_effect=KeyboardInterrupt))
     door.report(Context())
     assert said == ["\nstopped"]
 
 
 def test_what_a_ledger_missed_is_sent(settings: Settings, monkeypatch: pytest.MonkeyPatch, said: list[str]) -> None:
     """When asked for; without a ledger that is a mistake."""
-    monkeypatch.setattr(door, "settings", lambda: replace(settings, ledger_url="http://ledger"))
+    replace_everywhere(monkeypatch, "settings", lambda: replace(settings, ledger_url="http://ledger"))
     door.report(Context(), send=True)
     assert said == ["0 run records are waiting to be sent"]
-    monkeypatch.setattr(door, "settings", lambda: settings)
+    replace_everywhere(monkeypatch, "settings", lambda: settings)
     with pytest.raises(Exit) as ended:
         door.report(Context(), send=True)
     assert ended.value.code == 2

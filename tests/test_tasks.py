@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +14,6 @@ from invoke.tasks import Task
 from dockyard import console
 from dockyard.bases import resolve
 from dockyard.bases.resolve import Missing
-from dockyard.engine import client
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.git import Git
@@ -27,7 +25,7 @@ from dockyard.registry.push import Pushed
 from dockyard.release import push
 from dockyard.settings import Settings
 from dockyard.tasks import namespace
-from tests.conftest import replace_everywhere
+from tests.conftest import keep_temporary_files, replace_everywhere
 
 GIT = Git("0123456789abcdef0123456789abcdef01234567", 1_700_000_000, "main", "v1.2.3")
 ENGINE = Engine("host", "28.5.2", True)
@@ -75,7 +73,7 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     (tmp_path / "Dockerfile").write_text("FROM x AS base\nFROM base AS test\nFROM base AS production\n")
     monkeypatch.chdir(tmp_path)
     replace_everywhere(monkeypatch, "read_git", lambda _root: GIT)
-    monkeypatch.setattr(client, "find_engine", lambda _settings: ENGINE)
+    replace_everywhere(monkeypatch, "find_engine", lambda _settings: ENGINE)
     line = Line(tmp_path, capsys)
 
     def builds(_settings: Settings, request: Request) -> tuple[tuple[Built, ...], tuple[Missing, ...]]:
@@ -246,7 +244,7 @@ def test_how_a_build_ends(
     invoke: Line, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, said: str
 ) -> None:
     """Each way has its exit code and its words, through Invoke's own handling."""
-    monkeypatch.setattr(tempfile, "tempdir", str(invoke.root))
+    keep_temporary_files(monkeypatch, invoke.root)
     monkeypatch.setattr(build, "build_images", raising(error))
     ended, out, err = invoke("build")
     assert (ended, out) == (code, "")
@@ -341,7 +339,7 @@ def test_bases_that_can_be_updated(invoke: Line, monkeypatch: pytest.MonkeyPatch
     """A dry run shows them, changes nothing and ends with 1, so that a schedule can act on it."""
     change = resolve.Change("3.13", "registry", "sha256:1", "sha256:2", {})
     monkeypatch.setattr(resolve, "plan_updates", lambda *_: ((change,), ()))
-    monkeypatch.setattr(client, "find_engine", lambda _: ENGINE)
+    replace_everywhere(monkeypatch, "find_engine", lambda _: ENGINE)
     code, shown, said = invoke("base.update", "--dry-run")
     assert code == 1
     assert "sha256:2" in shown

@@ -19,6 +19,7 @@ from dockyard.verify.output import Report
 from dockyard.verify.rules import judge, secrets
 from dockyard.verify.trial import Patience, Setup
 from tests import small_images
+from tests.conftest import replace_everywhere
 from tests.scripted_docker import Docker
 from tests.small_images import worked
 
@@ -354,7 +355,7 @@ def run(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Run:
         made = Report(
             "shop:production", "sha256:abc", "production", "3.13", 1_200_000, verdict, worked(), 1.0, "sha256:def"
         )
-        monkeypatch.setattr(task, "settings", lambda: settings)
+        replace_everywhere(monkeypatch, "settings", lambda: settings)
         monkeypatch.setattr(verify, "verify_image", lambda *_arguments, **_options: made)
         try:
             task.verify.body(Context(), **options)

@@ -24,9 +24,6 @@ from typing import IO, Protocol, cast
 
 from dockyard.errors import CommandError
 
-GRACE_SECONDS = 10.0
-ORPHAN_SECONDS = 2.0
-"""How long a grandchild may go on after the child that it belongs to has ended."""
 TAIL_LINES = 25
 
 
@@ -34,7 +31,8 @@ TAIL_LINES = 25
 class Command:
     """One program call: `env` holds changes to the environment (None unsets), `secrets` are never shown.
 
-    After `timeout` seconds the program and all that it started are ended, and CommandError is raised.
+    After `timeout` seconds the program and all that it started are ended, and CommandError is raised. To end it has
+    `grace` seconds, and a fifth of that what it started, before it is killed.
     """
 
     argv: tuple[str, ...]
@@ -43,6 +41,7 @@ class Command:
     input: bytes | None = None
     timeout: float | None = None
     secrets: tuple[str, ...] = ()
+    grace: float = 10.0
 
     def display(self) -> str:
         """Return the command as a person would type it, with every secret replaced."""
@@ -187,7 +186,7 @@ def _running(
 
     def over() -> None:
         late.set()
-        _end(process, group=group)
+        _end(process, command.grace, group=group)
 
     timer = threading.Timer(command.timeout or 0, over)
     with contextlib.ExitStack() as held:
@@ -212,7 +211,7 @@ def _running(
             except subprocess.TimeoutExpired:
                 over()
             except BaseException:
-                _end(process, group=group)
+                _end(process, command.grace, group=group)
                 raise
             finally:
                 timer.cancel()
@@ -258,13 +257,13 @@ def _explained(command: Command) -> Iterator[None]:
         raise CommandError(f"{command.argv[0]} cannot be run: {error.strerror}", returncode=126) from None
 
 
-def _end(process: "subprocess.Popen[bytes]", *, group: bool = True) -> None:
+def _end(process: "subprocess.Popen[bytes]", grace: float, *, group: bool) -> None:
     """Ask a child (and its group) to stop, wait, then kill what is left; a second interrupt ends the wait."""
     try:
         _signal(process, signal.SIGTERM, group=group)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE_SECONDS)
-        over = time.monotonic() + ORPHAN_SECONDS
+            process.wait(grace)
+        over = time.monotonic() + grace / 5
         while group and _signal(process, 0, group=True) and time.monotonic() < over:
             time.sleep(0.02)
     finally:

@@ -20,6 +20,7 @@ from dockyard.bases.resolve import Base
 from dockyard.engine.client import Engine
 from dockyard.process import Completed, capture
 from dockyard.settings import Settings
+from tests.conftest import keep_temporary_files
 
 PYTHON = "3.13"
 BYTECODE = """
@@ -39,6 +40,7 @@ print(json.dumps(found))
 """
 WHEEL = """
 import sys, zipfile
+from tests.conftest import keep_temporary_files
 with zipfile.ZipFile("/tmp/demo-1-py3-none-any.whl", "w") as wheel:
     info = "demo-1.dist-info/"
     wheel.writestr("demo.py", "x = 1")
@@ -62,7 +64,7 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
     tool = files.folder() / "mmdebstrap"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
-    monkeypatch.setattr("tempfile.tempdir", None)
+    keep_temporary_files(monkeypatch, None)
     (tmp_path / "tmp").mkdir()
     files.folder().mkdir(parents=True)
     if tool.is_dir():

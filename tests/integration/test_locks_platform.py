@@ -6,6 +6,7 @@ from dockyard.errors import DockyardError
 from dockyard.locks.check import check_project, lock_path
 from dockyard.locks.plan import Wish
 from dockyard.tasks.lock import describe_outcome, make_and_print
+from tests.conftest import replace_everywhere
 
 from .package_index import Index, serving
 from .registry_process import programs
@@ -104,7 +105,7 @@ def test_what_is_built_from_source_is_listed(
         assert [each.message for each in check_project(yard.settings)] == [
             "mast is built from source, and nothing says what builds it"
         ]
-        monkeypatch.setattr("dockyard.engine.client.find_engine", lambda _settings: yard.engine)
+        replace_everywhere(monkeypatch, "find_engine", lambda _settings: yard.engine)
         make_and_print(yard.settings, Wish(), dry_run=False, as_json=False)
         said = capsys.readouterr()
         assert "mast" in said.out

@@ -9,6 +9,7 @@ from dockyard.engine.client import Engine
 from dockyard.locks.plan import Wish
 from dockyard.settings import Settings
 from dockyard.tasks.lock import make_and_print, print_outdated
+from tests.conftest import replace_everywhere
 
 from .package_index import Index
 from .registry_process import programs
@@ -20,12 +21,11 @@ __all__ = ["index", "programs", "tools", "yard"]
 @pytest.fixture(params=[False, True], ids=["HTML", "JSON"])
 def aged(request: pytest.FixtureRequest, index: Index, yard: Yard, monkeypatch: pytest.MonkeyPatch) -> Index:
     """Lock from an index that answers in one of its two ways, and then let it go on."""
-    from dockyard.engine import client
 
     def find(_settings: Settings, **_say: object) -> Engine:
         return yard.engine
 
-    monkeypatch.setattr(client, "find_engine", find)
+    replace_everywhere(monkeypatch, "find_engine", find)
     index.json = request.param
     yard.write(index)
     return index

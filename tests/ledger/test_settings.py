@@ -1,7 +1,6 @@
 """Settings from the environment."""
 
 import os
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,11 +8,12 @@ from flask.testing import FlaskClient
 
 from ledger import create_app, settings
 from ledger.settings import SettingsError, sqlite_url
+from tests.conftest import keep_temporary_files
 
 
 def test_nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without variables the database has its default place, only tokens in it may write, and any host is served."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    keep_temporary_files(monkeypatch, tmp_path)
     loaded = settings.load({})
     assert str(loaded.pop("SQLALCHEMY_DATABASE_URI")).endswith("/ledger.sqlite3")
     assert loaded == {
@@ -27,7 +27,7 @@ def test_nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_empty_counts_as_unset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Compose passes an empty value for a variable that the host lacks."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    keep_temporary_files(monkeypatch, tmp_path)
     names = (
         "LEDGER_DATABASE",
         "LEDGER_TOKEN",
@@ -146,7 +146,7 @@ def test_default_is_the_data_volume(tmp_path: Path) -> None:
 
 def test_default_without_a_data_volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise a private temporary folder holds them."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    keep_temporary_files(monkeypatch, tmp_path)
     path = settings.default_path(tmp_path / "data")
     assert path == tmp_path / f"ledger-{os.getuid()}" / "ledger.sqlite3"
     assert path.parent.stat().st_mode & 0o777 == 0o700
@@ -154,7 +154,7 @@ def test_default_without_a_data_volume(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_planted_temporary_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A link under the folder's name could lead anywhere."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    keep_temporary_files(monkeypatch, tmp_path)
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / f"ledger-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(SettingsError, match="belongs to another user"):

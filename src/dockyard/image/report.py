@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dockyard import files
+from dockyard import files, process
 from dockyard.errors import CommandError, DockyardError
 from dockyard.image.records import FOLDER
 from dockyard.locks.pins import parse_pins
-from dockyard.process import Command, capture, stream
+from dockyard.process import Command, Runner
 from dockyard.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def is_installed(lock: str) -> bool:
     return True
 
 
-def install_packages(lock: Path, environment: Mapping[str, str] = os.environ) -> Path:
+def install_packages(lock: Path, environment: Mapping[str, str] = os.environ, runner: Runner = process) -> Path:
     """Return a folder of the user's cache with what a lock pins, installed there once; the index is pip's own."""
     key = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:16]
     into = files.folder(environment).parent / "report" / key
@@ -78,7 +78,8 @@ def install_packages(lock: Path, environment: Mapping[str, str] = os.environ) ->
         made = Path(scratch) / "packages"
         pip = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input")
         try:
-            capture(Command((*pip, "--require-hashes", "--no-deps", f"--target={made}", f"--requirement={lock}")))
+            installing = (*pip, "--require-hashes", "--no-deps", f"--target={made}", f"--requirement={lock}")
+            runner.capture(Command(installing))
         except CommandError as error:
             said = error.output.strip().rpartition("\n")[2] or error.message
             raise DockyardError(
@@ -102,16 +103,16 @@ class Request:
     browse: bool = False
 
 
-def show_report(settings: Settings, request: Request) -> None:
+def show_report(settings: Settings, request: Request, program: Program | None = None, runner: Runner = process) -> None:
     """Serve the pages until they are stopped, or write them; raise DockyardError where there is no record."""
     folder = settings.root / FOLDER
     if not any(folder.glob("*.json")):
         raise DockyardError(f"there is no run record in {FOLDER}", "`invoke build` makes the first one")
-    program = find_program()
+    program = program or find_program()
     paths = [program.folder]
     if not is_installed(program.lock.read_text("utf-8")):
-        paths.append(install_packages(program.lock))
-    stream(make_command(folder, request, paths))
+        paths.append(install_packages(program.lock, runner=runner))
+    runner.stream(make_command(folder, request, paths))
 
 
 def make_command(folder: Path, request: Request, paths: list[Path]) -> Command:

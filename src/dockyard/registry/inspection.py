@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -70,7 +71,13 @@ class Inspected:
     images: tuple[Image, ...]
 
 
-def inspect_image(settings: Settings, reference: str = "", *, engine: Engine | None = None) -> Inspected:
+def inspect_image(
+    settings: Settings,
+    reference: str = "",
+    *,
+    engine: Engine | None = None,
+    reach: Callable[[Engine, str], AbstractContextManager[Repository]] = open_repository,
+) -> Inspected:
     """Look at an image: a name with a registry in it is asked of that, any other of the engine.
 
     What is not in the registry, but in the engine, is shown as it is there. Without a name, the newest
@@ -82,7 +89,7 @@ def inspect_image(settings: Settings, reference: str = "", *, engine: Engine | N
     engine = engine or find_engine(settings)
     if not local and wanted.host:
         try:
-            with open_repository(engine, reference) as repository:
+            with reach(engine, reference) as repository:
                 top = repository.read_document(wanted.wanted)
                 images = tuple(_read_remote(repository, one) for one in repository.list_images(top))
                 return Inspected(str(wanted), "registry", top.digest, images)

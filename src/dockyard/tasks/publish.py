@@ -138,7 +138,13 @@ def inspect(
     """Show an image: digest, layers, configuration, and what is attached to it in its registry."""
     from dockyard.registry import inspection
 
-    found = inspection.inspect_image(settings(), reference)
+    print_image(inspection.inspect_image(settings(), reference), sbom=sbom, provenance=provenance, json=json)
+
+
+def print_image(found: "Inspected", *, sbom: bool = False, provenance: bool = False, json: bool = False) -> None:
+    """Print what an image is, or documents that are attached to it."""
+    from dockyard.registry import inspection
+
     if sbom or provenance:
         for kind in (*(("SBOM",) if sbom else ()), *(("provenance",) if provenance else ())):
             for content in inspection.select_attached(found, kind):
