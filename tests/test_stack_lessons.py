@@ -1,46 +1,84 @@
 """What the last lines of a failing service give away, and the edit that mends it."""
 
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from dockyard.errors import read_signs
-from dockyard.stack.compose import LESSONS
+from dockyard.stack.compose import find_lesson, read_lessons
+from dockyard.tasks import namespace
+
+LESSONS = read_lessons()
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "lessons.md"
+FILES = {".env", ".dockerignore", "Dockerfile", "Procfile", "compose.production.yaml", "requirements/production.in"}
+EXAMPLES = [pytest.param(one, text, id=text[:50]) for one in LESSONS for text in one["examples"]]
+
+
+@pytest.mark.parametrize(("lesson", "example"), EXAMPLES)
+@pytest.mark.parametrize(
+    "form", ["{}", "Traceback (most recent call last):\n{}\n[INFO] Reason: Worker failed to boot."]
+)
+def test_every_example_teaches_its_own_lesson(lesson: dict[str, Any], example: str, form: str) -> None:
+    """None before it takes it away, wherever in the log it stands, and no blank stays open."""
+    found = find_lesson(form.format(example))
+    assert found
+    assert found.pattern == lesson["says"]
+    assert not re.search(r"[{}]|:$|  ", f"{found.message}\n{found.hint}", re.MULTILINE)
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=[one["cause"] for one in LESSONS])
+def test_every_lesson_names_the_edit(lesson: dict[str, Any]) -> None:
+    """An option of `dockyard init` that exists, or a file that it writes; and nothing that would break the table."""
+    options = {name.replace("_", "-") for name in inspect.signature(namespace["init"].body).parameters}
+    said = set(re.findall(r"dockyard init --([\w-]+)", lesson["edit"]))
+    assert said <= options
+    assert said or any(file in lesson["edit"] for file in FILES) or "dockyard down --volumes" in lesson["edit"]
+    assert "|" not in lesson["cause"] + lesson["edit"] + "".join(lesson["examples"])
 
 
 @pytest.mark.parametrize(
-    ("line", "cause", "where"),
+    ("line", "cause", "edit"),
     [
-        ("KeyError: 'SECRET_KEY'", "SECRET_KEY is not set", ".env"),
-        ("decouple.UndefinedValueError: API_KEY not found. Declare it", "API_KEY is not set", ".env"),
-        ('environs.EnvError: Environment variable "TOKEN" not set', "TOKEN is not set", ".env"),
-        (
-            "1 validation error for Settings\nsecret_key\n  Field required [type=missing]",
-            "secret_key is not set",
-            ".env",
-        ),
-        ("ModuleNotFoundError: No module named 'redis'", "no module redis", "requirements/production.in"),
-        ('{"error": "No module named \\\'redis.client\\\'"}', "no module", "requirements/production.in"),
-        ("sqlite3.OperationalError: no such table: note", "no table note", "Procfile"),
-        ('psycopg.errors.UndefinedTable: relation "guest" does not exist', "no table guest", "Procfile"),
-        ("(1146, \"Table 'app.visit' doesn't exist\")", "no table app.visit", "Procfile"),
+        ("KeyError: 'SECRET_KEY'", "SECRET_KEY is not set", "--env SECRET_KEY=…"),
+        ('{"error": "No module named \\\'redis.client\\\'"}', "no module redis.client", "requirements/production.in"),
         ("ImportError: libmagic.so.1: cannot open shared object file: No such file", "libmagic.so.1", "--apt PACKAGE"),
-        ("OSError: [Errno 30] Read-only file system: '/app/uploads'", "write /app/uploads", "--writable"),
-        ("PermissionError: [Errno 13] Permission denied: '/data/x'", "write /data/x", "--writable"),
-        ("sqlite3.OperationalError: unable to open database file", "open its SQLite database", "--writable"),
-        ("urllib.error.HTTPError: HTTP Error 500: INTERNAL", "is answered with 500", "--health PATH"),
-        ("Invalid HTTP_HOST header: 'shop.test'. You may need", "host name shop.test", "ALLOWED_HOSTS"),
-        ("SecurityError: Host 'localhost:8000' is not trusted.", "host name localhost", "TRUSTED_HOSTS"),
-        ("Failed to find attribute 'app' in 'shop.web'.", "shop.web has no app", "--app"),
-        ('Error loading ASGI app. Attribute "app" not found in module "shop".', "shop has no app", "--app"),
+        ("OSError: [Errno 30] Read-only file system: '/app/uploads'", "write /app/uploads", "/app/uploads itself"),
+        ("SecurityError: Host 'localhost:8000' is not trusted.", "host name localhost", "add localhost to ALLOWED"),
+        ("TypeError: create_app() missing 1 required positional argument: 'config'", "create_app must be given 'con",
+         "\"MODULE:create_app('production')\""),
     ],
-)
-def test_lessons(line: str, cause: str, where: str) -> None:
-    """Each names the cause, and the file to edit."""
-    lesson = read_signs(LESSONS, f"Traceback (most recent call last):\n{line}")
+)  # fmt: skip
+def test_what_is_filled_in(line: str, cause: str, edit: str) -> None:
+    """The cause and the edit name what the log names."""
+    lesson = find_lesson(line)
     assert lesson
     assert cause in lesson.message
-    assert where in lesson.hint
+    assert edit in lesson.hint
 
 
-def test_what_tells_nothing() -> None:
+@pytest.mark.parametrize("said", ["Listening at: http://0.0.0.0:8000\nKeyError: 'name'", "", "ValueError: x"])
+def test_what_tells_nothing(said: str) -> None:
     """No cause is invented."""
-    assert read_signs(LESSONS, "Listening at: http://0.0.0.0:8000\nKeyError: 'name'") is None
+    assert find_lesson(said) is None
+
+
+def test_the_page_has_every_lesson() -> None:
+    """Its table is what the program says; `python -m tests.test_stack_lessons` writes it anew."""
+    assert PAGE.read_text("utf-8").endswith(render_table())
+
+
+def render_table() -> str:
+    """Return the table of the page: an example of each lesson, and what is said of it."""
+    rows = ["| its log says | so | what to do |", "| --- | --- | --- |"]
+    for one in LESSONS:
+        example = one["examples"][0]
+        found = find_lesson(example)
+        assert found
+        rows.append(f"| `{' '.join(example.split())}` | {found.message} | {found.hint} |")
+    return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(PAGE.read_text("utf-8").partition("| its log says")[0] + render_table(), "utf-8")

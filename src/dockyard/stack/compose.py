@@ -2,68 +2,18 @@
 
 import json
 import re
+import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from typing import Any
 
-from dockyard.errors import Sign
+from dockyard.errors import Sign, read_signs
 
 FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
 RESTARTS = 3
 """How often a service may end and be restarted before it counts as failed: some wait so for another one."""
 HEALTH = re.compile(r"\((?:health: )?(starting|healthy|unhealthy)\)")
-LESSONS = (
-    Sign(
-        r"(lib[\w+.-]+\.so(?:\.[0-9]+)*): cannot open shared object file",
-        "the shared library {0} is missing",
-        "`dockyard init --apt PACKAGE` with the Debian package that holds it, then build again",
-    ),
-    Sign(
-        r"No module named \\*'?([\w.]+)",
-        "there is no module {0} in the image",
-        "write its distribution into requirements/production.in and lock; if it is yours, COPY it in the Dockerfile",
-    ),
-    Sign(
-        r"(?:Read-only file system|Permission denied): \\*'(/[^'\\]+)",
-        "it may not write {0}",
-        "`dockyard init --writable FOLDER` gives a folder a volume: {0} itself, or the one that holds it",
-    ),
-    Sign(
-        r"unable to open database file",
-        "it cannot open its SQLite database: the folder of the file is missing, or may not be written",
-        "`dockyard init --writable FOLDER` makes that folder, with a volume; say in the app's settings where it is",
-    ),
-    Sign(
-        r"KeyError: \\*['\"](?-i:([A-Z][A-Z0-9_]+))|UndefinedValueError: (\w+) not found"
-        r"|environment variable \"?(\w+)\"? (?:not|is not) set|validation errors? for \w+\n(\w+)\n\s+Field required",
-        "the environment variable {0}{1}{2}{3} is not set",
-        "write {0}{1}{2}{3}=… into .env, or `dockyard init --env {0}{1}{2}{3}=…`",
-    ),
-    Sign(
-        r"no such table: ([\w.]+)|relation \"([\w.]+)\" does not exist|Table '([\w.]+)' doesn't exist",
-        "the database has no table {0}{1}{2}",
-        "say in Procfile what makes the tables, such as `release: flask db upgrade`, then `dockyard init --diff`",
-    ),
-    Sign(
-        r"Invalid HTTP_HOST header: '([\w.-]+)|Host '([\w.-]+)(?::\d+)?' is not trusted",
-        "it refuses the host name {0}{1}",
-        "add {0}{1} to ALLOWED_HOSTS or TRUSTED_HOSTS of the application",
-    ),
-    Sign(
-        r"(?:Failed to find attribute '|Attribute \")(\w+)['\"] (?:not found in module|in) ['\"]([\w.]+)",
-        "the module {1} has no {0}",
-        "`dockyard init --app MODULE:OBJECT`; a CMD of your own in the Dockerfile is yours to correct",
-    ),
-    Sign(
-        r"HTTP Error (\d+)",
-        "the path of its health check is answered with {0}",
-        "its log may say why; `dockyard init --health PATH` names a path that answers without a login or data",
-    ),
-)
-"""What the log of a service that does not come up says, most telling first, and the one edit that mends it.
-
-Backslashes stand before quotes in logs that are JSON.
-"""
 PROGRESS = re.compile(r"\s*(Container|Network|Volume|Image|Service) \S+\s+[A-Z][a-z]+\s*$")
 
 
@@ -307,3 +257,17 @@ def complaint(output: str) -> str:
     """Return what Compose says is wrong, without its progress."""
     lines = [line.rstrip() for line in output.splitlines() if line.strip() and not PROGRESS.match(line)]
     return "\n".join(lines[-5:])
+
+
+def read_lessons() -> list[dict[str, Any]]:
+    """Return the lessons as lessons.toml has them: what a log says, the cause, the edit, and examples."""
+    found: list[dict[str, Any]] = tomllib.loads(resources.files(__package__).joinpath("lessons.toml").read_text())[
+        "lesson"
+    ]
+    return found
+
+
+def find_lesson(said: str) -> Sign | None:
+    """Return what the last lines of a service that does not come up give away, or None (pure but for the lessons)."""
+    signs = (Sign(one["says"], one["cause"], one["edit"]) for one in read_lessons())
+    return read_signs(signs, re.sub(r"\\+(?=['\"])", "", said))  # JSON has backslashes before quotes

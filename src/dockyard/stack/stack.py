@@ -16,7 +16,7 @@ from typing import Any
 
 from dockyard import console
 from dockyard.engine.client import Engine
-from dockyard.errors import CommandError, DockyardError, SettingsError, UsageError, read_signs
+from dockyard.errors import CommandError, DockyardError, SettingsError, UsageError
 from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 from dockyard.stack import compose, prepare
@@ -202,7 +202,9 @@ def _start(stack: Stack, model: Model, names: tuple[str, ...], seconds: float) -
             if failed:
                 raise _failure(stack, failed) from None
             complaint = compose.complaint(error.output or error.message)
-            raise DockyardError(f"Compose could not start the stack: {complaint}") from None
+            lesson = compose.find_lesson(complaint)
+            hint = lesson.hint if lesson else ""
+            raise DockyardError(f"Compose could not start the stack: {complaint}", hint) from None
 
 
 def wait(
@@ -275,7 +277,7 @@ def _failure(stack: Stack, container: Container, when: str = "") -> DockyardErro
         for line in said:
             log.info(f"{container.service} | {line}")
     what = compose.explain(container.service, _state(stack, container)) + when
-    lesson = read_signs(compose.LESSONS, "\n".join((*said, what)))
+    lesson = compose.find_lesson("\n".join([*said, what]))
     if lesson:
         return DockyardError(f"{what}: {lesson.message}", lesson.hint)
     return DockyardError(what, "its log is above; a longer wait is `--timeout SECONDS`" if when else "its log is above")
