@@ -14,7 +14,7 @@ import secrets
 import statistics
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -67,12 +67,17 @@ def main(arguments: Sequence[str]) -> int:
         parser.error(f"there is no sample {unknown[0]!r}: there are {', '.join(known)}")
     engine = find_engine(settings.load(ROOT, os.environ))
     chosen = [known[name] for name in options.names] or list(ALL)
-    with tempfile.TemporaryDirectory(prefix="dockyard-samples-") as folder:
-        stories, failed = walk_all(chosen, engine, Path(folder))
+    stories: dict[str, Story] = {}
+    failed: dict[str, str] = {}
+    for sample, story in walk_all(chosen, engine):
+        if isinstance(story, str):
+            failed[sample.name] = story
+            continue
+        stories[sample.name] = story
+        if options.write_docs:  # each when it is known: a run that is ended early has not been for nothing
+            row = {sample.name: describe(sample, story)}
+            PAGE.write_text(write_rows(PAGE.read_text("utf-8"), row, about_machine(engine)), "utf-8")
     rows = {name: describe(known[name], story) for name, story in stories.items()}
-    if options.write_docs:
-        text = PAGE.read_text("utf-8")
-        PAGE.write_text(write_rows(text, rows, about_machine(engine)), "utf-8")
     if options.json:
         told = {name: {**asdict(story), "healthy": healthy(story)} for name, story in stories.items()}
         console.as_json({"samples": told, "failed": failed})
@@ -96,25 +101,24 @@ def judge(stories: Mapping[str, Story], failed: Mapping[str, str]) -> int:
     return 1 if failed or median > AIM else 0
 
 
-def walk_all(samples: Sequence[Sample], engine: Engine, folder: Path) -> tuple[dict[str, Story], dict[str, str]]:
-    """Walk samples one after another; return what they took, and why others failed."""
-    console.log.info("building and installing the wheel")
-    programs = Installation(folder / "installation").make().programs
-    (package,) = programs.parent.glob("lib/python*/site-packages/dockyard")
-    stories: dict[str, Story] = {}
-    failed: dict[str, str] = {}
-    for number, sample in enumerate(samples, 1):
-        console.log.info(f"{sample.name}: {number} of {len(samples)}")
-        token = secrets.token_hex(4)
-        forget_builds(package, token)
-        name = f"dockyard-sample-{token}"
-        walk = Walk(sample, programs, folder / sample.name, name, engine, console.log.info)
-        try:
-            stories[sample.name] = walk.follow()
-        except (DockyardError, OSError, AssertionError, LookupError, ValueError) as error:
-            failed[sample.name] = f"{type(error).__name__}: {error}"
-            console.error(f"{sample.name}: {error}", getattr(error, "output", ""))
-    return stories, failed
+def walk_all(samples: Sequence[Sample], engine: Engine) -> Iterator[tuple[Sample, Story | str]]:
+    """Walk samples one after another, and yield what each took, or why it failed."""
+    with tempfile.TemporaryDirectory(prefix="dockyard-samples-") as folder:
+        console.log.info("building and installing the wheel")
+        programs = Installation(Path(folder) / "installation").make().programs
+        (package,) = programs.parent.glob("lib/python*/site-packages/dockyard")
+        for number, sample in enumerate(samples, 1):
+            console.log.info(f"{sample.name}: {number} of {len(samples)}")
+            token = secrets.token_hex(4)
+            forget_builds(package, token)
+            walk = Walk(
+                sample, programs, Path(folder) / sample.name, f"dockyard-sample-{token}", engine, console.log.info
+            )
+            try:
+                yield sample, walk.follow()
+            except (DockyardError, OSError, AssertionError, LookupError, ValueError) as error:
+                console.error(f"{sample.name}: {error}", getattr(error, "output", ""))
+                yield sample, f"{type(error).__name__}: {error}"
 
 
 def forget_builds(package: Path, token: str) -> None:
