@@ -14,9 +14,11 @@ import pytest
 
 import dockyard
 from dockyard.adopt import writing
+from dockyard.adopt.model import Finding
 from dockyard.adopt.writing import plan_changes, write_changes
 from dockyard.bases.lookup import Answer, remember_answers
 from dockyard.tasks import make_program, namespace
+from dockyard.tasks.init import arrange
 from tests.adopt.conftest import SAMPLES
 
 APP = "from flask import Flask\napp = Flask(__name__)\n"
@@ -109,6 +111,16 @@ def test_what_is_not_there_is_one_line(app: Path, capsys: pytest.CaptureFixture[
     assert "processes" not in absent
     assert "release step (Procfile)" in absent
     assert " none " not in told
+
+
+def test_a_narrow_terminal_has_sources_below() -> None:
+    """In 80 columns a source has no column of its own; what is not there has no row in either."""
+    found = (
+        Finding("app", "a:b", "a.py", ("c:d",), "--app"),
+        Finding("processes", "none", "no Procfile", (), "Procfile"),
+    )
+    assert arrange(found, 100) == (["what", "found", "from", "otherwise"], [["app", "a:b", "a.py; or c:d", "--app"]])
+    assert arrange(found, 99) == (["what", "found", "otherwise"], [["app", "a:b\nfrom a.py; or c:d", "--app"]])
 
 
 def test_json_has_all_of_it(app: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """`dockyard init`: look at a project, write what is missing to ship it, and say what was found and why."""
 
 import logging
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from dockyard.tasks.boundary import task
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dockyard.adopt.model import Project
+    from dockyard.adopt.model import Finding, Project
     from dockyard.adopt.writing import Change
 
 log = logging.getLogger(__name__)
@@ -135,13 +136,8 @@ def show(project: "Project", changes: "Sequence[Change]", *, written: bool) -> N
     """Print what was found, and what became of each file."""
     from dockyard.adopt.model import NONE, findings
 
-    rows = [
-        (one.what, one.value, one.source + (f"; or {', '.join(one.others)}" if one.others else ""), one.option)
-        for one in findings(project)
-        if one.value != NONE
-    ]
+    console.table(*arrange(findings(project), console.make_console(sys.stdout).width))
     absent = ", ".join(f"{one.what} ({one.option})" for one in findings(project) if one.value == NONE)
-    console.table(("what", "found", "from", "otherwise"), rows)
     if absent:
         console.paragraph(f"Not found, and where you say otherwise: {absent}.")
     words = WORDS if written else PLANNED
@@ -150,6 +146,24 @@ def show(project: "Project", changes: "Sequence[Change]", *, written: bool) -> N
         [(change.path, words[change.action], str(change.lines or "")) for change in changes],
         right=("lines",),
     )
+
+
+def arrange(found: "Sequence[Finding]", width: int) -> tuple[list[str], list[list[str]]]:
+    """Return the columns and rows that show what is there (pure).
+
+    Two long columns on a narrow terminal would break most words: there a finding's source stands below it.
+    """
+    from dockyard.adopt.model import NONE
+
+    rows = [
+        [one.what, one.value, one.source + (f"; or {', '.join(one.others)}" if one.others else ""), one.option]
+        for one in found
+        if one.value != NONE
+    ]
+    if width >= console.NARROWEST:
+        return ["what", "found", "from", "otherwise"], rows
+    narrow = [[what, f"{value}\nfrom {source}", option] for what, value, source, option in rows]
+    return ["what", "found", "otherwise"], narrow
 
 
 def advise(project: "Project", changes: "Sequence[Change]", environment: str, *, written: bool) -> None:
