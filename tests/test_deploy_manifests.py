@@ -18,9 +18,9 @@ from dockyard.deploy.kustomize import (
     write_files,
 )
 from dockyard.deploy.manifests import list_jobs, list_notes, list_objects
-from dockyard.deploy.model import Check, parse_size, read_habits, read_workloads
+from dockyard.deploy.model import Check, read_habits, read_workloads
 from dockyard.deploy.pods import Release, format_cpus, format_size
-from dockyard.deploy.stackfile import Goal
+from dockyard.deploy.stackfile import Goal, parse_size
 from dockyard.errors import ChangesPending, SettingsError, UsageError
 from dockyard.image.dockerfile import parse_dockerfile
 from dockyard.settings import Settings

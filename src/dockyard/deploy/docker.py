@@ -14,7 +14,7 @@ from dockyard.deploy import front
 from dockyard.deploy.cluster import LostError
 from dockyard.deploy.destination import Destination
 from dockyard.deploy.plan import Objects
-from dockyard.deploy.stackfile import DEFINITION, FRONT, Document, Goal, ImageFacts, hash_text
+from dockyard.deploy.stackfile import DEFINITION, FRONT, Document, Goal, ImageFacts, hash_text, parse_size
 from dockyard.engine.client import Endpoint, Engine, find_engine
 from dockyard.errors import DockyardError, SettingsError
 from dockyard.process import Command, Completed, capture, which
@@ -189,7 +189,7 @@ def describe_wanted(body: Document) -> dict[str, str]:
         "image": _unpinned(str(body["image"])),
         "replicas": deploy.get("mode") or str(deploy.get("replicas", 1)),
         "cpus": f"{float(limits['cpus']):g}" if limits.get("cpus") else "",
-        "memory": str(parse_bytes(str(limits["memory"]))) if limits.get("memory") else "",
+        "memory": str(parse_size(str(limits["memory"]))) if limits.get("memory") else "",
         "definition": deploy["labels"][DEFINITION],
     }
     variables = {key: str(value or "").replace("$$", "$") for key, value in (body.get("environment") or {}).items()}
@@ -211,12 +211,6 @@ def describe_live(spec: Mapping[str, Any]) -> dict[str, str]:
     }
     pairs = [line.partition("=") for line in container.get("Env") or ()]
     return facts | dict(_variables((name, value) for name, _, value in pairs))
-
-
-def parse_bytes(text: str) -> int:
-    """Return an amount of memory as Compose writes it, such as 256m, in bytes (pure)."""
-    factor = {"k": 2**10, "m": 2**20, "g": 2**30}.get(text[-1:].lower(), 1)
-    return int(float(text.rstrip("kmgKMGbB")) * factor)
 
 
 def _unpinned(image: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from dockyard.deploy import front, stackfile
 from dockyard.deploy.docker import describe_wanted
-from dockyard.deploy.stackfile import CHECKED, DEFINITION, FRONT, LABEL, RELEASE, VERSION, Document, Goal, StackFile
+from dockyard.deploy.stackfile import DEFINITION, FRONT, LABEL, RELEASE, VERSION, Document, Goal, StackFile
 from dockyard.errors import SettingsError
 
 COLOURS = ("blue", "green")
@@ -102,19 +102,15 @@ def _service(goal: Goal, name: str, body: Document) -> dict[str, Any]:
 
 
 def _front(goal: Goal) -> dict[str, Any]:
+    body, port = stackfile.describe_front(goal), goal.destination.port
     return {
-        "image": goal.front_image,
-        "networks": dict.fromkeys(stackfile.list_networks(goal)),
-        "ports": [{"target": goal.destination.port, "published": str(goal.destination.port), "protocol": "tcp"}],
+        **body,
+        "networks": dict.fromkeys(body["networks"]),
+        "ports": [{"target": port, "published": str(port), "protocol": "tcp"}],
         "volumes": [{"type": "volume", "source": FRONT, "target": FOLDER}],
-        "healthcheck": {"test": ["CMD", "bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{front.HEALTH_PORT}"], **CHECKED},
-        "read_only": True,
-        "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
         "restart": "unless-stopped",
-        "stop_grace_period": "70s",
-        "logging": {"driver": "local"},
-        "deploy": {"replicas": 1, "resources": {"limits": {"cpus": "1", "memory": "256m", "pids": 64}}},
+        "deploy": {"replicas": 1, **body["deploy"]},
     }
 
 

@@ -1,13 +1,21 @@
 """What the Compose files say of each service, in the words of a cluster: what it is, runs, needs and may use (pure)."""
 
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dockyard.deploy.stackfile import Document, Goal, find_web, list_own, list_steps, parse_seconds
+from dockyard.deploy.stackfile import (
+    Document,
+    Goal,
+    find_web,
+    list_own,
+    list_steps,
+    parse_seconds,
+    parse_size,
+    parse_tmpfs,
+)
 from dockyard.image.dockerfile import Dockerfile, Instruction
 
 WEB, WORKER, ONE_SHOT, SERVICE, DATABASE = "web", "worker", "one-shot", "service", "database"
@@ -16,7 +24,6 @@ DATABASES = {
     "postgis", "postgres", "postgresql", "rabbitmq", "redis", "valkey",
 }  # fmt: skip
 """Images of what keeps data: a cluster uses one that somebody looks after, and does not start it beside the service."""
-UNITS = {"": 1, "b": 1, "k": 2**10, "kb": 2**10, "m": 2**20, "mb": 2**20, "g": 2**30, "gb": 2**30}
 
 
 @dataclass(frozen=True)
@@ -233,10 +240,7 @@ def _list_mounts(body: Document, *, own: bool) -> Iterator[Mount]:
             found.append(Mount(volume["target"], volume.get("source") or "data", 0, bool(volume.get("read_only"))))
         if volume["type"] == "tmpfs":
             found.append(Mount(volume["target"], "", parse_size(str((volume.get("tmpfs") or {}).get("size") or 0))))
-    for line in body.get("tmpfs") or ():
-        target, _, options = line.partition(":")
-        size = re.search(r"size=([0-9]+[kmg]?)", options)
-        found.append(Mount(target, "", parse_size(size[1]) if size else 0))
+    found += [Mount(target, "", size) for target, size in map(parse_tmpfs, body.get("tmpfs") or ())]
     if body.get("shm_size"):
         found.append(Mount("/dev/shm", "", parse_size(str(body["shm_size"]))))  # noqa: S108 - in the container
     yield from found
@@ -253,12 +257,6 @@ def _list_lost(body: Document) -> Iterator[str]:
             yield key
     if added := sorted(set(body.get("cap_add") or ()) - {"NET_BIND_SERVICE"}):
         yield f"cap_add: {', '.join(added)}"
-
-
-def parse_size(text: str) -> int:
-    """Return an amount of memory as Compose writes it, such as 256m or 268435456, in bytes."""
-    found = re.fullmatch(r"([0-9.]+)\s*([a-z]*)", text.strip().lower())
-    return math.ceil(float(found[1]) * UNITS.get(found[2], 1)) if found else 0
 
 
 def _split_user(text: str) -> tuple[int, int]:

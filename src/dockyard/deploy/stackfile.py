@@ -7,6 +7,7 @@ and the end signal.
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -33,7 +34,6 @@ DEFINITION = f"{LABEL}definition"
 VERSION = f"{LABEL}version"
 DRAIN = "/dockyard-drain.py"
 FRONT = "front"
-CHECKED = {"interval": "10s", "timeout": "3s", "start_period": "10s", "start_interval": "1s"}
 RELEASE = "release"
 
 
@@ -273,32 +273,51 @@ def parse_seconds(text: str) -> float:
     return sum(float(number) * units[unit] for number, unit in re.findall(r"([0-9.]+)(ms|h|m|s)", text))
 
 
+def parse_size(text: str) -> int:
+    """Return an amount of memory as Compose writes it, such as 256m or 268435456, in bytes."""
+    found = re.fullmatch(r"([0-9.]+)\s*([kmg]?)b?", text.strip().lower())
+    return math.ceil(float(found[1]) * {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}[found[2]]) if found else 0
+
+
+def parse_tmpfs(line: str) -> tuple[str, int]:
+    """Return where a tmpfs of a Compose file is mounted, and its size in bytes, 0 where none is said."""
+    target, _, options = line.partition(":")
+    size = re.search(r"size=([0-9]+[kmg]?)", options)
+    return target, parse_size(size[1]) if size else 0
+
+
 def _front(goal: Goal) -> dict[str, Any]:
-    port = goal.destination.port
+    body, port = describe_front(goal), goal.destination.port
+    deploy = {
+        "mode": "global",
+        "endpoint_mode": "dnsrr",
+        "update_config": {"parallelism": 1, "order": "stop-first", "failure_action": "rollback", "monitor": "5s"},
+        "restart_policy": {"condition": "any", "delay": "1s"},
+    }
+    return {
+        **body,
+        "configs": [{"source": "front", "target": front.FILE, "mode": 0o444}],
+        "ports": [{"target": port, "published": port, "protocol": "tcp", "mode": "host"}],
+        "deploy": {**deploy, **body["deploy"]},
+    }
+
+
+def describe_front(goal: Goal) -> dict[str, Any]:
+    """Return what the front of every kind is: its image, in the networks of the service that requests go to."""
+    test = ["CMD", "bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{front.HEALTH_PORT}"]
     return {
         "image": goal.front_image,
-        "configs": [{"source": "front", "target": front.FILE, "mode": 0o444}],
-        "networks": list_networks(goal),
-        "ports": [{"target": port, "published": port, "protocol": "tcp", "mode": "host"}],
-        "healthcheck": {"test": ["CMD", "bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{front.HEALTH_PORT}"], **CHECKED},
+        "networks": list(goal.document["services"][find_web(goal)[0]].get("networks") or {"default": None}),
+        "healthcheck": {
+            "test": test, "interval": "10s", "timeout": "3s", "start_period": "10s", "start_interval": "1s",
+        },
         "read_only": True,
         "cap_drop": ["ALL"],
         "logging": {"driver": "local"},
         # Longer than hard-stop-after: requests in flight end first.
         "stop_grace_period": "70s",
-        "deploy": {
-            "mode": "global",
-            "endpoint_mode": "dnsrr",
-            "update_config": {"parallelism": 1, "order": "stop-first", "failure_action": "rollback", "monitor": "5s"},
-            "restart_policy": {"condition": "any", "delay": "1s"},
-            "resources": {"limits": {"cpus": "1", "memory": "256m", "pids": 64}},
-        },
-    }
-
-
-def list_networks(goal: Goal) -> list[str]:
-    """Return the networks of the service that requests go to."""
-    return list(goal.document["services"][find_web(goal)[0]].get("networks") or {"default": None})
+        "deploy": {"resources": {"limits": {"cpus": "1", "memory": "256m", "pids": 64}}},
+    }  # fmt: skip
 
 
 def _outside(body: Document | None, *kept: str) -> dict[str, Any]:
@@ -329,11 +348,8 @@ def _ports(name: str, body: Document) -> Iterator[dict[str, Any]]:
 def _volumes(body: Document) -> Iterator[dict[str, Any]]:
     for volume in body.get("volumes") or ():
         yield {key: volume[key] for key in ("type", "source", "target", "read_only", "tmpfs") if volume.get(key)}
-    for line in body.get("tmpfs") or ():
-        target, _, options = line.partition(":")
-        size = re.search(r"size=([0-9]+)([kmg]?)", options)
-        factor = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}[size[2]] if size else 1
-        yield {"type": "tmpfs", "target": target, **({"tmpfs": {"size": int(size[1]) * factor}} if size else {})}
+    for target, size in map(parse_tmpfs, body.get("tmpfs") or ()):
+        yield {"type": "tmpfs", "target": target, **({"tmpfs": {"size": size}} if size else {})}
 
 
 def _mounted_secrets(goal: Goal, body: Document, *, own: bool) -> Iterator[dict[str, Any]]:
