@@ -30,10 +30,11 @@ class Origin:
     file: str
     key: str
     value: object
+    table: str = "tool.dockyard"
 
     def error(self, wrong: str, hint: str = "") -> SettingsError:
         """Return the error that names file, key and value."""
-        where = f"{self.file}: {self.key}" if self.file == "environment" else f"{self.file}: [tool.dockyard] {self.key}"
+        where = f"{self.file}: {self.key}" if self.file == "environment" else f"{self.file}: [{self.table}] {self.key}"
         return SettingsError(f"{where} = {self.value!r}: {wrong}", hint)
 
 
@@ -59,7 +60,9 @@ def parse_acceptance(text: str) -> Acceptance:
 Parser = Callable[[Any, Origin], Any]
 
 
-def _text(pattern: str, wanted: str, *, empty: bool = False) -> Parser:
+def match_text(pattern: str, wanted: str, *, empty: bool = False) -> Parser:
+    """Return the parser of a text that a pattern fits."""
+
     def parse(value: Any, origin: Origin) -> str:
         if not isinstance(value, str):
             raise origin.error("must be a string", f"write it in quotes: {wanted}")
@@ -70,7 +73,9 @@ def _text(pattern: str, wanted: str, *, empty: bool = False) -> Parser:
     return parse
 
 
-def _choice(*allowed: str) -> Parser:
+def match_choice(*allowed: str) -> Parser:
+    """Return the parser of one of some words."""
+
     def parse(value: Any, origin: Origin) -> str:
         if value in allowed:
             return str(value)
@@ -79,7 +84,9 @@ def _choice(*allowed: str) -> Parser:
     return parse
 
 
-def _list(item: Parser, *, empty: bool = False) -> Parser:
+def match_list(item: Parser, *, empty: bool = False, repeated: bool = False) -> Parser:
+    """Return the parser of a list, of which each entry is parsed by another one."""
+
     def parse(value: Any, origin: Origin) -> tuple[Any, ...]:
         if isinstance(value, str) and origin.file == "environment":
             value = [part.strip() for part in value.split(",") if part.strip()]
@@ -88,23 +95,32 @@ def _list(item: Parser, *, empty: bool = False) -> Parser:
         if not value and not empty:
             raise origin.error("must not be empty")
         parsed = tuple(item(entry, dataclasses.replace(origin, value=entry)) for entry in value)
-        repeated = {entry for entry in parsed if parsed.count(entry) > 1}
-        if repeated:
-            raise origin.error(f"names {sorted(map(str, repeated))[0]} more than once")
+        twice = {entry for entry in parsed if parsed.count(entry) > 1}
+        if twice and not repeated:
+            raise origin.error(f"names {sorted(map(str, twice))[0]} more than once")
         return parsed
 
     return parse
 
 
-def _port(value: Any, origin: Origin) -> int:
-    if isinstance(value, str) and value.isdecimal():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 65536:
-        raise origin.error("must be a port number from 1 to 65535")
-    return value
+def match_number(lowest: int, highest: int, what: str = "a whole number") -> Parser:
+    """Return the parser of a whole number."""
+
+    def parse(value: Any, origin: Origin) -> int:
+        if isinstance(value, str) and value.isdecimal():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
+            raise origin.error(f"must be {what} from {lowest} to {highest}")
+        return value
+
+    return parse
 
 
-def _flag(value: Any, origin: Origin) -> bool:
+parse_port = match_number(1, 65535, "a port number")
+
+
+def parse_flag(value: Any, origin: Origin) -> bool:
+    """Return a flag, which the environment writes as a word."""
     if isinstance(value, bool):
         return value
     words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
@@ -155,14 +171,14 @@ def _bytes(value: Any, origin: Origin) -> int:
 _seconds = _amount({"": 1, "s": 1, "ms": 0.001, "min": 60}, 'a number of seconds, or a time such as "800 ms"')
 
 
-def _table(check: Callable[[str, str], str]) -> Parser:
+def match_table(check: Callable[[str, str], str]) -> Parser:
     """Return the parser of a table of texts; `check` says what is wrong with a name and its text, or nothing."""
 
     def parse(value: Any, origin: Origin) -> dict[str, str]:
         if isinstance(value, str) and origin.file == "environment":
             value = dict(part.strip().partition("=")[::2] for part in value.split(",") if part.strip())
         if not isinstance(value, dict):
-            raise origin.error("must be a table", f'write [tool.dockyard.{origin.key}] above lines such as name = "…"')
+            raise origin.error("must be a table", f'write [{origin.table}.{origin.key}] above lines such as name = "…"')
         for name, text in value.items():
             wrong = check(name, text) if isinstance(text, str) else "must be a string"
             if wrong:
@@ -201,35 +217,38 @@ def _vulnerability(name: str, text: str) -> str:
     return ""
 
 
-def _variable(name: str, _value: str) -> str:
+def check_variable(name: str, _value: str) -> str:
+    """Return what is wrong with the name of an environment variable, or nothing."""
     return "" if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) else "is no name for an environment variable"
 
 
 _NAME = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
-_IMAGE = _text(rf"{_NAME}(?:/{_NAME})*", "an image name in lower case, such as ledger or team/ledger")
-_REGISTRY = _text(
+_IMAGE = match_text(rf"{_NAME}(?:/{_NAME})*", "an image name in lower case, such as ledger or team/ledger")
+_REGISTRY = match_text(
     rf"[A-Za-z0-9.-]+(?::[0-9]+)?(?:/{_NAME})*",
     "a registry host, with port and path where needed, such as host:5000/team",
     empty=True,
 )
-_FOLDER = _text(r"(?!/)(?!.*\.\.)[^\0,]+", "a folder below the project")
-_APP = _text(
+_FOLDER = match_text(r"(?!/)(?!.*\.\.)[^\0,]+", "a folder below the project")
+_APP = match_text(
     r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(?:\(.*\))?",
     "a WSGI or ASGI application such as package:app or package:create_app()",
 )
-_SERVER = _text(r"[a-z-]+", "the name of a server, such as gunicorn", empty=True)
-_ROUTE = _text(r"/[\w./?=&%~-]*", "the path of a route, such as /healthz", empty=True)
-_STACK = _text(r"[a-z0-9][a-z0-9_-]*", "a Compose project name in lower case")
-_URL = _text(r"https?://[^\s/]+\S*", "an http or https URL", empty=True)
-_SERVICE = _text(r"[A-Za-z0-9._-]+", "the name of a service in compose.yaml")
-_WORD = _text(r"[^\0&|;<>!$`]+", "a word of a command, which runs without a shell")
-_PLATFORM = _text(r"linux/[a-z0-9]+(?:/v[0-9]+)?", "a platform such as linux/amd64")
-_PATH = _text(r"/[\w./@+-]*", "an absolute path in the image")
-_KEEP = _text(
+_SERVER = match_text(r"[a-z-]+", "the name of a server, such as gunicorn", empty=True)
+_ROUTE = match_text(r"/[\w./?=&%~-]*", "the path of a route, such as /healthz", empty=True)
+_STACK = match_text(r"[a-z0-9][a-z0-9_-]*", "a Compose project name in lower case")
+_URL = match_text(r"https?://[^\s/]+\S*", "an http or https URL", empty=True)
+_SERVICE = match_text(r"[A-Za-z0-9._-]+", "the name of a service in compose.yaml")
+_WORD = match_text(r"[^\0&|;<>!$`]+", "a word of a command, which runs without a shell")
+_PLATFORM = match_text(r"linux/[a-z0-9]+(?:/v[0-9]+)?", "a platform such as linux/amd64")
+_PATH = match_text(r"/[\w./@+-]*", "an absolute path in the image")
+_KEEP = match_text(
     r"/[\w./@+*?\[\]-]+", "an absolute path in the base image, * and ? allowed, such as /usr/share/misc/magic.mgc"
 )
-_CACHE = _text(r"type=[a-z0-9]+(?:,[^\s]+)*", "a BuildKit cache such as type=registry,ref=host:5000/cache", empty=True)
-_BUILDER = _text(r"[A-Za-z0-9][A-Za-z0-9._-]*", "the name of a buildx builder", empty=True)
+_CACHE = match_text(
+    r"type=[a-z0-9]+(?:,[^\s]+)*", "a BuildKit cache such as type=registry,ref=host:5000/cache", empty=True
+)
+_BUILDER = match_text(r"[A-Za-z0-9][A-Za-z0-9._-]*", "the name of a buildx builder", empty=True)
 
 
 def _key(parser: Parser, **kwargs: Any) -> Any:
@@ -243,38 +262,38 @@ class Settings:
     root: Path
     app: str = _key(_APP)
     image: str = _key(_IMAGE)
-    sources: tuple[str, ...] = _key(_list(_FOLDER), default=("src",))
+    sources: tuple[str, ...] = _key(match_list(_FOLDER), default=("src",))
     registry: str = _key(_REGISTRY, default="")
-    pythons: tuple[str, ...] = _key(_list(_python), default=("3.13",))
+    pythons: tuple[str, ...] = _key(match_list(_python), default=("3.13",))
     python: str = _key(_python, default="")
-    untested_pythons: tuple[str, ...] = _key(_list(_python, empty=True), default=())
-    ports: tuple[int, ...] = _key(_list(_port), default=(8000,))
+    untested_pythons: tuple[str, ...] = _key(match_list(_python, empty=True), default=())
+    ports: tuple[int, ...] = _key(match_list(parse_port), default=(8000,))
     server: str = _key(_SERVER, default="")
     health: str = _key(_ROUTE, default="")
-    base: str = _key(_choice("auto", "registry", "debian"), default="auto")
-    engine: str = _key(_choice("auto", "host", "embedded"), default="auto")
+    base: str = _key(match_choice("auto", "registry", "debian"), default="auto")
+    engine: str = _key(match_choice("auto", "host", "embedded"), default="auto")
     dockerfile: str = _key(_FOLDER, default="Dockerfile")
-    keep: tuple[str, ...] = _key(_list(_KEEP, empty=True), default=())
-    platforms: tuple[str, ...] = _key(_list(_PLATFORM, empty=True), default=())
+    keep: tuple[str, ...] = _key(match_list(_KEEP, empty=True), default=())
+    platforms: tuple[str, ...] = _key(match_list(_PLATFORM, empty=True), default=())
     builder: str = _key(_BUILDER, default="")
     build_cache: str = _key(_CACHE, default="")
     stack: str = _key(_STACK, default="")
-    resolver: str = _key(_choice("pip-tools", "uv"), default="pip-tools")
-    hashes: str = _key(_choice("all", "platform"), default="all")
+    resolver: str = _key(match_choice("pip-tools", "uv"), default="pip-tools")
+    hashes: str = _key(match_choice("all", "platform"), default="all")
     index_url: str = _key(_index, default="")
     audit_url: str = _key(_index, default="")
     ledger_url: str = _key(_URL, default="")
-    allow_expired_release: bool = _key(_flag, default=False)
+    allow_expired_release: bool = _key(parse_flag, default=False)
     size_budget: int | None = _key(_bytes, default=None)
     start_budget: float | None = _key(_seconds, default=None)
     memory_budget: int | None = _key(_bytes, default=None)
-    writable: tuple[str, ...] = _key(_list(_PATH, empty=True), default=("/tmp",))  # noqa: S108 - a path in the image
-    allow: Mapping[str, str] = _key(_table(_allowed), default_factory=dict)
-    accept_vulnerabilities: Mapping[str, str] = _key(_table(_vulnerability), default_factory=dict)
-    trial_environment: Mapping[str, str] = _key(_table(_variable), default_factory=dict)
-    trial_tmpfs: tuple[str, ...] = _key(_list(_PATH, empty=True), default=())
-    trial_services: tuple[str, ...] = _key(_list(_SERVICE, empty=True), default=())
-    trial_release: tuple[str, ...] = _key(_list(_WORD, empty=True), default=())
+    writable: tuple[str, ...] = _key(match_list(_PATH, empty=True), default=("/tmp",))  # noqa: S108 - a path in the image
+    allow: Mapping[str, str] = _key(match_table(_allowed), default_factory=dict)
+    accept_vulnerabilities: Mapping[str, str] = _key(match_table(_vulnerability), default_factory=dict)
+    trial_environment: Mapping[str, str] = _key(match_table(check_variable), default_factory=dict)
+    trial_tmpfs: tuple[str, ...] = _key(match_list(_PATH, empty=True), default=())
+    trial_services: tuple[str, ...] = _key(match_list(_SERVICE, empty=True), default=())
+    trial_release: tuple[str, ...] = _key(match_list(_WORD, empty=True), default=())
     deploy: Mapping[str, Mapping[str, Any]] = _key(_destinations, default_factory=dict)
 
     @property
