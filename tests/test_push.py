@@ -99,15 +99,16 @@ class FakeEngine:
         self.closed = True
 
 
-@dataclasses.dataclass
 class FakeRegistry(Registry):
-    """A registry with one image, which takes what it is sent, or refuses it."""
+    """A registry with one image, which takes what it is sent, or refuses it; time does not pass there."""
 
-    digest: str = DIGEST
-    refusal: RegistryError | None = None
-    unreachable: bool = False
-    checks: list[str] = dataclasses.field(default_factory=list)
-    measured: list[str] = dataclasses.field(default_factory=list)
+    def __init__(self) -> None:
+        super().__init__(WAY, lambda _seconds: None, TRANSPORT)
+        self.digest = DIGEST
+        self.refusal: RegistryError | None = None
+        self.unreachable = False
+        self.checks: list[str] = []
+        self.measured: list[str] = []
 
     def connect(self) -> None:
         """Be there, or not."""
@@ -136,7 +137,7 @@ class FakeRegistry(Registry):
 @pytest.fixture
 def registry() -> FakeRegistry:
     """Return a registry without a network, where time does not pass."""
-    return FakeRegistry(WAY, lambda _seconds: None, transport=TRANSPORT)
+    return FakeRegistry()
 
 
 def attempt(registry: FakeRegistry, engine: FakeEngine, *references: str) -> tuple[tuple[Pushed, ...], list[str]]:

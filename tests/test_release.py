@@ -20,7 +20,7 @@ from dockyard.image.names import Variant
 from dockyard.process import Command, Completed
 from dockyard.registry import sign
 from dockyard.registry.client import Registry
-from dockyard.registry.content import Repository
+from dockyard.registry.content import MANIFEST, Document, Repository
 from dockyard.registry.documents import Attached
 from dockyard.registry.push import Pushed
 from dockyard.registry.sign import Signer
@@ -351,9 +351,10 @@ class Shelf(Repository):
             self.yard.step(f"push {tag}")
             self.yard.registry[tag] = digest
 
-    def read_config_digest(self, digest: str) -> str:
-        """Return what names an image's content."""
-        return self.yard.configs[digest]
+    def read_document(self, wanted: str) -> Document:
+        """Return a manifest that names an image's content."""
+        content = json.dumps({"config": {"digest": self.yard.configs[wanted]}})
+        return Document(wanted, MANIFEST, content.encode())
 
 
 @pytest.fixture

@@ -61,29 +61,25 @@ def config_folders(engine: Mapping[str, str], user: Mapping[str, str]) -> tuple[
 def find_login(key: str, folders: Iterable[Path], environment: Mapping[str, str]) -> Credentials | None:
     """Return the login for a registry, None where there is none; raise RegistryError for a broken config.json.
 
-    `key` is the host with its port, or the index address that Docker files its default registry under.
+    `key` is the host with its port, or the index address that Docker files its default registry under. Helpers that
+    a config.json names get `environment`.
     """
-    for folder in folders:
-        file = folder / "config.json"
-        config = read_config(file, environment)
-        if config is not None and (found := select_login(config, key, file)):
-            return found
-    return None
-
-
-def read_config(file: Path, environment: Mapping[str, str]) -> "AuthConfig | None":
-    """Return the logins in a config.json, None where there is none; helpers get `environment`."""
     from docker.auth import AuthConfig
     from docker.errors import DockerException
 
-    try:
-        document = json.loads(file.read_bytes() or b"{}")
-        return AuthConfig.load_config(None, document, dict(environment)) if document else None
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError, AttributeError, DockerException):
-        # What went wrong is not quoted: it may hold a part of a password.
-        raise RegistryError(Kind.DENIED, f"the logins in {file} cannot be read", "mend it, or log in again") from None
+    for file in (folder / "config.json" for folder in folders):
+        try:
+            document = json.loads(file.read_bytes() or b"{}")
+            config = AuthConfig.load_config(None, document, dict(environment)) if document else None
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, TypeError, AttributeError, DockerException):
+            # What went wrong is not quoted: it may hold a part of a password.
+            text = f"the logins in {file} cannot be read"
+            raise RegistryError(Kind.DENIED, text, "mend it, or log in again") from None
+        if config is not None and (found := select_login(config, key, file)):
+            return found
+    return None
 
 
 def select_login(config: "AuthConfig", key: str, file: Path) -> Credentials | None:
@@ -216,7 +212,7 @@ class Transport:
         # Neither ~/.netrc nor REQUESTS_CA_BUNDLE may slip in: logins and certificates are chosen by Access.
         self._session.trust_env = False
         self._session.verify = False if access.insecure else str(access.bundle)
-        self._session.mount("https://", adapter or _Adapter(_context(access)))
+        self._session.mount("https://", adapter or _Adapter(access))
         self._session.mount("http://", adapter or requests.adapters.HTTPAdapter())
 
     def close(self) -> None:
@@ -276,10 +272,25 @@ def loopback(host: str) -> bool:
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
-    """Connections with our own certificates."""
+    """Connections with TLS settings that accept what the engine accepts, and nothing else."""
 
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self._context = context
+    def __init__(self, access: Access) -> None:
+        try:
+            self._context = context = ssl.create_default_context(cafile=None if access.insecure else str(access.bundle))
+            for file in () if access.insecure else access.extra:
+                if file.suffix == ".crt":
+                    context.load_verify_locations(cafile=str(file))
+                else:
+                    context.load_cert_chain(file, file.with_suffix(".key"))
+        except OSError as error:
+            named = ", ".join(map(str, (access.bundle, *access.extra)))
+            text = f"the certificates for {access.host} cannot be read: {error} (in {named})"
+            raise RegistryError(Kind.TLS, text, "each file must hold certificates in PEM form") from None
+        if access.insecure:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        # Newer Pythons demand extensions that Go, and so the engine, does not; both accept a trusted intermediate.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -287,26 +298,3 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
         return super().proxy_manager_for(*args, ssl_context=self._context, **kwargs)
-
-
-def _context(access: Access) -> ssl.SSLContext:
-    """Return TLS settings that accept what the engine accepts, and nothing else."""
-    if access.insecure:
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        return context
-    try:
-        context = ssl.create_default_context(cafile=str(access.bundle))
-        for file in access.extra:
-            if file.suffix == ".crt":
-                context.load_verify_locations(cafile=str(file))
-            else:
-                context.load_cert_chain(file, file.with_suffix(".key"))
-    except OSError as error:
-        named = ", ".join(map(str, (access.bundle, *access.extra)))
-        text = f"the certificates for {access.host} cannot be read: {error} (in {named})"
-        raise RegistryError(Kind.TLS, text, "each file must hold certificates in PEM form") from None
-    # Newer Pythons demand extensions that Go, and so the engine, does not; both accept a trusted intermediate.
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    return context

@@ -8,7 +8,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import InitVar, dataclass, field
+from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -120,19 +120,17 @@ def keep_trying(work: Callable[[], T], sleep: Callable[[float], None], again: st
     raise AssertionError("unreachable")
 
 
-@dataclass
 class Registry:
     """A conversation with one registry; use it as a context manager. Its errors are RegistryErrors."""
 
-    access: Access
-    sleep: Callable[[float], None] = time.sleep
-    base: str = field(init=False, default="")
-    transport: InitVar[Transport | None] = None
-    _transport: Transport = field(init=False, repr=False)
-    _logins: dict[str, str] = field(init=False, repr=False, default_factory=dict)
-
-    def __post_init__(self, transport: Transport | None) -> None:
-        self._transport = transport or Transport(self.access)
+    def __init__(
+        self, access: Access, sleep: Callable[[float], None] = time.sleep, transport: Transport | None = None
+    ) -> None:
+        self.access = access
+        self.sleep = sleep
+        self.base = ""
+        self._transport = transport or Transport(access)
+        self._logins: dict[str, str] = {}
 
     def __enter__(self) -> "Registry":
         return self
@@ -185,26 +183,20 @@ class Registry:
         answer = self._transport.send(request.method, url, {**request.headers, **known}, data=request.body)
         if answer.status_code != http.HTTPStatus.UNAUTHORIZED:
             return answer
-        login = self._login(answer.headers.get("WWW-Authenticate", ""), scope)
-        if login is None:
+        scheme, _, rest = answer.headers.get("WWW-Authenticate", "").partition(" ")
+        if scheme.lower() == "bearer":
+            parse: Callable[[str], dict[str, str | None]] = parse_dict_header
+            challenge = {name.lower(): value or "" for name, value in parse(rest).items()}
+            login = f"Bearer {self._token(challenge, scope)}"
+        elif scheme.lower() == "basic" and self.access.credentials and self.access.credentials.username:
+            login = _basic(self.access.credentials)
+        else:
             return answer
         headers = {**request.headers, "Authorization": login}
         answer = self._transport.send(request.method, url, headers, data=request.body)
         if answer.ok:
             self._logins[scope] = login
         return answer
-
-    def _login(self, challenge: str, scope: str) -> str | None:
-        """Return the Authorization header that a challenge calls for, None where we have no login to give."""
-        scheme, _, rest = challenge.partition(" ")
-        credentials = self.access.credentials
-        if scheme.lower() == "bearer":
-            parse: Callable[[str], dict[str, str | None]] = parse_dict_header
-            parameters = {name.lower(): value or "" for name, value in parse(rest).items()}
-            return f"Bearer {self._token(parameters, scope)}"
-        if scheme.lower() == "basic" and credentials and credentials.username:
-            return _basic(credentials)
-        return None
 
     def _token(self, challenge: Mapping[str, str], scope: str) -> str:
         realm, credentials = challenge.get("realm", ""), self.access.credentials

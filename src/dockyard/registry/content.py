@@ -104,10 +104,6 @@ class Repository:
                 blobs[blob["digest"]] = blob["size"]
         return sum(blobs.values())
 
-    def read_config_digest(self, digest: str) -> str:
-        """Return the digest of an image's configuration, or an empty string for an index of several images."""
-        return str((self.read_document(digest).fields.get("config") or {}).get("digest", ""))
-
     def read_blob(self, digest: str) -> bytes:
         """Return a blob."""
         content = self.registry.ask(self._request("GET", f"blobs/{digest}")).content

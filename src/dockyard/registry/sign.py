@@ -48,11 +48,6 @@ class Signer:
         return hashlib.sha256(self.public.strip().encode()).hexdigest()
 
 
-def select_key(option: str, environment: Mapping[str, str]) -> str:
-    """Return the key that a person named, the option before the environment, or an empty string."""
-    return option or environment.get(KEY, "")
-
-
 def explain_hindrance(key: str, runner: Runner = process) -> str:
     """Return why nothing can be signed here, or an empty string."""
     if not key:
@@ -96,7 +91,9 @@ def sign_digest(signer: Signer, pinned: str) -> None:
     with tempfile.TemporaryDirectory(prefix="dockyard-") as folder:
         config = Path(folder) / "signing-config.json"
         config.write_text(json.dumps(LOGLESS), encoding="utf-8")
-        done = _cosign(signer.runner, signer.environment, *make_arguments(signer, pinned, str(config)))
+        quiet = f"--signing-config={config}" if signer.major > 2 else "--tlog-upload=false"
+        words = ("sign", "--key", signer.key, quiet, "--yes", pinned)
+        done = _cosign(signer.runner, signer.environment, *words)
     if not done.ok:
         last = next(reversed(done.stderr.strip().splitlines()), "it says nothing")
         raise DockyardError(f"cosign could not sign {pinned}: {last}", "run it again: what is done is not done twice")
@@ -105,12 +102,6 @@ def sign_digest(signer: Signer, pinned: str) -> None:
             f"cosign has signed {pinned}, but the registry has no signature by this key",
             "does the registry keep signatures? Their tags begin with sha256-",
         )
-
-
-def make_arguments(signer: Signer, pinned: str, config: str) -> tuple[str, ...]:
-    """Return the arguments of a signature that no log hears of (pure)."""
-    quiet = f"--signing-config={config}" if signer.major > 2 else "--tlog-upload=false"
-    return ("sign", "--key", signer.key, quiet, "--yes", pinned)
 
 
 def make_environment(host: str, engine: Mapping[str, str], user: Mapping[str, str]) -> dict[str, str]:

@@ -252,7 +252,7 @@ def _adopt_digest(job: Job, state: State, built: str) -> str:
     if not out or out == built:
         return built
     with job.actions.open_repository(job.engine, job.settings.repository) as there:
-        config = there.read_config_digest(out)
+        config = (there.read_document(out).fields.get("config") or {}).get("digest")
     ours = images.local_name(job.settings, _variant(job))
     if not config or config != job.actions.read_image(job.engine, ours).digest:
         return built

@@ -72,7 +72,7 @@ def release(_context: Context, key: str = "", dry_run: bool = False, json: bool 
     from dockyard.release.steps import inspect_release, make_release
 
     chosen = settings()
-    key = sign.select_key(key, os.environ)
+    key = key or os.environ.get(sign.KEY, "")
     waiting = sys.stdin.isatty() and sys.stderr.isatty() and sign.PASSWORD not in os.environ
     if key and waiting and not sign.explain_hindrance(key):
         os.environ[sign.PASSWORD] = getpass.getpass(f"password of {key}: ", sys.stderr)
