@@ -16,8 +16,17 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 
 from dockyard.errors import DockyardError, SettingsError
-from dockyard.locks import osv
-from dockyard.locks.audit import Audit, audit_locks, locate_releases, reach_service
+from dockyard.locks.audit import (
+    SENTINEL,
+    SERVICE,
+    Audit,
+    Release,
+    Service,
+    ask_service,
+    audit_locks,
+    locate_releases,
+    reach_service,
+)
 from dockyard.locks.pins import parse_pins
 from dockyard.settings import Acceptance, Settings, load
 from dockyard.tasks import verify as task
@@ -67,7 +76,7 @@ def test_every_pin_is_asked_once(settings: Settings, service: Advisories) -> Non
     assert look(settings) == Audit((), 4)
     assert service.asked == [f"POST {QUERY}"]
     (queries,) = service.questions
-    assert sorted(each["package"]["name"] for each in queries) == sorted({*LOCKED, osv.SENTINEL.name})
+    assert sorted(each["package"]["name"] for each in queries) == sorted({*LOCKED, SENTINEL.name})
     assert queries[-1] == {"package": {"name": "jinja2", "ecosystem": "PyPI"}, "version": "2.4.1"}
 
 
@@ -114,7 +123,7 @@ def test_a_long_answer_comes_in_pages(settings: Settings, service: Advisories) -
 
 def test_many_packages_are_several_questions(service: Advisories) -> None:
     """The service refuses more than a thousand at once."""
-    found = osv.ask(osv.Way("http://service"), [osv.Release(f"p{number}", "1") for number in range(1500)])
+    found = ask_service(Service("http://service"), [Release(f"p{number}", "1") for number in range(1500)])
     assert len(found) == 1500
     assert [len(queries) for queries in service.questions] == [1000, 501]
 
@@ -248,7 +257,7 @@ def test_the_way_to_the_service(settings: Settings, tmp_path: Path) -> None:
     bundle = tmp_path / "ca.pem"
     bundle.write_text("")
     environment = {"HTTPS_PROXY": "http://me:hunter2@proxy:1", "HOME": str(tmp_path), "SSL_CERT_FILE": str(bundle)}
-    assert reach_service(settings, environment).address == osv.DEFAULT
+    assert reach_service(settings, environment).address == SERVICE
     own = dataclasses.replace(settings, audit_url="https://us:w0rd@advisories.example/osv/")
     found = reach_service(own, environment)
     assert found.address == "https://us:w0rd@advisories.example/osv"

@@ -1,26 +1,34 @@
 """Known vulnerabilities in the locks, as an OSV service tells them; what nobody could look up is an error.
 
-Each package and version is asked for once, however many locks hold it. Advisories that share a name are one.
+Each package and version is asked for once, however many locks hold it. One request names the advisories of every
+package, then each advisory is fetched once; those that share a name are one. The service says nothing of whether it
+knows a package at all, so a release that is known to be vulnerable is asked for too: a service without data would find
+nothing against that one either.
 """
 
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
-from hashlib import sha256
+from operator import attrgetter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
 
+import requests
+import requests.adapters
+import urllib3
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from dockyard.errors import DockyardError
+from dockyard.errors import DockyardError, list_causes, name_cause
 from dockyard.host import ca_bundle
-from dockyard.locks import osv
 from dockyard.locks.check import inspect_locks
 from dockyard.locks.indexes import read_access
-from dockyard.locks.osv import Release
 from dockyard.locks.pins import Pin
+from dockyard.process import redact
 from dockyard.settings import Acceptance, parse_acceptance
 
 if TYPE_CHECKING:
@@ -28,6 +36,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SERVICE = "https://api.osv.dev"
+"""The public service, which takes no key. It is named here alone; the setting audit-url names another one."""
+MOST = 1000
+"""Packages in one question: more are refused."""
+WORKERS = 8
+PAGES = 100
+SECONDS = (10.0, 30.0)
+"""How long a connection may take, and how long it may be silent."""
+RETRIES, LONGEST_WAIT = 2, 10
 UNKNOWN = "unknown"
 LEVELS = ((9.0, "critical"), (7.0, "high"), (4.0, "medium"), (0.1, "low"))
 """The lowest score of each level, as the CVSS specification has them."""
@@ -36,8 +53,20 @@ ORDER = ("critical", "high", "medium", UNKNOWN, "low", "none")
 WORDS = {"CRITICAL": "critical", "HIGH": "high", "MODERATE": "medium", "MEDIUM": "medium", "LOW": "low"}
 VECTORS = {"CVSS_V4": "CVSS4", "CVSS_V3": "CVSS3", "CVSS_V2": "CVSS2"}
 """The kinds of a severity that give a score, and what computes it; the newest kind counts."""
-SARIF_LEVELS = {"critical": "error", "high": "error", "low": "note", "none": "note"}
-"""SARIF's words; all others, and what nobody has rated, are warnings."""
+
+
+class Release(NamedTuple):
+    """One version of one package."""
+
+    name: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.name}=={self.version}"
+
+
+SENTINEL = Release("jinja2", "2.4.1")
+"""A release with a dozen advisories: it is the example of the service's own manual."""
 
 
 class Place(NamedTuple):
@@ -89,27 +118,38 @@ class Audit:
     unused: tuple[str, ...] = ()
 
 
+class IncompleteError(DockyardError):
+    """Something was not answered, so nothing can be said of the locks."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(
+            f"the audit is not complete, so nothing can be said of the locks: {said}",
+            "`audit-url` in [tool.dockyard] names the OSV service to ask; `invoke doctor` checks the network",
+        )
+
+
 def audit_locks(settings: "Settings", today: date) -> Audit:
     """Look up every pin of every lock; raise DockyardError where one is missing or could not be looked up."""
-    locks = _read_locks(settings)
-    places = locate_releases(locks)
-    log.info(f"asking for known vulnerabilities of {len(places)} packages")
-    advisories = look_up(reach_service(settings, os.environ), tuple(places))
-    found = judge_advisories(advisories, places, settings.accept_vulnerabilities, today)
-    names = {name.upper() for each in found for name in (each.id, *each.aliases)}
-    unused = tuple(name for name in settings.accept_vulnerabilities if name.upper() not in names)
-    return Audit(found, len(places), unused)
-
-
-def _read_locks(settings: "Settings") -> dict[str, tuple[Pin, ...]]:
-    """Return the pins of every lock that should exist; a missing one would pass for one without vulnerabilities."""
     state = inspect_locks(settings)
+    # A missing lock would pass for one without vulnerabilities.
     lost = [problem for lock in state.locks if not lock.body for problem in lock.problems]
     for problem in (*state.broken, *lost):
         raise DockyardError(f"{problem.path}:{problem.line}: {problem.message}", f"to mend: {problem.mend}")
     if any(lock.problems for lock in state.locks):
         log.info("the locks are audited as they are, but `invoke lock --check` finds something wrong with them")
-    return {lock.path: lock.pins for lock in state.locks}
+    places = locate_releases({lock.path: lock.pins for lock in state.locks})
+    log.info(f"asking for known vulnerabilities of {len(places)} packages")
+    advisories = {}
+    for release, records in ask_service(reach_service(settings, os.environ), tuple(places)).items():
+        try:
+            advisories[release] = merge_records(*release, records)
+        except (KeyError, TypeError, AttributeError, ValueError):
+            said = ", ".join(str(record["id"]) for record in records)
+            raise IncompleteError(f"what {said} says of {release} cannot be read") from None
+    found = judge_advisories(advisories, places, settings.accept_vulnerabilities, today)
+    names = {name.upper() for each in found for name in (each.id, *each.aliases)}
+    unused = tuple(name for name in settings.accept_vulnerabilities if name.upper() not in names)
+    return Audit(found, len(places), unused)
 
 
 def locate_releases(locks: Mapping[str, Iterable[Pin]]) -> dict[Release, tuple[Place, ...]]:
@@ -127,24 +167,6 @@ def locate_releases(locks: Mapping[str, Iterable[Pin]]) -> dict[Release, tuple[P
     return places
 
 
-def reach_service(settings: "Settings", environment: Mapping[str, str]) -> osv.Way:
-    """Return how to reach the service: through the proxy and the certificates of the environment."""
-    address = (settings.audit_url or osv.DEFAULT).rstrip("/")
-    return osv.Way(address, ca_bundle(environment), read_access((), address, environment).secrets)
-
-
-def look_up(way: osv.Way, releases: Sequence[Release]) -> dict[Release, tuple[Advisory, ...]]:
-    """Return what the service knows against each release; raise DockyardError unless it answers for all of them."""
-    found = {}
-    for release, records in osv.ask(way, releases).items():
-        try:
-            found[release] = merge_records(*release, records)
-        except (KeyError, TypeError, AttributeError, ValueError):
-            names = ", ".join(str(record["id"]) for record in records)
-            raise osv.IncompleteError(f"what {names} says of {release} cannot be read") from None
-    return found
-
-
 def judge_advisories(
     advisories: Mapping[Release, Iterable[Advisory]],
     places: Mapping[Release, tuple[Place, ...]],
@@ -157,7 +179,7 @@ def judge_advisories(
     for release, several in sorted(advisories.items()):
         for each in several:
             fitting = [known[name.upper()] for name in (each.id, *each.aliases) if name.upper() in known]
-            acceptance = max(fitting, key=lambda one: one.until, default=None)
+            acceptance = max(fitting, key=attrgetter("until"), default=None)
             found.append(
                 Finding(
                     **vars(each),
@@ -188,24 +210,18 @@ def merge_records(name: str, version: str, records: Iterable[Mapping[str, Any]])
             else:
                 apart.append(group)
         groups = [*apart, (names, members)]
-    found = (_merge_group(name, version, sorted(names, key=_rank), members) for names, members in groups)
-    return tuple(sorted(found, key=lambda each: each.id))
-
-
-def _rank(identifier: str) -> tuple[bool, bool, str]:
-    """Order names: a CVE, which everybody knows, comes first, then a GitHub advisory."""
-    return not identifier.startswith("CVE-"), not identifier.startswith("GHSA-"), identifier
-
-
-def _merge_group(name: str, version: str, names: Sequence[str], group: Sequence[Mapping[str, Any]]) -> Advisory:
-    scores = [found for record in group if (found := _score(record, name)) is not None]
-    said = ((record.get("database_specific") or {}).get("severity") for record in group)
-    words = [WORDS[word.upper()] for word in said if isinstance(word, str) and word.upper() in WORDS]
-    score = max(scores, default=None)
-    severity = level(score) if score is not None else min(words, key=ORDER.index, default=UNKNOWN)
-    fixed = {each for record in group for each in _fixed(record, name) if _newer(each, version)}
-    summary = next((str(record["summary"]) for record in group if record.get("summary")), "")
-    return Advisory(names[0], tuple(names[1:]), severity, score, tuple(sorted(fixed, key=Version)), summary)
+    found = []
+    for names, members in groups:
+        # A CVE, which everybody knows, comes first, then a GitHub advisory.
+        first, *others = sorted(names, key=lambda one: (not one.startswith("CVE-"), not one.startswith("GHSA-"), one))
+        score = max((score for each in members if (score := _score(each, name)) is not None), default=None)
+        said = ((each.get("database_specific") or {}).get("severity") for each in members)
+        words = [WORDS[word.upper()] for word in said if isinstance(word, str) and word.upper() in WORDS]
+        severity = level(score) if score is not None else min(words, key=ORDER.index, default=UNKNOWN)
+        fixes = {fix for each in members for fix in _list_fixes(each, name, version)}
+        summary = next((str(each["summary"]) for each in members if each.get("summary")), "")
+        found.append(Advisory(first, tuple(others), severity, score, tuple(sorted(fixes, key=Version)), summary))
+    return tuple(sorted(found, key=attrgetter("id")))
 
 
 def level(score: float) -> str:
@@ -236,61 +252,117 @@ def _affected(record: Mapping[str, Any], name: str) -> Iterator[Mapping[str, Any
             yield affected
 
 
-def _fixed(record: Mapping[str, Any], name: str) -> Iterator[str]:
-    """Yield the versions in which a flaw of a package is mended; a range of commits has none."""
-    for affected in _affected(record, name):
-        for stretch in affected.get("ranges") or ():
-            if stretch["type"] == "ECOSYSTEM":
-                yield from (event["fixed"] for event in stretch["events"] if "fixed" in event)
+def _list_fixes(record: Mapping[str, Any], name: str, version: str) -> Iterator[str]:
+    """Yield the versions after the locked one in which a flaw is mended: a fix of an older series is none."""
+    stretches = (stretch for affected in _affected(record, name) for stretch in affected.get("ranges") or ())
+    for stretch in stretches:
+        for event in stretch["events"] if stretch["type"] == "ECOSYSTEM" else ():  # a range of commits has no version
+            try:
+                if "fixed" in event and Version(event["fixed"]) > Version(version):
+                    yield event["fixed"]
+            except InvalidVersion:
+                continue
 
 
-def _newer(fixed: str, version: str) -> bool:
-    """Return whether a version comes after the locked one: a fix of an older series is none."""
-    try:
-        return Version(fixed) > Version(version)
-    except InvalidVersion:
-        return False
+class Service:
+    """A session with an OSV service; whatever it does not answer plainly is an IncompleteError.
 
-
-def describe_findings(found: Audit) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the rules and results of an audit for a SARIF log: one result a vulnerability, at the line of every lock.
-
-    What is accepted is suppressed, with the reason.
+    `secrets` are what no message may show.
     """
-    rules = {each.id: _describe_rule(each) for each in found.findings}
-    order = list(rules)
-    return list(rules.values()), [_describe_result(each, order.index(each.id)) for each in found.findings]
+
+    def __init__(self, address: str, bundle: Path | None = None, secrets: tuple[str, ...] = ()) -> None:
+        retry = urllib3.Retry(
+            RETRIES,
+            allowed_methods=None,
+            status_forcelist=(429, 500, 502, 503, 504),
+            backoff_factor=0.5,
+            raise_on_status=False,
+            retry_after_max=LONGEST_WAIT,
+        )
+        self.address = address
+        self.secrets = secrets
+        self.name = redact(address, secrets)
+        self.session = requests.Session()
+        for scheme in ("https://", "http://"):
+            self.session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=WORKERS, max_retries=retry))
+        self.bundle = bundle
+
+    def list_identifiers(self, releases: Sequence[Release]) -> dict[Release, tuple[str, ...]]:
+        """Return the identifiers of the advisories for each release."""
+        found: dict[Release, tuple[str, ...]] = {}
+        waiting = [(release, "") for release in releases]
+        for _ in range(PAGES):
+            if not waiting:
+                return found
+            asked, waiting = waiting[:MOST], waiting[MOST:]
+            queries = [
+                {"package": {"name": release.name, "ecosystem": "PyPI"}, "version": release.version}
+                | ({"page_token": token} if token else {})
+                for release, token in asked
+            ]
+            results = self._ask("POST", "/v1/querybatch", {"queries": queries}).get("results")
+            if not isinstance(results, list) or len(results) != len(asked):
+                raise IncompleteError(f"{self.name} did not answer for {_name(release for release, _ in asked)}")
+            for (release, _), result in zip(asked, results, strict=True):
+                try:
+                    names = [each["id"] for each in result.get("vulns") or ()]
+                    token = result.get("next_page_token") or ""
+                except (AttributeError, KeyError, TypeError):
+                    names, token = [None], ""
+                if not all(isinstance(each, str) and each for each in (*names, token or "-")):
+                    raise IncompleteError(f"{self.name} did not answer for {release}")
+                found[release] = (*found.get(release, ()), *names)
+                waiting += [(release, token)] if token else []
+        raise IncompleteError(f"{self.name} goes on for ever with {_name(release for release, _ in waiting)}")
+
+    def read_advisory(self, identifier: str) -> Mapping[str, Any]:
+        """Return the record of an advisory."""
+        record = self._ask("GET", f"/v1/vulns/{quote(identifier, safe='')}")
+        version = record.get("schema_version", "1")
+        if record.get("id") != identifier or not isinstance(version, str) or version.split(".")[0] != "1":
+            raise IncompleteError(f"{self.name} has no readable record of {identifier}")
+        return record
+
+    def _ask(self, method: str, path: str, question: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+        try:
+            address = f"{self.address}{path}"
+            # Certificates are named for each request: a session's own choice gives way to REQUESTS_CA_BUNDLE.
+            verify = str(self.bundle) if self.bundle else True
+            answer = self.session.request(method, address, json=question, timeout=SECONDS, verify=verify)
+            document = answer.json() if answer.ok else None
+        except requests.exceptions.JSONDecodeError:
+            raise IncompleteError(f"{self.name}{path} did not answer with JSON") from None
+        except requests.RequestException as error:
+            reason = redact(f"{type(error).__name__}: {name_cause(list_causes(error))}", self.secrets)
+            raise IncompleteError(f"{self.name}{path} cannot be had: {reason}") from None
+        if not isinstance(document, dict):
+            said = f"status {answer.status_code} {answer.reason}".rstrip() if not answer.ok else "something else"
+            raise IncompleteError(f"{self.name}{path} answered with {redact(said, self.secrets)}")
+        return document
 
 
-def _describe_rule(finding: Finding) -> dict[str, Any]:
-    score = {} if finding.score is None else {"security-severity": f"{finding.score:.1f}"}
-    return {
-        "id": finding.id,
-        "shortDescription": {"text": finding.summary or f"{finding.id} in {finding.package}"},
-        "help": {"text": "`invoke lock --upgrade-package NAME` takes the version that mends it."},
-        "defaultConfiguration": {"level": SARIF_LEVELS.get(finding.severity, "warning")},
-        "properties": {"tags": ["security"], **score},
-    }
+def reach_service(settings: "Settings", environment: Mapping[str, str]) -> Service:
+    """Return the service, as it is reached through the proxy and the certificates of the environment."""
+    address = (settings.audit_url or SERVICE).rstrip("/")
+    return Service(address, ca_bundle(environment), read_access((), address, environment).secrets)
 
 
-def _describe_result(finding: Finding, index: int) -> dict[str, Any]:
-    mended = f"mended in {', '.join(finding.mended_in)}" if finding.mended_in else "no version mends it yet"
-    names = ", ".join((finding.id, *finding.aliases))
-    result = {
-        "ruleId": finding.id,
-        "ruleIndex": index,
-        "level": SARIF_LEVELS.get(finding.severity, "warning"),
-        "message": {"text": f"{finding.package} {finding.version}: {names}, {finding.severity}; {mended}."},
-        "locations": [
-            {"physicalLocation": {"artifactLocation": {"uri": path}, "region": {"startLine": line}}}
-            for path, line in zip(finding.locks, finding.lines, strict=True)
-        ],
-        "partialFingerprints": {
-            "dockyardFinding/v1": sha256(f"{finding.id}\n{finding.package}\n{finding.version}".encode()).hexdigest()
-        },
-    }
-    if finding.acceptance and not finding.counts:
-        result["suppressions"] = [
-            {"kind": "external", "status": "accepted", "justification": finding.acceptance.reason}
-        ]
-    return result
+def ask_service(service: Service, releases: Sequence[Release]) -> dict[Release, list[Mapping[str, Any]]]:
+    """Return the records of all advisories for each release; raise IncompleteError unless all is answered."""
+    with service.session:
+        named = service.list_identifiers([*releases, *(() if SENTINEL in releases else (SENTINEL,))])
+        if not named[SENTINEL]:
+            raise IncompleteError(
+                f"{service.name} knows nothing against {SENTINEL}, "
+                "which is known to be vulnerable: it has no data on Python packages"
+            )
+        wanted = {release: tuple(dict.fromkeys(named[release])) for release in releases}
+        identifiers = sorted({name for names in wanted.values() for name in names})
+        with ThreadPoolExecutor(WORKERS) as pool:
+            records = dict(zip(identifiers, pool.map(service.read_advisory, identifiers), strict=True))
+    return {release: [records[name] for name in names] for release, names in wanted.items()}
+
+
+def _name(releases: Iterable[Release], most: int = 3) -> str:
+    names = [str(release) for release in releases]
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -132,7 +132,7 @@ def print_differences(outcome: Any) -> None:
 def audit(_context: Context, json: bool = False, sarif: str = "") -> None:
     """Look for known vulnerabilities in every lock; exit 1 with one that is not accepted, or without an answer."""
     from dockyard.image.records import record_run
-    from dockyard.locks.audit import audit_locks, describe_findings
+    from dockyard.locks.audit import audit_locks
 
     project = settings()
     with record_run(project, "audit") as recording:
@@ -145,9 +145,9 @@ def audit(_context: Context, json: bool = False, sarif: str = "") -> None:
             recording.failed = True
             recording.details["error"] = known
     if sarif:
-        from dockyard.verify.output import format_sarif_log, write_sarif
+        from dockyard.verify.output import format_audit_sarif, write_sarif
 
-        write_sarif(Path(sarif), format_sarif_log("audit", *describe_findings(found)))
+        write_sarif(Path(sarif), format_audit_sarif(found))
     if json:
         console.as_json({**vars(found), "counting": count})
     else:

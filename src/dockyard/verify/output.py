@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dockyard import __version__
 from dockyard.errors import DockyardError
@@ -17,7 +17,12 @@ from dockyard.registry import documents
 from dockyard.verify.model import Facts, Finding, Rule, Trial, Verdict
 from dockyard.verify.rules.judge import RULES
 
+if TYPE_CHECKING:
+    from dockyard.locks.audit import Audit
+
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+SARIF_LEVELS = {"critical": "error", "high": "error", "low": "note", "none": "note"}
+"""SARIF's words for vulnerabilities; all others, and what nobody has rated, are warnings."""
 MOST_FINDINGS = 200
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -132,6 +137,45 @@ def format_sarif(report: Report) -> dict[str, Any]:
     )
 
 
+def format_audit_sarif(audit: "Audit") -> dict[str, Any]:
+    """Return an audit as a SARIF 2.1.0 log: one result a vulnerability, at the line of every lock."""
+    rules: dict[str, dict[str, Any]] = {}
+    results = []
+    for each in audit.findings:
+        severity = SARIF_LEVELS.get(each.severity, "warning")
+        score = {} if each.score is None else {"security-severity": f"{each.score:.1f}"}
+        rules[each.id] = {
+            "id": each.id,
+            "shortDescription": {"text": each.summary or f"{each.id} in {each.package}"},
+            "help": {"text": "`invoke lock --upgrade-package NAME` takes the version that mends it."},
+            "defaultConfiguration": {"level": severity},
+            "properties": {"tags": ["security"], **score},
+        }
+        mended = f"mended in {', '.join(each.mended_in)}" if each.mended_in else "no version mends it yet"
+        names = ", ".join((each.id, *each.aliases))
+        places = [
+            {"physicalLocation": {"artifactLocation": {"uri": path}, "region": {"startLine": line}}}
+            for path, line in zip(each.locks, each.lines, strict=True)
+        ]
+        results.append({
+            "ruleId": each.id, "ruleIndex": list(rules).index(each.id), "level": severity,
+            "message": {"text": f"{each.package} {each.version}: {names}, {each.severity}; {mended}."},
+            "locations": places, **_mark(each.id, each.package, each.version),
+            **_suppress(each.acceptance.reason if each.acceptance and not each.counts else ""),
+        })  # fmt: skip
+    return format_sarif_log("audit", list(rules.values()), results)
+
+
+def _mark(*parts: str) -> dict[str, Any]:
+    """Return what tells a result from others, wherever it stands."""
+    return {"partialFingerprints": {"dockyardFinding/v1": sha256("\n".join(parts).encode()).hexdigest()}}
+
+
+def _suppress(reason: str) -> dict[str, Any]:
+    """Return what says that a result is accepted, with the reason; nothing where it is not."""
+    return {"suppressions": [{"kind": "external", "status": "accepted", "justification": reason}]} if reason else {}
+
+
 def format_sarif_log(
     category: str, rules: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]], **more: Any
 ) -> dict[str, Any]:
@@ -201,19 +245,16 @@ def _sarif_result(finding: Finding, index: int) -> dict[str, Any]:
     }
     if finding.path:
         place["logicalLocations"] = [{"fullyQualifiedName": finding.path, "kind": "resource"}]
-    mark = sha256(f"{finding.rule}\n{finding.path}\n{finding.message.splitlines()[0]}".encode()).hexdigest()
-    result = {
+    return {
         "ruleId": finding.rule,
         "ruleIndex": index,
         "level": str(finding.severity),
         "message": {"text": f"{_sentence(finding.message)}\n{_sentence(finding.hint)}"},
         "locations": [place],
-        "partialFingerprints": {"dockyardFinding/v1": mark},
+        **_mark(finding.rule, finding.path, finding.message.splitlines()[0]),
         "properties": {"layer": finding.layer, "instruction": finding.instruction},
+        **_suppress(finding.accepted),
     }
-    if finding.accepted:
-        result["suppressions"] = [{"kind": "external", "status": "accepted", "justification": finding.accepted}]
-    return result
 
 
 def _junit_case(report: Report, rule: str) -> ET.Element:
