@@ -155,7 +155,7 @@ def test_release_and_workers() -> None:
 
 def test_names_become_image_names() -> None:
     """Spaces, capitals and letters that an image's name may not have are replaced."""
-    assert detected({"app.py": APP}, name="Café de l'Été").image.value == "caf-de-l-t"
+    assert detected({"app.py": APP}, name="Café de l'Été").image.value == "cafe-de-l-ete"
     assert detected({"app.py": APP}, name="店").image.value == "app"
     assert detected({"app.py": APP}, name="Postgres").image.value == "postgres-app"
 

@@ -351,7 +351,19 @@ def test_modes_are_usual(app: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ({}, "holds no file yet", 1),
         ({"README.md": "hello\n"}, "it is no Python web service", 1),
         ({"app.py": APP, "main.py": APP}, "more than one application: app:app and main:app", 2),
+        ({"a/app.py": APP, "b/app.py": APP}, "more than one application: a/app.py:app and b/app.py:app", 2),
         ({"app.py": APP, "pyproject.toml": "[project\n"}, "pyproject.toml: not valid TOML", 2),
+        ({"app.py": APP, "pyproject.toml": "project = 1\n"}, "pyproject.toml: project must be a table", 2),
+        ({"app.py": APP, "pyproject.toml": "[project]\nname = ['x']\n"}, "project.name must be a text", 2),
+        (
+            {"app.py": APP, "pyproject.toml": "[project]\ndependencies = 'flask'\n"},
+            "must be a list of texts",
+            2,
+        ),
+        ({"app.py": APP, "pyproject.toml": "[dependency-groups]\ntest = 'x'\n"}, "groups must be a table of lists", 2),
+        ({"app.py": APP, "Pipfile": "packages = 'flask'\n"}, "Pipfile: packages must be a table", 2),
+        ({"app.py": APP, "poetry.lock": "package = 'flask'\n"}, "poetry.lock: package must be a list of tables", 2),
+        ({"app.py": APP + "app = (\n"}, "app.py, line 3: '(' was never closed: this Python cannot read where", 1),
     ],
 )
 def test_one_clear_thing(
@@ -359,6 +371,7 @@ def test_one_clear_thing(
 ) -> None:
     """What cannot be adopted is told in one sentence, and nothing is written."""
     for path, text in files.items():
+        (folder / path).parent.mkdir(exist_ok=True)
         (folder / path).write_text(text)
     ended, out, err = init(capsys)
     assert (ended, out) == (code, "")

@@ -160,8 +160,10 @@ def _chosen(snapshot: Snapshot, candidates: tuple[Candidate, ...], names: frozen
     equal = [one for one in everything if _rank(snapshot, one, names)[:4] == _rank(snapshot, best, names)[:4]]
     equal = [one for one in equal if _is_used(snapshot, one)] or equal
     if len({one.path for one in equal}) > 1:
-        shown = " and ".join(_reference(snapshot, one) for one in equal[:3])
-        raise UsageError(f"{snapshot.name} has more than one application: {shown}", SAYS)
+        shown = [_reference(snapshot, one) for one in equal[:3]]
+        if len(set(shown)) < len(shown):  # of several folders
+            shown = [f"{one.path}:{one.name}" for one in equal[:3]]
+        raise UsageError(f"{snapshot.name} has more than one application: {' and '.join(shown)}", SAYS)
     best = equal[0]
     root, dotted = _location(snapshot, best.path)
     reference = f"{dotted}:{best.name}{_call(snapshot, best)}"
@@ -221,6 +223,10 @@ def _program(snapshot: Snapshot, candidates: Sequence[Candidate]) -> Found[App]:
     inside = f"; or run it in the folder of one: {', '.join(shown[:3])}" if shown else ""
     if not any(path.endswith(".py") for path in snapshot.paths):
         raise DockyardError(f"{snapshot.name} holds no Python file: it is no Python web service", inside[2:])
+    for path in snapshot.modules:
+        if snapshot.text(path) in code.broken:
+            said = f"{path}{code.broken[snapshot.text(path)]}"
+            raise DockyardError(f"{said}: this Python cannot read where an application may be", "mend it first")
     serving = _serving(snapshot)
     scripts = commands.console_scripts(snapshot)
     start = next((name for name in scripts if name == snapshot.name), next(iter(scripts), "python -m PACKAGE"))

@@ -6,6 +6,9 @@ import re
 import warnings
 from collections.abc import Iterator
 
+broken: dict[str, str] = {}
+"""What is wrong with each text that no tree could be made of."""
+
 
 @functools.cache
 def parse(text: str) -> ast.Module:
@@ -14,7 +17,8 @@ def parse(text: str) -> ast.Module:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # another's code: "invalid escape sequence" and the like are theirs
             return ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        broken[text] = f", line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else f": {error}"
         return ast.Module([], [])
 
 

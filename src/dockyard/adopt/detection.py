@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import unicodedata
 from collections.abc import Iterator
 
 from dockyard.adopt.apps import NOT_SHIPPED, PROJECT_FILES, detect_app
@@ -144,7 +145,8 @@ def _image(snapshot: Snapshot, overrides: Overrides) -> Found[str]:
     document = snapshot.toml("pyproject.toml")
     named = document.get("project", {}).get("name") or document.get("tool", {}).get("poetry", {}).get("name")
     said, source = (named, "the project's name") if named else (snapshot.name, "the folder's name")
-    plain = re.sub(r"[^a-z0-9]+", "-", str(said).lower()).strip("-")
+    letters = unicodedata.normalize("NFKD", str(said)).encode("ascii", "ignore").decode()  # é is e and an accent
+    plain = re.sub(r"[^a-z0-9]+", "-", letters.lower()).strip("-")
     if plain in TAKEN:
         return Found(f"{plain}-app", f"{source}, which is another image's")
     return Found(plain or "app", source if plain else "nothing: the name has no letter that an image's may have")

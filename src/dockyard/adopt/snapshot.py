@@ -1,10 +1,11 @@
 """Read a repository once, bounded, without running any of it: the paths, and the texts that say something."""
 
 import ast
+import contextlib
 import functools
 import os
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -31,6 +32,21 @@ MODULES = 3_000
 DEPTH = 12
 
 
+SHAPES: Mapping[str, tuple[type, type]] = {
+    **dict.fromkeys(("project", "tool", "tool.dockyard", "tool.pdm", "tool.poetry", "tool.setuptools"), (dict, object)),
+    **dict.fromkeys(("tool.poetry.dependencies", "tool.poetry.dev-dependencies"), (dict, object)),
+    **dict.fromkeys(("tool.setuptools.dynamic", "packages", "dev-packages"), (dict, object)),
+    **dict.fromkeys(("tool.hatch", "tool.poetry.group"), (dict, dict)),
+    **dict.fromkeys(("project.optional-dependencies", "dependency-groups", "tool.pdm.dev-dependencies"), (dict, list)),
+    **dict.fromkeys(("project.name", "project.requires-python", "tool.poetry.name"), (str, object)),
+    "project.dependencies": (list, str),
+    "package": (list, dict),
+}
+"""What must be of which kind in a TOML file that is read, and what it must hold; a table stands before those in it."""
+
+WORDS: Mapping[type, str] = {dict: "table", list: "list", str: "text"}
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """A repository at one moment: `paths` are its files, relative, with /; `texts` holds those that were read.
@@ -53,9 +69,15 @@ class Snapshot:
     def toml(self, path: str) -> dict[str, Any]:
         """Return a TOML file's content, empty where it is absent; raise SettingsError where it is broken."""
         try:
-            return _parse_toml(self.text(path))
+            document = _parse_toml(self.text(path))
         except tomllib.TOMLDecodeError as error:
             raise SettingsError(f"{path}: not valid TOML: {error}", "mend it, then run this again") from None
+        for name, (kind, inner) in SHAPES.items():
+            value = functools.reduce(lambda table, key: table.get(key, {}), name.split("."), document) or kind()
+            if not isinstance(value, kind) or not all(isinstance(one, inner) for one in _values(value)):
+                words = f"a {WORDS[kind]}" + (f" of {WORDS[inner]}s" if inner is not object else "")
+                raise SettingsError(f"{path}: {name} must be {words}", "mend it, then run this again")
+        return document
 
     def with_lines(self, path: str, lines: Sequence[str]) -> "Snapshot":
         """Return what the repository would be with these lines at the end of a file."""
@@ -68,7 +90,7 @@ class Snapshot:
     def settings(self) -> dict[str, Any]:
         """The table [tool.dockyard], which keeps what `dockyard init` was once told; empty where there is none."""
         table = self.toml("pyproject.toml").get("tool", {}).get("dockyard", {})
-        return table if isinstance(table, dict) else {}
+        return dict(table)
 
     @functools.cached_property
     def modules(self) -> tuple[str, ...]:
@@ -86,6 +108,10 @@ class Snapshot:
         for path in self.modules:
             if any(word in self.texts[path] for word in words):
                 yield path
+
+
+def _values(value: object) -> Iterable[object]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 _parse_toml = functools.cache(tomllib.loads)
@@ -132,8 +158,14 @@ def _walk(root: Path, folder: str, depth: int) -> Iterator[str]:
         if entry.is_dir(follow_symlinks=False):
             if name not in SKIPPED and not name.startswith(".") and depth < DEPTH:
                 yield from _walk(root, path, depth + 1)
-        elif (not name.startswith(".") or name in HIDDEN) and entry.is_file():
+        elif (not name.startswith(".") or name in HIDDEN) and _is_file(entry):
             yield path
+
+
+def _is_file(entry: "os.DirEntry[str]") -> bool:
+    with contextlib.suppress(OSError):  # a link to where nobody may look
+        return entry.is_file()
+    return False
 
 
 def _is_wanted(path: str) -> bool:
