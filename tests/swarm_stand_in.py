@@ -99,12 +99,10 @@ class SwarmStandIn:
             return _said(name)
         if words[0] == "ls":
             return _said("\n".join(self.configs))
-        if name not in self.configs:
-            return Completed(1, "[]", f"no such config: {name}", 0.1)
-        if words[0] == "rm":
-            del self.configs[name]
-            return _said(name)
-        return _said(json.dumps([{"ID": name, "Spec": self.configs[name]}]))
+        if words[0] == "inspect":
+            there = [name for name in words[1:] if name in self.configs]
+            return _said(json.dumps([{"ID": name, "Spec": {"Name": name, **self.configs[name]}} for name in there]))
+        return _said(name) if self.configs.pop(name, None) else Completed(1, "", f"no such config: {name}", 0.1)
 
     def _service(self, words: tuple[str, ...], _command: Command) -> Completed:
         if words[0] == "ls" and "--quiet" in words:

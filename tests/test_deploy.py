@@ -339,9 +339,9 @@ def test_a_version_that_cannot_be_kept_is_told() -> None:
         def remove(self, name: str) -> None:
             """Do nothing."""
 
-        def list_names(self) -> list[str]:
+        def list_labels(self) -> dict[str, dict[str, str]]:
             """List nothing."""
-            return []
+            return {}
 
         def read_labels(self, name: str) -> dict[str, str]:
             """Know nothing."""

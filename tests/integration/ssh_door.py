@@ -46,6 +46,12 @@ IdentitiesOnly yes
 UserKnownHostsFile {folder}/known_hosts
 StrictHostKeyChecking yes
 """
+SHARED = """\
+ControlMaster auto
+ControlPath {control}
+ControlPersist 60
+"""
+"""What people write into ~/.ssh/config so that many commands share one connection."""
 
 
 @dataclass
@@ -98,11 +104,21 @@ class Door:
                 if Path(f"/proc/{number}/comm").read_text() == "ssh\n":
                     os.kill(number, signal.SIGKILL)
         used.unlink(missing_ok=True)
+        if self.control.exists():
+            capture(Command((str(self.bin / "ssh"), "-O", "exit", "any")), check=False)
+
+    @property
+    def control(self) -> Path:
+        """Where a shared connection is; in a folder of the test, its name would be too long."""
+        return Path(f"/tmp/dockyard-ssh-{self.port}")
 
 
 @contextlib.contextmanager
-def leading_to(engine: Engine, folder: Path) -> Iterator[Door]:
-    """Yield an open door to an engine; skip the test where Debian's package cannot be had."""
+def leading_to(engine: Engine, folder: Path, *, shared: bool = False) -> Iterator[Door]:
+    """Yield an open door to an engine; skip the test where Debian's package cannot be had.
+
+    Logins have a connection each, or share one.
+    """
     root = folder / "root"
     try:
         apt.unpack([Package(name, apt.codename()) for name in PACKAGES], root)
@@ -117,7 +133,8 @@ def leading_to(engine: Engine, folder: Path) -> Iterator[Door]:
     facts = {"folder": folder, "port": door.port, "engine": engine.environment["DOCKER_HOST"]}
     path = engine.environment["PATH"]
     (folder / "sshd_config").write_text(SERVER.format(**facts, path=path))
-    (folder / "ssh_config").write_text(CLIENT.format(**facts))
+    client = CLIENT + (SHARED if shared else "")
+    (folder / "ssh_config").write_text(client.format(**facts, control=door.control))
     users = Path("/etc/passwd").read_text()
     (folder / "passwd").write_text(f"{users.rstrip()}\nsshd:x:64999:65534::/run/sshd:/usr/sbin/nologin\n")
     door.bin.mkdir()

@@ -172,7 +172,7 @@ def test_a_host_by_ssh_and_by_a_context(
     path = os.environ["PATH"]
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
     with (
-        ssh_door.leading_to(engine, made(tmp_path / "ssh")) as door,
+        ssh_door.leading_to(engine, made(tmp_path / "ssh"), shared=True) as door,
         behind_tls(Path(str(engine.environment["DOCKER_HOST"]).removeprefix("unix://")), authority) as port,
     ):
         monkeypatch.setenv("PATH", f"{door.bin}{os.pathsep}{path}")

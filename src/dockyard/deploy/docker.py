@@ -53,6 +53,10 @@ class Docker:
             raise LostError(f"{self.name} does not answer: {said[-1]}", "`docker info` there may tell why")
         return done
 
+    def inspect(self, kind: str, *names: str) -> list[dict[str, Any]]:
+        """Return what there is of some things, those left out that are gone meanwhile."""
+        return json.loads(self.attempt(kind, "inspect", *names).stdout or "[]") if names else []
+
     def read(self, *words: str, **options: Any) -> str:
         """Return what a command prints; raise DockyardError with its own words where it fails."""
         done = self.attempt(*words, **options)

@@ -41,16 +41,19 @@ class ConfigMaps:
         """Remove a config map."""
         self.kubectl.remove("ConfigMap", make_name(name))
 
-    def list_names(self) -> list[str]:
-        """Return the names of all."""
+    def list_labels(self) -> dict[str, dict[str, str]]:
+        """Return what is said of all, and their ids."""
         marks = f"{DOMAIN}instance={make_name(self.stack)},{DOMAIN}managed-by={MEMORY}"
-        return [one["data"]["name"] for one in self.kubectl.list_all("ConfigMap", marks)]
+        found = [one["data"] for one in self.kubectl.list_all("ConfigMap", marks)]
+        return {data["name"]: self._labels(data) for data in found}
 
     def read_labels(self, name: str) -> dict[str, str]:
         """Return what is said of a text, and its id."""
-        data = self._read(name)
+        return self._labels(self._read(name))
+
+    def _labels(self, data: Mapping[str, str]) -> dict[str, str]:
         labels = {key.removeprefix("label."): text for key, text in data.items() if key.startswith("label.")}
-        return {**labels, "id": name} if labels else {}
+        return {**labels, "id": data["name"]} if labels else {}
 
     def read_content(self, name: str) -> str | None:
         """Return a text."""

@@ -179,9 +179,7 @@ class Host(Deployer):
         """Return every container of the stack."""
         listing = ("container", "ls", "--all", "--quiet", "--no-trunc", "--filter", f"label={PROJECT}={self.stack}")
         ids = self.docker.read(*listing).split()
-        # One that is removed meanwhile is an error of the command, and not in its answer.
-        bodies = json.loads(self.docker.attempt("container", "inspect", *ids).stdout or "[]") if ids else []
-        return tuple(sorted(map(_box, bodies), key=lambda box: box.name))
+        return tuple(sorted(map(_box, self.docker.inspect("container", *ids)), key=lambda box: box.name))
 
     def _serving(self, boxes: Iterable[Box]) -> str:
         """Return the colour of the set that serves: the front's configuration says so, or else what runs."""

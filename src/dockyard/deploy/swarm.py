@@ -173,7 +173,7 @@ class Swarm(Deployer):
     def _services(self) -> dict[str, Mapping[str, Any]]:
         """Return what Docker says of each service of the stack, by its name within it."""
         found = self.docker.read("service", "ls", "--quiet", "--filter", NAMESPACE + self.stack).split()
-        bodies = json.loads(self.docker.read("service", "inspect", *found)) if found else []
+        bodies = self.docker.inspect("service", *found)
         return {str(one["Spec"]["Name"]).removeprefix(f"{self.stack}_"): one for one in bodies}
 
     def _tasks(self, services: Iterable[str]) -> tuple[Task, ...]:

@@ -39,8 +39,8 @@ class Shelf(Protocol):
     def remove(self, name: str) -> None:
         """Take a text away by its name or id, if it is there and nothing uses it."""
 
-    def list_names(self) -> list[str]:
-        """Return every name."""
+    def list_labels(self) -> dict[str, dict[str, str]]:
+        """Return the labels of every text by its name, in as few questions as can be."""
 
     def read_labels(self, name: str) -> dict[str, str]:
         """Return the labels of a text and its id, nothing where there is no such text."""
@@ -67,23 +67,22 @@ class Configs:
         """Remove a config; the Swarm keeps what a service uses."""
         self.docker.attempt("config", "rm", name)
 
-    def list_names(self) -> list[str]:
-        """Return the names of the stack's configs."""
-        return self.docker.read("config", "ls", "--filter", f"name={self.stack}_", "--format", "{{.Name}}").split()
+    def list_labels(self) -> dict[str, dict[str, str]]:
+        """Return our labels of the stack's configs, and their ids."""
+        names = self.docker.read("config", "ls", "--filter", f"name={self.stack}_", "--format", "{{.Name}}").split()
+        return {one["Spec"]["Name"]: self._labels(one) for one in self.docker.inspect("config", *names)}
 
     def read_labels(self, name: str) -> dict[str, str]:
         """Return our labels of a config, and its id."""
-        found = self._inspect(name)
-        return {**own_labels(found["Spec"].get("Labels")), "id": found["ID"]} if found else {}
+        return next(map(self._labels, self.docker.inspect("config", name)), {})
 
     def read_content(self, name: str) -> str | None:
         """Return what a config holds."""
-        found = self._inspect(name)
-        return base64.b64decode(found["Spec"].get("Data") or "").decode() if found else None
+        found = self.docker.inspect("config", name)
+        return base64.b64decode(found[0]["Spec"].get("Data") or "").decode() if found else None
 
-    def _inspect(self, name: str) -> Mapping[str, Any]:
-        found = json.loads(self.docker.attempt("config", "inspect", name).stdout or "[]")
-        return found[0] if found else {}
+    def _labels(self, one: Mapping[str, Any]) -> dict[str, str]:
+        return {**own_labels(one["Spec"].get("Labels")), "id": one["ID"]}
 
 
 @dataclass(frozen=True)
@@ -105,15 +104,18 @@ class Containers:
         """Remove a container."""
         self.docker.attempt("container", "rm", name)
 
-    def list_names(self) -> list[str]:
-        """Return the names of the stack's containers of this kind."""
+    def list_labels(self) -> dict[str, dict[str, str]]:
+        """Return our labels of the stack's containers of this kind, and their ids."""
         wanted = ("--filter", f"label={LABEL}stack={self.stack}", "--format", "{{.Names}}")
-        return self.docker.read("container", "ls", "--all", *wanted).split()
+        names = self.docker.read("container", "ls", "--all", *wanted).split()
+        return {str(one["Name"]).lstrip("/"): self._labels(one) for one in self.docker.inspect("container", *names)}
 
     def read_labels(self, name: str) -> dict[str, str]:
         """Return our labels of a container, and its id."""
-        found = json.loads(self.docker.attempt("container", "inspect", name).stdout or "[]")
-        return {**own_labels(found[0]["Config"]["Labels"]), "id": found[0]["Id"]} if found else {}
+        return next(map(self._labels, self.docker.inspect("container", name)), {})
+
+    def _labels(self, one: Mapping[str, Any]) -> dict[str, str]:
+        return {**own_labels(one["Config"]["Labels"]), "id": one["Id"]}
 
     def read_content(self, name: str) -> str | None:
         """Return what a container was made for."""
@@ -190,10 +192,10 @@ class Store:
 
     def list_versions(self, current: int = 0) -> tuple[Version, ...]:
         """Return every version that is remembered, the newest first; the `current` one is told to run."""
-        names = [name for name in self.shelf.list_names() if name.startswith(f"{self.stack}_dockyard-v")]
-        found = [self.shelf.read_labels(name) for name in names]
         versions = [
-            Version(int(one["version"]), one["image"], one["at"], one["by"], one["outcome"]) for one in found if one
+            Version(int(one["version"]), one["image"], one["at"], one["by"], one["outcome"])
+            for name, one in self.shelf.list_labels().items()
+            if name.startswith(f"{self.stack}_dockyard-v")
         ]
         versions = [replace(one, outcome="runs") if one.number == current else one for one in versions]
         return tuple(sorted(versions, key=lambda one: one.number, reverse=True))
@@ -211,7 +213,7 @@ class Store:
         used = {body["name"] for body in keep.document.get("configs", {}).values()}
         old = [self._name(one.number) for one in self.list_versions()[KEPT:]]
         stems = tuple(f"{self.stack}_{stem}-" for stem in ("front", "drain"))
-        old += [name for name in self.shelf.list_names() if name.startswith(stems) and name not in used]
+        old += [name for name in self.shelf.list_labels() if name.startswith(stems) and name not in used]
         # The engine refuses to remove what a service still uses.
         for name in old:
             self.shelf.remove(name)
