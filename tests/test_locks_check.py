@@ -18,9 +18,8 @@ from dockyard.locks.check import (
     list_purposes,
     lock_path,
 )
-from dockyard.locks.environments import Offer
 from dockyard.locks.inputs import canonicalize_lock, logical_lines, normalize_spaces
-from dockyard.locks.pins import parse_pins
+from dockyard.locks.pins import Offer, parse_pins
 from dockyard.locks.plan import finish_locks, plan_batches
 from dockyard.settings import Settings
 from tests.lock_project import COMPILED, INPUTS, compiled_here, lock_all, locked_project, pin, write_inputs

@@ -7,17 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.markers import Marker
 
-from dockyard.locks.environments import (
+from dockyard.locks.inputs import InputError, parse_input
+from dockyard.locks.pins import (
     HERE,
+    Pin,
     Selection,
     holds_on,
     list_environments,
     merge_pins,
+    parse_pins,
+    render_pins,
     select_environments,
     write_marker,
 )
-from dockyard.locks.inputs import InputError, parse_input
-from dockyard.locks.pins import Pin, parse_pins, render_pins
 
 AMD, ARM, RISC = "linux/amd64", "linux/arm64", "linux/riscv64"
 

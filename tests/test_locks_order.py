@@ -23,6 +23,12 @@ def test_production_decides_and_what_is_included_follows() -> None:
     assert order["development"] == ("production", "base", "test")
 
 
+def test_locks_are_made_in_layers() -> None:
+    """Whatever their names: all that can be made at a time comes before what waits for it, as headers name them so."""
+    order = find_agreements(closures(aa="-r zz.in\n", mm="rq\n", production="flask\n", zz="rq\n"))
+    assert list(order) == ["production", "mm", "zz", "aa"]
+
+
 def test_purposes_without_production_agree_with_what_they_include() -> None:
     """Names are free: two purposes that do not know each other need not agree."""
     assert find_agreements(closures(web="flask\n", worker="rq\n", all="-r web.in\n-r worker.in\n")) == {

@@ -7,9 +7,8 @@ import pytest
 from dockyard.errors import DockyardError, UsageError
 from dockyard.locks import check
 from dockyard.locks.check import check_project, inspect_locks
-from dockyard.locks.environments import Offer
 from dockyard.locks.inputs import InputError
-from dockyard.locks.pins import parse_pins
+from dockyard.locks.pins import Offer, parse_pins
 from dockyard.locks.plan import Batch, Wish, finish_locks, plan_batches
 from dockyard.settings import Settings
 from tests.lock_project import COMPILED, compiled_here, locked_project, write_inputs

@@ -12,8 +12,7 @@ from packaging.tags import parse_tag, sys_tags
 from packaging.utils import parse_wheel_filename
 
 from dockyard.errors import DockyardError
-from dockyard.locks.environments import Offer, list_tags, narrow_hashes
-from dockyard.locks.pins import Pin
+from dockyard.locks.pins import Offer, Pin, list_tags, narrow_hashes
 
 AMD, ARM, RISC = "linux/amd64", "linux/arm64", "linux/riscv64"
 SDIST = "sail-1.0.tar.gz"

@@ -310,10 +310,11 @@ def find_agreements(closures: Mapping[str, Sequence[Input]]) -> dict[str, tuple[
     Production takes over none. Every other purpose takes over production's, and those of each purpose that
     it includes through -r, so that one version of a package runs in every image of a Python.
     """
-    wanted = {purpose: _wanted(purpose, closures) for purpose in closures}
+    wanted = {name: ({DECIDES, *_list_included(file)} & closures.keys()) - {name} for name, file in closures.items()}
+    wanted |= {DECIDES: set()} if DECIDES in closures else {}
     made: dict[str, tuple[str, ...]] = {}
     while len(made) < len(wanted):
-        ready = [purpose for purpose in sorted(wanted) if purpose not in made and wanted[purpose] <= made.keys()]
+        ready = [purpose for purpose in sorted(wanted.keys() - made.keys()) if wanted[purpose] <= made.keys()]
         for purpose in ready:
             made[purpose] = tuple(name for name in made if name in wanted[purpose])
     return made
@@ -321,19 +322,15 @@ def find_agreements(closures: Mapping[str, Sequence[Input]]) -> dict[str, tuple[
 
 def find_shipped(closures: Mapping[str, Sequence[Input]]) -> frozenset[str]:
     """Return the purposes whose packages are in the image that ships: production, and all that it includes by -r."""
-    included = {f"{FOLDER}/{DECIDES}{SUFFIX}"} | _included(closures.get(DECIDES, ()))
-    return frozenset(name for name in closures if f"{FOLDER}/{name}{SUFFIX}" in included)
+    return frozenset({DECIDES, *_list_included(closures.get(DECIDES, ()))} & closures.keys())
 
 
-def _wanted(purpose: str, closures: Mapping[str, Sequence[Input]]) -> set[str]:
-    if purpose == DECIDES:
-        return set()
-    included = _included(closures[purpose])
-    return {name for name in closures if name in {DECIDES} or f"{FOLDER}/{name}{SUFFIX}" in included} - {purpose}
-
-
-def _included(closure: Sequence[Input]) -> set[str]:
-    return {include.path for file in closure for include in file.includes if include.option == "-r"}
+def _list_included(closure: Sequence[Input]) -> Iterator[str]:
+    """Yield the purposes that a closure includes by -r; other files may be among them."""
+    for include in (include for file in closure for include in file.includes if include.option == "-r"):
+        folder, _, name = include.path.rpartition("/")
+        if folder == FOLDER:
+            yield name.removesuffix(SUFFIX)
 
 
 def main() -> int:

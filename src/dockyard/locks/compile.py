@@ -15,9 +15,16 @@ from dockyard.engine.client import Engine
 from dockyard.engine.inside import archive
 from dockyard.errors import CommandError, DockyardError
 from dockyard.locks import check
-from dockyard.locks.environments import Offer, list_environments
-from dockyard.locks.failures import Failure, TransientError, explain_failure, find_yanked, read_failure, require_heard
+from dockyard.locks.failures import (
+    Blame,
+    Failure,
+    TransientError,
+    explain_failure,
+    find_yanked,
+    require_heard,
+)
 from dockyard.locks.indexes import Access, select_options
+from dockyard.locks.pins import Offer, list_environments
 from dockyard.locks.plan import Batch, Wish, finish_locks
 from dockyard.process import Command, Completed, capture, redact
 
@@ -255,9 +262,11 @@ def read_answer(said: str, command: Command) -> Answer:
     try:
         given = json.loads(said)
         locks = {purpose: JobAnswer(**one) for purpose, one in given.get("locks", {}).items()}
-        failed = read_failure(given["failed"]) if "failed" in given else None
+        failed = None
+        if said_why := given.get("failed"):
+            failed = Failure(**{**said_why, "causes": tuple(Blame(**cause) for cause in said_why["causes"])})
         return Answer(locks, given.get("glibc", ""), failed)
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise CommandError(f"no answer from: {command.display()}", output=said) from None
 
 

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from packaging.utils import canonicalize_name
 
@@ -71,11 +70,6 @@ class Failure:
 
 class TransientError(CommandError):
     """The network or an index failed for a while: what was made before that stays."""
-
-
-def read_failure(given: Mapping[str, Any]) -> Failure:
-    """Return a failure from a container's answer; raise TypeError where it is laid out in another way."""
-    return Failure(**{**given, "causes": tuple(Blame(**cause) for cause in given["causes"])})
 
 
 def explain_failure(batch: Batch, failed: Failure) -> DockyardError:
@@ -147,31 +141,23 @@ def _other(job: Job, said: str) -> tuple[str, str] | None:
             if canonicalize_name(split_name(line.text)) == name
         ]
         wrong = f"{name} would have to be built from source, and does not build on Python {job.lock.python}"
-        return "; ".join([wrong, *filter(None, [_builders_reason(said)]), *lines]), _ways_around(job, name)
+        # The builder's own last word counts: not what pip says of it, nor a warning before it.
+        output = (OUTPUT.findall(said) or [said])[-1]
+        reasons = [match[1].strip() for match in REASON.finditer(output) if not PIPS_OWN.search(match[1])]
+        because = [f"its builder says: {reasons[-1]}"] if reasons else []
+        moves = any(split_name(pin) == name for pin in job.pins)
+        ways = [
+            *([f"`invoke lock --upgrade-package {name}` lets the locked version move"] if moves else []),
+            f"{WITH_WHEELS[name]} is the same with wheels"
+            if name in WITH_WHEELS
+            else f"ask for a version of {name} that has a wheel, or loosen what keeps newer ones out",
+            'resolver = "uv" in [tool.dockyard] may learn what it needs without building it',
+            "for system packages that the base image lacks, build its wheel where they are, "
+            "and name that file's address",
+            "an old version may have wheels for an older Python: name that one in pythons",
+        ]
+        return "; ".join([wrong, *because, *lines]), "; or ".join(ways)
     return None
-
-
-def _builders_reason(said: str) -> str:
-    """Return the builder's own last word of what is wrong: not what pip says of it, nor a warning before it."""
-    output = OUTPUT.findall(said) or [said]
-    found = [match[1].strip() for match in REASON.finditer(output[-1]) if not PIPS_OWN.search(match[1])]
-    return f"its builder says: {found[-1]}" if found else ""
-
-
-def _ways_around(job: Job, name: str) -> str:
-    ways = []
-    if any(split_name(pin) == name for pin in job.pins):
-        ways.append(f"`invoke lock --upgrade-package {name}` lets the locked version move")
-    if name in WITH_WHEELS:
-        ways.append(f"{WITH_WHEELS[name]} is the same with wheels")
-    else:
-        ways.append(f"ask for a version of {name} that has a wheel, or loosen what keeps newer ones out")
-    ways += [
-        'resolver = "uv" in [tool.dockyard] may learn what it needs without building it',
-        "for system packages that the base image lacks, build its wheel where they are, and name that file's address",
-        "an old version may have wheels for an older Python: name that one in pythons",
-    ]
-    return "; or ".join(ways)
 
 
 def _tail(said: str, lines: int = 15) -> str:

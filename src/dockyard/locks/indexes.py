@@ -64,7 +64,8 @@ class Logins:
 
 def ask_keyring(address: str, user: str, runner: Runner = process) -> str:
     """Return a user's password for an index whose address holds no login; nothing where there is none."""
-    program = _program(runner)
+    found = runner.which("keyring")
+    program = (found,) if found else (sys.executable, "-m", "keyring") if importlib.util.find_spec("keyring") else ()
     for service in list_services(address) if program and user else ():
         command = Command((*program, "get", service, user), env={"PYTHONIOENCODING": "utf-8"}, timeout=SECONDS)
         try:
@@ -82,12 +83,6 @@ def list_services(address: str) -> Iterator[str]:
     if not address.endswith("/"):
         yield address
     yield urlsplit(address).netloc
-
-
-def _program(runner: Runner) -> tuple[str, ...]:
-    if found := runner.which("keyring"):
-        return (found,)
-    return (sys.executable, "-m", "keyring") if importlib.util.find_spec("keyring") else ()
 
 
 def select_options(inputs: Iterable[Input]) -> list[str]:
@@ -109,7 +104,13 @@ def read_access(
     Raise where a variable that an input names is not set.
     """
     inputs = tuple(inputs)
-    variables = {name: environment[name] for file in inputs for name in _variables(file, environment)}
+    variables: dict[str, str] = {}
+    for file, line in [(each, line) for each in inputs for line in each.lines]:
+        for name in VARIABLE.findall(line.text):
+            if name not in environment:
+                wrong = f"${{{name}}} is not set in the environment"
+                raise InputError(file.path, line.number, wrong, f"export {name}=…")
+            variables[name] = environment[name]
     written = [*list_addresses(inputs), *([index] if index else ()), *more]
     addresses = [VARIABLE.sub(lambda match: variables.get(match[1], match[0]), address) for address in written]
     for shown, address in zip(written, addresses, strict=True):
@@ -173,17 +174,13 @@ def read_logins(
                 _whole(VARIABLE.sub(lambda found: known[found[1]], address), way.logins)
             ).netloc.rpartition("@")[0]
     hidden = tuple(dict.fromkeys((*way.secrets, *(quote(word, safe="") for word in way.secrets))))
-    return Logins(_with_logins(parser, way.logins) if configured else pip_conf, way.netrc, variables, hidden)
-
-
-def _variables(file: Input, environment: Mapping[str, str]) -> Iterable[str]:
-    for line in file.lines:
-        for name in VARIABLE.findall(line.text):
-            if name not in environment:
-                raise InputError(
-                    file.path, line.number, f"${{{name}}} is not set in the environment", f"export {name}=…"
-                )
-            yield name
+    text = io.StringIO(pip_conf)
+    if configured:
+        for key in KEYS:
+            if words := parser.get("global", key, fallback="").split():
+                parser.set("global", key, " ".join(_whole(word, way.logins) for word in words))
+        parser.write(text)
+    return Logins(text.getvalue(), way.netrc, variables, hidden)
 
 
 def list_addresses(inputs: Iterable[Input]) -> list[str]:
@@ -195,7 +192,13 @@ def _logins(addresses: Sequence[str], environment: Mapping[str, str], keyring: K
     """Return user and password for each host among the addresses that has them, its own address first."""
     logins: dict[str, tuple[str, str]] = {}
     file = Path(environment.get("NETRC") or Path(environment.get("HOME") or Path.home()) / ".netrc")
-    known = _netrc(file) if addresses else None
+    known = None
+    with contextlib.suppress(FileNotFoundError, PermissionError):
+        try:
+            known = netrc.netrc(file) if addresses else None
+        except netrc.NetrcParseError as error:
+            hint = "correct the file: the indexes' passwords are in it"
+            raise DockyardError(f"{file}:{error.lineno}: {error.msg}", hint) from None
     for address in dict.fromkeys(addresses):
         parts = urlsplit(address)
         if not parts.hostname:
@@ -210,17 +213,6 @@ def _logins(addresses: Sequence[str], environment: Mapping[str, str], keyring: K
         elif kept:
             logins.setdefault(parts.hostname, (kept[0] or "", kept[2] or ""))
     return logins
-
-
-def _netrc(path: Path) -> netrc.netrc | None:
-    with contextlib.suppress(FileNotFoundError, PermissionError):
-        try:
-            return netrc.netrc(path)
-        except netrc.NetrcParseError as error:
-            raise DockyardError(
-                f"{path}:{error.lineno}: {error.msg}", "correct the file: the indexes' passwords are in it"
-            ) from None
-    return None
 
 
 def read_certificates(ca: Path | None) -> str:
@@ -251,12 +243,3 @@ def _whole(address: str, logins: Mapping[str, tuple[str, str]]) -> str:
         return address
     login = f"{quote(user, safe='')}:{quote(password, safe='')}"
     return parts._replace(netloc=f"{login}@{parts.netloc.rpartition('@')[2]}").geturl()
-
-
-def _with_logins(parser: configparser.RawConfigParser, logins: Mapping[str, tuple[str, str]]) -> str:
-    for key in KEYS:
-        if words := parser.get("global", key, fallback="").split():
-            parser.set("global", key, " ".join(_whole(word, logins) for word in words))
-    text = io.StringIO()
-    parser.write(text)
-    return text.getvalue()

@@ -118,7 +118,7 @@ def read_closure(purpose: str, load: Load) -> tuple[Input, ...]:
 
 
 def parse_input(path: str, content: bytes) -> Input:
-    """Return a requirements file from its bytes; raise InputError for what no lock can hold."""
+    """Return a requirements file from its bytes; raise InputError for a line that no lock can hold."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -132,7 +132,14 @@ def parse_input(path: str, content: bytes) -> Input:
         if match:
             includes.append(_include(path, number, match))
         else:
-            _refuse(path, number, said)
+            shown = PASSWORD.sub("://***@", said) if "ssh://" not in said else said
+            # What a line names is told before who may read it.
+            wrong, hint = _wrong_option(said, shown) if said.startswith("-") else _wrong_requirement(said, shown)
+            if not wrong and PASSWORD.search(said):
+                wrong = "a user name or password does not belong in this file"
+                hint = "keep it in ~/.netrc, or write ${NAME} and set NAME in the environment"
+            if wrong:
+                raise InputError(path, number, wrong, hint)
         lines.append(Line(number, f"{includes[-1].option} {match[4]}" if match else normalize_spaces(said)))
     if not lines:
         raise InputError(path, 1, "asks for nothing", "name a package in it, or delete it")
@@ -153,31 +160,24 @@ def _visit(path: str, trail: tuple[Include, ...], load: Load, found: dict[str, I
         if include.path in above:
             names = [*(step.path for step in trail), path]
             ring = " -> ".join([*names[names.index(include.path) :], include.path])
-            raise InputError(
-                path, include.line, f"the files include one another: {ring}", "take one of these lines out"
-            )
+            wrong = f"the files include one another: {ring}"
+            raise InputError(path, include.line, wrong, "take one of these lines out")
         if include.path not in found:
             _visit(include.path, (*trail, Include(include.line, include.option, path)), load, found)
 
 
 def _include(path: str, number: int, match: re.Match[str]) -> Include:
-    option = (match[1] or match[2]).lstrip("-")[0]
-    target = match[4]
-    if "://" in target:
-        raise InputError(
-            path,
-            number,
-            f"{GAP.sub(' ', match[0])}: what is behind an address can change unseen",
-            "keep a copy of it in the project",
-        )
-    if target.startswith("/"):
-        raise InputError(path, number, f"-{option} {target}: is an absolute path", "name it relative to this file")
+    option, target = "-" + (match[1] or match[2]).lstrip("-")[0], match[4]
     place = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
+    copy = "keep a copy of it in the project"
+    if "://" in target:
+        wrong = f"{GAP.sub(' ', match[0])}: what is behind an address can change unseen"
+        raise InputError(path, number, wrong, copy)
+    if target.startswith("/"):
+        raise InputError(path, number, f"{option} {target}: is an absolute path", "name it relative to this file")
     if place.startswith("../"):
-        raise InputError(
-            path, number, f"-{option} {target}: is outside the project", "keep a copy of it in the project"
-        )
-    return Include(number, f"-{option}", place)
+        raise InputError(path, number, f"{option} {target}: is outside the project", copy)
+    return Include(number, option, place)
 
 
 def read_options(said: str) -> Iterator[tuple[str, str]]:
@@ -190,17 +190,6 @@ def read_options(said: str) -> Iterator[tuple[str, str]]:
         elif not equals and name not in FLAGS and words:
             value = words.pop(0)
         yield name, value.strip("'\"")
-
-
-def _refuse(path: str, number: int, said: str) -> None:
-    """Raise InputError for a line that no lock can hold; what it names is told before who may read it."""
-    shown = PASSWORD.sub("://***@", said) if "ssh://" not in said else said
-    wrong, hint = _wrong_option(said, shown) if said.startswith("-") else _wrong_requirement(said, shown)
-    if not wrong and PASSWORD.search(said):
-        wrong = "a user name or password does not belong in this file"
-        hint = "keep it in ~/.netrc, or write ${NAME} and set NAME in the environment"
-    if wrong:
-        raise InputError(path, number, wrong, hint)
 
 
 def _wrong_option(said: str, shown: str) -> tuple[str, str]:
@@ -232,14 +221,9 @@ def _wrong_requirement(said: str, shown: str) -> tuple[str, str]:
     name, at, address = named.partition("@")
     place = (address if at and re.fullmatch(r"[\w.-]+\s*(\[.*\])?\s*", name) else named).partition(";")[0].strip()
     plain = re.sub(r"\[[^\]]*\]$", "", place).lower()
-    if re.match(r"https?://|\$\{", place):
-        pass
-    elif (
-        (at and place == address.partition(";")[0].strip())
-        or "/" in plain
-        or plain.startswith(".")
-        or plain.endswith(ARCHIVES)
-    ):
+    local = bool(at) and place == address.partition(";")[0].strip()
+    local = local or "/" in plain or plain.startswith(".") or plain.endswith(ARCHIVES)
+    if local and not re.match(r"https?://|\$\{", place):
         return f"{shown}: a folder or local file has no hash to lock", FOLDER_HINT
     left = SHA256.sub("", words).strip()
     if left.startswith("--hash"):

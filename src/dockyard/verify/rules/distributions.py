@@ -11,8 +11,7 @@ from email.parser import BytesHeaderParser
 
 from packaging.utils import canonicalize_name
 
-from dockyard.locks.environments import holds_on
-from dockyard.locks.pins import Pin, equal_versions, parse_pins
+from dockyard.locks.pins import Pin, equal_versions, holds_on, parse_pins
 from dockyard.verify.model import Case, Entry, Facts, Rule, Scope, Violation, scope
 
 METADATA = re.compile(
