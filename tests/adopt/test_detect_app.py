@@ -101,7 +101,7 @@ def test_frameworks(code: str, framework: str, interface: str) -> None:
         ({"tool.py": "print('hello')\n"}, "holds no application"),
         ({"app.py": "class Flask: ...\napp = Flask()\n"}, "holds no application"),
         ({"tests/test_app.py": FLASK}, "holds no application"),
-        ({"app.py": "from flask import Flask\nthis is no Python\n"}, "holds no application"),
+        ({"app.py": "from flask import Flask\nthis is no Python\n"}, r"app\.py, line 2: .* cannot read"),
     ],
 )
 def test_no_application(files: dict[str, str], said: str) -> None:
@@ -229,7 +229,13 @@ def test_a_program_that_serves_by_itself(files: dict[str, str], command: tuple[s
 @pytest.mark.parametrize(
     ("files", "said", "hint"),
     [
-        ({"tea.py": LOOP}, "imports tornado, which serves by itself", "`web: python -m PACKAGE …`"),
+        ({"tea.py": LOOP}, "tea.py imports tornado, which serves by itself", "`web: python tea.py …`"),
+        ({"tea.py": "from bottle import run\nrun()\n"}, "but tea.py imports bottle", "app = bottle.default_app()"),
+        ({"tea.py": "from dash import Dash\napp = Dash()\n"}, "but tea.py imports dash", "server = app.server"),
+        ({"tea.py": "from flask import Flask\ndef main():\n    Flask('x').run()\n"}, "imports flask",
+         "at the top of tea.py"),
+        ({"tea.py": "from flask import Flask\nprint 'x'\n"}, "tea.py, line 2: .* cannot read",
+         "Python 2"),
         ({"tea.py": LOOP, "pyproject.toml": SCRIPTS}, "imports tornado", "`web: tea …`"),
         ({"tea.py": "print(1)\n", "Dockerfile": 'FROM x\nCMD ["./start.sh"]\n'}, "no application", "Procfile"),
         ({"tea.py": "print(1)\n", "examples/shop/app.py": FLASK}, "no application", "the folder of one: examples/shop"),
@@ -242,3 +248,52 @@ def test_no_application_says_what_there_is(files: dict[str, str], said: str, hin
         detected(files)
     assert hint in told.value.hint
     assert "of one: tea" not in told.value.hint
+
+
+@pytest.mark.parametrize("name", ["streamlit", "panel", "bokeh"])
+def test_what_its_framework_serves_by_a_program(name: str) -> None:
+    """It needs no line of a Procfile: there is one way to start it."""
+    command = detected({"Home.py": f"import {name} as it\n", "requirements.txt": f"{name}\n"}).server.value
+    assert command[0] == name
+    assert {"Home.py", "8000"} <= {word.rpartition("=")[2] for word in command}
+
+
+def test_a_function_of_any_name_that_returns_what_it_makes() -> None:
+    """Its name says nothing; one that only makes an application gives none."""
+    made = "from flask import Flask\ndef init():\n    thing = Flask('x')\n    return thing\n"
+    assert detected({"tea.py": made}).app.value.reference == "tea:init()"
+    with pytest.raises(DockyardError, match=r"but tea\.py imports flask"):
+        detected({"tea.py": made.replace("return thing", "return 1")})
+
+
+def test_two_of_one_name_are_told_by_their_files() -> None:
+    """A module's name alone would be said twice; the file's is an answer too."""
+    files = {"shop/app.py": FLASK, "till/app.py": FLASK}
+    with pytest.raises(UsageError, match=r"shop/app.py:app and till/app.py:app"):
+        detected(files)
+    assert detected(files, Overrides(app="till/app.py:app")).app.value.root == "till"
+
+
+@pytest.mark.parametrize(("asked", "server"), [("connexion", "uvicorn"), ("connexion<3", "gunicorn")])
+def test_connexion_changed_its_interface(asked: str, server: str) -> None:
+    """Its apps speak ASGI since version 3."""
+    code = "import connexion\napp = connexion.FlaskApp(__name__)\n"
+    assert detected({"tea.py": code, "requirements.txt": f"{asked}\n"}).program == server
+
+
+def test_clients_of_socketio_each_hold_a_thread() -> None:
+    """One of gunicorn's plain workers would serve one of them at a time."""
+    command = detected({"tea.py": FLASK, "requirements.txt": "flask\nflask-socketio\n"}).server.value
+    assert command[-3:] == ("--threads", "100", "tea:app")
+
+
+def test_manage_py_of_a_folder() -> None:
+    """It is one of the sources, wherever these lie."""
+    wsgi = "from django.core.wsgi import get_wsgi_application\napplication = get_wsgi_application()\n"
+    files = {
+        "back/manage.py": "",
+        "back/site1/__init__.py": "",
+        "back/site1/wsgi.py": wsgi,
+        "requirements.txt": "django\n",
+    }
+    assert detected(files).release.value[:2] == ("python", "manage.py")

@@ -1,10 +1,13 @@
 """What a project asks for, in every form that it may say so, and on which Python."""
 
+from pathlib import Path
+
 import pytest
 
 from dockyard.adopt.dependencies import detect_dependencies, poetry_versions
 from dockyard.adopt.model import Dependencies, Overrides
 from dockyard.adopt.pythons import detect_python
+from dockyard.adopt.snapshot import read_snapshot
 from dockyard.errors import DockyardError, SettingsError, UsageError
 from tests.adopt.conftest import snapshot
 
@@ -186,3 +189,61 @@ def test_no_python_fits() -> None:
         )
     with pytest.raises(UsageError, match=r"--python 2\.7"):
         detect_python(snapshot({}), Overrides(python="2.7"), Dependencies(()))
+
+
+PYPROJECT = "[project]\nname = 'tea'\ndynamic = ['dependencies']\n"
+HASHED = "itsdangerous==2.2.0 \\\n    --hash=sha256:00\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "runtime", "tests"),
+    [
+        ({"pyproject.toml": PYPROJECT + "[tool.setuptools.dynamic]\ndependencies = {file = ['needs.txt']}\n",
+          "needs.txt": "flask\n"}, ("-r ../needs.txt",), ()),
+        ({"pyproject.toml": PYPROJECT + "[tool.hatch.metadata.hooks.requirements_txt]\nfiles = ['deps/base.txt']\n"},
+         ("-r ../deps/base.txt",), ()),
+        ({"pyproject.toml": "[tool.flit.metadata]\nrequires = ['flask']\n[tool.flit.metadata.requires-extra]\n"
+                            "test = ['pytest']\n"}, ("flask",), ("pytest",)),
+        ({"pyproject.toml": "[project]\nname = 'tea'\ndependencies = ['flask (>=3)']\n"
+                            "[tool.poetry.group.dev.dependencies]\npytest = '^8'\n"},
+         ("flask (>=3)",), ("pytest>=8,<9",)),
+        ({"pyproject.toml": "[project]\nname = 'tea'\ndependencies = ['flask']\n"
+                            "[tool.poetry.dependencies]\nflask = {source = 'here'}\n"}, ("flask",), ()),
+        ({"setup.py": "A = ['flask']\nsetup(install_requires=A + ['redis'], tests_require=['pytest'])\n"},
+         ("flask", "redis"), ("pytest",)),
+        ({"setup.py": "setup(install_requires=read('needs.txt'))\n", "needs.txt": ""}, ("-r ../needs.txt",), ()),
+        ({"requirements.txt": f"-c limits.txt\n--index-url https://here/simple\nflask\n{HASHED}"},
+         ("-c ../limits.txt", "--index-url https://here/simple", "flask", "itsdangerous==2.2.0"), ()),
+        ({"requirements/prod.txt": f"-c limits.txt\n{HASHED}"},
+         ("-c ../requirements/limits.txt", "itsdangerous==2.2.0"), ()),
+    ],
+)  # fmt: skip
+def test_where_a_build_of_the_package_reads_them(
+    files: dict[str, str], runtime: tuple[str, ...], tests: tuple[str, ...]
+) -> None:
+    """Files that only a build reads are referred to; how the others are resolved is kept."""
+    found = detect_dependencies(snapshot(files)).value
+    assert (found.runtime, found.test) == (runtime, tests)
+
+
+def test_what_no_index_has_is_told() -> None:
+    """A checkout, a folder and a wheel are left out, and named; the project itself is its sources."""
+    lines = "-e .\nflask\ngit+https://here/tea.git\n./vendored/pot\nwheels/cup-1-py3-none-any.whl\n-e ./spoon\n"
+    found = detect_dependencies(snapshot({"requirements.txt": lines}))
+    assert found.value.runtime == ("flask",)
+    left = "git+https://here/tea.git, ./vendored/pot, wheels/cup-1-py3-none-any.whl, -e ./spoon"
+    assert found.source == f"requirements.txt, without {left}, which no index has: put its wheel onto one"
+
+
+def test_packages_of_conda_are_told() -> None:
+    """They are no index's, so the imports are all that is left."""
+    files = {"app.py": "import flask\n", "environment.yml": "dependencies: [flask]\n"}
+    found = detect_dependencies(snapshot(files))
+    assert "environment.yml, whose packages are conda's" in found.source
+    assert found.value.runtime == ("flask",)
+
+
+def test_texts_of_powershell_are_read(tmp_path: Path) -> None:
+    """What `pip freeze > requirements.txt` writes there has two bytes for each letter."""
+    (tmp_path / "requirements.txt").write_text("flask==3.0\r\n", "utf-16")
+    assert read_snapshot(tmp_path).text("requirements.txt") == "flask==3.0\n"

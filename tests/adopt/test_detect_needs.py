@@ -8,9 +8,8 @@ from dockyard.adopt import code
 from dockyard.adopt.checks import detect_health
 from dockyard.adopt.detection import detect
 from dockyard.adopt.dockerfiles import render_dockerfile
-from dockyard.adopt.libraries import TABLE
 from dockyard.adopt.model import Overrides, Variable
-from dockyard.adopt.needs import detect_variables, is_secret
+from dockyard.adopt.needs import TABLE, detect_variables, is_secret
 from dockyard.adopt.snapshot import read_snapshot
 from dockyard.adopt.values import stack_values
 from dockyard.errors import DockyardError

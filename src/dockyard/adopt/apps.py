@@ -2,56 +2,24 @@
 
 import ast
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dockyard.adopt import code, commands
 from dockyard.adopt.existing_stack import web_commands
+from dockyard.adopt.frameworks import (
+    ADVICE,
+    CLASSES,
+    METHODS,
+    NOT_SHIPPED,
+    OWN_SERVERS,
+    PLAIN,
+    SERVERS_OF,
+    STARTS,
+)
 from dockyard.adopt.model import App, Found, Overrides
 from dockyard.adopt.snapshot import Snapshot
 from dockyard.errors import DockyardError, UsageError
-
-CLASSES = {
-    "flask.Flask": ("flask", "wsgi"),
-    "apiflask.APIFlask": ("flask", "wsgi"),
-    "flask_openapi3.OpenAPI": ("flask", "wsgi"),
-    "connexion.FlaskApp": ("flask", "wsgi"),
-    "bottle.Bottle": ("bottle", "wsgi"),
-    "bottle.default_app": ("bottle", "wsgi"),
-    "bottle.app": ("bottle", "wsgi"),
-    "cherrypy.Application": ("cherrypy", "wsgi"),
-    "connexion.AsyncApp": ("connexion", "asgi"),
-    "cherrypy.tree.mount": ("cherrypy", "wsgi"),
-    "eve.Eve": ("flask", "wsgi"),
-    "falcon.App": ("falcon", "wsgi"),
-    "falcon.API": ("falcon", "wsgi"),
-    "fastapi.FastAPI": ("fastapi", "asgi"),
-    "starlette.applications.Starlette": ("starlette", "asgi"),
-    "quart.Quart": ("quart", "asgi"),
-    "litestar.Litestar": ("litestar", "asgi"),
-    "falcon.asgi.App": ("falcon", "asgi"),
-    "blacksheep.Application": ("blacksheep", "asgi"),
-    "sanic.Sanic": ("sanic", "asgi"),
-    "aiohttp.web.Application": ("aiohttp", "aiohttp"),
-    "django.core.wsgi.get_wsgi_application": ("django", "wsgi"),
-    "django.core.asgi.get_asgi_application": ("django", "asgi"),
-}
-SERVERS_OF = {"dash.Dash": ("dash", "wsgi")}
-"""Classes whose objects hold the application in their attribute `server`."""
-
-PYRAMID = ("pyramid", "wsgi")
-METHODS = {"make_wsgi_app": PYRAMID, "wsgifunc": ("web.py", "wsgi")}
-"""Methods that return an application, whatever object they are of."""
-
-PLAIN = {("environ", "start_response"): ("python", "wsgi"), ("scope", "receive", "send"): ("python", "asgi")}
-"""The arguments of an application that no framework makes."""
-
-OWN_SERVERS = ("tornado", "gradio", "nicegui", "streamlit", "cherrypy", "bottle", "twisted", "aiohttp", "panel",
-               "bokeh", "jupyter_server", "uvicorn", "Zope2")  # fmt: skip
-"""What a program imports that serves by itself: no module of it holds an application that a server could take."""
-
-NOT_SHIPPED = {"example", "examples", "sample", "samples", "doc", "docs", "demo", "demos", "benchmarks", "playground"}
-"""Folders whose applications show something, and are not what the project ships."""
 
 OBJECTS = ("app", "application", "api", "server")
 FACTORIES = ("create_app", "make_app", "build_app", "get_app", "create_application", "app_factory", "factory")
@@ -214,35 +182,59 @@ def _program(snapshot: Snapshot, candidates: Sequence[Candidate]) -> Found[App]:
         # A CMD may be a script of the image's own; the production image has no shell for one.
         if program.startswith("python") or (not one.source.startswith("CMD") and "flask" not in one.program):
             root = "src" if snapshot.has_folder("src") else ""
-            return Found(App("", _serving(snapshot) or "python", "program", root, one.words), one.source)
+            return Found(
+                App("", _importing(snapshot, OWN_SERVERS)[0] or "python", "program", root, one.words), one.source
+            )
+    framework, path = _importing(snapshot, STARTS)
+    if framework:
+        words = STARTS[framework].format(path=path).split()
+        return Found(App("", framework, "program", "", tuple(words)), f"{path}, which imports {framework}")
+    raise _nothing(snapshot, candidates)
+
+
+def _nothing(snapshot: Snapshot, candidates: Sequence[Candidate]) -> DockyardError:
+    """Return what there is in place of an application, and what would make it one."""
     if not snapshot.paths:
-        raise DockyardError(f"{snapshot.name} holds no file yet", "run this in the folder of a Python web service")
+        return DockyardError(f"{snapshot.name} holds no file yet", "run this in the folder of a Python web service")
     projects = {path.rpartition("/")[0] for path in snapshot.paths if path.rpartition("/")[2] in PROJECT_FILES}
     projects |= {one.path.rpartition("/")[0] for one in candidates}
     shown = sorted(one for one in projects if one and f"{one}/__init__.py" not in snapshot.paths and "doc" not in one)
     inside = f"; or run it in the folder of one: {', '.join(shown[:3])}" if shown else ""
     if not any(path.endswith(".py") for path in snapshot.paths):
-        raise DockyardError(f"{snapshot.name} holds no Python file: it is no Python web service", inside[2:])
-    for path in snapshot.modules:
-        if snapshot.text(path) in code.broken:
-            said = f"{path}{code.broken[snapshot.text(path)]}"
-            raise DockyardError(f"{said}: this Python cannot read where an application may be", "mend it first")
-    serving = _serving(snapshot)
+        return DockyardError(f"{snapshot.name} holds no Python file: it is no Python web service", inside[2:])
+    framework, path = _importing(snapshot, (*ADVICE, *OWN_SERVERS))
+    code.parse(snapshot.text(path))
+    if wrong := next((one for one in (path, *snapshot.modules) if snapshot.text(one) in code.broken), ""):
+        return DockyardError(
+            f"{wrong}{code.broken[snapshot.text(wrong)]}: this Python cannot read where an application may be",
+            "mend it; Python 2 is not supported, and of a newer Python than Dockyard's own --app MODULE:OBJECT says it",
+        )
+    if framework in ADVICE:
+        module = _location(snapshot, path)[1]
+        return DockyardError(
+            f"{snapshot.name} holds no application that a server can take, but {path} imports {framework}",
+            f"{ADVICE[framework].format(path=path, module=module)}; or {SAYS}{inside}",
+        )
     scripts = commands.console_scripts(snapshot)
-    start = next((name for name in scripts if name == snapshot.name), next(iter(scripts), "python -m PACKAGE"))
-    raise DockyardError(
-        f"{snapshot.name} holds no application of a web framework that Dockyard knows"
-        + (f": its code imports {serving}, which serves by itself" if serving else ""),
+    start = next(
+        (name for name in scripts if name == snapshot.name), next(iter(scripts), f"python {path or 'FILE.py'}")
+    )
+    serves = f": {path} imports {framework}, which serves by itself" if framework else ""
+    return DockyardError(
+        f"{snapshot.name} holds no application of a web framework that Dockyard knows{serves}",
         f"where it is a web service, {SAYS}; or, where it serves by itself, how it starts, "
         f"in a file Procfile: `web: {start} …`, at 0.0.0.0 and $PORT{inside}",
     )
 
 
-def _serving(snapshot: Snapshot) -> str:
-    """Return what the project's code imports that serves by itself, or ''."""
-    pattern = re.compile(rf"^\s*(?:from|import) ({'|'.join(OWN_SERVERS)})\b", re.MULTILINE)
-    shipped = (path for path in snapshot.modules if not NOT_SHIPPED.intersection(path.split("/")[:-1]))
-    return next((found[1] for path in shipped if (found := pattern.search(snapshot.text(path)))), "")
+def _importing(snapshot: Snapshot, names: Iterable[str]) -> tuple[str, str]:
+    """Return which of some packages the project's code imports, and where, nearest to the top; empty where none."""
+    pattern = re.compile(rf"^\s*(?:from|import) ({'|'.join(names)})\b", re.MULTILINE)
+    for path in snapshot.modules:
+        found = pattern.search(snapshot.text(path))
+        if found and not NOT_SHIPPED.intersection(path.split("/")[:-1]):
+            return found[1], path
+    return "", ""
 
 
 def _scan(snapshot: Snapshot) -> Iterator[Candidate]:
@@ -261,7 +253,7 @@ def _scan(snapshot: Snapshot) -> Iterator[Candidate]:
             plain = PLAIN.get(tuple(one.arg for one in function.args.args))
             if plain and function.name in OBJECTS:
                 yield Candidate(path, function.name, *plain)
-            elif kind and (function.name in FACTORIES or _returns_app(function, kind)):
+            elif kind and (function.name in FACTORIES or _returns_app(function, imports, known)):
                 yield _factory(path, function, kind)
 
 
@@ -307,12 +299,21 @@ def _served(tree: ast.Module, value: ast.expr, imports: dict[str, str]) -> tuple
     return None
 
 
-def _returns_app(function: ast.FunctionDef | ast.AsyncFunctionDef, kind: tuple[str, str]) -> bool:
-    """Return whether a function that makes an application gives it back, by its own name or by Paste's signature."""
-    if kind == PYRAMID:
-        return code.required_arguments(function) == ("global_config",)
+def _returns_app(
+    function: ast.FunctionDef | ast.AsyncFunctionDef, imports: dict[str, str], known: Mapping[str, tuple[str, str]]
+) -> bool:
+    """Return whether a function gives back an application that it makes, or does by Paste's signature."""
+    made = {
+        code.dotted_name(target)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Assign) and _made(node.value, imports, known)
+        for target in node.targets
+    }
+    if "app" in function.name:
+        made |= set(OBJECTS)
     returned = [node.value for node in ast.walk(function) if isinstance(node, ast.Return) and node.value]
-    return "app" in function.name and any(code.dotted_name(value) in OBJECTS for value in returned)
+    paste = code.required_arguments(function) == ("global_config",)
+    return paste or any(code.dotted_name(value) in made or _made(value, imports, known) for value in returned)
 
 
 def _call(snapshot: Snapshot, one: Candidate) -> str:

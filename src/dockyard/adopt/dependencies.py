@@ -33,13 +33,21 @@ EXTRAS = {("psycopg", "c"): "psycopg-c", ("psycopg", "binary"): "psycopg-binary"
           ("sqlalchemy", "postgresql"): "psycopg2", ("sqlalchemy", "postgresql-psycopg2binary"): "psycopg2-binary",
           ("sqlalchemy", "postgresql-psycopg"): "psycopg", ("sqlalchemy", "postgresql-psycopgbinary"): "psycopg-binary",
           ("sqlalchemy", "postgresql-asyncpg"): "asyncpg", ("sqlalchemy", "mysql"): "mysqlclient",
-          ("sqlalchemy", "pymysql"): "pymysql", ("fastapi", "standard"): "uvicorn", ("gunicorn", "gevent"): "gevent",
+          ("sqlalchemy", "pymysql"): "pymysql", ("fastapi", "standard"): "uvicorn",
+          ("litestar", "standard"): "uvicorn", ("connexion", "uvicorn"): "uvicorn",
+          ("gunicorn", "gevent"): "gevent",
           ("piccolo", "postgres"): "asyncpg", ("tortoise-orm", "asyncpg"): "asyncpg"}  # fmt: skip
 """What an extra brings that says more than the package: a driver, a server, one that is compiled."""
 
 IMPORTED = "what the code imports: no file names its dependencies"
-UNLOCKABLE = re.compile(r"\s*(?:-e\b|--editable\b|\.{1,2}(?:/|\[|$)|file:|(?:git|hg|svn|bzr)\+)")
-"""Lines that no lock can hold: the project itself, and checkouts."""
+CONDA = ("environment.yml", "environment.yaml", "conda.yaml")
+UNLOCKABLE = re.compile(
+    r"\s*(?:-e\b|--editable\b|\.{0,2}/|\.{1,2}(?:\[|$)|file:|(?:git|hg|svn|bzr)\+|[\w./-]+\.(?:whl|zip|tar\.\w+)(?:\s|$))"
+)
+"""Lines that no lock can hold: the project itself, checkouts, and files of this machine."""
+
+OPTIONS = re.compile(r"(?:-c|--constraint|-i|--index-url|--extra-index-url)(?:[= ]|$)")
+"""Lines of a file of requirements that say how the others are resolved."""
 
 
 def detect_dependencies(snapshot: Snapshot) -> Found[Dependencies]:
@@ -48,7 +56,13 @@ def detect_dependencies(snapshot: Snapshot) -> Found[Dependencies]:
     if found is None:
         names = sorted({name for path in snapshot.modules for name in _imports(snapshot, path)} & GUESSED.keys())
         lines = tuple(GUESSED[name] for name in names)
-        return _complete(snapshot, lines, (), IMPORTED)
+        conda = next((path for path in CONDA if path in snapshot.paths), "")
+        said = (
+            f"{IMPORTED}, but {conda}, whose packages are conda's: write them into requirements.txt"
+            if conda
+            else IMPORTED
+        )
+        return _complete(snapshot, lines, (), said)
     lines, tests, source = found
     return _complete(snapshot, lines, tests, source)
 
@@ -72,7 +86,7 @@ def _complete(snapshot: Snapshot, lines: tuple[str, ...], tests: tuple[str, ...]
             for_tests,
             specifiers,
         ),
-        source + (f", versions as in {lock}" if lock else ""),
+        source + _left_out(snapshot, lines) + (f", versions as in {lock}" if lock else ""),
         others,
     )
 
@@ -83,9 +97,10 @@ def _from_files(snapshot: Snapshot) -> tuple[tuple[str, ...], tuple[str, ...], s
 
 
 def _from_poetry(snapshot: Snapshot) -> tuple[tuple[str, ...], tuple[str, ...], str] | None:
-    poetry = snapshot.toml("pyproject.toml").get("tool", {}).get("poetry", {})
-    if "dependencies" not in poetry:
-        return None
+    document = snapshot.toml("pyproject.toml")
+    poetry = document.get("tool", {}).get("poetry", {})
+    if "dependencies" not in poetry or "dependencies" in document.get("project", {}):
+        return None  # beside a [project] they only say where its packages come from
     groups = {"dev": poetry.get("dev-dependencies", {})}
     groups |= {name: group.get("dependencies", {}) for name, group in poetry.get("group", {}).items()}
     tests = [line for name, group in groups.items() if name in TEST_GROUPS for line in _poetry_lines(group)]
@@ -128,27 +143,40 @@ def _poetry_version(said: str) -> str:
 
 def _from_project(snapshot: Snapshot) -> tuple[tuple[str, ...], tuple[str, ...], str] | None:
     document = snapshot.toml("pyproject.toml")
+    tool = document.get("tool", {})
+    flit = tool.get("flit", {}).get("metadata", {})
     project = document.get("project", {})
-    if "dependencies" not in project:
+    dependencies = project.get("dependencies", flit.get("requires", _dynamic(tool)))
+    if dependencies is None:
         return None
-    extras = project.get("optional-dependencies", {})
+    extras = project.get("optional-dependencies", flit.get("requires-extra", {}))
     groups = document.get("dependency-groups", {})
-    pdm = document.get("tool", {}).get("pdm", {}).get("dev-dependencies", {})
-    wanted = [name for name in TEST_GROUPS if name in groups or name in extras or name in pdm]
+    pdm = tool.get("pdm", {}).get("dev-dependencies", {})
+    poetry = tool.get("poetry", {}).get("group", {})
+    wanted = [name for name in TEST_GROUPS if {name} & {*groups, *extras, *pdm, *poetry}]
     tests = [
         *(line for name in wanted for line in extras.get(name, ())),
         *(line for name in wanted for line in _group(groups, name, frozenset())),
-        *(line for name in wanted for line in pdm.get(name, ())),
+        *(line for name in wanted for line in pdm.get(name, ()) if not UNLOCKABLE.match(line)),
+        *(line for name in wanted for line in _poetry_lines(poetry.get(name, {}).get("dependencies", {}))),
     ]
     named = [name for name in ("prod", "production", "server", "deploy") if name in extras]
-    lines = (*project["dependencies"], *(line for name in named for line in extras[name]))
+    lines = (*dependencies, *(line for name in named for line in extras[name]))
     with_extras = f" with extra {', '.join(named)}" if named else ""
     own = canonicalize_name(project.get("name", ""))
     return (
         tuple(lines),
         tuple(line for line in dict.fromkeys(tests) if canonicalize_name(re.split(r"[\[ ;<>=]", line)[0]) != own),
-        f"[project] of pyproject.toml{with_extras}",
+        f"{'[project] of ' if 'dependencies' in project else ''}pyproject.toml{with_extras}",
     )
+
+
+def _dynamic(tool: Mapping[str, Any]) -> list[str] | None:
+    """Return lines that refer to the files which a build of the package reads its dependencies from."""
+    said = tool.get("setuptools", {}).get("dynamic", {}).get("dependencies", {})
+    said = said.get("file") if isinstance(said, dict) else None
+    said = said or tool.get("hatch", {}).get("metadata", {}).get("hooks", {}).get("requirements_txt", {}).get("files")
+    return [f"-r ../{path}" for path in ([said] if isinstance(said, str) else said)] if said else None
 
 
 def _group(groups: Mapping[str, Any], name: str, above: frozenset[str]) -> Iterator[str]:
@@ -204,13 +232,28 @@ def _from_setup_cfg(snapshot: Snapshot) -> tuple[tuple[str, ...], tuple[str, ...
 
 def _from_setup_py(snapshot: Snapshot) -> tuple[tuple[str, ...], tuple[str, ...], str] | None:
     tree = snapshot.tree("setup.py")
-    lists = {name: value for name, value in code.assignments(tree) if isinstance(value, ast.List | ast.Tuple)}
+    values = dict(code.assignments(tree))
     for call in (node for node in code.walk(tree) if isinstance(node, ast.Call)):
         said = code.keyword(call, "install_requires")
-        value = lists.get(said.id) if isinstance(said, ast.Name) else said
-        if isinstance(value, ast.List | ast.Tuple):
-            return tuple(filter(None, map(code.text_of, value.elts))), (), "install_requires in setup.py"
+        if said is None:
+            continue
+        # A setup that computes them mostly reads them from a file that it names.
+        files = (text for text, _ in code.texts(tree) if text.endswith((".txt", ".in")) and text in snapshot.paths)
+        lines = _listed(said, values) or tuple(f"-r ../{path}" for path in dict.fromkeys(files))[:1]
+        tests = _listed(code.keyword(call, "tests_require"), values)
+        return (lines, tests, "install_requires in setup.py") if lines else None
     return None
+
+
+def _listed(value: ast.expr | None, values: Mapping[str, ast.expr]) -> tuple[str, ...]:
+    """Return the texts of a list: one by its name, or the sum of two, too; none where it is computed otherwise."""
+    if isinstance(value, ast.Name):
+        return _listed(values.get(value.id), {name: one for name, one in values.items() if name != value.id})
+    if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add):
+        return (*_listed(value.left, values), *_listed(value.right, values))
+    if isinstance(value, ast.List | ast.Tuple):
+        return tuple(filter(None, map(code.text_of, value.elts)))
+    return ()
 
 
 READERS = (_from_files, _from_poetry, _from_project, _from_pipenv, _from_setup_cfg, _from_setup_py)
@@ -254,9 +297,26 @@ def _lockable(snapshot: Snapshot, lines: Iterable[str]) -> tuple[str, ...]:
     for line in lines:
         path = line.removeprefix("-r ../")
         text = snapshot.text(path) if line.startswith("-r ") else ""
-        refused = any(UNLOCKABLE.match(said) for said in text.splitlines()) or "--hash=" in text
-        kept += map(str, _requirements(snapshot, (line,))) if refused else [line]
+        if any(UNLOCKABLE.match(said) for said in text.splitlines()) or "--hash=" in text:
+            folder = path.rpartition("/")[0]
+            options = [said for said in _lines(text) if OPTIONS.match(said)]
+            kept += [
+                re.sub(r"^(-c|--constraint)[= ]\s*", f"-c ../{folder}/" if folder else "-c ../", one) for one in options
+            ]
+            kept += map(str, _requirements(snapshot, (line,)))
+        else:
+            kept.append(line)
     return tuple(kept)
+
+
+def _left_out(snapshot: Snapshot, lines: Iterable[str]) -> str:
+    """Return what is said of the lines of files that no lock can hold."""
+    texts = (snapshot.text(line.removeprefix("-r ../")) for line in lines if line.startswith("-r "))
+    left = [said for text in texts for said in _lines(text) if UNLOCKABLE.match(said)]
+    left = [
+        said for said in left if not re.fullmatch(r"(?:-e|--editable)?\s*\.(?:\[.*\])?", said)
+    ]  # the sources themselves
+    return f", without {', '.join(left)}, which no index has: put its wheel onto one" if left else ""
 
 
 def _requirements(
@@ -270,6 +330,8 @@ def _requirements(
             path = _joined(folder, include[1] or include[2])
             if path not in seen:
                 yield from _requirements(snapshot, _lines(snapshot.text(path)), frozenset({path}))
+            continue
+        if UNLOCKABLE.match(line):
             continue
         try:
             yield Requirement(re.split(r"\s+--?\w", line, maxsplit=1)[0].rstrip("\\ "))

@@ -5,14 +5,14 @@ import shlex
 import unicodedata
 from collections.abc import Iterator
 
-from dockyard.adopt.apps import NOT_SHIPPED, PROJECT_FILES, detect_app
+from dockyard.adopt.apps import PROJECT_FILES, detect_app
 from dockyard.adopt.checks import detect_health, detect_tests
 from dockyard.adopt.commands import Named, is_ours, read_stages
 from dockyard.adopt.dependencies import detect_dependencies
 from dockyard.adopt.existing_stack import ExistingStack, backends_of, read_stack
-from dockyard.adopt.libraries import detect_libraries
+from dockyard.adopt.frameworks import NOT_SHIPPED
 from dockyard.adopt.model import App, Found, Overrides, Process, Project
-from dockyard.adopt.needs import detect_backends, detect_variables, detect_writable
+from dockyard.adopt.needs import detect_backends, detect_libraries, detect_variables, detect_writable
 from dockyard.adopt.processes import (
     detect_build_steps,
     detect_frontend,

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from dockyard.adopt import values
 from dockyard.adopt.commands import django_program
-from dockyard.adopt.libraries import COMPILER
 from dockyard.adopt.model import Frontend, Project
+from dockyard.adopt.needs import COMPILER
 from dockyard.adopt.versions import ARGUMENT
 
 PAYLOAD = "--mount=from=dockyard,target=/dockyard"
@@ -142,7 +142,9 @@ def _build_environment(project: Project) -> dict[str, str]:
 def _sets_django(project: Project) -> bool:
     """Return whether manage.py, or its absence, leaves production without its settings."""
     production = project.django_production
-    return bool(production) and (production != project.django_settings or "manage.py" not in project.source_files)
+    return bool(production) and (
+        production != project.django_settings or "-m" in django_program(project.source_files, project.app.value.root)[0]
+    )
 
 
 def _version(project: Project, *, metadata: bool = True) -> list[str]:
@@ -232,7 +234,7 @@ def development_command(project: Project) -> list[str]:
     if app.framework == "flask":
         return ["flask", "--app", app.reference, "run", "--debug", "--host", "0.0.0.0", "--port", port]  # noqa: S104
     if app.framework == "django":
-        return [*django_program(project.source_files)[0], "runserver", f"0.0.0.0:{port}"]
+        return [*django_program(project.source_files, project.app.value.root)[0], "runserver", f"0.0.0.0:{port}"]
     reload = (
         ["--reload"] if not app.command and project.program in {"uvicorn", "gunicorn", "granian", "hypercorn"} else []
     )

@@ -132,7 +132,7 @@ def render_ignore(project: Project) -> str:
 def render_production_inputs(project: Project) -> str:
     """Return requirements/production.in: what the image holds."""
     found = project.dependencies
-    copied = any(not line.startswith("-r ") for line in found.value.runtime) and found.source != IMPORTED
+    copied = any(not line.startswith("-r ") for line in found.value.runtime) and not found.source.startswith(IMPORTED)
     source = found.source.partition(", versions as in")[0]
     return _inputs(
         "What the production image holds: the application's dependencies, and its server.",
@@ -157,7 +157,7 @@ def find_uncopied(snapshot: Snapshot) -> tuple[tuple[str, ...], str]:
         return (), ""
     others = {path for path in RUNTIME_FILES if path not in said}  # such as one that the copy itself includes
     found = detect_dependencies(Snapshot(snapshot.name, snapshot.paths - others, snapshot.texts))
-    if found.source == IMPORTED:
+    if found.source.startswith(IMPORTED):
         return (), ""
     return tuple(line for line in found.value.runtime if line not in copy), found.source.partition(", versions as")[0]
 

@@ -4,6 +4,7 @@ import ast
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from packaging.specifiers import SpecifierSet
 
@@ -32,6 +33,8 @@ def detect_server(
     if app.command:
         filled = tuple(re.sub(r"\$\{?PORT(?::-\d+)?\}?", str(port), word) for word in app.command)
         return Found(filled, "its own command"), ""
+    if app.framework == "connexion" and not SpecifierSet(dependencies.specifiers.get("connexion", "")).contains("3.99"):
+        app = replace(app, interface="wsgi")  # before its version 3 all of its apps were
     command = next((one for one in web_commands(snapshot) if one.server), None)
     options: tuple[str, ...] = ()
     told = overrides.find("server", snapshot.settings)
@@ -50,6 +53,8 @@ def detect_server(
         source = "the dependencies" if present else f"nothing: the usual one for {kind}"
     if app.is_factory and not app.reference.endswith("()") and program != "gunicorn" and not told:
         program, source, options = "gunicorn", f"the factory's argument, which {program} cannot give", ()
+    if program == "gunicorn" and "flask-socketio" in dependencies.names and not options:
+        options = ("--threads", "100")  # each of its clients holds one, all of one process
     others = tuple(name for name in PACKAGES if name != program and PACKAGES[name] in dependencies.names)
     words = _command(program, app, port, dependencies, options)
     package = "" if PACKAGES[program] in dependencies.names else PACKAGES[program]
@@ -118,7 +123,7 @@ def detect_release(snapshot: Snapshot, app: App, dependencies: Dependencies) -> 
     if said and said.words:
         return Found(said.words, "`release` in Procfile")
     if app.framework == "django":
-        program, source = commands.django_program(snapshot.paths)
+        program, source = commands.django_program(snapshot.paths, app.root)
         return Found((*program, "migrate", "--no-input"), source)
     named = (path.rpartition("/")[0] for path in snapshot.paths if path.endswith("migrations/env.py"))
     folder = next(iter(sorted(named, key=lambda path: (path.count("/"), path))), "")
@@ -148,7 +153,7 @@ def detect_build_steps(snapshot: Snapshot, app: App, dependencies: Dependencies)
     collected = next((path for path in snapshot.containing("STATIC_ROOT") if setting.search(snapshot.text(path))), "")
     collects = any(True for _ in snapshot.containing("django.contrib.staticfiles"))
     if app.framework == "django" and collects and collected:
-        program, _ = commands.django_program(snapshot.paths)
+        program, _ = commands.django_program(snapshot.paths, app.root)
         steps.append(BuildStep(f"{' '.join(program)} collectstatic --no-input", runs_app=True))
         sources.append(f"STATIC_ROOT in {collected}")
     return Found(tuple(steps), ", ".join(sources) or "nothing that has to be made")

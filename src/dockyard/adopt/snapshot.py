@@ -1,13 +1,14 @@
 """Read a repository once, bounded, without running any of it: the paths, and the texts that say something."""
 
 import ast
+import codecs
 import contextlib
 import functools
 import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from dockyard.adopt import code
@@ -173,7 +174,7 @@ def _is_wanted(path: str) -> bool:
     if name in NAMES or name in HIDDEN:
         return folder.count("/") < 2
     if name.endswith((".txt", ".in")):
-        return "requirement" in name or "constraint" in name or PurePosixPath(folder).name == "requirements"
+        return not folder or "requirement" in path or "constraint" in name
     if name.endswith((".config.js", ".config.ts", ".config.mjs", "build.mjs", "build.js")):
         return folder.count("/") < 2
     return name.startswith(("compose.", "docker-compose.")) and not folder
@@ -185,6 +186,9 @@ def _read(root: Path, path: str) -> str | None:
         file = root / path
         if file.stat().st_size > limit:
             return None
-        return file.read_bytes().decode("utf-8-sig", "replace").replace("\r\n", "\n")
+        content = file.read_bytes()
+        # What PowerShell writes with `>`; pip reads it too.
+        encoding = "utf-16" if content[:2] in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE} else "utf-8-sig"
+        return content.decode(encoding, "replace").replace("\r\n", "\n")
     except OSError:
         return None
