@@ -29,7 +29,8 @@ from dockyard.deploy.versions import Store, refusal
 from dockyard.engine.client import Endpoint, Engine
 from dockyard.errors import DockyardError, SettingsError, UsageError
 from dockyard.git import Git
-from dockyard.image.records import RunRecord, record_run
+from dockyard.image.record_types import RunRecord
+from dockyard.image.records import record_run
 from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 from dockyard.tasks import deploy as tasks

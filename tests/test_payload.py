@@ -54,7 +54,7 @@ def test_what_any_python_runs_is_nothing_newer_than_3_9(name: str) -> None:
         ast.parse(program(one), feature_version=(3, 9))
         ours = {found.split(".")[2] for found in imported(PAYLOAD / f"{one}.py") if found.startswith("dockyard.")}
         open_ones += ours - read
-    assert read == {"probes": {"probes"}, "lock": {"lock", "resolvers", "shortcuts"}}[name]
+    assert read == {"probes": {"probes"}, "lock": {"lock", "resolvers"}}[name]
 
 
 @pytest.mark.processes

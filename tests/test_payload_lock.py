@@ -14,7 +14,7 @@ import pytest
 from packaging import specifiers, version
 
 from dockyard.locks import check
-from dockyard.payload import lock, resolvers, shortcuts
+from dockyard.payload import lock, resolvers
 
 PAGES = {
     "https://host/simple/a/": [
@@ -93,7 +93,7 @@ def requirement(text: str) -> Any:
 
 def test_hashes_come_from_the_links_of_the_version_and_nothing_is_downloaded(pip: SimpleNamespace) -> None:
     """The index states each hash; a wheel of another version is not looked at, an sdist always is."""
-    shortcuts.Shortcuts().take()
+    resolvers.Shortcuts().take()
     assert pip.repository.get_hashes(requirement("==1.0")) == {
         f"sha256:{name}#" for name in PAGES["https://host/simple/a/"][:3]
     }
@@ -102,7 +102,7 @@ def test_hashes_come_from_the_links_of_the_version_and_nothing_is_downloaded(pip
 
 def test_a_page_is_fetched_and_parsed_once_for_all_locks(pip: SimpleNamespace) -> None:
     """All locks of a run see one state of the index, at the price of one."""
-    shortcuts.Shortcuts().take()
+    resolvers.Shortcuts().take()
     for text in ("==1.0", "==2.0", "==1.0"):
         assert pip.repository.get_hashes(requirement(text))
     assert pip.fetched == pip.parsed == ["https://host/simple/a/"]
@@ -111,15 +111,15 @@ def test_a_page_is_fetched_and_parsed_once_for_all_locks(pip: SimpleNamespace) -
 @pytest.mark.parametrize("said", ["401 Client Error: Unauthorized", "connection error: refused"])
 def test_an_index_that_does_not_answer_ends_the_compile(pip: SimpleNamespace, said: str) -> None:
     """A lock must not depend on which of two indexes was there that day."""
-    shortcuts.Shortcuts().take()
+    resolvers.Shortcuts().take()
     pip.say = said
-    with pytest.raises(shortcuts.UnreachableError, match=said):
+    with pytest.raises(resolvers.UnreachableError, match=said):
         pip.repository.get_hashes(requirement("==1.0"))
 
 
 def test_an_index_without_the_package_does_not(pip: SimpleNamespace) -> None:
     """With two indexes, each has 404 for what the other has."""
-    shortcuts.Shortcuts().take()
+    resolvers.Shortcuts().take()
     pip.say = "404 Client Error: Not Found for url: x"
     with pytest.raises(AttributeError):  # the stand-in goes on with the page that is not there
         pip.repository.get_hashes(requirement("==1.0"))
@@ -127,7 +127,7 @@ def test_an_index_without_the_package_does_not(pip: SimpleNamespace) -> None:
 
 def test_a_file_without_a_stated_hash_is_hashed_as_ever(pip: SimpleNamespace) -> None:
     """Folders of files and plain indexes state none."""
-    shortcuts.Shortcuts().take()
+    resolvers.Shortcuts().take()
     link = SimpleNamespace(filename="a-1.0.tar.gz", hash_name=None, hash=None)
     assert pip.repository._get_file_hash(link) == "sha256:downloaded a-1.0.tar.gz"
 
@@ -137,7 +137,7 @@ def test_a_pip_tools_of_another_shape_is_left_alone(pip: SimpleNamespace, monkey
     monkeypatch.delattr(Repository, "_get_project")
     monkeypatch.delattr(sys.modules["pip._internal.index.package_finder"], "parse_links")
     before = type(pip.repository)._get_file_hash
-    shortcuts.Shortcuts().take()
+    resolvers.Shortcuts().take()
     assert type(pip.repository)._get_file_hash is before
 
 
@@ -204,9 +204,9 @@ def test_trouble_of_the_network_is_tried_again_with_pauses(monkeypatch: pytest.M
 
 def test_a_page_that_could_not_be_fetched_is_asked_for_again(pip: SimpleNamespace) -> None:
     """A second try asks the index, and not what the first one remembers."""
-    shortcuts.Shortcuts().take()
+    resolvers.Shortcuts().take()
     pip.say = "connection error: refused"
-    with pytest.raises(shortcuts.UnreachableError):
+    with pytest.raises(resolvers.UnreachableError):
         pip.repository.get_hashes(requirement("==1.0"))
     pip.say = ""
     assert pip.repository.get_hashes(requirement("==1.0"))
@@ -234,20 +234,20 @@ def test_what_pip_blames_is_found_behind_other_errors() -> None:
     ]
     outer = ValueError("outer")
     outer.__cause__ = inner
-    assert list(shortcuts.find_blamed(outer)) == [
+    assert list(resolvers.find_blamed(outer)) == [
         {"what": "click<8", "by": "", "line": "-r requirements/test.in (line 2)"},
         {"what": "click<8", "by": "flask 3.1", "line": ""},
     ]
-    assert list(shortcuts.find_blamed(ValueError("alone"))) == []
+    assert list(resolvers.find_blamed(ValueError("alone"))) == []
 
 
 def test_only_errors_of_the_network_are_network_trouble() -> None:
     """What pip says of its connections is told as such; a conflict is not."""
-    assert shortcuts.explain_network(shortcuts.UnreachableError("no answer")) == "no answer"
-    assert shortcuts.explain_network(ValueError("conflict")) == ""
+    assert resolvers.explain_network(resolvers.UnreachableError("no answer")) == "no answer"
+    assert resolvers.explain_network(ValueError("conflict")) == ""
     error = type("Timeout", (Exception,), {"__module__": "pip._internal.exceptions.network"})()
     vars(error).update(message="Unable to [magenta]fetch[/] x", context="h didn't respond")
-    assert shortcuts.explain_network(error) == "Unable to fetch x: h didn't respond"
+    assert resolvers.explain_network(error) == "Unable to fetch x: h didn't respond"
 
 
 def test_output_is_kept_in_a_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -263,7 +263,7 @@ def test_output_is_kept_in_a_file(tmp_path: Path, capfd: pytest.CaptureFixture[s
 
 def test_the_names_of_files_come_from_the_links_they_were_hashed_by(pip: SimpleNamespace) -> None:
     """A hash that a lock holds can be told to be of a wheel for some platform, or of an sdist."""
-    taken = shortcuts.Shortcuts()
+    taken = resolvers.Shortcuts()
     taken.take()
     digests = pip.repository.get_hashes(requirement("==1.0"))
     assert {taken.hashed[digest] for digest in digests} == set(PAGES["https://host/simple/a/"][:3])

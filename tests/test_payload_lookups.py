@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dockyard.payload.files import CERTIFICATES, inside
-from dockyard.payload.lookups import LDCONFIG, add_data, add_ldconfig, find_locale, link_openssl, locale_names
+from dockyard.payload.layers import LDCONFIG, add_data, add_ldconfig, find_locale, link_openssl, locale_names
 
 
 def test_data_that_the_base_image_has(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from dockyard.errors import DockyardError, UsageError
 from dockyard.git import Git
 from dockyard.image import records
-from dockyard.image.records import Details, RunRecord
+from dockyard.image.record_types import Details, RunRecord
 from dockyard.settings import Settings
 
 SCHEMA = Path(__file__).parents[1] / "docs" / "reference" / "run-record.schema.json"

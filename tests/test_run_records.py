@@ -10,7 +10,7 @@ import fastjsonschema
 import pytest
 
 from dockyard.image import records
-from dockyard.image.records import Details, Kind
+from dockyard.image.record_types import Details, Kind
 from dockyard.locks.audit import Audit
 from dockyard.locks.audit import Finding as Vulnerability
 from dockyard.locks.lock import Change

@@ -17,7 +17,8 @@ from dockyard.errors import DockyardError, SettingsError, UsageError
 from dockyard.git import Git, read_git
 from dockyard.image import names, records
 from dockyard.image.names import Variant
-from dockyard.image.records import Kind, Recording
+from dockyard.image.record_types import DeployRecord, ImageRecord, Kind
+from dockyard.image.records import Recording
 from dockyard.registry import documents, sign
 from dockyard.registry.client import parse_reference
 from dockyard.registry.content import open_repository
@@ -64,7 +65,7 @@ def run_deploy(planned: Planned, record: Record = records.record_run) -> int:
     if not planned.changes:
         return 0
     with record(planned.settings, "deploy") as recording:
-        details: records.DeployRecord = {
+        details: DeployRecord = {
             "destination": planned.destination.name,
             "kind": planned.destination.kind,
             "action": "deploy",
@@ -82,7 +83,7 @@ def run_rollback(
     """Return a destination to an earlier version, 0 for the one before; return its image."""
     destination = select_destination(settings, to)
     with record(settings, "deploy") as recording:
-        details: records.DeployRecord = {
+        details: DeployRecord = {
             "destination": destination.name, "kind": destination.kind, "action": "rollback", "number": number or None,
         }  # fmt: skip
         recording.details["deploy"] = details
@@ -91,7 +92,7 @@ def run_rollback(
     return image
 
 
-def _describe_image(image: str) -> records.ImageRecord:
+def _describe_image(image: str) -> ImageRecord:
     return {"reference": image, "digest": image.rpartition("@")[2], "size_bytes": 0, "layers": []}
 
 

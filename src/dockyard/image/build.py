@@ -22,6 +22,7 @@ from dockyard.image import bake, names, records
 from dockyard.image.dockerfile import Dockerfile, read_dockerfile
 from dockyard.image.failures import explain_failure, is_race
 from dockyard.image.names import Variant
+from dockyard.image.record_types import Details, ImageRecord, LayerRecord, Outcome, PackageRecord
 from dockyard.locks import check
 from dockyard.locks.indexes import Logins, collect_logins
 from dockyard.locks.pins import parse_pins
@@ -214,7 +215,7 @@ def build_images(
             "nothing can be built: no Python asked for has a base image here", "`invoke base.list` shows which have one"
         )
     job = Job(settings, engine, found, request, planned, recording)
-    outcome: records.Outcome = "failed"
+    outcome: Outcome = "failed"
     built: tuple[Built, ...] = ()
     try:
         built = _run(job)
@@ -320,11 +321,11 @@ def _inspected_by_cli(engine: Engine, name: str) -> tuple[Any, list[Any]]:
     return engine.inspect_image(name), [json.loads(line) for line in history.splitlines()]
 
 
-def _record(job: Job, built: Sequence[Built], outcome: records.Outcome) -> None:
+def _record(job: Job, built: Sequence[Built], outcome: Outcome) -> None:
     """Keep a record for every image that was built, or one that tells of the failure."""
     settings = job.settings
     first = job.request.variants(settings)[0]
-    details: list[records.Details] = [
+    details: list[Details] = [
         {
             "target": image.variant.target,
             "python": image.variant.python,
@@ -334,21 +335,21 @@ def _record(job: Job, built: Sequence[Built], outcome: records.Outcome) -> None:
         for image in built
     ]
     platforms = job.request.platforms or settings.platforms
-    for more in details or [records.Details(target=first.target, python=first.python)]:
-        told: records.Details = {**more, **job.recording.told(), "engine": records.describe_engine(job.engine)}
+    for more in details or [Details(target=first.target, python=first.python)]:
+        told: Details = {**more, **job.recording.told(), "engine": records.describe_engine(job.engine)}
         if len(platforms) == 1:
             told["platform"] = platforms[0]
         record = records.make_record(settings, job.found.git, job.recording.clock, "build", outcome, **told)
         records.keep_record(settings, record)
 
 
-def _describe_image(settings: Settings, image: Built) -> records.ImageRecord | None:
+def _describe_image(settings: Settings, image: Built) -> ImageRecord | None:
     if not image.digest:
         return None
-    layers: list[records.LayerRecord] = [{"size_bytes": size, "created_by": made_by} for size, made_by in image.layers]
+    layers: list[LayerRecord] = [{"size_bytes": size, "created_by": made_by} for size, made_by in image.layers]
     for layer, digest in zip(layers, image.diff_ids, strict=False):
         layer["digest"] = digest
-    found: records.ImageRecord = {"reference": image.references[0], "digest": image.digest, "layers": layers}
+    found: ImageRecord = {"reference": image.references[0], "digest": image.digest, "layers": layers}
     if image.size:
         found["size_bytes"] = image.size
     if packages := read_locked_packages(settings, image.variant):
@@ -356,7 +357,7 @@ def _describe_image(settings: Settings, image: Built) -> records.ImageRecord | N
     return found
 
 
-def read_locked_packages(settings: Settings, variant: Variant) -> list[records.PackageRecord]:
+def read_locked_packages(settings: Settings, variant: Variant) -> list[PackageRecord]:
     """Return what the lock of a variant pins, wherever it counts; nothing where the project has no such lock."""
     purposes = check.list_purposes(settings.root)
     purpose = variant.target if variant.target in purposes else names.PRODUCTION

@@ -22,54 +22,8 @@ from dockyard.files import write_atomically
 from dockyard.git import Git, read_git
 from dockyard.image.bake import Solved
 from dockyard.image.outbox import Outbox
-from dockyard.image.record_types import (
-    AuditRecord,
-    CacheRecord,
-    ChangeRecord,
-    DeployRecord,
-    Details,
-    EngineRecord,
-    FindingRecord,
-    GitRecord,
-    ImageRecord,
-    Kind,
-    LayerRecord,
-    LockRecord,
-    Outcome,
-    PackageRecord,
-    ReleaseRecord,
-    ReproduceRecord,
-    RunRecord,
-    StepRecord,
-    TestsRecord,
-    VerifyRecord,
-    VulnerabilityRecord,
-)
+from dockyard.image.record_types import Details, EngineRecord, GitRecord, Kind, Outcome, RunRecord, StepRecord
 from dockyard.settings import Settings
-
-__all__ = [
-    "AuditRecord",
-    "CacheRecord",
-    "ChangeRecord",
-    "DeployRecord",
-    "Details",
-    "EngineRecord",
-    "FindingRecord",
-    "GitRecord",
-    "ImageRecord",
-    "Kind",
-    "LayerRecord",
-    "LockRecord",
-    "Outcome",
-    "PackageRecord",
-    "ReleaseRecord",
-    "ReproduceRecord",
-    "RunRecord",
-    "StepRecord",
-    "TestsRecord",
-    "VerifyRecord",
-    "VulnerabilityRecord",
-]
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import bytecode
 from .files import PRIVILEGED, STATUS, settle
-from .lookups import LDCONFIG
+from .layers import LDCONFIG
 
 ACCOUNTS = ("etc/group", "etc/passwd")
 

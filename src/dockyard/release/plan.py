@@ -20,6 +20,7 @@ from dockyard.errors import DockyardError
 from dockyard.image import build, records
 from dockyard.image import names as images
 from dockyard.image.build import Built
+from dockyard.image.record_types import Kind
 from dockyard.process import Completed, capture
 from dockyard.registry import content, documents, push, sign
 from dockyard.registry.content import Repository
@@ -223,7 +224,7 @@ class Actions:
     push_variants: Callable[..., tuple[Pushed, ...]] = push_variants
     verify_pushed: Callable[[Engine, str, str], int] = push.verify_pushed
     attest_image: Callable[..., tuple[Attached, ...]] = documents.attest_image
-    record_run: Callable[[Settings, records.Kind], AbstractContextManager[records.Recording]] = records.record_run
+    record_run: Callable[[Settings, Kind], AbstractContextManager[records.Recording]] = records.record_run
     signing: Signing = Signing()
 
 

@@ -13,6 +13,7 @@ from dockyard.image import records
 from dockyard.image.build import Built, Request, build_images, require_targets
 from dockyard.image.dockerfile import read_dockerfile
 from dockyard.image.names import Variant
+from dockyard.image.record_types import Details, ImageRecord, Outcome, RunRecord
 from dockyard.registry.push import Pushed, preflight, push_images, refuse_dirty, verify_pushed
 from dockyard.settings import Settings
 
@@ -28,7 +29,7 @@ class PushActions:
     build_images: Callable[..., tuple[tuple[Built, ...], tuple[Missing, ...]]] = build_images
     verify_pushed: Callable[[Engine, str, str], int] = verify_pushed
     push_images: Callable[..., tuple[Pushed, ...]] = push_images
-    keep_record: Callable[[Settings, records.RunRecord], object] = records.keep_record
+    keep_record: Callable[[Settings, RunRecord], object] = records.keep_record
 
 
 PUSH_ACTIONS = PushActions()
@@ -71,7 +72,7 @@ def push_variants(
     refuse_dirty(names, force)
     recording = records.Recording(records.Clock.start())
     engine = actions.find_engine(settings)
-    outcome: records.Outcome = "failed"
+    outcome: Outcome = "failed"
     arrived: dict[str, Pushed] = {}
 
     def note(image: Pushed) -> None:
@@ -94,7 +95,7 @@ def push_variants(
         git = read_git(settings.root)
         for variant, named in wanted.items():
             ending = "passed" if all(name in arrived for name in named) else outcome
-            told: records.Details = {
+            told: Details = {
                 **recording.told(),
                 "target": variant.target,
                 "python": variant.python,
@@ -105,7 +106,7 @@ def push_variants(
             actions.keep_record(settings, record)
 
 
-def _describe_image(image: Pushed | None) -> records.ImageRecord | None:
+def _describe_image(image: Pushed | None) -> ImageRecord | None:
     if image is None:
         return None
     return {"reference": image.reference, "digest": image.digest, "pull_bytes": image.size}

@@ -17,6 +17,7 @@ from dockyard.files import write_atomically
 from dockyard.image import build, records
 from dockyard.image import names as images
 from dockyard.image.names import PRODUCTION, Variant
+from dockyard.image.record_types import Details
 from dockyard.registry import sign
 from dockyard.registry.client import parse_reference
 from dockyard.release import plan, preconditions
@@ -100,7 +101,7 @@ def _complete(
     )  # fmt: skip
 
 
-def describe_release(shipped: Shipped) -> records.Details:
+def describe_release(shipped: Shipped) -> Details:
     """Return what a run record holds of a release (pure): both documents are attached to each one that is complete."""
     return {
         "image": {

@@ -11,7 +11,7 @@ from dockyard.errors import ChangesPending, UsageError
 from dockyard.tasks.boundary import settings, task
 
 if TYPE_CHECKING:
-    from dockyard.image.records import LockRecord
+    from dockyard.image.record_types import LockRecord
     from dockyard.locks.inputs import Problem
     from dockyard.locks.lock import Outcome
     from dockyard.locks.plan import Wish

@@ -12,7 +12,7 @@ from dockyard.errors import DockyardError
 from dockyard.tasks.boundary import settings, task
 
 if TYPE_CHECKING:
-    from dockyard.image.records import AuditRecord
+    from dockyard.image.record_types import AuditRecord
     from dockyard.locks.audit import Audit
     from dockyard.settings import Settings
 

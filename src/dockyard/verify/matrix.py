@@ -22,6 +22,7 @@ from dockyard.git import read_git
 from dockyard.image import build, records
 from dockyard.image import names as images
 from dockyard.image.names import Variant
+from dockyard.image.record_types import TestsRecord
 from dockyard.process import Command, Runner
 from dockyard.settings import Settings
 
@@ -350,7 +351,7 @@ def rows(outcomes: Sequence[Outcome], missing: Sequence[Missing]) -> list[tuple[
 
 
 def _record(run: Run, outcome: Outcome, clock: records.Clock) -> None:
-    tests: records.TestsRecord = {
+    tests: TestsRecord = {
         "passed": outcome.passed,
         "failed": outcome.failed,
         "skipped": outcome.skipped,

@@ -13,6 +13,7 @@ from dockyard import __version__
 from dockyard.errors import DockyardError
 from dockyard.files import write_atomically
 from dockyard.image import records
+from dockyard.image.record_types import Details, FindingRecord, PackageRecord
 from dockyard.registry import documents
 from dockyard.verify.model import Facts, Finding, Rule, Trial, Verdict
 from dockyard.verify.rules.judge import RULES
@@ -47,12 +48,12 @@ class Report:
         return not self.verdict.violations
 
 
-def describe_report(report: Report, found: Facts) -> records.Details:
+def describe_report(report: Report, found: Facts) -> Details:
     """Return what a run record holds of a report and of what was found in the image."""
     accepted = [finding for finding in report.verdict.findings if finding.accepted]
     first = [*report.verdict.violations, *accepted][:MOST_FINDINGS]
     trial = report.trial
-    details: records.Details = {
+    details: Details = {
         "target": report.target,
         "python": report.python,
         "verify": {
@@ -79,22 +80,22 @@ def describe_report(report: Report, found: Facts) -> records.Details:
     return details
 
 
-def find_packages(found: Facts) -> list[records.PackageRecord]:
+def find_packages(found: Facts) -> list[PackageRecord]:
     """Return the distributions and Debian packages that an image has, by name (pure)."""
     telling = [
         (path, entry.data) for path, entry in found.files.items() if entry.data and documents.WANTED.fullmatch(path)
     ]
     held = documents.collect_contents([telling])
-    python: list[records.PackageRecord] = [
+    python: list[PackageRecord] = [
         {"name": name, "version": version, "type": "python"} for name, version, _ in held.distributions
     ]
-    debian: list[records.PackageRecord] = [
+    debian: list[PackageRecord] = [
         {"name": stanza["Package"], "version": stanza.get("Version", ""), "type": "debian"} for stanza in held.packages
     ]
     return [*python, *debian]
 
 
-def _describe_finding(finding: Finding) -> records.FindingRecord:
+def _describe_finding(finding: Finding) -> FindingRecord:
     return {
         "rule": finding.rule,
         "severity": str(finding.severity),

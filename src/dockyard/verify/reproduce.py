@@ -16,6 +16,7 @@ from dockyard.engine.client import Engine, find_engine
 from dockyard.errors import DockyardError
 from dockyard.image import build, names, records
 from dockyard.image.build import Job, Request
+from dockyard.image.record_types import Details
 from dockyard.settings import Settings
 from dockyard.verify.compare import Finding, Item, Verdict, compare_images, read_item
 from dockyard.verify.model import ImageQuery
@@ -95,9 +96,9 @@ VERDICTS: Mapping[Verdict, Literal["identical", "recompressed", "different"]] = 
 }
 
 
-def describe_outcome(outcome: Outcome) -> records.Details:
+def describe_outcome(outcome: Outcome) -> Details:
     """Return what a run record holds of an outcome (pure)."""
-    details: records.Details = {
+    details: Details = {
         "reproduce": {
             "verdict": VERDICTS[outcome.verdict],
             "existing": outcome.existing,
