@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import platform
 import shutil
 import signal
 import tarfile
@@ -23,6 +22,8 @@ from dockyard.settings import Settings
 from tests.progress import LINES
 from tests.scripted_docker import Docker
 
+OWN = debian.own_platform()
+OTHER_ONE = "linux/riscv64" if OWN == "linux/arm64" else "linux/arm64"
 DIGEST = "sha256:" + "a" * 64
 OTHER = "sha256:" + "b" * 64
 
@@ -169,33 +170,29 @@ def test_nothing_is_asked_when_all_is_at_hand(world: World, settings: Settings) 
 
 
 @pytest.mark.parametrize("base", ["auto", "debian"])
-def test_another_platform_without_a_registry(
-    world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch, base: str
-) -> None:
+def test_another_platform_without_a_registry(world: World, settings: Settings, base: str) -> None:
     """BuildKit would build on the base of this machine and name the image after the other platform."""
-    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     world.keep("3.13")
-    asked = replace(settings, base=base, platforms=("linux/amd64/v2", "linux/arm64"))
+    asked = replace(settings, base=base, platforms=(f"{OWN}/v2", OTHER_ONE))
     with pytest.raises(DockyardError) as caught:
         resolve.ensure_bases(asked, world.engine, ["3.13"], run=False)
     why = " (no such host)" if base == "auto" else ""
     assert caught.value.message == (
-        "nothing can be built for linux/arm64 here: the base image of Python 3.13 is made from Debian packages, "
-        f"for linux/amd64 alone{why}"
+        f"nothing can be built for {OTHER_ONE} here: the base image of Python 3.13 is made from Debian packages, "
+        f"for {OWN} alone{why}"
     )
     assert world.made == []
     (found,), _ = resolve.ensure_bases(asked, world.engine, ["3.13"])
     assert found.source == "debian", "to run it here, this machine's is the right one"
-    ours = replace(asked, platforms=("linux/amd64/v2", "amd64"))
+    ours = replace(asked, platforms=(f"{OWN}/v2", OWN.partition("/")[2]))
     assert resolve.ensure_bases(ours, world.engine, ["3.13"], run=False)[0] == (found,)
 
 
-def test_another_platform_with_a_registry(world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_platform_with_a_registry(world: World, settings: Settings) -> None:
     """It is asked even though a base from packages is at hand, which is of no use here."""
-    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     world.keep("3.13")
     world.registry["python:3.13-slim"] = DIGEST
-    asked = replace(settings, platforms=("linux/arm64",))
+    asked = replace(settings, platforms=(OTHER_ONE,))
     found, _ = resolve.ensure_bases(asked, world.engine, ["3.13"], run=False)
     assert (found[0].source, found[0].digest) == ("registry", DIGEST)
 

@@ -1,7 +1,6 @@
 """The embedded engine's decisions: addresses, firewall, processes, paths, settings. No test here needs root."""
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -11,11 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockyard import apt
+from dockyard import files
 from dockyard.engine.embedded import install, lifecycle, network, processes
 from dockyard.engine.embedded.install import Place, State
 from dockyard.engine.embedded.lifecycle import Status
-from dockyard.engine.embedded.network import Cleanup
 from dockyard.engine.embedded.processes import Process
 from dockyard.errors import EngineError
 
@@ -92,19 +90,15 @@ def test_name_servers_are_read() -> None:
 def test_chosen_addresses_are_free_and_private(pairs: list[tuple[Any, int]]) -> None:
     """Whatever is taken, the choice overlaps none of it, and its two parts do not overlap each other."""
     taken = [IPv4Network(f"{address}/{length}", strict=False) for address, length in pairs]
-    chosen = network.choose_addresses(taken)
-    if chosen is None:
+    try:
+        chosen = network.choose_addresses(taken)
+    except EngineError:
         return
     for part in (chosen.bridge, chosen.pool):
         assert part.is_private
         assert not any(part.overlaps(other) for other in taken)
     assert not chosen.bridge.overlaps(chosen.pool)
     assert chosen.gateway == str(chosen.bridge.network_address + 1)
-
-
-def test_no_addresses_are_chosen_where_all_are_taken() -> None:
-    """A host whose routes cover every private range has no room."""
-    assert network.choose_addresses([IPv4Network(private) for private in network.PRIVATE]) is None
 
 
 def test_a_bridge_takes_the_next_free_number() -> None:
@@ -123,7 +117,7 @@ def test_bridges_of_a_killed_daemon_are_known(tmp_path: Path) -> None:
 
 def test_only_our_rules_are_taken_away() -> None:
     """Docker's new chains, what leads to them and what names our bridge go; all else stays."""
-    assert network.undo_rules(Cleanup(BEFORE, AFTER, OURS)).splitlines() == [
+    assert network.undo_rules(BEFORE, AFTER, OURS).splitlines() == [
         "*filter",
         "-D FORWARD -j DOCKER-USER",
         "-D FORWARD -j DOCKER-ISOLATION-STAGE-1",
@@ -149,7 +143,7 @@ def test_only_our_rules_are_taken_away() -> None:
 
 def test_chains_stay_while_another_engine_uses_them() -> None:
     """Only the rules for our own bridge go then, in Docker's chains too; the policy is the other's."""
-    script = network.undo_rules(Cleanup(BEFORE, AFTER, OURS, shared=True))
+    script = network.undo_rules(BEFORE, AFTER, OURS, shared=True)
     assert "-X" not in script
     assert "-F" not in script
     assert "-P" not in script
@@ -160,16 +154,16 @@ def test_chains_stay_while_another_engine_uses_them() -> None:
 
 def test_what_stood_before_stays() -> None:
     """Chains that an engine left before ours started are not ours to remove; nothing changed needs nothing."""
-    assert network.undo_rules(Cleanup(AFTER, AFTER, OURS)) == ""
-    assert network.undo_rules(Cleanup("", "", OURS)) == ""
-    assert network.undo_rules(Cleanup(BEFORE, BEFORE, OURS)) == ""
+    assert network.undo_rules(AFTER, AFTER, OURS) == ""
+    assert network.undo_rules("", "", OURS) == ""
+    assert network.undo_rules(BEFORE, BEFORE, OURS) == ""
 
 
 def test_a_rule_that_was_there_once_and_is_now_twice_loses_one() -> None:
     """Rules are counted, because a firewall may hold the same one more than once."""
     once = "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -j DOCKER-USER\nCOMMIT\n"
     twice = once.replace("COMMIT", "-A FORWARD -j DOCKER-USER\nCOMMIT")
-    assert network.undo_rules(Cleanup(once, twice, OURS)).count("-D FORWARD -j DOCKER-USER") == 1
+    assert network.undo_rules(once, twice, OURS).count("-D FORWARD -j DOCKER-USER") == 1
 
 
 def test_an_administrators_rules_in_docker_user_stay() -> None:
@@ -177,7 +171,7 @@ def test_an_administrators_rules_in_docker_user_stay() -> None:
     mine = AFTER.replace(
         "-A DOCKER-USER -j RETURN", "-A DOCKER-USER -s 203.0.113.9/32 -j DROP\n-A DOCKER-USER -j RETURN"
     )
-    script = network.undo_rules(Cleanup(BEFORE, mine, OURS))
+    script = network.undo_rules(BEFORE, mine, OURS)
     assert "-X DOCKER-USER" not in script
     assert "-X DOCKER\n" in script
 
@@ -185,7 +179,7 @@ def test_an_administrators_rules_in_docker_user_stay() -> None:
 def test_a_stricter_policy_is_kept() -> None:
     """A host that dropped forwarded packets before goes on doing so."""
     strict = BEFORE.replace("FORWARD ACCEPT", "FORWARD DROP")
-    assert "-P" not in network.undo_rules(Cleanup(strict, AFTER, OURS))
+    assert "-P" not in network.undo_rules(strict, AFTER, OURS)
 
 
 def running(*found: Process) -> dict[int, Process]:
@@ -218,7 +212,7 @@ def test_what_belongs_to_the_engine(somewhere: Place) -> None:
     assert processes.belonging(found, somewhere) == {10, 11, 12, 13, 14}
 
 
-def test_mounts_are_found_below_our_folders_only(somewhere: Place) -> None:
+def test_mounts_are_found_below_our_folders_only(somewhere: Place, tmp_path: Path) -> None:
     """The innermost comes first, spaces are decoded, and a folder with a longer name is another."""
     home = somewhere.home
     text = "".join(
@@ -227,7 +221,8 @@ def test_mounts_are_found_below_our_folders_only(somewhere: Place) -> None:
             ("/", f"{home}/data", f"{home}/data/a\\040b", f"{home}-two/data", f"{somewhere.run}/exec/netns/1")
         )
     )
-    assert lifecycle.mounts(text, (home, somewhere.run)) == [
+    (tmp_path / "mountinfo").write_text(text, "utf-8")
+    assert files.list_mounts((home, somewhere.run), tmp_path / "mountinfo") == [
         f"{somewhere.run}/exec/netns/1",
         f"{home}/data/a b",
         f"{home}/data",
@@ -334,72 +329,52 @@ def test_the_users_credentials_are_linked(somewhere: Place, tmp_path: Path) -> N
     assert link.read_text("utf-8") == "saved here"
 
 
-def test_packages_are_fetched_anew_when_others_are_wanted(somewhere: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packages_are_fetched_anew_when_others_are_wanted(somewhere: Place) -> None:
     """A folder of an older Dockyard, or of the host's release before an upgrade, is not good enough."""
-    monkeypatch.setattr(apt, "codename", lambda: "bookworm")
     fetched: list[Path] = []
 
-    def unpack(_wanted: object, into: Path, *, allow_expired: bool) -> None:
+    def fetch(_wanted: object, into: Path) -> None:
         fetched.append(into)
         into.mkdir(exist_ok=True)
 
-    monkeypatch.setattr(apt, "unpack", unpack)
-    assert not install.is_unpacked(somewhere)
-    install.unpack(somewhere, allow_expired=False)
-    assert install.is_unpacked(somewhere)
-    monkeypatch.setattr(apt, "codename", lambda: "trixie")
-    assert not install.is_unpacked(somewhere)
+    assert not install.is_unpacked(somewhere, "bookworm")
+    install.unpack(somewhere, "bookworm", fetch)
+    assert install.is_unpacked(somewhere, "bookworm")
+    assert not install.is_unpacked(somewhere, "trixie")
     assert fetched == [somewhere.root]
 
 
 @pytest.mark.parametrize(
-    ("patch", "said"),
+    ("host", "said"),
     [
-        (lambda m: m.setattr("sys.platform", "darwin"), "Linux only"),
-        (lambda m: m.setattr(os, "geteuid", lambda: 1000), "not root"),
-        (lambda m: m.setattr(os, "confstr", lambda _name: "glibc 2.31"), "2.34"),
-        (lambda m: m.setattr(os, "confstr", lambda _name: None), "another C library"),
+        (("darwin", 0, "glibc 2.41"), "Linux only"),
+        (("linux", 1000, "glibc 2.41"), "not root"),
+        (("linux", 0, "glibc 2.31"), "2.34"),
+        (("linux", 0, "another C library"), "another C library"),
     ],
     ids=["not Linux", "not root", "old glibc", "musl"],
 )
-def test_a_host_that_cannot_run_the_engine_is_told_what_to_do(
-    patch: Callable[[pytest.MonkeyPatch], None], said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_host_that_cannot_run_the_engine_is_told_what_to_do(host: tuple[str, int, str], said: str) -> None:
     """Every refusal names another way."""
-    monkeypatch.setattr("sys.platform", "linux")
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    patch(monkeypatch)
     with pytest.raises(EngineError, match=said) as caught:
-        install.require_host()
+        install.judge_host(*host)
     assert "DOCKER_HOST" in caught.value.hint
+    install.judge_host("linux", 0, "glibc 2.41")
 
 
-def test_a_rival_is_named_with_its_socket(somewhere: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rival_is_named_with_its_socket() -> None:
     """Two engines take each other's network away, so the second does not start."""
-    rival = Process(77, 1, ("dockerd", "-H", "unix:///srv/docker.sock"))
-    monkeypatch.setattr(processes, "running", lambda: running(rival))
-    monkeypatch.setattr(processes, "rivals", lambda *_: [rival])
-    monkeypatch.setattr(lifecycle, "clean", lambda _place: False)
-    monkeypatch.setattr(lifecycle, "info", lambda *_: None)
-    monkeypatch.setattr(install, "require_host", lambda: None)
     with pytest.raises(EngineError, match="process 77") as caught:
-        lifecycle.start(somewhere)
+        lifecycle.refuse_rivals([Process(77, 1, ("dockerd", "-H", "unix:///srv/docker.sock"))])
     assert "unix:///srv/docker.sock" in caught.value.hint
 
 
 @pytest.mark.parametrize(("number", "said"), [(28, "disk is full"), (30, "Read-only")], ids=["full", "read-only"])
-def test_disk_trouble_is_explained(somewhere: Place, monkeypatch: pytest.MonkeyPatch, number: int, said: str) -> None:
+def test_disk_trouble_is_explained(somewhere: Place, number: int, said: str) -> None:
     """The operating system's error becomes a sentence and a next step."""
-
-    def fail(*_: object, **__: object) -> None:
-        raise OSError(number, os.strerror(number), "/cache")
-
-    monkeypatch.setattr(lifecycle, "_start", fail)
-    monkeypatch.setattr(lifecycle, "info", lambda *_: None)
-    monkeypatch.setattr(install, "require_host", lambda: None)
-    with pytest.raises(EngineError, match=said) as caught:
-        lifecycle.start(somewhere)
-    assert "XDG_CACHE_HOME" in caught.value.hint
+    told = lifecycle.explain_trouble(OSError(number, os.strerror(number), "/cache"), somewhere)
+    assert said in told.message
+    assert "XDG_CACHE_HOME" in told.hint
 
 
 def test_the_log_is_told_from_its_end(tmp_path: Path) -> None:
@@ -413,7 +388,6 @@ def test_the_log_is_told_from_its_end(tmp_path: Path) -> None:
 def test_a_missing_engine_has_a_status(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Asking changes nothing: no folder is made."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(lifecycle, "info", lambda *_: None)
     found = lifecycle.status()
     assert not found.running
     assert found.disk == 0
@@ -430,7 +404,6 @@ def test_a_cache_that_is_a_link_is_not_followed(monkeypatch: pytest.MonkeyPatch,
     (tmp_path / "dockyard").mkdir()
     (tmp_path / "dockyard/engine").symlink_to(tmp_path / "elsewhere")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
     with pytest.raises(EngineError, match="is a link"):
         lifecycle.remove()
     assert (tmp_path / "elsewhere/precious").exists()

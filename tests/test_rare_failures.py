@@ -2,27 +2,27 @@
 
 import errno
 import os
-import platform
 import signal
 import threading
 import time
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
 import docker.errors
 import pytest
 
-from dockyard import process
 from dockyard.bases import debian, parallel
 from dockyard.engine.archive import read_image
 from dockyard.engine.client import Engine
-from dockyard.engine.embedded import install, lifecycle, network, processes
+from dockyard.engine.embedded import lifecycle, network
 from dockyard.engine.embedded.install import Place, State
 from dockyard.errors import DockyardError, EngineError, UsageError
 from dockyard.process import Completed
 from dockyard.registry.push import preflight
 from dockyard.settings import Settings
 from dockyard.tasks.base import supported
+from tests.scripted_docker import Docker
 
 
 @pytest.fixture
@@ -33,11 +33,10 @@ def place(tmp_path: Path) -> Place:
     return found
 
 
-def test_a_machine_that_debian_has_no_base_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_that_debian_has_no_base_for() -> None:
     """The way out is a registry."""
-    monkeypatch.setattr(platform, "machine", lambda: "pdp11")
     with pytest.raises(DockyardError, match="not made for pdp11") as caught:
-        debian.architecture()
+        debian.architecture("pdp11")
     assert "registry" in caught.value.hint
 
 
@@ -47,21 +46,28 @@ def test_a_user_who_cannot_make_bases(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: bool, lacks: str
 ) -> None:
     """Without root, a program and a range of ids are needed, and each is named."""
-    monkeypatch.setattr(os, "geteuid", lambda: 4_000_000_001)
     monkeypatch.setenv("PATH", str(tmp_path))
     if program:
         (tmp_path / "newuidmap").touch(mode=0o755)
     with pytest.raises(DockyardError, match=lacks):
-        debian.mode({"USER": "nobody-here"})
+        debian.mode({"USER": "nobody-here"}, 4_000_000_001)
 
 
-def test_a_mount_that_stays_in_a_work_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def mounted(at: Path, table: Path) -> Path:
+    """Return a mountinfo file that names one mount."""
+    table.write_text(f"36 35 98:0 / {at} rw - proc proc rw\n")
+    return table
+
+
+def test_a_mount_that_stays_in_a_work_folder(tmp_path: Path) -> None:
     """Nothing is deleted below it: it might be the host's own folder."""
-    monkeypatch.setattr(debian, "_mounts", lambda work: [str(work / "proc")])
-    monkeypatch.setattr(process, "capture", lambda *_, **__: Completed(32, "", "target is busy", 0.0))
+    docker, work = Docker(), tmp_path / "work"
+    docker.says["umount"] = Completed(32, "", "target is busy", 0.0)
+    work.mkdir()
     with pytest.raises(DockyardError, match="still holds mounts"):
-        debian._clear(tmp_path)
-    assert tmp_path.exists()
+        debian._clear(work, docker, mounted(work / "proc", tmp_path / "mountinfo"))
+    assert work.exists()
+    assert docker.asked[0].argv == ("umount", "--lazy", str(work / "proc"))
 
 
 def test_what_waits_is_not_begun_after_an_interrupt() -> None:
@@ -125,14 +131,10 @@ def test_an_engine_that_cannot_be_asked() -> None:
         engine.client()
 
 
-def test_no_network_is_free(monkeypatch: pytest.MonkeyPatch, place: Place) -> None:
-    """Where routes take every private network, nothing is changed on the host."""
-    monkeypatch.setattr(network, "list_interfaces", tuple)
-    monkeypatch.setattr(network, "list_taken", lambda: ())
-    monkeypatch.setattr(network, "choose_addresses", lambda _: None)
+def test_no_network_is_free() -> None:
+    """Where routes take every private network."""
     with pytest.raises(EngineError, match="no private network is free"):
-        lifecycle._launch(place)
-    assert not place.state.exists()
+        network.choose_addresses(map(IPv4Network, network.PRIVATE))
 
 
 @pytest.mark.parametrize(
@@ -140,61 +142,44 @@ def test_no_network_is_free(monkeypatch: pytest.MonkeyPatch, place: Place) -> No
     [(errno.EPERM, "may not make a network bridge"), (errno.ENODEV, "cannot be made: No such device")],
     ids=["a container without privileges", "a kernel without bridges"],
 )
-def test_a_bridge_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch, number: int, said: str) -> None:
+def test_a_bridge_that_cannot_be_made(number: int, said: str) -> None:
     """A container without privileges is told apart from a kernel without bridges."""
-
-    def refuse(*_: object) -> None:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(network, "make_bridge", refuse)
-    with pytest.raises(EngineError, match=said):
-        lifecycle._make_bridge("dockyard9", None)  # type: ignore[arg-type]
+    assert said in lifecycle.explain_no_bridge(OSError(number, os.strerror(number))).message
 
 
 @pytest.mark.parametrize(("patience", "said"), [(9.0, "ended while starting"), (0.0, "did not answer within 0 s")])
-def test_an_engine_that_does_not_come_up(
-    monkeypatch: pytest.MonkeyPatch, place: Place, patience: float, said: str
-) -> None:
+def test_an_engine_that_does_not_come_up(place: Place, patience: float, said: str) -> None:
     """The end of its log is shown, and the whole is named."""
     place.log.parent.mkdir(parents=True, exist_ok=True)
     place.log.write_text("level=error: no room\n")
-    monkeypatch.setattr(lifecycle, "PATIENCE_SECONDS", patience)
-    monkeypatch.setattr(lifecycle, "info", lambda *_, **__: None)
-    monkeypatch.setattr(processes, "is_alive", lambda _: False)
     with pytest.raises(EngineError, match=rf"{said}[^$]*no room") as caught:
-        lifecycle._wait(place, 1)
+        lifecycle._wait(place, 4_194_305, patience)  # beyond the greatest process id
     assert str(place.log) in caught.value.hint
 
 
-def test_processes_that_do_not_end(monkeypatch: pytest.MonkeyPatch, place: Place) -> None:
+def test_processes_that_do_not_end(place: Place) -> None:
     """One that hangs in the kernel is named, instead of being waited for."""
-    for name, answer in {"running": dict, "daemon": lambda *_: None, "belonging": lambda *_: {7}}.items():
-        monkeypatch.setattr(processes, name, answer)
-    monkeypatch.setattr(processes, "contained", lambda *_: set())
-    monkeypatch.setattr(lifecycle, "GRACE_SECONDS", -1.0)
     with pytest.raises(EngineError, match=r"do not end: \[7\]"):
-        lifecycle._end_processes(place)
+        lifecycle._end_processes(place, -1.0, lambda _place: (None, {7}))
 
 
-def test_a_mount_that_cannot_be_undone(monkeypatch: pytest.MonkeyPatch, place: Place) -> None:
+def test_a_mount_that_cannot_be_undone(place: Place, tmp_path: Path) -> None:
     """It is named with the command that undoes it, and nothing below it is deleted."""
-    monkeypatch.setattr(lifecycle, "mounts", lambda *_: [str(place.home / "nothing-is-mounted-here")])
+    table = mounted(place.home / "nothing-is-mounted-here", tmp_path / "mountinfo")
     with pytest.raises(EngineError, match="is still mounted"):
-        lifecycle._unmount(place)
+        lifecycle._unmount(place, table)
 
 
-def test_firewall_rules_that_stay(monkeypatch: pytest.MonkeyPatch, place: Place) -> None:
+def test_firewall_rules_that_stay(place: Place) -> None:
     """They are the host's trouble now: it is said, with what iptables said."""
     rules = "*filter\n:DOCKER - [0:0]\n-A DOCKER -i dockyard0 -j ACCEPT\nCOMMIT\n"
 
     def answer(_place: Place, program: str, *_: str, **__: str) -> Completed:
         return Completed(0, rules, "", 0.0) if program == "iptables-save" else Completed(1, "", "line 2 failed", 0.0)
 
-    monkeypatch.setattr(install, "firewall", answer)
-    monkeypatch.setattr(processes, "running", dict)
     state = State("k", "dockyard0", firewall={"iptables": "*filter\nCOMMIT\n"})
     with pytest.raises(EngineError, match="remain: line 2 failed"):
-        lifecycle.restore(place, state)
+        lifecycle.restore(place, state, answer)
 
 
 def test_a_digest_is_no_name_to_push_to() -> None:

@@ -3,12 +3,14 @@
 import contextlib
 import fcntl
 import os
+import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from dockyard.errors import DockyardError
 
+MOUNTS = Path("/proc/self/mountinfo")
 OWN = ".dockyard"
 """The folder of a project in which Dockyard keeps what it makes there."""
 
@@ -85,6 +87,15 @@ def _swap(fresh: Mapping[Path, Path | None]) -> None:
         for path, content in old.items():
             path.unlink(missing_ok=True) if content is None else path.write_bytes(content)
         raise
+
+
+def list_mounts(folders: Iterable[Path], table: Path = MOUNTS) -> list[str]:
+    """Return the mount points in or below some folders, by a mountinfo file, the innermost first."""
+    wanted = tuple(map(str, folders))
+    lines = table.read_text("utf-8", "surrogateescape").splitlines()
+    points = [re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), line.split()[4]) for line in lines]
+    below = [point for point in points if any(point == folder or point.startswith(f"{folder}/") for folder in wanted)]
+    return below[::-1]
 
 
 @contextlib.contextmanager

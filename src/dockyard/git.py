@@ -46,7 +46,8 @@ class Git:
 
 def read_git(root: Path) -> Git | None:
     """Return the state of the repository that `root` is in; None where there is none, or no commit yet."""
-    if "GIT_DIR" not in os.environ and not any((folder / ".git").exists() for folder in _folders(root)):
+    folders = (root.resolve(), *root.resolve().parents)
+    if "GIT_DIR" not in os.environ and not any((folder / ".git").exists() for folder in folders):
         return None
     questions = (
         ("log", "-1", "--no-show-signature", "--format=%H %ct"),
@@ -61,11 +62,6 @@ def read_git(root: Path) -> Git | None:
         return None
     commit, time = said.split()
     return Git(commit, int(time), branch, newest((tags or "").split()), bool(changes), described)
-
-
-def _folders(root: Path) -> tuple[Path, ...]:
-    """Return a folder and all that it lies in."""
-    return (root.resolve(), *root.resolve().parents)
 
 
 def newest(tags: Iterable[str]) -> str | None:

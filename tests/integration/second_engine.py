@@ -37,7 +37,7 @@ def unpacked(release: str, into: Path, *, allow_expired: bool) -> Path:
     users = install.here()
     if release == install.ENGINE_RELEASE and install.is_unpacked(users):
         return users.root
-    apt.unpack(install.wanted(release), into, allow_expired=allow_expired)
+    apt.unpack(install.wanted(apt.codename(), release), into, allow_expired=allow_expired)
     return into
 
 
@@ -87,7 +87,7 @@ def main(arguments: list[str]) -> int:
     where = place(home)
     home.mkdir()
     where.root.symlink_to(root)
-    where.recipe.write_text(install.recipe(), "utf-8")
+    where.recipe.write_text(install.recipe(apt.codename()), "utf-8")
     with ThreadPoolExecutor(1, initializer=leave_network) as inside:
         thread = inside.submit(threading.get_native_id).result()
         with carried(slirp, f"/proc/{os.getpid()}/task/{thread}/ns/net"):

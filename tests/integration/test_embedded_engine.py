@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from dockyard import files
 from dockyard import process as execute
 from dockyard.apt import Package, codename, unpack
 from dockyard.engine import client as engine
@@ -60,7 +61,7 @@ def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if install.is_unpacked(users):
         shutil.copytree(users.root, folder / "root", symlinks=True)
     else:
-        unpack(install.wanted(), folder / "root")
+        unpack(install.wanted(codename()), folder / "root")
     unpack((Package("busybox-static", codename()),), folder / "busybox")
     return folder
 
@@ -90,7 +91,7 @@ def place(own_network: None, downloads: Path, tmp_path: Path, monkeypatch: pytes
     where = install.here()
     where.home.mkdir(parents=True)
     shutil.copytree(downloads / "root", where.root, symlinks=True, copy_function=os.link)
-    where.recipe.write_text(install.recipe(), "utf-8")
+    where.recipe.write_text(install.recipe(codename()), "utf-8")
     yield where
     lifecycle.remove()
 
@@ -105,7 +106,7 @@ def host(place: Place) -> Host:
             for process in running.values()
             if process.pid in processes.belonging(running, place) | processes.contained(running, place)
         ),
-        mounts=tuple(lifecycle.mounts(Path("/proc/self/mountinfo").read_text("utf-8"), (place.home, place.run))),
+        mounts=tuple(files.list_mounts((place.home, place.run))),
         interfaces=frozenset(network.list_interfaces()),
         rules=tuple(f"{name}: {rule}" for name, found in programs.items() for rule in found),
         forwarding=Path("/proc/sys/net/ipv4/ip_forward").read_text("ascii").strip(),
@@ -296,7 +297,7 @@ def test_a_long_cache_path_gets_a_short_socket(
     where = install.here()
     assert len(str(where.socket)) < 108
     shutil.copytree(place.root, where.root, symlinks=True, copy_function=os.link)
-    where.recipe.write_text(install.recipe(), "utf-8")
+    where.recipe.write_text(install.recipe(codename()), "utf-8")
     try:
         assert docker(started(), "version")
         assert where.run.parent == Path("/run")

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from dockyard import process
+from dockyard import files, process
 from dockyard.engine import archive
 from dockyard.engine.archive import Image
 from dockyard.engine.client import Engine
-from dockyard.engine.embedded import install, lifecycle, processes
+from dockyard.engine.embedded import install, processes
 from dockyard.errors import DockyardError
 from dockyard.process import Command, capture
 from dockyard.settings import Settings
@@ -130,10 +130,9 @@ def test_another_version(
 def traces(home: Path) -> set[str]:
     """Return what there is of the second engine that lives in a folder: programs, mounts, the folder itself."""
     running = processes.running().values()
-    mounts = Path("/proc/self/mountinfo").read_text("utf-8")
     return {
         *(one.name for one in running if any(word.startswith(str(home)) for word in one.argv)),
-        *lifecycle.mounts(mounts, [home]),
+        *files.list_mounts([home]),
         *(str(folder) for folder in (home, home.parent) if folder.exists()),
     }
 

@@ -153,13 +153,9 @@ def read_packages(tree: Path) -> dict[str, str]:
         for member in file:
             if member.name.lstrip("./") == "var/lib/dpkg/status":
                 status = file.extractfile(member)
-                return parse_status(status.read().decode("utf-8", "replace")) if status else {}
+                found = parse_installed(status.read().decode("utf-8", "replace")) if status else {}
+                return {name: fields["Version"] for name, fields in sorted(found.items())}
     return {}
-
-
-def parse_status(text: str) -> dict[str, str]:
-    """Return the names and versions of the installed packages of a dpkg status file."""
-    return {name: fields["Version"] for name, fields in sorted(parse_installed(text).items())}
 
 
 def _descriptor(kind: str, blob: Path) -> dict[str, Any]:
@@ -206,7 +202,7 @@ class Record:
 def read_record(python: str, architecture: str, kind: str = "python") -> Record | None:
     """Return the current base of a Python, or None where the cache has none that is whole."""
     try:
-        found = json.loads((files.folder() / f"{_stem(kind, python, architecture)}.json").read_text("utf-8"))
+        found = json.loads((files.folder() / f"{kind}-{python}-{architecture}.json").read_text("utf-8"))
         record = Record(**{**found, "image": Image(**found["image"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None
@@ -215,7 +211,7 @@ def read_record(python: str, architecture: str, kind: str = "python") -> Record 
 
 def store_record(made: Path, record: Record) -> Record:
     """Move a finished layout into the cache, make it the current base of its Python and forget the older one."""
-    stem = _stem(record.kind, record.python, record.architecture)
+    stem = f"{record.kind}-{record.python}-{record.architecture}"
     name = f"{stem}-{record.image.manifest.partition(':')[2][:12]}"
     record = dataclasses.replace(record, folder=name)
     place = files.folder() / name
@@ -264,7 +260,3 @@ def list_layers(engine: "Engine", names: Sequence[str]) -> dict[str, str]:
         if len(layers) == 1:
             found.update(dict.fromkeys(image.get("RepoTags") or (), layers[0]))
     return found
-
-
-def _stem(kind: str, name: str, architecture: str) -> str:
-    return f"{kind}-{name}-{architecture}"

@@ -22,7 +22,7 @@ from dockyard.bases import cache, recipe
 from dockyard.bases.cache import Record
 from dockyard.bases.lookup import UnavailableError
 from dockyard.errors import CommandError, DockyardError, Sign, read_signs
-from dockyard.process import Command
+from dockyard.process import Command, Runner
 
 log = logging.getLogger(__name__)
 
@@ -55,13 +55,11 @@ SIGNS = (
 )
 
 
-def architecture() -> tuple[str, str]:
-    """Return this machine's architecture by its names in Debian and in image configurations."""
-    found = recipe.ARCHITECTURES.get(platform.machine())
+def architecture(machine: str = platform.machine()) -> tuple[str, str]:
+    """Return a machine's architecture by its names in Debian and in image configurations."""
+    found = recipe.ARCHITECTURES.get(machine)
     if found is None:
-        raise DockyardError(
-            f"base images from Debian packages are not made for {platform.machine()}", 'use base = "registry"'
-        )
+        raise DockyardError(f"base images from Debian packages are not made for {machine}", 'use base = "registry"')
     return found
 
 
@@ -184,9 +182,9 @@ def fetch_tool() -> Path:
     return folder
 
 
-def mode(environment: Mapping[str, str] = os.environ) -> str:
+def mode(environment: Mapping[str, str] = os.environ, uid: int = os.geteuid()) -> str:
     """Return how mmdebstrap may work for this user; raise DockyardError saying what is missing."""
-    if os.geteuid() == 0:
+    if uid == 0:
         return "root"
     user = environment.get("USER") or environment.get("LOGNAME") or ""
     if process.which("newuidmap") is None:
@@ -194,10 +192,10 @@ def mode(environment: Mapping[str, str] = os.environ) -> str:
             "without root, base images need the program newuidmap", f"install the package uidmap; or {INSTEAD}"
         )
     with contextlib.suppress(OSError):
-        if re.search(rf"^(?:{re.escape(user)}|{os.geteuid()}):", Path("/etc/subuid").read_text("utf-8"), re.MULTILINE):
+        if re.search(rf"^(?:{re.escape(user)}|{uid}):", Path("/etc/subuid").read_text("utf-8"), re.MULTILINE):
             return "unshare"
     raise DockyardError(
-        f"without root, base images need subordinate ids, and /etc/subuid has none for {user or os.geteuid()}",
+        f"without root, base images need subordinate ids, and /etc/subuid has none for {user or uid}",
         f"`usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}` as root gives them; or {INSTEAD}",
     )
 
@@ -272,21 +270,15 @@ def half_made(name: str) -> Iterator[Path]:
         shutil.rmtree(made, ignore_errors=True)
 
 
-def _clear(work: Path) -> None:
+def _clear(work: Path, runner: Runner = process, table: Path = files.MOUNTS) -> None:
     """Remove a work folder; a mount that a killed mmdebstrap left is undone first, or the host's own files would go."""
-    for place in _mounts(work):
-        process.capture(Command(("umount", "--lazy", place)), check=False)
-    if _mounts(work):
+    for place in files.list_mounts((work,), table):
+        runner.capture(Command(("umount", "--lazy", place)), check=False)
+    if files.list_mounts((work,), table):
         raise DockyardError(
             f"{work} still holds mounts", f"unmount them and delete it: findmnt --list | grep {work.name}"
         )
     shutil.rmtree(work, ignore_errors=True)
-
-
-def _mounts(work: Path) -> list[str]:
-    """Return the mount points below a folder, the deepest first."""
-    places = (line.split()[4] for line in Path("/proc/self/mountinfo").read_text("utf-8").splitlines())
-    return sorted((place for place in places if place.startswith(f"{work}/")), key=len, reverse=True)
 
 
 def read_shipped(name: str) -> bytes:

@@ -9,7 +9,7 @@ import io
 import json
 import tarfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar, cast
@@ -123,7 +123,8 @@ def read_layer(blob: "io.BufferedReader[Any]", visit: Visit[T], name: str = "a l
     packed = start.startswith(GZIP)
     plain = _Hashed(gzip.GzipFile(fileobj=blob, mode="rb") if packed else blob, count=not packed)
     with _open(plain) as archive:
-        items = tuple(_visited(archive, visit))
+        seen = (visit(member, archive.extractfile(member) if member.isreg() else None) for member in archive)
+        items = tuple(kept for kept in seen if kept is not None)
     while plain.read(CHUNK):
         pass
     return Content(f"sha256:{plain.digest.hexdigest()}", items, plain.packed())
@@ -147,13 +148,6 @@ def absolute(name: str) -> str:
 
 def _open(source: Any) -> tarfile.TarFile:
     return tarfile.open(fileobj=source, mode="r|", bufsize=BLOCK)
-
-
-def _visited(archive: tarfile.TarFile, visit: Visit[T]) -> Iterator[T]:
-    for member in archive:
-        kept = visit(member, archive.extractfile(member) if member.isreg() else None)
-        if kept is not None:
-            yield kept
 
 
 def _assembled(

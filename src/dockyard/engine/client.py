@@ -160,7 +160,18 @@ def find_engine(
     if search.kind == "host":
         return from_info("host", probe.info)
     if search.kind == "embedded":
-        return _embedded(settings, start) if settings.engine == "embedded" else _fallback(settings, probe, start)
+        why = (
+            f"the Docker Engine cannot be used ({probe.wrong})" if probe.reachable else "no Docker Engine is reachable"
+        )
+        try:
+            engine = _embedded(settings, start)
+        except EngineError as error:
+            if settings.engine == "embedded":
+                raise
+            raise EngineError(f"{why}, and {error.message}", probe.hint if probe.reachable else error.hint) from None
+        if settings.engine != "embedded":
+            log.info(f"{why}: using the embedded one ({engine.version}) in {install.here().shown()}")
+        return engine
     if search.chosen:
         hint = probe.hint or f"correct or unset {search.chosen.partition('=')[0]}"
         raise EngineError(f"{search.chosen}: {probe.wrong}", hint)
@@ -274,17 +285,6 @@ def ask_docker(
         return Probe(wrong=error.message.partition(":")[0], hint=error.hint or "restart the engine")
     except ValueError:
         return Probe(wrong=(done.stderr or done.stdout).strip() or "docker info says nothing")
-
-
-def _fallback(settings: "Settings", probe: Probe, start: Callable[..., dict[str, Any]]) -> Engine:
-    """Use the embedded engine because the host's is of no use, and say why."""
-    why = f"the Docker Engine cannot be used ({probe.wrong})" if probe.reachable else "no Docker Engine is reachable"
-    try:
-        engine = _embedded(settings, start)
-    except EngineError as error:
-        raise EngineError(f"{why}, and {error.message}", probe.hint if probe.reachable else error.hint) from None
-    log.info(f"{why}: using the embedded one ({engine.version}) in {install.here().shown()}")
-    return engine
 
 
 def _embedded(settings: "Settings", start: Callable[..., dict[str, Any]]) -> Engine:

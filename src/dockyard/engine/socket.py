@@ -27,6 +27,8 @@ class _Connection(http.client.HTTPConnection):
 
 def ask(path: Path, what: str, *, timeout: float = 10.0) -> Any:
     """Return the engine's JSON answer to GET `what`, or None where no engine answers so within `timeout` seconds."""
+    if not path.exists():
+        return None
     connection = _Connection(path, timeout)
     try:
         connection.request("GET", what)

@@ -136,18 +136,15 @@ def read_steps(arrivals: Iterable[tuple[float, str]]) -> list[Solved]:
             if begun := BEGUN.match(line):
                 steps.setdefault(begun[1], Solved(begun[2], moment))
             elif (ended := ENDED.match(line)) and ended[1] in steps:
-                _end_step(steps[ended[1]], moment, ended[2], float(ended[3] or 0))
+                step, how = steps[ended[1]], ended[2]
+                step.cached, step.failed = how == "CACHED", how == "ERROR"
+                step.seconds = float(ended[3] or 0) if how == "DONE" else 0.0 if step.cached else moment - step.started
+                if how == "DONE":
+                    step.started = max(0.0, moment - step.seconds)
             elif drawn := DRAWN.search(line):
                 step = steps.setdefault(drawn[2], Solved(drawn[2], max(0.0, moment - float(drawn[3]))))
                 step.seconds, step.cached, step.failed = float(drawn[3]), drawn[1] == "CACHED", drawn[1] == "ERROR"
     return sorted(steps.values(), key=lambda step: step.started)
-
-
-def _end_step(step: Solved, moment: float, how: str, seconds: float) -> None:
-    step.cached, step.failed = how == "CACHED", how == "ERROR"
-    step.seconds = seconds if how == "DONE" else 0.0 if how == "CACHED" else max(0.0, moment - step.started)
-    if how == "DONE":
-        step.started = max(0.0, moment - seconds)
 
 
 def missing_libraries(log: str) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from dockyard import console
 from dockyard.bases.resolve import Base, Missing, ensure_bases
@@ -183,17 +182,14 @@ def require_locks(settings: Settings, dockerfile: Dockerfile) -> None:
         raise DockyardError("there is no lock yet that says what the image holds", "`invoke lock` makes all")
 
 
-def tell_missing(lost: Missing) -> None:
-    """Say of a Python that nothing can be built on it."""
-    log.info(f"Python {lost.python} cannot be built here: {lost.reason}")
-
-
 def build_images(
     settings: Settings,
     request: Request,
     *,
     engine: Engine | None = None,
-    heed: Callable[[Missing], None] = tell_missing,
+    heed: Callable[[Missing], None] = lambda lost: log.info(
+        f"Python {lost.python} cannot be built here: {lost.reason}"
+    ),
 ) -> tuple[tuple[Built, ...], tuple[Missing, ...]]:
     """Build what is asked for in one solve and record it; return the images and the Pythons without a base.
 
@@ -306,19 +302,14 @@ def _inspected(engine: Engine, image: Built) -> Built:
     """Return a built image with its size and layers, as the engine that holds it knows them."""
     name = image.references[0]
     size, history = (engine.ask(f"/images/{name}/{what}") for what in ("json", "history"))
-    if size is None or history is None:
-        size, history = _inspected_by_cli(engine, name)
+    if size is None or history is None:  # an engine without a local socket
+        said = engine.run("history", "--no-trunc", "--human=false", "--format=json", name).stdout
+        size, history = engine.inspect_image(name), [json.loads(line) for line in said.splitlines()]
     layers = [(int(entry["Size"]), describe_instruction(entry["CreatedBy"])) for entry in reversed(history)]
     layers = [layer for layer in layers if layer[0]]
     diff_ids = (size.get("RootFS") or {}).get("Layers") or ()
     told_apart = tuple(diff_ids) if len(diff_ids) == len(layers) else ()
     return replace(image, size=int(size["Size"]), layers=tuple(layers), diff_ids=told_apart)
-
-
-def _inspected_by_cli(engine: Engine, name: str) -> tuple[Any, list[Any]]:
-    """Return what the engine's API says of an image and its history, from an engine without a local socket."""
-    history = engine.run("history", "--no-trunc", "--human=false", "--format=json", name).stdout
-    return engine.inspect_image(name), [json.loads(line) for line in history.splitlines()]
 
 
 def _record(job: Job, built: Sequence[Built], outcome: Outcome) -> None:

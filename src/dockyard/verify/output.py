@@ -13,7 +13,7 @@ from dockyard import __version__
 from dockyard.errors import DockyardError
 from dockyard.files import write_atomically
 from dockyard.image import records
-from dockyard.image.record_types import Details, FindingRecord, PackageRecord
+from dockyard.image.record_types import Details, PackageRecord
 from dockyard.registry import documents
 from dockyard.verify.model import Facts, Finding, Rule, Trial, Verdict
 from dockyard.verify.rules.judge import RULES
@@ -63,7 +63,16 @@ def describe_report(report: Report, found: Facts) -> Details:
             "start_seconds": trial.answer if trial else None,
             "stop_seconds": trial.stop if trial else None,
             "memory_bytes": trial.memory if trial else None,
-            "findings": [_describe_finding(finding) for finding in first],
+            "findings": [
+                {
+                    "rule": one.rule,
+                    "severity": str(one.severity),
+                    "message": one.message,
+                    "path": one.path,
+                    "accepted": one.accepted or None,
+                }
+                for one in first
+            ],
         },
     }
     if not report.ok:
@@ -93,16 +102,6 @@ def find_packages(found: Facts) -> list[PackageRecord]:
         {"name": stanza["Package"], "version": stanza.get("Version", ""), "type": "debian"} for stanza in held.packages
     ]
     return [*python, *debian]
-
-
-def _describe_finding(finding: Finding) -> FindingRecord:
-    return {
-        "rule": finding.rule,
-        "severity": str(finding.severity),
-        "message": finding.message,
-        "path": finding.path,
-        "accepted": finding.accepted or None,
-    }
 
 
 def format_json(report: Report) -> dict[str, Any]:

@@ -7,14 +7,14 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dockyard import apt, process
 from dockyard.apt import Package
-from dockyard.engine.embedded.network import USUAL_MTU, Addresses
+from dockyard.engine.embedded.network import INSTEAD, USUAL_MTU, Addresses
 from dockyard.errors import EngineError
 from dockyard.files import cache_folder, write_atomically
 from dockyard.process import Command
@@ -162,7 +162,6 @@ HOST = (
 )
 """What is taken from the host's own release: Debian 13's runc needs a newer C library than Debian 12 has."""
 OLDEST_GLIBC = (2, 34)
-INSTEAD = "install Docker Engine with buildx and Compose, or set DOCKER_HOST to one that you can reach"
 NOT_FOR_THE_DAEMON = (
     "DOCKER_CERT_PATH",
     "DOCKER_CONTEXT",
@@ -179,44 +178,47 @@ PLUGINS = ("docker-buildx", "docker-compose")
 
 def require_host() -> None:
     """Raise EngineError, with what to do instead, where the embedded engine cannot run."""
-    if sys.platform != "linux":
+    judge_host(sys.platform, os.geteuid(), os.confstr("CS_GNU_LIBC_VERSION") or "another C library")
+
+
+def judge_host(system: str, user: int, library: str) -> None:
+    """Raise EngineError for a host on which the embedded engine cannot run (pure)."""
+    if system != "linux":
         raise EngineError("the embedded engine runs on Linux only", INSTEAD)
-    if os.geteuid() != 0:
+    if user != 0:
         raise EngineError(
             "the embedded engine needs root, and this user is not root",
             "run the same command with sudo, or " + INSTEAD,
         )
-    library = os.confstr("CS_GNU_LIBC_VERSION") or "another C library"
     found = re.fullmatch(r"glibc (\d+)\.(\d+).*", library)
     if found is None or (int(found[1]), int(found[2])) < OLDEST_GLIBC:
         raise EngineError(f"the embedded engine needs glibc 2.34 or newer; this system has {library}", INSTEAD)
 
 
-def wanted(release: str = ENGINE_RELEASE) -> tuple[Package, ...]:
-    """Return the packages of an engine for this host, the engine itself from a Debian release."""
-    host = apt.codename()
+def wanted(host: str, release: str = ENGINE_RELEASE) -> tuple[Package, ...]:
+    """Return the packages of an engine for a host of this Debian release (pure)."""
     return (*(Package(name, release) for name in ENGINE), *(Package(name, host) for name in HOST))
 
 
-def recipe() -> str:
-    """Return the text that changes when other packages are wanted."""
-    return "".join(f"{package.name}/{package.release}\n" for package in wanted())
+def recipe(host: str) -> str:
+    """Return the text that changes when other packages are wanted (pure)."""
+    return "".join(f"{package.name}/{package.release}\n" for package in wanted(host))
 
 
-def is_unpacked(place: Place) -> bool:
-    """Tell whether the packages that this version of Dockyard wants are there."""
+def is_unpacked(place: Place, host: str = "") -> bool:
+    """Tell whether the packages that this version of Dockyard wants for a host, by default this one, are there."""
     try:
-        return place.recipe.read_text("utf-8") == recipe() and place.root.is_dir()
+        return place.recipe.read_text("utf-8") == recipe(host or apt.codename()) and place.root.is_dir()
     except OSError:
         return False
 
 
-def unpack(place: Place, *, allow_expired: bool) -> None:
-    """Fetch and unpack the engine's packages."""
+def unpack(place: Place, host: str, fetch: Callable[[tuple[Package, ...], Path], None]) -> None:
+    """Fetch and unpack the engine's packages for a host of this Debian release."""
     place.home.mkdir(parents=True, exist_ok=True)
     place.recipe.unlink(missing_ok=True)
-    apt.unpack(wanted(), place.root, allow_expired=allow_expired)
-    write_atomically(place.recipe, recipe())
+    fetch(wanted(host), place.root)
+    write_atomically(place.recipe, recipe(host))
 
 
 def lay_out(place: Place, environment: Mapping[str, str]) -> None:

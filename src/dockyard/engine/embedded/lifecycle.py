@@ -6,22 +6,24 @@ Starting fetches what is missing, gives the engine a bridge and waits until it a
 import contextlib
 import ctypes
 import errno
+import functools
 import logging
 import os
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dockyard import process
+from dockyard import apt, process
 from dockyard.engine.embedded import install, network, processes
 from dockyard.engine.embedded.install import Place, State, kernel, locked, read_state, write_state
 from dockyard.engine.socket import info
 from dockyard.errors import EngineError
-from dockyard.process import Command
+from dockyard.files import MOUNTS, list_mounts
+from dockyard.process import Command, Completed
 
 log = logging.getLogger(__name__)
 
@@ -62,17 +64,17 @@ def start(place: Place | None = None, *, allow_expired: bool = False) -> dict[st
         with locked(place.home.parent):
             return info(place.socket) or _start(place, allow_expired=allow_expired)
     except OSError as error:
-        raise _trouble(error, place) from None
+        raise explain_trouble(error, place) from None
 
 
 def _start(place: Place, *, allow_expired: bool) -> dict[str, Any]:
     clean(place)
-    _refuse_rivals(place)
+    refuse_rivals(processes.rivals(processes.running(), place))
     if not install.is_unpacked(place):
         log.info(
             f"fetching Docker Engine {install.ENGINE_VERSION}, buildx and Compose from Debian packages (about 100 MB)"
         )
-        install.unpack(place, allow_expired=allow_expired)
+        install.unpack(place, apt.codename(), functools.partial(apt.unpack, allow_expired=allow_expired))
     install.lay_out(place, os.environ)
     log.info("starting the embedded Docker Engine")
     try:
@@ -85,11 +87,12 @@ def _start(place: Place, *, allow_expired: bool) -> dict[str, Any]:
 def _launch(place: Place) -> dict[str, Any]:
     existing = network.list_interfaces()
     name, addresses = network.free_name(existing), network.choose_addresses(network.list_taken())
-    if addresses is None:
-        raise EngineError("no private network is free for containers: routes take all of them", install.INSTEAD)
     state = before(place, existing, name)
     write_state(place.state, state)
-    _make_bridge(name, addresses)
+    try:
+        network.make_bridge(name, addresses)
+    except OSError as error:
+        raise explain_no_bridge(error) from None
     install.write_settings(place, install.daemon_settings(place, name, addresses, network.mtu()))
     place.log.write_bytes(b"")
     dockerd = str(place.root / "usr/sbin/dockerd")
@@ -102,6 +105,8 @@ def _launch(place: Place) -> dict[str, Any]:
 
 def before(place: Place, interfaces: tuple[str, ...], name: str) -> State:
     """Return what the host is like before the engine changes it."""
+    top = Path("/sys/fs/cgroup")
+    groups = [folder / "docker" for folder in (top, *top.glob("*")) if folder.is_dir()]
     saves = {program: install.firewall(place, f"{program}-save") for program in ("iptables", "ip6tables")}
     return State(
         kernel=kernel(),
@@ -109,7 +114,7 @@ def before(place: Place, interfaces: tuple[str, ...], name: str) -> State:
         interfaces=interfaces,
         firewall={program: done.stdout for program, done in saves.items() if done.ok},
         sysctls={sysctl: text for sysctl in SYSCTLS if (text := read_sysctl(sysctl))},
-        absent=tuple(folder for folder in (*FOLDERS, *_control_groups()) if not Path(folder).exists()),
+        absent=tuple(str(folder) for folder in (*map(Path, FOLDERS), *groups) if not folder.exists()),
     )
 
 
@@ -121,25 +126,18 @@ def read_sysctl(name: str) -> str:
         return ""
 
 
-def _control_groups() -> tuple[str, ...]:
-    groups = Path("/sys/fs/cgroup")
-    return tuple(str(folder / "docker") for folder in (groups, *groups.glob("*")) if folder.is_dir())
+def explain_no_bridge(error: OSError) -> EngineError:
+    """Return the error that tells why there is no network for containers (pure)."""
+    if error.errno in {errno.EPERM, errno.EACCES}:
+        return EngineError(
+            "this root may not make a network bridge, as in a container without privileges",
+            "run the container with --privileged, or mount a Docker socket into it; else " + network.INSTEAD,
+        )
+    return EngineError(f"a network bridge cannot be made: {error.strerror}", network.INSTEAD)
 
 
-def _make_bridge(name: str, addresses: network.Addresses) -> None:
-    try:
-        network.make_bridge(name, addresses)
-    except OSError as error:
-        if error.errno in {errno.EPERM, errno.EACCES}:
-            raise EngineError(
-                "this root may not make a network bridge, as in a container without privileges",
-                "run the container with --privileged, or mount a Docker socket into it; else " + install.INSTEAD,
-            ) from None
-        raise EngineError(f"a network bridge cannot be made: {error.strerror}", install.INSTEAD) from None
-
-
-def _wait(place: Place, pid: int) -> dict[str, Any]:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+def _wait(place: Place, pid: int, patience: float = PATIENCE_SECONDS) -> dict[str, Any]:
+    deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         if answer := info(place.socket, timeout=5):
             return answer
@@ -148,7 +146,7 @@ def _wait(place: Place, pid: int) -> dict[str, Any]:
                 f"the embedded engine ended while starting:\n{tail(place.log)}", f"whole log: {place.log}"
             )
         time.sleep(0.05)
-    late = f"the embedded engine did not answer within {PATIENCE_SECONDS:g} s"
+    late = f"the embedded engine did not answer within {patience:g} s"
     raise EngineError(f"{late}:\n{tail(place.log)}", f"try again; whole log: {place.log}")
 
 
@@ -161,8 +159,9 @@ def tail(log: Path) -> str:
     return "\n".join([line for line in lines if "level=info" not in line][-8:])
 
 
-def _refuse_rivals(place: Place) -> None:
-    for rival in processes.rivals(processes.running(), place):
+def refuse_rivals(rivals: Iterable[processes.Process]) -> None:
+    """Raise EngineError for another engine in this network (pure)."""
+    for rival in rivals:
         socket = next((word for word in rival.argv if word.startswith("unix://")), "its socket")
         raise EngineError(
             f"another Docker Engine runs here (process {rival.pid}): two would take each other's network away",
@@ -170,12 +169,13 @@ def _refuse_rivals(place: Place) -> None:
         )
 
 
-def _trouble(error: OSError, place: Place) -> EngineError:
+def explain_trouble(error: OSError, place: Place) -> EngineError:
+    """Return the error that tells of trouble with the engine's files (pure)."""
     where = error.filename or place.home
     if error.errno == errno.ENOSPC:
         hint = "free about 2 GB, or set XDG_CACHE_HOME to a folder on a larger disk"
         return EngineError(f"the disk is full: {where}", hint)
-    hint = f"set XDG_CACHE_HOME to a folder that can be written, or {install.INSTEAD}"
+    hint = f"set XDG_CACHE_HOME to a folder that can be written, or {network.INSTEAD}"
     return EngineError(f"{where}: {error.strerror}", hint)
 
 
@@ -194,10 +194,10 @@ def remove(place: Place | None = None) -> bool:
     place = place or install.here()
     if not os.path.lexists(place.home) and not place.run.exists():
         return False
-    _require_root(place)
     if place.home.is_symlink():
         hint = "delete the link and what it points to yourself"
         raise EngineError(f"{place.home} is a link: nothing outside the cache is deleted", hint)
+    _require_root(place)
     with locked(place.home.parent):
         clean(place)
         for folder in (place.run, place.home):
@@ -224,15 +224,15 @@ def clean(place: Place) -> bool:
     return found
 
 
-def restore(place: Place, state: State) -> None:
+def restore(place: Place, state: State, firewall: Callable[..., Completed] = install.firewall) -> None:
     """Undo what the engine changed in the kernel; while another engine runs, only what is ours alone."""
     shared = bool(processes.rivals(processes.running(), place))
     made = {state.bridge, *network.read_bridges(place.data / "network/files/local-kv.db")} - set(state.interfaces)
     for program, saved in state.firewall.items():
-        now = install.firewall(place, f"{program}-save").stdout
-        script = network.undo_rules(network.Cleanup(saved, now, frozenset(made), shared))
+        now = firewall(place, f"{program}-save").stdout
+        script = network.undo_rules(saved, now, frozenset(made), shared=shared)
         if script:
-            done = install.firewall(place, f"{program}-restore", "--noflush", script=script)
+            done = firewall(place, f"{program}-restore", "--noflush", script=script)
             if not done.ok:
                 said = done.stderr.strip()
                 raise EngineError(
@@ -248,7 +248,9 @@ def restore(place: Place, state: State) -> None:
             if file.read_text("ascii").strip() != value:
                 file.write_text(value, "ascii")
     for folder in state.absent:
-        _remove_empty(Path(folder))
+        for inner, _, _ in os.walk(folder, topdown=False):
+            with contextlib.suppress(OSError):
+                Path(inner).rmdir()
 
 
 def shim_sockets(exec_root: Path) -> Iterator[Path]:
@@ -259,27 +261,18 @@ def shim_sockets(exec_root: Path) -> Iterator[Path]:
                 yield Path(found[1])
 
 
-def mounts(text: str, folders: Iterable[Path]) -> list[str]:
-    """Return the mount points below some folders in the text of a mountinfo file, the innermost first."""
-    wanted = tuple(map(str, folders))
-    points = [
-        re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), line.split()[4])
-        for line in text.split("\n")
-        if line
-    ]
-    below = [point for point in points if any(point == folder or point.startswith(f"{folder}/") for folder in wanted)]
-    return below[::-1]
-
-
-def _end_processes(place: Place) -> bool:
-    daemon = processes.daemon(processes.running(), place)
+def _end_processes(
+    place: Place,
+    grace: float = GRACE_SECONDS,
+    find: Callable[[Place], tuple[int | None, set[int]]] = processes.find_all,
+) -> bool:
+    daemon, _ = find(place)
     ended = daemon is not None
     if daemon is not None:
-        processes.end(daemon, patience=GRACE_SECONDS)
-    deadline = time.monotonic() + GRACE_SECONDS
+        processes.end(daemon, patience=grace)
+    deadline = time.monotonic() + grace
     while True:
-        running = processes.running()
-        left = processes.belonging(running, place) | processes.contained(running, place)
+        _, left = find(place)
         if not left:
             return ended
         if time.monotonic() > deadline:
@@ -290,22 +283,13 @@ def _end_processes(place: Place) -> bool:
         time.sleep(0.05)
 
 
-def _unmount(place: Place) -> None:
-    def remaining() -> list[str]:
-        return mounts(Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape"), (place.home, place.run))
-
+def _unmount(place: Place, table: Path = MOUNTS) -> None:
     library = ctypes.CDLL(None, use_errno=True)
-    for point in remaining():
+    for point in list_mounts((place.home, place.run), table):
         library.umount2(os.fsencode(point), DETACH)
     # Deleting below a mount that stayed would delete what is mounted there.
-    if stayed := remaining():
+    if stayed := list_mounts((place.home, place.run), table):
         raise EngineError(f"{stayed[0]} is still mounted", f"run: umount --lazy {stayed[0]}")
-
-
-def _remove_empty(folder: Path) -> None:
-    for inner, _, _ in os.walk(folder, topdown=False):
-        with contextlib.suppress(OSError):
-            Path(inner).rmdir()
 
 
 def _require_root(place: Place) -> None:

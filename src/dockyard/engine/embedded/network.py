@@ -18,11 +18,14 @@ from ipaddress import IPv4Network, ip_network
 from itertools import pairwise
 from pathlib import Path
 
+from dockyard.errors import EngineError
+
 ADD_BRIDGE, DELETE_BRIDGE = 0x89A0, 0x89A1
 GET_FLAGS, SET_FLAGS, SET_ADDRESS, SET_NETMASK, GET_MTU = 0x8913, 0x8914, 0x8916, 0x891C, 0x8921
 SET_HARDWARE_ADDRESS, ETHERNET = 0x8924, 1
 UP = 0x1
 USUAL_MTU = 1500
+INSTEAD = "install Docker Engine with buildx and Compose, or set DOCKER_HOST to one that you can reach"
 BLOCK = 17
 """Prefix length of the address space one engine takes: a /24 for its bridge and 64 more for networks."""
 PRIVATE = ("172.16.0.0/12", "10.0.0.0/8", "192.168.0.0/16")
@@ -41,15 +44,15 @@ class Addresses:
         return str(self.bridge[1])
 
 
-def choose_addresses(list_taken: Iterable[IPv4Network]) -> Addresses | None:
-    """Return the last free block of the private ranges, where other programs look last; None where all is taken."""
+def choose_addresses(list_taken: Iterable[IPv4Network]) -> Addresses:
+    """Return the last free block of the private ranges, where other programs look last; raise EngineError (pure)."""
     list_taken = tuple(list_taken)
     for private in map(IPv4Network, PRIVATE):
         for block in reversed(list(private.subnets(new_prefix=BLOCK))):
             if not any(block.overlaps(other) for other in list_taken):
                 low, high = block.subnets(prefixlen_diff=1)
                 return Addresses(next(low.subnets(new_prefix=24)), high)
-    return None
+    raise EngineError("no private network is free for containers: routes take all of them", INSTEAD)
 
 
 def parse_routes(table: str) -> Iterator[tuple[str, IPv4Network]]:
@@ -104,7 +107,8 @@ def make_bridge(name: str, addresses: Addresses) -> None:
             ioctl(control, SET_NETMASK, _address_request(name, str(addresses.bridge.netmask)))
             # A bridge without one of its own takes the lowest of its containers' hardware addresses, another one as
             # they come and go: those that run then send to an address that is gone, for up to half a minute.
-            ioctl(control, SET_HARDWARE_ADDRESS, _hardware_request(name, addresses.gateway))
+            own = b"\x02\x42", socket.inet_aton(addresses.gateway)  # locally administered
+            ioctl(control, SET_HARDWARE_ADDRESS, struct.pack("16sH2s4s18x", name.encode(), ETHERNET, *own))
             _set_up(control, name, up=True)
         except OSError:
             ioctl(control, DELETE_BRIDGE, name.encode() + b"\0")
@@ -135,11 +139,6 @@ def _address_request(name: str, address: str) -> bytes:
     return struct.pack("16sHH4s16x", name.encode(), socket.AF_INET, 0, socket.inet_aton(address))
 
 
-def _hardware_request(name: str, address: str) -> bytes:
-    """Return the request for a locally administered hardware address that is made from the IPv4 one."""
-    return struct.pack("16sH2s4s18x", name.encode(), ETHERNET, b"\x02\x42", socket.inet_aton(address))
-
-
 def _set_up(control: socket.socket, name: str, *, up: bool) -> None:
     answer = ioctl(control, GET_FLAGS, struct.pack("16sh22x", name.encode(), 0))
     flags = struct.unpack("16sh22x", answer)[1]
@@ -161,16 +160,6 @@ class Table:
     rules: list[tuple[str, str]] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Cleanup:
-    """What is known when an engine has stopped; `shared` says that another engine still uses Docker's chains."""
-
-    before: str
-    now: str
-    bridges: frozenset[str]
-    shared: bool = False
-
-
 def parse_rules(saved: str) -> dict[str, Table]:
     """Return the tables in the text that iptables-save prints."""
     tables: dict[str, Table] = {}
@@ -185,35 +174,37 @@ def parse_rules(saved: str) -> dict[str, Table]:
     return tables
 
 
-def undo_rules(cleanup: Cleanup) -> str:
+def undo_rules(saved: str, said: str, bridges: frozenset[str], *, shared: bool = False) -> str:
     """Return the input for `iptables-restore --noflush` that takes away what the engine added, or ''.
 
-    Ours are Docker's chains that were not there before, the rules that lead to them, and the rules for our
-    bridges. Rules that stood before, and rules of others, stay.
+    Ours are Docker's chains that were not there before, the rules that lead to them, and the rules for our bridges.
+    Rules that stood before, and rules of others, stay; with `shared` another engine still uses Docker's chains.
     """
-    before, now = parse_rules(cleanup.before), parse_rules(cleanup.now)
-    subnets = frozenset(_subnets(now, cleanup.bridges))
+    before, now = parse_rules(saved), parse_rules(said)
+    subnets = frozenset(_subnets(now, bridges))
     script = []
     for name, table in now.items():
-        lines = tuple(_undo_table(before.get(name, Table()), table, cleanup, subnets))
+        lines = tuple(_undo_table(before.get(name, Table()), table, bridges, subnets, shared=shared))
         if lines:
             script += [f"*{name}", *lines, "COMMIT"]
     return "".join(f"{line}\n" for line in script)
 
 
-def _undo_table(before: Table, now: Table, cleanup: Cleanup, subnets: frozenset[str]) -> Iterator[str]:
-    doomed = () if cleanup.shared else tuple(_doomed(before, now))
+def _undo_table(
+    before: Table, now: Table, bridges: frozenset[str], subnets: frozenset[str], *, shared: bool
+) -> Iterator[str]:
+    doomed = () if shared else tuple(_doomed(before, now))
     known = Counter(before.rules)
     for chain, rule in now.rules:
         known[chain, rule] -= 1
         if known[chain, rule] >= 0 or chain in doomed:
             continue
-        if _is_ours(rule, cleanup, subnets):
+        if _is_ours(rule, bridges, subnets, shared=shared):
             yield f"-D {chain} {rule}"
     yield from (f"-F {chain}" for chain in doomed)
     yield from (f"-X {chain}" for chain in doomed)
     policy = before.policies.get("FORWARD", "ACCEPT")
-    if not cleanup.shared and now.policies.get("FORWARD", policy) != policy:
+    if not shared and now.policies.get("FORWARD", policy) != policy:
         yield f"-P FORWARD {policy}"
 
 
@@ -225,11 +216,11 @@ def _doomed(before: Table, now: Table) -> Iterator[str]:
                 yield chain
 
 
-def _is_ours(rule: str, cleanup: Cleanup, subnets: frozenset[str]) -> bool:
+def _is_ours(rule: str, bridges: frozenset[str], subnets: frozenset[str], *, shared: bool) -> bool:
     words = _words(rule)
-    if not cleanup.shared and words.get("-j", "").startswith("DOCKER"):
+    if not shared and words.get("-j", "").startswith("DOCKER"):
         return True
-    if not cleanup.bridges.isdisjoint((words.get("-i", ""), words.get("-o", ""))):
+    if not bridges.isdisjoint((words.get("-i", ""), words.get("-o", ""))):
         return True
     return any(_within(words.get(option, ""), subnets) for option in ("-s", "-d"))
 

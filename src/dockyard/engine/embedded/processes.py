@@ -55,6 +55,12 @@ def belonging(processes: Mapping[int, Process], place: Place) -> set[int]:
     return descendants(processes, {process.pid for process in processes.values() if is_ours(process)})
 
 
+def find_all(place: Place) -> tuple[int | None, set[int]]:
+    """Return the process id of the place's daemon, and the ids of all processes that are the engine's."""
+    known = running()
+    return daemon(known, place), belonging(known, place) | contained(known, place)
+
+
 def descendants(processes: Mapping[int, Process], found: set[int]) -> set[int]:
     """Return some processes with their children, and theirs."""
     found = set(found)
