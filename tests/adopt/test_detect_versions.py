@@ -18,6 +18,8 @@ SCM = "[project]\nname = 'corner-shop'\ndynamic = ['version']\n"
         "import importlib.metadata as md\nV = md.version('Corner.Shop')\n",
         "from importlib import metadata\nV = metadata.metadata('corner-shop')['Version']\n",
         "import importlib.metadata\nNAME = 'corner-shop'\nV = importlib.metadata.version(NAME)\n",
+        "from importlib import metadata\ndef f(name):\n    return metadata.version(name)\nV = f('Corner-Shop')\n",
+        "from pbr.version import VersionInfo\nV = VersionInfo('corner-shop')\n",
         "import pkg_resources\ndef f():\n    return pkg_resources.get_distribution('corner-shop').version\n",
     ],
 )

@@ -3,7 +3,7 @@
 import ast
 import configparser
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from packaging.utils import canonicalize_name
@@ -104,7 +104,7 @@ def _written(snapshot: Snapshot) -> tuple[str, ...]:
     return tuple(dict.fromkeys(path for path in found if isinstance(path, str)))
 
 
-def _asked(snapshot: Snapshot, app: App, paths: Iterable[str]) -> Iterator[tuple[str, str]]:
+def _asked(snapshot: Snapshot, app: App, paths: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield the name under which the code asks for its own metadata, and where.
 
     Metadata under another package's name would hide that package's own: only what is surely the project counts.
@@ -126,6 +126,10 @@ def _asked(snapshot: Snapshot, app: App, paths: Iterable[str]) -> Iterator[tuple
             names = {part.id for part in ast.walk(node.args[0]) if isinstance(part, ast.Name)}
             said = code.text_of(node.args[0]) or next(filter(None, map(constants.get, names)), None)
             said = package if {"__package__", "__name__"} & names else said
+            # A function of its own that is told the name, somewhere.
+            told = re.compile(rf"['\"]{re.escape(own)}['\"]", re.IGNORECASE)
+            if not said and own and any(told.search(snapshot.text(one)) for one in paths):
+                said = own
             if said and canonicalize_name(said) in {canonicalize_name(own or package), canonicalize_name(package)}:
                 yield own if canonicalize_name(own) == canonicalize_name(said) else said, f"{path}:{node.lineno}"
 
