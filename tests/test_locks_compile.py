@@ -3,7 +3,6 @@
 import json
 import threading
 from concurrent import futures
-from dataclasses import dataclass, field
 
 import pytest
 
@@ -19,6 +18,7 @@ from dockyard.locks.plan import Batch, Wish, plan_batches
 from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 from tests.lock_project import COMPILED, write_inputs
+from tests.scripted_docker import Docker
 
 ENGINE = Engine(kind="host", version="28.5", snapshotter=True, environment={"DOCKER_HOST": "unix:///x"})
 SECRET = Access(environment={"WORD": "hush"}, netrc="machine h login me password hush\n", ca="CA", secrets=("hush",))
@@ -82,17 +82,17 @@ def test_an_index_on_loopback_is_reached_through_the_hosts_network(batches: tupl
         assert argv[argv.index("--network") + 1] == network
 
 
-@dataclass
-class Docker:
+class Containers(Docker):
     """An engine whose containers run until they are removed, answer, or fail, as their Python says."""
 
-    answers: dict[str, str]
-    removed: threading.Event = field(default_factory=threading.Event)
-    started: list[str] = field(default_factory=list)
-    forgotten: bool = False
+    def __init__(self, **answers: str) -> None:
+        super().__init__()
+        self.said = {name.replace("_", ".").removeprefix("python"): said for name, said in answers.items()}
+        self.removed = threading.Event()
+        self.forgotten = False
 
-    def capture(self, command: Command, *, check: bool = True) -> Completed:
-        """Stand in for dockyard.process.capture."""
+    def answer(self, command: Command) -> Completed:
+        """Run a container, list those that run, or remove them."""
         verb = command.argv[1]
         if verb == "run":
             return self.run(command.argv[5].split("-")[2])
@@ -105,11 +105,10 @@ class Docker:
 
     def run(self, python: str) -> Completed:
         """Behave as the container of a Python."""
-        self.started.append(python)
-        if self.answers[python] == "endless":
+        if self.said[python] == "endless":
             self.forgotten = not self.removed.wait(10)
             raise CommandError("the container was removed")
-        return Completed(0, self.answers[python], "", 0)
+        return Completed(0, self.said[python], "", 0)
 
 
 def _answer() -> str:
@@ -121,9 +120,9 @@ def _answer() -> str:
 
 def test_every_python_is_compiled_and_its_locks_are_complete(batches: tuple[Batch, ...], said: list[str]) -> None:
     """The answers of all containers become locks with headers."""
-    docker = Docker({"3.12": _answer(), "3.13": _answer()})
+    docker = Containers(python3_12=_answer(), python3_13=_answer())
     place = Place("i", "pip-tools")
-    done = compile_all(ENGINE, [(batch, place) for batch in batches], Access(), Wish(), capture=docker.capture)
+    done = compile_all(docker.engine, [(batch, place) for batch in batches], Access(), Wish())
     made = done.texts
     assert len(made) == 6
     assert done.yanked == {"flask==3.1.3": "broken"}
@@ -136,17 +135,17 @@ def test_every_python_is_compiled_and_its_locks_are_complete(batches: tuple[Batc
 def test_a_failure_of_one_removes_the_others(batches: tuple[Batch, ...]) -> None:
     """When one lock cannot be made the run ends at once, with that reason, and no container goes on."""
     wrong = {"doing": "test", "said": "hush!", "causes": [], "network": "", "agreed": {}}
-    docker = Docker({"3.12": "endless", "3.13": json.dumps({"failed": wrong})})
+    docker = Containers(python3_12="endless", python3_13=json.dumps({"failed": wrong}))
     place = Place("i", "pip-tools")
     with pytest.raises(CommandError, match=r"3\.13/test\.txt cannot be made: \*\*\*!"):
-        compile_all(ENGINE, [(batch, place) for batch in batches], SECRET, Wish(), capture=docker.capture)
+        compile_all(docker.engine, [(batch, place) for batch in batches], SECRET, Wish())
     assert docker.removed.is_set()
     assert not docker.forgotten
 
 
 def test_an_interrupt_removes_every_container(batches: tuple[Batch, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while containers run leaves none of them."""
-    docker = Docker({"3.12": "endless", "3.13": "endless"})
+    docker = Containers(python3_12="endless", python3_13="endless")
     real = futures.wait
 
     def interrupted(*_arguments: object, **_options: object) -> object:
@@ -155,13 +154,13 @@ def test_an_interrupt_removes_every_container(batches: tuple[Batch, ...], monkey
 
     monkeypatch.setattr(compiling, "wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        compile_all(ENGINE, [(batch, Place("i", "uv")) for batch in batches], Access(), Wish(), capture=docker.capture)
+        compile_all(docker.engine, [(batch, Place("i", "uv")) for batch in batches], Access(), Wish())
     assert docker.removed.is_set()
     assert not docker.forgotten
 
 
 def test_an_answer_that_is_none_is_an_error(batches: tuple[Batch, ...]) -> None:
     """A container that prints something else is told with its command."""
-    docker = Docker({"3.12": "Killed", "3.13": "Killed"})
+    docker = Containers(python3_12="Killed", python3_13="Killed")
     with pytest.raises(CommandError, match="no answer from: docker run"):
-        compile_all(ENGINE, [(batches[0], Place("i", "uv"))], Access(), Wish(), capture=docker.capture)
+        compile_all(docker.engine, [(batches[0], Place("i", "uv"))], Access(), Wish())

@@ -182,18 +182,17 @@ def engine_row(engines: Engines) -> Row:
     if own.refusal:
         why = "" if search.wanted == "embedded" else f"{trouble or 'none is reachable'}; "
         return Row("engine", State.FAIL, why + own.refusal, own.instead)
-    return _embedded_row(own, "" if search.wanted == "embedded" else f" ({trouble or 'no other is reachable'})")
-
-
-def _embedded_row(own: Embedded, why: str) -> Row:
     if own.probe and own.probe.wrong:
         return Row("engine", State.FAIL, f"embedded: {own.probe.wrong}", "invoke engine.stop, then try again")
     if own.probe:
-        return Row("engine", State.OK, f"embedded {own.version}, running in {own.home}{why}")
-    if own.unpacked:
-        return Row("engine", State.OK, f"embedded {own.version}, starts when it is needed{why}")
-    takes = f"{console.size(DOWNLOAD)} to fetch, {console.size(UNPACKED)} in {own.home}"
-    return Row("engine", State.OK, f"embedded {own.version}, fetched when it is needed: {takes}{why}")
+        found = f"running in {own.home}"
+    elif own.unpacked:
+        found = "starts when it is needed"
+    else:
+        takes = f"{console.size(DOWNLOAD)} to fetch, {console.size(UNPACKED)} in {own.home}"
+        found = f"fetched when it is needed: {takes}"
+    why = "" if search.wanted == "embedded" else f" ({trouble or 'no other is reachable'})"
+    return Row("engine", State.OK, f"embedded {own.version}, {found}{why}")
 
 
 def plugin_rows(engines: Engines) -> Iterator[Row]:

@@ -4,7 +4,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -26,7 +26,7 @@ from dockyard.locks.failures import (
 from dockyard.locks.indexes import Access, select_options
 from dockyard.locks.pins import Offer, list_environments
 from dockyard.locks.plan import Batch, Wish, finish_locks
-from dockyard.process import Command, Completed, capture, redact
+from dockyard.process import Command, redact
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,6 @@ class Run:
     access: Access
     wish: Wish
     mark: str
-    capture: Callable[..., Completed] = capture
 
 
 @dataclass(frozen=True)
@@ -155,19 +154,12 @@ class Compiled:
     failed: DockyardError | None = None
 
 
-def compile_all(
-    engine: Engine,
-    work: Sequence[tuple[Batch, Place]],
-    access: Access,
-    wish: Wish,
-    *,
-    capture: Callable[..., Completed] = capture,
-) -> Compiled:
+def compile_all(engine: Engine, work: Sequence[tuple[Batch, Place]], access: Access, wish: Wish) -> Compiled:
     """Return the locks of every batch; raise for the first that cannot be made, unless the network is the reason.
 
     On any error or interrupt every container of the run is removed before this returns.
     """
-    run = Run(engine, access, wish, secrets.token_hex(6), capture)
+    run = Run(engine, access, wish, secrets.token_hex(6))
     names = ", ".join(dict.fromkeys(job.lock.purpose for batch, _ in work for job in batch.jobs))
     pythons = ", ".join(batch.python for batch, _ in work)
     with (
@@ -243,7 +235,7 @@ def build_request(run: Run, batch: Batch, place: Place) -> Request:
 def _compile(run: Run, batch: Batch, place: Place) -> Compiled:
     started = time.monotonic()
     command = compile_command(run, batch, place)
-    answer = read_answer(redact(run.capture(command).stdout, run.access.secrets), command)
+    answer = read_answer(redact(run.engine.runner.capture(command).stdout, run.access.secrets), command)
     failed = explain_failure(batch, answer.failed) if answer.failed else None
     if failed and not isinstance(failed, TransientError):
         raise failed
@@ -288,6 +280,6 @@ def _swept(run: Run) -> Iterator[list["Future[Compiled]"]]:
 
 def remove_containers(run: Run) -> None:
     """Remove every container of a run, whatever it is doing."""
-    listing = run.engine.command("ps", "--all", "--quiet", "--filter", f"label={LABEL}={run.mark}")
-    if names := run.capture(listing, check=False).stdout.split():
-        run.capture(run.engine.command("rm", "--force", "--volumes", *names), check=False)
+    listing = run.engine.attempt("ps", "--all", "--quiet", "--filter", f"label={LABEL}={run.mark}")
+    if names := listing.stdout.split():
+        run.engine.attempt("rm", "--force", "--volumes", *names)

@@ -203,8 +203,15 @@ def make_document(subject: Subject, held: Contents, pins: Iterable[Pin]) -> dict
     components = {
         **python,
         **{purl: _component(purl, one["Package"], one["Version"], "library") for purl, one in debian.items()},
-        **{purl: _python_component(purl, *one, locked.get(one[0])) for purl, one in pypi.items()},
     }
+    for purl, (name, version, licence) in pypi.items():
+        components[purl] = _component(purl, name, version, "library")
+        pin = locked.get(name)
+        # The hashes are those of every file that the lock would take for it.
+        hashes = [digest.partition(":") for digest in (pin.hashes if pin and pin.version in ("", version) else ())]
+        known = [{"alg": ALGORITHMS[kind], "content": content} for kind, _, content in hashes if kind in ALGORITHMS]
+        components[purl] |= {"hashes": known} if known else {}
+        components[purl] |= {"licenses": [{"expression": licence}]} if licence else {}
     return {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
@@ -230,17 +237,6 @@ def encode(made: Mapping[str, Any]) -> bytes:
 
 def _component(purl: str, name: str, version: str, kind: str = "platform") -> dict[str, Any]:
     return {"type": kind, "bom-ref": purl, "name": name, "version": version, "purl": purl}
-
-
-def _python_component(purl: str, name: str, version: str, licence: str, pin: Pin | None) -> dict[str, Any]:
-    """Return the component of a distribution: the hashes are those of every file that the lock would take for it."""
-    hashes = [digest.partition(":") for digest in (pin.hashes if pin and pin.version in ("", version) else ())]
-    known = [{"alg": ALGORITHMS[name], "content": content} for name, _, content in hashes if name in ALGORITHMS]
-    return {
-        **_component(purl, name, version, "library"),
-        **({"hashes": known} if known else {}),
-        **({"licenses": [{"expression": licence}]} if licence else {}),
-    }
 
 
 def _dependencies(

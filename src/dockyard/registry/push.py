@@ -280,7 +280,12 @@ def _push_once(client: Client, registry: Registry, reference: Reference, layers:
     with contextlib.closing(stream) as events, display(layers) as show:
         for event in events:
             if "error" in event or "errorDetail" in event:
-                raise _failure(event, reference)
+                detail = event.get("errorDetail")
+                said = str((detail.get("message") if isinstance(detail, dict) else detail) or event.get("error"))
+                said = re.sub(r"\?_state=\S+?(?=:? |$)", "", said).strip()
+                kind = classify(said, reference.repository)
+                text = f"push of {reference} failed, {kind}: {said}"
+                raise registry.error(kind, text, reference.repository, wanted_pause(said))
             found = _DIGEST.search(str(event.get("status") or ""))
             digest = (found[1] if found else (event.get("aux") or {}).get("Digest")) or digest
             show(event)
@@ -289,28 +294,19 @@ def _push_once(client: Client, registry: Registry, reference: Reference, layers:
     return digest
 
 
-def _failure(event: Mapping[str, Any], reference: Reference) -> RegistryError:
-    detail = event.get("errorDetail")
-    said = str((detail or {}).get("message") or event.get("error")) if isinstance(detail, dict | None) else str(detail)
-    said = re.sub(r"\?_state=\S+?(?=:? |$)", "", said).strip()
-    kind = classify(said, reference.repository)
-    advice = hint(kind, reference.host, reference.repository)
-    return RegistryError(kind, f"push of {reference} failed, {kind}: {said}", advice, wait=wanted_pause(said))
-
-
 def _verify(registry: Registry, reference: Reference, digest: str) -> int:
     """Return the image's bytes in the registry; raise RegistryError unless the tag means `digest` there."""
     if not registry.connected:
         return 0
+    there = Repository(registry, reference.repository)
     try:
-        there = Repository(registry, reference.repository)
         found, size = there.read_digest(reference.tag), there.measure(digest)
     except RegistryError as error:
-        if error.kind is Kind.UNKNOWN:
-            text = f"the push seemed to succeed, but {reference.host} does not have {reference.name}@{digest}"
-            raise RegistryError(Kind.MISMATCH, text, hint(Kind.MISMATCH, reference.host, "")) from None
-        raise
+        if error.kind is not Kind.UNKNOWN:
+            raise
+        text = f"the push seemed to succeed, but {reference.host} does not have {reference.name}@{digest}"
+        raise registry.error(Kind.MISMATCH, text, there.name) from None
     if found != digest:
         text = f"{reference} is {found} in the registry, where {digest} was pushed"
-        raise RegistryError(Kind.MISMATCH, text, hint(Kind.MISMATCH, reference.host, ""))
+        raise registry.error(Kind.MISMATCH, text, there.name)
     return size

@@ -112,36 +112,26 @@ class Verdict:
 def parse_model(text: str, project: str, web: Collection[int] = ()) -> Model:
     """Return the stack in the output of `docker compose config --format json`; the ports inside in `web` speak HTTP."""
     document = json.loads(text)
-    bodies = {name: body for name, body in document.get("services", {}).items() if _count_replicas(body)}
+    replicas = {
+        name: int((body.get("deploy") or {}).get("replicas", body.get("scale", 1)))
+        for name, body in document.get("services", {}).items()
+    }
+    bodies = {name: document["services"][name] for name, count in replicas.items() if count}
     images = [str(body.get("image") or f"{project}-{name}") for name, body in bodies.items()]
-    services = [
-        _service(name, body, image, own_check=images.count(image) == 1 or _has_own_check(body, web))
-        for (name, body), image in zip(bodies.items(), images, strict=True)
-    ]
+    services = []
+    for (name, body), image in zip(bodies.items(), images, strict=True):
+        ports = body.get("ports") or ()
+        # A range such as 8000-8010 leaves the choice to the engine, and so does a port without a host's side.
+        fixed = [one for one in ports if str(one.get("published", "")).isdecimal() and int(one["published"]) > 0]
+        chosen = [one for one in fixed if one.get("protocol", "tcp") == "tcp"]
+        published = tuple(Port(one.get("host_ip", ""), int(one["published"])) for one in chosen)
+        # Its own health check counts for a service, the image's only for the image's own command.
+        serves = not {one.get("target") for one in ports}.isdisjoint(web)
+        original = body.get("command") is None and body.get("entrypoint") is None
+        own_check = images.count(image) == 1 or bool(body.get("healthcheck")) or original or serves
+        services.append(Service(name, image, bool(body.get("build")), published, replicas[name], own_check))
     secrets = tuple((name, body["file"]) for name, body in document.get("secrets", {}).items() if body.get("file"))
     return Model(tuple(services), secrets, text)
-
-
-def _count_replicas(service: Mapping[str, Any]) -> int:
-    return int((service.get("deploy") or {}).get("replicas", service.get("scale", 1)))
-
-
-def _has_own_check(body: Mapping[str, Any], web: Collection[int]) -> bool:
-    """Tell whether a health check counts for a service: its own does, the image's only for the image's own command."""
-    published = {port.get("target") for port in body.get("ports") or ()}
-    overridden = body.get("command") is not None or body.get("entrypoint") is not None
-    return bool(body.get("healthcheck")) or not overridden or not published.isdisjoint(web)
-
-
-def _service(name: str, body: Mapping[str, Any], image: str, *, own_check: bool) -> Service:
-    ports = [port for port in body.get("ports") or () if port.get("protocol", "tcp") == "tcp"]
-    # A range such as 8000-8010 leaves the choice to the engine, and so does a port without a host's side.
-    chosen = [Port(port.get("host_ip", ""), int(port["published"])) for port in ports if _fixed(port)]
-    return Service(name, image, bool(body.get("build")), tuple(chosen), _count_replicas(body), own_check)
-
-
-def _fixed(port: Mapping[str, Any]) -> bool:
-    return str(port.get("published", "")).isdecimal() and int(port["published"]) > 0
 
 
 def parse_containers(text: str) -> tuple[Container, ...]:
