@@ -303,6 +303,27 @@ def test_what_is_built_elsewhere_has_no_image(settings: Settings, tmp_path: Path
         read_document(settings, Destination("far", "swarm"), document(own, other))
 
 
+def test_a_config_that_cannot_be_read(settings: Settings, tmp_path: Path) -> None:
+    """A Swarm is handed what is in it."""
+    for name in ("compose.yaml", "compose.production.yaml"):
+        (tmp_path / name).write_text("services: {}\n")
+    (tmp_path / "my.conf").write_text("a = 1")
+
+    def document(**configs: dict[str, str]) -> Docker:
+        said = json.dumps({"services": {}, "configs": configs})
+        return Docker(Engine("host", "28.0.0", True), lambda _command, **_options: Completed(0, said, "", 0.1))
+
+    known = document(file={"file": str(tmp_path / "my.conf")}, text={"content": "b"})
+    assert read_document(settings, Destination("far", "swarm"), known)["configs"] == {
+        "file": {"content": "a = 1"},
+        "text": {"content": "b"},
+    }
+    absent = document(gone={"file": str(tmp_path / "gone.conf")})
+    assert read_document(settings, Destination("one", "compose"), absent)["configs"]["gone"]
+    with pytest.raises(SettingsError, match=r"the config gone of the Compose files cannot be read: .*gone\.conf"):
+        read_document(settings, Destination("far", "swarm"), absent)
+
+
 def test_the_variables_of_an_engine() -> None:
     """With the files of TLS where a context has some, and whether they have to be right."""
     plain = describe_endpoint(Endpoint("ssh://deploy@far.example"))

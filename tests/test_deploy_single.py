@@ -50,7 +50,7 @@ def test_sets_stand_side_by_side(host: Host, engine: HostStandIn) -> None:
     assert engine.now - before >= host.destination.drain
 
 
-def test_a_plan_is_the_difference(host: Host) -> None:
+def test_a_plan_is_the_difference(host: Host, engine: HostStandIn) -> None:
     """All is made at first, nothing afterwards; another image is one change."""
     first = compare_objects(host.read_live().objects, host.make_objects(GOOD))
     assert [(one.verb, one.thing) for one in first] == [
@@ -60,6 +60,12 @@ def test_a_plan_is_the_difference(host: Host) -> None:
     assert compare_objects(host.read_live().objects, host.make_objects(GOOD)) == ()
     (change,) = compare_objects(host.read_live().objects, host.make_objects(BETTER))
     assert (change.key, change.before, change.after) == ("image", GOOD, BETTER)
+    other = replace(host, destination=replace(host.destination, domain="shop.example"))
+    (change,) = compare_objects(other.read_live().objects, other.make_objects(GOOD))
+    assert (change.thing, change.key) == ("service front", "config")
+    other.apply(GOOD, (change,))
+    assert "shop.example" in engine.sent_to
+    assert compare_objects(other.read_live().objects, other.make_objects(GOOD)) == ()
 
 
 @pytest.mark.parametrize(

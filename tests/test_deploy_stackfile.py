@@ -228,6 +228,24 @@ def test_a_config_is_named_by_its_content(goal: Goal) -> None:
     assert set(first.files) == {"front.cfg", "drain.py"}
 
 
+def test_another_content_is_a_change(goal: Goal) -> None:
+    """Of the front's configuration, and of a config of the Compose files, by what is in it."""
+    web = {**OWN, "ports": PORTS[:1], "configs": [{"source": "my.conf", "target": "/etc/my.conf"}]}
+    one = of(goal, {"web": web}, configs={"my.conf": {"content": "a = 1"}})
+    two = of(goal, {"web": web}, configs={"my.conf": {"content": "a = 2"}})
+    there = replace(one, destination=replace(goal.destination, domain="shop.example"))
+    facts = [
+        {name: describe_wanted(body) for name, body in make_stack(it).services.items()} for it in (one, two, there)
+    ]
+    assert facts[0]["front"] == facts[1]["front"]
+    assert facts[0]["web"] != facts[1]["web"]
+    assert facts[0]["web"] == facts[2]["web"]
+    assert facts[0]["front"] != facts[2]["front"]
+    stack = make_stack(one)
+    assert stack.services["web"]["configs"][0] == {"source": "config-my-conf", "target": "/etc/my.conf"}
+    assert stack.files[stack.document["configs"]["config-my-conf"]["file"].removeprefix("./")] == "a = 1"
+
+
 def test_the_release_step_is_a_job(goal: Goal) -> None:
     """With the environment, secrets and limits of the service, once, and without its health check."""
     place = replace(goal.destination, release=("flask", "db", "upgrade"))

@@ -102,7 +102,22 @@ def read_document(settings: Settings, destination: Destination, docker: Docker) 
     if not done.ok:
         raise SettingsError(f"{' and '.join(files)}: {compose.complaint(done.stderr)}", "these are Compose's own words")
     document: Document = json.loads(done.stdout)
-    return {**document, "services": {name: _named(settings, name, body) for name, body in document["services"].items()}}
+    services = {name: _named(settings, name, body) for name, body in document["services"].items()}
+    if destination.kind != "swarm":
+        return {**document, "services": services}
+    # A Swarm holds the content of a config itself; a single host mounts its file.
+    configs = {name: {"content": _read_config(name, body)} for name, body in (document.get("configs") or {}).items()}
+    return {**document, "services": services, "configs": configs}
+
+
+def _read_config(name: str, body: Document) -> str:
+    """Return the content of a config of the Compose files."""
+    try:
+        return str(body.get("content") or Path(body["file"]).read_text("utf-8"))
+    except (KeyError, OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"the config {name} of the Compose files cannot be read: {error}", "name a file of text"
+        ) from None
 
 
 def _named(settings: Settings, name: str, body: Document) -> Document:

@@ -37,6 +37,7 @@ def make_host(goal: Goal) -> StackFile:
         "networks": goal.document.get("networks") or {"default": {}},
         "volumes": volumes,
         "secrets": _secrets(goal),
+        "configs": goal.document.get("configs"),
     }
     return StackFile({"services": marked, **{key: value for key, value in parts.items() if value}})
 

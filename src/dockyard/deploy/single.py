@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dockyard import console
-from dockyard.deploy import docker, hostfile
+from dockyard.deploy import docker, hostfile, stackfile
 from dockyard.deploy import front as front_of
 from dockyard.deploy.cluster import Instance, LostError, UnhealthyError
 from dockyard.deploy.destination import Destination
@@ -113,6 +113,8 @@ class Host(Deployer):
         for name in dict.fromkeys(box.plain for box in shown):
             its = [box for box in shown if box.plain == name]
             objects[f"service {name}"] = hostfile.read_facts(its[0].labels, len(its))
+        if text := self._read_front(boxes):
+            objects[f"service {FRONT}"]["config"] = hash_config(text)
         current = _version(boxes, serving)
         return Live(docker.without_front(objects), self.store.list_versions(current), self.store.read_lock())
 
@@ -120,6 +122,9 @@ class Host(Deployer):
         """Return what should run."""
         stack = hostfile.make_host(self._goal(image))
         found = {f"service {name}": hostfile.wanted_facts(body) for name, body in stack.services.items()}
+        if FRONT in stack.services:
+            (port,) = (int(body["labels"][WEB]) for body in stack.services.values() if WEB in body["labels"])
+            found[f"service {FRONT}"]["config"] = hash_config(self._write_front((), port))
         return docker.without_front(found)
 
     def apply(self, image: str, _changes: tuple[Change, ...], /) -> int:
@@ -181,13 +186,19 @@ class Host(Deployer):
         ids = self.docker.read(*listing).split()
         return tuple(sorted(map(_box, self.docker.inspect("container", *ids)), key=lambda box: box.name))
 
+    def _read_front(self, boxes: Iterable[Box]) -> str:
+        """Return the configuration that the front has, within the archive that `docker cp` makes of it."""
+        front = next((box for box in boxes if box.service == FRONT), None)
+        return self.docker.attempt("container", "cp", f"{front.id}:{front_of.FILE}", "-").stdout if front else ""
+
+    def _write_front(self, copies: tuple[str, ...], port: int) -> str:
+        place = self.destination
+        return front_of.write_config(Front(place.port, copies, port, place.domain, fixed=True))
+
     def _serving(self, boxes: Iterable[Box]) -> str:
         """Return the colour of the set that serves: the front's configuration says so, or else what runs."""
-        front = next((box for box in boxes if box.service == FRONT), None)
-        if front is not None:
-            text = self.docker.attempt("container", "cp", f"{front.id}:{front_of.FILE}", "-").stdout
-            if found := re.search(rf"server {self.stack}-\S+-({'|'.join(COLOURS)})-\d+ ", text):
-                return found[1]
+        if found := re.search(rf"server {self.stack}-\S+-({'|'.join(COLOURS)})-\d+ ", self._read_front(boxes)):
+            return found[1]
         # Without a front, of two sets the older one: a deploy that died has left the other.
         sets = {_version(boxes, box.colour): box.colour for box in boxes if box.colour and box.state == "running"}
         return sets[min(sets)] if sets else ""
@@ -240,9 +251,7 @@ class Host(Deployer):
         boxes = self._boxes()
         (front,) = [box for box in boxes if box.service == FRONT]
         copies = {box.name: int(box.labels[WEB]) for box in boxes if box.colour == colour and WEB in box.labels}
-        place = self.destination
-        chosen = Front(place.port, tuple(copies), next(iter(copies.values())), place.domain, fixed=True)
-        text = front_of.write_config(chosen).encode()
+        text = self._write_front(tuple(copies), next(iter(copies.values()))).encode()
         content = io.BytesIO()
         with tarfile.open(fileobj=content, mode="w") as archive:
             entry = tarfile.TarInfo(front_of.FILE.rpartition("/")[2])
@@ -345,6 +354,12 @@ class Host(Deployer):
 def open_cluster(settings: Settings, destination: Destination) -> Host:
     """Return a host, ready to be asked."""
     return Host(settings, destination, Docker(docker.open_engine(settings, destination), name=destination.name))
+
+
+def hash_config(text: str) -> str:
+    """Return what tells a front's configuration from others, whichever copies it sends to (pure)."""
+    lines = text[max(text.find("global\n"), 0) :].rstrip("\0").splitlines()
+    return stackfile.hash_text("\n".join(line for line in lines if not line.startswith("    server ")))
 
 
 def _box(body: Mapping[str, Any]) -> Box:

@@ -22,10 +22,10 @@ from dockyard.errors import SettingsError
 Document = Mapping[str, Any]
 KEPT = (
     "cap_add", "cap_drop", "command", "dns", "entrypoint", "environment", "extra_hosts", "healthcheck", "hostname",
-    "init", "logging", "read_only", "stop_grace_period", "stop_signal", "sysctls", "tty", "ulimits", "user",
+    "init", "labels", "logging", "read_only", "stop_grace_period", "stop_signal", "sysctls", "tty", "ulimits", "user",
     "working_dir",
 )  # fmt: skip
-LOST = ("security_opt", "privileged", "devices", "network_mode", "pid", "ipc", "links", "configs")
+LOST = ("security_opt", "privileged", "devices", "network_mode", "pid", "ipc", "links")
 """What a stack file has no word for: `lost` names it."""
 NAME = r"[A-Za-z0-9](?:[-_]*[A-Za-z0-9]+)*"
 """What a Swarm takes as the name of a service."""
@@ -150,14 +150,16 @@ def make_stack(goal: Goal) -> StackFile:
         chosen = Front(goal.destination.port, (web,), port, goal.destination.domain)
         files["front.cfg"] = front.write_config(chosen)
         services[FRONT] = _front(goal)
-    if any("configs" in body for name, body in services.items() if name != FRONT):
+    files |= {_config_key(name): body["content"] for name, body in (goal.document.get("configs") or {}).items()}
+    if any(one["source"] == "drain" for body in services.values() for one in body.get("configs") or ()):
         files["drain.py"] = (resources.files("dockyard.payload") / "drain.py").read_text("utf-8")
+    configs = {_stem(name): _config(goal, name, text) for name, text in files.items()}
     document = {
-        "services": {name: _marked(body) for name, body in services.items()},
+        "services": {name: _marked(body, configs) for name, body in services.items()},
         "networks": {name: _network(body) for name, body in (goal.document.get("networks") or {}).items()},
         "volumes": {name: _outside(body, "driver", "driver_opts") for name, body in volumes.items()},
         "secrets": dict(_secrets(goal)),
-        "configs": {_stem(name): _config(goal, name, text) for name, text in files.items()},
+        "configs": configs,
     }
     lost = [f"{name}: {key}" for name, body in goal.document["services"].items() for key in LOST if body.get(key)]
     if FRONT in services:
@@ -196,15 +198,19 @@ def _service(goal: Goal, name: str, body: Document) -> dict[str, Any]:
     own, (web, port) = _is_own(goal, body), find_web(goal)
     made = {key: body[key] for key in KEPT if body.get(key) not in (None, {}, [])}
     made["image"] = goal.image if own else body["image"]
-    made["networks"] = list(body.get("networks") or {"default": None})
+    networks = body.get("networks") or {"default": None}
+    made["networks"] = {
+        net: {"aliases": said["aliases"]} if said and said.get("aliases") else None for net, said in networks.items()
+    }
     made["volumes"] = [*_volumes(body)]
     made["secrets"] = [*_mounted_secrets(goal, body, own=own)]
+    made["configs"] = [{**one, "source": _config_key(one["source"])} for one in body.get("configs") or ()]
     made["deploy"] = describe_deploy(goal, body, own=own)
     if own and goal.destination.environment:
         made["environment"] = list_environment(goal, body)
     if name == web and goal.destination.front:
         if goal.facts and goal.destination.drain:
-            made |= _drained(goal, goal.facts, body)
+            made |= _drained(goal, goal.facts, {**body, "configs": made["configs"]})
     elif name == web:
         made["ports"] = [{"target": port, "published": goal.destination.port, "protocol": "tcp"}]
     else:
@@ -218,13 +224,16 @@ def describe_deploy(goal: Goal, body: Document, *, own: bool) -> dict[str, Any]:
     """Return how many copies of a service run, with which limits, and how they are renewed."""
     said = body.get("deploy") or {}
     place = goal.destination
-    limits = dict((said.get("resources") or {}).get("limits") or {})
+    asked = said.get("resources") or {}
+    limits, reserved = (
+        {key: str(one) if key == "cpus" else one for key, one in (asked.get(which) or {}).items()}
+        for which in ("limits", "reservations")
+    )
     for key, name, chosen in (("cpus", "cpus", place.cpus), ("mem_limit", "memory", place.memory)):
         if (own and chosen) or body.get(key):
             limits[name] = str((own and chosen) or body[key])
     if body.get("pids_limit"):
         limits["pids"] = int(body["pids_limit"])
-    reserved = (said.get("resources") or {}).get("reservations")
     order = place.order if own else "stop-first"
     moved = {"parallelism": 1, "order": order, "monitor": "5s"}
     counts = (said.get("replicas"), body.get("scale"), place.replicas if own else 1)
@@ -252,7 +261,7 @@ def _drained(goal: Goal, facts: ImageFacts, body: Document) -> dict[str, Any]:
         "entrypoint": ["python", "-I", DRAIN, str(seconds), f"SIG{ending.removeprefix('SIG')}", *words],
         "command": None,
         "stop_grace_period": f"{grace + seconds:g}s",
-        "configs": [{"source": "drain", "target": DRAIN, "mode": 0o444}],
+        "configs": [*body["configs"], {"source": "drain", "target": DRAIN, "mode": 0o444}],
     }
 
 
@@ -347,14 +356,17 @@ def _ports(name: str, body: Document) -> Iterator[dict[str, Any]]:
 
 def _volumes(body: Document) -> Iterator[dict[str, Any]]:
     for volume in body.get("volumes") or ():
-        yield {key: volume[key] for key in ("type", "source", "target", "read_only", "tmpfs") if volume.get(key)}
-    for target, size in map(parse_tmpfs, body.get("tmpfs") or ()):
+        size = parse_size(str((volume.get("tmpfs") or {}).get("size") or ""))
+        kept = {key: volume[key] for key in ("type", "source", "target", "read_only") if volume.get(key)}
+        yield {**kept, **({"tmpfs": {"size": size}} if size else {})}
+    shared = [f"/dev/shm:size={body['shm_size']}"] if body.get("shm_size") else []  # noqa: S108 - in the container
+    for target, size in map(parse_tmpfs, [*(body.get("tmpfs") or ()), *shared]):
         yield {"type": "tmpfs", "target": target, **({"tmpfs": {"size": size}} if size else {})}
 
 
 def _mounted_secrets(goal: Goal, body: Document, *, own: bool) -> Iterator[dict[str, Any]]:
     for secret in body.get("secrets") or ():
-        yield {"source": secret["source"], "target": secret.get("target") or secret["source"], "mode": 0o444}
+        yield {"mode": 0o444, **secret, "target": secret.get("target") or secret["source"]}
     for name in goal.destination.secrets if own else ():
         yield {"source": name, "target": name, "mode": 0o444}
 
@@ -371,14 +383,21 @@ def _config(goal: Goal, name: str, text: str) -> dict[str, str]:
     return {"file": f"./{name}", "name": f"{goal.stack}_{_stem(name)}-{hash_text(text)}"}
 
 
+def _config_key(name: str) -> str:
+    """Return what a config of the Compose files is called in a stack, where ours have names too."""
+    return f"config-{name.replace('.', '-')}"
+
+
 def _stem(name: str) -> str:
     return name.partition(".")[0]
 
 
-def _marked(body: dict[str, Any]) -> dict[str, Any]:
+def _marked(body: dict[str, Any], configs: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     """Return a service with the hash of all that its facts do not tell, by which a change is noticed."""
     told = {"image", "environment"}
     rest = {key: value for key, value in body.items() if key not in told}
+    # The name of a config has a hash of what is in it.
+    rest["contents"] = [configs[one["source"]]["name"] for one in body.get("configs") or ()]
     rest["deploy"] = {key: value for key, value in body["deploy"].items() if key not in {"replicas", "resources"}}
     return {**body, "deploy": {**body["deploy"], "labels": {DEFINITION: hash_text(json.dumps(rest, sort_keys=True))}}}
 

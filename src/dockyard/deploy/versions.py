@@ -212,7 +212,7 @@ class Store:
         """Remove the oldest versions, and configs of containers that no service uses."""
         used = {body["name"] for body in keep.document.get("configs", {}).values()}
         old = [self._name(one.number) for one in self.list_versions()[KEPT:]]
-        stems = tuple(f"{self.stack}_{stem}-" for stem in ("front", "drain"))
+        stems = tuple(f"{self.stack}_{stem}-" for stem in ("config", "front", "drain"))
         old += [name for name in self.shelf.list_labels() if name.startswith(stems) and name not in used]
         # The engine refuses to remove what a service still uses.
         for name in old:
