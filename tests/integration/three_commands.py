@@ -118,6 +118,7 @@ class Walk:
             story.edits += written["needs_a_value"]
             said = self.run("up", *up).stderr
             story.seconds["lock"] = sum(map(float, re.findall(r" in ([\d.]+) s with ", said)))
+            self.refuse_mounts()
             if sample.write:
                 self.ask(sample.write, sample.fields)
             self.expect(sample.says)
@@ -128,6 +129,8 @@ class Walk:
             story.seconds["answer"] = self.start_alone()
             told = self.run("tests", "nox", "-s", "tests").stdout
             story.tests = sum(map(int, re.findall(r"\bpassed +(\d+) ", told)))
+            if not story.tests:
+                raise DockyardError(f"no test of {sample.name} has passed: {told}")
             again = self.read("init again", "dockyard", "init", "--json")
             if changed := [file["path"] for file in again["files"] if file["action"] != "same"]:
                 raise DockyardError(f"init would write {', '.join(changed)} once more")
@@ -152,6 +155,15 @@ class Walk:
     def read(self, step: str, *words: str) -> Any:
         """Run a command and return the document that it prints."""
         return json.loads(self.run(step, *words).stdout)
+
+    def refuse_mounts(self) -> None:
+        """Raise DockyardError where a container reads the checkout: production is what the image holds."""
+        stack: dict[str, Any] = {"label": f"com.docker.compose.project={self.name}"}
+        for container in self.engine.client().containers.list(all=True, filters=stack):
+            for mount in container.attrs["Mounts"]:
+                source = Path(mount.get("Source") or "/")
+                if source.is_relative_to(self.folder) and ".dockyard" not in source.parts:
+                    raise DockyardError(f"{container.name} has {source} of the checkout at {mount['Destination']}")
 
     def ask(self, path: str, fields: Mapping[str, str] | None = None) -> str:
         """Return what a page says; fields are posted to it."""
