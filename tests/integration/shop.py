@@ -1,6 +1,7 @@
 """A small service that is deployed: its version and its faults come with its image."""
 
 import json
+import logging
 import os
 import secrets
 import signal
@@ -16,6 +17,8 @@ from dockyard.engine.client import Engine
 from dockyard.process import Command, Completed, capture
 from tests.integration.checkout import INVOKE, ROOT
 from tests.integration.engine_lab import Lab, Node
+
+log = logging.getLogger(__name__)
 
 SERVER = '''\
 """Answer with the version."""
@@ -149,6 +152,7 @@ class Shop:
             try:
                 yield counted
                 counted |= json.loads(loader.communicate(timeout=180)[0])
+                log.info(f"asked {sum(counted.values())} times: {counted}")
             finally:
                 loader.send_signal(signal.SIGKILL)
 
