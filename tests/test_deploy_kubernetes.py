@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dockyard.deploy import kinds
+from dockyard.deploy import steps
 from dockyard.deploy.cluster import LostError, UnhealthyError
 from dockyard.deploy.destination import Destination
 from dockyard.deploy.kubectl import Kubectl
@@ -312,7 +312,7 @@ def test_no_kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     settings = Settings(tmp_path, app="shop:app", image="team/shop", stack="shop")
     with pytest.raises(DockyardError, match="there is no kubectl on this machine"):
-        kinds.open_cluster(settings, PLACE)
+        steps.open_cluster(settings, PLACE)
 
 
 def test_the_words_of_kubectl() -> None:

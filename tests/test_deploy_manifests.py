@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from dockyard.deploy.destination import Destination
+from dockyard.deploy.goal import Goal, parse_size
 from dockyard.deploy.kustomize import (
     check_files,
     lay_out,
@@ -20,7 +21,6 @@ from dockyard.deploy.kustomize import (
 from dockyard.deploy.manifests import list_jobs, list_notes, list_objects
 from dockyard.deploy.model import Check, read_habits, read_workloads
 from dockyard.deploy.pods import Release, format_cpus, format_size
-from dockyard.deploy.stackfile import Goal, parse_size
 from dockyard.errors import ChangesPending, SettingsError, UsageError
 from dockyard.image.dockerfile import parse_dockerfile
 from dockyard.settings import Settings

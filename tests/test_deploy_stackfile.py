@@ -19,7 +19,8 @@ from dockyard.deploy import hostfile
 from dockyard.deploy.destination import Destination
 from dockyard.deploy.docker import describe_live, describe_wanted
 from dockyard.deploy.front import Front, write_config
-from dockyard.deploy.stackfile import Goal, ImageFacts, find_web, list_own, make_jobs, make_stack, parse_seconds
+from dockyard.deploy.goal import Goal, ImageFacts, find_web, list_own, parse_seconds
+from dockyard.deploy.stackfile import make_jobs, make_stack
 from dockyard.errors import SettingsError
 
 ENDS = "service_completed_successfully"

@@ -17,9 +17,9 @@ from dockyard.adopt.model import Overrides
 from dockyard.adopt.snapshot import read_snapshot
 from dockyard.deploy.destination import Destination
 from dockyard.deploy.docker import Docker, open_engine, read_document
+from dockyard.deploy.goal import Goal
 from dockyard.deploy.hostfile import make_host
 from dockyard.deploy.kustomize import lay_out, write_files
-from dockyard.deploy.stackfile import Goal
 from dockyard.process import Command, capture
 from dockyard.settings import Settings, load
 from tests.compose_documents import DIGEST

@@ -13,8 +13,9 @@ from dockyard.bases import lookup, services
 from dockyard.deploy import front
 from dockyard.deploy.cluster import LostError
 from dockyard.deploy.destination import Destination
+from dockyard.deploy.goal import FRONT, Document, Goal, ImageFacts, parse_size
 from dockyard.deploy.plan import Objects
-from dockyard.deploy.stackfile import DEFINITION, FRONT, Document, Goal, ImageFacts, hash_text, parse_size
+from dockyard.deploy.stackfile import DEFINITION, hash_text
 from dockyard.engine.client import Endpoint, Engine, find_engine
 from dockyard.errors import DockyardError, SettingsError
 from dockyard.process import Command, Completed, capture, which

@@ -9,7 +9,8 @@ from typing import Any
 
 from dockyard.deploy import front, stackfile
 from dockyard.deploy.docker import describe_wanted
-from dockyard.deploy.stackfile import DEFINITION, FRONT, LABEL, RELEASE, VERSION, Document, Goal, StackFile
+from dockyard.deploy.goal import FRONT, RELEASE, Document, Goal, check_names, find_web, list_own, list_steps
+from dockyard.deploy.stackfile import DEFINITION, LABEL, VERSION, StackFile
 from dockyard.errors import SettingsError
 
 COLOURS = ("blue", "green")
@@ -24,9 +25,9 @@ DROPPED = frozenset(
 
 def make_host(goal: Goal) -> StackFile:
     """Return the services of a goal by their plain names; labels hold what a plan compares, and whose they are."""
-    stackfile.check_names(goal)
-    own, (web, port) = stackfile.list_own(goal), stackfile.find_web(goal)
-    bodies = {name: body for name, body in goal.document["services"].items() if name not in stackfile.list_steps(goal)}
+    check_names(goal)
+    own, (web, port) = list_own(goal), find_web(goal)
+    bodies = {name: body for name, body in goal.document["services"].items() if name not in list_steps(goal)}
     services = {name: _service(goal, name, body) for name, body in bodies.items()}
     if goal.destination.front and web:
         services[FRONT] = _front(goal)
@@ -60,7 +61,7 @@ def make_jobs(goal: Goal, stack: StackFile) -> tuple[StackFile, ...]:
         bodies.append({**stack.services[list_set(stack)[0]], "command": stackfile.escape_all(goal.destination.release)})
     else:
         documents = goal.document["services"]
-        bodies += [_service(goal, name, documents[name]) for name in stackfile.list_steps(goal)]
+        bodies += [_service(goal, name, documents[name]) for name in list_steps(goal)]
     return tuple(StackFile({**stack.document, "services": {RELEASE: _job(body)}}) for body in bodies)
 
 
@@ -81,7 +82,7 @@ def list_set(stack: StackFile) -> tuple[str, ...]:
 
 
 def _service(goal: Goal, name: str, body: Document) -> dict[str, Any]:
-    own, web = name in stackfile.list_own(goal), name == stackfile.find_web(goal)[0]
+    own, web = name in list_own(goal), name == find_web(goal)[0]
     place = goal.destination
     made: dict[str, Any] = {key: value for key, value in body.items() if key not in DROPPED and value is not None}
     made["deploy"] = stackfile.describe_deploy(goal, body, own=own)

@@ -12,12 +12,13 @@ from dockyard import console
 from dockyard.deploy import manifests
 from dockyard.deploy.cluster import Instance, LostError, UnhealthyError
 from dockyard.deploy.destination import Destination
+from dockyard.deploy.goal import Document
 from dockyard.deploy.kubectl import MANAGER, Kubectl
 from dockyard.deploy.kubernetes_memory import ConfigMaps, Lease
 from dockyard.deploy.kustomize import read_document, read_release
 from dockyard.deploy.plan import Change, Live, Objects
 from dockyard.deploy.pods import DOMAIN, Release, make_name
-from dockyard.deploy.stackfile import Document, StackFile
+from dockyard.deploy.stackfile import StackFile
 from dockyard.deploy.versions import Deployer, Store
 from dockyard.errors import DockyardError
 from dockyard.process import Command, which

@@ -11,10 +11,10 @@ import yaml
 from dockyard.deploy import docker, stackfile
 from dockyard.deploy.destination import Destination
 from dockyard.deploy.docker import Docker
+from dockyard.deploy.goal import Document, Goal
 from dockyard.deploy.manifests import COMMENTS, list_notes, make_objects
 from dockyard.deploy.model import read_habits, read_workloads
 from dockyard.deploy.pods import Release
-from dockyard.deploy.stackfile import Document, Goal
 from dockyard.errors import ChangesPending, UsageError
 from dockyard.files import write_atomically
 from dockyard.image.dockerfile import parse_dockerfile, read_dockerfile

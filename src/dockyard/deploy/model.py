@@ -6,16 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dockyard.deploy.stackfile import (
-    Document,
-    Goal,
-    find_web,
-    list_own,
-    list_steps,
-    parse_seconds,
-    parse_size,
-    parse_tmpfs,
-)
+from dockyard.deploy.goal import Document, Goal, find_web, list_own, list_steps, parse_seconds, parse_size, parse_tmpfs
 from dockyard.image.dockerfile import Dockerfile, Instruction
 
 WEB, WORKER, ONE_SHOT, SERVICE, DATABASE = "web", "worker", "one-shot", "service", "database"

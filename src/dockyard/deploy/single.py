@@ -24,9 +24,10 @@ from dockyard.deploy.cluster import Instance, LostError, UnhealthyError
 from dockyard.deploy.destination import Destination
 from dockyard.deploy.docker import Docker
 from dockyard.deploy.front import Front
+from dockyard.deploy.goal import FRONT, RELEASE, Goal
 from dockyard.deploy.hostfile import COLOURS, OWN, WEB
 from dockyard.deploy.plan import Change, Live, Objects
-from dockyard.deploy.stackfile import FRONT, RELEASE, VERSION, Goal, StackFile
+from dockyard.deploy.stackfile import VERSION, StackFile
 from dockyard.deploy.versions import Containers, Deployer, Store
 from dockyard.errors import DockyardError, UsageError
 from dockyard.process import Command

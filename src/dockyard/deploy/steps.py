@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from dockyard.deploy import kubernetes, single, swarm
 from dockyard.deploy.cluster import Cluster
 from dockyard.deploy.destination import Destination, select_destination
-from dockyard.deploy.kinds import open_cluster
 from dockyard.deploy.plan import Change, compare_objects
 from dockyard.engine.client import find_engine
 from dockyard.errors import DockyardError, SettingsError, UsageError
@@ -41,6 +41,15 @@ class Planned:
     image: str
     changes: tuple[Change, ...]
     previous: str = ""
+
+
+def open_cluster(settings: Settings, destination: Destination) -> Cluster:
+    """Return a destination, ready to be asked."""
+    if destination.kind == "swarm":
+        return swarm.open_cluster(settings, destination)
+    if destination.kind == "compose":
+        return single.open_cluster(settings, destination)
+    return kubernetes.open_cluster(settings, destination)
 
 
 def plan_deploy(

@@ -21,8 +21,9 @@ from dockyard.deploy import docker, stackfile
 from dockyard.deploy.cluster import Instance, LostError, UnhealthyError
 from dockyard.deploy.destination import Destination
 from dockyard.deploy.docker import Docker
+from dockyard.deploy.goal import FRONT, RELEASE, Goal
 from dockyard.deploy.plan import Change, Live, Objects
-from dockyard.deploy.stackfile import FRONT, RELEASE, VERSION, Goal, StackFile
+from dockyard.deploy.stackfile import VERSION, StackFile
 from dockyard.deploy.versions import Configs, Deployer, Store
 from dockyard.errors import DockyardError, UsageError
 from dockyard.process import Command

@@ -158,7 +158,7 @@ def as_json(planned: "Planned") -> dict[str, Any]:
 
 def _cluster(to: str) -> "Cluster":
     from dockyard.deploy.destination import select_destination
-    from dockyard.deploy.kinds import open_cluster
+    from dockyard.deploy.steps import open_cluster
 
     chosen = settings()
     return open_cluster(chosen, select_destination(chosen, to))
