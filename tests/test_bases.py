@@ -324,7 +324,7 @@ def test_side_by_side_keeps_order_and_errors() -> None:
     assert isinstance(found["b"], DockyardError)
 
 
-def test_an_interrupt_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_ends_the_others() -> None:
     """Ctrl-C while several work: what they wait for is ended, those not begun never begin, and it goes on."""
     ended, begun = threading.Event(), []
 
@@ -338,9 +338,7 @@ def test_an_interrupt_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
             os.kill(os.getpid(), signal.SIGINT)
         assert ended.wait(10)
 
-    monkeypatch.setattr(parallel, "end_children", end)
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
     with pytest.raises(KeyboardInterrupt):
-        parallel.run_each(work, ["a", "b", "c", "d"])
+        parallel.run_each(work, ["a", "b", "c", "d"], 1, end)
     assert ended.is_set()
     assert "d" not in begun

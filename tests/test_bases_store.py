@@ -191,21 +191,6 @@ def test_disk_trouble_is_told(tmp_path: Path) -> None:
     assert "XDG_CACHE_HOME" in caught.value.hint
 
 
-def test_a_failed_write_leaves_the_older_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An interrupt between writing and renaming keeps the older file and no temporary one."""
-    path = tmp_path / "file"
-    files.write_atomically(path, "old")
-
-    def interrupted(*_arguments: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Path, "replace", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        files.write_atomically(path, "new")
-    assert path.read_text() == "old"
-    assert list(tmp_path.glob(".*")) == []
-
-
 def test_relative_cache_folder_is_ignored() -> None:
     """XDG says that a relative path is invalid; the default is taken then."""
     assert files.folder({"XDG_CACHE_HOME": "relative"}) == Path("~/.cache").expanduser() / "dockyard" / "bases"

@@ -7,7 +7,7 @@ import importlib.util
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -90,35 +90,32 @@ def taken_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
     ids=["between", "by number", "oldest"],
 )
 def test_the_newest_python_with_a_lock_takes_over(
-    locks: list[str], newest: str, tmp_path: Path, taken_over: list[Any], monkeypatch: pytest.MonkeyPatch
+    locks: list[str], newest: str, tmp_path: Path, taken_over: list[Any]
 ) -> None:
     """A Python without a lock becomes the newest one on PATH that has a lock, with the same arguments."""
-    monkeypatch.setattr(sys, "version_info", (3, 10, 13, "final", 0))
     for name in locks:
         (tmp_path / "requirements" / name).mkdir(parents=True)
         (tmp_path / "requirements" / name / "development.txt").touch()
     with pytest.raises(Failure):
-        bootstrap.use_supported_python(tmp_path, ["nox", "-l"])
+        bootstrap.use_supported_python(tmp_path, ["nox", "-l"], "3.10")
     program, argv = taken_over[0]
     assert program == str(tmp_path / "programs" / newest)
     assert argv == [program, str(tmp_path / "bootstrap"), "nox", "-l"]
 
 
-def test_a_python_without_a_lock_is_named(project: Any, taken_over: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_python_without_a_lock_is_named(project: Any, taken_over: list[Any]) -> None:
     """The message names the Python, the hint those that would do."""
-    monkeypatch.setattr(sys, "version_info", (3, 10, 13, "final", 0))
     with pytest.raises(Failure) as caught:
-        bootstrap.use_supported_python(project.root, [])
+        bootstrap.use_supported_python(project.root, [], "3.10")
     failure: Any = caught.value
     assert "Python 3.10 " in failure.message
     assert failure.hint.endswith(": 3.13")
     assert not taken_over
 
 
-def test_a_python_with_a_lock_stays(project: Any, taken_over: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_python_with_a_lock_stays(project: Any, taken_over: list[Any]) -> None:
     """A Python that has a lock runs on, whatever newer one PATH has."""
-    monkeypatch.setattr(sys, "version_info", (3, 13, 1, "final", 0))
-    assert bootstrap.use_supported_python(project.root, []) == "3.13"
+    assert bootstrap.use_supported_python(project.root, [], "3.13") == "3.13"
     assert not taken_over
 
 
@@ -240,14 +237,21 @@ def test_what_is_said_tells_what_to_do(said: str, hint: str) -> None:
     assert bool(bootstrap.find_hint(said)) == bool(hint)
 
 
+@pytest.fixture
+def own_pipes() -> Iterator[None]:
+    """Let a broken pipe be an error again for the tests that follow."""
+    before = signal.getsignal(signal.SIGPIPE)
+    yield
+    signal.signal(signal.SIGPIPE, before)
+
+
+@pytest.mark.usefixtures("own_pipes")
 def test_becoming_a_command(ready: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command finds the environment's programs first, and not the host's PYTHONHOME."""
     became: list[Any] = []
     monkeypatch.setenv("PATH", "/usr/bin")
     monkeypatch.setenv("PYTHONHOME", "/opt")
-    monkeypatch.setattr(os, "execvpe", lambda *call: became.append(call))
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-    bootstrap.become(ready, ["invoke", "build"])
+    bootstrap.become(ready, ["invoke", "build"], lambda *call: became.append(call))
     program, arguments, environment = became[0]
     assert (program, arguments) == ("invoke", ["invoke", "build"])
     assert environment["PATH"] == f"{ready.venv}/bin:/usr/bin"
@@ -255,13 +259,12 @@ def test_becoming_a_command(ready: Any, monkeypatch: pytest.MonkeyPatch) -> None
     assert "PYTHONHOME" not in environment
 
 
+@pytest.mark.usefixtures("own_pipes")
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES])
-def test_a_command_that_cannot_be_run(ready: Any, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_a_command_that_cannot_be_run(ready: Any, number: int) -> None:
     """A mistyped command is a mistake of use."""
-    monkeypatch.setattr(os, "execvpe", failing(OSError(number, os.strerror(number))))
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
     with pytest.raises(Failure) as caught:
-        bootstrap.become(ready, ["pyton"])
+        bootstrap.become(ready, ["pyton"], failing(OSError(number, os.strerror(number))))
     failure: Any = caught.value
     assert failure.message == f"pyton: {os.strerror(number)}"
     assert (failure.hint != "", failure.code) == (True, 2)
@@ -291,11 +294,10 @@ def failing(raised: BaseException) -> Callable[..., int]:
     ids=["interrupt", "failure", "system", "incomplete Python"],
 )
 def test_every_error_has_its_exit_code(
-    raised: BaseException, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    raised: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Errors reach the person as a line or two, never as a traceback."""
-    monkeypatch.setattr(bootstrap, "run", failing(raised))
-    assert bootstrap.main(SCRIPT.parent, []) == code
+    assert bootstrap.main(SCRIPT.parent, [], failing(raised)) == code
     assert capsys.readouterr().err.startswith(said)
 
 
@@ -304,8 +306,7 @@ def test_a_bug_is_kept_in_a_file(
 ) -> None:
     """What nobody foresaw is told in two lines; the traceback goes to a file that the second one names."""
     keep_temporary_files(monkeypatch, tmp_path)
-    monkeypatch.setattr(bootstrap, "run", failing(ZeroDivisionError("oops")))
-    assert bootstrap.main(SCRIPT.parent, []) == 3
+    assert bootstrap.main(SCRIPT.parent, [], failing(ZeroDivisionError("oops"))) == 3
     (saved,) = tmp_path.iterdir()
     assert "ZeroDivisionError: oops" in saved.read_text()
     assert (

@@ -3,14 +3,13 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from dockyard.image import outbox
 from dockyard.image.outbox import Answer, Outbox
 
 
@@ -156,9 +155,9 @@ def test_what_is_never_taken_is_given_up(box: Outbox, ledger: Ledger, said: list
     assert said[-1].endswith(f"20260102T030001-{record(1)['id']}.json: 422 no")
 
 
-def test_the_queue_is_bounded(box: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_queue_is_bounded(box: Outbox) -> None:
     """The oldest are given up where a ledger is away for good."""
-    monkeypatch.setattr(outbox, "MOST_UNSENT", 3)
+    box = replace(box, most=3)
     for number in range(5):
         box.put_aside(record(number), "down", down=True)
     assert [json.loads(path.read_text())["id"] for path in box.waiting()] == [record(n)["id"] for n in (2, 3, 4)]

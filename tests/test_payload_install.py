@@ -202,17 +202,16 @@ def test_objects_of_all_trees_come_together(tmp_path: Path) -> None:
 
 def test_pip_gets_the_secrets_that_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the places where BuildKit mounts them; one that is not given changes nothing."""
-    monkeypatch.setattr(install, "SECRETS", tmp_path)
     monkeypatch.setenv("PIP_CERT", "/own.pem")
     monkeypatch.setenv("PIP_RETRIES", "3")
     (tmp_path / "netrc").write_text("")
-    found = install.pip_environment()
+    found = install.pip_environment(tmp_path)
     assert (found["NETRC"], found["PIP_CERT"], found["PIP_RETRIES"]) == (str(tmp_path / "netrc"), "/own.pem", "3")
     assert "PIP_CONFIG_FILE" not in found
     (tmp_path / "ca").write_text("")
     (tmp_path / "INDEX_TOKEN").write_text("t0ken\n")
-    assert install.pip_environment()["INDEX_TOKEN"] == "t0ken"
-    assert install.pip_environment()["PIP_CERT"] == str(tmp_path / "ca")
+    assert install.pip_environment(tmp_path)["INDEX_TOKEN"] == "t0ken"
+    assert install.pip_environment(tmp_path)["PIP_CERT"] == str(tmp_path / "ca")
 
 
 PIP = """\

@@ -4,7 +4,6 @@ import importlib.metadata
 import importlib.util
 import logging
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -179,10 +178,9 @@ def test_constraints_are_bare_pins(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert [Path(file).read_text() for file in names] == [*pins, "e==5\n"]
 
 
-def test_trouble_of_the_network_is_tried_again_with_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trouble_of_the_network_is_tried_again_with_pauses() -> None:
     """As often as there are pauses; any other failure, and the last one, is told at once."""
     slept: list[float] = []
-    monkeypatch.setattr(time, "sleep", slept.append)
 
     def work(failures: list[bool]) -> str:
         if failures:
@@ -190,14 +188,14 @@ def test_trouble_of_the_network_is_tried_again_with_pauses(monkeypatch: pytest.M
         return "made"
 
     request = {"pauses": [3, 10]}
-    assert lock.patiently(request, lambda: work([])) == "made"
+    assert lock.patiently(request, lambda: work([]), slept.append) == "made"
     twice = [True, True]
-    assert lock.patiently(request, lambda: work(twice)) == "made"
+    assert lock.patiently(request, lambda: work(twice), slept.append) == "made"
     assert slept == [3, 10]
     thrice, lasting = [True, True, True], [False, True]
     for failures in (thrice, lasting):
         with pytest.raises(resolvers.FailedError):
-            lock.patiently(request, lambda failures=failures: work(failures))  # type: ignore[misc]
+            lock.patiently(request, lambda failures=failures: work(failures), slept.append)  # type: ignore[misc]
     assert slept == [3, 10, 3, 10]
     assert lasting == [True]
 

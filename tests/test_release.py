@@ -33,6 +33,7 @@ from dockyard.verify import compare, matrix
 from dockyard.verify.model import Facts, Finding, ImageQuery, Severity, Verdict
 from dockyard.verify.output import Report
 from dockyard.verify.reproduce import Outcome
+from tests.conftest import replace_everywhere
 from tests.progress import LINES
 from tests.test_registry import ACCESS
 
@@ -574,7 +575,7 @@ def test_a_changelog_that_cannot_be_read(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, content: bytes | None, said: str
 ) -> None:
     """It is the source of the notes, so it is asked for before anything is built."""
-    monkeypatch.setattr(preconditions, "read_git", lambda _root: Git("f" * 40, 1))
+    replace_everywhere(monkeypatch, "read_git", lambda _root: Git("f" * 40, 1))
     monkeypatch.setattr(preconditions, "_git", lambda _root, *_arguments: "")
     if content is not None:
         (settings.root / "CHANGELOG.md").write_bytes(content)

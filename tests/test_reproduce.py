@@ -3,11 +3,9 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-from invoke.context import Context
 from invoke.exceptions import Exit
 
 from dockyard.bases.resolve import Base
@@ -17,6 +15,7 @@ from dockyard.image import build
 from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 from dockyard.tasks import verify as tasks
+from dockyard.tasks.boundary import boundary
 from dockyard.verify import reproduce
 from dockyard.verify.compare import Finding, Verdict
 from dockyard.verify.model import ImageQuery
@@ -206,32 +205,26 @@ OUTCOME = Outcome("shop:production", Verdict.DIFFERENT, "sha256:1", "sha256:2", 
 CONTENT = Finding(2, "COPY /made /made # buildkit", "/made/when", "content", "sha256:1", "sha256:2", ("-a", "+b"))
 
 
-def ended(monkeypatch: pytest.MonkeyPatch, outcome: Outcome, root: Path, **options: Any) -> int:
-    """Run the task with a scripted outcome and return its exit code."""
-    replace_everywhere(monkeypatch, "settings", lambda: None)
-    monkeypatch.setattr(reproduce, "reproduce_image", lambda *_args, **_options: outcome)
+def ended(outcome: Outcome, **options: Any) -> int:
+    """Tell an outcome as the task does, and return its exit code."""
     try:
-        tasks.reproduce.body(Context(), **options)
+        boundary(tasks.tell_outcome)(outcome, **options)
     except Exit as error:
         return int(error.code or 0)
     return 0
 
 
-def test_the_task_tells_one_line(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_task_tells_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     """The result is one line on stdout with both digests, and the exit code 0; so for another compression."""
     for verdict in (Verdict.IDENTICAL, Verdict.RECOMPRESSED):
         outcome = replace(OUTCOME, verdict=verdict)
-        assert ended(monkeypatch, outcome, tmp_path) == 0
+        assert ended(outcome) == 0
         assert capsys.readouterr().out == summarize(outcome) + "\n"
 
 
-def test_the_task_tells_each_difference(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_task_tells_each_difference(capsys: pytest.CaptureFixture[str]) -> None:
     """A table, then the lines that differ, then the error with a tip; exit code 1."""
-    assert ended(monkeypatch, replace(OUTCOME, findings=(CONTENT,)), tmp_path) == 1
+    assert ended(replace(OUTCOME, findings=(CONTENT,))) == 1
     out, err = capsys.readouterr()
     assert "2: COPY /made /made" in out
     assert "/made/when:\n  -a\n  +b\n" in out
@@ -239,20 +232,18 @@ def test_the_task_tells_each_difference(
     assert "TIP   write nothing into files that another build would write otherwise" in err
 
 
-def test_the_task_shows_so_many_and_no_more(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_task_shows_so_many_and_no_more(capsys: pytest.CaptureFixture[str]) -> None:
     """A thousand files that differ in time do not fill the screen."""
-    assert ended(monkeypatch, replace(OUTCOME, findings=(CONTENT,) * (tasks.ROWS + 7)), tmp_path) == 1
+    assert ended(replace(OUTCOME, findings=(CONTENT,) * (tasks.ROWS + 7))) == 1
     out, err = capsys.readouterr()
     assert out.count("/made/when:") == out.count("2: COPY") == tasks.ROWS
     assert "and 7 more: --json shows them all" in err
 
 
-def test_the_task_as_json(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_task_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     """All there is, for machines; inputs that were others are the tip."""
     outcome = replace(OUTCOME, findings=(CONTENT,), notes=("other commit",))
-    assert ended(monkeypatch, outcome, tmp_path, json=True) == 1
+    assert ended(outcome, json=True) == 1
     out, err = capsys.readouterr()
     document = json.loads(out)
     assert (document["verdict"], document["notes"]) == ("different", ["other commit"])

@@ -13,13 +13,13 @@ from dockyard.image.names import Variant
 from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 from dockyard.tasks import verify as task
+from dockyard.tasks.boundary import boundary
 from dockyard.verify import trial, verify
 from dockyard.verify.model import Expected, Facts, ImageQuery, Trial
 from dockyard.verify.output import Report
 from dockyard.verify.rules import judge, secrets
 from dockyard.verify.trial import Patience, Setup
 from tests import small_images
-from tests.conftest import replace_everywhere
 from tests.scripted_docker import Docker
 from tests.small_images import worked
 
@@ -342,11 +342,10 @@ Run = Callable[..., int]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Run:
-    """Return a function that runs the task on an image with or without a violation."""
+def run() -> Run:
+    """Return a function that tells of an image with or without a violation as the task does."""
 
     def run(broken: bool, **options: Any) -> int:
-        from invoke.context import Context
         from invoke.exceptions import Exit
 
         more = {"/app/.env": small_images.File(b"A=1")} if broken else None
@@ -355,10 +354,8 @@ def run(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Run:
         made = Report(
             "shop:production", "sha256:abc", "production", "3.13", 1_200_000, verdict, worked(), 1.0, "sha256:def"
         )
-        replace_everywhere(monkeypatch, "settings", lambda: settings)
-        monkeypatch.setattr(verify, "verify_image", lambda *_arguments, **_options: made)
         try:
-            task.verify.body(Context(), **options)
+            boundary(task.tell_report)(made, **options)
         except Exit as end:
             return int(end.code)
         return 0

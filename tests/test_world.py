@@ -3,13 +3,12 @@
 import os
 import ssl
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 from packaging.version import Version
 
-from dockyard import host
 from dockyard.git import Git, newest, read_git
 from dockyard.host import ca_bundle, certificate_name, certificates, pip_conf
 
@@ -182,17 +181,16 @@ def test_version(tag: str | None, version: str | None) -> None:
     assert Git("0" * 40, 0, tag=tag).version == version
 
 
-def test_ca_bundle_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ca_bundle_order(tmp_path: Path) -> None:
     """What a person sets for Python comes first, a file that is not there is passed over, then the system's."""
     first, second, system = (tmp_path / name for name in ("first", "second", "system"))
     for file in (first, second, system):
         file.write_text("")
-    monkeypatch.setattr(host, "CA_FILES", (str(tmp_path / "absent"), str(system)))
-    assert ca_bundle({"REQUESTS_CA_BUNDLE": str(second), "SSL_CERT_FILE": str(first)}) == first
-    assert ca_bundle({"REQUESTS_CA_BUNDLE": str(second), "SSL_CERT_FILE": str(tmp_path / "absent")}) == second
-    assert ca_bundle({"SSL_CERT_FILE": str(tmp_path)}) == system
-    monkeypatch.setattr(host, "CA_FILES", ())
-    assert ca_bundle({}) is None
+    files = (str(tmp_path / "absent"), str(system))
+    assert ca_bundle({"REQUESTS_CA_BUNDLE": str(second), "SSL_CERT_FILE": str(first)}, files) == first
+    assert ca_bundle({"REQUESTS_CA_BUNDLE": str(second), "SSL_CERT_FILE": str(tmp_path / "absent")}, files) == second
+    assert ca_bundle({"SSL_CERT_FILE": str(tmp_path)}, files) == system
+    assert ca_bundle({}, ()) is None
 
 
 CERTIFICATE = """\
@@ -241,10 +239,14 @@ def test_certificate_name(subject: object, name: str) -> None:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a home whose machine has no pip configuration of its own."""
-    monkeypatch.setattr(host, "MACHINE_PIP_CONF", tmp_path / "etc" / "pip.conf")
+def home(tmp_path: Path) -> Path:
+    """Return a home; its machine has the configuration etc/pip.conf below it."""
     return tmp_path
+
+
+def read_pip_conf(environment: Mapping[str, str], home: Path) -> str:
+    """Return what a build gets."""
+    return pip_conf(environment, home, home / "etc" / "pip.conf")
 
 
 def put(file: Path, text: str) -> Path:
@@ -256,7 +258,7 @@ def put(file: Path, text: str) -> Path:
 
 def test_pip_conf_of_a_plain_host(home: Path) -> None:
     """Nothing set, nothing passed on."""
-    assert pip_conf({"XDG_CONFIG_DIRS": str(home)}, home) == ""
+    assert read_pip_conf({"XDG_CONFIG_DIRS": str(home)}, home) == ""
 
 
 def test_pip_conf_user_beats_machine(home: Path) -> None:
@@ -264,7 +266,7 @@ def test_pip_conf_user_beats_machine(home: Path) -> None:
     put(home / "xdg" / "pip" / "pip.conf", "[global]\nindex-url = https://all/\ntrusted-host = all\n")
     put(home / "etc" / "pip.conf", "[global]\nindex-url = https://machine/\n")
     put(home / ".config" / "pip" / "pip.conf", "[global]\nindex-url = https://me:pw%40@mine/simple\n")
-    written = pip_conf({"XDG_CONFIG_DIRS": str(home / "xdg")}, home)
+    written = read_pip_conf({"XDG_CONFIG_DIRS": str(home / "xdg")}, home)
     assert written == "[global]\nindex-url = https://me:pw%40@mine/simple\ntrusted-host = all\n\n"
 
 
@@ -272,7 +274,7 @@ def test_pip_conf_environment_beats_files(home: Path) -> None:
     """A variable wins over any file."""
     put(home / ".config" / "pip" / "pip.conf", "[global]\nindex-url = https://mine/\n")
     environment = {"PIP_INDEX_URL": "https://other/", "XDG_CONFIG_DIRS": str(home)}
-    assert "index-url = https://other/\n" in pip_conf(environment, home)
+    assert "index-url = https://other/\n" in read_pip_conf(environment, home)
 
 
 def test_pip_conf_named_file(home: Path) -> None:
@@ -281,14 +283,14 @@ def test_pip_conf_named_file(home: Path) -> None:
     put(home / ".config" / "pip" / "pip.conf", "[global]\nextra-index-url = https://mine/\n")
     named = put(home / "named", "[global]\nindex-url = https://named/\n")
     environment = {"PIP_CONFIG_FILE": str(named), "XDG_CONFIG_DIRS": str(home)}
-    assert pip_conf(environment, home) == "[global]\nindex-url = https://named/\ntrusted-host = machine\n\n"
-    assert pip_conf({"PIP_CONFIG_FILE": os.devnull}, home) == ""
+    assert read_pip_conf(environment, home) == "[global]\nindex-url = https://named/\ntrusted-host = machine\n\n"
+    assert read_pip_conf({"PIP_CONFIG_FILE": os.devnull}, home) == ""
 
 
 def test_pip_conf_leaves_out_what_a_container_cannot_reach(home: Path) -> None:
     """Folders of this machine are of no use in a build."""
     put(home / ".pip" / "pip.conf", "[global]\nindex-url = file:///x\nextra-index-url =\n  file:///a\n  https://b/\n")
-    assert pip_conf({"XDG_CONFIG_DIRS": str(home)}, home) == "[global]\nextra-index-url = https://b/\n\n"
+    assert read_pip_conf({"XDG_CONFIG_DIRS": str(home)}, home) == "[global]\nextra-index-url = https://b/\n\n"
 
 
 @pytest.mark.parametrize("text", ["no section\n", "[global\n", "[global]\nindex-url = a\nindex-url = b\n", "\xff"])
@@ -297,4 +299,4 @@ def test_pip_conf_that_cannot_be_read(home: Path, text: str) -> None:
     (home / ".config" / "pip").mkdir(parents=True)
     (home / ".config" / "pip" / "pip.conf").write_bytes(text.encode("latin-1"))
     put(home / ".pip" / "pip.conf", "[global]\nindex-url = https://legacy/\n")
-    assert "https://legacy/" in pip_conf({"XDG_CONFIG_DIRS": str(home)}, home)
+    assert "https://legacy/" in read_pip_conf({"XDG_CONFIG_DIRS": str(home)}, home)

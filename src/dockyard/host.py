@@ -4,7 +4,7 @@ import configparser
 import io
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,12 @@ CA_FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.
 MACHINE_PIP_CONF = Path("/etc/pip.conf")
 
 
-def ca_bundle(environment: Mapping[str, str] = os.environ) -> Path | None:
+def ca_bundle(environment: Mapping[str, str] = os.environ, system: Iterable[str] = CA_FILES) -> Path | None:
     """Return the file with the certificates that this host trusts, or None.
 
     Variables that a person sets for Python tools come first, then the system's own bundle.
     """
-    for name in (*(environment.get(name, "") for name in CA_NAMES), *CA_FILES):
+    for name in (*(environment.get(name, "") for name in CA_NAMES), *system):
         if name and Path(name).is_file():
             return Path(name)
     return None
@@ -39,14 +39,16 @@ def certificate_name(found: Mapping[str, Any]) -> str:
     return parts.get("commonName") or next(reversed(parts.values()), "one without a name")
 
 
-def pip_conf(environment: Mapping[str, str] = os.environ, home: Path | None = None) -> str:
+def pip_conf(
+    environment: Mapping[str, str] = os.environ, home: Path | None = None, machine: Path = MACHINE_PIP_CONF
+) -> str:
     """Return a pip.conf with the host's package indexes, credentials included, for use as a build secret.
 
     Only what a container can reach counts: local folders and file: addresses are left out. Empty where
     the host names no index of its own.
     """
     wanted = {"index-url": "", "extra-index-url": "", "trusted-host": ""}
-    for file in _pip_files(environment, home or Path.home()):
+    for file in _pip_files(environment, home or Path.home(), machine):
         parser = configparser.RawConfigParser()
         try:
             parser.read(file, encoding="utf-8")
@@ -60,13 +62,13 @@ def pip_conf(environment: Mapping[str, str] = os.environ, home: Path | None = No
     return _written({key: value for key, value in kept.items() if value})
 
 
-def _pip_files(environment: Mapping[str, str], home: Path) -> tuple[Path, ...]:
+def _pip_files(environment: Mapping[str, str], home: Path, last: Path) -> tuple[Path, ...]:
     """Return the files that pip would read, strongest last: a named file stands in for the user's own."""
     named = environment.get("PIP_CONFIG_FILE", "")
     if named == os.devnull:
         return ()
     folders = environment.get("XDG_CONFIG_DIRS") or "/etc/xdg"
-    machine = (*(Path(part) / "pip" / "pip.conf" for part in folders.split(":") if part), MACHINE_PIP_CONF)
+    machine = (*(Path(part) / "pip" / "pip.conf" for part in folders.split(":") if part), last)
     config = Path(environment.get("XDG_CONFIG_HOME") or home / ".config")
     user = (Path(named),) if named else (home / ".pip" / "pip.conf", config / "pip" / "pip.conf")
     return (*machine, *user)

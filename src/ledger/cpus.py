@@ -59,8 +59,10 @@ def _read(file: Path) -> str | None:
         return None
 
 
-def available() -> int:
+COUNT: Callable[[], int | None] | None = getattr(os, "process_cpu_count", None)
+"""Of Python 3.13 and later; before that the affinity mask says the same, PYTHON_CPU_COUNT aside."""
+
+
+def available(count: Callable[[], int | None] | None = COUNT) -> int:
     """Return how many CPUs this process may run on."""
-    # Python 3.13 and later; before that the affinity mask says the same, PYTHON_CPU_COUNT aside.
-    count: Callable[[], int | None] | None = getattr(os, "process_cpu_count", None)
     return (count() if count else None) or len(os.sched_getaffinity(0))

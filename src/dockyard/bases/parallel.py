@@ -17,7 +17,12 @@ PAUSE = 0.1
 """Seconds between two looks at whether the others have ended."""
 
 
-def run_each(work: Callable[[str], T], items: Iterable[str]) -> dict[str, T | DockyardError]:
+def run_each(
+    work: Callable[[str], T],
+    items: Iterable[str],
+    workers: int = os.cpu_count() or 1,
+    end: Callable[[Iterable[int], Set[int]], set[int]] | None = None,
+) -> dict[str, T | DockyardError]:
     """Return what `work` returns, or the DockyardError that it raises, for every item, in their order.
 
     Only the main thread hears of an interrupt: it ends the programs that the others wait for, so that
@@ -37,7 +42,7 @@ def run_each(work: Callable[[str], T], items: Iterable[str]) -> dict[str, T | Do
         finally:
             working.discard(thread)
 
-    with ThreadPoolExecutor(max(2, min(len(items), os.cpu_count() or 1))) as pool:
+    with ThreadPoolExecutor(max(2, min(len(items), workers))) as pool:
         try:
             futures = [pool.submit(run, item) for item in items]
             wait(futures)
@@ -45,7 +50,7 @@ def run_each(work: Callable[[str], T], items: Iterable[str]) -> dict[str, T | Do
             stopped.set()
             ended: set[int] = set()
             while working:
-                ended |= end_children(working, ended)
+                ended |= (end or end_children)(working, ended)
                 time.sleep(PAUSE)
             raise
         return {item: future.result() for item, future in zip(items, futures, strict=True)}

@@ -23,7 +23,6 @@ FLUSH_SECONDS = 5.0
 """How long a run goes on with sending what earlier ones could not."""
 PAUSE_SECONDS = 20.0
 """A ledger that did not answer is left alone for so long: the five Pythons of one test run do not each wait for it."""
-MOST_UNSENT = 500
 MAY_PASS = (401, 403, 408, 425, 429)
 """Refusals that are not the record's fault: sent again, when the token is right, it will be taken."""
 
@@ -57,6 +56,7 @@ class Outbox:
     token: str
     folder: Path
     post: Post = _post
+    most: int = 500
 
     def deliver(self, record: Mapping[str, Any]) -> None:
         """Send a record, and then what had to wait; what cannot be sent now waits from now on. Raises nothing."""
@@ -114,7 +114,7 @@ class Outbox:
         write_atomically(self.folder / f"{stamp}-{record.get('id', '')}.json", json.dumps(record))
         if down and not self.resting():
             write_atomically(self.folder / "tried", "")
-        for path in self.waiting()[:-MOST_UNSENT]:
+        for path in self.waiting()[: -self.most]:
             path.unlink(missing_ok=True)
         log.info(f"the ledger at {self.url} did not take the run record: {trouble}; a later run sends it again")
 

@@ -160,7 +160,7 @@ class Pip:
         return {**pip_environment(), "PIP_FIND_LINKS": " ".join(filter(None, links))}
 
 
-def pip_environment() -> dict[str, str]:
+def pip_environment(secrets: Path = SECRETS) -> dict[str, str]:
     """Return the variables under which any pip of a build runs: its secrets, and patience with slow name servers.
 
     A secret whose name is in capitals is itself the value of a variable, such as a lock's addresses name.
@@ -171,8 +171,8 @@ def pip_environment() -> dict[str, str]:
         "PIP_RETRIES": "10",
         "PIP_ROOT_USER_ACTION": "ignore",
         **os.environ,
-        **{name: str(SECRETS / secret) for name, secret in files.items() if (SECRETS / secret).is_file()},
-        **{path.name: path.read_text("utf-8").strip() for path in SECRETS.glob("*") if path.name.isupper()},
+        **{name: str(secrets / secret) for name, secret in files.items() if (secrets / secret).is_file()},
+        **{path.name: path.read_text("utf-8").strip() for path in secrets.glob("*") if path.name.isupper()},
     }
 
 

@@ -175,7 +175,7 @@ def machine_of(environment: dict[str, Any]) -> str:
     return str(markers["platform_machine"]) if markers["sys_platform"] == "linux" else ""
 
 
-def patiently(request: dict[str, Any], work: Callable[[], Any]) -> Any:
+def patiently(request: dict[str, Any], work: Callable[[], Any], sleep: Callable[[float], None] = time.sleep) -> Any:
     """Return what some work returns; where the network spoils it, wait and try again, as often as there are pauses."""
     for pause in request["pauses"]:
         try:
@@ -183,7 +183,7 @@ def patiently(request: dict[str, Any], work: Callable[[], Any]) -> Any:
         except FailedError as error:
             if not error.answer["transient"]:
                 raise
-            time.sleep(pause)
+            sleep(pause)
     return work()
 
 

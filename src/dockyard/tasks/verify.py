@@ -37,11 +37,16 @@ def verify(
     junit: str = "",
 ) -> None:
     """Check a built image against the policy without trusting its Dockerfile; exit 1 with violations."""
-    from dockyard.verify import output
     from dockyard.verify.model import ImageQuery
     from dockyard.verify.verify import verify_image
 
-    found = verify_image(settings(), ImageQuery(target, python, image))
+    tell_report(verify_image(settings(), ImageQuery(target, python, image)), json=json, sarif=sarif, junit=junit)
+
+
+def tell_report(found: Any, *, json: bool = False, sarif: str = "", junit: str = "") -> None:
+    """Print what was found in an image and write it to files; raise DockyardError where it breaks the policy."""
+    from dockyard.verify import output
+
     if sarif:
         output.write_sarif(Path(sarif), output.format_sarif(found))
     if junit:
@@ -89,11 +94,17 @@ def reproduce(
     _context: Context, target: str = "production", python: str = "", image: str = "", json: bool = False
 ) -> None:
     """Build an image anew without cache and compare: exit 1 and name each file that differs, and how."""
-    from dockyard.verify.compare import Verdict, suggest_hint
     from dockyard.verify.model import ImageQuery
-    from dockyard.verify.reproduce import reproduce_image, summarize
+    from dockyard.verify.reproduce import reproduce_image
 
-    outcome = reproduce_image(settings(), ImageQuery(target, python, image))
+    tell_outcome(reproduce_image(settings(), ImageQuery(target, python, image)), json=json)
+
+
+def tell_outcome(outcome: Any, *, json: bool = False) -> None:
+    """Print how a comparison went; raise DockyardError where the images differ."""
+    from dockyard.verify.compare import Verdict, suggest_hint
+    from dockyard.verify.reproduce import summarize
+
     if json:
         told = {name: value for name, value in vars(outcome).items() if name != "findings"}
         console.as_json({**told, "differences": outcome.findings})
