@@ -3,7 +3,7 @@
 import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dockyard.adopt import code, commands
 from dockyard.adopt.existing_stack import web_commands
@@ -78,21 +78,13 @@ def _resolve(snapshot: Snapshot, said: str, folder: str, candidates: tuple[Candi
     path = _module_path(snapshot, module.strip(), folder)
     if not path:
         return None
-    arguments = name.partition("(")[1:]
-    wanted = name.partition("(")[0]
-    here = [one for one in candidates if one.path == path]
-    match = next((one for one in here if wanted == one.name), None) or next(iter(here if not wanted else ()), None)
-    root, dotted = _location(snapshot, path)
-    if match is None and not wanted:
-        match = _imported(snapshot, path, candidates) or _unexplained(snapshot, path)
-        if match is None:
-            return None
+    wanted, bracket, arguments = name.partition("(")
+    here = (one for one in candidates if one.path == path and wanted in {"", one.name})
+    match = next(here, None) or _imported(snapshot, path, candidates, wanted) or _unexplained(snapshot, path, wanted)
     if match is None:
-        known = _imported(snapshot, path, candidates, wanted)
-        framework, interface = (known.framework, known.interface) if known else _by_content(snapshot, path)
-        called = "".join(arguments) or ("()" if wanted in FACTORIES else "")
-        return App(f"{dotted}:{wanted}{called}", framework, interface, root)
-    called = "".join(arguments) if arguments[0] else _call(snapshot, match)
+        return None
+    root, dotted = _location(snapshot, path)
+    called = bracket + arguments or _call(snapshot, match)
     return App(f"{dotted}:{match.name}{called}", match.framework, match.interface, root)
 
 
@@ -109,7 +101,7 @@ def _imported(snapshot: Snapshot, path: str, candidates: tuple[Candidate, ...], 
     for name, full in imports.items():
         made = names.get(full.rpartition(".")[2])
         if made and (name == wanted or (not wanted and name in OBJECTS)):
-            return Candidate(path, name, made.framework, made.interface)
+            return replace(made, path=path, name=name)
     return None
 
 
@@ -149,12 +141,17 @@ def _is_entry(path: str) -> bool:
     return name in {"wsgi.py", "asgi.py"} or folder.rpartition("/")[2] in {"wsgi", "asgi"}
 
 
-def _unexplained(snapshot: Snapshot, path: str) -> Candidate | None:
-    """Return the object that a module for servers gets from code that no rule explains."""
-    made = (name for name, value in code.assignments(snapshot.tree(path)) if isinstance(value, ast.Call))
-    name = next((name for name in made if name in {"app", "application"}), "")
-    interface = "asgi" if "asgi" in path else "wsgi"
-    return Candidate(path, name, _by_content(snapshot, path)[0], interface) if name else None
+def _unexplained(snapshot: Snapshot, path: str, wanted: str = "") -> Candidate | None:
+    """Return what a module gets from code that no rule explains, by its name, or the one that servers take."""
+    made = [name for name, value in code.assignments(snapshot.tree(path)) if isinstance(value, ast.Call)]
+    name = wanted or next((name for name in made if name in {"app", "application"}), "")
+    word = _importing(snapshot, {full.partition(".")[0] for full in CLASSES})[0]
+    framework, interface = next(
+        (kind for full, kind in CLASSES.items() if full.startswith(f"{word}.")), ("python", "wsgi")
+    )
+    if _is_entry(path):
+        interface = "asgi" if "asgi" in path else "wsgi"
+    return Candidate(path, name, framework, interface, () if name in FACTORIES else None) if name else None
 
 
 def _is_used(snapshot: Snapshot, one: Candidate) -> bool:
@@ -254,14 +251,9 @@ def _scan(snapshot: Snapshot) -> Iterator[Candidate]:
             if plain and function.name in OBJECTS:
                 yield Candidate(path, function.name, *plain)
             elif kind and (function.name in FACTORIES or _returns_app(function, imports, known)):
-                yield _factory(path, function, kind)
-
-
-def _factory(path: str, function: ast.FunctionDef | ast.AsyncFunctionDef, kind: tuple[str, str]) -> Candidate:
-    required = code.required_arguments(function)
-    # aiohttp's worker calls a coroutine function itself.
-    called = not (isinstance(function, ast.AsyncFunctionDef) and kind[1] == "aiohttp" and not required)
-    return Candidate(path, function.name, *kind, required if called else None)
+                # aiohttp's worker calls a coroutine function itself.
+                called = kind[1] != "aiohttp" or isinstance(function, ast.FunctionDef)
+                yield Candidate(path, function.name, *kind, code.required_arguments(function) if called else None)
 
 
 def _subclasses(snapshot: Snapshot) -> dict[str, tuple[str, str]]:
@@ -375,13 +367,3 @@ def _module_path(snapshot: Snapshot, said: str, folder: str) -> str:
             if path in snapshot.paths:
                 return path
     return ""
-
-
-def _by_content(snapshot: Snapshot, path: str) -> tuple[str, str]:
-    """Return the framework of a module whose object no rule explains, by what the project imports."""
-    for name, (framework, interface) in CLASSES.items():
-        word = name.partition(".")[0]
-        pattern = re.compile(rf"^\s*(?:from|import) {word}\b", re.MULTILINE)
-        if any(pattern.search(snapshot.text(one)) for one in (path, *snapshot.modules)):
-            return framework, interface
-    return "python", "wsgi"
