@@ -37,7 +37,7 @@ def docker(monkeypatch: pytest.MonkeyPatch) -> Docker:
     """Return a scripted Docker, on a machine whose ports are free, and answer as it is scripted."""
     docker = Docker()
     docker.images["shop:development"] = {"Id": "sha256:1"}
-    monkeypatch.setattr(prepare, "answers", lambda _host, _port: docker.answers.pop(0) if docker.answers else True)
+    monkeypatch.setattr(prepare, "answers", lambda *_: docker.answers.pop(0) if docker.answers else True)
     monkeypatch.setattr(prepare, "is_taken", lambda _host, _port: False)
     return docker
 
@@ -399,3 +399,11 @@ def test_logs(docker: Docker, settings: Settings) -> None:
     made = Stack(settings, docker.engine)
     assert stack.logs(made, "", None, follow=False).argv == (*PROJECT, "logs")
     assert stack.logs(made, "web", 0, follow=True).argv == (*PROJECT, "logs", "--follow", "--tail", "0", "web")
+
+
+def test_a_healthy_service_that_answers_nobody_outside(docker: Docker, up: Up) -> None:
+    """A server that listens inside alone, or hangs up at each request, is found at its port, and its log is read."""
+    docker.states, docker.answers = [[], [container(Health="healthy")]], [False] * 100
+    docker.log = ["OSError: [Errno 30] Read-only file system: '/app/uploads'"]
+    with pytest.raises(DockyardError, match="does not answer at port 8000 after 7 s: it may not write /app/uploads"):
+        up(timeout=7)

@@ -36,6 +36,7 @@ def docker(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Docker:
     replace_everywhere(monkeypatch, "settings", lambda: settings)
     replace_everywhere(monkeypatch, "find_engine", lambda _settings: docker.engine)
     replace_everywhere(monkeypatch, "is_taken", lambda _host, _port: False)
+    replace_everywhere(monkeypatch, "answers", lambda *_: True)
     return docker
 
 

@@ -365,3 +365,11 @@ def test_sources_are_what_is_imported() -> None:
     files = {"app.py": APP, "setup.py": "open('README.md'), open('tools/x')\n", "README.md": "", "tools/x.py": "",
              "api-ref/conf.py": "", "hatch_build.py": "", "shop.egg-info/x.py": ""}  # fmt: skip
     assert detected(files).sources.value == ("app.py",)
+
+
+def test_a_first_page_that_needs_tables_is_no_health_check() -> None:
+    """Where a release step makes them, the image alone has none."""
+    page = "@app.route('/')\ndef first(): ...\n"
+    files = {"app.py": APP + page, "alembic.ini": "", "requirements.txt": "flask\nalembic\n"}
+    assert detected(files).health.value == ""
+    assert detected({"app.py": APP + page}).health.value == "/"

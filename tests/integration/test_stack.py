@@ -321,7 +321,7 @@ def test_whether_a_port_answers(there: bool) -> None:
         hanging_up = threading.Thread(target=lambda: server.accept()[0].close() if there else None)
         server.accept()[0].close()
         hanging_up.start()
-        assert prepare.answers("127.0.0.1", port) is not there
+        assert prepare.answers("127.0.0.1", port, b"GET / HTTP/1.0\r\n\r\n") is not there
         hanging_up.join()
     assert not prepare.answers("127.0.0.1", port)
 

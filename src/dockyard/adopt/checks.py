@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dockyard.adopt import code
-from dockyard.adopt.model import Backend, Dependencies, Found, Overrides
+from dockyard.adopt.model import Dependencies, Found, Overrides
 from dockyard.adopt.snapshot import Snapshot
 from dockyard.errors import UsageError
 
@@ -20,11 +20,12 @@ ROUTED = re.compile(r"(?:route|get|add_url_rule|Route)\(\s*[rf]?['\"][/'\"]|\bpa
 
 
 def detect_health(
-    snapshot: Snapshot, overrides: Overrides, backends: Sequence[Backend] = (), framework: str = "django"
+    snapshot: Snapshot, overrides: Overrides, needed: Sequence[str] = (), framework: str = "django"
 ) -> Found[str]:
     """Return the path of a route that answers without a login; empty where only the port can be asked.
 
-    A first page is none where there is a database: the service is well although that is not.
+    A first page is none where there is a database, or one has to be made first: the service is well although that is
+    not. `needed` are words for these.
     """
     if told := overrides.find("health", snapshot.settings):
         if not re.fullmatch(r"/[\w./?=&%~-]*", told.value):
@@ -35,8 +36,8 @@ def detect_health(
     if known:
         path = known[0] if known[0] in routes else f"{known[0]}/"
         return Found(path, f"the route in {routes[path]}", (*known[1:],))
-    if "/" in routes and backends:
-        return Found("", f"no route for it, and the first page may need {backends[0].kind}", ("/",))
+    if "/" in routes and needed:
+        return Found("", f"no route for it, and the first page may need {needed[0]}", ("/",))
     if "/" in routes:
         return Found("/", f"the route in {routes['/']}")
     return Found("", "no route that surely answers")

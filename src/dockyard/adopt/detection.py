@@ -68,6 +68,8 @@ def detect(snapshot: Snapshot, overrides: Overrides) -> Project:
     if stack:
         backends = Found(backends_of(stack, backends.value), stack.file)
     sources = _sources(snapshot, app.value)
+    release = detect_release(snapshot, app.value, dependencies.value)
+    needed = (*(one.kind for one in backends.value), *(["what the release step makes"] if release.value else []))
     return Project(
         name=snapshot.name,
         image=_image(snapshot, overrides),
@@ -80,12 +82,12 @@ def detect(snapshot: Snapshot, overrides: Overrides) -> Project:
         port=port,
         libraries=detect_libraries(snapshot, dependencies.value),
         processes=_processes(stack) if stack else detect_processes(snapshot, dependencies.value),
-        release=detect_release(snapshot, app.value, dependencies.value),
+        release=release,
         build=detect_build_steps(snapshot, app.value, dependencies.value),
         backends=backends,
         variables=detect_variables(snapshot),
         writable=detect_writable(snapshot, app.value, backends.value, overrides),
-        health=detect_health(snapshot, overrides, backends.value, app.value.framework),
+        health=detect_health(snapshot, overrides, needed, app.value.framework),
         tests=detect_tests(snapshot, dependencies.value),
         test_settings=("pyproject.toml", *(name for name in TEST_SETTINGS if name in snapshot.paths)),
         test_files=tuple(sorted(path for path in snapshot.paths if re.fullmatch(r"test_\w+\.py|\w+_test\.py", path))),

@@ -78,13 +78,15 @@ def is_taken(host: str, port: int) -> bool:
     return False
 
 
-def answers(host: str, port: int, seconds: float = 0.3) -> bool:
-    """Tell whether a program takes connections at a published port; never raises.
+def answers(host: str, port: int, request: bytes = b"", seconds: float = 0.3) -> bool:
+    """Tell whether a program takes connections at a published port, and says something to a request; never raises.
 
-    The engine's own proxy does so at once, and hangs up where nothing listens behind it.
+    The engine's own proxy does so at once, and hangs up where nothing listens behind it, as a server does whose
+    application fails.
     """
     with contextlib.suppress(OSError), socket.create_connection((host, port), seconds) as there:
         try:
+            there.sendall(request)
             return bool(there.recv(1))
         except TimeoutError:
             return True  # it waits for us to speak first, as servers of HTTP do

@@ -213,8 +213,8 @@ def wait(
     """Return the containers once every service is ready; raise DockyardError when one fails or time is up.
 
     Time is up so many seconds after it `began`, on the monotonic clock.
-    One that was not among those `before` and has no health check must still run a moment later, and answer at its
-    ports. `docker compose up --wait` knows neither, and takes a job that has ended for a failure.
+    One that was not among those `before` and has no health check must still run a moment later; what is published
+    must answer. `docker compose up --wait` knows neither, and takes a job that has ended for a failure.
     """
     seen: frozenset[tuple[str, int]] | None = None
     with console.status(f"waiting for {', '.join(service.name for service in services)}"):
@@ -225,7 +225,7 @@ def wait(
                 raise _failure(stack, verdict.failed)
             unsettled = compose.unsettled(found, before)
             silent = _find_silent(stack, found) if verdict.ready and unsettled <= (seen or frozenset()) else None
-            if silent == "":
+            if silent == ():
                 return found
             over = stack.clock.monotonic() > began + seconds
             if over and not verdict.ready:
@@ -234,10 +234,7 @@ def wait(
                     raise DockyardError(f"{verdict.waiting[0]} was not started within {seconds:g} s")
                 raise _failure(stack, late, f" after {seconds:g} s")
             if over and silent:
-                raise DockyardError(
-                    f"{silent} after {seconds:g} s",
-                    "does its program listen on 0.0.0.0 and on the port that is published? `invoke logs` may tell",
-                )
+                raise _failure(stack, silent[0], f" after {seconds:g} s", silent[1])
             seen = unsettled if verdict.ready else None
             stack.clock.sleep(SETTLE_SECONDS if verdict.ready else POLL_SECONDS)
 
@@ -257,18 +254,23 @@ def _look(stack: Stack, services: tuple[Service, ...]) -> tuple[Container, ...]:
     return tuple(replace(one, restarts=int(counts.get(one.id, "0"))) for one in found)
 
 
-def _find_silent(stack: Stack, containers: tuple[Container, ...]) -> str:
-    """Return which container without a health check does not answer at a port of this machine, or ''."""
+def _find_silent(stack: Stack, containers: tuple[Container, ...]) -> tuple[()] | tuple[Container, int]:
+    """Return which container does not answer at a port of this machine, and the port; nothing where all do.
+
+    A health check asks inside of the container: it knows nothing of a server that listens there alone, and one that
+    asks the port knows nothing of an application that fails at each request.
+    """
     if not stack.engine.endpoint().host.startswith("unix:"):
-        return ""  # it publishes on its own machine, whose ports cannot be reached from here
+        return ()  # it publishes on its own machine, whose ports cannot be reached from here
     for one in containers:
-        for host, published, _ in one.addresses if one.running and not one.health else ():
-            if not prepare.answers(compose.local_host(host), published):
-                return f"{one.service} runs, but does not answer at port {published}"
-    return ""
+        for host, published, inside in one.addresses if one.running else ():
+            request = b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n" if inside in stack.settings.ports else b""
+            if (request or not one.health) and not prepare.answers(compose.local_host(host), published, request):
+                return one, published
+    return ()
 
 
-def _failure(stack: Stack, container: Container, when: str = "") -> DockyardError:
+def _failure(stack: Stack, container: Container, when: str = "", port: int = 0) -> DockyardError:
     """Show a failing service's last log lines, and return the error that says why it failed."""
     said: list[str] = []
     with contextlib.suppress(CommandError):
@@ -276,10 +278,13 @@ def _failure(stack: Stack, container: Container, when: str = "") -> DockyardErro
         log.info(f"the last lines of {container.service}:" if said else f"{container.service} has logged nothing")
         for line in said:
             log.info(f"{container.service} | {line}")
-    what = compose.explain(container.service, _state(stack, container)) + when
+    silent = f"{container.service} runs, but does not answer at port {port}" if port else ""
+    what = (silent or compose.explain(container.service, _state(stack, container))) + when
     lesson = compose.find_lesson("\n".join([*said, what]))
     if lesson:
         return DockyardError(f"{what}: {lesson.message}", lesson.hint)
+    if port:
+        return DockyardError(what, "does its program listen on 0.0.0.0 and on the port that is published?")
     return DockyardError(what, "its log is above; a longer wait is `--timeout SECONDS`" if when else "its log is above")
 
 
