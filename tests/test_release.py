@@ -25,7 +25,7 @@ from dockyard.registry.documents import Attached
 from dockyard.registry.push import Pushed
 from dockyard.registry.sign import Signer
 from dockyard.release import plan, preconditions, steps
-from dockyard.release.plan import FOLDER, Actions, Journal, Names, Shipped, Signing, State, Status, read_journal
+from dockyard.release.plan import FOLDER, Actions, Journal, Names, Shipped, State, Status, read_journal
 from dockyard.release.preconditions import Local, find_section, parse_sections
 from dockyard.settings import Settings
 from dockyard.tasks import publish as task
@@ -35,6 +35,7 @@ from dockyard.verify.output import Report
 from dockyard.verify.reproduce import Outcome
 from tests.conftest import replace_everywhere
 from tests.progress import LINES
+from tests.scripted_docker import Docker
 from tests.test_registry import ACCESS
 
 REGISTRY = Registry(ACCESS)
@@ -227,7 +228,6 @@ class Yard:
         return Actions(
             read_project=lambda _settings: self.local,
             require_ready=lambda _settings, _engine: self.looked.append("ready"),
-            capture=self.capture,
             build_images=self.build,
             verify_image=self.verify,
             read_image=lambda _engine, _image: Facts(self.configs[self.image], {}, (), {}),
@@ -238,14 +238,17 @@ class Yard:
             push_variants=self.ship,
             verify_pushed=self.verify_pushed,
             attest_image=self.attest,
-            signing=Signing(self.explain_hindrance, self.unlock_key, self.has_signature, self.sign),
+            explain_hindrance=self.explain_hindrance,
+            unlock_key=self.unlock_key,
+            has_signature=self.has_signature,
+            sign_digest=self.sign,
         )
 
     def run(self, key: str = "", **settings: Any) -> Shipped:
         """Release, and return what was shipped; `did` holds this run's work alone."""
         self.did.clear()
         LINES.clear()
-        return steps.make_release(replace(self.settings, **settings), key, engine=ENGINE, actions=self.actions())
+        return steps.make_release(replace(self.settings, **settings), key, engine=self.engine, actions=self.actions())
 
     def step(self, name: str) -> None:
         """Note some work, or die at it."""
@@ -253,15 +256,17 @@ class Yard:
             raise KeyboardInterrupt
         self.did.append(name)
 
-    def capture(self, command: Command, *, check: bool = True) -> Completed:
-        """Answer as an engine: images have digests, a tag gives them one more name."""
-        words = command.argv
-        if words[1] == "tag":
-            self.here[words[3]] = self.here[words[2]]
-        if words[1:3] == ("image", "inspect"):
-            found = [self.here.get(name, "") for name in words[4:]]
-            return Completed(int(not all(found)), "\n".join(found), "", 0.1)
-        return Completed(0, INSPECTED if words[1] == "buildx" else "", "", 0.1)
+    @property
+    def engine(self) -> Engine:
+        """Return an engine in which images have digests, and which builds for its own machine alone."""
+        docker = Docker(cpus=2)
+        docker.says = {"image": self.inspect, "buildx": INSPECTED}
+        return docker.engine
+
+    def inspect(self, command: Command) -> Completed:
+        """Tell the digests of images."""
+        found = [self.here.get(name, "") for name in command.argv[4:]]
+        return Completed(int(not all(found)), "\n".join(found), "", 0.1)
 
     def build(self, settings: Settings, request: Request, *, engine: Engine) -> tuple[tuple[Built, ...], tuple[()]]:
         """Give the image its names, as a build does."""
@@ -648,7 +653,7 @@ def test_the_plan_is_shown(yard: Yard, capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(KeyboardInterrupt):
         yard.run()
     yard.did.clear()
-    job, state = steps.inspect_release(yard.settings, "", engine=ENGINE, actions=yard.actions())
+    job, state = steps.inspect_release(yard.settings, "", engine=yard.engine, actions=yard.actions())
     task.show_plan(job, state, json=True)
     found = {step["name"]: step["status"] for step in json.loads(capsys.readouterr().out)["steps"]}
     assert (found["push"], found["sign"], found["tag"]) == ("done", "left out", "to do")

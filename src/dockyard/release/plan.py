@@ -21,7 +21,6 @@ from dockyard.image import build, records
 from dockyard.image import names as images
 from dockyard.image.build import Built
 from dockyard.image.record_types import Kind
-from dockyard.process import Completed, capture
 from dockyard.registry import content, documents, push, sign
 from dockyard.registry.content import Repository
 from dockyard.registry.documents import Attached
@@ -198,22 +197,11 @@ def read_journal(file: Path, commit: str) -> Journal:
 
 
 @dataclass(frozen=True)
-class Signing:
-    """How an image is signed."""
-
-    explain_hindrance: Callable[[str], str] = sign.explain_hindrance
-    unlock_key: Callable[[str, Mapping[str, str]], Signer] = sign.unlock_key
-    has_signature: Callable[[Signer, str], bool] = sign.has_signature
-    sign_digest: Callable[[Signer, str], None] = sign.sign_digest
-
-
-@dataclass(frozen=True)
 class Actions:
-    """What looks, what builds and checks, and what speaks with the registry."""
+    """What looks, what builds and checks, what speaks with the registry, and what signs."""
 
     read_project: Callable[[Settings], Local] = preconditions.read_project
     require_ready: Callable[[Settings, Engine], None] = preconditions.require_ready
-    capture: Callable[..., Completed] = capture
     build_images: Callable[..., tuple[tuple[Built, ...], tuple[Missing, ...]]] = build.build_images
     verify_image: Callable[..., Report] = verify.verify_image
     read_image: Callable[[Engine, str], Facts] = contents.read_image
@@ -225,7 +213,10 @@ class Actions:
     verify_pushed: Callable[[Engine, str, str], int] = push.verify_pushed
     attest_image: Callable[..., tuple[Attached, ...]] = documents.attest_image
     record_run: Callable[[Settings, Kind], AbstractContextManager[records.Recording]] = records.record_run
-    signing: Signing = Signing()
+    explain_hindrance: Callable[[str], str] = sign.explain_hindrance
+    unlock_key: Callable[[str, Mapping[str, str]], Signer] = sign.unlock_key
+    has_signature: Callable[[Signer, str], bool] = sign.has_signature
+    sign_digest: Callable[[Signer, str], None] = sign.sign_digest
 
 
 PIPELINE = Actions()

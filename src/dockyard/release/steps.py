@@ -39,13 +39,13 @@ def inspect_release(
     """Look at folder, engine and registry; raise DockyardError where this commit must not or cannot be released."""
     local = actions.read_project(settings)
     version, commit, section = preconditions.require_releasable(local)
-    hindrance = actions.signing.explain_hindrance(key)
+    hindrance = actions.explain_hindrance(key)
     engine = engine or find_engine(settings)
-    _require(settings, engine, actions)
+    _require(settings, engine)
     job = Job(settings, engine, version, commit, section, actions=actions)
     if not hindrance:
         login = sign.make_environment(parse_reference(settings.repository).host, engine.environment, os.environ)
-        job = replace(job, signer=actions.signing.unlock_key(key, login))
+        job = replace(job, signer=actions.unlock_key(key, login))
     job = replace(job, journal=read_journal(job.file, commit))
     with actions.open_repository(engine, settings.repository) as there:
         names = plan.choose_tags(version, commit, local.versions, there.list_tags())
@@ -53,7 +53,7 @@ def inspect_release(
         state = State(names, registry=there.read_digests(names.every), left_out=left_out)
     if digest := job.journal.digest:
         own = job.reference(names.own), job.reference(names.sha), images.local_name(settings, _variant(job))
-        done = actions.capture(engine.command("image", "inspect", "--format={{.Id}}", *own), check=False)
+        done = engine.attempt("image", "inspect", "--format={{.Id}}", *own)
         if done.ok and set(done.stdout.split()) == {digest}:  # the engine's newest production image is still this one
             state = _recall(job, state, _adopt_digest(job, state, digest))
     plan.refuse_overwriting(settings.repository, state)
@@ -202,10 +202,10 @@ def _sign(job: Job, state: State) -> State:
     if job.signer is None:
         raise RuntimeError("there is no key to sign with")
     pinned = job.pinned(state)
-    if job.actions.signing.has_signature(job.signer, pinned):
+    if job.actions.has_signature(job.signer, pinned):
         log.info(f"{pinned} is signed with this key already")
     else:
-        job.actions.signing.sign_digest(job.signer, pinned)
+        job.actions.sign_digest(job.signer, pinned)
     return _mark_passed(job, state, "sign")
 
 
@@ -289,7 +289,7 @@ def _write_progress(job: Job, state: State) -> State:
     return state
 
 
-def _require(settings: Settings, engine: Engine, actions: Actions) -> None:
+def _require(settings: Settings, engine: Engine) -> None:
     """Raise DockyardError where an engine cannot build what is released."""
     if not engine.snapshotter:
         raise DockyardError(
@@ -298,5 +298,5 @@ def _require(settings: Settings, engine: Engine, actions: Actions) -> None:
         )
     if settings.platforms:
         builder = (settings.builder,) if settings.builder else ()
-        described = actions.capture(engine.command("buildx", "inspect", *builder)).stdout
+        described = engine.run("buildx", "inspect", *builder).stdout
         plan.refuse_platforms(described, settings.builder, settings.platforms)
