@@ -361,17 +361,9 @@ def test_a_version_that_cannot_be_kept_is_told() -> None:
         def remove(self, name: str) -> None:
             """Do nothing."""
 
-        def list_labels(self) -> dict[str, dict[str, str]]:
+        def read_all(self) -> dict[str, dict[str, str]]:
             """List nothing."""
             return {}
-
-        def read_labels(self, name: str) -> dict[str, str]:
-            """Know nothing."""
-            return {}
-
-        def read_content(self, name: str) -> str | None:
-            """Know nothing."""
-            return None
 
     with pytest.raises(DockyardError, match="the version could not be kept at the destination"):
         Store(Taken(), "shop", 30).add_version(StackFile({"services": {}}), "image")

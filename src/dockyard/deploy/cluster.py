@@ -1,11 +1,14 @@
 """What a kind of destination can do. The verbs of `invoke deploy` know nothing else of it."""
 
+import logging
 from dataclasses import dataclass
 from typing import Protocol
 
 from dockyard.deploy.plan import Change, Live, Objects
 from dockyard.errors import DockyardError
 from dockyard.process import Command
+
+log = logging.getLogger(__name__)
 
 
 class UnhealthyError(DockyardError):
@@ -27,6 +30,14 @@ class Instance:
     health: str = ""
     node: str = ""
     said: str = ""
+
+
+def show_last_words(name: str, text: str) -> str:
+    """Show what a failing copy has logged at last, and return the hint that says so."""
+    said = [line for line in text.splitlines() if line.strip()]
+    for line in said:
+        log.info(f"{name} | {line}")
+    return "its last lines are above" if said else "it has logged nothing"
 
 
 class Cluster(Protocol):

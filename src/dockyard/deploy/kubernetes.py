@@ -10,7 +10,7 @@ from typing import Any
 
 from dockyard import console
 from dockyard.deploy import manifests
-from dockyard.deploy.cluster import Instance, LostError, UnhealthyError
+from dockyard.deploy.cluster import Instance, LostError, UnhealthyError, show_last_words
 from dockyard.deploy.destination import Destination
 from dockyard.deploy.goal import Document
 from dockyard.deploy.kubectl import MANAGER, Kubectl
@@ -235,15 +235,13 @@ class Kubernetes(Deployer):
     def _failure(self, what: str, pods: str | Mapping[str, Any], why: str) -> UnhealthyError:
         """Show the last lines of a failing copy, and return the error."""
         chosen = self.kubectl.list_all("Pod", pods) if isinstance(pods, str) else [pods]
-        said: list[str] = []
+        hint = ""
         for pod in chosen[-1:]:
             name = pod["metadata"]["name"]
             # Of a copy that is started again and again, the run before has the reason.
             text = self.kubectl.read_log(name, lines=LOG_LINES, previous=_restarts(pod) > 0)
-            said = (text or self.kubectl.read_log(name, lines=LOG_LINES)).splitlines()
-            for line in said:
-                log.info(f"{name} | {line}")
-        return UnhealthyError(f"{what}: {why}", "its last lines are above" if said else "it has logged nothing")
+            hint = show_last_words(name, text or self.kubectl.read_log(name, lines=LOG_LINES))
+        return UnhealthyError(f"{what}: {why}", hint)
 
 
 def open_cluster(settings: Settings, destination: Destination) -> Kubernetes:

@@ -41,26 +41,14 @@ class ConfigMaps:
         """Remove a config map."""
         self.kubectl.remove("ConfigMap", make_name(name))
 
-    def list_labels(self) -> dict[str, dict[str, str]]:
-        """Return what is said of all, and their ids."""
+    def read_all(self) -> dict[str, dict[str, str]]:
+        """Return what is said of each text, and the text."""
         marks = f"{DOMAIN}instance={make_name(self.stack)},{DOMAIN}managed-by={MEMORY}"
         found = [one["data"] for one in self.kubectl.list_all("ConfigMap", marks)]
-        return {data["name"]: self._labels(data) for data in found}
-
-    def read_labels(self, name: str) -> dict[str, str]:
-        """Return what is said of a text, and its id."""
-        return self._labels(self._read(name))
-
-    def _labels(self, data: Mapping[str, str]) -> dict[str, str]:
-        labels = {key.removeprefix("label."): text for key, text in data.items() if key.startswith("label.")}
-        return {**labels, "id": data["name"]} if labels else {}
-
-    def read_content(self, name: str) -> str | None:
-        """Return a text."""
-        return self._read(name).get("content")
-
-    def _read(self, name: str) -> dict[str, str]:
-        return (self.kubectl.read("ConfigMap", make_name(name)) or {}).get("data") or {}
+        return {
+            data["name"]: {**{key.removeprefix("label."): text for key, text in data.items()}, "id": data["name"]}
+            for data in found
+        }
 
 
 @dataclass

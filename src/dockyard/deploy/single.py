@@ -20,7 +20,7 @@ from typing import Any
 from dockyard import console
 from dockyard.deploy import docker, hostfile, stackfile
 from dockyard.deploy import front as front_of
-from dockyard.deploy.cluster import Instance, LostError, UnhealthyError
+from dockyard.deploy.cluster import Instance, LostError, UnhealthyError, show_last_words
 from dockyard.deploy.destination import Destination
 from dockyard.deploy.docker import Docker
 from dockyard.deploy.front import Front
@@ -275,11 +275,9 @@ class Host(Deployer):
             with contextlib.suppress(LostError):
                 self.docker.attempt("container", "rm", "--force", container)
         if not done.ok:
-            for line in (done.stdout + done.stderr).splitlines()[-int(LOG_LINES) :]:
-                log.info(f"{RELEASE} | {line}")
-            raise UnhealthyError(
-                f"the release step failed with exit code {done.returncode}", "its last lines are above"
-            )
+            last = (done.stdout + done.stderr).splitlines()[-int(LOG_LINES) :]
+            hint = show_last_words(RELEASE, "\n".join(last))
+            raise UnhealthyError(f"the release step failed with exit code {done.returncode}", hint)
 
     def _up(self, stack: StackFile, names: tuple[str, ...]) -> None:
         """Start services and wait until every copy is healthy; raise UnhealthyError where one cannot be."""
@@ -310,9 +308,7 @@ class Host(Deployer):
     def _failure(self, box: Box, when: str = "") -> UnhealthyError:
         """Show the last lines of a failing container, and return the error."""
         done = self.docker.attempt("container", "logs", "--tail", LOG_LINES, box.id, timeout=30)
-        said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        for line in said:
-            log.info(f"{box.plain} | {line}")
+        hint = show_last_words(box.plain, done.stdout + done.stderr)
         facts: dict[str, Any] = {}
         for _ in range(SEEN_ENDING):
             shown = self.docker.attempt("container", "inspect", "--format", "{{json .State}}", box.id).stdout
@@ -321,7 +317,6 @@ class Host(Deployer):
             if not box.restarts or facts.get("Status") != "running":
                 break
             self.sleep(POLL_SECONDS)
-        hint = "its last lines are above" if said else "it has logged nothing"
         return UnhealthyError(f"{compose.explain(box.plain, facts)}{when}", hint)
 
     def _end(self, boxes: Iterable[Box]) -> None:

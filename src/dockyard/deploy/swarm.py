@@ -18,7 +18,7 @@ from typing import Any
 
 from dockyard import console
 from dockyard.deploy import docker, stackfile
-from dockyard.deploy.cluster import Instance, LostError, UnhealthyError
+from dockyard.deploy.cluster import Instance, LostError, UnhealthyError, show_last_words
 from dockyard.deploy.destination import Destination
 from dockyard.deploy.docker import Docker
 from dockyard.deploy.goal import FRONT, RELEASE, Goal
@@ -299,10 +299,7 @@ class Swarm(Deployer):
     def _failure(self, what: str, task: str, why: str) -> UnhealthyError:
         """Show the last lines of a failing task, and return the error."""
         done = self.docker.attempt("service", "logs", "--raw", "--tail", LOG_LINES, task, timeout=30)
-        said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        for line in said:
-            log.info(f"{task[:12]} | {line}")
-        hint = "its last lines are above" if said else "it has logged nothing"
+        hint = show_last_words(task[:12], done.stdout + done.stderr)
         return UnhealthyError(f"{what}: {why or 'no reason is given'}", hint)
 
 

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 from dockyard.deploy.cluster import LostError
 from dockyard.deploy.destination import Destination
@@ -39,14 +39,8 @@ class Shelf(Protocol):
     def remove(self, name: str) -> None:
         """Take a text away by its name or id, if it is there and nothing uses it."""
 
-    def list_labels(self) -> dict[str, dict[str, str]]:
-        """Return the labels of every text by its name, in as few questions as can be."""
-
-    def read_labels(self, name: str) -> dict[str, str]:
-        """Return the labels of a text and its id, nothing where there is no such text."""
-
-    def read_content(self, name: str) -> str | None:
-        """Return a text, or None where there is none."""
+    def read_all(self) -> dict[str, dict[str, str]]:
+        """Return by its name what is said of each text, its `id` and its `content`, in as few questions as can be."""
 
 
 @dataclass(frozen=True)
@@ -67,22 +61,17 @@ class Configs:
         """Remove a config; the Swarm keeps what a service uses."""
         self.docker.attempt("config", "rm", name)
 
-    def list_labels(self) -> dict[str, dict[str, str]]:
-        """Return our labels of the stack's configs, and their ids."""
+    def read_all(self) -> dict[str, dict[str, str]]:
+        """Return our labels of the stack's configs, and what is in them."""
         names = self.docker.read("config", "ls", "--filter", f"name={self.stack}_", "--format", "{{.Name}}").split()
-        return {one["Spec"]["Name"]: self._labels(one) for one in self.docker.inspect("config", *names)}
-
-    def read_labels(self, name: str) -> dict[str, str]:
-        """Return our labels of a config, and its id."""
-        return next(map(self._labels, self.docker.inspect("config", name)), {})
-
-    def read_content(self, name: str) -> str | None:
-        """Return what a config holds."""
-        found = self.docker.inspect("config", name)
-        return base64.b64decode(found[0]["Spec"].get("Data") or "").decode() if found else None
-
-    def _labels(self, one: Mapping[str, Any]) -> dict[str, str]:
-        return {**own_labels(one["Spec"].get("Labels")), "id": one["ID"]}
+        return {
+            one["Spec"]["Name"]: {
+                **own_labels(one["Spec"].get("Labels")),
+                "id": one["ID"],
+                "content": base64.b64decode(one["Spec"].get("Data") or "").decode("utf-8", "replace"),
+            }
+            for one in self.docker.inspect("config", *names)
+        }
 
 
 @dataclass(frozen=True)
@@ -104,22 +93,11 @@ class Containers:
         """Remove a container."""
         self.docker.attempt("container", "rm", name)
 
-    def list_labels(self) -> dict[str, dict[str, str]]:
-        """Return our labels of the stack's containers of this kind, and their ids."""
+    def read_all(self) -> dict[str, dict[str, str]]:
+        """Return our labels of the stack's containers of this kind, of which the content is one."""
         wanted = ("--filter", f"label={LABEL}stack={self.stack}", "--format", "{{.Names}}")
-        names = self.docker.read("container", "ls", "--all", *wanted).split()
-        return {str(one["Name"]).lstrip("/"): self._labels(one) for one in self.docker.inspect("container", *names)}
-
-    def read_labels(self, name: str) -> dict[str, str]:
-        """Return our labels of a container, and its id."""
-        return next(map(self._labels, self.docker.inspect("container", name)), {})
-
-    def _labels(self, one: Mapping[str, Any]) -> dict[str, str]:
-        return {**own_labels(one["Config"]["Labels"]), "id": one["Id"]}
-
-    def read_content(self, name: str) -> str | None:
-        """Return what a container was made for."""
-        return self.read_labels(name).get("content")
+        found = self.docker.inspect("container", *self.docker.read("container", "ls", "--all", *wanted).split())
+        return {one["Name"].lstrip("/"): {**own_labels(one["Config"]["Labels"]), "id": one["Id"]} for one in found}
 
 
 @dataclass(frozen=True)
@@ -138,7 +116,7 @@ class Store:
         for attempt in (1, 2):
             if not self.shelf.create(name, "", mine):
                 break
-            held = self.shelf.read_labels(name)
+            held = self.shelf.read_all().get(name, {})
             age = int(time.time()) - int(held.get("at") or 0)
             if attempt == 2 or not (is_gone(held) or age > 2 * self.patience):
                 raise DockyardError(
@@ -151,13 +129,13 @@ class Store:
             yield
         finally:
             with contextlib.suppress(LostError):
-                held = self.shelf.read_labels(name)
+                held = self.shelf.read_all().get(name, {})
                 if held.get("owner") == mine["owner"]:
                     self.shelf.remove(held["id"])
 
     def read_lock(self) -> str:
         """Return who deploys at this moment, or an empty string."""
-        return self.shelf.read_labels(f"{self.stack}_dockyard-lock").get("owner", "")
+        return self.shelf.read_all().get(f"{self.stack}_dockyard-lock", {}).get("owner", "")
 
     def add_version(self, stack: StackFile, image: str, note: str = "") -> int:
         """Keep a stack as the newest version, and return its number."""
@@ -171,13 +149,9 @@ class Store:
 
     def finish_version(self, number: int, outcome: str) -> None:
         """Say how a version ended; a config is never changed, so it is made anew."""
-        labels = {**self.shelf.read_labels(self._name(number)), "outcome": outcome}
-        content = self.shelf.read_content(self._name(number))
-        if content is None:
-            return
-        self.shelf.remove(self._name(number))
-        labels.pop("id", None)
-        self.shelf.create(self._name(number), content, labels)
+        if found := self.shelf.read_all().get(self._name(number)):
+            self.shelf.remove(found.pop("id"))
+            self.shelf.create(self._name(number), found.pop("content"), {**found, "outcome": outcome})
 
     def choose_earlier(self, number: int, current: int, place: str) -> Version:
         """Return the version of a number, or with 0 the last one that ran before; raise UsageError for none."""
@@ -194,7 +168,7 @@ class Store:
         """Return every version that is remembered, the newest first; the `current` one is told to run."""
         versions = [
             Version(int(one["version"]), one["image"], one["at"], one["by"], one["outcome"])
-            for name, one in self.shelf.list_labels().items()
+            for name, one in self.shelf.read_all().items()
             if name.startswith(f"{self.stack}_dockyard-v")
         ]
         versions = [replace(one, outcome="runs") if one.number == current else one for one in versions]
@@ -202,10 +176,10 @@ class Store:
 
     def read_version(self, number: int) -> StackFile:
         """Return the stack of a version; raise DockyardError where it is forgotten."""
-        content = self.shelf.read_content(self._name(number))
-        if content is None:
+        found = self.shelf.read_all().get(self._name(number))
+        if found is None:
             raise DockyardError(f"version {number} is not remembered", "deploy its image again, by its digest")
-        known = json.loads(content)
+        known = json.loads(found["content"])
         return StackFile(known["document"], known["files"])
 
     def forget(self, keep: StackFile) -> None:
@@ -213,7 +187,7 @@ class Store:
         used = {body["name"] for body in keep.document.get("configs", {}).values()}
         old = [self._name(one.number) for one in self.list_versions()[KEPT:]]
         stems = tuple(f"{self.stack}_{stem}-" for stem in ("config", "front", "drain"))
-        old += [name for name in self.shelf.list_labels() if name.startswith(stems) and name not in used]
+        old += [name for name in self.shelf.read_all() if name.startswith(stems) and name not in used]
         # The engine refuses to remove what a service still uses.
         for name in old:
             self.shelf.remove(name)
