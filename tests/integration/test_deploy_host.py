@@ -27,7 +27,7 @@ from tests.integration import deploy_lab, ssh_door
 from tests.integration.checkout import copied
 from tests.integration.engine_lab import Lab
 from tests.integration.registry_process import Authority, Programs, RunningRegistry, programs
-from tests.integration.shop import Shop, carry_images
+from tests.integration.shop import PRODUCTION, Shop, carry_images, write_project
 from tests.integration.tls_front import behind_tls
 
 __all__ = ["programs"]
@@ -201,6 +201,43 @@ def test_a_host_by_ssh_and_by_a_context(
         assert "Traceback" not in lost.stderr
 
 
+def test_other_names_and_a_worker(shop: Shop, tmp_path: Path) -> None:
+    """Dots, capitals and underscores; what publishes nothing gets no requests, and its old set ends too."""
+    node, odd = shop.lab.nodes[0], replace(shop, folder=made(tmp_path / "odd"))
+    web = {**PRODUCTION["services"]["web"], "ports": ["127.0.0.1:8000:8000"]}
+    services = {"Web.api_1": web, "Back_worker": PRODUCTION["services"]["web"]}
+    table = {**PLACE, "host": node.engine.environment["DOCKER_HOST"], "port": 8091}
+    write_project(odd.folder, {"one": table}, shop.images["one"].partition("/")[0])
+    (odd.folder / "compose.yaml").write_text(json.dumps({"services": services}))
+    (odd.folder / "compose.production.yaml").write_text("services: {}\n")
+    with (odd.folder / "pyproject.toml").open("r+") as file:
+        text = file.read().replace("[tool.dockyard]\n", '[tool.dockyard]\nstack = "odd"\n')
+        file.seek(0)
+        file.write(text)
+    try:
+        for version in ("one", "two"):
+            with odd.load(0 if version == "one" else 500, f"{node.address}:8091") as counted:
+                done = odd.deploy("one", version)
+            assert done.returncode == 0, done.stderr
+        assert_no_failure(counted, 500)
+        copies = [name for name in list_containers(shop) if name.startswith("odd-")]
+        assert copies == [f"odd-{name}-green-{n}" for name in ("Back_worker", "Web.api_1") for n in (1, 2)] + [
+            "odd-front-1"
+        ]
+        copies = json.loads(odd.invoke("deploy.status", "--to", "one", "--json").stdout)
+        assert {one["service"] for one in copies} == {"Back_worker", "Web.api_1", "front"}
+    finally:
+        clear(shop, "odd")
+
+
+def clear(shop: Shop, stack: str) -> None:
+    """Remove a stack from the host."""
+    node, lab = shop.lab.nodes[0], shop.lab
+    found = lab.docker(node, "container", "ls", "--all", "--quiet", "--filter", f"name=^/?{stack}[-_]").stdout.split()
+    lab.docker(node, "container", "rm", "--force", "--volumes", *found, check=False)
+    lab.docker(node, "volume", "prune", "--all", "--force", "--filter", f"label=com.docker.compose.project={stack}")
+
+
 ASK = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read().decode())"
 AGAIN = "FROM base\nLABEL version=two\n"
 
@@ -249,9 +286,7 @@ def test_this_repository_by_its_own_files(
         ]
         assert [one["number"] for one in ledger.history("here")] == [4, 3, 2, 1]
     finally:
-        found = ("container", "ls", "--all", "--quiet", "--filter", "name=ledger")
-        lab.docker(node, "container", "rm", "--force", "--volumes", *lab.docker(node, *found).stdout.split())
-        lab.docker(node, "volume", "prune", "--all", "--force", "--filter", "label=com.docker.compose.project=ledger")
+        clear(shop, "ledger")
 
 
 COPIED = """\
