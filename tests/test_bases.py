@@ -272,6 +272,20 @@ def test_update_moves_pins(world: World, settings: Settings) -> None:
     assert not [change for change in again if change.pending]
 
 
+def test_update_of_services(world: World, settings: Settings) -> None:
+    """Their images are pinned by the same file where the registry answers, and left alone where it does not."""
+    world.registry |= {"postgres:17": DIGEST}
+    world.keep("3.13")
+    world.offered["3.13"] = {"python3.13": "3.13.1-1"}
+    changes, missing = resolve.plan_updates(settings, world.engine, ["3.13", "postgres:17", "redis:8"])
+    assert [(change.python, change.source, change.after) for change in changes if change.pending] == [
+        ("postgres:17", "registry", DIGEST)
+    ]
+    assert missing == ()
+    resolve.apply_updates(settings, world.engine, changes)
+    assert lookup.read_bases_lock(settings.root) == {"postgres:17": Pin("postgres:17", DIGEST)}
+
+
 def test_update_of_packages(world: World, settings: Settings) -> None:
     """A package that the mirror has in a newer version makes a change; apply makes the base anew and loads it."""
     world.keep("3.13", libc6="1")

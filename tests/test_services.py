@@ -2,12 +2,13 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dockyard.bases import services
-from dockyard.bases.lookup import Answer
+from dockyard.bases import lookup, services
+from dockyard.bases.lookup import Answer, Pin
 from dockyard.engine.client import Engine
 from dockyard.settings import Settings
 from dockyard.stack import prepare as substitutes
@@ -68,22 +69,6 @@ def test_versions_are_told_as_upstream_counts(packaged: str, version: str) -> No
     assert services.upstream_version(packaged) == version
 
 
-@pytest.mark.parametrize(
-    ("base", "answer", "replaced"),
-    [
-        ("auto", SILENT, True),
-        ("auto", Answer(reason="not found", absent=True), True),
-        ("auto", Answer(digest="sha256:1"), False),
-        ("debian", Answer(digest="sha256:1"), True),
-        ("registry", SILENT, False),
-    ],
-)
-def test_the_setting_for_bases_decides_for_databases_too(base: str, answer: Answer, replaced: bool) -> None:
-    """A registry that answers comes first, unless packages are asked for."""
-    found = substitutes.select_substitutes({"db": "postgres:17", "web": "shop:1"}, base, {"postgres:17": answer})
-    assert list(found) == (["db"] if replaced else [])
-
-
 @pytest.mark.parametrize("service", services.SERVICES, ids=lambda service: service.name)
 def test_an_image_says_how_it_is_looked_after(service: services.Service) -> None:
     """Its user, data, port, health and signal are in its configuration, and its scripts are in the package."""
@@ -96,9 +81,10 @@ def test_an_image_says_how_it_is_looked_after(service: services.Service) -> None
 
 
 class Shelf:
-    """An engine's images, and what was asked of whom."""
+    """An engine's images, and what was asked of whom; the registry gives one answer to all."""
 
-    def __init__(self, *present: str) -> None:
+    def __init__(self, *present: str, answer: Answer = SILENT) -> None:
+        self.answer = answer
         self.asked: list[str] = []
         self.made: list[str] = []
         docker = Docker()
@@ -106,9 +92,9 @@ class Shelf:
         self.engine = docker.engine
 
     def ask(self, _engine: Engine, images: list[str]) -> dict[str, Answer]:
-        """Answer as a registry that is out of reach."""
+        """Answer as the registry would."""
         self.asked += images
-        return dict.fromkeys(images, SILENT)
+        return dict.fromkeys(images, self.answer)
 
     def ensure(self, _engine: Engine, service: services.Service, **_options: object) -> tuple[str, str]:
         """Make an image."""
@@ -150,3 +136,61 @@ def test_nothing_is_replaced_without_need(
     assert after == (before, MODEL)
     assert shelf.asked == shelf.made == []
     assert not (settings.root / ".dockyard").exists()
+
+
+ONE, OTHER = "sha256:" + "1" * 64, "sha256:" + "2" * 64
+THERE, ABSENT = Answer(digest=ONE), Answer(reason="not found", absent=True)
+MADE = "dockyard-service/postgres:9.1"
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("auto", "", SILENT, MADE, ["postgres:9"]),
+        ("auto", "", ABSENT, MADE, ["postgres:9"]),
+        ("auto", "", THERE, "postgres:9", ["postgres:9"]),
+        ("auto", ONE, THERE, f"postgres:9@{ONE}", [f"postgres:9@{ONE}"]),
+        ("auto", ONE, SILENT, MADE, [f"postgres:9@{ONE}"]),
+        ("debian", "", THERE, MADE, []),
+        ("debian", ONE, THERE, MADE, []),
+        ("registry", "", SILENT, "postgres:9", []),
+        ("registry", ONE, SILENT, f"postgres:9@{ONE}", []),
+    ],
+)
+def test_the_setting_for_bases_and_its_pins_decide(
+    case: tuple[str, str, Answer, str, list[str]], settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As for Pythons: a pin where a registry has it, packages where none answers or they are asked for."""
+    base, pin, answer, image, asked = case
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    if pin:
+        lookup.write_bases_lock(settings.root, {"postgres:9": Pin("postgres:9", pin)})
+    shelf = Shelf("redis", answer=answer)
+    before = Stack(replace(settings, base=base), shelf.engine, ("compose.yaml",))
+    after, model = substitutes.substitute_services(before, MODEL, ask=shelf.ask, ensure=shelf.ensure)
+    assert [service.image for service in model.services] == ["shop:production", image, "redis"]
+    assert shelf.asked == asked
+    changed = image != "postgres:9"
+    assert after.files == ("compose.yaml", *([".dockyard/services.json"] if changed else []))
+    if changed:
+        written = json.loads((settings.root / ".dockyard/services.json").read_text())
+        assert written == {"services": {"db": {"image": image}}}
+
+
+@pytest.mark.parametrize(("held", "image"), [(ONE, f"postgres:9@{ONE}"), (OTHER, MADE)])
+def test_a_pinned_image_that_is_here_is_used(
+    held: str, image: str, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By its digest: one of the same tag is another image, and a registry out of reach does not matter."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    lookup.write_bases_lock(settings.root, {"postgres:9": Pin("postgres:9", ONE)})
+    shelf = Shelf("redis", "postgres:9", f"postgres:9@{held}")
+    before = Stack(settings, shelf.engine, ("compose.yaml",))
+    _, model = substitutes.substitute_services(before, MODEL, ask=shelf.ask, ensure=shelf.ensure)
+    assert model.services[1].image == image
+
+
+def test_what_can_be_pinned() -> None:
+    """The official images of a stack, once each, but for those that its files pin themselves."""
+    more = (Service("db2", "postgres:9"), Service("queue", f"valkey/valkey:8@{ONE}"), Service("bus", "nats:2"))
+    assert substitutes.list_official_images(Model((*MODEL.services, *more))) == ("postgres:9", "redis")

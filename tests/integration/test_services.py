@@ -2,18 +2,23 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dockyard.bases import debian, services
+from dockyard.bases import debian, lookup, resolve, services
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.process import capture
 from dockyard.settings import Settings
 from dockyard.stack import stack
 from dockyard.stack.stack import Request, Stack
+
+from .registry_process import Programs, Shape, programs, running
+
+__all__ = ["programs"]
 
 HARD = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"], "tmpfs": ["/tmp", "/run"]}
 SQL = "CREATE TABLE t (a int); INSERT INTO t VALUES (42);"
@@ -150,3 +155,36 @@ def test_an_image_is_made_of_its_packages_alone(engine: Engine) -> None:
     first = capture(engine.command("image", "inspect", "--format={{.RootFS.Layers}}", name)).stdout
     anew = debian.make_image(services.plan_service(valkey), allow_expired=False)
     assert anew.image.diff_id in first
+
+
+def test_a_registry_that_answers_is_pinned(
+    engine: Engine, project_with: Project, programs: Programs, tmp_path: Path
+) -> None:
+    """The stack keeps to the digest that was pinned, whatever the tag names by now; packages stand in where asked."""
+    with running(programs, tmp_path / "registry", Shape(password=False)) as registry:
+        image = f"{registry.host}/library/postgres:17"
+        settings = replace(project_with({"image": image, "environment": {"POSTGRES_PASSWORD": "a"}}), base="auto")
+        push(engine, "postgres", image)
+        changes, missing = resolve.plan_updates(settings, engine, [image])
+        resolve.apply_updates(settings, engine, changes)
+        (pin,) = lookup.read_bases_lock(settings.root).values()
+        assert (pin.reference, missing) == (image, ())
+        push(engine, "valkey/valkey", image)
+        pinned = f"{image}@{pin.digest}"
+        for base, expected in (("auto", pinned), ("debian", "dockyard-service/postgres:17")):
+            (container,) = stack.up(replace(settings, base=base), engine, Request()).containers
+            assert container.health == "healthy"
+            assert container.image.startswith(expected)
+        (change,), _ = resolve.plan_updates(settings, engine, [image])
+        assert (change.before, change.pending) == (pin.digest, True)
+        stack.down(Stack(settings, engine), volumes=True)
+        capture(engine.command("rmi", pinned))
+
+
+def push(engine: Engine, official: str, image: str) -> None:
+    """Push what Debian packages make of an official image under a name, which only the registry has then."""
+    service = services.find_service(official)
+    assert service is not None
+    capture(engine.command("tag", services.ensure_service(engine, service)[0], image))
+    capture(engine.command("push", "--quiet", image))
+    capture(engine.command("rmi", image))

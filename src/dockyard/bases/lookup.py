@@ -81,8 +81,13 @@ class Answer:
 
 
 def reference(python: str) -> str:
-    """Return what the Dockerfile's FROM says for a Python."""
-    return f"python:{python}-slim"
+    """Return what the Dockerfile's FROM says for a Python; the image of a service is named as its stack names it."""
+    return f"python:{python}-slim" if is_python(python) else python
+
+
+def is_python(name: str) -> bool:
+    """Tell whether a name is a Python's, and not that of the image of a service, such as postgres:17."""
+    return name.replace(".", "").isdecimal()
 
 
 def local_name(python: str) -> str:
@@ -104,7 +109,7 @@ class Pin:
 
 
 def read_bases_lock(root: Path) -> dict[str, Pin]:
-    """Return the pins of the project at `root` by Python, none where it has no file; raise SettingsError."""
+    """Return the pins of the project at `root`, by Python and by the image of a service; raise SettingsError."""
     try:
         return parse_bases_lock((root / FILE).read_text("utf-8"))
     except FileNotFoundError:
@@ -115,9 +120,11 @@ def read_bases_lock(root: Path) -> dict[str, Pin]:
 
 def write_bases_lock(root: Path, pins: Mapping[str, Pin]) -> None:
     """Replace the project's pins."""
+    pythons = sorted(filter(is_python, pins), key=lambda python: [int(part) for part in python.split(".")])
     tables = (
-        f'\n[python."{python}"]\nreference = "{pins[python].reference}"\ndigest = "{pins[python].digest}"\n'
-        for python in sorted(pins, key=lambda python: [int(part) for part in python.split(".") if part.isdecimal()])
+        f'\n[{"python" if is_python(name) else "service"}."{name}"]\n'
+        f'reference = "{pins[name].reference}"\ndigest = "{pins[name].digest}"\n'
+        for name in (*pythons, *sorted(pins.keys() - set(pythons)))
     )
     files.write_atomically(root / FILE, HEAD + "".join(tables))
 
@@ -125,16 +132,19 @@ def write_bases_lock(root: Path, pins: Mapping[str, Pin]) -> None:
 def parse_bases_lock(text: str) -> dict[str, Pin]:
     """Return the pins that a file's text holds; raise SettingsError naming the line's place and value."""
     try:
-        tables = tomllib.loads(text).get("python", {})
+        document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{FILE}: not valid TOML: {error}", MEND) from None
-    if not isinstance(tables, dict):
-        raise SettingsError(f"{FILE}: python must be a table for each version", MEND)
-    return {python: _pin(python, table) for python, table in tables.items()}
+    pins: dict[str, Pin] = {}
+    for kind, held in (("python", "version"), ("service", "image")):
+        tables = document.get(kind, {})
+        if not isinstance(tables, dict):
+            raise SettingsError(f"{FILE}: {kind} must be a table for each {held}", MEND)
+        pins |= {name: _pin(f'{FILE}: [{kind}."{name}"]', table) for name, table in tables.items()}
+    return pins
 
 
-def _pin(python: str, table: Any) -> Pin:
-    place = f'{FILE}: [python."{python}"]'
+def _pin(place: str, table: Any) -> Pin:
     if not isinstance(table, dict):
         raise SettingsError(f"{place} must be a table with reference and digest", MEND)
     reference, digest = table.get("reference"), table.get("digest")

@@ -239,7 +239,10 @@ class Change:
 def plan_updates(
     settings: "Settings", engine: "Engine", pythons: Sequence[str]
 ) -> tuple[tuple[Change, ...], tuple[Missing, ...]]:
-    """Return what an update would change for each Python, and the Pythons that have no base here; change nothing."""
+    """Return what an update would change for each Python, and the Pythons that have no base here; change nothing.
+
+    Images of services may be named too: they are pinned where the registry answers, and left alone where not.
+    """
     with files.disk_errors():
         pinned = lookup.read_bases_lock(settings.root)
         answers: Mapping[str, Answer] = {}
@@ -252,7 +255,8 @@ def plan_updates(
             for python, digest in digests.items()
             if digest
         ]
-        rest = [python for python in pythons if not digests.get(python)]
+        # What Debian packages make of a service is made when a stack first wants it.
+        rest = [python for python in pythons if not digests.get(python) and lookup.is_python(python)]
         if settings.base == "registry":
             known = {python: Known(answer=answers[reference(python)]) for python in rest}
             return tuple(changes), tuple(from_registry(known, rest)[1])

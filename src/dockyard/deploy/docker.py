@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dockyard.bases import lookup, services
+from dockyard.bases.resolve import Choice, Known, choose_source
 from dockyard.deploy import front
 from dockyard.deploy.cluster import LostError
 from dockyard.deploy.destination import Destination
@@ -21,7 +22,6 @@ from dockyard.errors import DockyardError, SettingsError
 from dockyard.process import Command, Completed, capture, which
 from dockyard.settings import Settings
 from dockyard.stack import compose, prepare
-from dockyard.stack.prepare import select_substitutes
 from dockyard.stack.stack import Stack, find_files
 
 log = logging.getLogger(__name__)
@@ -160,7 +160,7 @@ def provide_front(settings: Settings, docker: Docker) -> str:
     answers = lookup.recall_answers()
     if settings.base == "auto" and OFFICIAL not in answers:
         answers |= lookup.ask_registry(docker.engine, [OFFICIAL])
-    if not select_substitutes({FRONT: OFFICIAL}, settings.base, answers):
+    if choose_source(settings.base, Known(answer=answers.get(OFFICIAL))) is not Choice.DEBIAN:
         return f"{front.IMAGE}@{answers[OFFICIAL].digest}" if OFFICIAL in answers else OFFICIAL
     service = services.find_service(front.IMAGE)
     if service is None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from dockyard.bases import lookup, services
 from dockyard.bases.lookup import Answer
-from dockyard.bases.resolve import Choice, Known, choose_source
+from dockyard.bases.resolve import Choice, Known, choose_source, wanted
 from dockyard.engine.client import Engine
 from dockyard.errors import CommandError, DockyardError, SettingsError, UsageError
 from dockyard.files import make_folder, write_atomically
@@ -132,23 +132,13 @@ def require_images(stack: "Stack", model: Model, mode: str) -> None:
             _say_if_stale(stack, service)
 
 
-def select_substitutes(
-    images: Mapping[str, str], base: str, answers: Mapping[str, Answer]
-) -> dict[str, services.Service]:
-    """Return, by the service's name in the stack, which of its absent images Debian packages stand in for (pure).
+def list_official_images(model: Model) -> tuple[str, ...]:
+    """Return the images of a stack that may be pinned in bases.lock, and that Debian packages can stand in for (pure).
 
-    `base` is the setting: "registry" never, "debian" always, and "auto" where no registry has the image.
+    One that names a digest is pinned already.
     """
-    found: dict[str, services.Service] = {}
-    for name, image in images.items():
-        service = services.find_service(image)
-        if service and _choose(base, answers.get(image)) is Choice.DEBIAN:
-            found[name] = service
-    return found
-
-
-def _choose(base: str, answer: Answer | None) -> Choice:
-    return choose_source(base, Known("", False, answer))
+    images = dict.fromkeys(service.image for service in model.services)
+    return tuple(image for image in images if services.find_service(image) and "@" not in image)
 
 
 def substitute_services(
@@ -158,32 +148,37 @@ def substitute_services(
     ask: Callable[[Engine, list[str]], Mapping[str, Answer]] = lookup.ask_registry,
     ensure: Callable[..., tuple[str, str]] = services.ensure_service,
 ) -> tuple["Stack", Model]:
-    """Return the stack and its model with images from Debian packages where a registry has none of the official ones.
+    """Return the stack and its model with the pinned images of services, or ones from Debian packages.
 
-    The Compose files stay as they are: one more file, laid on top by this program alone, names the other images.
-    An image that the engine has already is used as it is. Each substitute is told in one line.
+    The setting `base` and the pins of bases.lock decide as for Pythons: `choose_source`. The Compose files stay as they
+    are: one more file, laid on top by this program alone, names the other images. An image that the engine has already,
+    by its digest where it is pinned, is used as it is. Each substitute from packages is told in one line.
     """
-    official = {service.name: service.image for service in model.services if services.find_service(service.image)}
-    never = stack.settings.base == "registry"
-    wanted = {
-        name: image for name, image in official.items() if not never and stack.engine.inspect_image(image) is None
-    }
-    if not wanted:
-        return stack, model
-    known = lookup.recall_answers()  # of a short time ago
-    if stack.settings.base == "auto":
-        undecided = [image for image in wanted.values() if _choose("auto", known.get(image)) is Choice.ASK]
-        known = {**known, **ask(stack.engine, list(dict.fromkeys(undecided)))} if undecided else known
-    found = select_substitutes(wanted, stack.settings.base, known)
-    images: dict[str, str] = {}
-    for name, service in found.items():
-        images[name], version = ensure(stack.engine, service, allow_expired=stack.settings.allow_expired_release)
-        log.info(f"{name}: {services.describe_substitute(wanted[name], service, version)}")
+    mode = stack.settings.base
+    pinned = {} if mode == "debian" else lookup.read_bases_lock(stack.settings.root)
+    official = {image: wanted(image, pinned) for image in list_official_images(model)}
+    absent = {image for image, held in official.items() if stack.engine.inspect_image(held) is None}
+    answers = lookup.recall_answers()  # of a short time ago
+
+    def choose(image: str) -> Choice:
+        pin = pinned[image].digest if image in pinned else ""
+        return choose_source(mode, Known(pin, False, answers.get(official[image])))
+
+    undecided = [official[image] for image in official if image in absent and choose(image) is Choice.ASK]
+    if undecided and mode == "auto":
+        answers |= ask(stack.engine, undecided)
+    images = {image: held for image, held in official.items() if held != image}
+    for image in official:
+        service = services.find_service(image)
+        if service and image in absent and choose(image) is Choice.DEBIAN:
+            images[image], version = ensure(stack.engine, service, allow_expired=stack.settings.allow_expired_release)
+            names = ", ".join(one.name for one in model.services if one.image == image)
+            log.info(f"{names}: {services.describe_substitute(image, service, version)}")
     if not images:
         return stack, model
-    document = {"services": {name: {"image": image} for name, image in images.items()}}
+    replaced = tuple(replace(service, image=images.get(service.image, service.image)) for service in model.services)
+    document = {"services": {one.name: {"image": images[one.image]} for one in model.services if one.image in images}}
     write_atomically(stack.settings.root / OVERRIDE, json.dumps(document, indent=1) + "\n")
-    replaced = tuple(replace(service, image=images.get(service.name, service.image)) for service in model.services)
     return replace(stack, files=(*stack.files, str(OVERRIDE))), replace(model, services=replaced, text="")
 
 

@@ -10,6 +10,7 @@ from dockyard import console
 from dockyard.tasks.boundary import settings, task
 
 if TYPE_CHECKING:
+    from dockyard.engine.client import Engine
     from dockyard.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -17,13 +18,15 @@ log = logging.getLogger(__name__)
 
 @task(name="list", help={"json": "print the list as JSON, with every Debian package"})
 def show(_context: Context, json: bool = False) -> None:
-    """List each Python's base image: its pin, and the one made from Debian packages."""
+    """List each Python's base image: its pin, and the one made from Debian packages; and pins of services."""
+    from dockyard.bases import lookup
     from dockyard.bases import resolve as updating
 
     chosen = settings()
     rows = updating.list_bases(chosen, chosen.pythons)
+    services = [pin for name, pin in lookup.read_bases_lock(chosen.root).items() if not lookup.is_python(name)]
     if json:
-        console.as_json({"base": chosen.base, "bases": rows})
+        console.as_json({"base": chosen.base, "bases": rows, "services": services})
         return
     cells = []
     for row in rows:
@@ -33,19 +36,20 @@ def show(_context: Context, json: bool = False) -> None:
             stale = "" if made["current"] else ", by an older recipe"
             known = (f"{made['release']}{stale}", made["version"], console.size(made["size"]))
         cells.append((row["python"], (row["pin"] or "-")[:19], *known))
-    columns = ("python", "pinned in bases.lock", "made from Debian", "version", "size")
+    cells += [(pin.reference, pin.digest[:19], "-", "-", "-") for pin in services]
+    columns = ("image", "pinned in bases.lock", "made from Debian", "version", "size")
     console.table(columns, cells, title=f'base = "{chosen.base}"', right=("size",))
 
 
 @task(
     help={
-        "python": "a supported Python; may be given again (default: all)",
+        "python": "a supported Python; may be given again (default: all, and the images of the stack's services)",
         "dry_run": "only show what would change, and exit with 1 if anything would",
         "json": "print the changes as JSON",
     },
 )
 def update(_context: Context, python: list[str], dry_run: bool = False, json: bool = False) -> None:
-    """Move the pins in bases.lock to the registry's images, and Debian-made bases to the mirror's packages."""
+    """Move the pins in bases.lock, also of services, to the registry's images, and Debian-made bases to the mirror."""
     from dockyard.bases import resolve as updating
     from dockyard.engine.client import find_engine
     from dockyard.errors import ChangesPending
@@ -53,7 +57,8 @@ def update(_context: Context, python: list[str], dry_run: bool = False, json: bo
     chosen = settings()
     pythons = supported(chosen, python)
     engine = find_engine(chosen)
-    changes, missing = updating.plan_updates(chosen, engine, pythons)
+    images = () if python else list_services(chosen, engine)
+    changes, missing = updating.plan_updates(chosen, engine, (*pythons, *images))
     pending = [change for change in changes if change.pending]
     if pending and not dry_run:
         updating.apply_updates(chosen, engine, pending)
@@ -72,12 +77,23 @@ def update(_context: Context, python: list[str], dry_run: bool = False, json: bo
             more = [f"and {len(moved) - 3} more"] if len(moved) > 3 else []
             after = "\n".join([change.after[:19], *moved[:3], *more]) if change.pending else "up to date"
             rows.append((change.python, change.source, change.before[:19] or "-", after))
-        console.table(("python", "source", "from", "to"), rows)
+        console.table(("image", "source", "from", "to"), rows)
         for absent in missing:
             log.warning(f"Python {absent.python} cannot be updated: {absent.reason}")
     if pending and dry_run:
         names = ", ".join(change.python for change in pending)
-        raise ChangesPending(f"base images can be updated: Python {names}", "`invoke base.update` does it")
+        raise ChangesPending(f"images can be updated: {names}", "`invoke base.update` does it")
+
+
+def list_services(chosen: "Settings", engine: "Engine") -> tuple[str, ...]:
+    """Return the images of the stack's services that may be pinned; none where there is no Compose file."""
+    from dockyard.stack import compose, prepare
+    from dockyard.stack.stack import Stack, find_files, read_model
+
+    if not any((chosen.root / file).is_file() for file in compose.FILES):
+        return ()
+    stack = Stack(chosen, engine, find_files(chosen.root, production=False))
+    return prepare.list_official_images(read_model(stack))
 
 
 def supported(chosen: "Settings", asked: Sequence[str]) -> tuple[str, ...]:
