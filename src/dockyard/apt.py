@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from dockyard import process
@@ -88,15 +88,20 @@ def unpack(wanted: Sequence[Package], into: Path, *, allow_expired: bool = False
     try:
         into.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{into.name}-", dir=into.parent))
-        options = _private_apt(work, source, sorted({package.release for package in wanted}), allow_expired)
-        _apt(options, "update", cwd=work)
-        _apt(options, "download", *(f"{package.name}/{package.release}" for package in wanted), cwd=work / "debs")
+        apt = _private_apt(work, source, sorted({package.release for package in wanted}), allow_expired)
+        _run(*apt, "update", cwd=work)
+        _run(*apt, "download", *(f"{package.name}/{package.release}" for package in wanted), cwd=work / "debs")
         for archive in sorted((work / "debs").glob("*.deb")):
-            _run(Command(("dpkg", "-x", str(archive), str(work / "root")), env={"LC_ALL": "C"}))
+            _run("dpkg", "-x", str(archive), str(work / "root"), cwd=work)
             archive.unlink()
-        _put(work / "root", into, aside=work / "old")
+        if into.exists():
+            into.rename(work / "old")
+        (work / "root").rename(into)
     except OSError as error:
-        raise _disk_trouble(error, into) from None
+        if error.errno == errno.ENOSPC:
+            raise explain("No space left on device") from None
+        hint = "check who owns it and whether its disk can be written, or set XDG_CACHE_HOME to another folder"
+        raise DockyardError(f"{error.filename or into}: {error.strerror}", hint) from None
     finally:
         if work is not None:
             shutil.rmtree(work, ignore_errors=True)
@@ -240,8 +245,8 @@ def _keyring(source: Source) -> Path:
     return found
 
 
-def _private_apt(work: Path, source: Mirror, releases: Iterable[str], allow_expired: bool) -> Path:
-    """Make an apt state of its own in `work` and return its configuration file."""
+def _private_apt(work: Path, source: Mirror, releases: Iterable[str], allow_expired: bool) -> tuple[str, ...]:
+    """Make an apt state of its own in `work`, and return the command that goes by it."""
     for folder in ("lists/partial", "cache/archives/partial", "parts", "none", "debs", "root"):
         (work / folder).mkdir(parents=True)
     (work / "status").touch()
@@ -251,7 +256,7 @@ def _private_apt(work: Path, source: Mirror, releases: Iterable[str], allow_expi
     (work / "parts" / "debian.sources").write_text("\n".join((*stanza, signed, "")), "utf-8")
     configuration = work / "apt.conf"
     configuration.write_text(apt_configuration(work, allow_expired), "utf-8")
-    return configuration
+    return ("apt-get", "-q", "-c", str(configuration))
 
 
 def apt_configuration(work: Path, allow_expired: bool) -> str:
@@ -290,24 +295,7 @@ def apt_configuration(work: Path, allow_expired: bool) -> str:
     return "".join((*cleared, *(f'{name} "{value}";\n' for name, value in values.items())))
 
 
-def _apt(configuration: Path, *argv: str, cwd: Path) -> None:
-    _run(Command(("apt-get", "-q", "-c", str(configuration), *argv), cwd=cwd, env={"LC_ALL": "C"}))
-
-
-def _run(command: Command) -> None:
-    done = process.capture(replace(command, timeout=1200), check=False)
+def _run(*argv: str, cwd: Path) -> None:
+    done = process.capture(Command(argv, cwd=cwd, env={"LC_ALL": "C"}, timeout=1200), check=False)
     if not done.ok:
         raise explain(done.stderr + done.stdout)
-
-
-def _disk_trouble(error: OSError, into: Path) -> DockyardError:
-    if error.errno == errno.ENOSPC:
-        return explain("No space left on device")
-    hint = "check who owns it and whether its disk can be written, or set XDG_CACHE_HOME to another folder"
-    return DockyardError(f"{error.filename or into}: {error.strerror}", hint)
-
-
-def _put(made: Path, into: Path, *, aside: Path) -> None:
-    if into.exists():
-        into.rename(aside)
-    made.rename(into)

@@ -240,22 +240,16 @@ def logical_lines(text: str) -> Iterator[Line]:
     A comment ends a continued line, as it does in pip.
     """
     start, parts = 0, list[str]()
-    for number, physical in enumerate(text.splitlines(), 1):
+    for number, physical in enumerate([*text.splitlines(), ""], 1):
         start = start if parts else number
         comment = COMMENT.match(physical)
         if physical.endswith("\\") and not comment:
             parts.append(physical.strip("\\"))
             continue
         parts.append(f" {physical}" if comment else physical)
-        yield from _line(start, parts)
+        if said := COMMENT.sub("", "".join(parts)).strip():
+            yield Line(start, said)
         parts = []
-    yield from _line(start, parts)
-
-
-def _line(number: int, parts: list[str]) -> Iterator[Line]:
-    text = COMMENT.sub("", "".join(parts)).strip()
-    if text:
-        yield Line(number, text)
 
 
 def normalize_spaces(text: str) -> str:
