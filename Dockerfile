@@ -1,7 +1,7 @@
 # Targets: development (live reload, every tool), test (what nox runs), production (minimal, hardened), and slim (the
 # same with a shell, on the base image). A bare `docker buildx build .` will do; `invoke build` adds a base, tags, labels.
 # Secrets, all optional: `ca` is the host's CA bundle, `pip` a pip.conf that names a private index, `netrc` its logins.
-ARG PYTHON_VERSION=3.13
+ARG PYTHON_VERSION=3.13 WHEELS_FROM=compiled
 # Python's images set PYTHON_VERSION to their full version inside, so the locks' folder has a name of its own.
 ARG LOCKS=requirements/${PYTHON_VERSION}
 
@@ -18,22 +18,22 @@ RUN --network=none --mount=from=dockyard,target=/dockyard python /dockyard libra
 # What a stage makes lies in a folder of its own: BuildKit reads all that lies beside what it copies or mounts.
 FROM base AS runtime
 ARG KEEP=""
-RUN --network=none --mount=from=dockyard,target=/dockyard \
-    python /dockyard runtime /layers --keep "${KEEP}" --folder /app --writable /data
+RUN --network=none --mount=from=dockyard,target=/dockyard python /dockyard runtime /layers --keep "${KEEP}" --folder /app --writable /data
 
-# What is built from source: it is built anew only where that changes, in the one stage that has compilers.
+# What is built from source, anew only where that changes, in the one stage with compilers; Debian packages that this needs
+# go behind /built/wheels. Where a lock has nothing to build, `invoke build` says WHEELS_FROM=scratch: two steps less.
 FROM base AS sources
 ARG LOCKS TARGETPLATFORM
 RUN --network=none --mount=from=dockyard,target=/dockyard --mount=source=${LOCKS},target=/tmp/locks \
     python /dockyard select /tmp/locks "${TARGETPLATFORM}" /built/sources
-
-# Debian packages that this needs go behind /built/wheels.
-FROM base AS wheels
+FROM base AS compiled
 RUN --mount=from=dockyard,target=/dockyard --mount=from=sources,source=/built/sources,target=/sources \
     --mount=type=secret,id=ca --mount=type=secret,id=pip --mount=type=secret,id=netrc \
     python /dockyard wheels /sources /built/wheels
+FROM ${WHEELS_FROM} AS wheels
+WORKDIR /built/wheels
 
-# Four layers of packages, each package always in the same one: a new version changes one layer.
+# Four layers of packages, each package always in the same one, large ones in the first: a new version changes one layer.
 FROM base AS packages
 ARG LOCKS
 RUN --mount=type=cache,id=dockyard,target=/root/.cache --mount=from=dockyard,target=/dockyard \

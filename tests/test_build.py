@@ -345,6 +345,15 @@ def test_what_is_to_be_kept_is_given_to_the_dockerfile(settings: Settings) -> No
     assert '--keep "${KEEP}" to `python /dockyard runtime`' in caught.value.hint
 
 
+def test_no_stage_builds_wheels_where_all_packages_have_them(settings: Settings) -> None:
+    """Only a lock for some platforms says that something is built; a Dockerfile that does not ask is told nothing."""
+    found = replace(FOUND, dockerfile=parse_dockerfile(f"{STAGES}ARG WHEELS_FROM=compiled\n"))
+    assert build.plan_images(settings, found, Request())[0].arguments["WHEELS_FROM"] == "scratch"
+    some = replace(settings, hashes="platform", platforms=("linux/amd64",))
+    assert "WHEELS_FROM" not in build.plan_images(some, found, Request())[0].arguments
+    assert "WHEELS_FROM" not in build.plan_images(settings, FOUND, Request())[0].arguments
+
+
 def test_the_version_is_given_to_a_dockerfile_that_asks(settings: Settings) -> None:
     """One build argument; without git its own default stands."""
     found = replace(FOUND, dockerfile=parse_dockerfile(f"{STAGES}ARG PROJECT_VERSION=0.0.0\n"))

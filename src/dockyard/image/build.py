@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 STAGE = "dockyard"
 KEEP = "KEEP"
 LOCKS = "LOCKS"
+WHEELS = "WHEELS_FROM"
 VERSION = "PROJECT_VERSION"
 
 
@@ -165,6 +166,8 @@ def _image(settings: Settings, found: World, request: Request, variant: Variant,
             "PYTHON_VERSION": variant.python,
             "SOURCE_DATE_EPOCH": str(names.epoch(found.git)),
             **({KEEP: ":".join(settings.keep)} if settings.keep else {}),
+            # Only locks with the hashes of some platforms say what is built from source: see locks.plan.
+            **({WHEELS: "scratch"} if WHEELS in found.dockerfile.arguments and settings.hashes == "all" else {}),
             **version,
         },
         contexts=contexts,

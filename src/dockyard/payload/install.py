@@ -1,8 +1,8 @@
 """Install a lock, and keep each package for the next build: only what is new is fetched, unpacked and compiled.
 
 Packages lie in a cache by a key of all that went into them, and are copied from there. With `layers`, each is in one
-of several layers, by its name alone: a new version of one package changes one layer, and an image's others are known
-again by their content.
+of several layers, by its name, and large ones in the first: a new version of one package changes one layer, and an
+image's others are known again by their content.
 """
 
 import contextlib
@@ -44,6 +44,9 @@ EDITABLE = ("-e", "--editable")
 SIDE_BY_SIDE = 4
 """Runs of pip at a time: each waits for the index more than it works."""
 
+LARGE = 8_000_000
+"""Bytes from which a package lies in the first layer: whoever takes a changed layer unpacks all above it anew."""
+
 FORGOTTEN = 30 * 86400
 """Seconds after which a package that no build has used leaves the cache."""
 
@@ -76,21 +79,38 @@ def install_lock(lock: Path, wheels: Path | None, venv: Path, layers: Path | Non
         return
     made = [layers / str(number + 1) for number in range(parts)]
     targets = [inside(layer, venv) for layer in made]
-    trees = [[CACHE / package.key for package in packages if package.part(parts) == number] for number in range(parts)]
-    trees[0].insert(0, venv)
-    # What lacks nothing is copied while pip waits for the index.
-    copies = {number: start_copy(trees[number], targets[number]) for number in range(parts) if complete(trees[number])}
+    # What lacks nothing is copied while pip waits for the index, as if what is still to come were small.
+    likely = arrange(packages, CACHE, parts, venv)
+    ready = [number for number, trees in enumerate(likely) if all(tree.is_dir() for tree in trees)]
+    copies = {number: start_copy(likely[number], targets[number]) for number in ready}
     try:
         add_missing(CACHE, packages, pip.install, venv)
     finally:
         for finish in copies.values():
             finish()
-    for number in set(range(parts)) - copies.keys():
-        start_copy(trees[number], targets[number])()
+    for number, trees in enumerate(arrange(packages, CACHE, parts, venv)):
+        if number not in copies or trees != likely[number]:
+            shutil.rmtree(targets[number], ignore_errors=True)
+            start_copy(trees, targets[number])()
     link_objects(targets, venv)
     add_libraries(made, venv, this_base())
     for layer in made:
         settle(layer)
+
+
+def arrange(packages: Sequence[Package], store: Path, parts: int, venv: Path) -> list[list[Path]]:
+    """Return the folders that make up each layer: the environment and all that is large lie in the first."""
+    trees = [[venv], *([] for _ in range(parts - 1))]
+    for package in packages:
+        tree = store / package.key
+        trees[0 if size(tree) >= LARGE else package.part(parts)].append(tree)
+    return trees
+
+
+def size(tree: Path) -> int:
+    """Return the bytes of all files below a folder; none where there is no such folder."""
+    names = (os.path.join(folder, name) for folder, _, names in os.walk(tree) for name in names)  # noqa: PTH118 - thousands
+    return sum(os.lstat(name).st_size for name in names)
 
 
 def read_lock(text: str, base: str) -> tuple[list[str], list[Package]]:
@@ -239,11 +259,6 @@ def recorded(prefix: Path, name: str) -> set[Path]:
             with record.open(encoding="utf-8", newline="") as file:
                 found.update(Path(os.path.normpath(site / row[0])) for row in csv.reader(file) if row)
     return {path for path in found if (prefix / path).is_file()}
-
-
-def complete(trees: Iterable[Path]) -> bool:
-    """Return whether all of some folders are there."""
-    return all(tree.is_dir() for tree in trees)
 
 
 def start_copy(trees: Sequence[Path], target: Path) -> Callable[[], None]:
