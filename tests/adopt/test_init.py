@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+import runpy
 import shutil
 import stat
 import sys
@@ -471,3 +472,55 @@ def test_a_python_that_only_a_registry_has(
     assert said in " ".join(err.split())
     remember_answers({"python:3.12-slim": Answer(digest="sha256:1", at=time.time())})
     assert "Debian has no Python" not in init(capsys, "--dry-run")[2]
+
+
+PASTE = {
+    "fleet/__init__.py": "from pyramid.config import Configurator\n\n\ndef main(global_config, **settings):\n"
+    "    return Configurator(settings=settings).make_wsgi_app()\n",
+    "production.ini": "[app:main]\nuse = egg:fleet\ngreeting = hello, 100%%\nfolder = %(here)s/data\n",
+    "requirements.txt": "pyramid\nwaitress\n",
+}
+
+
+@pytest.mark.parametrize("root", ["", "src/"])
+def test_the_settings_of_an_ini_are_used(root: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A factory of Paste's gets what production.ini gives it, from a module that a server can take, written once."""
+    for path, text in PASTE.items():
+        place = folder / (root + path if path.endswith(".py") else path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+    assert init(capsys)[0] == 0
+    text = (folder / "Dockerfile").read_text()
+    assert '["waitress-serve", "--listen=0.0.0.0:8000", "wsgi:application"]' in text
+    assert "production.ini" in text
+    before = contents(folder)
+    assert {one["action"] for one in json.loads(init(capsys, "--json")[1])["files"]} == {"same"}
+    assert contents(folder) == before
+    (folder / root / "fleet" / "__init__.py").write_text("def main(config, **settings):\n    return config, settings\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder / root))
+        made = runpy.run_path(str(folder / root / "wsgi.py"))
+    del sys.modules["fleet"]
+    config, settings = made["application"]
+    assert config == {"here": str(folder), "__file__": str(folder / "production.ini")}
+    assert settings == {"greeting": "hello, 100%", "folder": f"{folder}/data"}
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments"),
+    [
+        ({"production.ini": "[pipeline:main]\npipeline = a b\n"}, ()),
+        ({"wsgi.py": "from fleet import main\n\napplication = main({}, greeting='ours')\n"}, ()),
+        ({}, ("--app", "fleet:main({})")),
+    ],
+    ids=["another form", "an entry of ones own", "said otherwise"],
+)
+def test_no_module_where_none_is_needed(
+    change: dict[str, str], arguments: tuple[str, ...], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is not one application with settings, what the project has itself and what a person says come first."""
+    for path, text in {**PASTE, **change}.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    assert init(capsys, *arguments)[0] == 0
+    assert (folder / "wsgi.py").exists() is ("wsgi.py" in change)

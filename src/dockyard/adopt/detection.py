@@ -4,13 +4,14 @@ import re
 import shlex
 import unicodedata
 from collections.abc import Iterator
+from dataclasses import replace
 
 from dockyard.adopt.apps import PROJECT_FILES, detect_app
 from dockyard.adopt.checks import detect_health, detect_tests
 from dockyard.adopt.commands import Named, is_ours, read_stages
 from dockyard.adopt.dependencies import detect_dependencies
 from dockyard.adopt.existing_stack import ExistingStack, backends_of, read_stack
-from dockyard.adopt.frameworks import NOT_SHIPPED
+from dockyard.adopt.frameworks import ENTRY, NOT_SHIPPED, PASTE
 from dockyard.adopt.model import App, Found, Overrides, Process, Project
 from dockyard.adopt.needs import detect_backends, detect_libraries, detect_variables, detect_writable
 from dockyard.adopt.processes import (
@@ -37,7 +38,7 @@ NOT_SOURCES = NOT_SHIPPED | {
     "tools",
     "typings",
 }
-DATA = {"alembic", "alembic.ini", "assets", "fixtures", "gunicorn.conf.py", "locale", "locales", "manage.py",
+DATA = {"alembic", "alembic.ini", "assets", PASTE, "fixtures", "gunicorn.conf.py", "locale", "locales", "manage.py",
         "migrations", "public", "schema.sql", "static", "templates", "translations"}  # fmt: skip
 """Files and folders that an application reads by a name that its code need not say."""
 
@@ -55,6 +56,11 @@ def detect(snapshot: Snapshot, overrides: Overrides) -> Project:
     dependencies = detect_dependencies(snapshot)
     app = detect_app(snapshot, overrides, dependencies.value.names)
     _refuse_other_project(snapshot, app.value)
+    entry = write_entry(snapshot, app)
+    if entry:
+        (path,) = entry
+        snapshot = snapshot.with_lines(path, entry[path].splitlines())
+        app = replace(detect_app(snapshot, overrides, dependencies.value.names), source=f"{app.source}, by {PASTE}")
     stack = read_stack(snapshot)
     told = overrides.find("port", snapshot.settings)
     port = (
@@ -95,11 +101,23 @@ def detect(snapshot: Snapshot, overrides: Overrides) -> Project:
         frontend=detect_frontend(snapshot),
         version=detect_version(snapshot, app.value, sources.value),
         django_settings=_django_settings(snapshot, ("manage.py",)),
+        entry=entry,
         said={name: one.value for name in ("server", "health") if (one := overrides.find(name, snapshot.settings))},
         django_production=_django_settings(snapshot, tuple(_module_files(app.value, snapshot))),
         dockerfile=_dockerfile(snapshot),
         given=stack.environment if stack else None,
     )
+
+
+def write_entry(snapshot: Snapshot, app: Found[App]) -> dict[str, str]:
+    """Return a module, by its path, that gives a factory of Paste's the settings of the project's own ini; or none."""
+    module, _, factory = app.value.reference.partition(":")
+    path = f"{app.value.root}/wsgi.py".lstrip("/")
+    if not factory.endswith("({})") or app.source == "--app" or path in snapshot.paths:
+        return {}
+    if not re.search(r"^\[app:main\]", snapshot.text(PASTE), re.MULTILINE):
+        return {}
+    return {path: ENTRY.format(module=module, factory=factory.removesuffix("({})"))}
 
 
 def _processes(stack: ExistingStack) -> Found[tuple[Process, ...]]:

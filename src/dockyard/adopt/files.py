@@ -86,6 +86,7 @@ def render(
     Settings that were written for `before`, and are as they were written, become those of the project.
     """
     files = {
+        **project.entry,
         project.dockerfile: render_dockerfile(project),
         "compose.yaml": render_compose(project),
         "compose.production.yaml": render_production(project),

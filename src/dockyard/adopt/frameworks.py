@@ -43,6 +43,27 @@ STARTS = {
 }
 """How an application is started that its framework's own program serves, and no server could."""
 
+PASTE = "production.ini"
+ENTRY = '''"""The application with the settings that production.ini gives it, as `pserve production.ini` starts it."""
+
+import configparser
+import logging.config
+from pathlib import Path
+
+from {module} import {factory}
+
+INI = Path("production.ini").resolve()
+DEFAULTS = {{"here": str(INI.parent), "__file__": str(INI)}}
+
+ini = configparser.ConfigParser(DEFAULTS)
+ini.read(INI, "utf-8")
+if ini.has_section("loggers"):
+    logging.config.fileConfig(INI, DEFAULTS, disable_existing_loggers=False)
+settings = {{name: value for name, value in ini["app:main"].items() if name not in ("use", *DEFAULTS)}}
+application = {factory}(DEFAULTS, **settings)
+'''
+"""A module that stands in for pserve, which finds the factory by an installation of the project: the image has none."""
+
 OWN_SERVERS = ("tornado", "gradio", "nicegui", "twisted", "jupyter_server", "aiohttp", "uvicorn", "Zope2")
 """What a program imports that serves by itself: no module of it holds an application that a server could take."""
 

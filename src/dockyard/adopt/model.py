@@ -206,6 +206,9 @@ class Project:
     """The one that the service is started with: large projects have settings in parts."""
 
     version: Found[Version] = field(default=Found(Version(), "nothing in the code"))
+    entry: Mapping[str, str] = field(default_factory=dict)
+    """A module to write, by its path, where the application needs one that a server can take."""
+
     said: Mapping[str, str] = field(default_factory=dict)
     """What a person has said of the server and of health, which nothing but the settings keeps."""
 

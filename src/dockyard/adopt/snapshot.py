@@ -22,8 +22,8 @@ SKIPPED = {
 HIDDEN = {".flaskenv", ".env.example", ".env.sample", ".env.template", ".python-version", ".tool-versions",
           ".dockerignore", ".gitignore", ".pre-commit-config.yaml"}  # fmt: skip
 NAMES = {"Aptfile", "Dockerfile", "Pipfile", "Pipfile.lock", "Procfile", "alembic.ini", "babel.cfg", "manage.py",
-         "package.json", "pdm.lock", "poetry.lock", "pyproject.toml", "pytest.ini", "runtime.txt", "setup.cfg",
-         "setup.py", "tox.ini", "uv.lock"}  # fmt: skip
+         "package.json", "pdm.lock", "poetry.lock", "production.ini", "pyproject.toml", "pytest.ini", "runtime.txt",
+         "setup.cfg", "setup.py", "tox.ini", "uv.lock"}  # fmt: skip
 TESTS = {"test", "tests", "testing"}
 LARGEST = 4_000_000
 """Bytes of the largest text that is read: a lock of a large project has about two million."""
