@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from dockyard.deploy.destination import Destination
+from dockyard.deploy.steps import EVIDENCE, require_evidence
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.host import ca_bundle
@@ -377,11 +379,21 @@ def test_a_version_that_another_engine_has_compressed_is_kept(port: Port, monkey
 
 
 def test_what_is_in_it_is_attached(port: Port) -> None:
-    """A bill of materials and the provenance refer to the image, whose digest is what it was."""
+    """A bill of materials and the provenance refer to the image, whose digest is what it was.
+
+    A destination that asks for them takes it, and nothing else that is in the registry.
+    """
     shipped = port.release()
     with open_repository(port.engine, port.settings.repository) as there:
         kinds = {one["artifactType"] for one in there.list_referrers(shipped.digest)}
+        document = there.read_document(shipped.digest)
+        fields = {**document.fields, "annotations": {"changed": "yes"}}
+        other, _ = there.put_document(json.dumps(fields).encode(), document.media_type)
     assert kinds == {documents.SBOM_TYPE, documents.PROVENANCE_TYPE}
+    place = Destination("far", "swarm", verified=True)
+    require_evidence(port.settings, place, f"{port.settings.repository}@{shipped.digest}", EVIDENCE)
+    with pytest.raises(DockyardError, match="far takes no image without provenance"):
+        require_evidence(port.settings, place, f"{port.settings.repository}@{other.digest}", EVIDENCE)
 
 
 def test_a_series_never_goes_back(port: Port) -> None:
