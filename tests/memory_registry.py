@@ -10,7 +10,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import requests
 
-from dockyard.registry.access import Transport
 from dockyard.registry.client import Registry
 from dockyard.registry.content import INDEX, Repository
 
@@ -100,5 +99,5 @@ class Memory:
     @contextmanager
     def repository(self, name: str = "fleet/ship") -> Iterator[Repository]:
         """Yield a repository of this registry."""
-        with Registry(ACCESS, lambda _seconds: None, Transport(ACCESS, Wire(self))) as registry:
+        with Registry(ACCESS, lambda _seconds: None, Wire(self)) as registry:
             yield Repository(registry, name)

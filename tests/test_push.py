@@ -17,7 +17,7 @@ import requests
 
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError, EngineError, UsageError
-from dockyard.registry.access import Rules, Transport, find_access, select_rules
+from dockyard.registry.access import Rules, find_access, select_rules
 from dockyard.registry.client import ATTEMPTS, Registry, Request
 from dockyard.registry.errors import Kind, RegistryError
 from dockyard.registry.push import Layers, Pushed, display, preflight, push_images, refuse_dirty, verify_pushed
@@ -27,7 +27,6 @@ from tests.test_registry import ACCESS
 HOST = "registry.example:5000"
 SHIP = f"{HOST}/fleet/ship:1"
 WAY = dataclasses.replace(ACCESS, host=HOST, api=HOST, credentials=None)
-TRANSPORT = Transport(WAY)
 MANIFEST = json.dumps({"layers": [{"digest": "sha256:" + "c" * 64, "size": 20_000_000}]}).encode()
 DIGEST = "sha256:" + hashlib.sha256(MANIFEST).hexdigest()
 
@@ -103,7 +102,7 @@ class FakeRegistry(Registry):
     """A registry with one image, which takes what it is sent, or refuses it; time does not pass there."""
 
     def __init__(self) -> None:
-        super().__init__(WAY, lambda _seconds: None, TRANSPORT)
+        super().__init__(WAY, lambda _seconds: None)
         self.digest = DIGEST
         self.refusal: RegistryError | None = None
         self.unreachable = False

@@ -19,7 +19,7 @@ import requests.utils
 import urllib3.exceptions
 
 from dockyard.errors import UsageError
-from dockyard.registry.access import Access, Credentials, Transport, broken, extra_certificates, loopback
+from dockyard.registry.access import Access, Credentials, broken, extra_certificates, loopback
 from dockyard.registry.client import Reference, Registry, parse_reference, pause
 from dockyard.registry.content import Repository
 from dockyard.registry.errors import Kind, RegistryError
@@ -76,7 +76,7 @@ class Wire(requests.adapters.BaseAdapter):
 def client(handler: Handler, access: Access = ACCESS) -> tuple[Registry, Wire, list[float]]:
     """Return a client whose registry is a function, its wire, and the pauses that it made, in seconds."""
     wire, slept = Wire(handler), list[float]()
-    return Registry(access, slept.append, Transport(access, wire)), wire, slept
+    return Registry(access, slept.append, wire), wire, slept
 
 
 def sequence(*answers: Answer) -> Handler:

@@ -203,38 +203,6 @@ _BROKEN: tuple[tuple[type[BaseException], Kind, str], ...] = (
 """Root causes, the most telling first; an exception from requests carries them inside."""
 
 
-class Transport:
-    """A session with a registry's host: what goes wrong on the way is a RegistryError."""
-
-    def __init__(self, access: Access, adapter: requests.adapters.BaseAdapter | None = None) -> None:
-        self.access = access
-        self._session = requests.Session()
-        # Neither ~/.netrc nor REQUESTS_CA_BUNDLE may slip in: logins and certificates are chosen by Access.
-        self._session.trust_env = False
-        self._session.verify = False if access.insecure else str(access.bundle)
-        self._session.mount("https://", adapter or _Adapter(access))
-        self._session.mount("http://", adapter or requests.adapters.HTTPAdapter())
-
-    def close(self) -> None:
-        """Close every connection."""
-        self._session.close()
-
-    def send(self, method: str, url: str, headers: Mapping[str, str], **options: Any) -> requests.Response:
-        """Return the answer to one request, whatever its status."""
-        local = loopback(urlsplit(url).hostname or "")
-        proxies = {} if local else requests.utils.get_environ_proxies(url)
-        timeout = (CONNECT_SECONDS, READ_SECONDS)
-        try:
-            with warnings.catch_warnings():
-                # Said once in our own words, where it is decided that a registry is insecure.
-                warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
-                return self._session.request(
-                    method, url, headers=dict(headers), proxies=proxies, timeout=timeout, **options
-                )
-        except requests.RequestException as error:
-            raise broken(error, urlsplit(url).netloc, self.access) from None
-
-
 def broken(error: requests.RequestException, address: str, access: Access) -> RegistryError:
     """Return the error that a failed exchange with `address` stands for, told by its root cause."""
     causes = list_causes(error)
@@ -269,32 +237,3 @@ def _untrusted(cause: ssl.SSLCertVerificationError, address: str, access: Access
 def loopback(host: str) -> bool:
     """Tell whether a host is this machine itself, which no proxy can stand in for."""
     return host in ("localhost", "::1") or host.startswith("127.")
-
-
-class _Adapter(requests.adapters.HTTPAdapter):
-    """Connections with TLS settings that accept what the engine accepts, and nothing else."""
-
-    def __init__(self, access: Access) -> None:
-        try:
-            self._context = context = ssl.create_default_context(cafile=None if access.insecure else str(access.bundle))
-            for file in () if access.insecure else access.extra:
-                if file.suffix == ".crt":
-                    context.load_verify_locations(cafile=str(file))
-                else:
-                    context.load_cert_chain(file, file.with_suffix(".key"))
-        except OSError as error:
-            named = ", ".join(map(str, (access.bundle, *access.extra)))
-            text = f"the certificates for {access.host} cannot be read: {error} (in {named})"
-            raise RegistryError(Kind.TLS, text, "each file must hold certificates in PEM form") from None
-        if access.insecure:
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        # Newer Pythons demand extensions that Go, and so the engine, does not; both accept a trusted intermediate.
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        super().__init__()
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
-
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        return super().proxy_manager_for(*args, ssl_context=self._context, **kwargs)

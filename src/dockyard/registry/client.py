@@ -6,20 +6,30 @@ import http
 import logging
 import random
 import re
+import ssl
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
-from requests.utils import parse_dict_header
-from urllib3.exceptions import InvalidHeader
+from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.utils import get_environ_proxies, parse_dict_header
+from urllib3.exceptions import InsecureRequestWarning, InvalidHeader
 
 from dockyard import console
 from dockyard.errors import UsageError
-from dockyard.registry.access import Access, Credentials, Transport
+from dockyard.registry.access import (
+    CONNECT_SECONDS,
+    READ_SECONDS,
+    Access,
+    Credentials,
+    broken,
+    loopback,
+)
 from dockyard.registry.errors import Kind, RegistryError, classify, hint, spoken, wanted_pause
 
 log = logging.getLogger(__name__)
@@ -124,19 +134,24 @@ class Registry:
     """A conversation with one registry; use it as a context manager. Its errors are RegistryErrors."""
 
     def __init__(
-        self, access: Access, sleep: Callable[[float], None] = time.sleep, transport: Transport | None = None
+        self, access: Access, sleep: Callable[[float], None] = time.sleep, adapter: BaseAdapter | None = None
     ) -> None:
         self.access = access
         self.sleep = sleep
         self.base = ""
-        self._transport = transport or Transport(access)
         self._logins: dict[str, str] = {}
+        self._session = requests.Session()
+        # Neither ~/.netrc nor REQUESTS_CA_BUNDLE may slip in: logins and certificates are chosen by Access.
+        self._session.trust_env = False
+        self._session.verify = False if access.insecure else str(access.bundle)
+        self._session.mount("https://", adapter or _Adapter(access))
+        self._session.mount("http://", adapter or HTTPAdapter())
 
     def __enter__(self) -> "Registry":
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        self._transport.close()
+        self._session.close()
 
     @property
     def connected(self) -> bool:
@@ -160,9 +175,22 @@ class Registry:
 
     def _contact(self, scheme: str) -> str:
         base = f"{scheme}://{self.access.api}"
-        if self._transport.send("GET", f"{base}/v2/", {}).status_code == http.HTTPStatus.NOT_FOUND:
+        if self._send("GET", f"{base}/v2/", {}).status_code == http.HTTPStatus.NOT_FOUND:
             raise RegistryError(Kind.OTHER, f"{base} answers, but not as a registry", "check its name and port")
         return base
+
+    def _send(self, method: str, url: str, headers: Mapping[str, str], **options: Any) -> requests.Response:
+        """Return the answer to one request, whatever its status; what goes wrong on the way is a RegistryError."""
+        parts = urlsplit(url)
+        proxies = {} if loopback(parts.hostname or "") else get_environ_proxies(url)
+        options |= {"proxies": proxies, "timeout": (CONNECT_SECONDS, READ_SECONDS)}
+        try:
+            with warnings.catch_warnings():
+                # Said once in our own words, where it is decided that a registry is insecure.
+                warnings.simplefilter("ignore", InsecureRequestWarning)
+                return self._session.request(method, url, headers=dict(headers), **options)
+        except requests.RequestException as error:
+            raise broken(error, parts.netloc, self.access) from None
 
     def ask(self, request: Request, attempts: int = ATTEMPTS) -> requests.Response:
         """Return the registry's answer to a request; what it refuses is a RegistryError."""
@@ -180,7 +208,7 @@ class Registry:
         url = urljoin(self.base, request.path)
         scope = f"repository:{request.repository}:{request.actions}"
         known = {"Authorization": self._logins[scope]} if scope in self._logins else {}
-        answer = self._transport.send(request.method, url, {**request.headers, **known}, data=request.body)
+        answer = self._send(request.method, url, {**request.headers, **known}, data=request.body)
         if answer.status_code != http.HTTPStatus.UNAUTHORIZED:
             return answer
         scheme, _, rest = answer.headers.get("WWW-Authenticate", "").partition(" ")
@@ -193,7 +221,7 @@ class Registry:
         else:
             return answer
         headers = {**request.headers, "Authorization": login}
-        answer = self._transport.send(request.method, url, headers, data=request.body)
+        answer = self._send(request.method, url, headers, data=request.body)
         if answer.ok:
             self._logins[scope] = login
         return answer
@@ -206,10 +234,10 @@ class Registry:
         wish = {"scope": scope} | ({"service": challenge["service"]} if challenge.get("service") else {})
         if credentials and credentials.identity_token:
             form = {"grant_type": "refresh_token", "refresh_token": credentials.identity_token, "client_id": "dockyard"}
-            answer = self._transport.send("POST", realm, {}, data={**form, **wish})
+            answer = self._send("POST", realm, {}, data={**form, **wish})
         else:
             login = {"Authorization": _basic(credentials)} if credentials else {}
-            answer = self._transport.send("GET", realm, login, params=wish)
+            answer = self._send("GET", realm, login, params=wish)
         if not answer.ok:
             raise self._refusal(answer, scope.split(":")[1])
         with contextlib.suppress(ValueError, AttributeError):
@@ -243,6 +271,35 @@ class Registry:
     def error(self, kind: Kind, message: str, repository: str, wait: float = 0.0) -> RegistryError:
         """Return an error of this registry, with what a person can do about it."""
         return RegistryError(kind, message, hint(kind, self.access.host, repository), wait=wait)
+
+
+class _Adapter(HTTPAdapter):
+    """Connections with TLS settings that accept what the engine accepts, and nothing else."""
+
+    def __init__(self, access: Access) -> None:
+        try:
+            self._context = context = ssl.create_default_context(cafile=None if access.insecure else str(access.bundle))
+            for file in () if access.insecure else access.extra:
+                if file.suffix == ".crt":
+                    context.load_verify_locations(cafile=str(file))
+                else:
+                    context.load_cert_chain(file, file.with_suffix(".key"))
+        except OSError as error:
+            named = ", ".join(map(str, (access.bundle, *access.extra)))
+            text = f"the certificates for {access.host} cannot be read: {error} (in {named})"
+            raise RegistryError(Kind.TLS, text, "each file must hold certificates in PEM form") from None
+        if access.insecure:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        # Newer Pythons demand extensions that Go, and so the engine, does not; both accept a trusted intermediate.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        return super().proxy_manager_for(*args, ssl_context=self._context, **kwargs)
 
 
 def _basic(credentials: Credentials) -> str:
