@@ -27,7 +27,7 @@ from dockyard.deploy.steps import (
 )
 from dockyard.deploy.versions import Store, refusal
 from dockyard.engine.client import Endpoint, Engine
-from dockyard.errors import DockyardError, SettingsError, UsageError
+from dockyard.errors import CommandError, DockyardError, SettingsError, UsageError
 from dockyard.git import Git
 from dockyard.image.record_types import RunRecord
 from dockyard.image.records import record_run
@@ -279,6 +279,15 @@ def test_what_docker_says_is_told(settings: Settings, tmp_path: Path) -> None:
     refused = (
         f'error during connect: Get "http://x": {command} exit status 255: stderr=ssh: far: Connection refused\n\n'
     )
+
+    def silent(command: Command, **_options: object) -> Completed:
+        raise CommandError(f"took longer than {command.timeout} s")
+
+    with pytest.raises(LostError, match="far does not answer within 60 s"):
+        Docker(Engine("host", "28.0.0", True), silent, "far").read("service", "ls")
+    with pytest.raises(CommandError, match=r"took longer than 600\.0 s"):
+        Docker(Engine("host", "28.0.0", True), silent, "far").attempt("pull", timeout=600.0)
+    assert Docker(Engine("host", "28.0.0", True), silent, "far").read_log("x", "service", "logs") == ""
     with pytest.raises(LostError, match=r"^the destination does not answer: ssh: far: Connection refused$"):
         failing(refused).attempt("service", "ls")
     for name in ("compose.yaml", "compose.production.yaml"):

@@ -18,7 +18,7 @@ from dockyard.deploy.goal import FRONT, Document, Goal, ImageFacts, parse_size
 from dockyard.deploy.plan import Objects
 from dockyard.deploy.stackfile import DEFINITION, hash_text
 from dockyard.engine.client import Endpoint, Engine, find_engine
-from dockyard.errors import DockyardError, SettingsError
+from dockyard.errors import CommandError, DockyardError, SettingsError
 from dockyard.process import Command, Completed, capture, which
 from dockyard.settings import Settings
 from dockyard.stack import compose, prepare
@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 OFFICIAL = "haproxy:lts"
 SENSITIVE = ("pass", "secret", "token", "key", "credential", "dsn", "url")
 PULL_SECONDS = 600.0
+ANSWER_SECONDS = 60.0
+LOG_SECONDS = 30.0
+LOG_LINES = 20
 
 
 UNREACHABLE = re.compile(
@@ -46,8 +49,17 @@ class Docker:
     name: str = "the destination"
 
     def attempt(self, *words: str, **options: Any) -> Completed:
-        """Return how a command ended, well or not; raise LostError where the engine is out of reach."""
-        done = self.run(self.engine.command(*words, **options), check=False)
+        """Return how a command ended, well or not; raise LostError where the engine is out of reach.
+
+        A command without a `timeout` of its own is a question that is answered soon: a connection may die silently.
+        """
+        command = self.engine.command(*words, **{"timeout": ANSWER_SECONDS, **options})
+        try:
+            done = self.run(command, check=False)
+        except CommandError:
+            if "timeout" in options:
+                raise
+            raise LostError(f"{self.name} does not answer within {ANSWER_SECONDS:g} s", "is the network up?") from None
         if not done.ok and (found := UNREACHABLE.search(done.stderr)):
             # Of a long line about a command it is ssh's own words that tell.
             said = done.stderr.partition("stderr=")[2].strip().splitlines() or [found[0].strip()]
@@ -57,6 +69,14 @@ class Docker:
     def inspect(self, kind: str, *names: str) -> list[dict[str, Any]]:
         """Return what there is of some things, those left out that are gone meanwhile."""
         return json.loads(self.attempt(kind, "inspect", *names).stdout or "[]") if names else []
+
+    def read_log(self, copy: str, *words: str) -> str:
+        """Return the last lines of a copy as `docker … logs` tells them, or nothing where it does not soon."""
+        try:
+            done = self.attempt(*words, "--tail", str(LOG_LINES), copy, timeout=LOG_SECONDS)
+        except CommandError:
+            return ""
+        return done.stdout + done.stderr
 
     def read(self, *words: str, **options: Any) -> str:
         """Return what a command prints; raise DockyardError with its own words where it fails."""

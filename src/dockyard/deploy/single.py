@@ -39,7 +39,6 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.5
 SETTLE_SECONDS = 2.0
 """How long a copy without a health check must have run to count as up."""
-LOG_LINES = "20"
 SEEN_ENDING = 20
 """How often to look for the end of a copy that is restarted."""
 PROJECT = "com.docker.compose.project"
@@ -275,7 +274,7 @@ class Host(Deployer):
             with contextlib.suppress(LostError):
                 self.docker.attempt("container", "rm", "--force", container)
         if not done.ok:
-            last = (done.stdout + done.stderr).splitlines()[-int(LOG_LINES) :]
+            last = (done.stdout + done.stderr).splitlines()[-docker.LOG_LINES :]
             hint = show_last_words(RELEASE, "\n".join(last))
             raise UnhealthyError(f"the release step failed with exit code {done.returncode}", hint)
 
@@ -307,8 +306,7 @@ class Host(Deployer):
 
     def _failure(self, box: Box, when: str = "") -> UnhealthyError:
         """Show the last lines of a failing container, and return the error."""
-        done = self.docker.attempt("container", "logs", "--tail", LOG_LINES, box.id, timeout=30)
-        hint = show_last_words(box.plain, done.stdout + done.stderr)
+        hint = show_last_words(box.plain, self.docker.read_log(box.id, "container", "logs"))
         facts: dict[str, Any] = {}
         for _ in range(SEEN_ENDING):
             shown = self.docker.attempt("container", "inspect", "--format", "{{json .State}}", box.id).stdout
@@ -323,7 +321,7 @@ class Host(Deployer):
         """End containers, each with the time that its Compose file gives it, and remove them."""
         ids = [box.id for box in boxes]
         if ids:
-            self.docker.attempt("container", "stop", *ids)
+            self.docker.attempt("container", "stop", *ids, timeout=None)
             self.docker.attempt("container", "rm", "--force", *ids)
 
     def _compose(self, stack: StackFile, *words: str) -> None:

@@ -38,7 +38,6 @@ SETTLE_SECONDS = 3.0
 REASON_SECONDS = 10.0
 """How long a failing copy may take to end once its service returns: only then it has a reason."""
 MOST_FAILURES = 3
-LOG_LINES = "20"
 BACK = frozenset({"rollback_started", "rollback_completed", "rollback_paused", "paused"})
 ILL = "its health check never succeeded (unhealthy)"
 ENDED = frozenset({"Failed", "Rejected"})
@@ -156,7 +155,7 @@ class Swarm(Deployer):
 
     def _require_manager(self) -> None:
         form = "{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}}"
-        if self.docker.read("info", "--format", form, timeout=30).split() != ["active", "true"]:
+        if self.docker.read("info", "--format", form).split() != ["active", "true"]:
             raise DockyardError(
                 f"the engine of {self.destination.name} is no manager of a Swarm",
                 "name a manager as its host; `docker swarm init` makes a Swarm of one node",
@@ -298,8 +297,7 @@ class Swarm(Deployer):
 
     def _failure(self, what: str, task: str, why: str) -> UnhealthyError:
         """Show the last lines of a failing task, and return the error."""
-        done = self.docker.attempt("service", "logs", "--raw", "--tail", LOG_LINES, task, timeout=30)
-        hint = show_last_words(task[:12], done.stdout + done.stderr)
+        hint = show_last_words(task[:12], self.docker.read_log(task, "service", "logs", "--raw"))
         return UnhealthyError(f"{what}: {why or 'no reason is given'}", hint)
 
 
