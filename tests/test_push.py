@@ -69,7 +69,7 @@ class FakeEngine:
         self.images = images
         self.pushes: list[dict[str, Any]] = []
         self.closed = False
-        self.api = SimpleNamespace(timeout=60, push=self.push, inspect_image=self.inspect)
+        self.api = SimpleNamespace(timeout=60, push=self.push)
         self.name = name or socket.gethostname()
         self.environment = {"DOCKER_CONFIG": "/nonexistent"}
 
@@ -81,12 +81,9 @@ class FakeEngine:
         """Describe this engine."""
         return {"Name": self.name, "RegistryConfig": {"InsecureRegistryCIDRs": ["127.0.0.0/8"], "IndexConfigs": {}}}
 
-    def inspect(self, reference: str) -> None:
-        """Look an image up; the SDK's errors are requests' own."""
-        if reference not in self.images:
-            answer = requests.Response()
-            answer.status_code = 404
-            raise requests.HTTPError(response=answer)
+    def inspect_image(self, reference: str) -> dict[str, Any] | None:
+        """Look an image up."""
+        return {} if reference in self.images else None
 
     def push(self, repository: str, **options: Any) -> Iterator[dict[str, Any]]:
         """Tell the next story."""

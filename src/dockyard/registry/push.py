@@ -145,27 +145,22 @@ def push_images(
     """
     pushed: list[Pushed] = []
     wanted = [_qualified(reference) for reference in references]
-    with _client(engine) as client:
+    for reference in wanted:
+        if engine.inspect_image(str(reference)) is None:
+            advice = hint(Kind.MISSING, "", "")
+            raise RegistryError(Kind.MISSING, f"the engine has no image {reference}", advice)
+    with _contact(engine, wanted, reach) as (client, registries):
+        _check(registries, wanted)
         for reference in wanted:
-            try:
-                client.api.inspect_image(str(reference))
-            except requests.HTTPError as error:
-                if error.response is None or error.response.status_code != requests.codes.not_found:
-                    raise
-                advice = hint(Kind.MISSING, "", "")
-                raise RegistryError(Kind.MISSING, f"the engine has no image {reference}", advice) from None
-        with _registries(client, engine, wanted, reach) as registries:
-            _check(registries, wanted)
-            for reference in wanted:
-                pushed.append(_push(client, registries[reference.host], reference))
-                arrived(pushed[-1])
+            pushed.append(_push(client, registries[reference.host], reference))
+            arrived(pushed[-1])
     return tuple(pushed)
 
 
 def preflight(engine: "Engine", references: Sequence[str], *, reach: Reach = reach_registry) -> None:
     """Raise RegistryError unless a push of these could begin now: worth asking before a long build."""
     wanted = [_qualified(reference) for reference in references]
-    with _client(engine) as client, _registries(client, engine, wanted, reach) as registries:
+    with _contact(engine, wanted, reach) as (_, registries):
         _check(registries, wanted)
 
 
@@ -175,7 +170,7 @@ def verify_pushed(engine: "Engine", reference: str, digest: str, *, reach: Reach
     For images that BuildKit pushed by itself.
     """
     wanted = _qualified(reference)
-    with _client(engine) as client, _registries(client, engine, [wanted], reach) as registries:
+    with _contact(engine, [wanted], reach) as (_, registries):
         return _verify(registries[wanted.host], wanted, digest)
 
 
@@ -190,35 +185,29 @@ def _qualified(text: str) -> Reference:
 
 
 @contextlib.contextmanager
-def _client(engine: "Engine") -> Iterator[Client]:
-    client = engine.client()
-    try:
-        yield client
-    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        raise EngineError(
-            f"the engine stopped answering: {error}", "`invoke doctor` looks at it; then push again"
-        ) from None
-    finally:
-        client.close()
+def _contact(
+    engine: "Engine", references: Sequence[Reference], reach: Reach
+) -> Iterator[tuple[Client, dict[str, Registry]]]:
+    """Yield the engine's client and a conversation with each registry.
 
-
-@contextlib.contextmanager
-def _registries(
-    client: Client, engine: "Engine", references: Sequence[Reference], reach: Reach
-) -> Iterator[dict[str, Registry]]:
-    """Yield a conversation with each registry; only one that just a remote engine can reach may be unconnected."""
-    info = client.info()
+    Only a registry that just a remote engine can reach may be unconnected.
+    """
     registries: dict[str, Registry] = {}
-    with contextlib.ExitStack() as stack:
-        for host in dict.fromkeys(reference.host for reference in references):
-            registries[host] = stack.enter_context(reach(engine, info, host))
-            try:
-                registries[host].connect()
-            except RegistryError as error:
-                if not is_remote(info) or error.kind is not Kind.UNREACHABLE:
-                    raise
-                log.info(f"{error.message} from here, perhaps by the remote engine: what is pushed is not checked")
-        yield registries
+    with contextlib.closing(engine.client()) as client, contextlib.ExitStack() as stack:
+        try:
+            info = client.info()
+            for host in dict.fromkeys(reference.host for reference in references):
+                registries[host] = stack.enter_context(reach(engine, info, host))
+                try:
+                    registries[host].connect()
+                except RegistryError as error:
+                    if not is_remote(info) or error.kind is not Kind.UNREACHABLE:
+                        raise
+                    log.info(f"{error.message} from here, perhaps by the remote engine: what is pushed is not checked")
+            yield client, registries
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            advice = "`invoke doctor` looks at it; then push again"
+            raise EngineError(f"the engine stopped answering: {error}", advice) from None
 
 
 def _check(registries: Mapping[str, Registry], references: Sequence[Reference]) -> None:
