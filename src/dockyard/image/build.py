@@ -21,7 +21,7 @@ from dockyard.image import bake, names, records
 from dockyard.image.dockerfile import Dockerfile, read_dockerfile
 from dockyard.image.failures import explain_failure, is_race
 from dockyard.image.names import Variant
-from dockyard.image.record_types import Details, ImageRecord, LayerRecord, Outcome, PackageRecord
+from dockyard.image.record_types import Details, ImageRecord, LayerRecord, PackageRecord
 from dockyard.locks import check
 from dockyard.locks.indexes import Logins, collect_logins
 from dockyard.locks.pins import parse_pins
@@ -214,19 +214,12 @@ def build_images(
             "nothing can be built: no Python asked for has a base image here", "`invoke base.list` shows which have one"
         )
     job = Job(settings, engine, found, request, planned, recording)
-    outcome: Outcome = "failed"
     built: tuple[Built, ...] = ()
     try:
-        built = _run(job)
-        outcome = "passed"
-    except KeyboardInterrupt:
-        outcome = "interrupted"
-        raise
-    except DockyardError as error:
-        recording.details["error"] = records.shorten_error(error)
-        raise
+        with recording.watch():
+            built = _run(job)
     finally:
-        _record(job, built, outcome)
+        _record(job, built)
     return built, missing
 
 
@@ -315,7 +308,7 @@ def _inspected(engine: Engine, image: Built) -> Built:
     return replace(image, size=int(size["Size"]), layers=tuple(layers), diff_ids=told_apart)
 
 
-def _record(job: Job, built: Sequence[Built], outcome: Outcome) -> None:
+def _record(job: Job, built: Sequence[Built]) -> None:
     """Keep a record for every image that was built, or one that tells of the failure."""
     settings = job.settings
     first = job.request.variants(settings)[0]
@@ -333,7 +326,8 @@ def _record(job: Job, built: Sequence[Built], outcome: Outcome) -> None:
         told: Details = {**more, **job.recording.told(), "engine": records.describe_engine(job.engine)}
         if len(platforms) == 1:
             told["platform"] = platforms[0]
-        record = records.make_record(settings, job.found.git, job.recording.clock, "build", outcome, **told)
+        clock, outcome = job.recording.clock, job.recording.outcome
+        record = records.make_record(settings, job.found.git, clock, "build", outcome, **told)
         records.keep_record(settings, record)
 
 

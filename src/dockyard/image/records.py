@@ -127,7 +127,7 @@ def write_record(folder: Path, record: RunRecord) -> Path:
 
 @dataclass
 class Recording:
-    """A run that is under way: when it started, what there is to tell of it, and its steps as they end.
+    """A run that is under way: when it started, what there is to tell of it, its steps as they end, and its outcome.
 
     `failed` says of a run that ends without an error that it found something wrong, `idle` that it had nothing to do.
     """
@@ -137,6 +137,20 @@ class Recording:
     steps: list[StepRecord] = field(default_factory=list)
     failed: bool = False
     idle: bool = False
+    outcome: Outcome = "failed"
+
+    @contextmanager
+    def watch(self) -> Iterator[None]:
+        """Note how what is done inside ends, and the line of an error."""
+        try:
+            yield
+            self.outcome = "failed" if self.failed else "passed"
+        except KeyboardInterrupt:
+            self.outcome = "interrupted"
+            raise
+        except DockyardError as error:
+            self.details["error"] = shorten_error(error)
+            raise
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -166,23 +180,18 @@ Keep = Callable[[Settings, RunRecord], object]
 def record_run(settings: Settings, kind: Kind, *, keep: Keep | None = None) -> Iterator[Recording]:
     """Keep a record of what is done inside, however it ends; one that was mistyped or had nothing to do is no run."""
     recording = Recording(Clock.start())
-    outcome: Outcome = "failed"
-    told: str | None = None
     mistyped = False
     try:
-        yield recording
-        outcome = "failed" if recording.failed else "passed"
-    except KeyboardInterrupt:
-        outcome = "interrupted"
-        raise
-    except DockyardError as error:
-        mistyped = isinstance(error, UsageError)
-        told = shorten_error(error)
+        with recording.watch():
+            yield recording
+    except UsageError:
+        mistyped = True
         raise
     finally:
         if not (mistyped or recording.idle):
-            details: Details = {"error": told, **recording.told()}
-            record = make_record(settings, read_git(settings.root), recording.clock, kind, outcome, **details)
+            details: Details = {"error": None, **recording.told()}
+            git = read_git(settings.root)
+            record = make_record(settings, git, recording.clock, kind, recording.outcome, **details)
             (keep or keep_record)(settings, record)
 
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 
 from dockyard.bases.resolve import Missing
 from dockyard.engine.client import Engine, find_engine
-from dockyard.errors import DockyardError, UsageError
+from dockyard.errors import UsageError
 from dockyard.git import read_git
 from dockyard.image import names as images
 from dockyard.image import records
 from dockyard.image.build import Built, Request, build_images, require_targets
 from dockyard.image.dockerfile import read_dockerfile
 from dockyard.image.names import Variant
-from dockyard.image.record_types import Details, ImageRecord, Outcome, RunRecord
+from dockyard.image.record_types import Details, ImageRecord, RunRecord
 from dockyard.registry.push import Pushed, preflight, push_images, refuse_dirty, verify_pushed
 from dockyard.settings import Settings
 
@@ -72,7 +72,6 @@ def push_variants(
     refuse_dirty(names, force)
     recording = records.Recording(records.Clock.start())
     engine = actions.find_engine(settings)
-    outcome: Outcome = "failed"
     arrived: dict[str, Pushed] = {}
 
     def note(image: Pushed) -> None:
@@ -84,17 +83,12 @@ def push_variants(
         })  # fmt: skip
 
     try:
-        return actions.push_images(engine, names, arrived=note)
-    except KeyboardInterrupt:
-        outcome = "interrupted"
-        raise
-    except DockyardError as error:
-        recording.details["error"] = records.shorten_error(error)
-        raise
+        with recording.watch():
+            return actions.push_images(engine, names, arrived=note)
     finally:
         git = read_git(settings.root)
         for variant, named in wanted.items():
-            ending = "passed" if all(name in arrived for name in named) else outcome
+            ending = "passed" if all(name in arrived for name in named) else recording.outcome
             told: Details = {
                 **recording.told(),
                 "target": variant.target,
