@@ -359,7 +359,7 @@ def detect_libraries(snapshot: Snapshot, dependencies: Dependencies) -> Found[Li
             _once((*(one for need in needs for one in need.run), *apt)),
             _once(one for need in needs for one in need.keep),
         ),
-        f"what {', '.join(sources)} need" if sources else "no package that is known to need one",
+        f"what {', '.join(sources)} need" + "s" * (len(sources) == 1) if sources else "no package known to need one",
     )
 
 
