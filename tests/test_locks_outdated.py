@@ -5,8 +5,6 @@ import json
 import pytest
 from invoke.context import Context
 
-from dockyard.bases import resolve
-from dockyard.engine.client import Engine
 from dockyard.locks import check, lock
 from dockyard.locks.compile import Compiled
 from dockyard.locks.plan import finish_locks
@@ -15,6 +13,7 @@ from dockyard.tasks import lock as task
 from dockyard.tasks.lock import print_outdated
 from tests.conftest import replace_everywhere
 from tests.lock_project import COMPILED, compiled_here, locked_project, pin
+from tests.scripted_docker import Docker
 
 
 @pytest.fixture
@@ -27,15 +26,9 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         return Compiled({path: text for each in made for path, text in each.items()})
 
     monkeypatch.setattr(lock, "compile_all", compile_all)
-    replace_everywhere(monkeypatch, "find_engine", lambda settings: Engine("host", "28", snapshotter=True))
-    monkeypatch.setattr(
-        resolve,
-        "ensure_bases",
-        lambda settings, engine, pythons: (
-            tuple(resolve.Base(python, f"python:{python}-slim", "debian", f"local:{python}", "") for python in pythons),
-            (),
-        ),
-    )
+    docker = Docker()
+    docker.registry = {f"python:{python}-slim": f"sha256:{python}" for python in ("3.12", "3.13")}
+    replace_everywhere(monkeypatch, "find_engine", lambda settings: docker.engine)
     return texts
 
 

@@ -11,7 +11,6 @@ import pytest
 
 from dockyard import console
 from dockyard.bases import resolve
-from dockyard.engine.client import Engine
 from dockyard.errors import ChangesPending, DockyardError, UsageError
 from dockyard.locks import check
 from dockyard.locks import lock as locks
@@ -25,6 +24,7 @@ from dockyard.settings import Settings
 from dockyard.tasks.lock import make_and_print, print_chains, print_problems, warn_of_stale_locks
 from tests.conftest import replace_everywhere
 from tests.lock_project import COMPILED, compiled_here, locked_project, pin
+from tests.scripted_docker import Docker
 
 PROJECT = '[tool.dockyard]\napp = "shop:app"\nimage = "shop"\npythons = ["3.12", "3.13"]\n'
 
@@ -54,15 +54,9 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         return Compiled({path: text for each in made for path, text in each.items()}, YANKED)
 
     monkeypatch.setattr(locks, "compile_all", compile_all)
-    replace_everywhere(monkeypatch, "find_engine", lambda settings: Engine("host", "28", snapshotter=True))
-    monkeypatch.setattr(
-        resolve,
-        "ensure_bases",
-        lambda settings, engine, pythons: (
-            tuple(resolve.Base(python, f"python:{python}-slim", "debian", f"local:{python}", "") for python in pythons),
-            (),
-        ),
-    )
+    docker = Docker()
+    docker.registry = {f"python:{python}-slim": f"sha256:{python}" for python in ("3.12", "3.13")}
+    replace_everywhere(monkeypatch, "find_engine", lambda settings: docker.engine)
     return texts
 
 
@@ -245,26 +239,19 @@ def test_a_python_without_a_base_is_compiled_by_uv_in_another_one(settings: Sett
 
 
 @pytest.mark.parametrize("spare", [True, False])
-def test_with_no_base_at_all_another_python_is_looked_for(
-    project: Settings, monkeypatch: pytest.MonkeyPatch, spare: bool
-) -> None:
+def test_with_no_base_at_all_another_python_is_looked_for(project: Settings, spare: bool) -> None:
     """A lock of the one Python without a base is made in a base of another; where there is none, the reason is told."""
-
-    def ensure(
-        _settings: Settings, _engine: Engine, pythons: list[str]
-    ) -> tuple[tuple[resolve.Base, ...], tuple[resolve.Missing, ...]]:
-        found = tuple(base(python) for python in pythons if python == "3.13" and spare)
-        return found, tuple(resolve.Missing(python, "nobody ships it") for python in pythons if python == "3.12")
-
-    monkeypatch.setattr(resolve, "ensure_bases", ensure)
+    docker = Docker()
+    docker.registry = {"python:3.13-slim": "sha256:1"} if spare else {}
+    project = replace(project, base="registry")
     (project.root / "requirements/3.12/test.txt").unlink()
     batches = plan_batches(inspect_locks(project), Wish())
-    there = Engine("host", "28", snapshotter=True)
     if spare:
-        assert choose_places(project, there, batches) == [(batches[0], Place("local:3.13", "uv"))]
+        place = Place("python:3.13-slim@sha256:1", "uv")
+        assert choose_places(project, docker.engine, batches) == [(batches[0], place)]
     else:
-        with pytest.raises(DockyardError, match=r"no base image for Python 3\.12: nobody ships it"):
-            choose_places(project, there, batches)
+        with pytest.raises(DockyardError, match=r"no base image for Python 3\.12: the registry has no"):
+            choose_places(project, docker.engine, batches)
 
 
 def test_a_yanked_pin_that_stays_is_told(

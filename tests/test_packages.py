@@ -1,15 +1,14 @@
 """Debian packages: which mirror, which settings for apt, and what a failure means."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from dockyard import apt as packages
-from dockyard import process
-from dockyard.apt import Mirror, Package, Source
+from dockyard.apt import Host, Mirror, Package, Source
 from dockyard.errors import DockyardError
 from dockyard.process import Command, Completed
+from tests.scripted_docker import Docker
 
 BOOKWORM = 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nID=debian\nVERSION_CODENAME=bookworm\n'
 DEB822 = """\
@@ -42,43 +41,17 @@ deb cdrom:[Debian]/ bookworm main
 """
 
 
-@pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the apt folder of a made-up Debian 12 that has apt, a keyring, and no sources yet."""
-    folder = tmp_path / "apt"
-    (folder / "sources.list.d").mkdir(parents=True)
-    (tmp_path / "os-release").write_text(BOOKWORM, "utf-8")
-    (tmp_path / "debian.gpg").touch()
-    monkeypatch.setattr(packages, "APT", folder)
-    monkeypatch.setattr(packages, "OS_RELEASE", tmp_path / "os-release")
-    monkeypatch.setattr(packages, "KEYRING", tmp_path / "debian.gpg")
-    monkeypatch.setattr(process, "which", lambda program: f"/usr/bin/{program}")
-    return folder
+class Apt(Docker):
+    """Stands in for apt-get and dpkg: packages are found, unless a word of a command is scripted to fail."""
 
-
-@pytest.fixture
-def mirrored(host: Path) -> Path:
-    """Return the made-up host with a mirror in its sources."""
-    (host / "sources.list").write_text("deb http://mirror.example/debian bookworm main\n", "utf-8")
-    return host
-
-
-class Apt:
-    """Stands in for apt-get and dpkg: packages are found, unless a word of a command is in `fails`."""
-
-    def __init__(self, fails: dict[str, str] | None = None) -> None:
-        self.fails = fails or {}
-        self.ran: list[Command] = []
+    def __init__(self) -> None:
+        super().__init__()
+        self.programs = {"apt-get": "/usr/bin/apt-get", "dpkg": "/usr/bin/dpkg"}
         self.configuration = ""
         self.sources = ""
 
-    def __call__(self, command: Command, *, check: bool = True) -> Completed:
-        """Do what the real program does to the disk, or fail in its words."""
-        assert not check
-        self.ran.append(command)
-        for word, said in self.fails.items():
-            if word in command.argv:
-                return Completed(100, "", said, 0.1)
+    def answer(self, command: Command) -> Completed:
+        """Do what the real program does to the disk."""
         work = command.cwd or Path()
         if "update" in command.argv:
             self.configuration = Path(command.argv[3]).read_text("utf-8")
@@ -93,15 +66,25 @@ class Apt:
 
 
 @pytest.fixture
-def apt(mirrored: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Apt]:
-    """Return a function that puts a stand-in for apt in place."""
+def apt() -> Apt:
+    """Return the programs of a made-up Debian."""
+    return Apt()
 
-    def install(fails: dict[str, str] | None = None) -> Apt:
-        made = Apt(fails)
-        monkeypatch.setattr(process, "capture", made)
-        return made
 
-    return install
+@pytest.fixture
+def host(tmp_path: Path, apt: Apt) -> Host:
+    """Return a made-up Debian 12 that has apt, a keyring, and no sources yet."""
+    (tmp_path / "apt" / "sources.list.d").mkdir(parents=True)
+    (tmp_path / "os-release").write_text(BOOKWORM, "utf-8")
+    (tmp_path / "debian.gpg").touch()
+    return Host(tmp_path / "apt", tmp_path / "debian.gpg", tmp_path / "os-release", apt)
+
+
+@pytest.fixture
+def mirrored(host: Host) -> Host:
+    """Return the made-up host with a mirror in its sources."""
+    (host.apt / "sources.list").write_text("deb http://mirror.example/debian bookworm main\n", "utf-8")
+    return host
 
 
 def test_deb822_sources_are_read() -> None:
@@ -146,85 +129,82 @@ def test_only_debian_itself_is_a_mirror(source: Source, expected: bool) -> None:
     assert packages.is_debian(source, "bookworm") is expected
 
 
-def test_the_mirror_comes_from_either_kind_of_file(host: Path) -> None:
+def test_the_mirror_comes_from_either_kind_of_file(host: Host) -> None:
     """A host has one-line files, deb822 files, or both; disabled files have other endings."""
-    (host / "sources.list.d/tool.list").write_text("deb [signed-by=/k/t.gpg] https://tool.example bookworm main\n")
-    (host / "sources.list.d/old.sources.disabled").write_text(DEB822.replace("mirror.", "old."))
+    (host.apt / "sources.list.d/tool.list").write_text("deb [signed-by=/k/t.gpg] https://tool.example bookworm main\n")
+    (host.apt / "sources.list.d/old.sources.disabled").write_text(DEB822.replace("mirror.", "old."))
     with pytest.raises(DockyardError, match="name no mirror of Debian bookworm"):
-        packages.mirror()
-    (host / "sources.list").write_text("deb http://one-line.example/debian bookworm main\n")
-    assert packages.mirror() == Mirror("http://one-line.example/debian", packages.KEYRING)
-    signed = DEB822.replace("/usr/share/keyrings/debian-archive-keyring.gpg", str(host / "debian-archive-own.gpg"))
-    (host / "debian-archive-own.gpg").touch()
-    (host / "sources.list.d/debian.sources").write_text(signed)
-    assert packages.mirror() == Mirror("http://mirror.example/debian", host / "debian-archive-own.gpg")
+        packages.mirror(host)
+    (host.apt / "sources.list").write_text("deb http://one-line.example/debian bookworm main\n")
+    assert packages.mirror(host) == Mirror("http://one-line.example/debian", host.keyring)
+    signed = DEB822.replace("/usr/share/keyrings/debian-archive-keyring.gpg", str(host.apt / "debian-archive-own.gpg"))
+    (host.apt / "debian-archive-own.gpg").touch()
+    (host.apt / "sources.list.d/debian.sources").write_text(signed)
+    assert packages.mirror(host) == Mirror("http://mirror.example/debian", host.apt / "debian-archive-own.gpg")
 
 
-def test_a_missing_keyring_is_named(mirrored: Path) -> None:
+def test_a_missing_keyring_is_named(mirrored: Host) -> None:
     """Without Debian's keys nothing can be checked."""
-    packages.KEYRING.unlink()
+    mirrored.keyring.unlink()
     with pytest.raises(DockyardError, match="keyring"):
-        packages.mirror()
+        packages.mirror(mirrored)
 
 
 @pytest.mark.parametrize(
     "release", ["ID=alpine\nPRETTY_NAME=Alpine\n", "ID=debian\n", ""], ids=["other", "sid", "none"]
 )
-def test_a_host_that_is_no_debian_release_is_refused(host: Path, release: str) -> None:
+def test_a_host_that_is_no_debian_release_is_refused(host: Host, release: str) -> None:
     """Elsewhere there are other ways, and the error names them."""
-    packages.OS_RELEASE.write_text(release, "utf-8")
+    host.os_release.write_text(release, "utf-8")
     with pytest.raises(DockyardError, match="only be fetched on Debian") as caught:
-        packages.mirror()
+        packages.mirror(host)
     assert "engine" in caught.value.hint
 
 
-def test_a_debian_without_apt_is_refused(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_debian_without_apt_is_refused(host: Host, apt: Apt) -> None:
     """Slimmed-down images have removed it."""
-    monkeypatch.setattr(process, "which", lambda _program: None)
+    apt.programs.clear()
     with pytest.raises(DockyardError, match="no apt-get"):
-        packages.mirror()
+        packages.mirror(host)
 
 
-def test_packages_are_unpacked_from_their_releases(apt: Callable[..., Apt], tmp_path: Path) -> None:
+def test_packages_are_unpacked_from_their_releases(apt: Apt, mirrored: Host, tmp_path: Path) -> None:
     """Each package comes from its own release, all of them signed, and nothing else is left."""
-    made = apt()
     into = tmp_path / "cache/root"
-    packages.unpack((Package("engine", "trixie"), Package("runc", "bookworm")), into)
+    packages.unpack((Package("engine", "trixie"), Package("runc", "bookworm")), into, host=mirrored)
     assert {path.name for path in into.iterdir()} == {"engine", "runc"}
     assert [path.name for path in into.parent.iterdir()] == ["root"]
-    assert "Suites: bookworm trixie\n" in made.sources
-    assert f"Signed-By: {packages.KEYRING}" in made.sources
-    assert made.ran[1].argv[-2:] == ("engine/trixie", "runc/bookworm")
-    assert all(command.env["LC_ALL"] == "C" for command in made.ran)
+    assert "Suites: bookworm trixie\n" in apt.sources
+    assert f"Signed-By: {mirrored.keyring}" in apt.sources
+    assert apt.asked[1].argv[-2:] == ("engine/trixie", "runc/bookworm")
+    assert all(command.env["LC_ALL"] == "C" for command in apt.asked)
 
 
-def test_unpacking_replaces_what_was_there(apt: Callable[..., Apt], tmp_path: Path) -> None:
+def test_unpacking_replaces_what_was_there(apt: Apt, mirrored: Host, tmp_path: Path) -> None:
     """A folder of an older version does not shine through."""
-    apt()
     (tmp_path / "root").mkdir()
     (tmp_path / "root/old").touch()
-    packages.unpack((Package("runc", "bookworm"),), tmp_path / "root")
+    packages.unpack((Package("runc", "bookworm"),), tmp_path / "root", host=mirrored)
     assert [path.name for path in (tmp_path / "root").iterdir()] == ["runc"]
 
 
 @pytest.mark.parametrize("step", ["update", "download", "-x"])
-def test_a_failure_leaves_the_old_folder_and_no_other(apt: Callable[..., Apt], tmp_path: Path, step: str) -> None:
+def test_a_failure_leaves_the_old_folder_and_no_other(apt: Apt, mirrored: Host, tmp_path: Path, step: str) -> None:
     """Whatever fails, at any step, nothing half-made stays."""
-    apt({step: "E: write (28: No space left on device)"})
+    apt.says[step] = Completed(100, "", "E: write (28: No space left on device)", 0.1)
     (tmp_path / "cache/root").mkdir(parents=True)
     (tmp_path / "cache/root/old").touch()
     with pytest.raises(DockyardError, match="disk is full"):
-        packages.unpack((Package("runc", "bookworm"),), tmp_path / "cache/root")
+        packages.unpack((Package("runc", "bookworm"),), tmp_path / "cache/root", host=mirrored)
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["root"]
     assert (tmp_path / "cache/root/old").exists()
 
 
-def test_a_folder_that_cannot_be_made_is_an_error_of_ours(apt: Callable[..., Apt], tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_an_error_of_ours(apt: Apt, mirrored: Host, tmp_path: Path) -> None:
     """A file in the way is named."""
-    apt()
     (tmp_path / "cache").touch()
     with pytest.raises(DockyardError, match="cache"):
-        packages.unpack((Package("runc", "bookworm"),), tmp_path / "cache/root")
+        packages.unpack((Package("runc", "bookworm"),), tmp_path / "cache/root", host=mirrored)
 
 
 @pytest.mark.parametrize(("allowed", "value"), [(False, "true"), (True, "false")])

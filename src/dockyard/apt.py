@@ -16,12 +16,22 @@ from pathlib import Path
 
 from dockyard import process
 from dockyard.errors import DockyardError, Sign, read_signs
-from dockyard.process import Command
+from dockyard.process import Command, Runner
 
-APT = Path("/etc/apt")
-KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-OS_RELEASE = Path("/etc/os-release")
 ELSEWHERE = 'use a Docker Engine and a registry instead (engine = "host", base = "registry"), or run this on Debian'
+
+
+@dataclass(frozen=True)
+class Host:
+    """Where a machine keeps apt's sources, Debian's keys and its own name, and what runs its programs."""
+
+    apt: Path = Path("/etc/apt")
+    keyring: Path = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+    os_release: Path = Path("/etc/os-release")
+    runner: Runner = process
+
+
+HERE = Host()
 
 
 @dataclass(frozen=True)
@@ -50,10 +60,10 @@ class Source:
     options: Mapping[str, str]
 
 
-def codename() -> str:
+def codename(host: Host = HERE) -> str:
     """Return the host's own Debian release, such as bookworm; raise DockyardError where the host is no Debian."""
     try:
-        release = parse_os_release(OS_RELEASE.read_text("utf-8"))
+        release = parse_os_release(host.os_release.read_text("utf-8"))
     except OSError:
         release = {}
     if release.get("ID") != "debian" or not release.get("VERSION_CODENAME"):
@@ -62,37 +72,37 @@ def codename() -> str:
     return release["VERSION_CODENAME"]
 
 
-def mirror() -> Mirror:
+def mirror(host: Host = HERE) -> Mirror:
     """Return the Debian mirror that the host's own apt sources name, and its keyring."""
-    release = codename()
-    if process.which("apt-get") is None or process.which("dpkg") is None:
+    release = codename(host)
+    if host.runner.which("apt-get") is None or host.runner.which("dpkg") is None:
         raise DockyardError("this Debian has no apt-get or no dpkg", ELSEWHERE)
     # Entries that name Debian's keyring come before those that trust any key of the host.
-    for source in sorted(host_sources(), key=lambda one: "debian-archive" not in one.options.get("signed-by", "")):
+    for source in sorted(host_sources(host), key=lambda one: "debian-archive" not in one.options.get("signed-by", "")):
         if is_debian(source, release):
-            return Mirror(source.uri, _keyring(source))
+            return Mirror(source.uri, _keyring(source, host))
     raise DockyardError(
-        f"the apt sources in {APT} name no mirror of Debian {release} main",
-        f"add one to {APT}/sources.list.d/debian.sources, signed by {KEYRING}",
+        f"the apt sources in {host.apt} name no mirror of Debian {release} main",
+        f"add one to {host.apt}/sources.list.d/debian.sources, signed by {host.keyring}",
     )
 
 
-def unpack(wanted: Sequence[Package], into: Path, *, allow_expired: bool = False) -> None:
+def unpack(wanted: Sequence[Package], into: Path, *, allow_expired: bool = False, host: Host = HERE) -> None:
     """Fetch packages and unpack them, without their scripts, into the folder `into`, which is replaced whole.
 
     Nothing is left in or beside `into` when this raises DockyardError: no apt, a mirror out of reach, a bad
     signature, a release past its date (unless `allow_expired`), an unknown package, or a full disk.
     """
-    source = mirror()
+    source = mirror(host)
     work: Path | None = None
     try:
         into.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{into.name}-", dir=into.parent))
         apt = _private_apt(work, source, sorted({package.release for package in wanted}), allow_expired)
-        _run(*apt, "update", cwd=work)
-        _run(*apt, "download", *(f"{package.name}/{package.release}" for package in wanted), cwd=work / "debs")
+        _run(host, *apt, "update", cwd=work)
+        _run(host, *apt, "download", *(f"{package.name}/{package.release}" for package in wanted), cwd=work / "debs")
         for archive in sorted((work / "debs").glob("*.deb")):
-            _run("dpkg", "-x", str(archive), str(work / "root"), cwd=work)
+            _run(host, "dpkg", "-x", str(archive), str(work / "root"), cwd=work)
             archive.unlink()
         if into.exists():
             into.rename(work / "old")
@@ -148,9 +158,9 @@ def parse_sources(text: str) -> Iterator[Source]:
             yield Source(uri, suites, components, fields)
 
 
-def host_sources() -> Iterator[Source]:
+def host_sources(host: Host = HERE) -> Iterator[Source]:
     """Yield every entry of the host's apt sources."""
-    for path in (APT / "sources.list", *sorted((APT / "sources.list.d").glob("*"))):
+    for path in (host.apt / "sources.list", *sorted((host.apt / "sources.list.d").glob("*"))):
         try:
             text = path.read_text("utf-8", "replace")
         except OSError:
@@ -237,9 +247,9 @@ def _fields(stanza: str) -> dict[str, str]:
     return dict(parser["stanza"])
 
 
-def _keyring(source: Source) -> Path:
+def _keyring(source: Source, host: Host) -> Path:
     signer = source.options.get("signed-by", "").split(",")[0].strip()
-    found = Path(signer) if signer.startswith("/") else KEYRING
+    found = Path(signer) if signer.startswith("/") else host.keyring
     if not found.is_file():
         raise DockyardError(f"the keyring {found} is missing", "install the package debian-archive-keyring")
     return found
@@ -295,7 +305,7 @@ def apt_configuration(work: Path, allow_expired: bool) -> str:
     return "".join((*cleared, *(f'{name} "{value}";\n' for name, value in values.items())))
 
 
-def _run(*argv: str, cwd: Path) -> None:
-    done = process.capture(Command(argv, cwd=cwd, env={"LC_ALL": "C"}, timeout=1200), check=False)
+def _run(host: Host, *argv: str, cwd: Path) -> None:
+    done = host.runner.capture(Command(argv, cwd=cwd, env={"LC_ALL": "C"}, timeout=1200), check=False)
     if not done.ok:
         raise explain(done.stderr + done.stdout)
