@@ -40,6 +40,7 @@ class Advisories:
     """The data of a service and its faults: `harm` may put another answer in the place of one, by its path."""
 
     records: list[dict[str, Any]] = field(default_factory=list)
+    trouble: Exception | None = None
     page: int = 1000
     harm: Callable[[str, Answer], Answer | bytes] = lambda _path, answer: answer
     asked: list[str] = field(default_factory=list)

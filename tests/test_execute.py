@@ -53,20 +53,19 @@ class Screen:
 
 @pytest.fixture
 def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
-    """Put a stand-in without a terminal in the place of stderr."""
+    """Put a stand-in without a terminal in the place of stderr, for this module alone: pytest has it too."""
     made = Screen()
     monkeypatch.setattr(process, "sys", SimpleNamespace(stderr=made))
     return made
 
 
 @pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Screen]:
+def terminal(screen: Screen) -> Iterator[Screen]:
     """Put a stand-in with a terminal of 91 columns in the place of stderr."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (33, 91))
-    made = Screen(theirs)
-    monkeypatch.setattr(process, "sys", SimpleNamespace(stderr=made))
-    yield made
+    screen.terminal = theirs
+    yield screen
     os.close(ours)
     os.close(theirs)
 
@@ -405,9 +404,8 @@ def test_detach_of_a_program_that_is_not_installed(tmp_path: Path) -> None:
         process.detach(Command(("no-such-program",)), tmp_path / "log")
 
 
-def test_replace_of_a_program_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replace_of_a_program_that_is_not_installed() -> None:
     """The same words again: becoming another program fails like running one."""
-    monkeypatch.setattr(sys, "stdout", SimpleNamespace(flush=lambda: None))
     with pytest.raises(CommandError, match="not installed"):
         process.replace(Command(("no-such-program",)))
 

@@ -136,7 +136,7 @@ def test_rooms_stand_above_what_they_import(build: Build) -> None:
     assert picture.count("<path") == 3
 
 
-PATCHES = 87
+PATCHES = 59
 """How many patches by name the tests have: fewer is better, and this number goes down with them.
 
 What is left has no caller who could hand anything in: the standard library's own (sys, os, tempfile, a file that cannot

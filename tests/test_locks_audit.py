@@ -46,6 +46,8 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Advisories:
     made = Advisories()
 
     def send(_adapter: object, request: requests.PreparedRequest, **_options: object) -> requests.Response:
+        if made.trouble:
+            raise made.trouble
         status, content = made.answer(str(request.method), request.path_url, request.body or b"")  # type: ignore[arg-type]
         answer = requests.Response()
         answer.status_code, answer.raw, answer.reason = status, io.BytesIO(content), "as told"
@@ -221,15 +223,11 @@ BROKEN = [
 
 @pytest.mark.parametrize(("error", "said"), BROKEN, ids=[said for _, said in BROKEN])
 def test_a_service_that_cannot_be_reached(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+    settings: Settings, service: Advisories, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
 ) -> None:
     """The reason is told, without the password of a proxy."""
-
-    def send(*_arguments: object, **_options: object) -> None:
-        raise error
-
+    service.trouble = error
     monkeypatch.setenv("HTTPS_PROXY", "http://me:hunter2@proxy:1")
-    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
     with pytest.raises(DockyardError, match="cannot be had") as caught:
         look(settings, audit_url="https://advisories.example")
     assert said in caught.value.message

@@ -3,6 +3,7 @@
 import json
 import threading
 from concurrent import futures
+from typing import Any
 
 import pytest
 
@@ -146,11 +147,12 @@ def test_a_failure_of_one_removes_the_others(batches: tuple[Batch, ...]) -> None
 def test_an_interrupt_removes_every_container(batches: tuple[Batch, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while containers run leaves none of them."""
     docker = Containers(python3_12="endless", python3_13="endless")
-    real = futures.wait
+    once = iter([KeyboardInterrupt()])
 
-    def interrupted(*_arguments: object, **_options: object) -> object:
-        monkeypatch.setattr(compiling, "wait", real)
-        raise KeyboardInterrupt
+    def interrupted(*arguments: Any, **options: Any) -> object:
+        for pressed in once:
+            raise pressed
+        return futures.wait(*arguments, **options)
 
     monkeypatch.setattr(compiling, "wait", interrupted)
     with pytest.raises(KeyboardInterrupt):

@@ -73,11 +73,17 @@ def test_as_json(settings: Settings, compiled: dict[str, str], capsys: pytest.Ca
     ]
 
 
-def test_the_option_asks_for_it(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`invoke lock --outdated` never makes a lock."""
-    asked: list[bool] = []
-    replace_everywhere(monkeypatch, "settings", lambda: settings)
-    monkeypatch.setattr(task, "print_outdated", lambda settings, as_json: asked.append(as_json))
-    monkeypatch.setattr(task, "make_and_print", lambda *arguments, **options: pytest.fail("a lock was made"))
+def test_the_option_asks_for_it(
+    settings: Settings,
+    compiled: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`invoke lock --outdated` never makes a lock, also where one is stale."""
+    project = locked_project(settings)
+    (project.root / "requirements/test.in").write_text("-r base.in\npytest>1\n", encoding="utf-8")
+    before = {path: path.read_bytes() for path in project.root.rglob("*.txt")}
+    replace_everywhere(monkeypatch, "settings", lambda: project)
     task.lock(Context(), outdated=True, json=True)
-    assert asked == [True]
+    assert json.loads(capsys.readouterr().out) == []
+    assert before == {path: path.read_bytes() for path in project.root.rglob("*.txt")}

@@ -154,13 +154,12 @@ def test_packages_whose_files_were_copied_are_recorded(dpkg: Path, layer: Path) 
     assert recorded(layer) == {"libx1": found}
 
 
-def test_files_that_no_list_names(dpkg: Path, layer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_no_list_names(dpkg: Path, layer: Path) -> None:
     """What a package makes at its installation is known by name; a base without dpkg records nothing."""
     files.copy(dpkg / "etc" / "made", layer)
     files.record_packages(layer, dpkg / "dpkg")
     assert recorded(layer) == {}
-    monkeypatch.setattr(files, "GENERATED", {str(dpkg / "etc" / "made"): "tables"})
-    files.record_packages(layer, dpkg / "dpkg")
+    files.record_packages(layer, dpkg / "dpkg", {str(dpkg / "etc" / "made"): "tables"})
     assert list(recorded(layer)) == ["tables"]
     files.record_packages(layer, dpkg / "nowhere")
 

@@ -1,12 +1,12 @@
 """What a push decides, against an engine and a registry that answer as real ones were seen to."""
 
 import base64
+import contextlib
 import dataclasses
 import hashlib
 import io
 import json
 import socket
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -435,10 +435,10 @@ class Terminal(io.StringIO):
 def test_a_terminal_shows_a_bar_for_each_layer(monkeypatch: pytest.MonkeyPatch, said: list[str]) -> None:
     """Every layer has its line, with its state in the end."""
     terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
-    layers = follow(*FRESH)
+    with contextlib.redirect_stderr(terminal):
+        layers = follow(*FRESH)
     assert said == []
     shown = terminal.getvalue()
     assert all(name in shown for name in layers.sizes)

@@ -1,10 +1,10 @@
 """What people and machines get to see."""
 
+import contextlib
 import json
 import logging
 import os
 import pty
-import sys
 from pathlib import Path
 
 import pytest
@@ -111,8 +111,8 @@ def test_colour_on_a_terminal(monkeypatch: pytest.MonkeyPatch, no_color: str | N
         monkeypatch.setenv("NO_COLOR", no_color)
     ours, theirs = pty.openpty()
     with os.fdopen(theirs, "w") as terminal:
-        monkeypatch.setattr(sys, "stderr", terminal)
-        console.error("broken")
+        with contextlib.redirect_stderr(terminal):
+            console.error("broken")
         seen = os.read(ours, 1000)
         os.close(ours)
     assert seen.rstrip() == expected

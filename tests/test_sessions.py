@@ -3,6 +3,7 @@
 import logging
 import signal
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -241,13 +242,25 @@ def test_tests(matrix: Matrix, capsys: pytest.CaptureFixture[str]) -> None:
     assert "passed" in out
 
 
-def test_progress_is_shown_once(matrix: Matrix, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def twice() -> Iterator[list[logging.LogRecord]]:
+    """Yield what reaches the root logger, as nox sets it up."""
+    ours, heard = logging.getLogger("dockyard"), list[logging.LogRecord]()
+
+    class Nox(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.append(record)
+
+    nox, before = Nox(), ours.propagate
+    logging.getLogger().addHandler(nox)
+    ours.propagate = True
+    yield heard
+    ours.propagate = before
+    logging.getLogger().removeHandler(nox)
+
+
+def test_progress_is_shown_once(matrix: Matrix, twice: list[logging.LogRecord]) -> None:
     """Nox prints what reaches the root logger, in its own form; Dockyard's lines must not be among it."""
-    twice: list[logging.LogRecord] = []
-    nox = logging.Handler()
-    monkeypatch.setattr(nox, "emit", twice.append)
-    monkeypatch.setattr(logging.getLogger(), "handlers", [nox])
-    monkeypatch.setattr(logging.getLogger("dockyard"), "propagate", True)
     call(sessions.tests)
     logging.getLogger("dockyard.verify.matrix").warning("3.13 | 1 passed")
     assert twice == []

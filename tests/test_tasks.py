@@ -2,7 +2,6 @@
 
 import inspect
 import json
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,8 @@ from invoke.program import Program
 from invoke.tasks import Task
 
 from dockyard import console
-from dockyard.bases import resolve
+from dockyard.bases.lookup import Pin, write_bases_lock
 from dockyard.bases.resolve import Missing
-from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.git import Git
 from dockyard.image import build
@@ -26,9 +24,9 @@ from dockyard.release import push
 from dockyard.settings import Settings
 from dockyard.tasks import namespace
 from tests.conftest import keep_temporary_files, replace_everywhere
+from tests.scripted_docker import Docker
 
 GIT = Git("0123456789abcdef0123456789abcdef01234567", 1_700_000_000, "main", "v1.2.3")
-ENGINE = Engine("host", "28.5.2", True)
 DIGEST = "sha256:" + "a" * 64
 BUILT = Built(
     Variant("production", "3.13"), ("shop:1.2.3", "shop:production"), DIGEST, 81_700_000,
@@ -52,6 +50,8 @@ class Line:
     root: Path
     capsys: pytest.CaptureFixture[str]
     asked: list[tuple[Any, ...]] = field(default_factory=list)
+    docker: Docker = field(default_factory=Docker)
+    ending: BaseException | None = None
 
     def __call__(self, *arguments: str) -> tuple[int, str, str]:
         """Run `invoke` with arguments; return its exit code and what it printed to stdout and stderr."""
@@ -73,10 +73,12 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     (tmp_path / "Dockerfile").write_text("FROM x AS base\nFROM base AS test\nFROM base AS production\n")
     monkeypatch.chdir(tmp_path)
     replace_everywhere(monkeypatch, "read_git", lambda _root: GIT)
-    replace_everywhere(monkeypatch, "find_engine", lambda _settings: ENGINE)
     line = Line(tmp_path, capsys)
+    replace_everywhere(monkeypatch, "find_engine", lambda _settings: line.docker.engine)
 
     def builds(_settings: Settings, request: Request) -> tuple[tuple[Built, ...], tuple[Missing, ...]]:
+        if line.ending:
+            raise line.ending
         line.asked.append(("build", request))
         return (BUILT,), (Missing("3.12", "nobody ships it"),)
 
@@ -88,14 +90,7 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         line.asked.append(("push", wanted, force))
         return (PUSHED, PUSHED)
 
-    def retags(
-        _settings: Settings, _engine: Engine, target: str, python: str, chosen: Sequence[str]
-    ) -> tuple[str, ...]:
-        line.asked.append(("tag", target, python, chosen))
-        return tuple(f"shop:{tag}" for tag in chosen)
-
     monkeypatch.setattr(build, "build_images", builds)
-    monkeypatch.setattr(build, "retag", retags)
     monkeypatch.setattr(push, "build_and_push", pushes)
     monkeypatch.setattr(push, "push_variants", ships)
     return line
@@ -223,15 +218,6 @@ def test_build_and_push(invoke: Line, force: bool) -> None:
     assert invoke.asked == [("build and push", Request(push=True), force)]
 
 
-def raising(error: BaseException) -> Callable[..., None]:
-    """Return what raises an error, however it is called."""
-
-    def fail(*_arguments: object, **_options: object) -> None:
-        raise error
-
-    return fail
-
-
 ENDINGS: dict[str, tuple[BaseException, int, str]] = {
     "failed": (DockyardError("the build failed", "read on"), 1, "ERROR the build failed\nTIP   read on\n"),
     "bug": (ZeroDivisionError("by zero"), 3, "ERROR this is a bug in Dockyard"),
@@ -245,7 +231,7 @@ def test_how_a_build_ends(
 ) -> None:
     """Each way has its exit code and its words, through Invoke's own handling."""
     keep_temporary_files(monkeypatch, invoke.root)
-    monkeypatch.setattr(build, "build_images", raising(error))
+    invoke.ending = error
     ended, out, err = invoke("build")
     assert (ended, out) == (code, "")
     assert err.startswith(said)
@@ -290,13 +276,11 @@ def test_a_mistake_in_the_settings(invoke: Line) -> None:
 
 def test_tag(invoke: Line) -> None:
     """The references alone are on stdout; without a name, those that git says are asked for."""
-    assert invoke("tag", "--tag", "1", "--tag", "2", "--target", "test", "--python", "3.12") == (
-        0,
-        "shop:1\nshop:2\n",
-        "",
-    )
-    assert invoke("tag") == (0, "", "")
-    assert invoke.asked == [("tag", "test", "3.12", ("1", "2")), ("tag", "production", "3.13", ())]
+    invoke.docker.images = {"shop:test-py3.12": {"Id": "sha256:1"}, "shop:production": {"Id": "sha256:2"}}
+    asked = ("tag", "--tag", "1", "--tag", "2", "--target", "test", "--python", "3.12")
+    assert invoke(*asked) == (0, "shop:1-test-py3.12\nshop:2-test-py3.12\n", "")
+    assert invoke("tag") == (0, "shop:1.2.3\nshop:0123456789ab\n", "")
+    assert invoke.docker.images["shop:1.2.3"]["Id"] == "sha256:2"
 
 
 def test_push_dry_run(invoke: Line) -> None:
@@ -335,11 +319,11 @@ def test_push(invoke: Line) -> None:
     ]
 
 
-def test_bases_that_can_be_updated(invoke: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bases_that_can_be_updated(invoke: Line) -> None:
     """A dry run shows them, changes nothing and ends with 1, so that a schedule can act on it."""
-    change = resolve.Change("3.13", "registry", "sha256:1", "sha256:2", {})
-    monkeypatch.setattr(resolve, "plan_updates", lambda *_: ((change,), ()))
-    replace_everywhere(monkeypatch, "find_engine", lambda _: ENGINE)
+    pins = {python: Pin(f"python:{python}-slim", f"sha256:{'1' * 64}") for python in ("3.12", "3.13")}
+    write_bases_lock(invoke.root, pins)
+    invoke.docker.registry = {pin.reference: "sha256:2" for pin in pins.values()}
     code, shown, said = invoke("base.update", "--dry-run")
     assert code == 1
     assert "sha256:2" in shown

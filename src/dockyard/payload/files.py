@@ -3,7 +3,7 @@
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 TIME = 315_532_800
@@ -98,9 +98,9 @@ def settle(layer: Path) -> None:
             os.utime(os.path.join(folder, name), (TIME, TIME), follow_symlinks=False)  # noqa: PTH118 - thousands of them
 
 
-def record_packages(layer: Path, dpkg: Path = DPKG) -> None:
+def record_packages(layer: Path, dpkg: Path = DPKG, generated: Mapping[str, str] = GENERATED) -> None:
     """Write down which Debian packages the files in `layer` come from; layers that say the same agree."""
-    wanted = owners(layer_files(layer), dpkg)
+    wanted = owners(layer_files(layer), dpkg, generated)
     stanzas = package_stanzas(dpkg / "status") if wanted else {}
     for name in sorted(wanted & stanzas.keys()):
         target = inside(layer, STATUS) / name
@@ -118,7 +118,7 @@ def layer_files(layer: Path) -> set[str]:
     return found
 
 
-def owners(paths: set[str], dpkg: Path) -> set[str]:
+def owners(paths: set[str], dpkg: Path, generated: Mapping[str, str]) -> set[str]:
     """Return the packages whose lists name one of some paths; links in a listed path's folders are followed.
 
     Names are compared first: lists hold thousands of paths, and every layer of every build asks.
@@ -134,7 +134,7 @@ def owners(paths: set[str], dpkg: Path) -> set[str]:
             if folder not in folders:
                 folders[folder] = os.path.realpath(folder or "/").rstrip("/")
             found[f"{folders[folder]}/{name}"] = listing.stem.partition(":")[0]
-    return {package for path, package in {**found, **GENERATED}.items() if path in paths}
+    return {package for path, package in {**found, **generated}.items() if path in paths}
 
 
 def package_stanzas(status: Path) -> dict[str, str]:
