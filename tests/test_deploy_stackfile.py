@@ -229,6 +229,16 @@ def test_a_config_is_named_by_its_content(goal: Goal) -> None:
     assert set(first.files) == {"front.cfg", "drain.py"}
 
 
+def test_a_copy_on_each_node_and_labels_of_the_service(goal: Goal) -> None:
+    """As the Compose files say; a single host is one node, where the number of the destination counts."""
+    agent = {**OWN, "deploy": {"mode": "global", "labels": {"traefik.enable": "true"}}}
+    deploy = make_stack(of(goal, {"agent": agent})).services["agent"]["deploy"]
+    assert (deploy["mode"], deploy["labels"]["traefik.enable"]) == ("global", "true")
+    assert "replicas" not in deploy
+    one = replace(of(goal, {"agent": agent}), destination=replace(goal.destination, kind="compose"))
+    assert hostfile.make_host(one).services["agent"]["deploy"]["replicas"] == 3
+
+
 def test_another_content_is_a_change(goal: Goal) -> None:
     """Of the front's configuration, and of a config of the Compose files, by what is in it."""
     web = {**OWN, "ports": PORTS[:1], "configs": [{"source": "my.conf", "target": "/etc/my.conf"}]}

@@ -246,6 +246,8 @@ def _list_lost(body: Document) -> Iterator[str]:
     for key in ("configs", "devices", "network_mode", "pid", "ipc", "privileged", "sysctls", "ulimits", "extra_hosts"):
         if body.get(key):
             yield key
+    if (body.get("deploy") or {}).get("mode") == "global":
+        yield "deploy.mode: global"
     if added := sorted(set(body.get("cap_add") or ()) - {"NET_BIND_SERVICE"}):
         yield f"cap_add: {', '.join(added)}"
 

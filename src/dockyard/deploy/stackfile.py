@@ -164,15 +164,16 @@ def describe_deploy(goal: Goal, body: Document, *, own: bool) -> dict[str, Any]:
         limits["pids"] = int(body["pids_limit"])
     order = place.order if own else "stop-first"
     moved = {"parallelism": 1, "order": order, "monitor": "5s"}
+    everywhere = place.kind == "swarm" and said.get("mode") == "global"
     counts = (said.get("replicas"), body.get("scale"), place.replicas if own else 1)
     return {
-        "replicas": next(int(one) for one in counts if one is not None),
+        **({"mode": "global"} if everywhere else {"replicas": next(int(one) for one in counts if one is not None)}),
         "endpoint_mode": "dnsrr",
         "update_config": {**moved, "failure_action": "rollback", "max_failure_ratio": 0},
         "rollback_config": {**moved, "failure_action": "continue"},
         "restart_policy": {"condition": "any", "delay": "1s"},
         **({"resources": {"limits": limits, **({"reservations": reserved} if reserved else {})}} if limits else {}),
-        **({"placement": said["placement"]} if said.get("placement") else {}),
+        **{key: said[key] for key in ("labels", "placement") if said.get(key)},
     }
 
 
@@ -308,7 +309,8 @@ def _marked(body: dict[str, Any], configs: Mapping[str, Mapping[str, str]]) -> d
     # The name of a config has a hash of what is in it.
     rest["contents"] = [configs[one["source"]]["name"] for one in body.get("configs") or ()]
     rest["deploy"] = {key: value for key, value in body["deploy"].items() if key not in {"replicas", "resources"}}
-    return {**body, "deploy": {**body["deploy"], "labels": {DEFINITION: hash_text(json.dumps(rest, sort_keys=True))}}}
+    labels = {**body["deploy"].get("labels", {}), DEFINITION: hash_text(json.dumps(rest, sort_keys=True))}
+    return {**body, "deploy": {**body["deploy"], "labels": labels}}
 
 
 def hash_text(text: str) -> str:

@@ -270,9 +270,9 @@ class Swarm(Deployer):
         shown = self.docker.read("service", "ls", "--filter", f"id={service['ID']}", "--format", "{{.Replicas}}")
         running, _, wanted = (shown.split() or ["0/1"])[0].partition("/")
         if "Global" in service["Spec"].get("Mode", {}):
-            # A node that is down keeps its place in the count.
+            # A node that is down keeps its place in the count; a constraint leaves nodes out.
             nodes = self.docker.read("node", "ls", "--format", "{{.Status}} {{.Availability}}").splitlines()
-            wanted = str(nodes.count("Ready Active"))
+            wanted = str(min(int(wanted), nodes.count("Ready Active")))
         return int(running) >= int(wanted)
 
     def _blame(self, names: list[str], old: set[str], *, late: bool) -> UnhealthyError:
