@@ -20,7 +20,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import IO, Protocol, cast
+from typing import IO, Any, Protocol, cast
 
 from dockyard.errors import CommandError
 
@@ -153,16 +153,8 @@ def tee(command: Command, *, check: bool = True) -> Completed:
 
 def detach(command: Command, log: Path) -> int:
     """Start a program that outlives this one, with its output in `log`; return its process id."""
-    with log.open("ab") as output, _explained(command):
-        process = subprocess.Popen(
-            command.argv,
-            cwd=command.cwd,
-            env=command.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+    with log.open("ab") as output:
+        process = _start(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
     # Should it end before we do, nobody must take its remains for a running program.
     threading.Thread(target=process.wait, daemon=True).start()
     return process.pid
@@ -191,16 +183,7 @@ def _running(
     timer = threading.Timer(command.timeout or 0, over)
     with contextlib.ExitStack() as held:
         held.enter_context(_holding_interrupts())
-        with _explained(command):
-            process = subprocess.Popen(
-                command.argv,
-                cwd=command.cwd,
-                env=command.environment(),
-                stdin=stdin,
-                stdout=stdout,
-                stderr=stderr,
-                process_group=0 if group else None,
-            )
+        process = _start(command, stdin=stdin, stdout=stdout, stderr=stderr, process_group=0 if group else None)
         with process:
             try:
                 held.close()  # from here on there is a child to end
@@ -236,6 +219,14 @@ def _holding_interrupts() -> Iterator[None]:
             signal.signal(number, handler)
     for signaled, frame in heard:
         handlers[signal.Signals(signaled)](signaled, frame)
+
+
+def _start(command: Command, **options: Any) -> "subprocess.Popen[bytes]":
+    with _explained(command):
+        process: subprocess.Popen[bytes] = subprocess.Popen(
+            command.argv, cwd=command.cwd, env=command.environment(), **options
+        )
+    return process
 
 
 @contextlib.contextmanager

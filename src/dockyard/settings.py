@@ -312,7 +312,17 @@ def load(folder: Path, environment: Mapping[str, str]) -> Settings:
     table = tools.get("dockyard", {}) if isinstance(tools, dict) else None
     if not isinstance(table, dict):
         raise SettingsError(f"{FILE}: [tool.dockyard] must be a table", "write [tool.dockyard] on a line of its own")
-    origins = {**_from_file(table), **_from_environment(environment)}
+    for key in table:
+        if key not in KEYS:
+            raise SettingsError(f"{FILE}: [tool.dockyard] {key}: there is no such key", suggest_nearest(key, KEYS))
+    names = {PREFIX + key.upper().replace("-", "_"): key for key in KEYS}
+    for name in environment:
+        if name.startswith(PREFIX) and name not in names and name not in NOT_SETTINGS:
+            raise SettingsError(f"environment: {name}: there is no such setting", suggest_nearest(name, names))
+    origins = {key: Origin(FILE, key, value) for key, value in table.items()}
+    origins |= {
+        key: Origin("environment", name, environment[name]) for name, key in names.items() if name in environment
+    }
     values = {name: KEYS[name].metadata["parse"](origin.value, origin) for name, origin in origins.items()}
     for required, example in (("app", "package:create_app()"), ("image", "my-service")):
         if required not in values:
@@ -338,21 +348,6 @@ def _document(root: Path) -> dict[str, Any]:
         raise SettingsError(f"{FILE}: not valid TOML: {error}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{FILE}: cannot be read: {error}") from None
-
-
-def _from_file(table: dict[str, Any]) -> dict[str, Origin]:
-    for key in table:
-        if key not in KEYS:
-            raise SettingsError(f"{FILE}: [tool.dockyard] {key}: there is no such key", suggest_nearest(key, KEYS))
-    return {key: Origin(FILE, key, value) for key, value in table.items()}
-
-
-def _from_environment(environment: Mapping[str, str]) -> dict[str, Origin]:
-    names = {PREFIX + key.upper().replace("-", "_"): key for key in KEYS}
-    for name in environment:
-        if name.startswith(PREFIX) and name not in names and name not in NOT_SETTINGS:
-            raise SettingsError(f"environment: {name}: there is no such setting", suggest_nearest(name, names))
-    return {names[name]: Origin("environment", name, value) for name, value in environment.items() if name in names}
 
 
 def _completed(settings: Settings, origins: Mapping[str, Origin]) -> Settings:

@@ -149,7 +149,7 @@ class Recording:
             self.outcome = "interrupted"
             raise
         except DockyardError as error:
-            self.details["error"] = shorten_error(error)
+            self.details["error"] = shorten_line(error.message)
             raise
 
     @contextmanager
@@ -205,11 +205,6 @@ def describe_solve(steps: Iterable[Solved], began: float) -> Iterator[StepRecord
             "cached": step.cached,
         }
         yield {**told, "outcome": "failed"} if step.failed else told
-
-
-def shorten_error(error: BaseException | None) -> str | None:
-    """Return the one line of an error that a record holds (pure)."""
-    return shorten_line(error.message) if isinstance(error, DockyardError) else None
 
 
 def shorten_line(text: str) -> str:
