@@ -208,7 +208,7 @@ HASHED = "itsdangerous==2.2.0 \\\n    --hash=sha256:00\n"
                             "[tool.poetry.group.dev.dependencies]\npytest = '^8'\n"},
          ("flask (>=3)",), ("pytest>=8,<9",)),
         ({"pyproject.toml": "[project]\nname = 'tea'\ndependencies = ['flask']\n"
-                            "[tool.poetry.dependencies]\nflask = {source = 'here'}\n"}, ("flask",), ()),
+                            "[tool.poetry.dependencies]\nflask = {version = '^1', source = 'here'}\n"}, ("flask",), ()),
         ({"setup.py": "A = ['flask']\nsetup(install_requires=A + ['redis'], tests_require=['pytest'])\n"},
          ("flask", "redis"), ("pytest",)),
         ({"setup.py": "setup(install_requires=read('needs.txt'))\n", "needs.txt": ""}, ("-r ../needs.txt",), ()),

@@ -23,7 +23,7 @@ from dockyard.adopt.processes import (
 )
 from dockyard.adopt.pythons import detect_python
 from dockyard.adopt.snapshot import TESTS, TOOLS, Snapshot, is_invoke_file
-from dockyard.adopt.versions import detect_version
+from dockyard.adopt.versions import detect_version, read_project_name
 from dockyard.errors import DockyardError, UsageError
 
 PORT = 8000
@@ -162,8 +162,7 @@ def _image(snapshot: Snapshot, overrides: Overrides) -> Found[str]:
         if not re.fullmatch(r"[a-z0-9]+(?:[._/-][a-z0-9]+)*", told.value):
             raise UsageError(f"--image {told.value} is no image name", "lower case letters and digits: shop")
         return told
-    document = snapshot.toml("pyproject.toml")
-    named = document.get("project", {}).get("name") or document.get("tool", {}).get("poetry", {}).get("name")
+    named = read_project_name(snapshot)
     said, source = (named, "the project's name") if named else (snapshot.name, "the folder's name")
     letters = unicodedata.normalize("NFKD", str(said)).encode("ascii", "ignore").decode()  # é is e and an accent
     plain = re.sub(r"[^a-z0-9]+", "-", letters.lower()).strip("-")

@@ -34,7 +34,7 @@ def detect_version(snapshot: Snapshot, app: App, sources: tuple[str, ...]) -> Fo
     inside = [path for path in snapshot.modules if path.startswith(sources) and path not in written]
     files = tuple(path for path in written if path.startswith(tuple(f"{one}/" for one in sources)))
     name, asked = next(_asked(snapshot, app, inside), ("", ""))
-    name = name or ((_own_name(snapshot) or snapshot.name) if files else "")
+    name = name or ((read_project_name(snapshot) or snapshot.name) if files else "")
     variables = [SCM[module] for path in inside for module in _imports(snapshot, path) if module in SCM]
     git = tuple(_git_calls(snapshot, inside))
     if git:
@@ -52,7 +52,8 @@ def detect_version(snapshot: Snapshot, app: App, sources: tuple[str, ...]) -> Fo
     )
 
 
-def _own_name(snapshot: Snapshot) -> str:
+def read_project_name(snapshot: Snapshot) -> str:
+    """Return what the project calls itself in its own files; empty where none says it."""
     document = snapshot.toml("pyproject.toml")
     said = document.get("project", {}).get("name") or document.get("tool", {}).get("poetry", {}).get("name")
     said = said or _setup_cfg(snapshot, "name") or _setup_py(snapshot, "name")
@@ -109,7 +110,7 @@ def _asked(snapshot: Snapshot, app: App, paths: Sequence[str]) -> Iterator[tuple
 
     Metadata under another package's name would hide that package's own: only what is surely the project counts.
     """
-    own = _own_name(snapshot)
+    own = read_project_name(snapshot)
     root = f"{app.root}/" if app.root else ""
     for path in paths:
         if not any(word in snapshot.text(path) for word in ("metadata", "pkg_resources", "pbr.version")):
