@@ -186,6 +186,8 @@ def begin(
                 folder = request.getfixturevalue("checkout")
             elif project == "shop":
                 shutil.copytree(request.getfixturevalue("locked"), folder)
+            elif project == "empty":
+                folder.mkdir()
             else:
                 write_app(folder)
             port = free_port()
