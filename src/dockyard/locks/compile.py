@@ -15,14 +15,7 @@ from dockyard.engine.client import Engine
 from dockyard.engine.inside import archive
 from dockyard.errors import CommandError, DockyardError
 from dockyard.locks import check
-from dockyard.locks.failures import (
-    Blame,
-    Failure,
-    TransientError,
-    explain_failure,
-    find_yanked,
-    require_heard,
-)
+from dockyard.locks.failures import Blame, Failure, TransientError, explain_failure, find_yanked, require_heard
 from dockyard.locks.indexes import Access, select_options
 from dockyard.locks.pins import Offer, list_environments
 from dockyard.locks.plan import Batch, Wish, finish_locks

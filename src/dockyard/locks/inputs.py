@@ -200,10 +200,7 @@ def _wrong_option(said: str, shown: str) -> tuple[str, str]:
             wrong, hint = REFUSED[name]
             return f"{name}: {wrong}", hint
         if name not in (*VALUED, *FLAGS):
-            return (
-                f"{name}: no such option can stand in a lock",
-                "leave it out, or set it in [tool.dockyard]",
-            )
+            return (f"{name}: no such option can stand in a lock", "leave it out, or set it in [tool.dockyard]")
         if name in VALUED and not value:
             return f"{name}: its value is missing", "write it behind the option"
         if name in SOURCES and not re.match(r"https?://|\$\{", value):

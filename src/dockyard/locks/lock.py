@@ -14,14 +14,7 @@ from packaging.version import InvalidVersion, Version
 from dockyard.errors import DockyardError
 from dockyard.files import replace_files
 from dockyard.host import ca_bundle
-from dockyard.locks.check import (
-    Lock,
-    State,
-    find_unbuildable,
-    inspect_locks,
-    read_built,
-    read_fields,
-)
+from dockyard.locks.check import Lock, State, find_unbuildable, inspect_locks, read_built, read_fields
 from dockyard.locks.compile import Compiled, Place, compile_all
 from dockyard.locks.failures import describe_yanked
 from dockyard.locks.indexes import read_access, read_certificates

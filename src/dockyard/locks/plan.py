@@ -101,10 +101,7 @@ def _plan_jobs(locks: Sequence[Lock], pins: Mapping[str, tuple[Pin, ...]], wish:
 
 
 def finish_locks(
-    batch: Batch,
-    texts: Mapping[str, Mapping[str, str]],
-    compiler: str,
-    offers: Mapping[str, Offer] | None = None,
+    batch: Batch, texts: Mapping[str, Mapping[str, str]], compiler: str, offers: Mapping[str, Offer] | None = None
 ) -> dict[str, str]:
     """Return the locks of a batch as they are to be written, by path.
 

@@ -22,14 +22,7 @@ from urllib3.exceptions import InsecureRequestWarning, InvalidHeader
 
 from dockyard import console
 from dockyard.errors import UsageError
-from dockyard.registry.access import (
-    CONNECT_SECONDS,
-    READ_SECONDS,
-    Access,
-    Credentials,
-    broken,
-    loopback,
-)
+from dockyard.registry.access import CONNECT_SECONDS, READ_SECONDS, Access, Credentials, broken, loopback
 from dockyard.registry.errors import Kind, RegistryError, classify, hint, spoken, wanted_pause
 
 log = logging.getLogger(__name__)

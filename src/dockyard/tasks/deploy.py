@@ -24,11 +24,7 @@ IMAGE = "the image by its digest: sha256:… or repository@sha256:… (default: 
 
 @task(
     default=True,
-    help={
-        "to": TO,
-        "image": IMAGE,
-        "dry_run": "show what would change; ends with 1 where that is anything",
-    },
+    help={"to": TO, "image": IMAGE, "dry_run": "show what would change; ends with 1 where that is anything"},
 )
 def deploy(_context: Context, to: str = "", image: str = "", dry_run: bool = False, json: bool = False) -> None:
     """Deploy an image: show what differs from what runs, then do only that; a failure returns to what ran before."""
@@ -53,10 +49,7 @@ def deploy(_context: Context, to: str = "", image: str = "", dry_run: bool = Fal
 
 
 @task(
-    help={
-        "to": TO,
-        "number": "the version to return to, of those that deploy.history lists (default: the one before)",
-    }
+    help={"to": TO, "number": "the version to return to, of those that deploy.history lists (default: the one before)"}
 )
 def rollback(_context: Context, to: str = "", number: str = "", json: bool = False) -> None:
     """Return a destination to a version that ran there before; migrations stay."""
@@ -81,11 +74,7 @@ def status(_context: Context, to: str = "", json: bool = False) -> None:
     console.table(columns, rows)
 
 
-@task(
-    help={
-        "to": TO,
-    }
-)
+@task(help={"to": TO})
 def logs(_context: Context, to: str = "", service: str = "", follow: bool = False, tail: str = "") -> None:
     """Show what a service has logged at a destination, all its copies together."""
     from dockyard import process
