@@ -10,8 +10,7 @@ import json
 import logging
 import re
 import tarfile
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from dockyard.deploy.goal import FRONT, RELEASE, Goal
 from dockyard.deploy.hostfile import COLOURS, OWN, WEB
 from dockyard.deploy.plan import Change, Live, Objects
 from dockyard.deploy.stackfile import VERSION, StackFile
-from dockyard.deploy.versions import Containers, Deployer, Store
+from dockyard.deploy.versions import Containers, EngineDeployer
 from dockyard.errors import DockyardError, UsageError
 from dockyard.process import Command
 from dockyard.settings import Settings
@@ -83,26 +82,11 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Host(Deployer):
+class Host(EngineDeployer):
     """One host with an engine."""
 
     lost_hint = "what served before goes on, or what the front has turned to; the next deploy removes what is left"
-
-    settings: Settings
-    destination: Destination
-    docker: Docker
-    sleep: Callable[[float], None] = time.sleep
-    clock: Callable[[], float] = time.monotonic
-
-    @property
-    def stack(self) -> str:
-        """The Compose project there."""
-        return self.settings.stack
-
-    @property
-    def store(self) -> Store:
-        """Where versions and the lock are kept."""
-        return Store(Containers(self.docker, self.stack), self.stack, self.destination.timeout)
+    shelf = Containers
 
     def read_live(self) -> Live:
         """Return what runs now."""

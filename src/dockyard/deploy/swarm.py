@@ -9,8 +9,7 @@ import contextlib
 import json
 import logging
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from dockyard.deploy.docker import Docker
 from dockyard.deploy.goal import FRONT, RELEASE, Goal
 from dockyard.deploy.plan import Change, Live, Objects
 from dockyard.deploy.stackfile import VERSION, StackFile
-from dockyard.deploy.versions import Configs, Deployer, Store
+from dockyard.deploy.versions import Configs, EngineDeployer
 from dockyard.errors import DockyardError, UsageError
 from dockyard.process import Command
 from dockyard.settings import Settings
@@ -58,26 +57,11 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Swarm(Deployer):
+class Swarm(EngineDeployer):
     """A Swarm that is reached through one of its managers."""
 
     lost_hint = "the Swarm goes on by itself, to the new image or back: `invoke deploy.status` shows where it is"
-
-    settings: Settings
-    destination: Destination
-    docker: Docker
-    sleep: Callable[[float], None] = time.sleep
-    clock: Callable[[], float] = time.monotonic
-
-    @property
-    def stack(self) -> str:
-        """The name that everything of this project has there."""
-        return self.settings.stack
-
-    @property
-    def store(self) -> Store:
-        """Where versions and the lock are kept."""
-        return Store(Configs(self.docker, self.stack), self.stack, self.destination.timeout)
+    shelf = Configs
 
     def read_live(self) -> Live:
         """Return what runs now; raise DockyardError where that is no manager of a Swarm."""

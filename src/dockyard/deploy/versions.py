@@ -248,6 +248,28 @@ class Deployer(ABC):
         self.store.forget(keep=stack)
 
 
+@dataclass(frozen=True)
+class EngineDeployer(Deployer):
+    """What is reached by the docker command."""
+
+    settings: Settings
+    destination: Destination
+    docker: Docker
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+    shelf: ClassVar[type[Configs] | type[Containers]]
+
+    @property
+    def stack(self) -> str:
+        """The name that everything of this project has there."""
+        return self.settings.stack
+
+    @property
+    def store(self) -> Store:
+        """Where versions and the lock are kept."""
+        return Store(self.shelf(self.docker, self.stack), self.stack, self.destination.timeout)
+
+
 def refusal(name: str, done: Completed, taken: tuple[str, ...]) -> str:
     """Return what is wrong where a name is taken, or ''; raise DockyardError for anything else."""
     if done.ok:
