@@ -63,7 +63,8 @@ def test_odd_names_are_quoted() -> None:
 def test_build_steps_have_their_packages(sample: Callable[[str], Project]) -> None:
     """What runs the application's code at build time has what it imports."""
     application = render_dockerfile(sample("django")).partition("AS application")[2].partition("FROM")[0]
-    assert application.index("/dockyard install") < application.index("collectstatic") < application.index("ln -s")
+    packages = application.index("COPY --from=packages /layers/1/opt/venv /opt/venv\n")
+    assert packages < application.index("collectstatic") < application.index("ln -s")
 
 
 def test_a_front_end_is_built_in_a_stage_of_its_own(sample: Callable[[str], Project]) -> None:

@@ -109,8 +109,7 @@ def _application(project: Project) -> list[str]:
     environment = _build_environment(project) if any(step.runs_app for step in project.build.value) else {}
     needs = [
         "# The steps below run the application's own code, so it needs its packages.",
-        "ARG LOCKS",
-        *_install("production", ""),
+        "COPY --from=packages /layers/1/opt/venv /opt/venv",
         "ENV PATH=/opt/venv/bin:$PATH",
     ]
     links = [f"RUN {link}" for link in _links(project)]

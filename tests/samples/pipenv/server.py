@@ -2,7 +2,7 @@ import logging
 import os
 from logging.handlers import RotatingFileHandler
 
-from flask import Flask
+from flask import Flask, request
 
 application = Flask(__name__)
 os.makedirs("logs", exist_ok=True)
@@ -16,7 +16,13 @@ def ping():
     return "pong"
 
 
-@application.route("/log")
+@application.post("/log")
+def note():
+    application.logger.info(request.form["text"])
+    return "", 201
+
+
+@application.get("/log")
 def log():
     with open("logs/server.log") as file:
         return file.read()

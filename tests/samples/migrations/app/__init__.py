@@ -20,10 +20,14 @@ def create_app():
     Migrate(app, db)
     Babel(app, default_locale="de")
 
-    @app.get("/")
-    def index():
+    @app.post("/")
+    def visit():
         db.session.add(Visit())
         db.session.commit()
+        return "", 201
+
+    @app.get("/")
+    def index():
         return gettext("Visits: %(count)s", count=db.session.query(Visit).count())
 
     @app.get("/healthz")
