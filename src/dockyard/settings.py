@@ -231,8 +231,8 @@ _REGISTRY = match_text(
 )
 _FOLDER = match_text(r"(?!/)(?!.*\.\.)[^\0,]+", "a folder below the project")
 _APP = match_text(
-    r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(?:\(.*\))?",
-    "a WSGI or ASGI application such as package:app or package:create_app()",
+    r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(?:\(.*\))?|[\w./-]+ .+",
+    "a WSGI or ASGI application such as package:app or package:create_app(), or a command that serves",
 )
 _SERVER = match_text(r"[a-z-]+", "the name of a server, such as gunicorn", empty=True)
 _ROUTE = match_text(r"/[\w./?=&%~-]*", "the path of a route, such as /healthz", empty=True)

@@ -1,5 +1,7 @@
 """Which application is found, from which of the places that may name it."""
 
+import shlex
+
 import pytest
 
 from dockyard.adopt.model import Overrides
@@ -222,6 +224,9 @@ LOOP = "import tornado.web\n"
 def test_a_program_that_serves_by_itself(files: dict[str, str], command: tuple[str, ...], port: int) -> None:
     """Its own command is what the image starts; a script that only an installation would have is written out."""
     project = detected({"requirements.txt": "tornado\n", **files})
+    told = shlex.join(project.app.value.command)
+    again = detected({"requirements.txt": "tornado\n", **files, "Procfile": "", "Dockerfile": ""}, Overrides(app=told))
+    assert again.server.value == command
     assert (project.server.value, project.port, project.server_package) == (command, port, "")
     assert project.app.value.framework == "tornado"
 
@@ -229,14 +234,14 @@ def test_a_program_that_serves_by_itself(files: dict[str, str], command: tuple[s
 @pytest.mark.parametrize(
     ("files", "said", "hint"),
     [
-        ({"tea.py": LOOP}, "tea.py imports tornado, which serves by itself", "`web: python tea.py …`"),
+        ({"tea.py": LOOP}, "tea.py imports tornado, which serves by itself", "--app 'python tea.py …'"),
         ({"tea.py": "from bottle import run\nrun()\n"}, "but tea.py imports bottle", "app = bottle.default_app()"),
         ({"tea.py": "from dash import Dash\napp = Dash()\n"}, "but tea.py imports dash", "server = app.server"),
         ({"tea.py": "from flask import Flask\ndef main():\n    Flask('x').run()\n"}, "imports flask",
          "at the top of tea.py"),
         ({"tea.py": "from flask import Flask\nprint 'x'\n"}, "tea.py, line 2: .* cannot read",
          "Python 2"),
-        ({"tea.py": LOOP, "pyproject.toml": SCRIPTS}, "imports tornado", "`web: tea …`"),
+        ({"tea.py": LOOP, "pyproject.toml": SCRIPTS}, "imports tornado", "--app 'tea …'"),
         ({"tea.py": "print(1)\n", "Dockerfile": 'FROM x\nCMD ["./start.sh"]\n'}, "no application", "Procfile"),
         ({"tea.py": "print(1)\n", "examples/shop/app.py": FLASK}, "no application", "the folder of one: examples/shop"),
         ({"tea/__init__.py": "", "tea/app.py": "print(1)\n"}, "no application", "at 0.0.0.0 and $PORT"),

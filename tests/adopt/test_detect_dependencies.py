@@ -235,6 +235,12 @@ def test_what_no_index_has_is_told() -> None:
     assert found.source == f"requirements.txt, without {left}, which no index has: put its wheel onto one"
 
 
+def test_what_no_index_has_may_stand_in_an_included_file() -> None:
+    """The line that includes it would bring it back."""
+    files = {"requirements.txt": "-e .\nflask\n", "requirements-dev.txt": "-rrequirements.txt\npytest\n"}
+    assert detect_dependencies(snapshot(files)).value.test == ("flask", "pytest")
+
+
 def test_packages_of_conda_are_told() -> None:
     """They are no index's, so the imports are all that is left."""
     files = {"app.py": "import flask\n", "environment.yml": "dependencies: [flask]\n"}

@@ -18,6 +18,7 @@ from dockyard.adopt import writing
 from dockyard.adopt.model import Finding
 from dockyard.adopt.writing import plan_changes, write_changes
 from dockyard.bases.lookup import Answer, remember_answers
+from dockyard.settings import load
 from dockyard.tasks import make_program, namespace
 from dockyard.tasks.init import arrange
 from tests.adopt.conftest import SAMPLES
@@ -276,6 +277,18 @@ def test_settings_that_cannot_be_edited(text: str, app: Path, capsys: pytest.Cap
     assert code == 2
     assert "[tool.dockyard] health cannot be changed where it stands" in err
     assert 'health = "/well"' in err
+    assert contents(app) == before
+
+
+def test_a_command_in_place_of_an_application(app: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The settings keep it, and take it for what it is."""
+    (app / "app.py").write_text("import tornado\n")
+    command = "python app.py --address 0.0.0.0 --port $PORT"
+    assert init(capsys, "--app", command)[0] == 0
+    assert load(app, {}).app == command
+    assert '"--port", "8000"]' in (app / "Dockerfile").read_text()
+    before = contents(app)
+    assert init(capsys)[0] == 0
     assert contents(app) == before
 
 

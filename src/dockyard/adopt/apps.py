@@ -47,6 +47,8 @@ def detect_app(snapshot: Snapshot, overrides: Overrides, names: frozenset[str] =
     """
     candidates = tuple(_scan(snapshot))
     for said, source, folder in _named(snapshot, overrides):
+        if " " in said.partition("(")[0]:  # a command, in place of an application
+            return _serving(snapshot, commands.own_program(snapshot, commands.split(said)), source)
         app = _resolve(snapshot, said, folder, candidates)
         if app:
             others = tuple(_reference(snapshot, one) for one in candidates)
@@ -178,15 +180,17 @@ def _program(snapshot: Snapshot, candidates: Sequence[Candidate]) -> Found[App]:
         program = one.words[0].rpartition("/")[2]
         # A CMD may be a script of the image's own; the production image has no shell for one.
         if program.startswith("python") or (not one.source.startswith("CMD") and "flask" not in one.program):
-            root = "src" if snapshot.has_folder("src") else ""
-            return Found(
-                App("", _importing(snapshot, OWN_SERVERS)[0] or "python", "program", root, one.words), one.source
-            )
+            return _serving(snapshot, one.words, one.source)
     framework, path = _importing(snapshot, STARTS)
     if framework:
         words = STARTS[framework].format(path=path).split()
         return Found(App("", framework, "program", "", tuple(words)), f"{path}, which imports {framework}")
     raise _nothing(snapshot, candidates)
+
+
+def _serving(snapshot: Snapshot, words: tuple[str, ...], source: str) -> Found[App]:
+    root = "src" if snapshot.has_folder("src") else ""
+    return Found(App("", _importing(snapshot, OWN_SERVERS)[0] or "python", "program", root, words), source)
 
 
 def _nothing(snapshot: Snapshot, candidates: Sequence[Candidate]) -> DockyardError:
@@ -219,8 +223,8 @@ def _nothing(snapshot: Snapshot, candidates: Sequence[Candidate]) -> DockyardErr
     serves = f": {path} imports {framework}, which serves by itself" if framework else ""
     return DockyardError(
         f"{snapshot.name} holds no application of a web framework that Dockyard knows{serves}",
-        f"where it is a web service, {SAYS}; or, where it serves by itself, how it starts, "
-        f"in a file Procfile: `web: {start} …`, at 0.0.0.0 and $PORT{inside}",
+        f"where it is a web service, {SAYS}; or, where it serves by itself, how it starts, here or in a file Procfile: "
+        f"--app '{start} …', at 0.0.0.0 and $PORT{inside}",
     )
 
 

@@ -46,6 +46,7 @@ UNLOCKABLE = re.compile(
 )
 """Lines that no lock can hold: the project itself, checkouts, and files of this machine."""
 
+INCLUDE = re.compile(r"-r\s*(\S+)|--requirement[= ](\S+)")
 OPTIONS = re.compile(r"(?:-c|--constraint|-i|--index-url|--extra-index-url)(?:[= ]|$)")
 """Lines of a file of requirements that say how the others are resolved."""
 
@@ -296,23 +297,31 @@ def _lockable(snapshot: Snapshot, lines: Iterable[str]) -> tuple[str, ...]:
     kept: list[str] = []
     for line in lines:
         path = line.removeprefix("-r ../")
-        text = snapshot.text(path) if line.startswith("-r ") else ""
-        if any(UNLOCKABLE.match(said) for said in text.splitlines()) or "--hash=" in text:
+        said = tuple(_included(snapshot, path)) if line.startswith("-r ") else ()
+        if any(UNLOCKABLE.match(one) or "--hash=" in one for one in said):
             folder = path.rpartition("/")[0]
-            options = [said for said in _lines(text) if OPTIONS.match(said)]
-            kept += [
-                re.sub(r"^(-c|--constraint)[= ]\s*", f"-c ../{folder}/" if folder else "-c ../", one) for one in options
-            ]
+            limits = f"-c ../{folder}/" if folder else "-c ../"
+            options = (one for one in _lines(snapshot.text(path)) if OPTIONS.match(one))
+            kept += [re.sub(r"^(-c|--constraint)[= ]\s*", limits, one) for one in options]
             kept += map(str, _requirements(snapshot, (line,)))
         else:
             kept.append(line)
     return tuple(kept)
 
 
+def _included(snapshot: Snapshot, path: str, above: frozenset[str] = frozenset()) -> Iterator[str]:
+    """Yield the lines of a file of requirements, and of those that it includes."""
+    for line in _lines(snapshot.text(path)):
+        yield line
+        if (include := INCLUDE.match(line)) and path not in above:
+            inner = _joined(path.rpartition("/")[0], include[1] or include[2])
+            yield from _included(snapshot, inner, above | {path})
+
+
 def _left_out(snapshot: Snapshot, lines: Iterable[str]) -> str:
     """Return what is said of the lines of files that no lock can hold."""
-    texts = (snapshot.text(line.removeprefix("-r ../")) for line in lines if line.startswith("-r "))
-    left = [said for text in texts for said in _lines(text) if UNLOCKABLE.match(said)]
+    paths = (line.removeprefix("-r ../") for line in lines if line.startswith("-r "))
+    left = [said for path in paths for said in _included(snapshot, path) if UNLOCKABLE.match(said)]
     left = [
         said for said in left if not re.fullmatch(r"(?:-e|--editable)?\s*\.(?:\[.*\])?", said)
     ]  # the sources themselves
@@ -324,7 +333,7 @@ def _requirements(
 ) -> Iterator[Requirement]:
     """Yield what lines ask for, and the files that they include; what cannot be read is left out."""
     for line in lines:
-        include = re.match(r"-r\s*(\S+)|--requirement[= ](\S+)", line)
+        include = INCLUDE.match(line)
         if include:
             folder = next(iter(seen), "requirements/x").rpartition("/")[0] if seen else "requirements"
             path = _joined(folder, include[1] or include[2])

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import tomllib
 from collections.abc import Iterable
 
@@ -247,7 +248,7 @@ def _settings_table(project: Project) -> str:
     trial = {name: re.sub(r"\$\{\w+\}", "trial", value) for name, value in values.stack_values(project).items()}
     table = [
         "[tool.dockyard]",
-        *([f"app = {_toml(project.app.value.reference)}"] if project.app.value.reference else []),
+        f"app = {_toml(project.app.value.reference or _command(project.app.value.command))}",
         f"image = {_toml(project.image.value)}",
         f"sources = {_toml(list(project.sources.value))}",
         f"pythons = {_toml([project.python.value])}",
@@ -267,6 +268,10 @@ def _settings_table(project: Project) -> str:
             *(f"{name} = {_toml(value)}" for name, value in trial.items()),
         ]
     return "\n".join(table) + "\n"
+
+
+def _command(words: Iterable[str]) -> str:
+    return re.sub(r"'([\w=./:-]*\$PORT)'", r"\1", shlex.join(words))  # nothing divides it
 
 
 def _toml(value: object) -> str:

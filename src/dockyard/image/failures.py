@@ -139,8 +139,9 @@ OWN_WORDS = (
     ),
     Sign(
         r"(?:command|program) '?([\w.+-]*(?:gcc|g\+\+|cc|clang|cargo|rustc|cmake|make|ninja|gfortran)[\w.+-]*)'? "
-        r"failed: No such file|(?:Unknown compiler|can't find Rust compiler|unable to find .?(?:gcc|cc|rustc))",
-        "a package is built from source, and there is no compiler {0}",
+        r"failed: No such file|(?:Unknown compiler|can't find Rust compiler|unable to find .?(?:gcc|cc|rustc))"
+        r"|No such file or directory: '([\w.-]*(?:gcc|g\+\+|cc))'",
+        "a package is built from source, and there is no compiler {0}{1}",
         "take a version that has a wheel for this Python, or install the compiler in the stage that builds",
         reach=40,
     ),

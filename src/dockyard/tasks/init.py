@@ -31,7 +31,7 @@ PLANNED = {**WORDS, "create": "would be written", "append": "would get lines", "
 
 @task(
     help={
-        "app": "the application, MODULE:OBJECT or 'MODULE:FACTORY()' (default: what the project names)",
+        "app": "the application, MODULE:OBJECT or 'MODULE:FACTORY()', or a command that serves by itself",
         "python": "the Python to ship on, such as 3.13",
         "server": "gunicorn, uvicorn, granian, hypercorn or waitress",
         "image": "the image's name",
