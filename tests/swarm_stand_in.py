@@ -85,6 +85,9 @@ class SwarmStandIn:
     def _secret(self, _words: tuple[str, ...], _command: Command) -> Completed:
         return _said("\n".join(self.secrets))
 
+    def _node(self, _words: tuple[str, ...], _command: Command) -> Completed:
+        return _said("Ready Active\nDown Active\nReady Active\nReady Drain")
+
     def _network(self, _words: tuple[str, ...], _command: Command) -> Completed:
         return _said("")
 
@@ -108,7 +111,8 @@ class SwarmStandIn:
         if words[0] == "ls" and "--quiet" in words:
             return _said("\n".join(self.services))
         if words[0] == "ls":
-            return _said("2/2")
+            chosen = next(word.removeprefix("id=") for word in words if word.startswith("id="))
+            return _said("2/3" if "Global" in self.services[chosen]["Spec"]["Mode"] else "2/2")
         if words[0] == "inspect":
             return _said(json.dumps([self.services[name] for name in words[1:]]))
         if words[0] == "rm":
@@ -135,7 +139,9 @@ class SwarmStandIn:
         spec = {
             "Name": name,
             "Labels": body["deploy"].get("labels", {}),
-            "Mode": {"Replicated": {"Replicas": body["deploy"].get("replicas", 1)}},
+            "Mode": {"Replicated": {"Replicas": body["deploy"]["replicas"]}}
+            if "replicas" in body["deploy"]
+            else {"Global": {}},
             "TaskTemplate": {"ContainerSpec": {"Image": body["image"], "Env": []}},
         }
         # A copy that is ill is ended, and may end well.

@@ -182,6 +182,14 @@ def test_a_rollback_goes_back_one_version_or_to_any(swarm: Swarm, manager: Swarm
         swarm.rollback(9)
 
 
+def test_a_copy_on_each_node_that_is_up(swarm: Swarm, manager: SwarmStandIn) -> None:
+    """A node that is down keeps its place in Swarm's count, and nobody waits for it."""
+    manager.compose["services"]["agent"] = {**WEB, "ports": [], "deploy": {"mode": "global"}}
+    assert swarm.apply(GOOD, ()) == 1
+    assert manager.services["shop_agent"]["Spec"]["Mode"] == {"Global": {}}
+    assert swarm.read_live().objects["service agent"]["replicas"] == "global"
+
+
 def test_status_and_logs(swarm: Swarm) -> None:
     """Every copy is shown; of a service that is not there, those that are."""
     swarm.apply(GOOD, ())
