@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from dockyard.engine.archive import from_archive
 from dockyard.locks.pins import Pin
-from dockyard.verify.contents import read_archive
+from dockyard.verify.contents import flatten, visit
 from dockyard.verify.model import Case, Expected, Facts, Trial
 from dockyard.verify.rules.bytecode import FINAL_MAGIC
 
@@ -144,6 +145,11 @@ def archive(
     manifest = json.dumps([{"Config": config_name, "RepoTags": [name], "Layers": names}]).encode()
     blobs = {where: File(one) for where, one in zip(names, stored, strict=True)}
     return layer({**blobs, config_name: File(text), "manifest.json": File(manifest)})
+
+
+def read_archive(chunks: Iterable[bytes]) -> Facts:
+    """Return the facts of the image in an archive as `docker save` writes it, given piece by piece."""
+    return flatten(from_archive(chunks, visit))
 
 
 def facts(*layers: Mapping[str, File], **changes: Any) -> Facts:

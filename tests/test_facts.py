@@ -10,10 +10,9 @@ import pytest
 from dockyard.engine import archive as archiving
 from dockyard.errors import DockyardError
 from dockyard.verify import contents as reading
-from dockyard.verify.contents import read_archive
 from dockyard.verify.model import Entry, Facts
 from tests import small_images
-from tests.small_images import File, archive, folder, good, layer, link
+from tests.small_images import File, archive, folder, good, layer, link, read_archive
 
 HARD = tarfile.LNKTYPE
 CERTIFICATE = b"-----BEGIN CERTIFICATE-----\nMAAB\n-----END CERTIFICATE-----\n"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from dockyard.image.outbox import Answer, Outbox
+from dockyard.image.records import Answer, Outbox
 
 
 @dataclass

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dockyard.payload.metadata import read_version, split_version, write_metadata
+from dockyard.payload.layers import read_version, split_version, write_metadata
 
 
 @pytest.fixture

@@ -13,8 +13,6 @@ VENV = Path("/opt/venv")
 BYTECODE = "/var/cache/dockyard"
 """Where `library` leaves this program's own bytecode for the steps that follow: what it lies in is read-only."""
 
-PREFIXES = "the folder in which {} get a folder each"
-
 
 def main(arguments: list[str]) -> int:
     """Do what is asked for; return the exit code."""
@@ -57,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     install.add_argument("--venv", type=Path, default=VENV)
     install.add_argument("--layers", type=Path, help="make LAYERS/1 and so on, each with a part of the packages")
     install.add_argument("--parts", type=int, default=1, help="how many layers that are")
-    metadata = verb("metadata", "metadata.write_metadata", "give the current folder its project's own metadata")
+    metadata = verb("metadata", "layers.write_metadata", "give the current folder its project's own metadata")
     metadata.add_argument("name", help="the project's name")
     metadata.add_argument("--version", default="", help="its version")
     metadata.add_argument("--project", type=Path, help="or the file that says it: pyproject.toml, setup.cfg, a module")

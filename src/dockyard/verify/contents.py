@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import IO, TYPE_CHECKING
 
 from dockyard.engine import archive
-from dockyard.verify.model import Entry, Facts, Layer
+from dockyard.verify.model import Entry, Facts, Layer, follow_links
 from dockyard.verify.rules import secrets
 
 if TYPE_CHECKING:
@@ -45,11 +45,6 @@ KINDS = {
 def read_image(engine: "Engine", reference: str) -> Facts:
     """Return the facts of an image that the engine holds; raise DockyardError where it does not."""
     return flatten(archive.read_image(engine, reference, visit))
-
-
-def read_archive(chunks: Iterable[bytes]) -> Facts:
-    """Return the facts of the image in an archive as `docker save` writes it, given piece by piece."""
-    return flatten(archive.from_archive(chunks, visit))
 
 
 def flatten(image: archive.Image[Entry]) -> Facts:
@@ -90,7 +85,7 @@ class View:
         """Lay one more layer over the others; what it deletes is only that of the layers below."""
         for raw in entries:
             folder, _, name = raw.path.rpartition("/")
-            folder = self._real(folder)
+            folder = follow_links(self.files, folder)
             if name == OPAQUE:
                 self._remove(folder, below=index, itself=False)
             elif name.startswith(WHITEOUT):
@@ -119,19 +114,7 @@ class View:
 
     def _whole(self, path: str) -> str:
         folder, _, name = path.rpartition("/")
-        return f"{self._real(folder)}/{name}"
-
-    def _real(self, folder: str, hops: int = 20) -> str:
-        """Return a folder with the links on its way followed: /bin/x lies in /usr/bin where /bin is a link."""
-        known = self.files.get(folder)
-        if not folder or (known and known.kind == "folder"):
-            return folder
-        parent, _, name = folder.rpartition("/")
-        here = f"{self._real(parent, hops)}/{name}"
-        found = self.files.get(here)
-        if found is None or found.kind != "link" or not hops:
-            return here
-        return self._real(_joined(here, found.link), hops - 1)
+        return f"{follow_links(self.files, folder)}/{name}"
 
 
 def examine(entry: Entry, windows: Iterable[bytes]) -> Entry:
@@ -156,15 +139,3 @@ def examine(entry: Entry, windows: Iterable[bytes]) -> Entry:
     return replace(
         entry, sha256=digest.hexdigest(), data=bytes(kept), leaks=frozenset(leaks), certificates=frozenset(certificates)
     )
-
-
-def _joined(at: str, link: str) -> str:
-    """Return where a link that stands at `at` leads to."""
-    parts: list[str] = [] if link.startswith("/") else at.split("/")[:-1]
-    for part in link.split("/"):
-        if part == "..":
-            parts = parts[:-1]
-        elif part not in ("", "."):
-            parts.append(part)
-    root = "/" if at.startswith("/") else ""
-    return root + "/".join(filter(None, parts))

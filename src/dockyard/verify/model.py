@@ -91,19 +91,25 @@ class Facts:
         pairs = (line.partition("=") for line in self.settings.get("Env") or ())
         return {name: value for name, _, value in pairs}
 
-    def resolve(self, path: str, hops: int = 20) -> Entry | None:
+    def resolve(self, path: str) -> Entry | None:
         """Return what `path` leads to, links followed, or None."""
-        walked = ""
-        for part in filter(None, path.split("/")):
-            walked = walked.rpartition("/")[0] if part == ".." else walked if part == "." else f"{walked}/{part}"
-            entry = self.files.get(walked)
-            if entry and entry.kind == "link":
-                target = entry.link if entry.link.startswith("/") else f"{walked.rpartition('/')[0]}/{entry.link}"
-                found = self.resolve(target, hops - 1) if hops else None
-                if found is None:
-                    return None
-                walked = found.path
-        return self.files.get(walked)
+        found = self.files.get(follow_links(self.files, path))
+        return None if found is None or found.kind == "link" else found
+
+
+def follow_links(files: Mapping[str, Entry], path: str, hops: int = 20) -> str:
+    """Return where a path leads to in a container, whether there is anything or not: /bin/x may be /usr/bin/x."""
+    known = files.get(path)
+    if not path or (known and known.kind == "folder"):
+        return path
+    parent, _, name = path.rpartition("/")
+    above = follow_links(files, parent, hops)
+    if name in {"", ".", ".."}:
+        return above.rpartition("/")[0] if name == ".." else above
+    found = files.get(f"{above}/{name}")
+    if found is None or found.kind != "link" or not hops:
+        return f"{above}/{name}"
+    return follow_links(files, found.link if found.link.startswith("/") else f"{above}/{found.link}", hops - 1)
 
 
 @dataclass(frozen=True)
