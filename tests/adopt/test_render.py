@@ -1,5 +1,7 @@
 """The files that are written: whole, short, in the shape that Dockyard and Compose read."""
 
+import json
+import re
 import tomllib
 from collections.abc import Callable
 
@@ -232,3 +234,25 @@ def test_build_steps_that_import_the_app_get_its_settings() -> None:
     assert "ENV DJANGO_SETTINGS_MODULE=site.settings.live" in production
     assert "SECRET_KEY" not in production
     assert "packages --compilers libpq-dev" in text
+
+
+def test_a_port_alone_must_answer_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server listens before its workers have imported the application: only an answer shows that they have."""
+    text = render_dockerfile(detected({"app.py": "from flask import Flask\napp = Flask(__name__)\n"}))
+    programs = re.findall(r"^    CMD (\[\"python\", \"-c\".*)$", text, re.MULTILINE)
+    assert len(programs) == len(set(programs)) + 1 == 2
+    said: list[object] = []
+
+    class Connection:
+        def __init__(self, *where: object, timeout: float) -> None:
+            said.extend((where, timeout))
+
+        def request(self, *what: str) -> None:
+            said.append(what)
+
+        def getresponse(self) -> None:
+            said.append("answered")
+
+    monkeypatch.setattr("http.client.HTTPConnection", Connection)
+    exec(json.loads(programs[0])[2], {})
+    assert said == [("127.0.0.1", 8000), 2, ("HEAD", "/"), "answered"]

@@ -252,7 +252,9 @@ def _development(project: Project) -> list[str]:
 def _healthcheck(project: Project, interval: str) -> str:
     path, port = project.health.value, project.port
     if not path:
-        program = f"import socket; socket.create_connection(('127.0.0.1', {port}), 2)"
+        # Any answer will do, and no less: a server listens before its workers have imported the application.
+        said = f"h = HTTPConnection('127.0.0.1', {port}, timeout=2); h.request('HEAD', '/'); h.getresponse()"
+        program = f"from http.client import HTTPConnection; {said}"
     else:
         program = f"from urllib.request import urlopen; urlopen('http://127.0.0.1:{port}{path}', timeout=2)"
     times = f"--interval={interval} --timeout=3s --start-period=20s --start-interval=0.5s"
