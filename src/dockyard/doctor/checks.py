@@ -300,7 +300,13 @@ def run_checks(checks: Mapping[str, Check], machine: Machine, limit: float = LIM
     done: queue.SimpleQueue[tuple[str, tuple[Row, ...]]] = queue.SimpleQueue()
 
     def work(name: str, check: Check) -> None:
-        done.put((name, survive(name, check, machine)))
+        try:
+            rows = tuple(check(machine))
+        except DockyardError as error:
+            rows = (Row(name, State.FAIL, error.message, error.hint),)
+        except Exception as error:  # noqa: BLE001 - a check that breaks must not take the other rows with it
+            rows = (Row(name, State.FAIL, f"the check itself broke: {error!r}", "please report it as a bug"),)
+        done.put((name, rows))
 
     # Daemon threads: one that hangs on the network must not keep the doctor from going home.
     threads = [threading.Thread(target=work, args=item, daemon=True) for item in checks.items()]
@@ -318,16 +324,6 @@ def run_checks(checks: Mapping[str, Check], machine: Machine, limit: float = LIM
     return tuple(
         row for name in checks for row in rows.get(name, (Row(name, State.FAIL, late, "check the network, try again"),))
     )
-
-
-def survive(name: str, check: Check, machine: Machine) -> tuple[Row, ...]:
-    """Return a check's rows; whatever it raises becomes a failing row."""
-    try:
-        return tuple(check(machine))
-    except DockyardError as error:
-        return (Row(name, State.FAIL, error.message, error.hint),)
-    except Exception as error:  # noqa: BLE001 - a check that breaks must not take the other rows with it
-        return (Row(name, State.FAIL, f"the check itself broke: {error!r}", "please report it as a bug"),)
 
 
 CHECKS: Mapping[str, Check] = {

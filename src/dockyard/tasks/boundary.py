@@ -93,7 +93,13 @@ def boundary(body: Callable[..., None]) -> Callable[..., None]:
         except Exit:
             raise
         except Exception as error:  # noqa: BLE001 - the boundary: nothing may reach the person as a traceback
-            raise Exit(code=int(_unexpected(error))) from None
+            if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
+                where = error.filename or "while writing a file"
+                console.error(f"{error.strerror}: {where}", OF_THE_MACHINE[error.errno])
+                raise Exit(code=int(ExitCode.FAILED)) from None
+            hint = f"please report it; {save_traceback(error)}"
+            console.error(f"this is a bug in Dockyard {__version__}: {error!r}", hint)
+            raise Exit(code=int(ExitCode.BUG)) from None
 
     return run
 
@@ -101,15 +107,6 @@ def boundary(body: Callable[..., None]) -> Callable[..., None]:
 def leave_quietly() -> None:
     """Point stdout elsewhere where the reader of our output has left (`| head`), so that no word is said of it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _unexpected(error: Exception) -> ExitCode:
-    """Tell of an error that nobody foresaw: trouble with the machine's files as such, anything else as our bug."""
-    if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
-        console.error(f"{error.strerror}: {error.filename or 'while writing a file'}", OF_THE_MACHINE[error.errno])
-        return ExitCode.FAILED
-    console.error(f"this is a bug in Dockyard {__version__}: {error!r}", f"please report it; {save_traceback(error)}")
-    return ExitCode.BUG
 
 
 def save_traceback(error: BaseException) -> str:
