@@ -1,6 +1,6 @@
 """What the tests of adoption share: projects that exist only as texts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,10 +24,12 @@ def detected(files: dict[str, str], overrides: Overrides | None = None, *, name:
 
 
 @pytest.fixture(autouse=True)
-def _helps(monkeypatch: pytest.MonkeyPatch) -> None:
+def _helps() -> Iterator[None]:
     """Keep the tasks' help texts for other tests: Invoke takes them out as it reads them."""
-    for name in namespace.task_names:
-        monkeypatch.setattr(namespace[name], "help", dict(namespace[name].help))
+    before = {name: dict(namespace[name].help) for name in namespace.task_names}
+    yield
+    for name, texts in before.items():
+        namespace[name].help = texts
 
 
 @pytest.fixture(scope="session")
