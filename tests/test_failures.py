@@ -43,6 +43,10 @@ SAID = {
     "the engine's disk": ("#9 ERROR: write /var/lib/x: no space left on device", "the engine's disk"),
     "no such tag": (f"ERROR: failed to solve: shop:9: {ABSENT}", "no registry has the image shop:9"),
     "keep": (OWN.format("keep: nothing in the base image matches /x"), "what the base image does not have"),
+    "no compiler": (
+        OWN.format("error: [Errno 2] No such file or directory: 'x86_64-linux-gnu-gcc'"),
+        "no compiler x86_64-linux",
+    ),
     "a race": ("ERROR: failed to solve: failed to get state for index 0 on x", "BuildKit lost a step"),
     "silence": ("", "BuildKit ended with exit status 17 and said nothing"),
     "words of nobody": ("some other trouble", "some other trouble"),
