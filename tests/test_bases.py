@@ -272,8 +272,8 @@ def test_update_moves_pins(world: World, settings: Settings) -> None:
     assert not [change for change in again if change.pending]
 
 
-def test_update_of_services(world: World, settings: Settings) -> None:
-    """Their images are pinned by the same file where the registry answers, and left alone where it does not."""
+def test_update_of_services(world: World, settings: Settings, said: list[str]) -> None:
+    """Their images are pinned by the same file where the registry answers, and left alone, with why, where not."""
     world.registry |= {"postgres:17": DIGEST}
     world.keep("3.13")
     world.offered["3.13"] = {"python3.13": "3.13.1-1"}
@@ -282,6 +282,7 @@ def test_update_of_services(world: World, settings: Settings) -> None:
         ("postgres:17", "registry", DIGEST)
     ]
     assert missing == ()
+    assert [line for line in said if line.startswith("redis:8 stays as it is: ")]
     resolve.apply_updates(settings, world.engine, changes)
     assert lookup.read_bases_lock(settings.root) == {"postgres:17": Pin("postgres:17", DIGEST)}
 

@@ -29,7 +29,7 @@ def detect_health(
     """
     if told := overrides.find("health", snapshot.settings):
         if not re.fullmatch(r"/[\w./?=&%~-]*", told.value):
-            raise UsageError(f"--health {told.value} is no path", "the path of a route begins with /: /healthz")
+            raise UsageError(f"{told.source} {told.value} is no path", "the path of a route begins with /: /healthz")
         return told
     routes = dict(_routes(snapshot, django=framework == "django"))
     known = [path for path in HEALTH if path in routes or f"{path}/" in routes]

@@ -160,7 +160,7 @@ def _image(snapshot: Snapshot, overrides: Overrides) -> Found[str]:
     """Return the image's name: that of the project, or of its folder, in the letters that a name may have."""
     if told := overrides.find("image", snapshot.settings):
         if not re.fullmatch(r"[a-z0-9]+(?:[._/-][a-z0-9]+)*", told.value):
-            raise UsageError(f"--image {told.value} is no image name", "lower case letters and digits: shop")
+            raise UsageError(f"{told.source} {told.value} is no image name", "lower case letters and digits: shop")
         return told
     named = read_project_name(snapshot)
     said, source = (named, "the project's name") if named else (snapshot.name, "the folder's name")

@@ -41,7 +41,7 @@ def detect_server(
     if told:
         program, source = "waitress-serve" if told.value == "waitress" else told.value, told.source
         if program not in PACKAGES:
-            raise UsageError(f"--server {told.value} is not one that Dockyard knows", f"known: {', '.join(PACKAGES)}")
+            raise UsageError(f"{told.source} {told.value} is none that Dockyard knows", f"known: {', '.join(PACKAGES)}")
     elif command:
         program, source, options = command.server, command.source, command.options
     else:

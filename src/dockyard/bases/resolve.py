@@ -255,6 +255,9 @@ def plan_updates(
             for python, digest in digests.items()
             if digest
         ]
+        for name, digest in digests.items():
+            if not digest and not lookup.is_python(name):
+                log.info(f"{name} stays as it is: {answers[name].reason}")
         # What Debian packages make of a service is made when a stack first wants it.
         rest = [python for python in pythons if not digests.get(python) and lookup.is_python(python)]
         if settings.base == "registry":
