@@ -84,7 +84,7 @@ class Docker:
         self.volumes: list[str] = [""]
         self.config = Completed(0, json.dumps(MODEL), "", 0.1)
         self.inspected: list[dict[str, Any]] = [{"Status": "exited", "ExitCode": 3}]
-        self.log = ["Traceback", "ImportError: cannot import it"]
+        self.log = ["Traceback", "ValueError: cannot start it"]
 
     def which(self, program: str) -> str | None:
         """Say where a program is, like process.which."""

@@ -212,7 +212,7 @@ def test_failure_is_shown_and_undone(docker: Docker, up: Up, said: list[str]) ->
     with pytest.raises(DockyardError, match="web ended with exit code 3") as caught:
         up()
     assert caught.value.hint == "its log is above"
-    assert "web | ImportError: cannot import it" in said
+    assert "web | ValueError: cannot start it" in said
     assert docker.changing[1:] == [(*PROJECT, "down", "--remove-orphans"), ("docker", "volume", "rm", "shop_data")]
 
 
@@ -405,5 +405,5 @@ def test_a_healthy_service_that_answers_nobody_outside(docker: Docker, up: Up) -
     """A server that listens inside alone, or hangs up at each request, is found at its port, and its log is read."""
     docker.states, docker.answers = [[], [container(Health="healthy")]], [False] * 100
     docker.log = ["OSError: [Errno 30] Read-only file system: '/app/uploads'"]
-    with pytest.raises(DockyardError, match="does not answer at port 8000 after 7 s: it may not write /app/uploads"):
+    with pytest.raises(DockyardError, match="does not answer at port 8000 after 7 s: it writes /app/uploads"):
         up(timeout=7)

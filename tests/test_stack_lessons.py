@@ -12,7 +12,15 @@ from dockyard.tasks import namespace
 
 LESSONS = read_lessons()
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "lessons.md"
-FILES = {".env", ".dockerignore", "Dockerfile", "Procfile", "compose.production.yaml", "requirements/production.in"}
+FILES = {
+    ".env",
+    ".dockerignore",
+    "Dockerfile",
+    "Procfile",
+    "compose.production.yaml",
+    "requirements/production.in",
+    "[tool.dockyard]",
+}
 EXAMPLES = [pytest.param(one, text, id=text[:50]) for one in LESSONS for text in one["examples"]]
 
 
@@ -24,8 +32,8 @@ def test_every_example_teaches_its_own_lesson(lesson: dict[str, Any], example: s
     """None before it takes it away, wherever in the log it stands, and no blank stays open."""
     found = find_lesson(form.format(example))
     assert found
-    assert found.pattern == lesson["says"]
-    assert not re.search(r"[{}]|:$|  ", f"{found.message}\n{found.hint}", re.MULTILINE)
+    assert found.says == lesson["says"], found.says
+    assert not re.search(r"[{}]|:$|  ", f"{found.cause}\n{found.edit}", re.MULTILINE)
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=[one["cause"] for one in LESSONS])
@@ -44,7 +52,7 @@ def test_every_lesson_names_the_edit(lesson: dict[str, Any]) -> None:
         ("KeyError: 'SECRET_KEY'", "SECRET_KEY is not set", "--env SECRET_KEY=…"),
         ('{"error": "No module named \\\'redis.client\\\'"}', "no module redis.client", "requirements/production.in"),
         ("ImportError: libmagic.so.1: cannot open shared object file: No such file", "libmagic.so.1", "--apt PACKAGE"),
-        ("OSError: [Errno 30] Read-only file system: '/app/uploads'", "write /app/uploads", "/app/uploads itself"),
+        ("OSError: [Errno 30] Read-only file system: '/app/uploads'", "writes /app/uploads", "/app/uploads itself"),
         ("SecurityError: Host 'localhost:8000' is not trusted.", "host name localhost", "add localhost to ALLOWED"),
         ("TypeError: create_app() missing 1 required positional argument: 'config'", "create_app must be given 'con",
          "\"MODULE:create_app('production')\""),
@@ -54,8 +62,8 @@ def test_what_is_filled_in(line: str, cause: str, edit: str) -> None:
     """The cause and the edit name what the log names."""
     lesson = find_lesson(line)
     assert lesson
-    assert cause in lesson.message
-    assert edit in lesson.hint
+    assert cause in lesson.cause
+    assert edit in lesson.edit
 
 
 @pytest.mark.parametrize("said", ["Listening at: http://0.0.0.0:8000\nKeyError: 'name'", "", "ValueError: x"])
@@ -76,7 +84,7 @@ def render_table() -> str:
         example = one["examples"][0]
         found = find_lesson(example)
         assert found
-        rows.append(f"| `{' '.join(example.split())}` | {found.message} | {found.hint} |")
+        rows.append(f"| `{' '.join(example.split())}` | {found.cause} | {found.edit} |")
     return "\n".join(rows) + "\n"
 
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from dockyard.errors import Sign, read_signs
-
 FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
 RESTARTS = 3
 """How often a service may end and be restarted before it counts as failed: some wait so for another one."""
@@ -249,15 +247,32 @@ def complaint(output: str) -> str:
     return "\n".join(lines[-5:])
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """What a log gives away, in words: a row of lessons.toml with its blanks filled in."""
+
+    says: str = ""
+    cause: str = ""
+    edit: str = ""
+    trial: str = ""
+    path: str = ""
+    wanted: str = ""
+
+
 def read_lessons() -> list[dict[str, Any]]:
-    """Return the lessons as lessons.toml has them: what a log says, the cause, the edit, and examples."""
-    found: list[dict[str, Any]] = tomllib.loads(resources.files(__package__).joinpath("lessons.toml").read_text())[
-        "lesson"
-    ]
-    return found
+    """Return the lessons as lessons.toml has them, most telling first."""
+    text = resources.files(__package__).joinpath("lessons.toml").read_text("utf-8")
+    return list(tomllib.loads(text)["lesson"])
 
 
-def find_lesson(said: str) -> Sign | None:
-    """Return what the last lines of a service that does not come up give away, or None (pure but for the lessons)."""
-    signs = (Sign(one["says"], one["cause"], one["edit"]) for one in read_lessons())
-    return read_signs(signs, re.sub(r"\\+(?=['\"])", "", said))  # JSON has backslashes before quotes
+def find_lesson(said: str) -> Lesson | None:
+    """Return what the last lines of a service that does not come up give away, or None."""
+    said = re.sub(r"\\+(?=['\"])", "", said)  # JSON has backslashes before quotes
+    for one in read_lessons():
+        if found := re.search(one["says"], said, re.IGNORECASE | re.MULTILINE):
+            groups, texts = (
+                found.groups(""),
+                {key: text for key, text in one.items() if key not in {"says", "examples"}},
+            )
+            return Lesson(one["says"], **{key: text.format(*groups).strip() for key, text in texts.items()})
+    return None

@@ -203,7 +203,7 @@ def _start(stack: Stack, model: Model, names: tuple[str, ...], seconds: float) -
                 raise _failure(stack, failed) from None
             complaint = compose.complaint(error.output or error.message)
             lesson = compose.find_lesson(complaint)
-            hint = lesson.hint if lesson else ""
+            hint = lesson.edit if lesson else ""
             raise DockyardError(f"Compose could not start the stack: {complaint}", hint) from None
 
 
@@ -282,7 +282,7 @@ def _failure(stack: Stack, container: Container, when: str = "", port: int = 0) 
     what = (silent or compose.explain(container.service, _state(stack, container))) + when
     lesson = compose.find_lesson("\n".join([*said, what]))
     if lesson:
-        return DockyardError(f"{what}: {lesson.message}", lesson.hint)
+        return DockyardError(f"{what}: {lesson.cause}", lesson.edit)
     if port:
         return DockyardError(what, "does its program listen on 0.0.0.0 and on the port that is published?")
     return DockyardError(what, "its log is above; a longer wait is `--timeout SECONDS`" if when else "its log is above")

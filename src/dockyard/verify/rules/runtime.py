@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from dockyard import console
 from dockyard.engine.inside import PAYLOAD
-from dockyard.errors import Sign, read_signs
+from dockyard.stack.compose import Lesson, find_lesson
 from dockyard.verify.model import Case, Rule, Scope, Severity, Trial, Violation
 
 STOP_SECONDS = 10.0
@@ -14,127 +14,19 @@ LAST_LINES = 8
 LOOPBACK = ("127.", "[::1]")
 
 
-LEFT_OUT = "tkinter|_tkinter|idlelib|turtledemo|turtle|ensurepip|pip|test"
-"""What the minimal image leaves out of the standard library, see payload/layers.py."""
-
-
-@dataclass(frozen=True)
-class Cause(Sign):
-    """Why a service did not come up; `path` is what it is about, and `wanted` the file, or its name, that it lacks."""
-
-    path: str = ""
-    wanted: str = ""
-
-
-CAUSES = (
-    Cause(
-        r"(lib[\w+.-]+\.so(?:\.[0-9]+)*): cannot open shared object file",
-        "the shared library {0} is missing",
-        "install the package that holds it in the base stage; if it is opened by name, which no scan sees, "
-        "add it to keep in [tool.dockyard] as well",
-        wanted="{0}",
-    ),
-    Cause(
-        r"exec: \\*\"([^\"\\]+)\\*\": (?:executable file not found|stat .*no such file)",
-        "there is no program {0} on PATH",
-        "is its distribution in the lock, and is CMD a list?",
-    ),
-    Cause(
-        rf"No module named '?(?-i:({LEFT_OUT})\b)([\w.]*)",
-        "it imports {0}{1}, which the minimal image leaves out",
-        "do without it, or add its path in the base image to keep in [tool.dockyard]",
-        wanted="{0}",
-    ),
-    Cause(
-        r"No module named '?([\w.]+)",
-        "it does not import: there is no module {0}",
-        "add its distribution to requirements/production.in and run `invoke lock`, or copy the module, if it is yours",
-    ),
-    Cause(
-        r"No time zone found with key ([\w+/-]+)",
-        "the time zone {0} is missing",
-        "copy /usr/share/zoneinfo/{0}, or add tzdata to requirements/production.in",
-        path="/usr/share/zoneinfo/{0}",
-    ),
-    Cause(
-        r"unsupported locale setting",
-        "it asks for a locale that the image has not",
-        "use C.UTF-8, or make the locale in the base stage and add /usr/lib/locale to keep in [tool.dockyard]",
-    ),
-    Cause(
-        r"Read-only file system: \\*'(/[^']+?)\\*'",
-        "it writes {0}",
-        "write below /tmp, or give its folder a volume in production and name it in trial-tmpfs of [tool.dockyard]",
-        path="{0}",
-    ),
-    Cause(
-        r"\[Errno 13\] Permission denied: \\*'(/[^']+?)\\*'",
-        "user 65532 may not use {0}",
-        "give it the right mode or owner where it is copied: COPY --chown=65532:65532",
-        path="{0}",
-    ),
-    Cause(
-        r"No such file or directory: \\*'(/[^']+?)\\*'",
-        "the file {0} is missing",
-        "copy {0} into the final stage, or install its package in the base stage and add it to keep in "
-        "[tool.dockyard]: a minimal image holds only what was found to be needed",
-        path="{0}",
-        wanted="{0}",
-    ),
-    Cause(
-        r"No such file or directory: \\*'([\w.-]+)\\*'",
-        "it calls the program {0}, which the image has not",
-        "a minimal image has no shell or tools: do it in Python, or add the program's path to keep in [tool.dockyard]",
-        wanted="{0}",
-    ),
-    Cause(
-        r"Failed to find attribute '(\w+)' in '([\w.]+)'",
-        "it does not import: {1} has no {0}",
-        "correct the application's name in CMD, and app in [tool.dockyard]",
-    ),
-    Cause(
-        r"SyntaxError: ([^\n\\]+)",
-        "it does not import: SyntaxError: {0}",
-        "is it written for this Python?",
-    ),
-    Cause(
-        r"ImportError: ([^\n\\]+)",
-        "it does not import: {0}",
-        "it imports on the host? then compare the versions: `invoke lock` pins what the image has",
-    ),
-    Cause(
-        r"KeyError: \\*['\"](?-i:([A-Z][A-Z0-9_]+))",
-        "the environment variable {0} is not set",
-        'give the trial one: trial-environment = {{ {0} = "…" }} in [tool.dockyard]',
-    ),
-    Cause(
-        r"connection refused|name resolution|Name or service not known|could not translate host name",
-        "it reaches for a service that is not there",
-        "name it in trial-services of [tool.dockyard], and its address in trial-environment; trial-release migrates",
-    ),
-)
-"""What a log says, most telling first, and what it means; backslashes stand before quotes in logs that are JSON."""
-
-
-def diagnose(trial: Trial) -> Cause:
+def diagnose(trial: Trial) -> Lesson:
     """Return the cause that the log, the health check's output or the engine's refusal gives away, else an empty one.
 
     Where the base image has the file that is missing, the hint says how to keep it.
     """
-    said = "\n".join((*trial.log, trial.health_output, trial.refused))
-    cause = read_signs(CAUSES, said)
-    found = re.search(cause.pattern, said, re.IGNORECASE | re.MULTILINE) if cause else None
-    if not isinstance(cause, Cause) or found is None:
-        return Cause("", "")
-    cause = replace(cause, path=cause.path.format(*found.groups()), wanted=cause.wanted.format(*found.groups()))
+    cause = find_lesson("\n".join((*trial.log, trial.health_output, trial.refused))) or Lesson()
+    hint = cause.trial or cause.edit
     if cause.wanted and trial.in_base:
         paths = ", ".join(f'"{path}"' for path in trial.in_base)
         hint = f"the base image has it, but nothing showed that it is needed: keep = [{paths}] in [tool.dockyard]"
-        return replace(cause, hint=hint)
-    if package := debian_package(cause.wanted):
-        usual = f"the Debian package that has it, usually {package},"
-        return replace(cause, hint=cause.hint.replace("the package that holds it", usual))
-    return cause
+    elif package := debian_package(cause.wanted):
+        hint = hint.replace("the package that holds it", f"the Debian package that has it, usually {package},")
+    return replace(cause, edit=hint)
 
 
 def debian_package(library: str) -> str:
@@ -154,7 +46,7 @@ def starts(case: Case) -> Iterator[Violation]:
         return
     cause = diagnose(trial)
     if trial.refused:
-        yield _told(trial, f"the container cannot be tried: {cause.message or trial.refused}", cause)
+        yield _told(trial, f"the container cannot be tried: {cause.cause or trial.refused}", cause)
     elif trial.exit_code is not None:
         memory = ": the kernel ended it for lack of memory" if trial.out_of_memory else ""
         yield _told(
@@ -274,16 +166,16 @@ def _broken(case: Case) -> Trial | None:
     return None if trial is None or trial.serves else trial.plain or trial
 
 
-def _because(cause: Cause) -> str:
-    return f": {cause.message}" if cause.message else ""
+def _because(cause: Lesson) -> str:
+    return f": {cause.cause}" if cause.cause else ""
 
 
-def _told(trial: Trial, message: str, cause: Cause | None = None, hint: str = "") -> Violation:
+def _told(trial: Trial, message: str, cause: Lesson | None = None, hint: str = "") -> Violation:
     """Return a violation with the last lines of the log below its message."""
-    because = "" if cause is None or not cause.message or cause.message in message else f": {cause.message}"
+    because = "" if cause is None or not cause.cause or cause.cause in message else f": {cause.cause}"
     log = "".join(f"\n  | {line}" for line in trial.log[-LAST_LINES:])
     return Violation(
-        f"{message}{because}{log}", cause.path if cause else "", None, hint or (cause.hint if cause else "")
+        f"{message}{because}{log}", cause.path if cause else "", None, hint or (cause.edit if cause else "")
     )
 
 
