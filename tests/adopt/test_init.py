@@ -410,7 +410,9 @@ def test_commands_before_any_lock(
     monkeypatch.setattr(sys, "argv", [f"/usr/bin/{program}"])
     with pytest.raises(SystemExit, match="1"):
         make_program().run(["dockyard", *command.split()])
-    error, hint = capsys.readouterr().err.splitlines()[-2:]
+    err = capsys.readouterr().err
+    error, hint = err.splitlines()[-2:]
+    assert "WARNING" not in err
     assert error.startswith(f"ERROR {FIRST[command]}")
     assert re.fullmatch(r"TIP   .*`?%s lock`?.*" % ("dockyard" if program == "dockyard" else "invoke"), hint)
 

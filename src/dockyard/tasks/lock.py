@@ -91,7 +91,8 @@ def warn_of_stale_locks(project: "Settings", *, locked: bool) -> None:
     from dockyard.locks.check import check_project, list_purposes
 
     problems = check_project(project) if list_purposes(project.root) else ()
-    if not problems:
+    made = any((project.root / "requirements").glob("*/*.txt"))
+    if not problems or not (made or locked):  # a build says itself that there is no lock at all
         return
     first = problems[0]
     more = f", and {_count(len(problems) - 1, 'more problem')} with the locks" if len(problems) > 1 else ""
