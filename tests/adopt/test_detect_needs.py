@@ -373,3 +373,17 @@ def test_a_first_page_that_needs_tables_is_no_health_check() -> None:
     files = {"app.py": APP + page, "alembic.ini": "", "requirements.txt": "flask\nalembic\n"}
     assert detected(files).health.value == ""
     assert detected({"app.py": APP + page}).health.value == "/"
+
+
+@pytest.mark.parametrize(("settings", "steps"), [("shop.live", 1), ("settings", 0)])
+def test_settings_of_django_that_lie_elsewhere(settings: str, steps: int) -> None:
+    """What would read them while the image is built is left out, and told."""
+    wsgi = (
+        "import os\nfrom django.core.wsgi import get_wsgi_application\nos.environ.setdefault('DJANGO_SETTINGS_MODULE',"
+    )
+    live = "STATIC_ROOT = 'x'\nINSTALLED_APPS = ['django.contrib.staticfiles']\n"
+    files = {"shop/__init__.py": "", "shop/live.py": live, "requirements.txt": "django\n"}
+    files["shop/wsgi.py"] = f"{wsgi} '{settings}')\napplication = get_wsgi_application()\n"
+    build = detected(files).build
+    assert len(build.value) == steps
+    assert ("but settings, Django's settings, are not in the project" in build.source) is not bool(steps)

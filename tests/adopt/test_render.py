@@ -222,6 +222,7 @@ def test_build_steps_that_import_the_app_get_its_settings() -> None:
         "manage.py": "import os\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', 'site.settings.local')\n",
         "site/settings/base.py": "import os\nURL = os.environ['DATABASE_URL']\nSTATIC_ROOT = '/app/static'\n"
         "INSTALLED_APPS = ['django.contrib.staticfiles']\nKEY = os.environ['SECRET_KEY']\n",
+        "site/settings/live.py": "from .base import *\n",
         "site/wsgi.py": "import os\nfrom django.core.wsgi import get_wsgi_application\n"
         "os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'site.settings.live')\napplication = get_wsgi_application()\n",
         "requirements.txt": "django\npsycopg[c]\n",

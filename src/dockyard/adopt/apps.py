@@ -77,7 +77,7 @@ def _named(snapshot: Snapshot, overrides: Overrides) -> Iterator[tuple[str, str,
 def _resolve(snapshot: Snapshot, said: str, folder: str, candidates: tuple[Candidate, ...]) -> App | None:
     """Return the application behind `blog`, `blog:create_app`, `app.py` or `src/blog`, or None."""
     module, _, name = said.partition(":")
-    path = _module_path(snapshot, module.strip(), folder)
+    path = find_module(snapshot, module.strip(), folder)
     if not path:
         return None
     wanted, bracket, arguments = name.partition("(")
@@ -361,7 +361,7 @@ def _has_own_dependencies(snapshot: Snapshot, folder: str) -> bool:
     return any(f"{folder}/{name}" in snapshot.paths for name in ("requirements.txt", "pyproject.toml", "Pipfile"))
 
 
-def _module_path(snapshot: Snapshot, said: str, folder: str) -> str:
+def find_module(snapshot: Snapshot, said: str, folder: str) -> str:
     """Return the file of a module, said as `blog.wsgi`, `app.py` or `src/blog`; empty where there is none."""
     plain = said.strip("./") if "/" in said else said
     stem = plain.removesuffix(".py") if plain.endswith(".py") else plain.replace(".", "/")

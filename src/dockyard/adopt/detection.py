@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
 
-from dockyard.adopt.apps import PROJECT_FILES, detect_app
+from dockyard.adopt.apps import PROJECT_FILES, detect_app, find_module
 from dockyard.adopt.checks import detect_health, detect_tests
 from dockyard.adopt.commands import Named, is_ours, read_stages
 from dockyard.adopt.dependencies import detect_dependencies
@@ -75,6 +75,11 @@ def detect(snapshot: Snapshot, overrides: Overrides) -> Project:
         backends = Found(backends_of(stack, backends.value), stack.file)
     sources = _sources(snapshot, app.value)
     release = detect_release(snapshot, app.value, dependencies.value)
+    build = detect_build_steps(snapshot, app.value, dependencies.value)
+    production = _django_settings(snapshot, tuple(_module_files(app.value, snapshot)))
+    if production and not find_module(snapshot, production, app.value.root):
+        steps = tuple(step for step in build.value if not step.runs_app)
+        build = Found(steps, f"{build.source}; but {production}, Django's settings, are not in the project")
     needed = (*(one.kind for one in backends.value), *(["what the release step makes"] if release.value else []))
     return Project(
         name=snapshot.name,
@@ -89,7 +94,7 @@ def detect(snapshot: Snapshot, overrides: Overrides) -> Project:
         libraries=detect_libraries(snapshot, dependencies.value),
         processes=_processes(stack) if stack else detect_processes(snapshot, dependencies.value),
         release=release,
-        build=detect_build_steps(snapshot, app.value, dependencies.value),
+        build=build,
         backends=backends,
         variables=detect_variables(snapshot),
         writable=detect_writable(snapshot, app.value, backends.value, overrides),
@@ -103,7 +108,7 @@ def detect(snapshot: Snapshot, overrides: Overrides) -> Project:
         django_settings=_django_settings(snapshot, ("manage.py",)),
         entry=entry,
         said={name: one.value for name in ("server", "health") if (one := overrides.find(name, snapshot.settings))},
-        django_production=_django_settings(snapshot, tuple(_module_files(app.value, snapshot))),
+        django_production=production,
         dockerfile=_dockerfile(snapshot),
         given=stack.environment if stack else None,
     )
