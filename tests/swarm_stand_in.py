@@ -85,8 +85,15 @@ class SwarmStandIn:
     def _secret(self, _words: tuple[str, ...], _command: Command) -> Completed:
         return _said("\n".join(self.secrets))
 
-    def _node(self, _words: tuple[str, ...], _command: Command) -> Completed:
-        return _said("Ready Active\nDown Active\nReady Active\nReady Drain")
+    def _node(self, words: tuple[str, ...], _command: Command) -> Completed:
+        nodes = (
+            ("n1", "Ready", "Active"),
+            ("n2", "Down", "Active"),
+            ("n3", "Ready", "Active"),
+            ("n4", "Ready", "Drain"),
+        )
+        first = 0 if "Hostname" in words[-1] else 1
+        return _said("\n".join(" ".join(node[first : first + 2]) for node in nodes))
 
     def _network(self, _words: tuple[str, ...], _command: Command) -> Completed:
         return _said("")

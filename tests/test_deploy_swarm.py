@@ -182,11 +182,14 @@ def test_a_rollback_goes_back_one_version_or_to_any(swarm: Swarm, manager: Swarm
         swarm.rollback(9)
 
 
-def test_a_copy_on_each_node_that_is_up(swarm: Swarm, manager: SwarmStandIn) -> None:
+def test_a_copy_on_each_node_that_is_up(swarm: Swarm, manager: SwarmStandIn, said: list[str]) -> None:
     """A node that is down keeps its place in Swarm's count, and nobody waits for it."""
     manager.compose["services"]["agent"] = {**WEB, "ports": [], "deploy": {"mode": "global"}}
     assert swarm.apply(GOOD, ()) == 1
     assert manager.services["shop_agent"]["Spec"]["Mode"] == {"Global": {}}
+    assert [line for line in said if "is down" in line] == [
+        "n2 is down: where it is only cut off, what it ran before serves on until its engine restarts"
+    ]
     assert swarm.read_live().objects["service agent"]["replicas"] == "global"
 
 

@@ -63,7 +63,7 @@ class Lab:
         return ("nsenter", f"--net={self.network}", *argv)
 
     def tell(self, verb: str, node: Node) -> None:
-        """Have the keeper do something to a node, and wait until it is done: `kill`, `cut` or `join`."""
+        """Have the keeper do something to a node, and wait until it is done: `kill`, `restart`, `cut` or `join`."""
         assert self.keeper.stdin
         assert self.keeper.stdout
         self.keeper.stdin.write(f"{verb} {node.name}\n")
@@ -152,8 +152,11 @@ def main(arguments: list[str]) -> int:
         print(json.dumps({"hub": network, "nodes": addresses}), flush=True)  # noqa: T201 - to whoever asked for it
         for line in sys.stdin:
             verb, name = line.split()
-            if verb == "kill":
+            if verb in {"kill", "restart"}:
                 kill(places[name])
+                if verb == "restart":
+                    rooms[name].run(launch, places[name])
+                    wait(places[name])
             else:
                 hub.run(set_up, f"to-{name}", verb == "join")
             print("done", flush=True)  # noqa: T201 - to whoever asked for it
@@ -185,6 +188,11 @@ def start(where: Place, root: Path, memory: str) -> None:
         "shutdown-timeout": 5,
     }
     install.write_settings(where, settings)
+    launch(where)
+
+
+def launch(where: Place) -> None:
+    """Start an engine that has its settings, in this thread's network."""
     dockerd = (str(where.root / "usr/sbin/dockerd"), "--config-file", str(where.settings))
     process.detach(Command(dockerd, cwd=Path("/"), env=install.daemon_environment(where, os.environ)), where.log)
 

@@ -109,6 +109,12 @@ class Swarm(EngineDeployer):
             for job in jobs:
                 self._release(job)
             self._bring(mark_version(stack, number))
+        for node in self.docker.read("node", "ls", "--format", "{{.Hostname}} {{.Status}}").splitlines():
+            if node.endswith(" Down"):
+                name = node.removesuffix(" Down")
+                log.warning(
+                    f"{name} is down: where it is only cut off, what it ran before serves on until its engine restarts"
+                )
         return number
 
     def status(self) -> tuple[Instance, ...]:
