@@ -55,12 +55,17 @@ TERMINAL = (
 )
 
 
+def used(log: str) -> Cache:
+    """Return what came from the cache by a log that came at once."""
+    return bake.cache_use(bake.read_steps([(0.0, log)]))
+
+
 @pytest.mark.parametrize(
     "log", [PLAIN, PLAIN.replace("\n", "\r\n"), TERMINAL], ids=["plain", "plain, crlf", "terminal"]
 )
 def test_cache_use(log: str) -> None:
     """Three steps of the Dockerfile, two of them cached; BuildKit's own work does not count."""
-    assert bake.cache_use(log) == Cache(steps=3, cached=2)
+    assert used(log) == Cache(steps=3, cached=2)
 
 
 def test_libraries_that_steps_found_missing() -> None:
@@ -79,25 +84,25 @@ def test_cache_use_of_a_shared_step() -> None:
     """A step that BuildKit lists twice under one name counts once, in both forms of the log."""
     plain = "#6 [y a 1/1] COPY a /a\n#6 CACHED\n\n#11 [y a 1/1] COPY a /a\n#11 CACHED\n"
     drawn = " => CACHED [y a 1/1] COPY a /a  0.0s\r\n => CACHED [y a 1/1] COPY a /a  0.0s\r\n"
-    assert bake.cache_use(plain) == bake.cache_use(drawn) == Cache(1, 1)
+    assert used(plain) == used(drawn) == Cache(1, 1)
 
 
 def test_cache_use_of_a_failed_step() -> None:
     """A step that failed or was cancelled is one that ran, not one that was cached."""
     drawn = " => ERROR [x 1/2] RUN false  0.1s\r\n => CANCELED [x 2/2] RUN sleep 9  0.1s\r\n"
-    assert bake.cache_use(drawn) == Cache(2, 0)
+    assert used(drawn) == Cache(2, 0)
 
 
 @pytest.mark.parametrize("log", ["", "ERROR: no builder\n", "\x1b[31m\xff\x00"])
 def test_cache_use_of_something_else(log: str) -> None:
     """No step, no hit, no exception."""
-    assert bake.cache_use(log) == Cache(0, 0)
+    assert used(log) == Cache(0, 0)
 
 
 def test_a_build_with_a_platform_in_its_step_names() -> None:
     """A build for several platforms names them in each step."""
     plain = "#6 [linux/amd64 x a 1/1] COPY a /a\n#6 CACHED\n#7 [linux/arm64 x a 1/1] COPY a /a\n#7 DONE 0.1s\n"
-    assert bake.cache_use(plain) == Cache(2, 1)
+    assert used(plain) == Cache(2, 1)
 
 
 def test_document_builds_all_in_one_solve() -> None:

@@ -7,14 +7,12 @@ from typing import Any
 
 from dockyard.image.failures import plain
 
-PLAIN_STEP = re.compile(r"^#(\d+) \[([^\]]*\d+/\d+)\]", re.MULTILINE)
-PLAIN_CACHED = re.compile(r"^#(\d+) CACHED", re.MULTILINE)
+NUMBERED = re.compile(r"\[([^\]]*\d+/\d+)\]")
 BEGUN = re.compile(r"^#(\d+) (\[[^\]]+\].*|(?:ex|im)porting (?!.* done$).*)$")
 ENDED = re.compile(r"^#(\d+) (CACHED|CANCELED|ERROR|DONE)(?: (\d+(?:\.\d+)?)s)?")
 DRAWN = re.compile(
     r"=> (?:(CACHED|ERROR|CANCELED) )?((?:\[[^\]]+\]|(?:ex|im)porting to).*?)\s+(\d+(?:\.\d+)?)s\s*$", re.MULTILINE
 )
-TERMINAL_STEP = re.compile(r"=> (?:(CACHED|ERROR|CANCELED) )?\[([^\]]*\d+/\d+)\]")
 MISSING_LIBRARY = re.compile(r"missing shared library: ([^\n]+)")
 ENVIRONMENT = {"BUILDX_BAKE_ENTITLEMENTS_FS": "0"}
 """From buildx 0.20 a bake may read nothing outside its folder unless a person says so; here no stranger wrote the file.
@@ -97,21 +95,6 @@ class Cache:
     cached: int
 
 
-def cache_use(log: str) -> Cache:
-    """Count steps and cache hits in BuildKit's progress, plain or as drawn on a terminal.
-
-    A step carries its number within its stage, `[test 3/7]`: what BuildKit does on its own account (loading
-    the context, exporting) has none and does not count. A step that several images share counts once.
-    """
-    text = plain(log)
-    steps = dict(PLAIN_STEP.findall(text))
-    if steps:
-        hits = {steps[number] for number in PLAIN_CACHED.findall(text) if number in steps}
-        return Cache(len(set(steps.values())), len(hits))
-    drawn = TERMINAL_STEP.findall(text)
-    return Cache(len({name for _, name in drawn}), len({name for mark, name in drawn if mark == "CACHED"}))
-
-
 @dataclass
 class Solved:
     """One thing that BuildKit did: when it started and how long it took, in seconds after the start of the build."""
@@ -145,6 +128,19 @@ def read_steps(arrivals: Iterable[tuple[float, str]]) -> list[Solved]:
                 step = steps.setdefault(drawn[2], Solved(drawn[2], max(0.0, moment - float(drawn[3]))))
                 step.seconds, step.cached, step.failed = float(drawn[3]), drawn[1] == "CACHED", drawn[1] == "ERROR"
     return sorted(steps.values(), key=lambda step: step.started)
+
+
+def cache_use(steps: Iterable[Solved]) -> Cache:
+    """Count the steps of a Dockerfile among what BuildKit did, and those of them that came from its cache (pure).
+
+    Such a step carries its number within its stage, `[test 3/7]`: what BuildKit does on its own account (loading the
+    context, exporting) has none and does not count. A step that several images share counts once.
+    """
+    cached: dict[str, bool] = {}
+    for step in steps:
+        if numbered := NUMBERED.search(step.name):
+            cached[numbered[1]] = step.cached or cached.get(numbered[1], False)
+    return Cache(len(cached), sum(cached.values()))
 
 
 def missing_libraries(log: str) -> tuple[str, ...]:

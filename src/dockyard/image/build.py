@@ -254,7 +254,7 @@ def _run(job: Job) -> tuple[Built, ...]:
         log.warning("install the packages in the base stage of the Dockerfile; `invoke verify` judges what is left")
     digests = bake.digests(written, [image.name for image in job.planned])
     variants = [variant for variant in job.request.variants(job.settings) if variant.name in digests]
-    seconds, cache = job.recording.clock.seconds(), bake.cache_use(done.stdout)
+    seconds, cache = job.recording.clock.seconds(), bake.cache_use(bake.read_steps(done.arrivals))
     made = [
         Built(variant, image.references, digests[image.name], 0, (), seconds, cache)
         for variant, image in zip(variants, job.planned, strict=True)
