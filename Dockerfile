@@ -8,7 +8,6 @@ ARG LOCKS=requirements/${PYTHON_VERSION}
 # The program that makes all layers. In another project, a named context of this name replaces the stage.
 FROM scratch AS dockyard
 COPY src/dockyard/payload /
-
 FROM python:${PYTHON_VERSION}-slim AS python
 # With bytecode for its library, Python starts sooner in every step below.
 FROM python AS base
@@ -18,7 +17,7 @@ RUN --network=none --mount=from=dockyard,target=/dockyard python /dockyard libra
 # What a stage makes lies in a folder of its own: BuildKit reads all that lies beside what it copies or mounts.
 FROM base AS runtime
 ARG KEEP=""
-RUN --network=none --mount=from=dockyard,target=/dockyard python /dockyard runtime /layers --keep "${KEEP}" --folder /app --writable /data
+RUN --network=none --mount=from=dockyard,target=/dockyard python /dockyard runtime /layers --library --keep "${KEEP}" --folder /app --writable /data
 
 # What is built from source, anew only where that changes, in the one stage with compilers; Debian packages that this needs
 # go behind /built/wheels. Where a lock has nothing to build, `invoke build` says WHEELS_FROM=scratch: two steps less.
@@ -77,6 +76,7 @@ CMD ["sh", "-c", "exec flask run --host 0.0.0.0 --port $PORT"]
 FROM scratch AS production
 ENV LANG=C.UTF-8 PATH=/opt/venv/bin:/usr/local/bin:/usr/bin PORT=8000 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 COPY --link --from=runtime /layers/runtime/ /
+COPY --link --from=runtime /layers/library/ /
 # The runtime has this folder already. Further down, this line would have every build merge all layers.
 WORKDIR /app
 COPY --link --from=packages /layers/1/ /

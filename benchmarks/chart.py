@@ -124,8 +124,9 @@ something else was running, and the ratios say more than the seconds.
 
 - **start**: of our image and of the one with everything compiled, nothing is compiled when it starts.
 - **one dependency changed**: each package is kept as it was installed and compiled. The new one is fetched and
-  compiled, and one of four layers is packed again.
-- **one line changed**: ours also starts a container that compiles the line, and the image has eight layers to look at.
+  compiled, and one of four layers is packed again. Ours is told, as `invoke build` tells it, that no package is built
+  from source (`WHEELS_FROM=scratch`); a bare `docker buildx build` starts two more containers to find that out.
+- **one line changed**: ours also starts a container that compiles the line, and the image has nine layers to look at.
 - **from nothing**: the recipes stand on a base that is there, packed and unpacked. Ours is `FROM scratch`: it compiles
   the standard library and packs Python itself, for a layer that comes from the cache in every build after that.
 

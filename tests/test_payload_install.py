@@ -65,24 +65,19 @@ def test_a_package_never_moves() -> None:
     assert [Package(name, (), "").part(4) for name in names] == [0, 3, 2, 0]
 
 
-def test_what_is_large_lies_in_the_first_layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_large_lies_in_the_first_layer(tmp_path: Path) -> None:
     """With the environment, in the lock's order; what is still to be fetched counts as small."""
-    monkeypatch.setattr(install, "LARGE", 10)
     wanted = packages("gunicorn", "sqlalchemy", "alembic", "flask")
-    for name, bytes_of_it in {"gunicorn": 9, "sqlalchemy": 10, "alembic": 6}.items():
-        for file in ("a", "b/c"):
-            (tmp_path / f"key-{name}" / file).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / f"key-{name}" / file).write_bytes(b"x" * (bytes_of_it // 2))
+    for name, most in {"gunicorn": 5, "sqlalchemy": install.LARGE - 1, "alembic": install.LARGE - 2}.items():
+        (tmp_path / f"key-{name}" / "b").mkdir(parents=True)
+        (tmp_path / f"key-{name}" / "a").write_bytes(b"x")
+        (tmp_path / f"key-{name}" / "b" / "c").touch()
+        os.truncate(tmp_path / f"key-{name}" / "b" / "c", most)
     venv = tmp_path / "venv"
-
-    def arranged(*layers: tuple[str, ...]) -> list[list[Path]]:
-        return [[venv, *(tmp_path / f"key-{name}" for name in layers[0])]] + [
-            [tmp_path / f"key-{name}" for name in names] for names in layers[1:]
-        ]
-
-    small = arranged(("gunicorn", "sqlalchemy", "flask"), (), ("alembic",), ())
-    assert install.arrange(wanted, tmp_path, 4, venv) == small
-    assert install.arrange(wanted, tmp_path / "empty", 4, venv)[3] == [tmp_path / "empty" / "key-sqlalchemy"]
+    gunicorn, sqlalchemy, alembic, flask = (tmp_path / package.key for package in wanted)
+    assert install.arrange(wanted, tmp_path, 4, venv) == [[venv, gunicorn, sqlalchemy, flask], [], [alembic], []]
+    nowhere = tmp_path / "empty"
+    assert install.arrange(wanted, nowhere, 4, venv)[3] == [nowhere / "key-sqlalchemy"]
     assert install.arrange([], tmp_path, 1, venv) == [[venv]]
 
 

@@ -38,11 +38,12 @@ def parser() -> argparse.ArgumentParser:
     library.add_argument("--program", default=BYTECODE, help="where to leave the bytecode of this program itself")
     runtime = verb("runtime", "layers.make_runtime", "make LAYERS/runtime, and LAYERS/writable where asked", "layers")
     runtime.add_argument("--keep", default="", help="what no scan finds: paths and patterns, with : between them")
+    runtime.add_argument(
+        "--library", action="store_true", help="Python's own library in LAYERS/library, not with the rest"
+    )
     runtime.add_argument("--folder", action="append", default=[], type=Path, help="an empty folder of the image")
     runtime.add_argument("--writable", action="append", default=[], type=Path, help="one for the service's own data")
-    select = verb(
-        "select", "wheels.select", "say in SOURCES what PLATFORM has to build of the locks in a folder", "locks"
-    )
+    select = verb("select", "wheels.select", "say in SOURCES what PLATFORM has to build of the LOCKS", "locks")
     select.add_argument("platform")
     select.add_argument("sources", type=Path)
     wheels = verb("wheels", "wheels.build", "build the wheels of what was selected", "sources", "wheels")
@@ -61,14 +62,7 @@ def parser() -> argparse.ArgumentParser:
     metadata.add_argument("--project", type=Path, help="or the file that says it: pyproject.toml, setup.cfg, a module")
     metadata.add_argument("--file", action="append", default=[], type=Path, help="a file to write that holds it")
     verb("application", "layers.make_application", "make a layer of a folder with source code", "layer", "folder")
-    verb(
-        "slim",
-        "slim.make_slim",
-        "make the layer that a base image lacks to serve as an image",
-        "layer",
-        "image",
-        "base",
-    )
+    verb("slim", "slim.make_slim", "make the layer that a base lacks to serve as an image", "layer", "image", "base")
     return whole
 
 

@@ -76,10 +76,12 @@ def compile_library(program: str) -> None:
         bytecode.write_checked(source, Path(made))
 
 
-def make_runtime(layers: Path, keep: str = "", folder: Sequence[Path] = (), writable: Sequence[Path] = ()) -> None:
+def make_runtime(
+    layers: Path, keep: str = "", folder: Sequence[Path] = (), writable: Sequence[Path] = (), *, library: bool = False
+) -> None:
     """Make a layer of an interpreter, its library and what else it needs, and one of folders that a service writes to.
 
-    The second is made with an owner by `COPY --chown`.
+    The second is made with an owner by `COPY --chown`. With `library` that is apart: layers are packed side by side.
     """
     from .libraries import add_runtime_libraries, this_base  # most applications have nothing that needs a library
 
@@ -88,6 +90,11 @@ def make_runtime(layers: Path, keep: str = "", folder: Sequence[Path] = (), writ
     fill_runtime(runtime)
     keep_files(runtime, kept)
     add_runtime_libraries(runtime, kept, this_base())
+    if library:
+        path = Path(sysconfig.get_path("stdlib"))
+        inside(layers / "library", path.parent).mkdir(parents=True)
+        inside(runtime, path).rename(inside(layers / "library", path))
+        settle(layers / "library")
     for layer, folders in ((runtime, folder), (layers / "writable", writable)):
         for path in folders:
             inside(layer, path).mkdir(parents=True, exist_ok=True)
