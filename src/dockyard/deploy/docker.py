@@ -160,7 +160,8 @@ def read_image_facts(docker: Docker, image: str) -> ImageFacts:
 
     An image that cannot be had is an error before anything has changed.
     """
-    if not docker.attempt("image", "inspect", image).ok:
+    found = docker.inspect("image", image)
+    if not found:
         log.info(f"fetching {image}")
         done = docker.attempt("pull", "--quiet", image, timeout=PULL_SECONDS)
         if not done.ok:
@@ -169,8 +170,8 @@ def read_image_facts(docker: Docker, image: str) -> ImageFacts:
                 f"the destination cannot fetch {image}: {said[-1]}",
                 "nothing was changed; can it reach the registry, and was the image pushed?",
             )
-    (found,) = json.loads(docker.read("image", "inspect", image))
-    config = found.get("Config") or {}
+        found = json.loads(docker.read("image", "inspect", image))
+    config = found[0].get("Config") or {}
     entrypoint, command = (tuple(config.get(key) or ()) for key in ("Entrypoint", "Cmd"))
     return ImageFacts(entrypoint, command, config.get("StopSignal") or "SIGTERM")
 
