@@ -109,9 +109,9 @@ class Swarm(EngineDeployer):
             for job in jobs:
                 self._release(job)
             self._bring(mark_version(stack, number))
-        for node in self.docker.read("node", "ls", "--format", "{{.Hostname}} {{.Status}}").splitlines():
-            if node.endswith(" Down"):
-                name = node.removesuffix(" Down")
+        with contextlib.suppress(DockyardError):  # the deploy is done, whatever comes now
+            nodes = self.docker.read("node", "ls", "--format", "{{.Hostname}} {{.Status}}").splitlines()
+            for name in (node.removesuffix(" Down") for node in nodes if node.endswith(" Down")):
                 log.warning(
                     f"{name} is down: where it is only cut off, what it ran before serves on until its engine restarts"
                 )
