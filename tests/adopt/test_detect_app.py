@@ -4,6 +4,7 @@ import shlex
 
 import pytest
 
+from dockyard.adopt.dockerfiles import render_dockerfile
 from dockyard.adopt.model import Overrides
 from dockyard.errors import DockyardError, UsageError
 from tests.adopt.conftest import detected
@@ -227,6 +228,7 @@ def test_a_program_that_serves_by_itself(files: dict[str, str], command: tuple[s
     told = shlex.join(project.app.value.command)
     again = detected({"requirements.txt": "tornado\n", **files, "Procfile": "", "Dockerfile": ""}, Overrides(app=told))
     assert again.server.value == command
+    assert "\nSTOPSIGNAL SIGINT\n" in render_dockerfile(project)
     assert (project.server.value, project.port, project.server_package) == (command, port, "")
     assert project.app.value.framework == "tornado"
 

@@ -277,8 +277,8 @@ def _production(project: Project) -> list[str]:
         *writable,
         "COPY --link --from=application /layers/application/ /",
         "USER 65532:65532",
-        # It has a handler for this signal alone, and process 1 ends by nothing that it has none for.
-        *(["STOPSIGNAL SIGINT"] if project.program == "waitress-serve" else []),
+        # It has a handler for this signal alone, as any Python has: process 1 ends by nothing that it has none for.
+        *(["STOPSIGNAL SIGINT"] if project.program == "waitress-serve" or project.app.value.command else []),
         _healthcheck(project, "30s"),
         f"CMD {json.dumps(list(project.server.value))}",
     ]
