@@ -1,6 +1,7 @@
 """Start what a build stage asks for: `python /dockyard VERB ...`, from any folder, under any mount's name."""
 
 import argparse
+import os
 import sys
 from importlib import import_module
 from importlib.machinery import FileFinder, SourceFileLoader
@@ -90,4 +91,7 @@ def load(name: str) -> ModuleType:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    ended = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(ended)  # every build of a changed line waits for this program: Python's own end is a seventh of its time
