@@ -304,3 +304,14 @@ def test_manage_py_of_a_folder() -> None:
         "requirements.txt": "django\n",
     }
     assert detected(files).release.value[:2] == ("python", "manage.py")
+
+
+@pytest.mark.parametrize(("folder", "root"), [("till", ""), ("back/till", "back")])
+def test_a_package_of_django_without_init(folder: str, root: str) -> None:
+    """What its wsgi.py names the settings by says where imports begin."""
+    wsgi = (
+        "import os\nfrom django.core.wsgi import get_wsgi_application\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', "
+    )
+    files = {f"{folder}/wsgi.py": f"{wsgi}'till.settings')\napplication = get_wsgi_application()\n"}
+    app = detected({**files, f"{folder}/settings.py": "", "requirements.txt": "django\n"}).app.value
+    assert (app.reference, app.root) == ("till.wsgi:application", root)

@@ -344,6 +344,10 @@ def _location(snapshot: Snapshot, path: str) -> tuple[str, str]:
     while folder and f"{folder}/__init__.py" in snapshot.paths:
         folder, _, last = folder.rpartition("/")
         parts.insert(0, last)
+    above, _, package = folder.rpartition("/")
+    # Django's packages need no __init__.py: their own wsgi.py names the settings from where imports begin.
+    if package and re.search(rf"DJANGO_SETTINGS_MODULE[\"'],\s*[\"']{re.escape(package)}\.", snapshot.text(path)):
+        return above, ".".join((package, *parts))
     if folder and folder != "src" and not _has_own_dependencies(snapshot, folder) and _namespaced(snapshot, folder):
         return "", ".".join((*folder.split("/"), *parts))
     return folder, ".".join(parts)
