@@ -264,8 +264,10 @@ def _find_silent(stack: Stack, containers: tuple[Container, ...]) -> tuple[()] |
         return ()  # it publishes on its own machine, whose ports cannot be reached from here
     for one in containers:
         for host, published, inside in one.addresses if one.running else ():
-            request = b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n" if inside in stack.settings.ports else b""
-            if (request or not one.health) and not prepare.answers(compose.local_host(host), published, request):
+            web = inside in stack.settings.ports
+            # The first request may import and connect first; a hang-up after that is no answer either.
+            asked = (b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n", 5.0) if web else (b"", 0.3)
+            if (web or not one.health) and not prepare.answers(compose.local_host(host), published, *asked):
                 return one, published
     return ()
 
