@@ -15,6 +15,7 @@ from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
+from dockyard.console import ONCE, log
 from dockyard.errors import DockyardError
 from dockyard.locks.inputs import PER_LINE, Input, InputError, Line
 
@@ -306,9 +307,9 @@ def _read_marker(path: str, line: Line, python: str, known: Mapping[str, Environ
             wrong = f"{text}: holds for some releases of Python {python} only, and has one lock"
             raise InputError(path, number, wrong, "compare python_version instead")
         if not any(_holds(marker, each, one) for each in known.values() for one in PYTHONS):
-            names = ", ".join(known)
-            hint = "name the platform in platforms in [tool.dockyard], or take the line out"
-            raise InputError(path, number, f"{text}: its marker holds nowhere that locks are made for ({names})", hint)
+            # what other tools export has lines for PyPy and rare machines
+            nowhere = f"its marker holds nowhere that locks are made for ({', '.join(known)})"
+            log.warning(f"{path}:{number}: {text} is in no lock: {nowhere}", extra=ONCE)
     except (InvalidRequirement, InvalidMarker) as error:
         said = str(error).splitlines()[0]
         hint = "write it as NAME, NAME>=VERSION or NAME @ ADDRESS"
