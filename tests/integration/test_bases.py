@@ -40,7 +40,6 @@ print(json.dumps(found))
 """
 WHEEL = """
 import sys, zipfile
-from tests.conftest import keep_temporary_files
 with zipfile.ZipFile("/tmp/demo-1-py3-none-any.whl", "w") as wheel:
     info = "demo-1.dist-info/"
     wheel.writestr("demo.py", "x = 1")
