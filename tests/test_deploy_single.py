@@ -11,7 +11,9 @@ from dockyard.deploy.destination import Destination
 from dockyard.deploy.docker import Docker
 from dockyard.deploy.plan import compare_objects
 from dockyard.deploy.single import Host
+from dockyard.deploy.versions import owner
 from dockyard.errors import DockyardError, UsageError
+from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 from tests.host_stand_in import HostStandIn
 
@@ -187,8 +189,10 @@ def test_a_secret_that_is_not_there(host: Host, engine: HostStandIn) -> None:
 
 def test_two_deploys_at_once(host: Host, engine: HostStandIn) -> None:
     """A name that only one container can have is the lock."""
-    with host.store.lock(), pytest.raises(DockyardError, match="has been deploying shop"):
-        host.apply(GOOD, ())
+    with host.store.lock():
+        assert host.read_live().lock == owner()
+        with pytest.raises(DockyardError, match="has been deploying shop"):
+            host.apply(GOOD, ())
     assert engine.trail == []
 
 
@@ -219,6 +223,31 @@ def test_without_a_front_the_old_set_ends_too(host: Host, engine: HostStandIn) -
     assert {one.image: one.said for one in host.status()} == {BETTER: "", GOOD: "gets no requests"}
     assert host.apply(GOOD, ()) == 5
     assert [box["Config"]["Image"] for name, box in engine.boxes.items() if "worker" in name] == [GOOD, GOOD]
+
+
+def test_a_front_that_has_ended_is_made_again(host: Host, engine: HostStandIn) -> None:
+    """It has a configuration still, and nothing that runs: the plan starts it."""
+    host.apply(GOOD, ())
+    engine.boxes["shop-front-1"]["State"]["Status"] = "exited"
+    (change,) = compare_objects(host.read_live().objects, host.make_objects(GOOD))
+    assert (change.verb, change.thing) == ("create", "service front")
+
+
+def test_what_runs_is_asked_once(host: Host, engine: HostStandIn) -> None:
+    """By ssh each question is a login: containers, the front's file, and what is remembered with the lock."""
+    host.apply(GOOD, ())
+    asked: list[tuple[str, ...]] = []
+    docker = host.docker
+
+    def run(command: Command, *, check: bool = True) -> Completed:
+        asked.append(command.argv[1:3])
+        return docker.run(command, check=check)
+
+    replace(host, docker=replace(docker, run=run)).read_live()
+    kinds = [" ".join(words) for words in asked]
+    assert kinds == [
+        "container ls", "container inspect", "container cp", "container ls", "container inspect",
+    ]  # fmt: skip
 
 
 def test_status_and_logs(host: Host, engine: HostStandIn) -> None:

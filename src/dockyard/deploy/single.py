@@ -91,16 +91,16 @@ class Host(EngineDeployer):
     def read_live(self) -> Live:
         """Return what runs now."""
         boxes = self._boxes()
-        serving = self._serving(boxes)
+        text = self._read_front(boxes)
+        serving = self._find_serving(boxes, text)
         shown = [box for box in boxes if box.colour in {"", serving} and box.state == "running"]
         objects = {}
         for name in dict.fromkeys(box.plain for box in shown):
             its = [box for box in shown if box.plain == name]
             objects[f"service {name}"] = hostfile.read_facts(its[0].labels, len(its))
-        if text := self._read_front(boxes):
+        if text and f"service {FRONT}" in objects:
             objects[f"service {FRONT}"]["config"] = hash_config(text)
-        current = _version(boxes, serving)
-        return Live(docker.without_front(objects), self.store.list_versions(current), self.store.read_lock())
+        return Live(docker.without_front(objects), *self.store.read_state(_version(boxes, serving)))
 
     def make_objects(self, image: str) -> Objects:
         """Return what should run."""
@@ -181,7 +181,11 @@ class Host(EngineDeployer):
 
     def _serving(self, boxes: Iterable[Box]) -> str:
         """Return the colour of the set that serves: the front's configuration says so, or else what runs."""
-        if found := re.search(rf"server {self.stack}-\S+-({'|'.join(COLOURS)})-\d+ ", self._read_front(boxes)):
+        return self._find_serving(boxes, self._read_front(boxes))
+
+    def _find_serving(self, boxes: Iterable[Box], front: str) -> str:
+        """Return that colour by the front's configuration, which is empty where there is none (pure)."""
+        if found := re.search(rf"server {self.stack}-\S+-({'|'.join(COLOURS)})-\d+ ", front):
             return found[1]
         # Without a front, of two sets the older one: a deploy that died has left the other.
         sets = {_version(boxes, box.colour): box.colour for box in boxes if box.colour and box.state == "running"}

@@ -68,9 +68,7 @@ class Swarm(EngineDeployer):
         self._require_manager()
         services = self._services()
         objects = {f"service {name}": docker.describe_live(one["Spec"]) for name, one in services.items()}
-        return Live(
-            docker.without_front(objects), self.store.list_versions(current_version(services)), self.store.read_lock()
-        )
+        return Live(docker.without_front(objects), *self.store.read_state(current_version(services)))
 
     def make_objects(self, image: str) -> Objects:
         """Return what should run."""

@@ -133,9 +133,10 @@ class Store:
                 if held.get("owner") == mine["owner"]:
                     self.shelf.remove(held["id"])
 
-    def read_lock(self) -> str:
-        """Return who deploys at this moment, or an empty string."""
-        return self.shelf.read_all().get(f"{self.stack}_dockyard-lock", {}).get("owner", "")
+    def read_state(self, current: int) -> tuple[tuple[Version, ...], str]:
+        """Return the versions as `list_versions` does, and who deploys at this moment, or an empty string."""
+        held = self.shelf.read_all()
+        return self._versions(held, current), held.get(f"{self.stack}_dockyard-lock", {}).get("owner", "")
 
     def add_version(self, stack: StackFile, image: str, note: str = "") -> int:
         """Keep a stack as the newest version, and return its number."""
@@ -166,9 +167,12 @@ class Store:
 
     def list_versions(self, current: int = 0) -> tuple[Version, ...]:
         """Return every version that is remembered, the newest first; the `current` one is told to run."""
+        return self._versions(self.shelf.read_all(), current)
+
+    def _versions(self, held: Mapping[str, Mapping[str, str]], current: int = 0) -> tuple[Version, ...]:
         versions = [
             Version(int(one["version"]), one["image"], one["at"], one["by"], one["outcome"])
-            for name, one in self.shelf.read_all().items()
+            for name, one in held.items()
             if name.startswith(f"{self.stack}_dockyard-v")
         ]
         versions = [replace(one, outcome="runs") if one.number == current else one for one in versions]
@@ -185,9 +189,10 @@ class Store:
     def forget(self, keep: StackFile) -> None:
         """Remove the oldest versions, and configs of containers that no service uses."""
         used = {body["name"] for body in keep.document.get("configs", {}).values()}
-        old = [self._name(one.number) for one in self.list_versions()[KEPT:]]
+        held = self.shelf.read_all()
+        old = [self._name(one.number) for one in self._versions(held)[KEPT:]]
         stems = tuple(f"{self.stack}_{stem}-" for stem in ("config", "front", "drain"))
-        old += [name for name in self.shelf.read_all() if name.startswith(stems) and name not in used]
+        old += [name for name in held if name.startswith(stems) and name not in used]
         # The engine refuses to remove what a service still uses.
         for name in old:
             self.shelf.remove(name)
