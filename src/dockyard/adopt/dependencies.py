@@ -58,12 +58,8 @@ def detect_dependencies(snapshot: Snapshot) -> Found[Dependencies]:
         names = sorted({name for path in snapshot.modules for name in _imports(snapshot, path)} & GUESSED.keys())
         lines = tuple(GUESSED[name] for name in names)
         conda = next((path for path in CONDA if path in snapshot.paths), "")
-        said = (
-            f"{IMPORTED}, but {conda}, whose packages are conda's: write them into requirements.txt"
-            if conda
-            else IMPORTED
-        )
-        return _complete(snapshot, lines, (), said)
+        more = f", but {conda}, whose packages are conda's: write them into requirements.txt" if conda else ""
+        return _complete(snapshot, lines, (), IMPORTED + more)
     lines, tests, source = found
     return _complete(snapshot, lines, tests, source)
 
@@ -154,7 +150,7 @@ def _from_project(snapshot: Snapshot) -> tuple[tuple[str, ...], tuple[str, ...],
     groups = document.get("dependency-groups", {})
     pdm = tool.get("pdm", {}).get("dev-dependencies", {})
     poetry = tool.get("poetry", {}).get("group", {})
-    wanted = [name for name in TEST_GROUPS if {name} & {*groups, *extras, *pdm, *poetry}]
+    wanted = [name for name in TEST_GROUPS if name in {*groups, *extras, *pdm, *poetry}]
     tests = [
         *(line for name in wanted for line in extras.get(name, ())),
         *(line for name in wanted for line in _group(groups, name, frozenset())),
@@ -321,10 +317,9 @@ def _included(snapshot: Snapshot, path: str, above: frozenset[str] = frozenset()
 def _left_out(snapshot: Snapshot, lines: Iterable[str]) -> str:
     """Return what is said of the lines of files that no lock can hold."""
     paths = (line.removeprefix("-r ../") for line in lines if line.startswith("-r "))
-    left = [said for path in paths for said in _included(snapshot, path) if UNLOCKABLE.match(said)]
-    left = [
-        said for said in left if not re.fullmatch(r"(?:-e|--editable)?\s*\.(?:\[.*\])?", said)
-    ]  # the sources themselves
+    sources = re.compile(r"(?:-e|--editable)?\s*\.(?:\[.*\])?")  # those of the project itself are in the image
+    said = (line for path in paths for line in _included(snapshot, path))
+    left = [line for line in said if UNLOCKABLE.match(line) and not sources.fullmatch(line)]
     return f", without {', '.join(left)}, which no index has: put its wheel onto one" if left else ""
 
 

@@ -112,6 +112,7 @@ def _asked(snapshot: Snapshot, app: App, paths: Sequence[str]) -> Iterator[tuple
     """
     own = read_project_name(snapshot)
     root = f"{app.root}/" if app.root else ""
+    told = re.compile(rf"['\"]{re.escape(own)}['\"]", re.IGNORECASE)
     for path in paths:
         if not any(word in snapshot.text(path) for word in ("metadata", "pkg_resources", "pbr.version")):
             continue
@@ -128,7 +129,6 @@ def _asked(snapshot: Snapshot, app: App, paths: Sequence[str]) -> Iterator[tuple
             said = code.text_of(node.args[0]) or next(filter(None, map(constants.get, names)), None)
             said = package if {"__package__", "__name__"} & names else said
             # A function of its own that is told the name, somewhere.
-            told = re.compile(rf"['\"]{re.escape(own)}['\"]", re.IGNORECASE)
             if not said and own and any(told.search(snapshot.text(one)) for one in paths):
                 said = own
             if said and canonicalize_name(said) in {canonicalize_name(own or package), canonicalize_name(package)}:

@@ -180,8 +180,7 @@ def _image(settings: Settings, found: World, request: Request, variant: Variant,
 
 def require_locks(settings: Settings, dockerfile: Dockerfile) -> None:
     """Raise DockyardError where a Dockerfile takes its packages from locks, and the project has none yet."""
-    locks = check.inspect_locks(settings).locks if LOCKS in dockerfile.arguments else ()
-    if locks and not any(one.content for one in locks):
+    if LOCKS in dockerfile.arguments and check.inspect_locks(settings).unmade:
         raise DockyardError("there is no lock yet that says what the image holds", "`invoke lock` makes all")
 
 

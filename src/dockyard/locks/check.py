@@ -112,6 +112,11 @@ class State(NamedTuple):
     strays: tuple[Problem, ...] = ()
     broken: tuple[Problem, ...] = ()
 
+    @property
+    def unmade(self) -> bool:
+        """Whether there should be locks, and none was ever made."""
+        return bool(self.locks) and not any(lock.content for lock in self.locks)
+
 
 def fingerprint(text: str) -> str:
     """Return the SHA-256 of a text, with the name of the algorithm before it."""

@@ -1,9 +1,10 @@
-"""The pins of a lock: read them, write them in one form, and decide where each, and which of its files, counts (pure).
+"""The pins of a lock: read them, write them in one form, and decide where each, and which of its files, counts.
 
 A lock is resolved for every environment in which a marker of its inputs says something else, and for those of the
 settings' platforms in which a marker of any package does. What differs between them gets a marker in the lock.
 """
 
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,9 +16,11 @@ from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
-from dockyard.console import ONCE, log
+from dockyard.console import ONCE
 from dockyard.errors import DockyardError
 from dockyard.locks.inputs import PER_LINE, Input, InputError, Line
+
+log = logging.getLogger(__name__)
 
 PIN = re.compile(
     r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?[ \t]*(==[ \t]*[^\s;\\]+|@[ \t]*[^\s\\]+)"

@@ -5,14 +5,12 @@ depends on its content alone: bytecode is checked by no time (PEP 552), modes fo
 and every file carries one fixed time. No exporter has to rewrite anything for two builds to be identical.
 """
 
-import configparser
 import os
 import re
 import shutil
 import stat
 import sys
 import sysconfig
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -276,6 +274,9 @@ def write_metadata(name: str, version: str, project: Path | None, file: list[Pat
 
 def read_version(path: Path) -> str:
     """Return the version that a file says: pyproject.toml, setup.cfg, or a module that assigns it."""
+    import configparser  # every build of a changed line waits for what this module imports
+    import tomllib
+
     text = path.read_text("utf-8")
     if path.suffix == ".toml":
         document = tomllib.loads(text)

@@ -270,9 +270,6 @@ def find_lesson(said: str) -> Lesson | None:
     said = re.sub(r"\\+(?=['\"])", "", said)  # JSON has backslashes before quotes
     for one in read_lessons():
         if found := re.search(one["says"], said, re.IGNORECASE | re.MULTILINE):
-            groups, texts = (
-                found.groups(""),
-                {key: text for key, text in one.items() if key not in {"says", "examples"}},
-            )
-            return Lesson(one["says"], **{key: text.format(*groups).strip() for key, text in texts.items()})
+            words = one.keys() - {"says", "examples"}
+            return Lesson(one["says"], **{key: one[key].format(*found.groups("")).strip() for key in words})
     return None

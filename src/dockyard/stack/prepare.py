@@ -247,8 +247,7 @@ def make_secret(path: Path) -> bool:
 
 def require_locks(settings: Settings, engine: Engine) -> None:
     """Make the locks of a project that has none yet: a stale one is for `invoke lock` to say and to mend."""
-    state = inspect_locks(settings)
-    if state.locks and not any(one.content for one in state.locks):
+    if inspect_locks(settings).unmade:
         log.info("there is no lock yet: making all of them")
         made = make_locks(settings, Wish(), find_engine=lambda: engine)
         write_outcome(settings, made)
