@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,7 @@ def write_backup(file: Path, count: int) -> None:
 @contextmanager
 def running(settings: Settings, engine: Engine, count: int) -> Iterator[Ledger]:
     """Start a production stack with so many runs, and take it down with its data."""
-    own = replace(settings, stack=f"{settings.stack}-load-{count}-{secrets.token_hex(2)}")
+    own = settings._replace(stack=f"{settings.stack}-load-{count}-{secrets.token_hex(2)}")
     port = next_free("127.0.0.1", 18_000)
     try:
         up = stack.up(own, engine, Request(production=True, port=port, timeout=300))

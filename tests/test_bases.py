@@ -137,7 +137,7 @@ def test_a_python_without_a_base_is_told_before_others_are_made(world: World, se
     """Whoever is told may end it there, which takes no minutes; what only an attempt shows is told after that."""
     world.unavailable["3.14"] = UnavailableError("its release has expired")
     told: list[tuple[str, list[str]]] = []
-    wanted = replace(settings, base=base)
+    wanted = settings._replace(base=base)
     _, missing = resolve.ensure_bases(
         wanted, world.engine, ["3.14", "3.13", "3.12"], heed=lambda lost: told.append((lost.python, [*world.made]))
     )
@@ -158,7 +158,7 @@ def test_what_a_registry_lacks_is_told_too(world: World, settings: Settings) -> 
     """By the same word."""
     world.absent.append("python:3.12-slim")
     told: list[Missing] = []
-    _, missing = resolve.ensure_bases(replace(settings, base="registry"), world.engine, ["3.12"], heed=told.append)
+    _, missing = resolve.ensure_bases(settings._replace(base="registry"), world.engine, ["3.12"], heed=told.append)
     assert tuple(told) == missing != ()
 
 
@@ -173,7 +173,7 @@ def test_nothing_is_asked_when_all_is_at_hand(world: World, settings: Settings) 
 def test_another_platform_without_a_registry(world: World, settings: Settings, base: str) -> None:
     """BuildKit would build on the base of this machine and name the image after the other platform."""
     world.keep("3.13")
-    asked = replace(settings, base=base, platforms=(f"{OWN}/v2", OTHER_ONE))
+    asked = settings._replace(base=base, platforms=(f"{OWN}/v2", OTHER_ONE))
     with pytest.raises(DockyardError) as caught:
         resolve.ensure_bases(asked, world.engine, ["3.13"], run=False)
     why = " (no such host)" if base == "auto" else ""
@@ -184,7 +184,7 @@ def test_another_platform_without_a_registry(world: World, settings: Settings, b
     assert world.made == []
     (found,), _ = resolve.ensure_bases(asked, world.engine, ["3.13"])
     assert found.source == "debian", "to run it here, this machine's is the right one"
-    ours = replace(asked, platforms=(f"{OWN}/v2", OWN.partition("/")[2]))
+    ours = asked._replace(platforms=(f"{OWN}/v2", OWN.partition("/")[2]))
     assert resolve.ensure_bases(ours, world.engine, ["3.13"], run=False)[0] == (found,)
 
 
@@ -192,7 +192,7 @@ def test_another_platform_with_a_registry(world: World, settings: Settings) -> N
     """It is asked even though a base from packages is at hand, which is of no use here."""
     world.keep("3.13")
     world.registry["python:3.13-slim"] = DIGEST
-    asked = replace(settings, platforms=(OTHER_ONE,))
+    asked = settings._replace(platforms=(OTHER_ONE,))
     found, _ = resolve.ensure_bases(asked, world.engine, ["3.13"], run=False)
     assert (found[0].source, found[0].digest) == ("registry", DIGEST)
 
@@ -210,7 +210,7 @@ def test_auto_with_a_registry(world: World, settings: Settings) -> None:
 def test_a_pin_is_obeyed_without_asking(world: World, settings: Settings) -> None:
     """`registry` with a pin needs no network of its own."""
     lookup.write_bases_lock(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
-    found, _ = resolve.ensure_bases(replace(settings, base="registry"), world.engine, ["3.13"])
+    found, _ = resolve.ensure_bases(settings._replace(base="registry"), world.engine, ["3.13"])
     assert found[0].digest == OTHER
     assert world.questions == []
 
@@ -234,14 +234,14 @@ def test_a_silent_registry_is_left_alone_for_a_while(world: World, settings: Set
 def test_registry_only_and_silent(world: World, settings: Settings) -> None:
     """`registry` never becomes packages by itself: the error says how to get them."""
     with pytest.raises(DockyardError, match=r"does not say what python:3\.13-slim is: no such host") as caught:
-        resolve.ensure_bases(replace(settings, base="registry"), world.engine, ["3.13"])
+        resolve.ensure_bases(settings._replace(base="registry"), world.engine, ["3.13"])
     assert 'base = "debian"' in caught.value.hint
 
 
 def test_registry_without_that_python(world: World, settings: Settings) -> None:
     """A tag that does not exist is a missing Python, not a failure of all."""
     world.absent.append("python:3.12-slim")
-    _, missing = resolve.ensure_bases(replace(settings, base="registry"), world.engine, ["3.12"])
+    _, missing = resolve.ensure_bases(settings._replace(base="registry"), world.engine, ["3.12"])
     assert missing == (resolve.Missing("3.12", "the registry has no python:3.12-slim"),)
 
 
@@ -249,7 +249,7 @@ def test_trouble_is_raised(world: World, settings: Settings) -> None:
     """A full disk is no missing Python."""
     world.trouble = DockyardError("the disk is full")
     with pytest.raises(DockyardError, match="the disk is full"):
-        resolve.ensure_bases(replace(settings, base="debian"), world.engine, ["3.13"])
+        resolve.ensure_bases(settings._replace(base="debian"), world.engine, ["3.13"])
 
 
 def test_update_moves_pins(world: World, settings: Settings) -> None:
@@ -291,7 +291,7 @@ def test_update_of_packages(world: World, settings: Settings) -> None:
     """A package that the mirror has in a newer version makes a change; apply makes the base anew and loads it."""
     world.keep("3.13", libc6="1")
     world.offered["3.13"] = {"python3.13": "3.13.1-1", "libc6": "2", "extra": "1"}
-    changes, missing = resolve.plan_updates(replace(settings, base="debian"), world.engine, ["3.12", "3.13"])
+    changes, missing = resolve.plan_updates(settings._replace(base="debian"), world.engine, ["3.12", "3.13"])
     assert [dict(change.packages) for change in changes] == [{"libc6": ("1", "2")}]
     assert [absent.python for absent in missing] == ["3.12"]
     assert world.questions == []
@@ -312,7 +312,7 @@ def test_packages_that_did_not_move(before: Record | None, pending: bool) -> Non
 def test_update_in_a_registry_that_is_silent(world: World, settings: Settings) -> None:
     """`base = "registry"` cannot be updated without an answer."""
     with pytest.raises(DockyardError, match="does not say"):
-        resolve.plan_updates(replace(settings, base="registry"), world.engine, ["3.13"])
+        resolve.plan_updates(settings._replace(base="registry"), world.engine, ["3.13"])
 
 
 def test_listing_asks_nobody(world: World, settings: Settings) -> None:

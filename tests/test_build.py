@@ -54,14 +54,14 @@ def test_the_settings_index_reaches_the_build(settings: Settings, monkeypatch: p
     (settings.root / "Dockerfile").write_text("FROM x AS production\n")
     replace_everywhere(monkeypatch, "read_git", lambda _root: GIT)
     monkeypatch.setenv("PIP_INDEX_URL", "https://host.example/simple")
-    found = build.read_world(replace(settings, index_url="https://own.example/simple"))
+    found = build.read_world(settings._replace(index_url="https://own.example/simple"))
     assert "index-url = https://own.example/simple" in found.pip_conf
     assert "host.example" not in found.pip_conf
 
 
 def test_a_build_cache_is_read_by_all_and_written_by_one(settings: Settings) -> None:
     """Several images would overwrite each other's cache in the same place."""
-    cached = replace(settings, build_cache="type=registry,ref=cache")
+    cached = settings._replace(build_cache="type=registry,ref=cache")
     (alone,) = build.plan_images(cached, FOUND, Request())
     assert (alone.cache_from, alone.cache_to) == ("type=registry,ref=cache", "type=registry,ref=cache,mode=max")
     several = build.plan_images(cached, FOUND, Request(("test", "production")))
@@ -174,7 +174,7 @@ def test_every_install_of_this_project_may_log_in() -> None:
 
 def test_platforms(settings: Settings) -> None:
     """The command line is stronger than the settings."""
-    there = replace(settings, platforms=("linux/amd64",))
+    there = settings._replace(platforms=("linux/amd64",))
     assert build.plan_images(there, FOUND, Request())[0].platforms == ("linux/amd64",)
     assert build.plan_images(there, FOUND, Request(platforms=("linux/arm64",)))[0].platforms == ("linux/arm64",)
 
@@ -335,7 +335,7 @@ def test_the_packages_of_a_build_are_those_of_its_lock(settings: Settings, bench
 
 def test_what_is_to_be_kept_is_given_to_the_dockerfile(settings: Settings) -> None:
     """One build argument; a Dockerfile that would ignore it is told, and without the setting there is none."""
-    kept = replace(settings, keep=("/usr/share/misc/magic.mgc", "/usr/lib/*/libmagic.so.1*"))
+    kept = settings._replace(keep=("/usr/share/misc/magic.mgc", "/usr/lib/*/libmagic.so.1*"))
     found = replace(FOUND, dockerfile=parse_dockerfile(f"{STAGES}ARG KEEP\n"))
     (image,) = build.plan_images(kept, found, Request())
     assert image.arguments["KEEP"] == "/usr/share/misc/magic.mgc:/usr/lib/*/libmagic.so.1*"
@@ -349,7 +349,7 @@ def test_no_stage_builds_wheels_where_all_packages_have_them(settings: Settings)
     """Only a lock for some platforms says that something is built; a Dockerfile that does not ask is told nothing."""
     found = replace(FOUND, dockerfile=parse_dockerfile(f"{STAGES}ARG WHEELS_FROM=compiled\n"))
     assert build.plan_images(settings, found, Request())[0].arguments["WHEELS_FROM"] == "scratch"
-    some = replace(settings, hashes="platform", platforms=("linux/amd64",))
+    some = settings._replace(hashes="platform", platforms=("linux/amd64",))
     assert "WHEELS_FROM" not in build.plan_images(some, found, Request())[0].arguments
     assert "WHEELS_FROM" not in build.plan_images(settings, FOUND, Request())[0].arguments
 
@@ -440,7 +440,7 @@ def test_no_base_at_all(settings: Settings, bench: Bench) -> None:
 def test_a_wrong_target_is_told_before_an_engine_is_sought(settings: Settings, bench: Bench) -> None:
     """Nobody waits for an engine to start only to read of a slip of the finger."""
     with pytest.raises(UsageError):
-        build.build_images(replace(settings, engine="host"), Request(("nonsense",)))
+        build.build_images(settings._replace(engine="host"), Request(("nonsense",)))
 
 
 def test_retag(settings: Settings, bench: Bench) -> None:

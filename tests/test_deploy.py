@@ -41,7 +41,7 @@ DIGEST = "sha256:" + "3f" * 32
 
 def test_a_destination_has_defaults(settings: Settings) -> None:
     """A kind is enough."""
-    found = read_destinations(replace(settings, deploy={"here": {"kind": "compose"}}))
+    found = read_destinations(settings._replace(deploy={"here": {"kind": "compose"}}))
     assert found == {"here": Destination("here", "compose")}
 
 
@@ -60,7 +60,7 @@ def test_every_key_of_a_destination_can_be_written(settings: Settings) -> None:
         "release": ["flask", "db", "upgrade"],
         "verified": True,
     }
-    found = read_destinations(replace(settings, deploy={"far-away": table}))["far-away"]
+    found = read_destinations(settings._replace(deploy={"far-away": table}))["far-away"]
     assert found == Destination("far-away", **{**table, "secrets": ("token",), "release": ("flask", "db", "upgrade")})
 
 
@@ -85,21 +85,21 @@ def test_every_key_of_a_destination_can_be_written(settings: Settings) -> None:
 def test_a_wrong_destination_is_told(settings: Settings, table: dict[str, Any], wrong: str) -> None:
     """File, table, key and value are named."""
     with pytest.raises(SettingsError, match=r"pyproject\.toml: \[tool\.dockyard\.deploy\.far\]") as caught:
-        read_destinations(replace(settings, deploy={"far": table}))
+        read_destinations(settings._replace(deploy={"far": table}))
     assert wrong in caught.value.message
 
 
 def test_a_destination_has_a_plain_name(settings: Settings) -> None:
     """It becomes part of names at the destination."""
     with pytest.raises(SettingsError, match="lower case letters"):
-        read_destinations(replace(settings, deploy={"Far away": {"kind": "swarm"}}))
+        read_destinations(settings._replace(deploy={"Far away": {"kind": "swarm"}}))
 
 
 def test_the_only_destination_needs_no_name(settings: Settings) -> None:
     """With several, one has to be chosen; none at all is told with what to write."""
-    one = replace(settings, deploy={"a": {"kind": "swarm"}})
+    one = settings._replace(deploy={"a": {"kind": "swarm"}})
     assert select_destination(one).name == "a"
-    both = replace(settings, deploy={"a": {"kind": "swarm"}, "b": {"kind": "compose"}})
+    both = settings._replace(deploy={"a": {"kind": "swarm"}, "b": {"kind": "compose"}})
     assert select_destination(both, "b").kind == "compose"
     with pytest.raises(UsageError, match="2 destinations: a, b"):
         select_destination(both)
@@ -111,7 +111,7 @@ def test_the_only_destination_needs_no_name(settings: Settings) -> None:
 
 def test_an_image_is_named_by_its_digest(settings: Settings) -> None:
     """A bare digest is one of the project's repository; a tag is refused."""
-    here = replace(settings, registry="registry.example:5000")
+    here = settings._replace(registry="registry.example:5000")
     assert pin_image(here, DIGEST) == f"registry.example:5000/shop@{DIGEST}"
     assert pin_image(here, f"other.example/shop@{DIGEST}") == f"other.example/shop@{DIGEST}"
     for moving in ("registry.example/shop:1.2", "latest", "", DIGEST[:-1]):
@@ -184,7 +184,7 @@ def record(kept: list[RunRecord], monkeypatch: pytest.MonkeyPatch) -> Record:
 
 def test_a_deploy_does_what_its_plan_says(settings: Settings, record: Record, kept: list[RunRecord]) -> None:
     """Nothing where nothing differs; what ran before is known."""
-    here = replace(settings, registry="registry.example", deploy={"here": {"kind": "compose"}})
+    here = settings._replace(registry="registry.example", deploy={"here": {"kind": "compose"}})
     place = Place()
     planned = plan_deploy(here, "", DIGEST, lambda _settings, _destination: place)
     assert [one.verb for one in planned.changes] == ["create"]
@@ -206,7 +206,7 @@ def test_a_plan_is_shown_and_printed_for_machines(
     settings: Settings, capsys: pytest.CaptureFixture[str], said: list[str]
 ) -> None:
     """Digests are short for people, whole for machines."""
-    here = replace(settings, registry="registry.example", deploy={"here": {"kind": "compose"}})
+    here = settings._replace(registry="registry.example", deploy={"here": {"kind": "compose"}})
     planned = plan_deploy(here, "", DIGEST, lambda _settings, _destination: Place())
     tasks.show(planned)
     shown = capsys.readouterr().out
@@ -225,7 +225,7 @@ def test_a_plan_is_shown_and_printed_for_machines(
 
 def test_without_a_name_the_commits_own_image_is_meant(settings: Settings) -> None:
     """By its commit, which has one image, if it is clean and there is a registry."""
-    here = replace(settings, registry="registry.example")
+    here = settings._replace(registry="registry.example")
     git = Git("0123456789ab" + "c" * 28, 0)
     assert choose_reference(here, git) == "registry.example/shop:0123456789ab"
     for project, commit in ((settings, git), (here, None), (here, replace(git, dirty=True))):
@@ -348,7 +348,7 @@ def test_a_front_goes_to_the_registry(settings: Settings) -> None:
     assert push_front(settings, failing(""), "haproxy@sha256:1") == "haproxy@sha256:1"
     with pytest.raises(SettingsError, match="registry is empty"):
         push_front(settings, failing(""), name)
-    here = replace(settings, registry="registry.example")
+    here = settings._replace(registry="registry.example")
 
     def refuses(command: Command, **_options: object) -> Completed:
         return Completed(1 if "push" in command.argv else 0, "", "denied: no", 0.1)

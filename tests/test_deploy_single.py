@@ -32,7 +32,7 @@ def host(settings: Settings, engine: HostStandIn, tmp_path: Path) -> Host:
     """Return the destination whose engine that is."""
     for name in ("compose.yaml", "compose.production.yaml"):
         (tmp_path / name).write_text("services: {}\n")
-    here = replace(settings, base="registry")
+    here = settings._replace(base="registry")
     place = Destination("one", "compose", timeout=30, replicas=2)
     return Host(here, place, Docker(engine.engine, engine.run, "one"), engine.sleep, engine.clock)
 

@@ -163,7 +163,7 @@ def test_store(found: Engines, state: State, words: str, fix: str) -> None:
 )
 def test_builder(here: Machine, done: Completed, state: State, found: str, fix: str) -> None:
     """The builder of the settings is there, or buildx says why not."""
-    there = dataclasses.replace(here, settings=dataclasses.replace(here.settings, builder="far"))
+    there = dataclasses.replace(here, settings=here.settings._replace(builder="far"))
     host = dataclasses.replace(there, engines=Once(lambda: engines("auto", OWN, GOOD)))
     (row,) = machine.check_builder(Programs(done).on(host))
     assert like(row, state, found, fix)
@@ -505,7 +505,7 @@ def test_the_index_is_asked_as_a_build_would(settings: Settings, here: Machine) 
 
 def test_the_index_of_the_settings(here: Machine) -> None:
     """The project's own index is stronger than the host's."""
-    own = dataclasses.replace(here.settings, index_url="https://own/")
+    own = here.settings._replace(index_url="https://own/")
     there = dataclasses.replace(here, settings=own, environment={"PIP_INDEX_URL": "https://host/"})
     programs = Programs(Completed(0, "", "", 1.0))
     assert [found.state for found in checks.check_index(programs.on(there))] == [OK]
@@ -514,7 +514,7 @@ def test_the_index_of_the_settings(here: Machine) -> None:
 
 def test_the_index_is_asked_with_the_password_of_the_keyring(here: Machine, tmp_path: Path) -> None:
     """A user without a password is no failure where a build would find one."""
-    own = dataclasses.replace(here.settings, index_url="https://me@own/")
+    own = here.settings._replace(index_url="https://me@own/")
     programs = Programs(Completed(0, "", "", 1.0))
     programs.says["get"] = "mes\n"
     environment = {"HOME": str(tmp_path)}
@@ -542,7 +542,7 @@ def test_bases_without_a_client(settings: Settings, there: Engines) -> None:
 
 def test_the_mirror_is_asked_only_where_it_matters(here: Machine) -> None:
     """With an engine and a registry there is no row; a password in the address is not shown."""
-    registry = dataclasses.replace(here.settings, base="registry")
+    registry = here.settings._replace(base="registry")
     started = dataclasses.replace(here, engines=Once(lambda: engines("auto", OWN, GOOD)))
     assert list(checks.check_mirror(dataclasses.replace(started, settings=registry))) == []
     mirror = Mirror("https://me:pw@m/debian/", Path("/keyring"))
@@ -569,7 +569,7 @@ def test_no_apt(here: Machine) -> None:
 
 def test_ports_of_the_own_stack(settings: Settings) -> None:
     """Free, ours, or somebody's, with the way to find out whose."""
-    several = dataclasses.replace(settings, ports=(8000, 8001, 8002))
+    several = settings._replace(ports=(8000, 8001, 8002))
     programs = Programs(Completed(0, "127.0.0.1:8000->8000/tcp, 9000/tcp\n", "", 0.1))
     started = Machine(several, {}, Once(lambda: engines("auto", OWN, GOOD)), is_taken=lambda _host, port: port < 8002)
     ours, other, free = checks.check_ports(programs.on(started))

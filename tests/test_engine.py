@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +45,7 @@ class Host(Docker):
 
     def find(self, settings: Settings, **changes: Any) -> Engine:
         """Find an engine here."""
-        return client.find_engine(replace(settings, **changes), self, self.start)
+        return client.find_engine(settings._replace(**changes), self, self.start)
 
 
 @pytest.fixture(autouse=True)

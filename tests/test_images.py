@@ -40,7 +40,7 @@ def test_tags(
 
 def test_tags_carry_the_registry(settings: Settings) -> None:
     """With a registry set, every reference begins with it."""
-    there = dataclasses.replace(settings, registry="localhost:5000/team")
+    there = settings._replace(registry="localhost:5000/team")
     assert names.choose_tags(there, None, PRODUCTION, ["1"]) == ("localhost:5000/team/shop:1",)
 
 
@@ -65,7 +65,7 @@ def test_a_tag_that_its_suffix_makes_too_long(settings: Settings) -> None:
 )
 def test_the_moving_name_is_local(settings: Settings, variant: Variant, name: str) -> None:
     """Stacks and tests find an image by a name without registry, so that it cannot be pushed by accident."""
-    there = dataclasses.replace(settings, registry="localhost:5000")
+    there = settings._replace(registry="localhost:5000")
     assert names.local_name(there, variant) == name
 
 

@@ -1,7 +1,6 @@
 """An audit looks up every pin once, and is whole or an error: nothing unanswered passes for 'none found'."""
 
 import contextlib
-import dataclasses
 import io
 import json
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from dockyard.errors import DockyardError, SettingsError
 from dockyard.locks.audit import (
     SENTINEL,
     SERVICE,
+    Acceptance,
     Audit,
     Release,
     Service,
@@ -28,7 +28,7 @@ from dockyard.locks.audit import (
     reach_service,
 )
 from dockyard.locks.pins import parse_pins
-from dockyard.settings import Acceptance, Settings, load
+from dockyard.settings import Settings, load
 from dockyard.tasks import verify as task
 from tests.advisory_service import Advisories, Answer, advisory
 from tests.conftest import replace_everywhere
@@ -70,7 +70,7 @@ def vulnerable(service: Advisories) -> Advisories:
 
 def look(settings: Settings, **changes: Any) -> Audit:
     """Audit a locked project."""
-    return audit_locks(dataclasses.replace(locked_project(settings), **changes), TODAY)
+    return audit_locks(locked_project(settings)._replace(**changes), TODAY)
 
 
 def test_every_pin_is_asked_once(settings: Settings, service: Advisories) -> None:
@@ -256,7 +256,7 @@ def test_the_way_to_the_service(settings: Settings, tmp_path: Path) -> None:
     bundle.write_text("")
     environment = {"HTTPS_PROXY": "http://me:hunter2@proxy:1", "HOME": str(tmp_path), "SSL_CERT_FILE": str(bundle)}
     assert reach_service(settings, environment).address == SERVICE
-    own = dataclasses.replace(settings, audit_url="https://us:w0rd@advisories.example/osv/")
+    own = settings._replace(audit_url="https://us:w0rd@advisories.example/osv/")
     found = reach_service(own, environment)
     assert found.address == "https://us:w0rd@advisories.example/osv"
     assert found.bundle == bundle
@@ -332,7 +332,7 @@ def test_the_task_with_an_acceptance(
 ) -> None:
     """One that holds is shown apart and is no failure; one that is over is said to be."""
     table = {"CVE-2026-1234": f"until {until}: not reachable", "CVE-2020-1": "until 9999-12-31: gone"}
-    found = dataclasses.replace(locked_project(settings), accept_vulnerabilities=table)
+    found = locked_project(settings)._replace(accept_vulnerabilities=table)
     replace_everywhere(monkeypatch, "settings", lambda: found)
     over = until == "2000-01-01"
     with pytest.raises(Exit) if over else contextlib.nullcontext():
@@ -360,7 +360,7 @@ def test_the_task_as_sarif(
     """Code scanners get a rule with a score, a result at each line that pins it, and what is accepted as suppressed."""
     vulnerable.records.append(advisory("PYSEC-2026-9", "gunicorn", "", summary="It smuggles"))
     table = {"CVE-2026-1234": "until 9999-12-31: not reachable"}
-    found = dataclasses.replace(locked_project(settings), accept_vulnerabilities=table)
+    found = locked_project(settings)._replace(accept_vulnerabilities=table)
     replace_everywhere(monkeypatch, "settings", lambda: found)
     with pytest.raises(Exit):
         task.audit(Context(), sarif=str(tmp_path / "reports/audit.sarif"))

@@ -3,7 +3,6 @@
 import re
 import string
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -167,10 +166,10 @@ def test_a_change_of_production_reaches_the_locks_that_agree_with_it(project: Se
 def test_settings_are_part_of_what_made_a_lock(project: Settings) -> None:
     """Another platform or resolver, or a Python more, makes locks stale."""
     assert not found(project)
-    assert "was made for Python 3.12, linux, all" in found(replace(project, platforms=("linux/arm64",)))[0]
-    assert "was made by pip-tools" in found(replace(project, resolver="uv"))[0]
+    assert "was made for Python 3.12, linux, all" in found(project._replace(platforms=("linux/arm64",)))[0]
+    assert "was made by pip-tools" in found(project._replace(resolver="uv"))[0]
     assert (
-        "requirements/3.14/production.txt:1: is missing" in found(replace(project, pythons=("3.12", "3.13", "3.14")))[0]
+        "requirements/3.14/production.txt:1: is missing" in found(project._replace(pythons=("3.12", "3.13", "3.14")))[0]
     )
 
 
@@ -324,7 +323,7 @@ def offered(*purposes: str) -> dict[str, Offer]:
 @pytest.fixture
 def narrow(settings: Settings) -> Settings:
     """Return a project whose locks of what ships are for one platform, with a package that is built from source."""
-    narrowed = replace(settings, **NARROW)  # type: ignore[arg-type]
+    narrowed = settings._replace(**NARROW)  # type: ignore[arg-type]
     write_inputs(narrowed.root, {**INPUTS, "build": "setuptools\n"})
     compiled = {**COMPILED, "build": pin("setuptools", "80.1", "-r requirements/build.in")}
     for batch in plan_batches(inspect_locks(narrowed), plan.Wish()):
@@ -346,14 +345,14 @@ def test_locks_for_a_platform_pass_the_check(narrow: Settings) -> None:
 
 def test_another_choice_of_hashes_makes_what_ships_stale(narrow: Settings) -> None:
     """And nothing else: the setting, its platforms, and the command that mends it."""
-    lines = found(replace(narrow, hashes="all"))
+    lines = found(narrow._replace(hashes="all"))
     said = (
         "was made for Python 3.13, linux/amd64, platform hashes, and should be made for Python 3.13, linux/amd64, all"
     )
     assert [line for line in lines if line.startswith(f"{LOCK}:2: {said}")]
     assert {line.split(":")[0].rpartition("/")[2] for line in lines} == {"base.txt", "production.txt"}
-    assert {each.mend for each in check_project(replace(narrow, hashes="all"))} == {"invoke lock"}
-    assert found(replace(narrow, platforms=("linux/amd64", "linux/arm64")))
+    assert {each.mend for each in check_project(narrow._replace(hashes="all"))} == {"invoke lock"}
+    assert found(narrow._replace(platforms=("linux/amd64", "linux/arm64")))
 
 
 def test_what_is_built_from_source_cannot_be_edited(narrow: Settings) -> None:

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -185,7 +184,7 @@ def test_locks_that_nothing_asks_for_are_removed(
 ) -> None:
     """Those that Dockyard made go with their Python; a file of another origin stays, and is a problem."""
     (project.root / "requirements/3.12/notes.txt").write_text("mine\n", encoding="utf-8")
-    make_and_print(replace(project, pythons=("3.13",)), Wish(), dry_run=False, as_json=False)
+    make_and_print(project._replace(pythons=("3.13",)), Wish(), dry_run=False, as_json=False)
     assert [path.name for path in (project.root / "requirements/3.12").iterdir()] == ["notes.txt"]
     assert "3 removed" in capsys.readouterr().err
 
@@ -243,7 +242,7 @@ def test_with_no_base_at_all_another_python_is_looked_for(project: Settings, spa
     """A lock of the one Python without a base is made in a base of another; where there is none, the reason is told."""
     docker = Docker()
     docker.registry = {"python:3.13-slim": "sha256:1"} if spare else {}
-    project = replace(project, base="registry")
+    project = project._replace(base="registry")
     (project.root / "requirements/3.12/test.txt").unlink()
     batches = plan_batches(inspect_locks(project), Wish())
     if spare:

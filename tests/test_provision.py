@@ -133,7 +133,7 @@ def provide(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Provide:
 
     def run(docker: Yard, mode: str = "absent") -> list[str]:
         services = (*SERVICES, Service("live", "shop:production")) if docker.revision else SERVICES
-        shipped = replace(settings, platforms=("linux/amd64", "linux/arm64"))
+        shipped = settings._replace(platforms=("linux/amd64", "linux/arm64"))
         prepare.require_images(Stack(shipped, docker.engine), Model(services), mode)
         return list(LINES)
 

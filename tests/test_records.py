@@ -1,7 +1,6 @@
 """Run records: their form, their file, and a ledger that may be down."""
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Unpack
@@ -73,7 +72,7 @@ def test_keep_without_a_ledger(settings: Settings, said: list[str]) -> None:
 
 def test_a_ledger_that_is_down_fails_nothing(settings: Settings, said: list[str]) -> None:
     """One line tells of it, the file is written, and the record waits."""
-    named = replace(settings, ledger_url="http://ledger.invalid:port")
+    named = settings._replace(ledger_url="http://ledger.invalid:port")
     path = records.keep_record(named, made(settings))
     assert path is not None
     assert path.is_file()

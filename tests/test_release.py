@@ -248,7 +248,7 @@ class Yard:
         """Release, and return what was shipped; `did` holds this run's work alone."""
         self.did.clear()
         LINES.clear()
-        return steps.make_release(replace(self.settings, **settings), key, engine=self.engine, actions=self.actions())
+        return steps.make_release(self.settings._replace(**settings), key, engine=self.engine, actions=self.actions())
 
     def step(self, name: str) -> None:
         """Note some work, or die at it."""
@@ -366,7 +366,7 @@ class Shelf(Repository):
 @pytest.fixture
 def yard(settings: Settings) -> Yard:
     """Return a world in which a release goes well."""
-    return Yard(replace(settings, registry="registry.example"))
+    return Yard(settings._replace(registry="registry.example"))
 
 
 def test_a_release(yard: Yard) -> None:
@@ -526,7 +526,7 @@ def test_what_a_later_step_would_lack_is_said_at_the_start(
 ) -> None:
     """Before minutes of building and testing."""
     (settings.root / "Dockerfile").write_text("FROM x AS production\nFROM x AS test\n")
-    wanted = replace(settings, pythons=("3.11", "3.12", "3.13"), untested_pythons=("3.11",))
+    wanted = settings._replace(pythons=("3.11", "3.12", "3.13"), untested_pythons=("3.11",))
 
     def ensure(*_given: object, heed: Callable[[Missing], None], run: bool) -> None:
         assert not run

@@ -190,7 +190,7 @@ def test_what_is_not_there(yard: Yard, settings: Settings) -> None:
         run(yard, settings, python="3.9")
     yard.registry.clear()
     with pytest.raises(DockyardError, match="cannot be built here: the registry has no python"):
-        run(yard, replace(settings, base="registry"))
+        run(yard, settings._replace(base="registry"))
     assert yard.built_as == []
 
 

@@ -11,13 +11,13 @@ import pytest
 
 from dockyard.image import records
 from dockyard.image.record_types import Details, Kind
-from dockyard.locks.audit import Audit
+from dockyard.locks.audit import Acceptance, Audit
 from dockyard.locks.audit import Finding as Vulnerability
 from dockyard.locks.lock import Change
 from dockyard.locks.lock import Outcome as LockOutcome
 from dockyard.release.plan import Names, Shipped
 from dockyard.release.steps import describe_release
-from dockyard.settings import Acceptance, Settings
+from dockyard.settings import Settings
 from dockyard.tasks.lock import describe_changes
 from dockyard.tasks.verify import describe_audit
 from dockyard.verify.compare import Verdict as Likeness

@@ -131,7 +131,7 @@ def test_nothing_is_replaced_without_need(
 ) -> None:
     """With a registry as the only source, or all images at hand, nobody is asked and no file is written."""
     shelf = Shelf(*present)
-    before = Stack(replace(settings, base=base), shelf.engine, ("compose.yaml",))
+    before = Stack(settings._replace(base=base), shelf.engine, ("compose.yaml",))
     after = substitutes.substitute_services(before, MODEL, ask=shelf.ask, ensure=shelf.ensure)
     assert after == (before, MODEL)
     assert shelf.asked == shelf.made == []
@@ -166,7 +166,7 @@ def test_the_setting_for_bases_and_its_pins_decide(
     if pin:
         lookup.write_bases_lock(settings.root, {"postgres:9": Pin("postgres:9", pin)})
     shelf = Shelf("redis", answer=answer)
-    before = Stack(replace(settings, base=base), shelf.engine, ("compose.yaml",))
+    before = Stack(settings._replace(base=base), shelf.engine, ("compose.yaml",))
     after, model = substitutes.substitute_services(before, MODEL, ask=shelf.ask, ensure=shelf.ensure)
     assert [service.image for service in model.services] == ["shop:production", image, "redis"]
     assert shelf.asked == asked

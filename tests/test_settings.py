@@ -1,6 +1,5 @@
 """What [tool.dockyard] and the environment may say, and what a person is told when they say something else."""
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -118,7 +117,7 @@ def test_every_key_can_be_written(write: Write) -> None:
         "trial_services": ("database",),
         "trial_release": ("flask", "db", "upgrade"),
     }
-    assert {key: value for key, value in dataclasses.asdict(found).items() if key != "root"} == expected
+    assert {key: value for key, value in found._asdict().items() if key != "root"} == expected
     assert {key.replace("-", "_") for key in KEYS} == set(expected), "a new key belongs into this test"
     assert found.repository == "localhost:5000/team/team/shop"
 

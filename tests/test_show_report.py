@@ -1,7 +1,6 @@
 """How run records come onto pages: which ledger, with which packages, by which command; and what is said instead."""
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -135,7 +134,7 @@ def test_stopping_is_no_failure(settings: Settings, monkeypatch: pytest.MonkeyPa
 
 def test_what_a_ledger_missed_is_sent(settings: Settings, monkeypatch: pytest.MonkeyPatch, said: list[str]) -> None:
     """When asked for; without a ledger that is a mistake."""
-    replace_everywhere(monkeypatch, "settings", lambda: replace(settings, ledger_url="http://ledger"))
+    replace_everywhere(monkeypatch, "settings", lambda: settings._replace(ledger_url="http://ledger"))
     door.report(Context(), send=True)
     assert said == ["0 run records are waiting to be sent"]
     replace_everywhere(monkeypatch, "settings", lambda: settings)

@@ -115,7 +115,7 @@ def docker(settings: Settings) -> Yard:
 
 def test_the_command(settings: Settings) -> None:
     """As hard as production and with what it has, results in a volume of its own, arguments to the test runner last."""
-    settings = replace(settings, trial_environment={"SHOP_KEY": "s3cret!"}, trial_tmpfs=("/app/uploads",))
+    settings = settings._replace(trial_environment={"SHOP_KEY": "s3cret!"}, trial_tmpfs=("/app/uploads",))
     run = matrix.Run(settings, Docker().engine, "x", settings.root, ("-k", "health"))
     made = matrix.command(run, "shop:test", "x-test")
     assert made.argv == (
@@ -131,15 +131,14 @@ def test_the_command(settings: Settings) -> None:
 
 def test_a_name_of_ones_own(settings: Settings) -> None:
     """The settings' variables are stronger."""
-    run = matrix.Run(replace(settings, trial_environment={"USER": "shop"}), Docker().engine, "x", settings.root, ())
+    run = matrix.Run(settings._replace(trial_environment={"USER": "shop"}), Docker().engine, "x", settings.root, ())
     assert "--env=USER=shop" in matrix.command(run, "shop:test", "x").argv
 
 
 def test_a_matrix(settings: Settings, docker: Yard, said: list[str]) -> None:
     """One solve, a container per Python, its results in a folder of its own, and all of it removed in the end."""
     supported = ("3.11", *PYTHONS)
-    settings = replace(
-        settings,
+    settings = settings._replace(
         pythons=supported,
         untested_pythons=("3.11",),
         platforms=("linux/amd64", "linux/arm64"),
@@ -172,7 +171,7 @@ def test_the_user_gets_a_name(settings: Settings, docker: Yard) -> None:
     passwd, group = "nonroot:x:65532:65532:nonroot:/tmp:/sbin/nologin\n", "nonroot:x:65532:\n"
     docker.accounts = [json.dumps({"passwd": "", "group": ""}), json.dumps({"passwd": passwd, "group": group})]
     docker.asked.clear()
-    matrix.run_matrix(replace(settings, pythons=("3.13",)), (), docker.engine)
+    matrix.run_matrix(settings._replace(pythons=("3.13",)), (), docker.engine)
     (words,) = (words for words in docker.containers if words[1] == "run")
     folder = settings.root / matrix.RESULTS_HERE / "accounts" / "test-3_13"
     for name, text in (("passwd", passwd), ("group", group)):
@@ -185,7 +184,7 @@ def test_a_python_that_cannot_be_tested_ends_it_at_once(settings: Settings, dock
     stale = settings.root / matrix.RESULTS_HERE / "3.13" / "junit.xml"
     stale.parent.mkdir(parents=True)
     stale.touch()
-    asked = replace(settings, pythons=("3.11", *PYTHONS), untested_pythons=("3.14",), base="registry")
+    asked = settings._replace(pythons=("3.11", *PYTHONS), untested_pythons=("3.14",), base="registry")
     with pytest.raises(DockyardError, match=r"Python 3\.11 cannot be tested here: the registry has no") as caught:
         matrix.run_matrix(asked, (), docker.engine)
     assert 'untested-pythons = ["3.11"]' in caught.value.hint

@@ -222,7 +222,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_expected_of_a_projects_own_image(project: Settings, world: None) -> None:
     """Its labels by git and settings, its lock, its budgets."""
-    wanted = replace(project, size_budget=1, start_budget=2.0, memory_budget=3, writable=("/x",))
+    wanted = project._replace(size_budget=1, start_budget=2.0, memory_budget=3, writable=("/x",))
     found = verify.expect(wanted, Variant("production", "3.13"), ImageQuery(), {})
     assert (found.lock, found.own, found.writable) == ("requirements/3.13/production.txt", "shop", ("/x",))
     assert (found.budgets.size, found.budgets.start, found.budgets.memory) == (1, 2.0, 3)
@@ -334,7 +334,7 @@ def test_the_certificates_of_this_host_that_the_public_has_not(tmp_path: Path) -
 def test_patience_goes_past_the_budget(settings: Settings) -> None:
     """So that it can be told by how much the budget is missed."""
     assert verify.choose_patience(settings, {}) == Patience()
-    assert verify.choose_patience(replace(settings, start_budget=40.0), {}).start == 80.0
+    assert verify.choose_patience(settings._replace(start_budget=40.0), {}).start == 80.0
     assert verify.choose_patience(settings, {"Healthcheck": {"StartPeriod": 60_000_000_000}}).health == 60.0
 
 

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import NamedTuple
 
 
 class ExitCode(IntEnum):
@@ -58,8 +58,7 @@ class ChangesPending(DockyardError):
     """A dry run or a check found work to do; like pip-tools' dry run, it exits with 1."""
 
 
-@dataclass(frozen=True)
-class Sign:
+class Sign(NamedTuple):
     """What a pattern in a program's output means and what to do; {0}, {1} … in both are the pattern's groups.
 
     It counts in the last `reach` lines alone, or anywhere where that is 0.
@@ -78,7 +77,7 @@ def read_signs(signs: Iterable[Sign], said: str) -> Sign | None:
         found = re.search(sign.pattern, "\n".join(lines[-sign.reach :]), re.IGNORECASE | re.MULTILINE)
         if found:
             groups = found.groups(default="")
-            return replace(sign, message=sign.message.format(*groups).strip(), hint=sign.hint.format(*groups))
+            return sign._replace(message=sign.message.format(*groups).strip(), hint=sign.hint.format(*groups))
     return None
 
 

@@ -4,16 +4,13 @@ Precedence, strongest first: the environment, pyproject.toml, the default. Every
 name: `allow-expired-release` is DOCKYARD_ALLOW_EXPIRED_RELEASE. Lists are separated by commas there.
 """
 
-import dataclasses
-import difflib
-import json
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Annotated, Any, NamedTuple
 
 from dockyard.errors import SettingsError
 
@@ -23,8 +20,7 @@ NOT_SETTINGS = {"DOCKYARD_LEDGER_TOKEN", "DOCKYARD_COSIGN_KEY"}
 """Environment names that are read elsewhere, because a secret has no place in pyproject.toml."""
 
 
-@dataclass(frozen=True)
-class Origin:
+class Origin(NamedTuple):
     """Where a value was written, so that an error can point at it."""
 
     file: str
@@ -38,21 +34,13 @@ class Origin:
         return SettingsError(f"{where} = {self.value!r}: {wrong}", hint)
 
 
-@dataclass(frozen=True)
-class Acceptance:
-    """Why a known vulnerability is accepted, and the last day on which it is."""
-
-    until: date
-    reason: str
-
-
-def parse_acceptance(text: str) -> Acceptance:
-    """Read an acceptance, 'until YYYY-MM-DD: reason'; raise ValueError in words that a person can use."""
+def parse_acceptance(text: str) -> tuple[date, str]:
+    """Read until when a vulnerability is accepted and why, 'until YYYY-MM-DD: reason'; raise ValueError in words."""
     match = re.fullmatch(r"until ([0-9]{4}-[0-9]{2}-[0-9]{2}): *(\S.*)", text.strip(), re.DOTALL)
     if not match:
         raise ValueError('must be "until YYYY-MM-DD: reason"')
     try:
-        return Acceptance(date.fromisoformat(match[1]), match[2])
+        return date.fromisoformat(match[1]), match[2]
     except ValueError:
         raise ValueError(f"there is no day {match[1]}") from None
 
@@ -94,7 +82,7 @@ def match_list(item: Parser, *, empty: bool = False, repeated: bool = False) -> 
             raise origin.error("must be a list", f'write {origin.key} = ["…", "…"]')
         if not value and not empty:
             raise origin.error("must not be empty")
-        parsed = tuple(item(entry, dataclasses.replace(origin, value=entry)) for entry in value)
+        parsed = tuple(item(entry, origin._replace(value=entry)) for entry in value)
         twice = {entry for entry in parsed if parsed.count(entry) > 1}
         if twice and not repeated:
             raise origin.error(f"names {sorted(map(str, twice))[0]} more than once")
@@ -140,34 +128,25 @@ def _python(value: Any, origin: Origin) -> str:
 def _index(value: Any, origin: Origin) -> str:
     parsed = str(_URL(value, origin))
     if "@" in parsed and origin.file != "environment":
-        hidden = dataclasses.replace(origin, value=re.sub("//.*@", "//***@", parsed))
+        hidden = origin._replace(value=re.sub("//.*@", "//***@", parsed))
         name = PREFIX + origin.key.upper().replace("-", "_")
         raise hidden.error("must not hold a password", f"keep it in ~/.netrc, or in {name}")
     return parsed
 
 
-_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-_AMOUNT = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*([A-Za-z]*)")
-
-
-def _amount(units: Mapping[str, float], wanted: str) -> Parser:
+def _amount(units: Mapping[str, float], wanted: str, kind: Callable[[float], float] = float) -> Parser:
     def parse(value: Any, origin: Origin) -> float:
-        found = _AMOUNT.fullmatch(str(value).strip()) if isinstance(value, str | int | float) else None
-        unit = units.get(found[2].lower()) if found else None
-        if isinstance(value, bool) or found is None or unit is None or not float(found[1]):
+        found = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*([A-Za-z]*)", str(value).strip())
+        amount = kind(float(found[1]) * units.get(found[2].lower(), 0)) if found else 0
+        if isinstance(value, bool) or not amount:
             raise origin.error(f"must be {wanted}, and more than nothing")
-        return float(found[1]) * unit
+        return amount
 
     return parse
 
 
-def _bytes(value: Any, origin: Origin) -> int:
-    count = int(_amount(_UNITS, 'a number of bytes, or a size such as "35 MB"')(value, origin))
-    if not count:
-        raise origin.error("must be one byte at least")
-    return count
-
-
+_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_size = _amount(_BYTES, 'a number of bytes, or a size such as "35 MB"', int)
 _seconds = _amount({"": 1, "s": 1, "ms": 0.001, "min": 60}, 'a number of seconds, or a time such as "800 ms"')
 
 
@@ -191,6 +170,8 @@ def match_table(check: Callable[[str, str], str]) -> Parser:
 def _destinations(value: Any, origin: Origin) -> dict[str, Mapping[str, Any]]:
     # What the keys of a destination mean is for deploy.destination to say, which stands above this module.
     if isinstance(value, str) and origin.file == "environment":
+        import json
+
         try:
             value = json.loads(value)
         except ValueError:
@@ -223,78 +204,73 @@ def check_variable(name: str, _value: str) -> str:
 
 
 _NAME = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
-_IMAGE = match_text(rf"{_NAME}(?:/{_NAME})*", "an image name in lower case, such as ledger or team/ledger")
+_APP = match_text(
+    r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(?:\(.*\))?|[\w./-]+ .+",
+    "a WSGI or ASGI application such as package:app or package:create_app(), or a command that serves",
+)
 _REGISTRY = match_text(
     rf"[A-Za-z0-9.-]+(?::[0-9]+)?(?:/{_NAME})*",
     "a registry host, with port and path where needed, such as host:5000/team",
     empty=True,
 )
-_FOLDER = match_text(r"(?!/)(?!.*\.\.)[^\0,]+", "a folder below the project")
-_APP = match_text(
-    r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(?:\(.*\))?|[\w./-]+ .+",
-    "a WSGI or ASGI application such as package:app or package:create_app(), or a command that serves",
-)
-_SERVER = match_text(r"[a-z-]+", "the name of a server, such as gunicorn", empty=True)
-_ROUTE = match_text(r"/[\w./?=&%~-]*", "the path of a route, such as /healthz", empty=True)
-_STACK = match_text(r"[a-z0-9][a-z0-9_-]*", "a Compose project name in lower case")
-_URL = match_text(r"https?://[^\s/]+\S*", "an http or https URL", empty=True)
-_SERVICE = match_text(r"[A-Za-z0-9._-]+", "the name of a service in compose.yaml")
-_WORD = match_text(r"[^\0&|;<>!$`]+", "a word of a command, which runs without a shell")
-_PLATFORM = match_text(r"linux/[a-z0-9]+(?:/v[0-9]+)?", "a platform such as linux/amd64")
-_PATH = match_text(r"/[\w./@+-]*", "an absolute path in the image")
 _KEEP = match_text(
     r"/[\w./@+*?\[\]-]+", "an absolute path in the base image, * and ? allowed, such as /usr/share/misc/magic.mgc"
 )
 _CACHE = match_text(
     r"type=[a-z0-9]+(?:,[^\s]+)*", "a BuildKit cache such as type=registry,ref=host:5000/cache", empty=True
 )
-_BUILDER = match_text(r"[A-Za-z0-9][A-Za-z0-9._-]*", "the name of a buildx builder", empty=True)
+_IMAGE = match_text(rf"{_NAME}(?:/{_NAME})*", "an image name in lower case, such as ledger or team/ledger")
+_FOLDER = match_text(r"(?!/)(?!.*\.\.)[^\0,]+", "a folder below the project")
+_URL = match_text(r"https?://[^\s/]+\S*", "an http or https URL", empty=True)
+_PATH = match_text(r"/[\w./@+-]*", "an absolute path in the image")
+_SERVICE = match_text(r"[A-Za-z0-9._-]+", "the name of a service in compose.yaml")
+_WORD = match_text(r"[^\0&|;<>!$`]+", "a word of a command, which runs without a shell")
+_PLATFORM = match_text(r"linux/[a-z0-9]+(?:/v[0-9]+)?", "a platform such as linux/amd64")
+_EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
-def _key(parser: Parser, **kwargs: Any) -> Any:
-    return field(metadata={"parse": parser}, **kwargs)
+class Settings(NamedTuple):
+    """What the project wants; `root` is the folder that holds pyproject.toml.
 
-
-@dataclass(frozen=True)
-class Settings:
-    """What the project wants; `root` is the folder that holds pyproject.toml."""
+    Each key has its parser beside its type. No dataclass: the lock hook would take a fifth longer.
+    """
 
     root: Path
-    app: str = _key(_APP)
-    image: str = _key(_IMAGE)
-    sources: tuple[str, ...] = _key(match_list(_FOLDER), default=("src",))
-    registry: str = _key(_REGISTRY, default="")
-    pythons: tuple[str, ...] = _key(match_list(_python), default=("3.13",))
-    python: str = _key(_python, default="")
-    untested_pythons: tuple[str, ...] = _key(match_list(_python, empty=True), default=())
-    ports: tuple[int, ...] = _key(match_list(parse_port), default=(8000,))
-    server: str = _key(_SERVER, default="")
-    health: str = _key(_ROUTE, default="")
-    base: str = _key(match_choice("auto", "registry", "debian"), default="auto")
-    engine: str = _key(match_choice("auto", "host", "embedded"), default="auto")
-    dockerfile: str = _key(_FOLDER, default="Dockerfile")
-    keep: tuple[str, ...] = _key(match_list(_KEEP, empty=True), default=())
-    platforms: tuple[str, ...] = _key(match_list(_PLATFORM, empty=True), default=())
-    builder: str = _key(_BUILDER, default="")
-    build_cache: str = _key(_CACHE, default="")
-    stack: str = _key(_STACK, default="")
-    resolver: str = _key(match_choice("pip-tools", "uv"), default="pip-tools")
-    hashes: str = _key(match_choice("all", "platform"), default="all")
-    index_url: str = _key(_index, default="")
-    audit_url: str = _key(_index, default="")
-    ledger_url: str = _key(_URL, default="")
-    allow_expired_release: bool = _key(parse_flag, default=False)
-    size_budget: int | None = _key(_bytes, default=None)
-    start_budget: float | None = _key(_seconds, default=None)
-    memory_budget: int | None = _key(_bytes, default=None)
-    writable: tuple[str, ...] = _key(match_list(_PATH, empty=True), default=("/tmp",))  # noqa: S108 - a path in the image
-    allow: Mapping[str, str] = _key(match_table(_allowed), default_factory=dict)
-    accept_vulnerabilities: Mapping[str, str] = _key(match_table(_vulnerability), default_factory=dict)
-    trial_environment: Mapping[str, str] = _key(match_table(check_variable), default_factory=dict)
-    trial_tmpfs: tuple[str, ...] = _key(match_list(_PATH, empty=True), default=())
-    trial_services: tuple[str, ...] = _key(match_list(_SERVICE, empty=True), default=())
-    trial_release: tuple[str, ...] = _key(match_list(_WORD, empty=True), default=())
-    deploy: Mapping[str, Mapping[str, Any]] = _key(_destinations, default_factory=dict)
+    app: Annotated[str, _APP]
+    image: Annotated[str, _IMAGE]
+    sources: Annotated[tuple[str, ...], match_list(_FOLDER)] = ("src",)
+    registry: Annotated[str, _REGISTRY] = ""
+    pythons: Annotated[tuple[str, ...], match_list(_python)] = ("3.13",)
+    python: Annotated[str, _python] = ""
+    untested_pythons: Annotated[tuple[str, ...], match_list(_python, empty=True)] = ()
+    ports: Annotated[tuple[int, ...], match_list(parse_port)] = (8000,)
+    server: Annotated[str, match_text(r"[a-z-]+", "the name of a server, such as gunicorn", empty=True)] = ""
+    health: Annotated[str, match_text(r"/[\w./?=&%~-]*", "the path of a route, such as /healthz", empty=True)] = ""
+    base: Annotated[str, match_choice("auto", "registry", "debian")] = "auto"
+    engine: Annotated[str, match_choice("auto", "host", "embedded")] = "auto"
+    dockerfile: Annotated[str, _FOLDER] = "Dockerfile"
+    keep: Annotated[tuple[str, ...], match_list(_KEEP, empty=True)] = ()
+    platforms: Annotated[tuple[str, ...], match_list(_PLATFORM, empty=True)] = ()
+    builder: Annotated[str, match_text(r"[A-Za-z0-9][A-Za-z0-9._-]*", "the name of a buildx builder", empty=True)] = ""
+    build_cache: Annotated[str, _CACHE] = ""
+    stack: Annotated[str, match_text(r"[a-z0-9][a-z0-9_-]*", "a Compose project name in lower case")] = ""
+    resolver: Annotated[str, match_choice("pip-tools", "uv")] = "pip-tools"
+    hashes: Annotated[str, match_choice("all", "platform")] = "all"
+    index_url: Annotated[str, _index] = ""
+    audit_url: Annotated[str, _index] = ""
+    ledger_url: Annotated[str, _URL] = ""
+    allow_expired_release: Annotated[bool, parse_flag] = False
+    size_budget: Annotated[int | None, _size] = None
+    start_budget: Annotated[float | None, _seconds] = None
+    memory_budget: Annotated[int | None, _size] = None
+    writable: Annotated[tuple[str, ...], match_list(_PATH, empty=True)] = ("/tmp",)  # noqa: S108 - a path in the image
+    allow: Annotated[Mapping[str, str], match_table(_allowed)] = _EMPTY
+    accept_vulnerabilities: Annotated[Mapping[str, str], match_table(_vulnerability)] = _EMPTY
+    trial_environment: Annotated[Mapping[str, str], match_table(check_variable)] = _EMPTY
+    trial_tmpfs: Annotated[tuple[str, ...], match_list(_PATH, empty=True)] = ()
+    trial_services: Annotated[tuple[str, ...], match_list(_SERVICE, empty=True)] = ()
+    trial_release: Annotated[tuple[str, ...], match_list(_WORD, empty=True)] = ()
+    deploy: Annotated[Mapping[str, Mapping[str, Any]], _destinations] = _EMPTY
 
     @property
     def repository(self) -> str:
@@ -302,7 +278,9 @@ class Settings:
         return f"{self.registry}/{self.image}" if self.registry else self.image
 
 
-KEYS = {item.name.replace("_", "-"): item for item in dataclasses.fields(Settings) if item.name != "root"}
+KEYS: dict[str, Parser] = {
+    name.replace("_", "-"): kind.__metadata__[0] for name, kind in Settings.__annotations__.items() if name != "root"
+}
 
 
 def load(folder: Path, environment: Mapping[str, str]) -> Settings:
@@ -323,7 +301,7 @@ def load(folder: Path, environment: Mapping[str, str]) -> Settings:
     origins |= {
         key: Origin("environment", name, environment[name]) for name, key in names.items() if name in environment
     }
-    values = {name: KEYS[name].metadata["parse"](origin.value, origin) for name, origin in origins.items()}
+    values = {name: KEYS[name](origin.value, origin) for name, origin in origins.items()}
     for required, example in (("app", "package:create_app()"), ("image", "my-service")):
         if required not in values:
             raise SettingsError(f"{FILE}: [tool.dockyard] {required} is missing", f'add {required} = "{example}"')
@@ -359,11 +337,13 @@ def _completed(settings: Settings, origins: Mapping[str, Origin]) -> Settings:
     if settings.hashes == "platform" and not settings.platforms:
         raise origins["hashes"].error("needs platforms", 'name those that you ship: platforms = ["linux/amd64"]')
     stack = settings.stack or re.sub(r"[^a-z0-9_-]", "-", settings.image.rsplit("/", 1)[-1])
-    return dataclasses.replace(settings, python=python, stack=stack)
+    return settings._replace(python=python, stack=stack)
 
 
 def suggest_nearest(word: str, known: Iterable[str]) -> str:
     """Return a hint for a word that nobody knows: the known word that is most like it, or all of them (pure)."""
+    import difflib  # a word is misspelt rarely
+
     known = list(known)
     close = difflib.get_close_matches(word, known, 1, 0.5)
     return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"

@@ -11,7 +11,7 @@ import queue
 import subprocess
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import IO, Any
 
@@ -41,7 +41,7 @@ BAD = ("error", "warning")
 def make_image(settings: Settings, engine: Engine) -> str:
     """Return the name of an image with Chromium, made where there is none."""
     python = settings.python
-    (base,), _ = resolve.ensure_bases(replace(settings, pythons=(python,)), engine, (python,))
+    (base,), _ = resolve.ensure_bases(settings._replace(pythons=(python,)), engine, (python,))
     text = DOCKERFILE.format(base=base.reference)
     image = f"dockyard-test-browser:{sha256(f'{base.digest} {text}'.encode()).hexdigest()[:16]}"
     if not capture(engine.command("image", "inspect", image), check=False).ok:

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +53,7 @@ def furnished(
     project: Settings, engine: Engine, lab: Lab, folder: Path, *, registry: str, destinations: dict[str, Any]
 ) -> Shop:
     """Return the shop, with its images in the registry."""
-    (base,), _ = resolve.ensure_bases(replace(project, base="debian"), engine, ["3.13"])
+    (base,), _ = resolve.ensure_bases(project._replace(base="debian"), engine, ["3.13"])
     folder.mkdir()
     write_project(folder, destinations, registry)
     images = push_images(folder, engine, lab.nodes[0], registry=registry, base=base.context, faults=FAULTS)

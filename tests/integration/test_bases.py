@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,7 +51,7 @@ with zipfile.ZipFile("/tmp/demo-1-py3-none-any.whl", "w") as wheel:
 @pytest.fixture(scope="module")
 def base(engine: Engine, project: Settings) -> Base:
     """Return the base of the default Python, made from packages if the cache has none."""
-    found, missing = resolve.ensure_bases(replace(project, base="debian"), engine, [PYTHON])
+    found, missing = resolve.ensure_bases(project._replace(base="debian"), engine, [PYTHON])
     assert missing == ()
     return found[0]
 
@@ -152,7 +151,7 @@ def test_a_second_time_costs_one_question(engine: Engine, project: Settings, bas
     """With all at hand, the same base comes back without a program other than one `docker image inspect`."""
     said.clear()
     started = time.monotonic()
-    again, _ = resolve.ensure_bases(replace(project, base="debian"), engine, [PYTHON])
+    again, _ = resolve.ensure_bases(project._replace(base="debian"), engine, [PYTHON])
     assert again == (base,)
     assert said == [f"base images: Python {PYTHON} from Debian packages"]
     assert time.monotonic() - started < 5
@@ -164,7 +163,7 @@ def test_an_engine_without_it_gets_it_from_the_cache(engine: Engine, project: Se
     assert record is not None
     capture(engine.command("rmi", "--force", base.image))
     assert cache.list_layers(engine, [base.image]) == {}
-    resolve.ensure_bases(replace(project, base="debian"), engine, [PYTHON])
+    resolve.ensure_bases(project._replace(base="debian"), engine, [PYTHON])
     assert cache.list_layers(engine, [base.image]) == {base.image: record.image.diff_id}
 
 
@@ -184,7 +183,7 @@ def test_made_again_it_is_the_same(base: Base, empty_cache: Path) -> None:
 
 def test_a_python_that_no_release_ships(engine: Engine, project: Settings) -> None:
     """It is named with the reason, and nothing is made."""
-    found, missing = resolve.ensure_bases(replace(project, base="debian"), engine, ["3.12"])
+    found, missing = resolve.ensure_bases(project._replace(base="debian"), engine, ["3.12"])
     assert found == ()
     assert [absent.python for absent in missing] == ["3.12"]
     assert "no Debian release ships Python 3.12" in missing[0].reason

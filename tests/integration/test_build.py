@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +180,7 @@ def test_an_unknown_target(shop: Shop) -> None:
 
 def test_a_python_that_nobody_ships(shop: Shop, engine: Engine, said: list[str]) -> None:
     """It is named with the reason, and the others are built; where there is no other, that is an error."""
-    settings = replace(shop.settings, pythons=(*PYTHONS, "3.99"))
+    settings = shop.settings._replace(pythons=(*PYTHONS, "3.99"))
     built, missing = build.build_images(settings, Request(pythons=("3.99", "3.13")), engine=engine)
     assert [image.variant.python for image in built] == ["3.13"]
     assert [(absent.python, bool(absent.reason)) for absent in missing] == [("3.99", True)]

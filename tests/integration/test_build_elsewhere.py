@@ -4,7 +4,6 @@ import json
 import os
 import secrets
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,7 +76,7 @@ def test_an_engine_behind_tls(
             monkeypatch.setenv(f"DOCKER_{name}", value)
         monkeypatch.setenv("DOCKER_CONFIG", str(engine.environment.get("DOCKER_CONFIG", "~/.docker")))
         monkeypatch.setenv("PATH", str(second.environment.get("PATH", os.environ["PATH"])))
-        far = client.find_engine(replace(page, engine="host"))
+        far = client.find_engine(page._replace(engine="host"))
         assert far.kind == "host"
         (made,), _ = build.build_images(page, Request(targets=("production",)), engine=far)
         listing = ("images", "--quiet", "--filter", f"reference={page.image}")
@@ -97,7 +96,7 @@ def test_two_platforms_are_merged(page: Settings, engine: Engine, registry: Runn
 
     The guide's recipe: here one engine plays both machines, since no base image of another platform is at hand.
     """
-    repository = replace(page, registry=registry.host).repository
+    repository = page._replace(registry=registry.host).repository
     digests = {}
     try:
         for machine in ("amd64", "arm64"):

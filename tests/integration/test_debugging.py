@@ -29,7 +29,7 @@ while number != 1_000_000:
 
 def counting(project: Settings, engine: Engine, name: str, python: str, root: Path, *, stop: int) -> Stack:
     """Start a stack of one service that counts on a Python, and stops at a number for a debugger."""
-    found, missing = resolve.ensure_bases(replace(project, pythons=(python,), python=python), engine, (python,))
+    found, missing = resolve.ensure_bases(project._replace(pythons=(python,), python=python), engine, (python,))
     if missing:
         pytest.skip(f"no base image: {missing[0].reason}")
     image = f"{name}:development"

@@ -250,7 +250,7 @@ def test_this_repository_by_its_own_files(
     lab, (node,) = shop.lab, shop.lab.nodes
     folder, files = tmp_path / "ledger", made(tmp_path / "secrets")
     copied(folder, 0o022, time.time())
-    build.build_images(replace(project, image=f"{NAME}-base"), Request(targets=("production",)), engine=engine)
+    build.build_images(project._replace(image=f"{NAME}-base"), Request(targets=("production",)), engine=engine)
     (tmp_path / "Dockerfile").write_text(AGAIN)
     words = ("buildx", "build", "--quiet", "--load", "--provenance=false", "--tag", f"{NAME}:two", str(tmp_path))
     engine.run("tag", f"{NAME}-base:production", f"{NAME}:one")

@@ -1,6 +1,5 @@
 """The doctor on this very machine: it tells the truth, ends in time, and changes nothing."""
 
-import dataclasses
 import json
 import os
 import socket
@@ -54,7 +53,7 @@ def test_a_machine_with_an_engine(project: Settings, engine: Engine) -> None:
 
 def test_a_port_that_is_taken(project: Settings, engine: Engine, busy: int) -> None:
     """The row says how to find out which program it is."""
-    row = examined(dataclasses.replace(project, ports=(busy,)), engine)[f"port {busy}"]
+    row = examined(project._replace(ports=(busy,)), engine)[f"port {busy}"]
     assert row.state is State.WARN
     assert "another program" in row.found
 
@@ -64,14 +63,14 @@ def test_a_registry_that_is_not_there(project: Settings, engine: Engine, busy: i
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    row = examined(dataclasses.replace(project, registry=f"127.0.0.1:{port}"), engine)["registry"]
+    row = examined(project._replace(registry=f"127.0.0.1:{port}"), engine)["registry"]
     assert row.state is State.FAIL
     assert row.fix
 
 
 def test_an_index_that_is_not_there(project: Settings, engine: Engine) -> None:
     """Pip's own words are turned into something to do."""
-    there = dataclasses.replace(project, index_url="http://127.0.0.1:9/simple")
+    there = project._replace(index_url="http://127.0.0.1:9/simple")
     row = examined(there, engine, NO_PROXY="127.0.0.1", no_proxy="127.0.0.1")["package index"]
     assert row.state is State.FAIL
     assert "the index of pip's configuration" in row.found

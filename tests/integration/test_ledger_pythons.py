@@ -18,7 +18,7 @@ PASSED = 15
 def test_every_python_keeps_runs_in_every_database(project: Settings, engine: Engine) -> None:
     """The tests of stores pass inside each test image, against servers that only this test's containers reach."""
     pythons = tuple(one for one in project.pythons if one not in project.untested_pythons)
-    own = replace(project, image=f"dockyard-stores-{secrets.token_hex(4)}", pythons=pythons)
+    own = project._replace(image=f"dockyard-stores-{secrets.token_hex(4)}", pythons=pythons)
     try:
         build.build_images(own, build.Request(targets=("test",), pythons=pythons), engine=engine)
         for kind in KINDS:

@@ -93,7 +93,7 @@ class Yard:
 
     def with_settings(self, **settings: object) -> Settings:
         """Return the project's settings with some of them changed."""
-        return dataclasses.replace(self.settings, **settings)  # type: ignore[arg-type]
+        return self.settings._replace(**settings)  # type: ignore[arg-type]
 
     def lock(self, wish: Wish | None = None, **settings: str) -> Outcome:
         """Make the locks and write them."""
@@ -123,7 +123,7 @@ class Yard:
 @pytest.fixture(scope="session")
 def tools(engine: Engine, project: Settings, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Put the compilers into their volumes, which needs the real index; every test below needs only its own."""
-    one = dataclasses.replace(project, root=tmp_path_factory.mktemp("tools"), pythons=(project.python,), index_url="")
+    one = project._replace(root=tmp_path_factory.mktemp("tools"), pythons=(project.python,), index_url="")
     with serving(stocked()) as index:
         yard = Yard(one, watch(engine))
         yard.write(index)
@@ -142,7 +142,7 @@ def yard(
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
     root = tmp_path / "project"
     root.mkdir()
-    made = Yard(dataclasses.replace(project, root=root, pythons=(project.python,), index_url=""), watch(engine))
+    made = Yard(project._replace(root=root, pythons=(project.python,), index_url=""), watch(engine))
     yield made
     assert made.containers() == ""
     assert not [path for path in made.tree() if "/." in path and not path.startswith(".dockyard/")]
@@ -165,7 +165,7 @@ def test_locks_hold_what_the_index_has(yard: Yard, index: Index, resolver: str) 
     assert set(production["webapp"].hashes) == expected
     assert len(expected) == 2
     assert production["server"].hashes == (f"sha256:{index.files[-3].digest}",)
-    assert check_project(dataclasses.replace(yard.settings, resolver=resolver)) == ()
+    assert check_project(yard.settings._replace(resolver=resolver)) == ()
 
 
 def test_both_compilers_write_the_same(yard: Yard, index: Index) -> None:
@@ -380,7 +380,7 @@ def test_a_python_without_a_base_gets_the_same_locks_from_uv(
         return found, (*missing, *(resolve.Missing(python, "not here") for python in pythons if python == "3.12"))
 
     monkeypatch.setattr(resolve, "ensure_bases", ensure)
-    both = dataclasses.replace(yard.settings, pythons=(yard.settings.python, "3.12"))
+    both = yard.settings._replace(pythons=(yard.settings.python, "3.12"))
     outcome = make_locks(both, Wish(), find_engine=lambda: yard.engine)
     write_outcome(both, outcome)
     assert list(yard.settings.root.glob("requirements/3.12/*.txt"))
@@ -414,4 +414,4 @@ def test_a_lookup_that_fails_once_is_tried_again(
     yard.lock(resolver=resolver)
     mending.join()
     assert "checker" in yard.pins("test")
-    assert check_project(dataclasses.replace(yard.settings, resolver=resolver)) == ()
+    assert check_project(yard.settings._replace(resolver=resolver)) == ()

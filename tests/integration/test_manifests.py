@@ -100,7 +100,7 @@ def test_a_sample(name: str, tmp_path: Path, kubectl: Path) -> None:
 
     A Swarm's stack file of it is one that Docker reads. What is mounted for development is in neither.
     """
-    settings = replace(adopt(name, tmp_path), registry="registry.example/team")
+    settings = adopt(name, tmp_path)._replace(registry="registry.example/team")
     layout = lay_out(settings, PLACE, f"{settings.repository}@{DIGEST}")
     write_files(tmp_path / "out", layout.files, layout.once)
     objects = build(kubectl, tmp_path / "out/base")
@@ -134,7 +134,7 @@ def check_stack(settings: Settings, folder: Path, *, hardened: bool = True) -> d
 
 def test_this_repository(project: Settings, tmp_path: Path, kubectl: Path) -> None:
     """Its release step, secrets and data; an overlay changes what is the cluster's, and stays."""
-    settings = replace(project, registry="registry.example/team")
+    settings = project._replace(registry="registry.example/team")
     layout = lay_out(settings, replace(PLACE, health="/healthz"), f"{settings.repository}@{DIGEST}")
     write_files(tmp_path, layout.files, layout.once)
     overlay = tmp_path / "overlay/kustomization.yaml"

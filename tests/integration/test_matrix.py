@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +119,7 @@ def runs(settings: Settings) -> list[dict[str, Any]]:
 
 def test_every_python_is_tested(shop: Settings, traces: Callable[[], list[str]], said: list[str]) -> None:
     """What is chosen by -k passes in hardened containers, a Python that nobody ships is named, nothing is left."""
-    settings = replace(shop, pythons=(*PYTHONS, "3.99"), untested_pythons=("3.99",))
+    settings = shop._replace(pythons=(*PYTHONS, "3.99"), untested_pythons=("3.99",))
     outcomes, missing = matrix.run_matrix(settings, ("-k", "hardened", "-k", "skipped"))
     assert [(one.python, one.passed, one.failed, one.skipped, one.trouble) for one in outcomes] == [
         (python, 1, 0, 1, "") for python in PYTHONS

@@ -6,7 +6,6 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,7 +89,7 @@ print(json.dumps({name: tried(expression) for name, expression in json.load(sys.
 def image(project: Settings, engine: Engine) -> Iterator[Built]:
     """Yield the production image."""
     name = f"dockyard-minimal-{secrets.token_hex(4)}"
-    ((built,), _) = build.build_images(replace(project, image=name), Request(), engine=engine)
+    ((built,), _) = build.build_images(project._replace(image=name), Request(), engine=engine)
     yield built
     remove_images(engine, name)
 
@@ -149,7 +148,7 @@ def test_programs_and_libraries_of_wheels_work(engine: Engine, project: Settings
     options = ("--quiet", "--only-binary=:all:", f"--python-version={project.python}", f"--target={tools}")
     subprocess.run((sys.executable, "-m", "pip", "install", "--no-compile", *options, *LINKED), check=True)
     (tmp_path / "Dockerfile").write_text(TOOLS)
-    ((built,), _) = build.build_images(replace(project, root=tmp_path, image=unique), Request(), engine=engine)
+    ((built,), _) = build.build_images(project._replace(root=tmp_path, image=unique), Request(), engine=engine)
     run = ("run", "--rm", *HARDENED, "--env=PYTHONPATH=/opt/tools", built.references[0])
     assert capture(engine.command(*run, "/opt/tools/bin/ninja", "--version")).stdout
     used = "import numpy, scipy.linalg, psycopg2, PIL.Image; print(scipy.linalg.det(numpy.eye(3)))"

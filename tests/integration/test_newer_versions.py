@@ -1,6 +1,5 @@
 """What has happened in the index since the locks were made: newer versions, and versions that were taken back."""
 
-import dataclasses
 import json
 
 import pytest
@@ -46,7 +45,7 @@ def test_what_is_behind(
         aged.add("server", "4.1", requires="<3.0")
     aged.add("speed", "1.2.4")
     aged.add("checker", "2.0", 'speed>=1 ; extra == "fast"', "router")
-    asked = dataclasses.replace(yard.settings, resolver=resolver)
+    asked = yard.settings._replace(resolver=resolver)
     print_outdated(asked, as_json=True)
     told = json.loads(capsys.readouterr().out)
     assert [(each["package"], each["locked"], each["newest"], each["step"]) for each in told] == [
@@ -67,7 +66,7 @@ def test_a_pin_that_was_yanked_since_is_kept_and_told(
     yard: Yard, aged: Index, resolver: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One line with the reason and the command; that command moves it, and then there is nothing to tell."""
-    asked = dataclasses.replace(yard.settings, resolver=resolver)
+    asked = yard.settings._replace(resolver=resolver)
     make_and_print(asked, Wish(), dry_run=False, as_json=False)
     assert "yanked" not in capsys.readouterr().err
     aged.yank("router-1.5")

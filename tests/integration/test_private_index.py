@@ -1,6 +1,5 @@
 """A private index whose password is in the host's keyring: locks and images are made, and nothing holds it."""
 
-import dataclasses
 import os
 import sys
 import threading
@@ -120,7 +119,7 @@ def test_a_lock_takes_the_password_from_the_keyring(
 
 def test_several_pythons_lock_in_parallel(yard: Yard, private: Index) -> None:
     """Every Python that has a base here gets its locks from the private index in one run."""
-    both = dataclasses.replace(yard.settings, pythons=(yard.settings.python, "3.11"))
+    both = yard.settings._replace(pythons=(yard.settings.python, "3.11"))
     yard.write(private)
     outcome = make_locks(both, Wish(), find_engine=lambda: yard.engine)
     assert len(outcome.files) == 2 * len(INPUTS)
@@ -162,7 +161,7 @@ def test_a_build_logs_in(  # noqa: PLR0917 - fixtures and parameters
     else:
         yard.write(private)
     (yard.settings.root / "Dockerfile").write_text(DOCKERFILE)
-    wanted: Settings = dataclasses.replace(yard.settings, image=unique, index_url=mirror)
+    wanted: Settings = yard.settings._replace(image=unique, index_url=mirror)
     yard.lock(index_url=mirror)
     with watched() as seen:
         ((built,), _) = build.build_images(wanted, Request(no_cache=True), engine=yard.engine)

@@ -10,7 +10,7 @@ import tarfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ def copy(project: Settings, engine: Engine, tmp_path_factory: pytest.TempPathFac
     for folder in COPIED:
         shutil.copytree(project.root / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
     name = f"dockyard-production-{secrets.token_hex(4)}"
-    yield replace(project, root=root, image=name)
+    yield project._replace(root=root, image=name)
     remove_images(engine, name)
 
 
@@ -192,7 +192,7 @@ def test_one_new_package(copy: Settings, image: Built, engine: Engine, unique: s
     (added,) = [line for line in install.requirements(more) if line.startswith("iniconfig==")]
     lock.write_text(f"{before}{added}\n")
     try:
-        other = replace(copy, image=unique)
+        other = copy._replace(image=unique)
         ((changed,), _) = build.build_images(other, Request(), engine=engine)
         found = verify.verify_image(other, ImageQuery(), engine=engine)
     finally:
@@ -230,7 +230,7 @@ def opens_a_library(copy: Settings, engine: Engine, tmp_path: Path) -> Iterator[
     shutil.copytree(copy.root, root)
     package = root / "src" / "ledger" / "__init__.py"
     package.write_text(OPENED + package.read_text("utf-8").replace("from __future__ import annotations\n", ""), "utf-8")
-    settings = replace(copy, root=root, image=f"dockyard-keep-{secrets.token_hex(4)}")
+    settings = copy._replace(root=root, image=f"dockyard-keep-{secrets.token_hex(4)}")
     yield settings
     remove_images(engine, settings.image)
 
@@ -243,7 +243,7 @@ def test_what_no_scan_sees_is_found_missing_and_kept(opens_a_library: Settings, 
     assert "the shared library libselinux.so.1 is missing" in violation.message
     (path,) = re.findall(r'keep = \["([^"]+)"\]', violation.hint)
     assert path.endswith("/libselinux.so.1")
-    mended = replace(opens_a_library, keep=(path,))
+    mended = opens_a_library._replace(keep=(path,))
     build.build_images(mended, Request(), engine=engine)
     assert verify.verify_image(mended, ImageQuery(), engine=engine).verdict.findings == ()
 
@@ -253,7 +253,7 @@ def test_a_path_to_keep_that_is_nowhere_ends_the_build(
 ) -> None:
     """It is named, with where to correct it."""
     with pytest.raises(DockyardError, match="names what the base image does not have"):
-        build.build_images(replace(copy, keep=("/usr/share/no/such.file",)), Request(), engine=engine)
+        build.build_images(copy._replace(keep=("/usr/share/no/such.file",)), Request(), engine=engine)
     assert "nothing in the base image matches /usr/share/no/such.file" in "".join(capfd.readouterr())
 
 
@@ -284,7 +284,7 @@ def test_a_package_that_is_linked_to_what_the_base_lacks_is_told(
     """At the build's end, and by the policy, from the cache too: module and library are named."""
     (tmp_path / "Dockerfile").write_text(LINKED)
     (tmp_path / "link.py").write_text(LINK)
-    linked = replace(copy, root=tmp_path, image=f"{copy.image}-linked")
+    linked = copy._replace(root=tmp_path, image=f"{copy.image}-linked")
     ((built,), _) = build.build_images(linked, Request(no_cache=True), engine=engine)
     assert "missing shared library: libqz2.so.1.0, needed by /opt/venv/fast.so" in caplog.text
     facts = contents.read_image(engine, built.references[0])

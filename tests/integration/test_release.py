@@ -313,13 +313,13 @@ def test_a_stale_lock_and_a_missing_section_are_refused(port: Port) -> None:
 def test_a_shallow_clone_is_refused(port: Port, tmp_path: Path) -> None:
     """It lacks tags, so it cannot say what the highest version is."""
     git(tmp_path, "clone", "--quiet", "--depth=1", f"file://{port.settings.root}", "shallow")
-    there = replace(port, settings=replace(port.settings, root=tmp_path / "shallow"))
+    there = replace(port, settings=port.settings._replace(root=tmp_path / "shallow"))
     assert "shallow" in refused(there).message
 
 
 def test_a_platform_that_cannot_be_built_is_refused(port: Port) -> None:
     """Said before anything starts."""
-    there = replace(port, settings=replace(port.settings, platforms=("linux/amd64", "linux/s390x")))
+    there = replace(port, settings=port.settings._replace(platforms=("linux/amd64", "linux/s390x")))
     described = capture(port.engine.command("buildx", "inspect")).stdout
     if "linux/s390x" in described:
         pytest.skip("this engine emulates every platform")

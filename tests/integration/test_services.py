@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +162,7 @@ def test_a_registry_that_answers_is_pinned(
     """The stack keeps to the digest that was pinned, whatever the tag names by now; packages stand in where asked."""
     with running(programs, tmp_path / "registry", Shape(password=False)) as registry:
         image = f"{registry.host}/library/postgres:17"
-        settings = replace(project_with({"image": image, "environment": {"POSTGRES_PASSWORD": "a"}}), base="auto")
+        settings = project_with({"image": image, "environment": {"POSTGRES_PASSWORD": "a"}})._replace(base="auto")
         push(engine, "postgres", image)
         changes, missing = resolve.plan_updates(settings, engine, [image])
         resolve.apply_updates(settings, engine, changes)
@@ -172,7 +171,7 @@ def test_a_registry_that_answers_is_pinned(
         push(engine, "valkey/valkey", image)
         pinned = f"{image}@{pin.digest}"
         for base, expected in (("auto", pinned), ("debian", "dockyard-service/postgres:17")):
-            (container,) = stack.up(replace(settings, base=base), engine, Request()).containers
+            (container,) = stack.up(settings._replace(base=base), engine, Request()).containers
             assert container.health == "healthy"
             assert container.image.startswith(expected)
         (change,), _ = resolve.plan_updates(settings, engine, [image])

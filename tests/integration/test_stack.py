@@ -36,7 +36,7 @@ def image(project: Settings, engine: Engine) -> Iterator[str]:
     """Yield the name under which the ledger's development and production images were built for this module."""
     name = f"dockyard-stack-{secrets.token_hex(4)}"
     targets = ("development", "production")
-    build.build_images(replace(project, image=name), build.Request(targets=targets), engine=engine)
+    build.build_images(project._replace(image=name), build.Request(targets=targets), engine=engine)
     yield name
     references = capture(
         engine.command("images", "--filter", f"reference={name}", "--format", "{{.Repository}}:{{.Tag}}")
@@ -52,7 +52,7 @@ def copy(project: Settings, image: str, unique: str, tmp_path: Path) -> Settings
             shutil.copy(file, tmp_path)
     for folder in COPIED:
         shutil.copytree(project.root / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    return replace(project, root=tmp_path, image=image, stack=unique)
+    return project._replace(root=tmp_path, image=image, stack=unique)
 
 
 @pytest.fixture
@@ -259,7 +259,7 @@ def test_production_stops_gracefully(copy: Settings, engine: Engine, port: int) 
 
 def test_image_is_built_when_absent(copy: Settings, engine: Engine, port: int, unique: str) -> None:
     """Without an image the start builds it, unless that is forbidden."""
-    absent = replace(copy, image=unique)
+    absent = copy._replace(image=unique)
     with pytest.raises(UsageError, match="--no-build"):
         stack.up(absent, engine, Request(port=port, build="never"))
     done = stack.up(absent, engine, Request(port=port))
@@ -281,7 +281,7 @@ def test_port_in_use_by_a_container(small: Callable[..., Settings], engine: Engi
     publishing = {"ports": [f"127.0.0.1:{port}:8000"], "command": SERVER, "healthcheck": {"disable": True}}
     first = small(web=publishing)
     stack.up(first, engine, Request())
-    second = replace(first, stack=f"{first.stack}-second")
+    second = first._replace(stack=f"{first.stack}-second")
     with pytest.raises(DockyardError, match=f"by the container {first.stack}-web-1 of the stack {first.stack}"):
         stack.up(second, engine, Request())
     stack.down(Stack(first, engine), volumes=True)

@@ -4,7 +4,6 @@ import io
 import json
 import tarfile
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -156,7 +155,7 @@ def tried(engine: Engine, project: Settings, production: str, unique: str) -> Tr
         text = f"FROM {production}\n{instructions}\n".encode()
         build_it = ("buildx", "build", "--load", "--provenance=false", "--quiet", f"--tag={name}", "-f-", ".")
         capture(engine.command(*build_it, input=text, cwd=project.root / "docs"))
-        return verify.verify_image(replace(project, **changes), ImageQuery(image=name), engine=engine, patience=SHORT)
+        return verify.verify_image(project._replace(**changes), ImageQuery(image=name), engine=engine, patience=SHORT)
 
     return tried
 
@@ -265,7 +264,7 @@ def test_python_files_that_no_python_can_compile_are_told_from_others(
 def test_an_image_that_is_not_there(project: Settings, engine: Engine) -> None:
     """The command that makes it is told."""
     with pytest.raises(DockyardError, match="there is no image") as caught:
-        verify.verify_image(replace(project, image="dockyard-test-nowhere"), ImageQuery(), engine=engine)
+        verify.verify_image(project._replace(image="dockyard-test-nowhere"), ImageQuery(), engine=engine)
     assert "invoke build --target production" in caught.value.hint
     with pytest.raises(DockyardError, match="there is no image"):
         contents.read_image(engine, "dockyard-test-nowhere:1")

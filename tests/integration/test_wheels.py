@@ -1,6 +1,5 @@
 """A package without a wheel: built in the stage with compilers, and installed in images that have none."""
 
-import dataclasses
 import re
 import secrets
 import shutil
@@ -77,8 +76,7 @@ def yard(
         dockerfile.write("FROM base AS shown\nCOPY --from=wheels /built/wheels /wheels\n")
     platform = capture(engine.command("version", "--format={{.Server.Os}}/{{.Server.Arch}}")).stdout.strip()
     name = f"dockyard-wheels-{secrets.token_hex(4)}"
-    made = dataclasses.replace(
-        project,
+    made = project._replace(
         root=root,
         image=name,
         pythons=(project.python,),
@@ -159,7 +157,7 @@ def test_no_builder_without_a_lock_for_it(
     shutil.copytree(yard.root, root)
     (root / lock_path(yard.python, "build")).unlink()
     with pytest.raises(DockyardError, match="the build failed"):
-        run(dataclasses.replace(yard, root=root), engine, "production", "true")
+        run(yard._replace(root=root), engine, "production", "true")
     assert "knot, splice: built from source, and no lock says what builds that" in "".join(capfd.readouterr())
 
 

@@ -203,7 +203,7 @@ def build_images(
     require_locks(settings, found.dockerfile)
     pythons = tuple(dict.fromkeys(variant.python for variant in request.variants(settings)))
     engine = engine or find_engine(settings)
-    wanted = replace(settings, platforms=request.platforms or settings.platforms)
+    wanted = settings._replace(platforms=request.platforms or settings.platforms)
     with recording.step("base images"):
         bases, missing = ensure_bases(wanted, engine, pythons, run=False, heed=heed)
     found = replace(found, bases=bases)
@@ -224,7 +224,7 @@ def build_images(
 
 def for_here(settings: Settings) -> Settings:
     """Return the settings for an image that runs on this machine's engine, whatever platforms are shipped (pure)."""
-    return replace(settings, platforms=())
+    return settings._replace(platforms=())
 
 
 def make_command(job: Job, metadata: Path) -> Command:

@@ -29,7 +29,7 @@ from dockyard.locks.check import inspect_locks
 from dockyard.locks.indexes import read_access
 from dockyard.locks.pins import Pin
 from dockyard.process import redact
-from dockyard.settings import Acceptance, parse_acceptance
+from dockyard.settings import parse_acceptance
 
 if TYPE_CHECKING:
     from dockyard.settings import Settings
@@ -90,6 +90,14 @@ class Advisory:
     score: float | None
     mended_in: tuple[str, ...]
     summary: str
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """Why a known vulnerability is accepted, and the last day on which it is."""
+
+    until: date
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -174,7 +182,7 @@ def judge_advisories(
     today: date,
 ) -> tuple[Finding, ...]:
     """Return every vulnerability, the worst first, with where it is locked and whether its acceptance still holds."""
-    known = {name.upper(): parse_acceptance(text) for name, text in table.items()}
+    known = {name.upper(): Acceptance(*parse_acceptance(text)) for name, text in table.items()}
     found = []
     for release, several in sorted(advisories.items()):
         for each in several:

@@ -263,7 +263,7 @@ def start_attendants(settings: Settings, engine: Engine) -> Iterator[str]:
     if not settings.trial_services:
         yield ""
         return
-    beside = replace(settings, stack=f"{settings.stack}-trial-{secrets.token_hex(3)}")
+    beside = settings._replace(stack=f"{settings.stack}-trial-{secrets.token_hex(3)}")
     files = find_trial_files(settings.root)
     write_atomically(settings.root / OVERRIDE, format_override(settings.trial_services))
     kept = prepare.read_secrets(settings.root, frozenset(os.environ))
