@@ -11,7 +11,7 @@ import pytest
 
 from dockyard.deploy.cluster import Instance, LostError
 from dockyard.deploy.destination import Destination, read_destinations, select_destination
-from dockyard.deploy.docker import Docker, describe_endpoint, push_front, read_document
+from dockyard.deploy.docker import Docker, push_front, read_document
 from dockyard.deploy.plan import Change, Live, Objects, Version, compare_objects
 from dockyard.deploy.stackfile import StackFile
 from dockyard.deploy.steps import (
@@ -26,7 +26,7 @@ from dockyard.deploy.steps import (
     run_rollback,
 )
 from dockyard.deploy.versions import Store, refusal
-from dockyard.engine.client import Endpoint, Engine
+from dockyard.engine.client import Engine
 from dockyard.errors import CommandError, DockyardError, SettingsError, UsageError
 from dockyard.git import Git
 from dockyard.image.record_types import RunRecord
@@ -331,15 +331,6 @@ def test_a_config_that_cannot_be_read(settings: Settings, tmp_path: Path) -> Non
     assert read_document(settings, Destination("one", "compose"), absent)["configs"]["gone"]
     with pytest.raises(SettingsError, match=r"the config gone of the Compose files cannot be read: .*gone\.conf"):
         read_document(settings, Destination("far", "swarm"), absent)
-
-
-def test_the_variables_of_an_engine() -> None:
-    """With the files of TLS where a context has some, and whether they have to be right."""
-    plain = describe_endpoint(Endpoint("ssh://deploy@far.example"))
-    assert plain == {"DOCKER_HOST": "ssh://deploy@far.example", "DOCKER_TLS": "", "DOCKER_TLS_VERIFY": ""}
-    secure = describe_endpoint(Endpoint("tcp://far.example:2376", Path("/tls")))
-    assert (secure["DOCKER_CERT_PATH"], secure["DOCKER_TLS"], secure["DOCKER_TLS_VERIFY"]) == ("/tls", "1", "1")
-    assert describe_endpoint(Endpoint("tcp://far.example:2376", Path("/tls"), False))["DOCKER_TLS_VERIFY"] == ""
 
 
 def test_a_front_goes_to_the_registry(settings: Settings) -> None:

@@ -32,9 +32,9 @@ INFO: dict[str, Any] = {
     "NCPU": 4,
     "ClientInfo": {"Plugins": PLUGINS},
 }
-GOOD = Probe(INFO, reachable=True)
+GOOD = Probe(INFO)
 DEAD = Probe({"ClientInfo": {"Plugins": PLUGINS}}, wrong="Cannot connect to the Docker daemon", hint="start the engine")
-BARE = Probe({**INFO, "ClientInfo": {}}, reachable=True, wrong="the Docker CLI has no buildx", hint="install it")
+BARE = Probe({**INFO, "ClientInfo": {}}, wrong="the Docker CLI has no buildx", hint="install it")
 OWN = Embedded("~/.cache/dockyard/engine", "26.1.5")
 UNPACKED = dataclasses.replace(OWN, unpacked=True)
 RUNNING = dataclasses.replace(UNPACKED, probe=GOOD)
@@ -140,7 +140,7 @@ def test_plugins() -> None:
     [
         (engines("auto", OWN, GOOD), OK, "containerd's", ""),
         (
-            engines("auto", OWN, Probe({"ServerVersion": "28"}, True)),
+            engines("auto", OWN, Probe({"ServerVersion": "28"})),
             WARN,
             "no images for several platforms",
             "snapshotter",
@@ -197,7 +197,7 @@ def test_disk_limits(free: int, state: State) -> None:
 @pytest.mark.parametrize(("count", "state", "found"), [(4, OK, "4"), (1, WARN, "1: several Pythons")])
 def test_cpus(here: Machine, count: int, state: State, found: str) -> None:
     """One processor warns; the engine's own count, not that of this machine."""
-    there = engines("auto", OWN, Probe({**INFO, "NCPU": count}, reachable=True))
+    there = engines("auto", OWN, Probe({**INFO, "NCPU": count}))
     *_, row = machine.check_memory(dataclasses.replace(here, engines=Once(lambda: there)))
     assert like(row, state, found, "larger" if count == 1 else "")
 
@@ -470,8 +470,11 @@ class Programs(Docker):
 @pytest.mark.parametrize(
     ("ending", "expected"),
     [
-        (Completed(0, json.dumps(INFO), "", 0.1), Probe(INFO, True)),
-        (Completed(1, "", "cannot connect\n", 0.1), Probe(wrong="cannot connect")),
+        (Completed(0, json.dumps(INFO), "", 0.1), Probe(INFO)),
+        (
+            Completed(1, "", "cannot connect\n", 0.1),
+            Probe(wrong="cannot connect", hint="correct or unset DOCKER_HOST and DOCKER_CONTEXT"),
+        ),
         (
             CommandError("docker did not finish within 4 s: docker info"),
             Probe(wrong="docker did not finish within 4 s", hint="restart the engine"),
@@ -589,7 +592,7 @@ def test_ports_of_the_own_stack(settings: Settings) -> None:
 )
 def test_whose_disk(settings: Settings, environment: dict[str, str], name: str, local: bool) -> None:
     """The disk of an engine elsewhere is not ours to measure."""
-    found = engines("auto", OWN, Probe({**INFO, "Name": name}, True))
+    found = engines("auto", OWN, Probe({**INFO, "Name": name}))
     assert machine.runs_here(Machine(settings, environment, Once(lambda: found), node=lambda: "here")) is local
 
 

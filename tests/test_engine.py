@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dockyard.engine import client
-from dockyard.engine.client import Endpoint, Engine
+from dockyard.engine.client import Engine
 from dockyard.errors import CommandError, EngineError
 from dockyard.process import Completed
 from dockyard.settings import Settings
@@ -199,42 +199,49 @@ def test_the_current_context_is_read(tmp_path: Path, content: str, expected: str
     assert client.context_named({"DOCKER_CONFIG": str(tmp_path), "DOCKER_CONTEXT": "mine"}) == "mine"
 
 
+def variables(host: str, folder: str = "", tls: str = "", verify: str = "") -> dict[str, str]:
+    """Return what leads the docker command and the SDK to an engine."""
+    return {"DOCKER_HOST": host, "DOCKER_CERT_PATH": folder, "DOCKER_TLS": tls, "DOCKER_TLS_VERIFY": verify}
+
+
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
-        ({"DOCKER_HOST": "unix:///x.sock"}, Endpoint("unix:///x.sock")),
+        ({"DOCKER_HOST": "unix:///x.sock"}, variables("unix:///x.sock")),
+        ({"DOCKER_HOST": "tcp://h:2375", "DOCKER_CERT_PATH": "/certs"}, variables("tcp://h:2375")),
         (
             {"DOCKER_HOST": "tcp://h:2376", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/certs"},
-            Endpoint("tcp://h:2376", Path("/certs")),
+            variables("tcp://h:2376", "/certs", "1", "1"),
         ),
         (
             {"DOCKER_HOST": "tcp://h:2376", "DOCKER_TLS": "1", "DOCKER_CONFIG": "/config"},
-            Endpoint("tcp://h:2376", Path("/config"), verify=False),
+            variables("tcp://h:2376", "/config", "1"),
         ),
     ],
-    ids=["plain", "verified", "unverified"],
+    ids=["plain", "files without TLS", "verified", "unverified"],
 )
-def test_an_endpoint_from_the_environment(environment: dict[str, str], expected: Endpoint) -> None:
+def test_where_an_engine_of_the_environment_listens(environment: dict[str, str], expected: dict[str, str]) -> None:
     """The CLI's variables for TLS hold for the SDK as well."""
-    assert client.from_environment(environment) == expected
+    assert Engine("host", "28.5.2", snapshotter=True, environment=environment).address() == expected
 
 
 @pytest.mark.parametrize(
-    ("material", "expected"),
-    [({}, Endpoint("tcp://h:2376")), ({"docker": ["ca.pem"]}, Endpoint("tcp://h:2376", Path("/meta/tls/1/docker")))],
-    ids=["no certificates", "certificates"],
+    ("material", "skip", "expected"),
+    [
+        ({}, False, variables("tcp://h:2376")),
+        ({"docker": ["ca.pem"]}, False, variables("tcp://h:2376", "/meta/tls/1/docker", "1", "1")),
+        ({"docker": ["ca.pem"]}, True, variables("tcp://h:2376", "/meta/tls/1/docker", "1")),
+    ],
+    ids=["no certificates", "certificates", "unverified"],
 )
-def test_an_endpoint_from_a_context(material: dict[str, Any], expected: Endpoint) -> None:
-    """Certificates lie where `docker context inspect` says."""
-    inspected = [
-        {
-            "Name": "remote",
-            "Endpoints": {"docker": {"Host": "tcp://h:2376", "SkipTLSVerify": False}},
-            "TLSMaterial": material,
-            "Storage": {"TLSPath": "/meta/tls/1"},
-        }
-    ]
-    assert client.from_context(inspected) == expected
+def test_where_an_engine_of_a_context_listens(material: dict[str, Any], skip: bool, expected: dict[str, str]) -> None:
+    """The CLI is asked what the context means; certificates lie where it says."""
+    host = Host()
+    endpoint = {"Host": "tcp://h:2376", "SkipTLSVerify": skip}
+    inspected = {"Endpoints": {"docker": endpoint}, "TLSMaterial": material, "Storage": {"TLSPath": "/meta/tls/1"}}
+    host.says["context"] = json.dumps([{"Name": "remote", **inspected}])
+    environment = {"DOCKER_CONTEXT": "remote"}
+    assert Engine("host", "28.5.2", snapshotter=True, environment=environment, runner=host).address() == expected
 
 
 def test_an_endpoint_that_the_sdk_cannot_use_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,39 +251,14 @@ def test_an_endpoint_that_the_sdk_cannot_use_is_refused(monkeypatch: pytest.Monk
         Engine("host", "28.5.2", snapshotter=True).client()
 
 
-def test_certificates_of_an_endpoint_are_used(tmp_path: Path) -> None:
-    """Whichever of the three files are there are given to the SDK; the paths are the CLI's."""
-    assert client.certificates(Endpoint("tcp://h:2376")) is False
-    (tmp_path / "ca.pem").touch()
-    made = client.certificates(Endpoint("tcp://h:2376", tmp_path))
-    assert made.ca_cert == str(tmp_path / "ca.pem")
-    assert not made.cert
-    for name in ("cert.pem", "key.pem"):
-        (tmp_path / name).touch()
-    made = client.certificates(Endpoint("tcp://h:2376", tmp_path, verify=False))
-    assert made.cert == (str(tmp_path / "cert.pem"), str(tmp_path / "key.pem"))
-    assert made.verify is False
-
-
 @pytest.mark.parametrize(
-    ("environment", "path"),
-    [
-        ({"DOCKER_HOST": "unix:///x.sock"}, "/x.sock"),
-        ({}, "docker.sock"),
-        ({"DOCKER_CONTEXT": "remote"}, ""),
-        ({"DOCKER_HOST": "tcp://h:2375"}, ""),
-        ({"DOCKER_HOST": "ssh://h"}, ""),
-    ],
+    ("host", "local"), [("", True), ("unix:///x.sock", True), ("tcp://h:2375", False), ("ssh://h", False)]
 )
-def test_only_a_local_socket_is_asked_directly(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, environment: dict[str, str], path: str
-) -> None:
-    """Everything else is reached in ways that only the CLI knows."""
-    for name in ("DOCKER_HOST", "DOCKER_CONTEXT"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    found = Engine("host", "28.5", snapshotter=True, environment=environment)
-    assert found.socket() == (tmp_path / path if path else None)
+def test_an_engine_elsewhere_is_told_from_one_here(host: str, local: bool) -> None:
+    """Only the ports and the socket of one here can be looked at; the CLI asks the others."""
+    found = Engine("host", "28.5", snapshotter=True, environment={"DOCKER_HOST": host})
+    assert found.is_local() is local
+    assert found.ask("/info") is None
 
 
 def test_commands_carry_the_engines_environment() -> None:

@@ -48,7 +48,11 @@ def sailor(engine: Engine, registry: RunningRegistry, tmp_path: Path) -> Engine:
     """Return the engine as seen by a user who has logged in and trusts the registry."""
     config = login(tmp_path / "docker", registry.host)
     bundle = tmp_path / "authority" / "ca.crt"
-    changes = {"DOCKER_HOST": engine.endpoint().host, "DOCKER_CONFIG": str(config), "SSL_CERT_FILE": str(bundle)}
+    changes = {
+        "DOCKER_HOST": engine.address()["DOCKER_HOST"],
+        "DOCKER_CONFIG": str(config),
+        "SSL_CERT_FILE": str(bundle),
+    }
     return replace(engine, environment={**engine.environment, **changes})
 
 

@@ -89,7 +89,7 @@ class Yard:
     def trusting(self, bundle: Path, config: Path) -> Engine:
         """Return the engine as seen with another Docker configuration and CA bundle."""
         # Another Docker configuration knows no context: say where the engine is.
-        host = self.engine.endpoint().host
+        host = self.engine.address()["DOCKER_HOST"]
         changes = {"DOCKER_HOST": host, "DOCKER_CONFIG": str(config), "SSL_CERT_FILE": str(bundle)}
         return dataclasses.replace(self.engine, environment={**self.engine.environment, **changes})
 

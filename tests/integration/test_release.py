@@ -161,7 +161,7 @@ def _log_in(engine: Engine, folder: Path, host: str, authority: Authority, patch
     usual = ca_bundle()
     bundle = folder / "ca.pem"
     bundle.write_bytes((usual.read_bytes() if usual else b"") + authority.certificate.read_bytes())
-    patch.setenv("DOCKER_HOST", engine.endpoint().host)
+    patch.setenv("DOCKER_HOST", engine.address()["DOCKER_HOST"])
     patch.setenv("DOCKER_CONFIG", str(config))
     patch.setenv("SSL_CERT_FILE", str(bundle))
     patch.delenv("CI", raising=False)

@@ -17,7 +17,7 @@ from dockyard.deploy.destination import Destination
 from dockyard.deploy.goal import FRONT, Document, Goal, ImageFacts, parse_size
 from dockyard.deploy.plan import Objects
 from dockyard.deploy.stackfile import DEFINITION, hash_text
-from dockyard.engine.client import Endpoint, Engine, find_engine
+from dockyard.engine.client import Engine, find_engine
 from dockyard.errors import CommandError, DockyardError, SettingsError
 from dockyard.process import Command, Completed, capture, which
 from dockyard.settings import Settings
@@ -99,19 +99,11 @@ def open_engine(settings: Settings, destination: Destination) -> Engine:
     if destination.context:
         # It is in the user's own folder, of which that CLI knows nothing: what it means is asked first.
         named = {"PATH": environment.get("PATH"), "DOCKER_HOST": "", "DOCKER_CONTEXT": destination.context}
-        endpoint = Engine("host", "", True, environment={key: text for key, text in named.items() if text is not None})
-        environment |= describe_endpoint(endpoint.endpoint())
+        known = {key: text for key, text in named.items() if text is not None}
+        environment |= Engine("host", "", True, environment=known).address()
     else:
         environment["DOCKER_HOST"] = destination.host
     return Engine("host", "", True, environment={**environment, "DOCKER_CONTEXT": ""})
-
-
-def describe_endpoint(endpoint: Endpoint) -> dict[str, str]:
-    """Return the variables by which the docker command reaches an engine (pure)."""
-    if endpoint.certificates is None:
-        return {"DOCKER_HOST": endpoint.host, "DOCKER_TLS": "", "DOCKER_TLS_VERIFY": ""}
-    verify = {"DOCKER_TLS": "1", "DOCKER_TLS_VERIFY": "1" if endpoint.verify else ""}
-    return {"DOCKER_HOST": endpoint.host, "DOCKER_CERT_PATH": str(endpoint.certificates), **verify}
 
 
 def read_document(settings: Settings, destination: Destination, docker: Docker) -> Document:

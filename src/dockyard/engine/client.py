@@ -30,15 +30,6 @@ OLDEST_ENGINE = (23, 0)
 
 
 @dataclass(frozen=True)
-class Endpoint:
-    """Where an engine listens: a DOCKER_HOST address, and for TLS the folder of its certificates."""
-
-    host: str
-    certificates: Path | None = None
-    verify: bool = True
-
-
-@dataclass(frozen=True)
 class Engine:
     """A Docker Engine that answers, with the CLI, buildx and Compose that drive it.
 
@@ -82,52 +73,52 @@ class Engine:
         import docker
         import docker.errors
 
-        endpoint = self.endpoint()
-        if not endpoint.host.startswith(("unix://", "tcp://", "http://", "https://")):
+        address = self.address()
+        host = address["DOCKER_HOST"]
+        if not host.startswith(("unix://", "tcp://", "http://", "https://")):
             raise EngineError(
-                f"the engine at {endpoint.host} is reached in a way that the Docker SDK cannot use here",
+                f"the engine at {host} is reached in a way that the Docker SDK cannot use here",
                 "forward its socket, for example with ssh -L, and set DOCKER_HOST to the local end",
             )
         try:
-            return docker.DockerClient(base_url=endpoint.host, tls=certificates(endpoint), timeout=SDK_TIMEOUT_SECONDS)
+            return docker.DockerClient.from_env(environment=address, timeout=SDK_TIMEOUT_SECONDS)
         except docker.errors.DockerException as error:
             raise EngineError(
-                f"the Docker Engine at {endpoint.host} does not answer: {error}", "`invoke doctor` looks at it"
+                f"the Docker Engine at {host} does not answer: {error}", "`invoke doctor` looks at it"
             ) from None
 
     def ask(self, what: str) -> Any:
         """Return the engine's JSON answer to GET `what` (the Engine API), or None where only the CLI can ask it.
 
-        That is quicker than a process or the SDK.
+        That is quicker than a process or the SDK. An address of another kind than unix:// is the path of no socket.
         """
-        path = self.socket()
-        return path and ask.ask(path, what)
+        return ask.ask(Path(self.address()["DOCKER_HOST"].removeprefix("unix://")), what)
 
-    def socket(self) -> Path | None:
-        """Return the local socket at which this engine answers, None where only the CLI reaches it."""
-        environment = {**os.environ, **self.environment}
-        if context_named(environment) and not environment.get("DOCKER_HOST"):
-            return None
-        host = self.endpoint().host
-        return Path(host.removeprefix("unix://")) if host.startswith("unix://") else None
+    def is_local(self) -> bool:
+        """Tell whether it listens at a socket of this machine."""
+        return self.address()["DOCKER_HOST"].startswith("unix://")
 
-    def endpoint(self) -> Endpoint:
-        """Return where this engine listens; a context is looked up by the CLI, because the SDK ignores a wrong one."""
+    def address(self) -> dict[str, str]:
+        """Return the variables that say where this engine listens, for the docker command and the SDK.
+
+        A context is looked up by the CLI, because the SDK takes the default socket for a wrong one.
+        """
         environment = {**os.environ, **self.environment}
-        if environment.get("DOCKER_HOST"):
-            return from_environment(environment)
-        if not context_named(environment):
-            return Endpoint(f"unix://{DEFAULT_SOCKET}")
-        done = self.run("context", "inspect", timeout=ANSWER_SECONDS)
-        return from_context(json.loads(done.stdout))
+        host = environment.get("DOCKER_HOST")
+        if not host and context_named(environment):
+            return read_context(json.loads(self.run("context", "inspect", timeout=ANSWER_SECONDS).stdout))
+        verify = bool(environment.get("DOCKER_TLS_VERIFY"))
+        if not host or not (verify or environment.get("DOCKER_TLS")):
+            return describe_address(host or f"unix://{DEFAULT_SOCKET}")
+        folder = environment.get("DOCKER_CERT_PATH") or environment.get("DOCKER_CONFIG") or "~/.docker"
+        return describe_address(host, Path(folder).expanduser(), verify=verify)
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What `docker info` says: the engine's own answer, whether one is there, what is wrong, and what to do."""
+    """What `docker info` says: the engine's own answer, what is wrong with it, and what to do."""
 
     info: Mapping[str, Any] = field(default_factory=dict)
-    reachable: bool = False
     wrong: str = ""
     hint: str = ""
 
@@ -159,43 +150,30 @@ def find_engine(
     probe = search.probe or Probe()
     if search.kind == "host":
         return from_info("host", probe.info)
-    if search.kind == "embedded":
-        why = (
-            f"the Docker Engine cannot be used ({probe.wrong})" if probe.reachable else "no Docker Engine is reachable"
-        )
-        try:
-            engine = _embedded(settings, start)
-        except EngineError as error:
-            if settings.engine == "embedded":
-                raise
-            raise EngineError(f"{why}, and {error.message}", probe.hint if probe.reachable else error.hint) from None
-        if settings.engine != "embedded":
-            log.info(f"{why}: using the embedded one ({engine.version}) in {install.here().shown()}")
-        return engine
-    if search.chosen:
-        hint = probe.hint or f"correct or unset {search.chosen.partition('=')[0]}"
-        raise EngineError(f"{search.chosen}: {probe.wrong}", hint)
-    raise EngineError(probe.wrong, probe.hint)
+    if not search.kind:
+        raise EngineError(f"{search.chosen}: {probe.wrong}" if search.chosen else probe.wrong, probe.hint)
+    if settings.engine == "embedded":
+        return _embedded(settings, start)
+    why = f"the Docker Engine cannot be used ({probe.wrong})" if probe.wrong else "no Docker Engine is reachable"
+    try:
+        engine = _embedded(settings, start)
+    except EngineError as error:
+        raise EngineError(f"{why}, and {error.message}", probe.hint or error.hint) from None
+    log.info(f"{why}: using the embedded one ({engine.version}) in {install.here().shown()}")
+    return engine
 
 
 def search_host(
     wanted: str, environment: Mapping[str, str], seconds: float = ANSWER_SECONDS, runner: Runner = process
 ) -> Search:
     """Look for the host's engine as the setting `engine` wants it, without starting any."""
-    chosen = explicit(environment) if wanted != "embedded" else ""
-    if wanted == "embedded" or (
-        wanted == "auto" and not chosen and not DEFAULT_SOCKET.exists() and not context_named(environment)
-    ):
+    if wanted == "embedded":
+        return Search(wanted)
+    named = (f"{name}={environment[name]}" for name in ("DOCKER_HOST", "DOCKER_CONTEXT") if environment.get(name))
+    chosen = next(named, "")
+    if wanted == "auto" and not (chosen or DEFAULT_SOCKET.exists() or context_named(environment)):
         return Search(wanted)
     return Search(wanted, chosen, ask_docker(seconds=seconds, runner=runner))
-
-
-def explicit(environment: Mapping[str, str]) -> str:
-    """Return the variable by which a person chose an engine, as NAME=value, or ''."""
-    for name in ("DOCKER_HOST", "DOCKER_CONTEXT"):
-        if environment.get(name):
-            return f"{name}={environment[name]}"
-    return ""
 
 
 def context_named(environment: Mapping[str, str]) -> str:
@@ -210,22 +188,24 @@ def context_named(environment: Mapping[str, str]) -> str:
     return "" if name == "default" else str(name)
 
 
-def from_environment(environment: Mapping[str, str]) -> Endpoint:
-    """Return the endpoint that DOCKER_HOST and its companions describe."""
-    host, verify = environment["DOCKER_HOST"], bool(environment.get("DOCKER_TLS_VERIFY"))
-    if not verify and not environment.get("DOCKER_TLS"):
-        return Endpoint(host)
-    folder = environment.get("DOCKER_CERT_PATH") or environment.get("DOCKER_CONFIG") or "~/.docker"
-    return Endpoint(host, Path(folder).expanduser(), verify)
-
-
-def from_context(inspected: Any) -> Endpoint:
-    """Return the endpoint in the output of `docker context inspect`."""
+def read_context(inspected: Any) -> dict[str, str]:
+    """Return the variables that say where the context in the output of `docker context inspect` leads (pure)."""
     context = inspected[0]
     endpoint = context["Endpoints"]["docker"]
     has_files = "docker" in (context.get("TLSMaterial") or {})
     folder = Path(context["Storage"]["TLSPath"]) / "docker" if has_files else None
-    return Endpoint(endpoint["Host"], folder, not endpoint.get("SkipTLSVerify", False))
+    return describe_address(endpoint["Host"], folder, verify=not endpoint.get("SkipTLSVerify", False))
+
+
+def describe_address(host: str, certificates: Path | None = None, *, verify: bool = False) -> dict[str, str]:
+    """Return the variables that lead to an engine, for TLS with the folder of its certificates (pure)."""
+    tls = "1" if certificates else ""
+    return {
+        "DOCKER_HOST": host,
+        "DOCKER_CERT_PATH": str(certificates or ""),
+        "DOCKER_TLS": tls,
+        "DOCKER_TLS_VERIFY": tls if verify else "",
+    }
 
 
 def judge(info: Mapping[str, Any], complaint: str = "") -> Probe:
@@ -234,17 +214,17 @@ def judge(info: Mapping[str, Any], complaint: str = "") -> Probe:
         said = "; ".join(info.get("ServerErrors") or [complaint.strip() or "no Docker Engine answers"])
         denied = "permission denied" in said
         hint = "add this user to the docker group, or use sudo" if denied else "start the engine, or set DOCKER_HOST"
-        return Probe(info, denied, said, hint)
+        return Probe(info, said, hint)
     version = str(info["ServerVersion"])
     numbers = re.match(r"(\d+)\.(\d+)", version)
     if numbers and (int(numbers[1]), int(numbers[2])) < OLDEST_ENGINE:
         wrong = f"the Docker Engine is {version}: its BuildKit is too old, 23.0 is the oldest that works"
-        return Probe(info, True, wrong, "upgrade the engine, for example to Debian 13's docker.io")
+        return Probe(info, wrong, "upgrade the engine, for example to Debian 13's docker.io")
     missing = tuple(missing_plugins(info))
     if missing:
         wrong = f"the Docker CLI has no {' and no '.join(name for name, _ in missing)}"
-        return Probe(info, True, wrong, f"install {' and '.join(package for _, package in missing)}")
-    return Probe(info, True)
+        return Probe(info, wrong, f"install {' and '.join(package for _, package in missing)}")
+    return Probe(info)
 
 
 def missing_plugins(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -284,7 +264,8 @@ def ask_docker(
     except CommandError as error:
         return Probe(wrong=error.message.partition(":")[0], hint=error.hint or "restart the engine")
     except ValueError:
-        return Probe(wrong=(done.stderr or done.stdout).strip() or "docker info says nothing")
+        wrong = (done.stderr or done.stdout).strip() or "docker info says nothing"
+        return Probe(wrong=wrong, hint="correct or unset DOCKER_HOST and DOCKER_CONTEXT")
 
 
 def _embedded(settings: "Settings", start: Callable[..., dict[str, Any]]) -> Engine:
@@ -295,14 +276,3 @@ def _embedded(settings: "Settings", start: Callable[..., dict[str, Any]]) -> Eng
         users = Path(os.environ.get("DOCKER_CONFIG") or "~/.docker").expanduser()
         environment["BUILDX_CONFIG"] = os.environ.get("BUILDX_CONFIG") or str(users / "buildx")
     return from_info("embedded", info, environment)
-
-
-def certificates(endpoint: Endpoint) -> Any:
-    """Return the SDK's TLS settings for an endpoint, or False for one without TLS."""
-    if endpoint.certificates is None:
-        return False
-    from docker.tls import TLSConfig
-
-    authority, certificate, key = (endpoint.certificates / name for name in ("ca.pem", "cert.pem", "key.pem"))
-    pair = (str(certificate), str(key)) if certificate.is_file() and key.is_file() else None
-    return TLSConfig(pair, str(authority) if authority.is_file() else None, verify=endpoint.verify)

@@ -47,7 +47,7 @@ REVISION = "org.opencontainers.image.revision"
 def require_ports(engine: Engine, model: Model, before: Sequence[Container]) -> None:
     """Raise DockyardError naming the holder when a port is taken by anything but the stack itself."""
     own = {published for container in before if container.running for _, published, _ in container.addresses}
-    if not engine.endpoint().host.startswith("unix:"):
+    if not engine.is_local():
         return  # it publishes on its own machine, whose ports cannot be seen from here
     for port in model.ports:
         if port.published in own or not is_taken(port.host, port.published):

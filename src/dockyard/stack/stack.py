@@ -260,7 +260,7 @@ def _find_silent(stack: Stack, containers: tuple[Container, ...]) -> tuple[()] |
     A health check asks inside of the container: it knows nothing of a server that listens there alone, and one that
     asks the port knows nothing of an application that fails at each request.
     """
-    if not stack.engine.endpoint().host.startswith("unix:"):
+    if not stack.engine.is_local():
         return ()  # it publishes on its own machine, whose ports cannot be reached from here
     for one in containers:
         for host, published, inside in one.addresses if one.running else ():
