@@ -76,7 +76,7 @@ def test_a_finding_names_path_layer_instruction_and_hint() -> None:
     """All that a person needs to mend it."""
     (finding,) = judge.judge_image(small_images.case(SECRET)).violations
     assert finding.path == "/app/.env"
-    assert finding.layer == small_images.case(SECRET).facts.layers[1].digest
+    assert finding.layer == small_images.case(SECRET).facts.layers[1].diff_id
     assert finding.instruction == "COPY /layer-1/ / # buildkit"
     assert "build secret" in finding.hint
 

@@ -2,11 +2,12 @@
 
 import base64
 import hashlib
+from dataclasses import replace
 
 import pytest
 
 from dockyard.locks.pins import Pin
-from dockyard.verify.model import Case, Facts
+from dockyard.verify.model import Case
 from dockyard.verify.rules import judge, secrets
 from tests import small_images
 from tests.small_images import File, folder
@@ -41,7 +42,7 @@ def test_a_deleted_secret_is_still_in_its_layer() -> None:
     """Nothing is gone from an image because a later layer hides it."""
     facts = small_images.facts(small_images.good(), {"/key": File(KEY)}, {"/.wh.key": File()})
     (found,) = judge.judge_image(Case(facts, small_images.expected())).violations
-    assert (found.rule, found.layer) == ("no-private-key", facts.layers[1].digest)
+    assert (found.rule, found.layer) == ("no-private-key", facts.layers[1].diff_id)
     assert "a later layer hides it" in found.message
 
 
@@ -159,15 +160,9 @@ def test_tokens_in_the_configuration(changes: dict[str, object]) -> None:
 def test_tokens_in_the_history() -> None:
     """A build argument stands in the image for ever."""
     case = small_images.case()
-    facts = Facts(
-        case.facts.digest,
-        case.facts.config,
-        case.facts.layers,
-        case.facts.files,
-        (),
-        (f"RUN |1 T={TOKENS['npm token']} x",),
-    )
-    (found,) = judge.judge_image(Case(facts, case.expected)).violations
+    history = [{"created_by": f"RUN |1 T={TOKENS['npm token']} x", "empty_layer": True}]
+    facts = replace(case.facts, config={**case.facts.config, "history": history})
+    (found,) = judge.judge_image(replace(case, facts=facts)).violations
     assert found.rule == "no-token"
     assert "history" in found.message
 

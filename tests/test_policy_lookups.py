@@ -1,9 +1,12 @@
 """Libraries that a build found missing, and the locale of the environment."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from dockyard.payload.libraries import note_missing
+from dockyard.payload.linker import Missing
 from dockyard.verify.model import Finding
 from dockyard.verify.rules import judge
 from dockyard.verify.rules.files import MISSING
@@ -28,6 +31,13 @@ def test_a_library_that_is_missing() -> None:
     assert (one.rule, one.path) == ("linked-libraries", DRIVER)
     assert "libpq.so.5" in one.message
     assert "libpq5" in one.message
+
+
+def test_the_note_is_what_a_build_writes(tmp_path: Path) -> None:
+    """The program in the build and the rule on the host share no code, only the form of a line."""
+    note_missing(tmp_path, [Missing(DRIVER, "libpq.so.5")], tmp_path / "no dpkg", say=False)
+    (written,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    assert (written.parent, written.read_bytes()) == (tmp_path / MISSING.strip("/"), NOTE)
 
 
 def test_every_layer_has_a_note_of_its_own() -> None:

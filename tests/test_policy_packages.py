@@ -71,7 +71,7 @@ def test_a_source_that_is_replaced_by_a_later_layer_has_stale_bytecode() -> None
     """The layer that brought the source is named."""
     (one,) = found({"/app/shop/web.py": File(b"app = 2\n")})
     assert "another version" in one.message
-    assert one.layer == small_images.case({"/app/shop/web.py": File(b"app = 2\n")}).facts.layers[1].digest
+    assert one.layer == small_images.case({"/app/shop/web.py": File(b"app = 2\n")}).facts.layers[1].diff_id
 
 
 def test_many_alike_faults_are_told_in_one_line() -> None:
@@ -193,7 +193,7 @@ def test_a_file_that_was_changed_after_the_install() -> None:
     (one,) = found(source)
     assert (one.rule, one.path) == ("unchanged-distributions", f"{SITE}/flask/app.py")
     assert "hash differs from RECORD (flask 3.1.3)" in one.message
-    assert one.layer == small_images.case(source).facts.layers[1].digest
+    assert one.layer == small_images.case(source).facts.layers[1].diff_id
 
 
 def test_a_file_that_is_gone() -> None:

@@ -15,7 +15,7 @@ from dockyard.settings import Settings
 from dockyard.tasks import verify as task
 from dockyard.tasks.boundary import boundary
 from dockyard.verify import trial, verify
-from dockyard.verify.model import Expected, Facts, ImageQuery, Trial
+from dockyard.verify.model import Facts, ImageQuery, Trial
 from dockyard.verify.output import Report
 from dockyard.verify.rules import judge, secrets
 from dockyard.verify.trial import Patience, Setup
@@ -43,9 +43,7 @@ def lacking(docker: Docker, settings: Settings) -> tuple[str, ...]:
     """Return where a library lies that a service lacks, by the base image of its Python, 3.12."""
     docker.says = {"--entrypoint=python3": '["/usr/lib/libmagic.so.1"]'}
     log = ("OSError: libmagic.so.1: cannot open shared object file: No such file or directory",)
-    found = verify.search_base(settings, docker.engine, "3.12", Trial(8000, plain=Trial(8000, log=log)))
-    assert found.plain
-    return found.plain.in_base
+    return verify.search_base(settings, docker.engine, "3.12", Trial(8000, plain=Trial(8000, log=log)))
 
 
 def test_what_a_service_lacks_is_looked_for_in_its_base(docker: Docker, settings: Settings) -> None:
@@ -225,7 +223,7 @@ def test_what_is_expected_of_a_projects_own_image(project: Settings, world: None
     wanted = project._replace(size_budget=1, start_budget=2.0, memory_budget=3, writable=("/x",))
     found = verify.expect(wanted, Variant("production", "3.13"), ImageQuery(), {})
     assert (found.lock, found.own, found.writable) == ("requirements/3.13/production.txt", "shop", ("/x",))
-    assert (found.budgets.size, found.budgets.start, found.budgets.memory) == (1, 2.0, 3)
+    assert (found.size_budget, found.start_budget, found.memory_budget) == (1, 2.0, 3)
     assert found.labels["io.dockyard.target"] == "production"
     assert found.labels["org.opencontainers.image.title"] == "shop"
 
@@ -314,8 +312,6 @@ def test_a_target_that_does_not_serve_is_only_read(docker: Docker) -> None:
     found, result = verify.read_and_try(docker.engine, "x", {}, None)
     assert ("/opt/venv/pyvenv.cfg" in found.files, result) == (True, None)
     assert docker.verbs() == ["READ"]
-    assert not verify.is_service(Expected(target="test"))
-    assert verify.is_service(Expected(target="slim"))
 
 
 def test_the_certificates_of_this_host_that_the_public_has_not(tmp_path: Path) -> None:

@@ -289,7 +289,7 @@ def test_a_package_that_is_linked_to_what_the_base_lacks_is_told(
     assert "missing shared library: libqz2.so.1.0, needed by /opt/venv/fast.so" in caplog.text
     facts = contents.read_image(engine, built.references[0])
     remove_images(engine, linked.image)
-    (violation,) = files.libraries(Case(facts, Expected()))
+    (violation,) = files.libraries.check(Case(facts, Expected()))
     assert violation.path == "/opt/venv/fast.so"
     assert "libqz2.so.1.0" in violation.message
 

@@ -116,7 +116,7 @@ def test_a_layer_that_breaks_one_rule(make: Make, rule: str, files: dict[str, Fi
     violations = broken(found, private=PRIVATE)
     assert {one.rule for one in violations} == {rule}
     assert violations[0].path
-    assert violations[0].layer == found.layers[1].digest
+    assert violations[0].layer == found.layers[1].diff_id
     assert violations[0].instruction == "COPY /layer-1/ / # buildkit"
 
 

@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import IO, TYPE_CHECKING
 
 from dockyard.engine import archive
-from dockyard.verify.model import Entry, Facts, Layer, follow_links
+from dockyard.verify.model import Entry, Facts, follow_links
 from dockyard.verify.rules import secrets
 
 if TYPE_CHECKING:
@@ -52,15 +52,7 @@ def flatten(image: archive.Image[Entry]) -> Facts:
     view = View()
     for index, layer in enumerate(image.layers):
         view.apply(index, layer.items)
-    return Facts(
-        digest=image.config_digest,
-        config=image.config,
-        layers=tuple(Layer(one.diff_id, one.instruction, one.size) for one in image.layers),
-        files=view.files,
-        hidden=tuple(view.hidden),
-        history=tuple(str(row.get("created_by", "")) for row in image.config.get("history") or ()),
-        manifest=image.manifest,
-    )
+    return Facts(image.config_digest, image.config, image.layers, view.files, tuple(view.hidden), image.manifest)
 
 
 def visit(member: tarfile.TarInfo, file: IO[bytes] | None) -> Entry:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from dockyard.engine.archive import Layer
 from dockyard.locks.pins import Pin
 
 
@@ -47,15 +48,6 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One layer: the digest of its content (its diff ID), the instruction that made it, its compressed bytes."""
-
-    digest: str
-    instruction: str
-    size: int
-
-
-@dataclass(frozen=True)
 class Facts:
     """What an image holds: `files` is what a container sees, `hidden` what a later layer replaced or deleted.
 
@@ -64,10 +56,9 @@ class Facts:
 
     digest: str
     config: Mapping[str, Any]
-    layers: tuple[Layer, ...]
+    layers: tuple[Layer[Entry], ...]
     files: Mapping[str, Entry]
     hidden: tuple[Entry, ...] = ()
-    history: tuple[str, ...] = ()
     manifest: str = ""
 
     @property
@@ -118,8 +109,7 @@ class Trial:
 
     `refused` is what the engine said where it could not start the container at all, `exit_code` the status
     of one that ended by itself. `listening` holds addresses as host:port. `plain` is the same trial without
-    any hardening, made where the hardened one failed, so that the two causes can be told apart. `in_base` holds
-    the paths under which the base image has what the service lacked.
+    any hardening, made where the hardened one failed, so that the two causes can be told apart.
     """
 
     port: int
@@ -136,7 +126,6 @@ class Trial:
     log: tuple[str, ...] = ()
     waited: float = 0.0
     plain: "Trial | None" = None
-    in_base: tuple[str, ...] = ()
 
     @property
     def serves(self) -> bool:
@@ -144,13 +133,12 @@ class Trial:
         return self.answer is not None and self.healthy is not False
 
 
-@dataclass(frozen=True)
-class Budgets:
-    """Upper limits, None for no limit: compressed bytes, seconds to the first answer, bytes of memory."""
+class Scope(StrEnum):
+    """Which images a rule is for."""
 
-    size: int | None = None
-    start: float | None = None
-    memory: int | None = None
+    EVERY = "every image"
+    SERVICE = "production and slim"
+    MINIMAL = "production"
 
 
 @dataclass(frozen=True)
@@ -159,7 +147,9 @@ class Expected:
 
     `labels` must be there with these values. `pins` is the lock, None where there is none to compare with;
     `own` is the project's own distribution. `private` maps the SHA-256 of certificates that only this host
-    trusts to their names. `uncompilable` says of Python files why the image's own Python cannot compile them.
+    trusts to their names. `uncompilable` says of Python files why the image's own Python cannot compile them,
+    `in_base` holds the paths under which the base image has what the service lacked.
+    Budgets are in compressed bytes, seconds to the first answer, and bytes of memory; None is no limit.
     """
 
     target: str = "production"
@@ -170,8 +160,17 @@ class Expected:
     own: str = ""
     private: Mapping[str, str] = field(default_factory=dict)
     uncompilable: Mapping[str, str] = field(default_factory=dict)
+    in_base: tuple[str, ...] = ()
     writable: tuple[str, ...] = ("/tmp",)  # noqa: S108 - a path in the image
-    budgets: Budgets = Budgets()
+    size_budget: int | None = None
+    start_budget: float | None = None
+    memory_budget: int | None = None
+
+    @property
+    def scope(self) -> Scope:
+        """Which rules the image is held to: all, unless its target is known for less."""
+        less = {"slim": Scope.SERVICE, "test": Scope.EVERY, "development": Scope.EVERY}
+        return less.get(self.target, Scope.MINIMAL)
 
 
 @dataclass(frozen=True)
@@ -192,19 +191,10 @@ class Violation:
     layer: int | None = None
     hint: str = ""
 
-
-class Scope(StrEnum):
-    """Which images a rule is for."""
-
-    EVERY = "every image"
-    SERVICE = "production and slim"
-    MINIMAL = "production"
-
-
-def scope(case: Case) -> Scope:
-    """Return which rules an image is held to: all, unless its target is known for less."""
-    less = {"slim": Scope.SERVICE, "test": Scope.EVERY, "development": Scope.EVERY}
-    return less.get(case.expected.target, Scope.MINIMAL)
+    @classmethod
+    def at(cls, entry: Entry, message: str) -> "Violation":
+        """Return what a rule found of one path."""
+        return cls(f"{entry.path} {message}", entry.path, entry.layer)
 
 
 class Severity(StrEnum):
@@ -219,15 +209,27 @@ Check = Callable[[Case], Iterable[Violation]]
 
 @dataclass(frozen=True)
 class Rule:
-    """One thing that holds for a good image; `runs` says that it needs a trial."""
+    """One thing that holds for a good image, as the docstring of its check says; `runs` says that it needs a trial."""
 
     id: str
-    meaning: str
     check: Check
     hint: str
     scope: Scope = Scope.SERVICE
     severity: Severity = Severity.ERROR
     runs: bool = False
+
+    @property
+    def meaning(self) -> str:
+        """What holds, to be read on within a line."""
+        text = (self.check.__doc__ or "").partition("\n")[0].rstrip(".")
+        return text[:1].lower() + text[1:]
+
+
+def rule(
+    name: str, hint: str, scope: Scope = Scope.SERVICE, severity: Severity = Severity.ERROR, *, runs: bool = False
+) -> Callable[[Check], Rule]:
+    """Make a rule of a check: its docstring says what holds, and it yields where that is not so."""
+    return lambda check: Rule(name, check, hint, scope, severity, runs)
 
 
 @dataclass(frozen=True)

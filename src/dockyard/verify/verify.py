@@ -21,7 +21,7 @@ from dockyard.locks.check import list_purposes, lock_path
 from dockyard.locks.pins import Pin
 from dockyard.settings import Settings
 from dockyard.verify import contents, trial
-from dockyard.verify.model import Budgets, Case, Expected, Facts, ImageQuery, Scope, Trial, scope
+from dockyard.verify.model import Case, Expected, Facts, ImageQuery, Scope, Trial
 from dockyard.verify.output import Report, describe_report
 from dockyard.verify.rules import bytecode, distributions, judge, secrets
 from dockyard.verify.rules.runtime import diagnose
@@ -41,7 +41,7 @@ def verify_image(
     expected = expect(settings, variant, query, config.get("Labels") or {})
     with records.record_run(settings, "verify") as recording:
         recording.details = {"engine": records.describe_engine(engine), "python": variant.python}
-        if is_service(expected):
+        if expected.scope is not Scope.EVERY:  # it serves
             log.info(f"reading and running {reference}")
             setup = choose_setup(settings, config, patience)
             with trial.start_attendants(settings, engine) as network:
@@ -54,12 +54,11 @@ def verify_image(
             log.info(f"reading {reference}")
             with recording.step("read the image"):
                 found, result = read_and_try(engine, reference, config, None)
-        if result and not result.serves:
-            result = search_base(settings, engine, expected.python, result)
         doubtful = bytecode.missing(found, expected.python) if result else ()
         expected = replace(
             expected,
             uncompilable=trial.find_uncompilable(engine, reference, doubtful) if doubtful else {},
+            in_base=search_base(settings, engine, expected.python, result) if result else (),
             pins=read_pins(settings.root / expected.lock, found, expected.python),
         )
         with recording.step("hold it against the rules"):
@@ -110,15 +109,13 @@ def read_and_try(
         return reading[0].result(), result
 
 
-def search_base(settings: Settings, engine: Engine, python: str, result: Trial) -> Trial:
-    """Return a failed trial with the paths under which the base image has what the service lacked."""
-    failed = result.plain or result
-    wanted = diagnose(failed).wanted
+def search_base(settings: Settings, engine: Engine, python: str, result: Trial) -> tuple[str, ...]:
+    """Return the paths under which the base image has what a failed service lacked."""
+    wanted = "" if result.serves else diagnose(result.plain or result).wanted
     if not wanted or python not in settings.pythons:
-        return result
+        return ()
     bases, _ = ensure_bases(settings, engine, (python,))
-    paths = trial.find_in_image(engine, bases[0].image, wanted) if bases else ()
-    return replace(result, plain=replace(failed, in_base=paths)) if result.plain else replace(result, in_base=paths)
+    return trial.find_in_image(engine, bases[0].image, wanted) if bases else ()
 
 
 def require_image(engine: Engine, reference: str, variant: Variant, query: ImageQuery) -> dict[str, Any]:
@@ -148,7 +145,9 @@ def expect(settings: Settings, variant: Variant, query: ImageQuery, labels: Mapp
         own=distributions.read_own_name(tomllib.loads((settings.root / "pyproject.toml").read_text("utf-8-sig"))),
         private=secrets.find_private_certificates(ca_bundle()),
         writable=settings.writable,
-        budgets=Budgets(settings.size_budget, settings.start_budget, settings.memory_budget),
+        size_budget=settings.size_budget,
+        start_budget=settings.start_budget,
+        memory_budget=settings.memory_budget,
     )
 
 
@@ -157,11 +156,6 @@ def read_pins(lock: Path, found: Facts, python: str) -> Mapping[str, Pin] | None
     if not lock.is_file():
         return None
     return distributions.read_pins(lock.read_text("utf-8-sig"), found, python)
-
-
-def is_service(expected: Expected) -> bool:
-    """Say whether an image is one that serves, and so is tried."""
-    return scope(Case(Facts("", {}, (), {}), expected)) is not Scope.EVERY
 
 
 def choose_patience(settings: Settings, config: Mapping[str, Any]) -> trial.Patience:

@@ -5,7 +5,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
-from dockyard.verify.model import Case, Entry, Facts, Rule, Violation
+from dockyard.verify.model import Case, Entry, Facts, Violation, rule
 
 FINAL_MAGIC = {"3.9": 3425, "3.10": 3439, "3.11": 3495, "3.12": 3531, "3.13": 3571, "3.14": 3627, "3.15": 3666}
 """The number that each Python's bytecode begins with, from its final release on."""
@@ -21,10 +21,13 @@ MANY = 5
 """From so many on, files of one folder that have the same fault are told in one line."""
 
 
+@rule(
+    "valid-bytecode", "compile when nothing touches the files any more: compileall --invalidation-mode unchecked-hash"
+)
 def find_bytecode_faults(case: Case) -> Iterator[Violation]:
-    """Find Python files without valid bytecode, and those of the project's own that are no Python.
+    """Every Python file has bytecode that its Python takes as it is.
 
-    Alike ones of one layer are told together.
+    Those of the project's own that are no Python are found too; alike faults of one layer are told together.
     """
     facts = case.facts
     default = interpreter(facts) or case.expected.python
@@ -102,13 +105,3 @@ def interpreter(facts: Facts) -> str:
             if found:
                 return found[1]
     return ""
-
-
-RULES = (
-    Rule(
-        "valid-bytecode",
-        "every Python file has bytecode that its Python takes as it is",
-        find_bytecode_faults,
-        "compile when nothing touches the files any more: compileall --invalidation-mode unchecked-hash",
-    ),
-)

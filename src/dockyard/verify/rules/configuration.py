@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from datetime import datetime
 
-from dockyard.verify.model import Case, Rule, Scope, Violation
+from dockyard.verify.model import Case, Scope, Violation, rule
 
 PREFIX = "org.opencontainers.image."
 REQUIRED = ("title", "created", "revision", "base.name")
@@ -12,8 +12,9 @@ LOCALES = "/usr/lib/locale/"
 REVISION = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})(?:-dirty)?")
 
 
+@rule("non-root-user", "write USER 65532:65532 in the final stage")
 def user(case: Case) -> Iterator[Violation]:
-    """Find an image that runs as root, or whose user an orchestrator cannot tell from root."""
+    """The image runs as a user that is given by number and is not root."""
     named = str(case.facts.settings.get("User") or "")
     account, _, group = named.partition(":")
     if not named:
@@ -28,8 +29,9 @@ def user(case: Case) -> Iterator[Violation]:
         yield Violation(f"USER is {named!r}: its group is root's")
 
 
+@rule("labels", "`invoke build` gives an image its labels", Scope.EVERY)
 def labels(case: Case) -> Iterator[Violation]:
-    """Compare the labels with what the project and git say."""
+    """The OCI labels are there, and say what the project and git say."""
     found, wanted = case.facts.labels, case.expected.labels
     for key, value in wanted.items():
         if found.get(key) != value:
@@ -51,8 +53,12 @@ def labels(case: Case) -> Iterator[Violation]:
             yield Violation(f"the label {key} is {value!r}: no commit")
 
 
+@rule("locale", "give the base stage the same ENV and, but for C.UTF-8, the locale: the runtime takes it from there")
 def locales(case: Case) -> Iterator[Violation]:
-    """Find locales that the environment names and the C library, where it is glibc, has not."""
+    """The locale that the environment names is there.
+
+    Only glibc keeps locales as files.
+    """
     files = case.facts.files
     if not any(path.endswith("/libc.so.6") for path in files) or f"{LOCALES}locale-archive" in files:
         return
@@ -77,27 +83,3 @@ def _is_time(value: str) -> bool:
         return datetime.fromisoformat(value).tzinfo is not None
     except ValueError:
         return False
-
-
-RULES = (
-    Rule(
-        "non-root-user",
-        "the image runs as a user that is given by number and is not root",
-        user,
-        "write USER 65532:65532 in the final stage",
-    ),
-    Rule(
-        "labels",
-        "the OCI labels are there, and say what the project and git say",
-        labels,
-        "`invoke build` gives an image its labels",
-        Scope.EVERY,
-    ),
-    Rule(
-        "locale",
-        "the locale that the environment names is there",
-        locales,
-        "give the base stage the same ENV and, but for C.UTF-8, the locale: the runtime takes it from there",
-        Scope.SERVICE,
-    ),
-)

@@ -12,7 +12,7 @@ from email.parser import BytesHeaderParser
 from packaging.utils import canonicalize_name
 
 from dockyard.locks.pins import Pin, equal_versions, holds_on, parse_pins
-from dockyard.verify.model import Case, Entry, Facts, Rule, Scope, Violation, scope
+from dockyard.verify.model import Case, Entry, Facts, Scope, Violation, rule
 
 METADATA = re.compile(
     r"(?P<folder>.*/(?:site|dist)-packages)/(?P<info>[^/]+\.(?:dist|egg)-info)(?:/METADATA|/PKG-INFO|)"
@@ -36,8 +36,13 @@ class Distribution:
         return f"{self.info.path.rpartition('/')[0]}/RECORD"
 
 
+@rule(
+    "locked-distributions",
+    "install the lock and nothing else: --no-deps --require-hashes -r LOCK; `invoke lock` brings it up to date",
+    Scope.EVERY,
+)
 def locked(case: Case) -> Iterator[Violation]:
-    """Compare the installed distributions with the lock, both ways."""
+    """The installed distributions are those of the lock, by name and version: none more, none missing."""
     pins = case.expected.pins
     if pins is None:
         yield Violation(f"there is no lock to compare with: {case.expected.lock}", hint="run `invoke lock`")
@@ -57,8 +62,13 @@ def locked(case: Case) -> Iterator[Violation]:
         yield Violation(f"{name} is installed more than once")
 
 
+@rule(
+    "unchanged-distributions",
+    "find the step that changes the files after the install; a patched package belongs into an index of your own",
+    Scope.EVERY,
+)
 def unchanged(case: Case) -> Iterator[Violation]:
-    """Compare the files of every distribution with the hashes in its RECORD."""
+    """Every file of a distribution has the hash that its RECORD says."""
     files = case.facts.files
     owned: set[str] = set()
     folders: set[str] = set()
@@ -83,7 +93,7 @@ def unchanged(case: Case) -> Iterator[Violation]:
 
 def find_distributions(case: Case) -> Iterator[Distribution]:
     """Yield the distributions that count: all of a minimal image, else those of a virtual environment."""
-    prefix = "" if scope(case) is Scope.MINIMAL else find_virtual_environment(case.facts)
+    prefix = "" if case.expected.scope is Scope.MINIMAL else find_virtual_environment(case.facts)
     for entry in case.facts.files.values():
         match = METADATA.fullmatch(entry.path)
         if match and entry.kind == "file" and entry.data and entry.path.startswith(prefix):
@@ -151,21 +161,3 @@ def read_own_name(project: Mapping[str, object]) -> str:
 
 def _at(one: Distribution, message: str) -> Violation:
     return Violation(message, one.info.path.rpartition("/")[0], one.info.layer)
-
-
-RULES = (
-    Rule(
-        "locked-distributions",
-        "the installed distributions are those of the lock, by name and version: none more, none missing",
-        locked,
-        "install the lock and nothing else: --no-deps --require-hashes -r LOCK; `invoke lock` brings it up to date",
-        Scope.EVERY,
-    ),
-    Rule(
-        "unchanged-distributions",
-        "every file of a distribution has the hash that its RECORD says",
-        unchanged,
-        "find the step that changes the files after the install; a patched package belongs into an index of your own",
-        Scope.EVERY,
-    ),
-)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from dockyard.verify.model import Case, Entry, Rule, Scope, Violation, scope
+from dockyard.verify.model import Case, Scope, Violation, rule
 from dockyard.verify.rules.distributions import find_owners
 
 DEBIANS_OWN = ("/var/tmp", "/run/lock", "/var/lock")  # noqa: S108 - paths in the image
@@ -24,60 +24,73 @@ MISSING = "/usr/share/dockyard/missing/"
 """Where a build writes down, a file for each layer, which libraries are nowhere: see payload/libraries.py."""
 
 
+@rule("no-set-uid", "take the bit away in the stage that brings the file: chmod u-s,g-s FILE")
 def set_uid(case: Case) -> Iterator[Violation]:
-    """Find files that run with the rights of another user."""
+    """No file is set-uid or set-gid, or has file capabilities."""
     for entry in case.facts.files.values():
         if entry.kind == "file" and (entry.mode & 0o6000 or entry.privileged):
             right = "set-uid" if entry.mode & 0o4000 else "set-gid" if entry.mode & 0o2000 else "file capabilities"
-            yield _at(entry, f"has {right} (mode {entry.mode:04o})")
+            yield Violation.at(entry, f"has {right} (mode {entry.mode:04o})")
 
 
+@rule("no-world-writable", "chmod o-w it, or declare it: writable in [tool.dockyard]")
 def world_writable(case: Case) -> Iterator[Violation]:
-    """Find what every user may write."""
+    """No path can be written by every user but those declared."""
     declared = case.expected.writable
-    sticky = () if scope(case) is Scope.MINIMAL else DEBIANS_OWN
+    sticky = () if case.expected.scope is Scope.MINIMAL else DEBIANS_OWN
     for entry in case.facts.files.values():
         if entry.kind not in ("file", "folder", "pipe") or not entry.mode & 0o002:
             continue
         within = any(entry.path == one or entry.path.startswith(f"{one.rstrip('/')}/") for one in declared)
         if (entry.path in sticky and entry.mode & 0o1000) or within:
             continue
-        yield _at(entry, f"can be written by every user (mode {entry.mode:04o})")
+        yield Violation.at(entry, f"can be written by every user (mode {entry.mode:04o})")
 
 
+@rule(
+    "no-shell", "copy only what the service needs into the final stage; the target slim may have a shell", Scope.MINIMAL
+)
 def shells(case: Case) -> Iterator[Violation]:
-    """Find shells."""
+    """There is no shell."""
     yield from _programs(case, SHELLS, "is a shell")
 
 
+@rule(
+    "no-package-manager",
+    "copy only what the service needs into the final stage: neither apt nor pip is part of it",
+    Scope.MINIMAL,
+)
 def package_managers(case: Case) -> Iterator[Violation]:
-    """Find programs and Python packages that install others, but those that the lock asks for."""
+    """There is no package manager, Python's own included, that the lock does not ask for."""
     owners = find_owners(case)
     for violation in _programs(case, PACKAGE_MANAGERS, "is a package manager"):
         if violation.path not in owners:
             yield violation
     for entry in case.facts.files.values():
         if entry.kind == "file" and INSTALLERS.fullmatch(entry.path) and entry.path not in owners:
-            yield _at(entry, "belongs to a Python package that installs others")
+            yield Violation.at(entry, "belongs to a Python package that installs others")
 
 
+@rule("no-compiler", "compile in an earlier stage and copy the result", Scope.MINIMAL)
 def compilers(case: Case) -> Iterator[Violation]:
-    """Find compilers, linkers and make."""
+    """There is no compiler."""
     yield from _programs(case, COMPILERS, "is a compiler or a part of one")
 
 
+@rule("linked-libraries", "install the Debian package that has it in the base stage of the Dockerfile, and build again")
 def libraries(case: Case) -> Iterator[Violation]:
-    """Find programs and modules that need a library which the build found nowhere, and no later layer brings."""
+    """Every program and module finds the shared libraries that it is linked to.
+
+    The build has noted which it found nowhere; a later layer may bring them.
+    """
     present = {entry.name for entry in case.facts.files.values() if ".so" in entry.name}
     for entry in case.facts.files.values():
         if entry.kind == "file" and entry.path.startswith(MISSING):
             for line in entry.data.decode("utf-8", "replace").splitlines():
                 path, library, where = (*line.split("\t"), "", "")[:3]
                 if path in case.facts.files and library not in present:
-                    told = f"; {where}" if where else ""
-                    yield Violation(
-                        f"{path} needs {library}, which is missing{told}", path, case.facts.files[path].layer
-                    )
+                    said = f"needs {library}, which is missing{where and '; '}{where}"
+                    yield Violation.at(case.facts.files[path], said)
 
 
 def _programs(case: Case, names: re.Pattern[str], what: str) -> Iterator[Violation]:
@@ -85,52 +98,4 @@ def _programs(case: Case, names: re.Pattern[str], what: str) -> Iterator[Violati
         if entry.kind in ("file", "link") and names.fullmatch(entry.name):
             real = case.facts.resolve(entry.path)
             if real and real.kind == "file" and real.mode & 0o111:
-                yield _at(entry, what if real.path == entry.path else f"{what}: it leads to {real.path}")
-
-
-def _at(entry: Entry, message: str) -> Violation:
-    return Violation(f"{entry.path} {message}", entry.path, entry.layer)
-
-
-RULES = (
-    Rule(
-        "no-set-uid",
-        "no file is set-uid or set-gid, or has file capabilities",
-        set_uid,
-        "take the bit away in the stage that brings the file: chmod u-s,g-s FILE",
-    ),
-    Rule(
-        "no-world-writable",
-        "no path can be written by every user but those declared",
-        world_writable,
-        "chmod o-w it, or declare it: writable in [tool.dockyard]",
-    ),
-    Rule(
-        "no-shell",
-        "there is no shell",
-        shells,
-        "copy only what the service needs into the final stage; the target slim may have a shell",
-        Scope.MINIMAL,
-    ),
-    Rule(
-        "no-package-manager",
-        "there is no package manager, Python's own included, that the lock does not ask for",
-        package_managers,
-        "copy only what the service needs into the final stage: neither apt nor pip is part of it",
-        Scope.MINIMAL,
-    ),
-    Rule(
-        "no-compiler",
-        "there is no compiler",
-        compilers,
-        "compile in an earlier stage and copy the result",
-        Scope.MINIMAL,
-    ),
-    Rule(
-        "linked-libraries",
-        "every program and module finds the shared libraries that it is linked to",
-        libraries,
-        "install the Debian package that has it in the base stage of the Dockerfile, and build again",
-        Scope.SERVICE,
-    ),
-)
+                yield Violation.at(entry, what if real.path == entry.path else f"{what}: it leads to {real.path}")

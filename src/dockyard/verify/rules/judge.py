@@ -8,18 +8,12 @@ from fnmatch import fnmatchcase
 
 from dockyard.errors import SettingsError
 from dockyard.settings import suggest_nearest
-from dockyard.verify.model import Case, Finding, Rule, Scope, Verdict, Violation, scope
+from dockyard.verify.model import Case, Finding, Rule, Scope, Verdict, Violation
 from dockyard.verify.rules import bytecode, configuration, distributions, files, runtime, secrets
 
-RULES: tuple[Rule, ...] = (
-    *configuration.RULES,
-    *files.RULES,
-    *secrets.RULES,
-    *bytecode.RULES,
-    *distributions.RULES,
-    *runtime.RULES,
-)
-"""Every rule, in the order of the reports."""
+ROOMS = (configuration, files, secrets, bytecode, distributions, runtime)
+RULES = tuple(value for room in ROOMS for value in vars(room).values() if isinstance(value, Rule))
+"""Every rule, in the order of the reports: that in which they are written."""
 
 
 def judge_image(case: Case, *, allow: Mapping[str, str] | None = None) -> Verdict:
@@ -50,7 +44,7 @@ def refuse_unknown_rules(allow: Iterable[str]) -> None:
 def applies(rule: Rule, case: Case) -> bool:
     """Say whether an image is held to a rule: by its target, and whether there was a trial where the rule needs one."""
     wider = list(Scope)  # each holds for the images of those behind it too
-    return wider.index(rule.scope) <= wider.index(scope(case)) and (case.trial is not None or not rule.runs)
+    return wider.index(rule.scope) <= wider.index(case.expected.scope) and (case.trial is not None or not rule.runs)
 
 
 def covers(key: str, rule: str, path: str) -> bool:
@@ -68,7 +62,7 @@ def _finding(rule: Rule, violation: Violation, case: Case, allow: Mapping[str, s
         message=violation.message,
         hint=violation.hint or rule.hint,
         path=violation.path,
-        layer=layer.digest if layer else "",
+        layer=layer.diff_id if layer else "",
         instruction=layer.instruction if layer else "",
         accepted=next((reason for key, reason in allow.items() if covers(key, rule.id, violation.path)), ""),
     )

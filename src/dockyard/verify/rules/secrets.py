@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
-from dockyard.verify.model import Case, Entry, Rule, Scope, Violation
+from dockyard.verify.model import Case, Entry, Scope, Violation, rule
 from dockyard.verify.rules.distributions import find_owners
 
 
@@ -117,8 +117,12 @@ def find_private_certificates(bundle: Path | None, public: tuple[str, ...] = PUB
     return {digest: read_subject(der) for digest, der in ours.items() if digest not in known}
 
 
+@rule("no-private-key", ROTATE, Scope.EVERY)
 def private_keys(case: Case) -> Iterator[Violation]:
-    """Find private keys; those in the tests of a locked distribution are told as that, once for each distribution."""
+    """No layer holds a private key.
+
+    Those in the tests of a locked distribution are told as that, once for each distribution.
+    """
     owners = find_owners(case)
     published: dict[str, list[Entry]] = {}
     told: set[str] = set()
@@ -139,8 +143,9 @@ def private_keys(case: Case) -> Iterator[Violation]:
         yield Violation(f"{first.path}{also}: a test key, published with {name}", first.path, first.layer, hint)
 
 
+@rule("no-token", ROTATE, Scope.EVERY)
 def tokens(case: Case) -> Iterator[Violation]:
-    """Find tokens in files, and secrets in the environment, labels, commands and history."""
+    """No layer, variable, label or instruction holds a token or password."""
     for entry in _all(case):
         for kind in sorted(entry.leaks - {PRIVATE_KEY}):
             yield _at(case, entry, f"holds a secret: {kind}")
@@ -152,23 +157,31 @@ def tokens(case: Case) -> Iterator[Violation]:
             yield Violation(f"{where} holds a secret: {kind}")
 
 
+@rule("no-credential-file", ROTATE, Scope.EVERY)
 def credential_files(case: Case) -> Iterator[Violation]:
-    """Find files whose name says that they hold credentials; empty ones are the mount points of build secrets."""
+    """No layer holds a .env or another file for credentials.
+
+    Empty ones are where build secrets were mounted.
+    """
     for entry in _all(case):
         named = CREDENTIALS.fullmatch(entry.name) or entry.path.endswith(CREDENTIAL_PATHS)
         if entry.kind == "file" and entry.size and named:
             yield _at(case, entry, "is a file for credentials")
 
 
+@rule(
+    "no-version-control", "name it in .dockerignore, and copy folders by name instead of the whole context", Scope.EVERY
+)
 def version_control(case: Case) -> Iterator[Violation]:
-    """Find the folders of version control systems: they hold every file there ever was."""
+    """No layer holds a folder of a version control system."""
     for entry in _all(case):
         if entry.name in VERSION_CONTROL:
             yield _at(case, entry, "belongs to a version control system")
 
 
+@rule("no-host-certificate", "mount the bundle as a build secret over the CA file instead of copying it", Scope.EVERY)
 def host_certificates(case: Case) -> Iterator[Violation]:
-    """Find certificates that the building host trusts and the public does not."""
+    """No layer holds a certificate that only the building host trusts."""
     for entry in _all(case):
         found = sorted({case.expected.private[digest] for digest in entry.certificates & case.expected.private.keys()})
         if found:
@@ -184,37 +197,11 @@ def _configured(case: Case) -> Iterator[tuple[str, str]]:
     yield from (*case.facts.environment.items(), *case.facts.labels.items())
     for key in ("Cmd", "Entrypoint"):
         yield key.upper(), " ".join(settings.get(key) or ())
-    for instruction in case.facts.history:
+    for row in case.facts.config.get("history") or ():
+        instruction = str(row.get("created_by", ""))
         yield f"the image's history ({instruction[:20]} …)", instruction
 
 
 def _at(case: Case, entry: Entry, message: str) -> Violation:
     seen = case.facts.files.get(entry.path) is entry
     return Violation(f"{entry.path} {message}{'' if seen else GONE}", entry.path, entry.layer)
-
-
-RULES = (
-    Rule("no-private-key", "no layer holds a private key", private_keys, ROTATE, Scope.EVERY),
-    Rule("no-token", "no layer, variable, label or instruction holds a token or password", tokens, ROTATE, Scope.EVERY),
-    Rule(
-        "no-credential-file",
-        "no layer holds a .env or another file for credentials",
-        credential_files,
-        ROTATE,
-        Scope.EVERY,
-    ),
-    Rule(
-        "no-version-control",
-        "no layer holds a folder of a version control system",
-        version_control,
-        "name it in .dockerignore, and copy folders by name instead of the whole context",
-        Scope.EVERY,
-    ),
-    Rule(
-        "no-host-certificate",
-        "no layer holds a certificate that only the building host trusts",
-        host_certificates,
-        "mount the bundle as a build secret over the CA file instead of copying it",
-        Scope.EVERY,
-    ),
-)
