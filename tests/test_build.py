@@ -119,9 +119,7 @@ def test_the_package_index_is_a_secret_from_the_environment(settings: Settings) 
     """Its credentials are in no argument and no file: only in the environment of the one command."""
     found = replace(FOUND, pip_conf="[global]\nindex-url = https://me:hunter2@x/\n")
     planned = build.plan_images(settings, found, Request())
-    command = build.make_command(
-        Job(settings, ENGINE, found, Request(), planned, records.Recording(records.Clock.start())), Path("/m")
-    )
+    command = build.make_command(Job(settings, ENGINE, found, Request(), planned, records.Recording()), Path("/m"))
     assert planned[0].secrets == ("id=ca,src=/ca.crt", "id=pip,env=DOCKYARD_PIP_CONF")
     assert "hunter2" in str(command.env["DOCKYARD_PIP_CONF"])
     assert "hunter2" not in command.display() + (command.input or b"").decode()
@@ -129,9 +127,7 @@ def test_the_package_index_is_a_secret_from_the_environment(settings: Settings) 
 
 def test_what_lies_outside_the_project(settings: Settings) -> None:
     """The certificates and the base are the host's: a newer buildx would refuse to read them, or ask first."""
-    command = build.make_command(
-        Job(settings, ENGINE, FOUND, Request(), (), records.Recording(records.Clock.start())), Path("/m")
-    )
+    command = build.make_command(Job(settings, ENGINE, FOUND, Request(), (), records.Recording()), Path("/m"))
     assert command.env["BUILDX_BAKE_ENTITLEMENTS_FS"] == "0"
 
 
@@ -140,9 +136,7 @@ def test_logins_are_secrets_from_the_environment(settings: Settings) -> None:
     logins = Logins("", "machine x login me password hunter2\n", {"WORD": "me:hunter2"}, ("hunter2",))
     found = replace(FOUND, logins=logins)
     planned = build.plan_images(settings, found, Request())
-    command = build.make_command(
-        Job(settings, ENGINE, found, Request(), planned, records.Recording(records.Clock.start())), Path("/m")
-    )
+    command = build.make_command(Job(settings, ENGINE, found, Request(), planned, records.Recording()), Path("/m"))
     assert planned[0].secrets[1:] == ("id=netrc,env=DOCKYARD_NETRC", "id=WORD,env=WORD")
     assert "hunter2" in str(command.env["DOCKYARD_NETRC"])
     assert command.env["WORD"] == "me:hunter2"

@@ -38,9 +38,6 @@ READ = {
     ),
     "spaces behind a backslash": ("FROM a AS one\nRUN x \\  \n  FROM b AS no\n", ("one",)),
     "two backslashes": ("FROM a AS one\nRUN x \\\\\nFROM b AS two\n", ("one", "two")),
-    "another escape": ("# escape=`\nFROM a AS one\nRUN x `\n  FROM b AS no\nRUN y \\\nFROM a AS two\n", ("one", "two")),
-    "a directive too late": ("# words\n# escape=`\nFROM a AS one\nRUN x `\nFROM a AS two\n", ("one", "two")),
-    "a directive behind another": ("# syntax=x\n# escape=`\nFROM a `\n AS one\n", ("one",)),
     "the end in the middle": ("FROM a AS one\nRUN x \\", ("one",)),
     "nothing": ("", ()),
     "a lone backslash": ("\\\nFROM a AS one", ("one",)),
@@ -120,7 +117,7 @@ def test_a_dockerfile_that_is_a_folder(tmp_path: Path) -> None:
 
 PIECES = (
     *(b"\\\n", b"`\n", b"\n", b"\r\n", b"<<EOF", b"EOF\n", b"<<-'E F'", b"'", b'"', b"FROM a AS b\n", b"# x\n"),
-    *(b"${A}", b"${A:-", b"$", b"}", b"FROM", b"AS", b"--platform=x ", b"ARG X=1\n", b"# escape=`\n", b"ONBUILD "),
+    *(b"${A}", b"${A:-", b"$", b"}", b"FROM", b"AS", b"--platform=x ", b"ARG X=1\n", b"ONBUILD "),
     *(b"\\", b" ", b"\t", b"\x00", b"\xff", "\u2028".encode(), "\ufeff".encode(), b"[", b"="),
 )
 

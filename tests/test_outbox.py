@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from dockyard.image.records import Answer, Outbox
+from dockyard.image.records import Answer, Outbox, name_file
 
 
 @dataclass
@@ -36,13 +36,16 @@ class Ledger:
         return answer
 
 
-def record(number: int) -> dict[str, Any]:
+def record(number: int) -> Any:
     """Return as much of a record as is looked at."""
-    return {
-        "id": f"{number:032x}",
-        "started": f"2026-01-02T03:{number // 60:02d}:{number % 60:02d}.5Z",
-        "kind": "build",
-    }
+    return {"id": f"{number:08x}" * 4, "started": f"2026-01-02T03:00:{number:02d}.5Z", "kind": "build"}
+
+
+def put_aside(box: Outbox, *numbers: int) -> None:
+    """Let records wait that an earlier run could not send."""
+    box.folder.mkdir()
+    for number in numbers:
+        (box.folder / name_file(record(number))).write_text(json.dumps(record(number)))
 
 
 @pytest.fixture
@@ -109,12 +112,12 @@ def test_what_was_missed_is_sent_later(box: Outbox, ledger: Ledger, said: list[s
         box.deliver(record(number))
         awake(box)
     assert len(box.waiting()) == 2
-    assert said[0].endswith("ConnectionError: it cannot be reached; a later run sends it again")
+    assert said[0].endswith("ConnectionError: it cannot be reached; a later run sends it")
     ledger.error = None
     box.deliver(record(3))
-    assert ledger.taken == [record(3)["id"], record(1)["id"], record(2)["id"]]
+    assert ledger.taken == [record(number)["id"] for number in (1, 2, 3)]
     assert box.waiting() == []
-    assert said[-1] == "the ledger at http://ledger/ has 2 earlier run records now"
+    assert said[-1] == "the ledger at http://ledger/ has taken 3 run records: some had to wait"
 
 
 def test_a_ledger_that_is_down_is_not_asked_all_the_time(box: Outbox, ledger: Ledger) -> None:
@@ -130,36 +133,36 @@ def test_a_ledger_that_is_down_is_not_asked_all_the_time(box: Outbox, ledger: Le
 
 def test_a_flush_ends_at_the_first_that_is_not_taken(box: Outbox, ledger: Ledger) -> None:
     """A ledger that goes down in the middle is not waited for once per record."""
-    for number in range(3):
-        box.put_aside(record(number), "down", down=False)
+    put_aside(box, 0, 1, 2)
     ledger.error = requests.Timeout()
-    assert box.flush() == 0
+    box.flush()
     assert len(ledger.asked) == 1
     assert len(box.waiting()) == 3
 
 
 def test_a_flush_has_an_end(box: Outbox, ledger: Ledger) -> None:
     """A long queue is sent by several runs: none goes on for ever."""
-    box.put_aside(record(1), "down", down=False)
-    assert box.flush(seconds=-1) == 0
+    put_aside(box, 1)
+    box.flush(seconds=-1)
     assert ledger.asked == []
 
 
 def test_what_is_never_taken_is_given_up(box: Outbox, ledger: Ledger, said: list[str]) -> None:
     """A record that breaks the ledger's rules stops none behind it, nor does a file that somebody has edited."""
-    box.put_aside(record(1), "down", down=False)
+    put_aside(box, 1)
     (box.folder / "0.json").write_text("{")
     ledger.status, ledger.text = 422, "no"
-    assert box.flush() == 0
+    box.flush()
     assert box.waiting() == []
-    assert said[-1].endswith(f"20260102T030001-{record(1)['id']}.json: 422 no")
+    assert said[-1].endswith("20260102T030001-build-00000001.json: 422 no")
 
 
-def test_the_queue_is_bounded(box: Outbox) -> None:
+def test_the_queue_is_bounded(box: Outbox, ledger: Ledger) -> None:
     """The oldest are given up where a ledger is away for good."""
     box = replace(box, most=3)
+    ledger.error = requests.Timeout()
     for number in range(5):
-        box.put_aside(record(number), "down", down=True)
+        box.deliver(record(number))
     assert [json.loads(path.read_text())["id"] for path in box.waiting()] == [record(n)["id"] for n in (2, 3, 4)]
 
 

@@ -11,17 +11,17 @@ import pytest
 from dockyard.errors import DockyardError, UsageError
 from dockyard.git import Git
 from dockyard.image import records
-from dockyard.image.record_types import Details, RunRecord
+from dockyard.image.record_types import Details, ImageRecord, RunRecord
 from dockyard.settings import Settings
 
 SCHEMA = Path(__file__).parents[1] / "docs" / "reference" / "run-record.schema.json"
 GIT = Git("0" * 40, 1, "main", "v1.0.0", True)
-CLOCK = records.Clock(datetime(2026, 1, 2, 3, 4, 5, 678, UTC), 0.0)
+RUN = records.Recording(datetime(2026, 1, 2, 3, 4, 5, 678, UTC), 0.0)
 
 
 def made(settings: Settings, **more: Unpack[Details]) -> RunRecord:
     """Return a record of a build."""
-    return records.make_record(settings, GIT, CLOCK, "build", "passed", **more)
+    return records.make_record(settings, GIT, RUN, "build", "passed", **more)
 
 
 def test_a_record_has_the_documented_fields(settings: Settings) -> None:
@@ -37,7 +37,7 @@ def test_a_record_has_the_documented_fields(settings: Settings) -> None:
 
 def test_a_record_without_git(settings: Settings) -> None:
     """Outside a repository, git is null."""
-    assert records.make_record(settings, None, CLOCK, "build", "failed")["git"] is None
+    assert records.make_record(settings, None, RUN, "build", "failed")["git"] is None
 
 
 def test_every_record_has_its_own_id(settings: Settings) -> None:
@@ -47,25 +47,18 @@ def test_every_record_has_its_own_id(settings: Settings) -> None:
 
 def test_the_clock_only_goes_forward() -> None:
     """A duration is measured on a clock that nobody sets."""
-    clock = records.Clock.start()
-    assert 0 <= clock.seconds() < 5
-    assert clock.started.tzinfo is UTC
+    recording = records.Recording()
+    assert 0 <= recording.seconds() < 5
+    assert recording.started.tzinfo is UTC
 
 
-def test_the_file_is_named_by_its_time(settings: Settings, tmp_path: Path) -> None:
-    """A listing of the folder is in order, and the file holds the record."""
+def test_the_file_is_named_by_its_time(settings: Settings, said: list[str]) -> None:
+    """A listing of the folder is in order, the file holds the record, and nothing is sent where no ledger is set."""
     record = made(settings)
-    path = records.write_record(tmp_path / "new" / "runs", record)
-    assert path.name == f"20260102T030405-build-{record['id'][:8]}.json"
+    records.keep_record(settings, record)
+    path = settings.root / ".dockyard" / "runs" / f"20260102T030405-build-{record['id'][:8]}.json"
     assert json.loads(path.read_text()) == record
     assert path.read_text().endswith("}\n")
-
-
-def test_keep_without_a_ledger(settings: Settings, said: list[str]) -> None:
-    """Nothing is sent where no ledger is set."""
-    path = records.keep_record(settings, made(settings))
-    assert path is not None
-    assert path.parent == settings.root / ".dockyard" / "runs"
     assert said == []
     assert not (settings.root / ".dockyard" / "unsent").exists()
 
@@ -73,11 +66,10 @@ def test_keep_without_a_ledger(settings: Settings, said: list[str]) -> None:
 def test_a_ledger_that_is_down_fails_nothing(settings: Settings, said: list[str]) -> None:
     """One line tells of it, the file is written, and the record waits."""
     named = settings._replace(ledger_url="http://ledger.invalid:port")
-    path = records.keep_record(named, made(settings))
-    assert path is not None
-    assert path.is_file()
+    records.keep_record(named, made(settings))
+    (path,) = (settings.root / ".dockyard" / "runs").glob("*.json")
     (line,) = said
-    assert "did not take the run record: InvalidURL: it cannot be reached; a later run sends it again" in line
+    assert f"did not take {path.name}: InvalidURL: it cannot be reached; a later run sends it" in line
     (waiting,) = records.make_outbox(named).waiting()
     assert json.loads(waiting.read_text()) == json.loads(path.read_text())
 
@@ -135,6 +127,17 @@ def test_a_run_that_does_not_finish(settings: Settings, error: BaseException, ou
     assert (record["outcome"], record["error"]) == (outcome, line)
 
 
+def test_a_run_that_makes_several_images(settings: Settings) -> None:
+    """Each has a record of its own: those that are there have passed, although another has not."""
+    image: ImageRecord = {"reference": "shop:1", "digest": f"sha256:{'a' * 64}"}
+    with records.record_run(settings, "push") as recording:
+        recording.details = {"engine": {"kind": "host", "version": "28"}}
+        recording.parts = [{"python": "3.13", "image": image}, {"python": "3.14", "image": None}]
+        recording.failed = True
+    told = {record["python"]: (record["outcome"], record["engine"]["kind"]) for record in kept(settings)}
+    assert told == {"3.13": ("passed", "host"), "3.14": ("failed", "host")}
+
+
 def test_what_found_something_wrong_failed(settings: Settings) -> None:
     """Although no error ended it."""
     with records.record_run(settings, "audit") as recording:
@@ -154,5 +157,5 @@ def test_what_is_no_run(settings: Settings) -> None:
 def test_a_folder_that_cannot_be_written(settings: Settings, said: list[str]) -> None:
     """A file in the way of the folder is told, and the run goes on."""
     (settings.root / ".dockyard").write_text("")
-    assert records.keep_record(settings, made(settings)) is None
+    records.keep_record(settings, made(settings))
     assert said[0].startswith("the run record could not be written: ")

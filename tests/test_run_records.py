@@ -28,12 +28,12 @@ from dockyard.verify.reproduce import Outcome, describe_outcome
 SCHEMA = json.loads((Path(__file__).parents[1] / "docs" / "reference" / "run-record.schema.json").read_text())
 VALIDATE = fastjsonschema.compile(SCHEMA)
 DIGEST = f"sha256:{'a' * 64}"
-CLOCK = records.Clock(datetime(2026, 1, 2, tzinfo=UTC), 0.0)
+RUN = records.Recording(datetime(2026, 1, 2, tzinfo=UTC), 0.0)
 
 
 def valid(settings: Settings, kind: Kind, details: Details) -> dict[str, Any]:
     """Return the record as it is written, which must be valid."""
-    record = records.make_record(settings, None, CLOCK, kind, "passed", **details)
+    record = records.make_record(settings, None, RUN, kind, "passed", **details)
     return dict(VALIDATE(json.loads(json.dumps(record))))
 
 

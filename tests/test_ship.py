@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from dockyard.git import Git
 from dockyard.image.bake import Cache
 from dockyard.image.build import Built, Request
 from dockyard.image.names import Variant
+from dockyard.image.records import record_run
 from dockyard.registry.push import Pushed
 from dockyard.release import push as shipping
 from dockyard.release.push import PushActions
@@ -43,7 +45,9 @@ class Harbour:
 
     def actions(self) -> PushActions:
         """Return what a push is to call: this harbour, which no program and no registry belongs to."""
-        return PushActions(self.find, self.preflight, self.build, self.verify, self.push, self.keep)
+        return PushActions(
+            self.find, self.preflight, self.build, self.verify, self.push, partial(record_run, keep=self.keep)
+        )
 
     def find(self, _settings: Settings) -> Engine:
         """Stand in for the search for an engine."""

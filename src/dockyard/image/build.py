@@ -197,28 +197,28 @@ def build_images(
 
     `heed` is told of each of these before anything is built; it may raise to end all.
     """
-    recording = records.Recording(records.Clock.start())
-    found = read_world(settings)
-    plan_images(settings, found, request)  # a wrong target is said before an engine starts
-    require_locks(settings, found.dockerfile)
-    pythons = tuple(dict.fromkeys(variant.python for variant in request.variants(settings)))
-    engine = engine or find_engine(settings)
-    wanted = settings._replace(platforms=request.platforms or settings.platforms)
-    with recording.step("base images"):
-        bases, missing = ensure_bases(wanted, engine, pythons, run=False, heed=heed)
-    found = replace(found, bases=bases)
-    planned = plan_images(settings, found, request)
-    if not planned:
-        raise DockyardError(
-            "nothing can be built: no Python asked for has a base image here", "`invoke base.list` shows which have one"
-        )
-    job = Job(settings, engine, found, request, planned, recording)
-    built: tuple[Built, ...] = ()
-    try:
-        with recording.watch():
-            built = _run(job)
-    finally:
-        _record(job, built)
+    with records.record_run(settings, "build") as recording:
+        found = read_world(settings)
+        plan_images(settings, found, request)  # a wrong target is said before an engine starts
+        require_locks(settings, found.dockerfile)
+        variants, platforms = request.variants(settings), request.platforms or settings.platforms
+        recording.git = found.git
+        recording.details = {"target": variants[0].target, "python": variants[0].python}
+        if len(platforms) == 1:
+            recording.details["platform"] = platforms[0]
+        engine = engine or find_engine(settings)
+        recording.details["engine"] = records.describe_engine(engine)
+        pythons = tuple(dict.fromkeys(variant.python for variant in variants))
+        with recording.step("base images"):
+            wanted = settings._replace(platforms=platforms)
+            bases, missing = ensure_bases(wanted, engine, pythons, run=False, heed=heed)
+        found = replace(found, bases=bases)
+        planned = plan_images(settings, found, request)
+        if not planned:
+            text = "nothing can be built: no Python asked for has a base image here"
+            raise DockyardError(text, "`invoke base.list` shows which have one")
+        built = _run(Job(settings, engine, found, request, planned, recording))
+        recording.parts = [_describe_built(settings, image) for image in built]
     return built, missing
 
 
@@ -253,7 +253,7 @@ def _run(job: Job) -> tuple[Built, ...]:
         log.warning("install the packages in the base stage of the Dockerfile; `invoke verify` judges what is left")
     digests = bake.digests(written, [image.name for image in job.planned])
     variants = [variant for variant in job.request.variants(job.settings) if variant.name in digests]
-    seconds, cache = job.recording.clock.seconds(), bake.cache_use(bake.read_steps(done.arrivals))
+    seconds, cache = job.recording.seconds(), bake.cache_use(bake.read_steps(done.arrivals))
     made = [
         Built(variant, image.references, digests[image.name], 0, (), seconds, cache)
         for variant, image in zip(variants, job.planned, strict=True)
@@ -266,31 +266,20 @@ def _run(job: Job) -> tuple[Built, ...]:
 
 def solve(job: Job, metadata: Path) -> Completed:
     """Run BuildKit; where the engine tripped over its own work, run it once more: it has cached what was done."""
-    try:
-        return _solve_once(job, metadata)
-    except CommandError as error:
-        if not is_race(error):
-            raise explain_failure(error) from None
-        log.info(f"{explain_failure(error).message}: trying once more")
-    try:
-        return _solve_once(job, metadata)
-    except CommandError as error:
-        raise explain_failure(error) from None
-
-
-def _solve_once(job: Job, metadata: Path) -> Completed:
-    began = job.recording.clock.seconds()
-    arrivals: tuple[tuple[float, str], ...] = ()
-    try:
-        done = job.engine.runner.tee(make_command(job, metadata))
-        arrivals = done.arrivals
-    except CommandError as error:
-        arrivals = error.arrivals
-        raise
-    else:
-        return done
-    finally:
-        job.recording.steps += records.describe_solve(bake.read_steps(arrivals), began)
+    for last in (False, True):
+        began = job.recording.seconds()
+        try:
+            done = job.engine.runner.tee(make_command(job, metadata))
+        except CommandError as error:
+            job.recording.steps += records.describe_solve(bake.read_steps(error.arrivals), began)
+            told = explain_failure(error)
+            if last or not is_race(error):
+                raise told from None
+            log.info(f"{told.message}: trying once more")
+        else:
+            job.recording.steps += records.describe_solve(bake.read_steps(done.arrivals), began)
+            return done
+    raise AssertionError("unreachable")
 
 
 def _inspected(engine: Engine, image: Built) -> Built:
@@ -307,32 +296,8 @@ def _inspected(engine: Engine, image: Built) -> Built:
     return replace(image, size=int(size["Size"]), layers=tuple(layers), diff_ids=told_apart)
 
 
-def _record(job: Job, built: Sequence[Built]) -> None:
-    """Keep a record for every image that was built, or one that tells of the failure."""
-    settings = job.settings
-    first = job.request.variants(settings)[0]
-    details: list[Details] = [
-        {
-            "target": image.variant.target,
-            "python": image.variant.python,
-            "cache": {"steps": image.cache.steps, "cached": image.cache.cached},
-            "image": _describe_image(settings, image),
-        }
-        for image in built
-    ]
-    platforms = job.request.platforms or settings.platforms
-    for more in details or [Details(target=first.target, python=first.python)]:
-        told: Details = {**more, **job.recording.told(), "engine": records.describe_engine(job.engine)}
-        if len(platforms) == 1:
-            told["platform"] = platforms[0]
-        clock, outcome = job.recording.clock, job.recording.outcome
-        record = records.make_record(settings, job.found.git, clock, "build", outcome, **told)
-        records.keep_record(settings, record)
-
-
-def _describe_image(settings: Settings, image: Built) -> ImageRecord | None:
-    if not image.digest:
-        return None
+def _describe_built(settings: Settings, image: Built) -> Details:
+    """Return what an image's own record holds beside what all of one build have."""
     layers: list[LayerRecord] = [{"size_bytes": size, "created_by": made_by} for size, made_by in image.layers]
     for layer, digest in zip(layers, image.diff_ids, strict=False):
         layer["digest"] = digest
@@ -341,7 +306,12 @@ def _describe_image(settings: Settings, image: Built) -> ImageRecord | None:
         found["size_bytes"] = image.size
     if packages := read_locked_packages(settings, image.variant):
         found["packages"] = packages
-    return found
+    return {
+        "target": image.variant.target,
+        "python": image.variant.python,
+        "cache": {"steps": image.cache.steps, "cached": image.cache.cached},
+        "image": found if image.digest else None,
+    }
 
 
 def read_locked_packages(settings: Settings, variant: Variant) -> list[PackageRecord]:

@@ -1,19 +1,22 @@
 """Read a Dockerfile as BuildKit reads it: its stages, their names, arguments and instructions (pure).
 
-The one reader: directives, comments, continued lines, here-documents, quotes and the arguments before the first FROM.
+The one reader: comments, continued lines, here-documents, quotes and the arguments before the first FROM. Lines are
+continued by a backslash alone: the directive that chooses another letter serves Windows images.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from dockyard.errors import DockyardError
 
 NAME = "Dockerfile"
-DIRECTIVE = re.compile(r"#\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(.+?)\s*")
 HEREDOC = re.compile(r"\d*<<(-?)([^<]+)")
-WITH_HEREDOCS = frozenset({"ADD", "COPY", "RUN", "ONBUILD"})
+WITH_HEREDOCS = re.compile(r"(?:ONBUILD\s+)?(?:ADD|COPY|RUN)\s+(?!\[)", re.IGNORECASE)
+CONTINUED = re.compile(r"(?:^|(?<=[^\\]))\\[ \t]*$")
+WORD = re.compile(r"""(?:\\.|'[^']*(?:'|\Z)|"(?:\\.|[^"\\])*(?:"|\Z)|\S)+""", re.DOTALL)
+QUOTED = re.compile(r"""'([^']*)'|"((?:\\.|[^"])*)"|\\(.)|(["'])""")
 FLAG = re.compile(r"--[a-z][\w-]*(?:=(?:\"[^\"]*\"|'[^']*'|\S)*)?(?:\s+|$)")
 STAGE_NAME = re.compile(r"[a-z][a-z0-9_.-]*")
 VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?:(:?[-+?])([^{}]*))?\})")
@@ -38,7 +41,7 @@ class Stage:
     number: int
     base: str
     line: int
-    instructions: tuple[Instruction, ...]
+    instructions: list[Instruction]
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,6 @@ def parse_dockerfile(text: str, values: Mapping[str, str] | None = None) -> Dock
     known: dict[str, str] = {}
     arguments: set[str] = set()
     stages: list[Stage] = []
-    kept: list[Instruction] = []
     for one in parse_instructions(text):
         if one.keyword == "ARG":
             for name, value in _declared(one, known if not stages else {}):
@@ -82,74 +84,41 @@ def parse_dockerfile(text: str, values: Mapping[str, str] | None = None) -> Dock
                     known[name] = (values or {}).get(name, value)
         if one.keyword == "FROM":
             name, base = _from(one, known)
-            if stages:
-                stages[-1] = replace(stages[-1], instructions=tuple(kept))
-            stages.append(Stage(name, len(stages), base, one.line, ()))
-            kept = []
+            stages.append(Stage(name, len(stages), base, one.line, []))
         elif stages:
-            kept.append(one)
+            stages[-1].instructions.append(one)
         elif one.keyword != "ARG":
             raise _wrong(one.line, f"{one.keyword} comes before the first FROM", "only ARG may stand there")
-    if stages:
-        stages[-1] = replace(stages[-1], instructions=tuple(kept))
     return Dockerfile(tuple(stages), frozenset(arguments))
 
 
 def parse_instructions(text: str) -> Iterator[Instruction]:
     """Yield the instructions: continued lines joined, comments and empty lines between them left out."""
-    text = text.removeprefix("\ufeff")
-    lines = re.split(r"\r?\n", text)
-    escape = _escape(lines)
-    continued = re.compile(rf"(?:^|(?<=[^{re.escape(escape)}])){re.escape(escape)}[ \t]*$")
-    numbered = iter(enumerate(lines, 1))
+    numbered = iter(enumerate(re.split(r"\r?\n", text.removeprefix("\ufeff")), 1))
     for first, line in numbered:
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        joined, more = continued.subn("", line.lstrip())
-        while more:
-            following = next(numbered, None)
-            if following is None:
-                break
-            if not following[1].strip() or following[1].lstrip().startswith("#"):
-                continue
-            part, more = continued.subn("", following[1])
-            joined += part
+        joined, more = CONTINUED.subn("", line.lstrip())
+        while more and (following := next(numbered, None)):
+            if following[1].strip() and not following[1].lstrip().startswith("#"):
+                part, more = CONTINUED.subn("", following[1])
+                joined += part
         words = joined.split(None, 1)
         if not words:
             continue
-        keyword, rest = words[0].upper(), "".join(words[1:])
-        heredocs = tuple(_heredocs(rest, keyword, numbered, first, escape))
-        flags, rest = _flags(rest.strip())
-        yield Instruction(first, keyword, flags, rest, heredocs)
+        heredocs = tuple(_heredocs(joined, numbered, first))
+        flags, rest = _flags("".join(words[1:]).strip())
+        yield Instruction(first, words[0].upper(), flags, rest, heredocs)
 
 
-def split_words(text: str, escape: str = "\\") -> tuple[str, ...]:
+def split_words(text: str) -> tuple[str, ...]:
     """Return the words of an instruction as they are written, with their quotes; a quote that stays open ends there."""
-    words, word, quote, at = list[str](), "", "", 0
-    while at < len(text):
-        letter = text[at]
-        if letter == escape and quote != "'" and at + 1 < len(text):
-            word += text[at : at + 2]
-            at += 2
-            continue
-        if letter.isspace() and not quote:
-            words += [word] if word else []
-            word = ""
-        else:
-            quote = "" if quote == letter else quote or (letter if letter in "\"'" else "")
-            word += letter
-        at += 1
-    return (*words, word) if word else tuple(words)
+    return tuple(WORD.findall(text))
 
 
-def unquote(word: str, escape: str = "\\") -> str:
+def unquote(word: str) -> str:
     """Return a word without its quotes and escapes."""
-    pattern = rf"'([^']*)'|\"((?:{re.escape(escape)}.|[^\"])*)\"|{re.escape(escape)}(.)|([\"'])"
-
-    def plain(found: re.Match[str]) -> str:
-        return found[1] or re.sub(rf"{re.escape(escape)}(.)", r"\1", found[2] or "") or found[3] or ""
-
-    return re.sub(pattern, plain, word)
+    return QUOTED.sub(lambda found: found[1] or re.sub(r"\\(.)", r"\1", found[2] or "") or found[3] or "", word)
 
 
 def substitute(text: str, known: Mapping[str, str]) -> str:
@@ -165,17 +134,6 @@ def substitute(text: str, known: Mapping[str, str]) -> str:
     return VARIABLE.sub(value, text)
 
 
-def _escape(lines: Sequence[str]) -> str:
-    """Return the escape character: directives stand before everything else, comments included."""
-    for line in lines:
-        found = DIRECTIVE.fullmatch(line.strip())
-        if not found:
-            break
-        if found[1].lower() == "escape" and found[2] in ("\\", "`"):
-            return found[2]
-    return "\\"
-
-
 def _flags(rest: str) -> tuple[tuple[str, ...], str]:
     """Return the flags at the beginning of an instruction, and what comes behind them."""
     flags: list[str] = []
@@ -185,17 +143,15 @@ def _flags(rest: str) -> tuple[tuple[str, ...], str]:
     return tuple(flags), rest
 
 
-def _heredocs(rest: str, keyword: str, numbered: Iterator[tuple[int, str]], first: int, escape: str) -> Iterator[str]:
+def _heredocs(instruction: str, numbered: Iterator[tuple[int, str]], first: int) -> Iterator[str]:
     """Yield the here-documents that an instruction opens, taking their lines from those that follow it."""
-    inner = split_words(rest)[:1]
-    allowed = keyword in WITH_HEREDOCS and (keyword != "ONBUILD" or (inner and inner[0].upper() in WITH_HEREDOCS))
-    if not allowed or "<<" not in rest or rest.lstrip().startswith("["):
+    if not WITH_HEREDOCS.match(instruction):
         return
-    for word in split_words(rest, escape):
+    for word in split_words(instruction):
         found = HEREDOC.fullmatch(word)
         if not found:
             continue
-        end, content = unquote(found[2], escape), list[str]()
+        end, content = unquote(found[2]), list[str]()
         for _, line in numbered:
             if (line.lstrip("\t") if found[1] else line) == end:
                 break

@@ -48,6 +48,13 @@ RACES = (
 )
 """Signs in BuildKit's own words that the engine got into its own way."""
 
+NO_SPACE = Sign(
+    r"no space left on device|disk quota exceeded",
+    "no space is left where the build writes",
+    "`invoke doctor` shows how much the engine's disk has; a tmpfs mount has a size of its own",
+    reach=8,
+)
+
 REFUSALS = (
     Sign(
         r"dockerfile parse error(?: on)? line (\d+): (.*)",
@@ -65,21 +72,12 @@ REFUSALS = (
         "check the network, or make {0} a stage of the Dockerfile if it is meant to be one: FROM … AS {0}",
     ),
     Sign(
-        r"load metadata for \S+/([^/\s]+)\n.*(?:dial tcp|lookup|timeout|EOF)",
-        "the image {0} is not here, and its registry does not answer",
-        "check the network, or name in FROM an image that the engine has",
-    ),
-    Sign(
         r"(?:failed to solve: )?(\S+): failed to resolve source metadata for .*(?:not found|denied|unauthorized)",
         "no registry has the image {0}, or it takes a login",
         "correct its name, or log in; if it is meant to be a stage, name that: FROM … AS {0}",
     ),
     Sign(r"unable to find (user|group) (\S+): no matching", "the image has no {0} {1}", "make it in an earlier line"),
-    Sign(
-        r"no space left on device",
-        "no space is left on the engine's disk",
-        "`invoke doctor` shows how much there is; `docker system df` says what uses it",
-    ),
+    NO_SPACE,
 )
 """What BuildKit itself says of a step that it could not begin or finish."""
 
@@ -97,12 +95,7 @@ OWN_WORDS = (
         "or name a builder that has it with `builder` in [tool.dockyard]",
         reach=2,
     ),
-    Sign(
-        r"no space left on device|disk quota exceeded",
-        "no space is left where the step writes",
-        "`invoke doctor` shows how much the engine's disk has; a tmpfs mount has a size of its own",
-        reach=8,
-    ),
+    NO_SPACE,
     Sign(
         r"THESE PACKAGES DO NOT MATCH THE HASHES[^\n]*\n\s*(\S+)[\s\S]*Expected",
         "{0} does not match the hash in its lock",
@@ -131,25 +124,13 @@ OWN_WORDS = (
         reach=1,
     ),
     Sign(
-        r"pg_config executable not found|\b\w+[-_]config: (?:command )?not found",
+        r"pg_config executable not found|\b\w+[-_]config: (?:command )?not found"
+        r"|(?:Unknown compiler|can't find Rust compiler|unable to find .?(?:gcc|cc|rustc))"
+        r"|(?:command|program) '?[\w.+-]+'? failed: No such file|No such file or directory: '[\w.-]*(?:gcc|g\+\+|cc)'",
         "a package is built from source, and what it is built with is missing",
         "take a package that comes built (psycopg2-binary for psycopg2), or install the Debian packages that hold "
         "its compiler and headers in the stage that builds",
         reach=40,
-    ),
-    Sign(
-        r"(?:command|program) '?([\w.+-]*(?:gcc|g\+\+|cc|clang|cargo|rustc|cmake|make|ninja|gfortran)[\w.+-]*)'? "
-        r"failed: No such file|(?:Unknown compiler|can't find Rust compiler|unable to find .?(?:gcc|cc|rustc))"
-        r"|No such file or directory: '([\w.-]*(?:gcc|g\+\+|cc))'",
-        "a package is built from source, and there is no compiler {0}{1}",
-        "take a version that has a wheel for this Python, or install the compiler in the stage that builds",
-        reach=40,
-    ),
-    Sign(
-        r"(\S+) is not a supported wheel on this platform",
-        "{0} is for another Python or platform",
-        "lock a version that has a wheel for this one",
-        reach=3,
     ),
     Sign(
         r"E: Unable to locate package (\S+)",
@@ -162,18 +143,6 @@ OWN_WORDS = (
         "the Debian mirror cannot be reached from inside the build",
         "check the network and the mirror in the image's apt sources, then try again",
         reach=6,
-    ),
-    Sign(
-        r"(?:/bin/)?(?:ba|da)?sh: (?:line )?(?:\d+: )*([^\s:]+): (?:command )?not found\Z",
-        "there is no program {0} in this stage",
-        "install the package that holds it in an earlier line of the stage, or correct its name",
-        reach=1,
-    ),
-    Sign(
-        r"sh: (?:line )?(?:\d+: )*([^\s:]+): Permission denied\Z",
-        "{0} may not be executed",
-        "give it the right: `chmod +x` before it is committed, or COPY --chmod=755",
-        reach=1,
     ),
 )
 """What the failed step said last; each counts only as near to its end as a cause of that kind stands."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from dockyard import __version__
 from dockyard.engine.client import Engine
@@ -71,13 +71,13 @@ class Answer:
     down: bool = False
 
 
-def _post(url: str, record: Mapping[str, Any], headers: Mapping[str, str]) -> "requests.Response":
+def _post(url: str, record: RunRecord, headers: Mapping[str, str]) -> "requests.Response":
     import requests
 
     return requests.post(url, json=record, headers=headers, timeout=POST_SECONDS)
 
 
-Post = Callable[[str, Mapping[str, Any], Mapping[str, str]], "requests.Response"]
+Post = Callable[[str, RunRecord, Mapping[str, str]], "requests.Response"]
 
 
 @dataclass(frozen=True)
@@ -90,24 +90,21 @@ class Outbox:
     post: Post = _post
     most: int = 500
 
-    def deliver(self, record: Mapping[str, Any]) -> None:
-        """Send a record, and then what had to wait; what cannot be sent now waits from now on. Raises nothing."""
+    def deliver(self, record: RunRecord) -> None:
+        """Send what waits, and this record last; what is not taken now waits for a later run. Raises nothing."""
         try:
+            write_atomically(self.folder / name_file(record), json.dumps(record))
+            for path in self.waiting()[: -self.most]:
+                path.unlink(missing_ok=True)
             if self.resting():
-                self.put_aside(record, "it did not answer a moment ago", down=True)
-                return
-            answer = self.send(record)
-            if answer.later:
-                self.put_aside(record, answer.trouble, down=answer.down)
-            elif answer.trouble:
-                log.info(f"the ledger at {self.url} did not take the run record: {answer.trouble}")
+                log.info(f"the ledger at {self.url} did not answer a moment ago: a later run sends the record")
             else:
                 self.flush()
         except OSError as error:
             log.info(f"what the ledger at {self.url} has missed cannot be kept: {error}")
 
-    def flush(self, seconds: float = FLUSH_SECONDS) -> int:
-        """Send what is waiting, the oldest first, until one is not taken or the time is over; return how many went."""
+    def flush(self, seconds: float = FLUSH_SECONDS) -> None:
+        """Send what is waiting, the oldest first, until one is not taken or the time is over."""
         until = time.monotonic() + seconds
         sent = 0
         for path in self.waiting():
@@ -120,14 +117,16 @@ class Outbox:
                 continue
             answer = self.send(record)
             if answer.later:
+                log.info(f"the ledger at {self.url} did not take {path.name}: {answer.trouble}; a later run sends it")
+                if answer.down:
+                    write_atomically(self.folder / "tried", "")
                 break
             path.unlink(missing_ok=True)
             sent += not answer.trouble
             if answer.trouble:
                 log.info(f"the ledger at {self.url} will never take {path.name}: {answer.trouble}")
-        if sent:
-            log.info(f"the ledger at {self.url} has {sent} earlier run record{'s' if sent > 1 else ''} now")
-        return sent
+        if sent > 1:
+            log.info(f"the ledger at {self.url} has taken {sent} run records: some had to wait")
 
     def waiting(self) -> list[Path]:
         """Return the files of what has not been sent."""
@@ -140,17 +139,7 @@ class Outbox:
         except OSError:
             return False
 
-    def put_aside(self, record: Mapping[str, Any], trouble: str, *, down: bool) -> None:
-        """Keep a record for later; beyond the bound, the oldest is given up."""
-        stamp = str(record.get("started", "")).replace(":", "").replace("-", "")[:15]
-        write_atomically(self.folder / f"{stamp}-{record.get('id', '')}.json", json.dumps(record))
-        if down and not self.resting():
-            write_atomically(self.folder / "tried", "")
-        for path in self.waiting()[: -self.most]:
-            path.unlink(missing_ok=True)
-        log.info(f"the ledger at {self.url} did not take the run record: {trouble}; a later run sends it again")
-
-    def send(self, record: Mapping[str, Any]) -> Answer:
+    def send(self, record: RunRecord) -> Answer:
         """Post one record; the ledger takes one that it has already without a word."""
         import requests
 
@@ -170,45 +159,6 @@ class Outbox:
         return Answer(f"{answer.status_code} {' '.join(answer.text[:200].split())}", later, down)
 
 
-@dataclass(frozen=True)
-class Clock:
-    """When a run started: in UTC for people, and on a clock that never jumps for its duration."""
-
-    started: datetime
-    ticks: float
-
-    @classmethod
-    def start(cls) -> "Clock":
-        """Return a clock that starts now."""
-        return cls(datetime.now(UTC), time.monotonic())
-
-    def seconds(self) -> float:
-        """Return the seconds since the start."""
-        return round(time.monotonic() - self.ticks, 3)
-
-
-def make_record(
-    settings: Settings, git: Git | None, clock: Clock, kind: Kind, outcome: Outcome, **more: Unpack[Details]
-) -> RunRecord:
-    """Return a run record; `more` holds the fields that only some kinds have."""
-    commit: GitRecord | None = None
-    if git:
-        commit = {"commit": git.commit, "branch": git.branch, "tag": git.tag, "dirty": git.dirty}
-    return {
-        "schema": "dockyard.run/2",
-        "id": secrets.token_hex(16),
-        "kind": kind,
-        "project": settings.image,
-        "started": clock.started.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        "duration_seconds": clock.seconds(),
-        "outcome": outcome,
-        "dockyard": __version__,
-        "ci": detect_ci(os.environ),
-        "git": commit,
-        **more,
-    }
-
-
 def describe_engine(engine: Engine) -> EngineRecord:
     """Return what a record says of an engine."""
     return {"kind": engine.kind, "version": engine.version}
@@ -222,16 +172,14 @@ def detect_ci(environment: Mapping[str, str]) -> str | None:
 UNSET = ("", "0", "false")
 
 
-def keep_record(settings: Settings, record: RunRecord) -> Path | None:
+def keep_record(settings: Settings, record: RunRecord) -> None:
     """Write a record to its file and bring it to the ledger; trouble is said in one line and changes nothing."""
-    path = None
     try:
-        path = write_record(settings.root / FOLDER, record)
+        write_atomically(settings.root / FOLDER / name_file(record), json.dumps(record, indent=2) + "\n")
     except OSError as error:
         log.info(f"the run record could not be written: {error}")
     if settings.ledger_url:
         make_outbox(settings).deliver(record)
-    return path
 
 
 def make_outbox(settings: Settings) -> Outbox:
@@ -239,27 +187,34 @@ def make_outbox(settings: Settings) -> Outbox:
     return Outbox(settings.ledger_url, os.environ.get(TOKEN, ""), settings.root / ".dockyard" / "unsent")
 
 
-def write_record(folder: Path, record: RunRecord) -> Path:
-    """Write a record atomically into `folder`, named by time so that a listing is in order."""
+def name_file(record: RunRecord) -> str:
+    """Return the name of a record's file, by its time, so that a listing is in order (pure)."""
     stamp = record["started"].replace(":", "").replace("-", "")[:15]
-    path = folder / f"{stamp}-{record['kind']}-{record['id'][:8]}.json"
-    write_atomically(path, json.dumps(record, indent=2) + "\n")
-    return path
+    return f"{stamp}-{record['kind']}-{record['id'][:8]}.json"
 
 
 @dataclass
 class Recording:
-    """A run that is under way: when it started, what there is to tell of it, its steps as they end, and its outcome.
+    """A run that is under way: what there is to tell of it, its steps as they end, and its outcome.
 
     `failed` says of a run that ends without an error that it found something wrong, `idle` that it had nothing to do.
+    `parts` are images that get a record each; one that has what it was to have passed, whatever becomes of others.
     """
 
-    clock: Clock
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    ticks: float = field(default_factory=time.monotonic)
+    """Its start on a clock that never jumps."""
+    git: Git | None = None
     details: Details = field(default_factory=Details)
+    parts: list[Details] = field(default_factory=list)
     steps: list[StepRecord] = field(default_factory=list)
     failed: bool = False
     idle: bool = False
     outcome: Outcome = "failed"
+
+    def seconds(self) -> float:
+        """Return the seconds since the start."""
+        return round(time.monotonic() - self.ticks, 3)
 
     @contextmanager
     def watch(self) -> Iterator[None]:
@@ -277,7 +232,7 @@ class Recording:
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Note when a step starts and how it ends."""
-        step: StepRecord = {"name": name, "started_seconds": self.clock.seconds(), "duration_seconds": 0.0}
+        step: StepRecord = {"name": name, "started_seconds": self.seconds(), "duration_seconds": 0.0}
         self.steps.append(step)
         step["outcome"] = "failed"
         try:
@@ -287,12 +242,7 @@ class Recording:
             step["outcome"] = "interrupted"
             raise
         finally:
-            step["duration_seconds"] = round(self.clock.seconds() - step["started_seconds"], 3)
-
-    def told(self) -> Details:
-        """Return what there is to tell so far, the steps in the order of their starts."""
-        steps = sorted(self.steps, key=lambda step: step["started_seconds"])
-        return {**self.details, "steps": steps[:MOST_STEPS]}
+            step["duration_seconds"] = round(self.seconds() - step["started_seconds"], 3)
 
 
 Keep = Callable[[Settings, RunRecord], object]
@@ -301,7 +251,7 @@ Keep = Callable[[Settings, RunRecord], object]
 @contextmanager
 def record_run(settings: Settings, kind: Kind, *, keep: Keep | None = None) -> Iterator[Recording]:
     """Keep a record of what is done inside, however it ends; one that was mistyped or had nothing to do is no run."""
-    recording = Recording(Clock.start())
+    recording = Recording()
     mistyped = False
     try:
         with recording.watch():
@@ -311,10 +261,34 @@ def record_run(settings: Settings, kind: Kind, *, keep: Keep | None = None) -> I
         raise
     finally:
         if not (mistyped or recording.idle):
-            details: Details = {"error": None, **recording.told()}
-            git = read_git(settings.root)
-            record = make_record(settings, git, recording.clock, kind, recording.outcome, **details)
-            (keep or keep_record)(settings, record)
+            git = recording.git or read_git(settings.root)
+            steps = sorted(recording.steps, key=lambda step: step["started_seconds"])[:MOST_STEPS]
+            for part in recording.parts or [Details()]:
+                details: Details = {"error": None, **recording.details, "steps": steps, **part}
+                outcome = "passed" if part.get("image") else recording.outcome
+                (keep or keep_record)(settings, make_record(settings, git, recording, kind, outcome, **details))
+
+
+def make_record(
+    settings: Settings, git: Git | None, recording: Recording, kind: Kind, outcome: Outcome, **more: Unpack[Details]
+) -> RunRecord:
+    """Return a run record; `more` holds the fields that only some kinds have."""
+    commit: GitRecord | None = None
+    if git:
+        commit = {"commit": git.commit, "branch": git.branch, "tag": git.tag, "dirty": git.dirty}
+    return {
+        "schema": "dockyard.run/2",
+        "id": secrets.token_hex(16),
+        "kind": kind,
+        "project": settings.image,
+        "started": recording.started.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "duration_seconds": recording.seconds(),
+        "outcome": outcome,
+        "dockyard": __version__,
+        "ci": detect_ci(os.environ),
+        "git": commit,
+        **more,
+    }
 
 
 def describe_solve(steps: Iterable[Solved], began: float) -> Iterator[StepRecord]:

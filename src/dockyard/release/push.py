@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 from dockyard.bases.resolve import Missing
@@ -13,7 +14,7 @@ from dockyard.image import records
 from dockyard.image.build import Built, Request, build_images, require_targets
 from dockyard.image.dockerfile import read_dockerfile
 from dockyard.image.names import Variant
-from dockyard.image.record_types import Details, ImageRecord, RunRecord
+from dockyard.image.record_types import ImageRecord, Kind
 from dockyard.registry.push import Pushed, preflight, push_images, refuse_dirty, verify_pushed
 from dockyard.settings import Settings
 
@@ -29,7 +30,7 @@ class PushActions:
     build_images: Callable[..., tuple[tuple[Built, ...], tuple[Missing, ...]]] = build_images
     verify_pushed: Callable[[Engine, str, str], int] = verify_pushed
     push_images: Callable[..., tuple[Pushed, ...]] = push_images
-    keep_record: Callable[[Settings, RunRecord], object] = records.keep_record
+    record_run: Callable[[Settings, Kind], AbstractContextManager[records.Recording]] = records.record_run
 
 
 PUSH_ACTIONS = PushActions()
@@ -70,37 +71,30 @@ def push_variants(
     """Push every image under all its names and record how each ended; uncommitted changes need `force`."""
     names = [name for named in wanted.values() for name in named]
     refuse_dirty(names, force)
-    recording = records.Recording(records.Clock.start())
     engine = actions.find_engine(settings)
     arrived: dict[str, Pushed] = {}
+    with actions.record_run(settings, "push") as recording:
 
-    def note(image: Pushed) -> None:
-        arrived[image.reference] = image
-        ended = recording.clock.seconds()
-        recording.steps.append({
-            "name": image.reference, "started_seconds": round(max(0.0, ended - image.seconds), 3),
-            "duration_seconds": round(image.seconds, 3), "cached": not image.pushed, "outcome": "passed",
-        })  # fmt: skip
+        def note(image: Pushed) -> None:
+            arrived[image.reference] = image
+            recording.steps.append({
+                "name": image.reference, "started_seconds": round(max(0.0, recording.seconds() - image.seconds), 3),
+                "duration_seconds": round(image.seconds, 3), "cached": not image.pushed, "outcome": "passed",
+            })  # fmt: skip
 
-    try:
-        with recording.watch():
+        recording.details["engine"] = records.describe_engine(engine)
+        try:
             return actions.push_images(engine, names, arrived=note)
-    finally:
-        git = read_git(settings.root)
-        for variant, named in wanted.items():
-            ending = "passed" if all(name in arrived for name in named) else recording.outcome
-            told: Details = {
-                **recording.told(),
-                "target": variant.target,
-                "python": variant.python,
-                "image": _describe_image(arrived.get(named[0])),
-                "engine": records.describe_engine(engine),
-            }
-            record = records.make_record(settings, git, recording.clock, "push", ending, **told)
-            actions.keep_record(settings, record)
+        finally:
+            recording.parts = [
+                {
+                    "target": variant.target,
+                    "python": variant.python,
+                    "image": _describe_image(arrived[named[0]]) if arrived.keys() >= set(named) else None,
+                }
+                for variant, named in wanted.items()
+            ]
 
 
-def _describe_image(image: Pushed | None) -> ImageRecord | None:
-    if image is None:
-        return None
+def _describe_image(image: Pushed) -> ImageRecord:
     return {"reference": image.reference, "digest": image.digest, "pull_bytes": image.size}

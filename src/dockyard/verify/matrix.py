@@ -190,7 +190,7 @@ def run_one(run: Run, variant: Variant) -> Outcome:
     image = images.local_name(run.settings, variant)
     folder = run.folder / "accounts" / variant.name
     named = name_user(lambda options: read_accounts(run, image, options), folder)
-    clock = records.Clock.start()
+    recording = records.Recording()
     container = run.container(variant)
     returncode = 0
     try:
@@ -204,8 +204,8 @@ def run_one(run: Run, variant: Variant) -> Outcome:
         copied = run.engine.attempt("cp", f"{container}:{RESULTS}/.", str(into))
         if not copied.ok:
             log.info(f"{variant.python} | no results came out of the container: {copied.stderr.strip()}")
-    outcome = Outcome(variant.python, *count(into / "junit.xml"), clock.seconds(), returncode, image)
-    _record(run, outcome, clock)
+    outcome = Outcome(variant.python, *count(into / "junit.xml"), recording.seconds(), returncode, image)
+    _record(run, outcome, recording)
     return outcome
 
 
@@ -350,7 +350,7 @@ def rows(outcomes: Sequence[Outcome], missing: Sequence[Missing]) -> list[tuple[
     return sorted([*tested, *absent], key=lambda row: [int(part) for part in row[0].split(".")])
 
 
-def _record(run: Run, outcome: Outcome, clock: records.Clock) -> None:
+def _record(run: Run, outcome: Outcome, recording: records.Recording) -> None:
     tests: TestsRecord = {
         "passed": outcome.passed,
         "failed": outcome.failed,
@@ -360,7 +360,7 @@ def _record(run: Run, outcome: Outcome, clock: records.Clock) -> None:
     record = records.make_record(
         run.settings,
         read_git(run.settings.root),
-        clock,
+        recording,
         "test",
         "interrupted" if run.cut.is_set() else "failed" if outcome.trouble else "passed",
         python=outcome.python,

@@ -68,7 +68,7 @@ def reproduce_image(settings: Settings, query: ImageQuery, *, engine: Engine | N
         outcome = rebuild_and_compare(job, reference, existing)
         recording.details |= describe_outcome(outcome)
         recording.failed = outcome.verdict is Verdict.DIFFERENT
-    return replace(outcome, seconds=recording.clock.seconds())
+    return replace(outcome, seconds=recording.seconds())
 
 
 def rebuild_and_compare(job: Job, reference: str, existing: Mapping[str, Any]) -> Outcome:

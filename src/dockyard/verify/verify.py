@@ -71,7 +71,7 @@ def verify_image(
             found.size,
             verdict,
             result,
-            recording.clock.seconds(),
+            recording.seconds(),
             found.manifest,
         )
         recording.details |= describe_report(report, found)
