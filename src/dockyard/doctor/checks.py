@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,14 +22,13 @@ from dockyard.bases import lookup, recipe
 from dockyard.bases.parallel import end_children
 from dockyard.bases.resolve import reference, wanted
 from dockyard.doctor import machine
-from dockyard.doctor.machine import ENGINE_SECONDS, NETWORK_SECONDS, Check, Machine, Once, Row, State
+from dockyard.doctor.machine import ENGINE_SECONDS, NETWORK_SECONDS, Check, Engines, Machine, Row, State
 from dockyard.engine import client
 from dockyard.errors import DockyardError, Sign, read_signs
 from dockyard.git import Git, read_git
 from dockyard.host import CA_NAMES, ca_bundle, certificates
 from dockyard.locks.check import check_project
 from dockyard.locks.indexes import ask_keyring, collect_logins
-from dockyard.locks.inputs import Problem
 from dockyard.process import Command
 from dockyard.registry.client import parse_reference
 from dockyard.registry.content import reach_registry
@@ -55,41 +54,34 @@ PIP_TROUBLE = (
 
 
 def check_bases(machine: Machine) -> Iterable[Row]:
-    """Ask a registry for a base image, as a build would, without remembering the answer."""
-    settings, engines = machine.settings, machine.engines()
-    without = tuple(python for python in settings.pythons if python not in recipe.RELEASES)
-    lacking = engines.kind != "embedded" and "buildx" in dict(client.missing_plugins(engines.plugins))
-    changes = None if settings.base == "debian" or lacking else machine.docker()
-    digest = reason = ""
-    if changes is not None:
-        name = wanted(settings.python, lookup.read_bases_lock(settings.root))
-        engine = client.Engine("", "", snapshotter=False, environment=changes, runner=machine.runner)
-        answer = lookup.ask_once(engine, name, NETWORK_SECONDS)
-        digest, reason = answer.digest, answer.reason
-    yield base_row(settings.base, reference(settings.python), digest, reason, without)
+    """Ask a registry for a base image, as a build would, without remembering the answer.
 
-
-def base_row(mode: str, name: str, digest: str = "", reason: str = "", unpackaged: Sequence[str] = ()) -> Row:
-    """Say whether base images can be had; without a registry, Debian packages make them unless the settings forbid.
-
-    `digest` or `reason` is a registry's answer, both empty where none was asked.
+    Without a registry, Debian packages make them unless the settings forbid it.
     """
-    lacking = f"; Debian packages make none for Python {', '.join(unpackaged)}" if unpackaged else ""
-    if mode == "debian":
-        state = State.WARN if lacking else State.OK
-        return Row(
-            "base images", state, f"from Debian packages{lacking}", 'base = "auto" asks a registry' if lacking else ""
-        )
-    if digest:
-        return Row("base images", State.OK, f"the registry has {name}")
-    if not reason:
-        after = "" if mode == "registry" else ", and takes Debian packages where none answers" + lacking
-        return Row("base images", State.OK, f"the first build asks a registry{after}")
-    if mode == "registry":
-        advice = 'check the network and the proxy, or set base = "auto" to use Debian packages instead'
-        return Row("base images", State.FAIL, reason, advice)
-    found = f"the registry does not answer, so Debian packages are used ({reason}){lacking}"
-    return Row("base images", State.WARN, found, 'nothing needs doing; base = "debian" asks no registry')
+    settings, engines = machine.settings, machine.engines()
+    unpackaged = ", ".join(python for python in settings.pythons if python not in recipe.RELEASES)
+    lacking = f"; Debian packages make none for Python {unpackaged}" if unpackaged else ""
+    if settings.base == "debian":
+        state, fix = (State.WARN, 'base = "auto" asks a registry') if lacking else (State.OK, "")
+        yield Row("base images", state, f"from Debian packages{lacking}", fix)
+        return
+    no_buildx = engines.kind != "embedded" and "buildx" in dict(client.missing_plugins(engines.plugins))
+    changes = None if no_buildx else machine.docker()
+    if changes is None:
+        after = "" if settings.base == "registry" else f", and takes Debian packages where none answers{lacking}"
+        yield Row("base images", State.OK, f"the first build asks a registry{after}")
+        return
+    engine = client.Engine("", "", snapshotter=False, environment=changes, runner=machine.runner)
+    name = wanted(settings.python, lookup.read_bases_lock(settings.root))
+    answer = lookup.ask_once(engine, name, NETWORK_SECONDS)
+    if answer.digest:
+        yield Row("base images", State.OK, f"the registry has {reference(settings.python)}")
+    elif settings.base == "registry":
+        fix = 'check the network and the proxy, or set base = "auto" to use Debian packages instead'
+        yield Row("base images", State.FAIL, answer.reason, fix)
+    else:
+        found = f"the registry does not answer, so Debian packages are used ({answer.reason}){lacking}"
+        yield Row("base images", State.WARN, found, 'nothing needs doing; base = "debian" asks no registry')
 
 
 def check_registry(machine: Machine) -> Iterable[Row]:
@@ -119,20 +111,16 @@ def check_index(machine: Machine) -> Iterable[Row]:
     changes = {**clean, **asked, "PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     done = machine.runner.capture(Command((sys.executable, *words), env=changes, timeout=INDEX_SECONDS), check=False)
     named = "PIP_INDEX_URL" in asked or "PIP_EXTRA_INDEX_URL" in asked
-    yield index_row(named, done.returncode, done.stdout + done.stderr)
-
-
-def index_row(named: bool, returncode: int, output: str) -> Row:
-    """Say whether the index of the configuration, `named`, or else pip's own answers; `output` is pip's."""
     which = "the index of pip's configuration" if named else "pip's default index"
-    skipped = re.findall(r"Could not fetch URL \S+: (.*)", output)
-    if returncode == 0 and not skipped:
-        return Row("package index", State.OK, f"{which} answers")
-    said = "\n".join(skipped) or output
-    if sign := read_signs(PIP_TROUBLE, said):
-        return Row("package index", State.FAIL, f"{which}: {sign.message}", sign.hint)
-    last = (said.strip().splitlines() or ["pip says nothing"])[-1]
-    return Row("package index", State.FAIL, f"{which}: {last[:160]}", "`pip index versions pip -vv` shows more")
+    skipped = re.findall(r"Could not fetch URL \S+: (.*)", done.stdout + done.stderr)
+    said = "\n".join(skipped) or done.stdout + done.stderr
+    if done.ok and not skipped:
+        yield Row("package index", State.OK, f"{which} answers")
+    elif sign := read_signs(PIP_TROUBLE, said):
+        yield Row("package index", State.FAIL, f"{which}: {sign.message}", sign.hint)
+    else:
+        last = (said.strip().splitlines() or ["pip says nothing"])[-1]
+        yield Row("package index", State.FAIL, f"{which}: {last[:160]}", "`pip index versions pip -vv` shows more")
 
 
 def check_mirror(machine: Machine) -> Iterable[Row]:
@@ -140,34 +128,28 @@ def check_mirror(machine: Machine) -> Iterable[Row]:
     settings, fetches = machine.settings, machine.engines().fetches
     if settings.base == "registry" and not fetches:
         return
-    state, advice = State.FAIL if fetches or settings.base == "debian" else State.WARN, ""
     try:
-        mirror = machine.mirror()
-        found = re.sub(r"//[^/@]*@", "//", mirror.uri)
-        if wrong := fetch_with_apt(machine, f"{mirror.uri.rstrip('/')}/dists/{machine.codename()}/InRelease"):
-            found += f": {wrong}"
-        else:
-            state = State.OK
+        yield Row("apt mirror", State.OK, f"{fetch_from_mirror(machine)} answers")
     except DockyardError as error:
-        found, advice = error.message, error.hint
-    if state is State.OK:
-        yield Row("apt mirror", state, f"{found} answers")
-    else:
-        yield Row("apt mirror", state, found, advice or "check the network and apt's proxy settings")
+        state = State.FAIL if fetches or settings.base == "debian" else State.WARN
+        yield Row("apt mirror", state, error.message, error.hint)
 
 
-def fetch_with_apt(machine: Machine, uri: str) -> str:
-    """Return why apt cannot fetch a file, or '' where it can; what it fetches is not kept."""
+def fetch_from_mirror(machine: Machine) -> str:
+    """Fetch a small file with apt, and keep nothing of it; return the mirror's address, raise where it has none."""
+    mirror = machine.mirror()
+    uri = f"{mirror.uri.rstrip('/')}/dists/{machine.codename()}/InRelease"
     options = ("Acquire::Retries=0", "Acquire::http::Timeout=4", "Acquire::https::Timeout=4", "APT::Sandbox::User=root")
     with tempfile.TemporaryDirectory(prefix="dockyard-") as folder:
         words = (*(word for option in options for word in ("-o", option)), "download-file", uri, f"{folder}/file")
-        done = machine.runner.capture(
-            Command(("/usr/lib/apt/apt-helper", *words), timeout=NETWORK_SECONDS), check=False
-        )
+        helper = Command(("/usr/lib/apt/apt-helper", *words), timeout=NETWORK_SECONDS)
+        done = machine.runner.capture(helper, check=False)
+    shown = re.sub(r"//[^/@]*@", "//", mirror.uri)
     if done.ok:
-        return ""
-    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.startswith(("E: Failed", "  "))]
-    return re.sub(r"^E: Failed to fetch \S+\s+", "", lines[0]) if lines else "it cannot be read"
+        return shown
+    lines = (line.strip() for line in (done.stdout + done.stderr).splitlines() if line.startswith(("E: Failed", "  ")))
+    wrong = re.sub(r"^E: Failed to fetch \S+\s+", "", next(lines, "it cannot be read"))
+    raise DockyardError(f"{shown}: {wrong}", "check the network and apt's proxy settings")
 
 
 def check_certificates(machine: Machine) -> Iterable[Row]:
@@ -230,17 +212,14 @@ def git_row(git: Git | None, said: str = "") -> Row:
 
 
 def check_locks(machine: Machine) -> Iterable[Row]:
-    """Compare the locks with what they were made from."""
-    yield locks_row(check_project(machine.settings))
-
-
-def locks_row(problems: Sequence[Problem]) -> Row:
-    """Tell the first problem of the locks."""
-    if not problems:
-        return Row("locks", State.OK, "all agree with requirements/*.in")
-    path, line, message, mend = problems[0]
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return Row("locks", State.FAIL, f"{path}:{line}: {message}{more}", mend)
+    """Compare the locks with what they were made from, and tell the first problem."""
+    problems = check_project(machine.settings)
+    if problems:
+        path, line, message, mend = problems[0]
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        yield Row("locks", State.FAIL, f"{path}:{line}: {message}{more}", mend)
+    else:
+        yield Row("locks", State.OK, "all agree with requirements/*.in")
 
 
 def check_ports(machine: Machine) -> Iterable[Row]:
@@ -258,22 +237,18 @@ def check_ports(machine: Machine) -> Iterable[Row]:
             yield Row(f"port {port}", State.OK, "this project's own stack has it")
         else:
             found = "another program has it: `invoke up` will not start"
-            yield Row(
-                f"port {port}", State.WARN, found, f"`ss -ltnp sport = :{port}` names it: end it, or change ports"
-            )
+            fix = f"`ss -ltnp sport = :{port}` names it: end it, or change ports"
+            yield Row(f"port {port}", State.WARN, found, fix)
 
 
 def check_python(machine: Machine) -> Iterable[Row]:
-    """Look at the Python that runs the pipeline."""
-    yield python_row(machine.settings.root, sys.prefix, platform.python_version())
-
-
-def python_row(root: Path, prefix: str, version: str) -> Row:
-    """Say which Python runs the pipeline: it is best the project's own."""
-    if Path(prefix).resolve() == (root / ".venv").resolve():
-        return Row("Python", State.OK, f"{version} in .venv")
-    found = f"{version} in {prefix}, not the project's .venv"
-    return Row("Python", State.WARN, found, "start it with the Python of the project's .venv")
+    """Look at the Python that runs the pipeline: it is best the project's own."""
+    version = platform.python_version()
+    if Path(sys.prefix).resolve() == (machine.settings.root / ".venv").resolve():
+        yield Row("Python", State.OK, f"{version} in .venv")
+    else:
+        found = f"{version} in {sys.prefix}, not the project's .venv"
+        yield Row("Python", State.WARN, found, "start it with the Python of the project's .venv")
 
 
 def check_hook(machine: Machine) -> Iterable[Row]:
@@ -290,9 +265,19 @@ def check_hook(machine: Machine) -> Iterable[Row]:
 
 def examine(settings: "Settings", environment: Mapping[str, str]) -> tuple[Row, ...]:
     """Return every row of the table, in the order of CHECKS."""
-    return run_checks(
-        CHECKS, Machine(settings, environment, Once(lambda: machine.look_at_engines(settings, environment)))
-    )
+    engines = share(lambda: machine.look_at_engines(settings, environment))
+    return run_checks(CHECKS, Machine(settings, environment, engines))
+
+
+def share(gather: Callable[[], Engines]) -> Callable[[], Engines]:
+    """Return a fact that several checks need: the first one gathers it, the others wait for it."""
+    known, lock = functools.cache(gather), threading.Lock()
+
+    def ask() -> Engines:
+        with lock:
+            return known()
+
+    return ask
 
 
 def run_checks(checks: Mapping[str, Check], machine: Machine, limit: float = LIMIT) -> tuple[Row, ...]:
@@ -321,9 +306,8 @@ def run_checks(checks: Mapping[str, Check], machine: Machine, limit: float = LIM
     finally:
         end_children({thread.native_id for thread in threads if thread.is_alive() and thread.native_id})
     late = f"no answer within {limit:g} s"
-    return tuple(
-        row for name in checks for row in rows.get(name, (Row(name, State.FAIL, late, "check the network, try again"),))
-    )
+    lost = {name: (Row(name, State.FAIL, late, "check the network, try again"),) for name in checks}
+    return tuple(row for several in (lost | rows).values() for row in several)
 
 
 CHECKS: Mapping[str, Check] = {

@@ -1,11 +1,9 @@
 """What a check of the doctor is given and gives; the checks of the engine and of the machine that it runs on."""
 
-import functools
 import os
 import platform
 import re
 import tempfile
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -14,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dockyard import apt, console, files, process
 from dockyard.engine import client
-from dockyard.engine.embedded import install, processes
+from dockyard.engine.embedded import install, lifecycle, processes
 from dockyard.engine.embedded.install import place
 from dockyard.errors import DockyardError
 from dockyard.process import Command, Runner
@@ -46,33 +44,27 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Embedded:
-    """The embedded engine: whether it is there, what `docker info` says where it runs, and why it cannot be used."""
-
-    home: str
-    version: str
-    unpacked: bool = False
-    probe: client.Probe | None = None
-    refusal: str = ""
-    instead: str = ""
-
-
-@dataclass(frozen=True)
 class Engines:
-    """The engines of a machine: what the search for the host's gave, and the embedded one."""
+    """The engines of a machine: what the search for the host's gave, and what there is of the embedded one.
+
+    `home` is its folder, `own` what `docker info` says where it runs, `refusal` why it cannot be used.
+    """
 
     search: client.Search
-    embedded: Embedded
+    home: str = ""
+    unpacked: bool = False
+    own: client.Probe | None = None
+    refusal: DockyardError | None = None
 
     @property
     def kind(self) -> str:
         """The engine that a build would use: host, embedded, or '' where none can be."""
-        return "" if self.search.kind == "embedded" and self.embedded.refusal else self.search.kind
+        return "" if self.search.kind == "embedded" and self.refusal else self.search.kind
 
     @property
     def info(self) -> Mapping[str, Any]:
         """What that engine says of itself; empty where it does not run."""
-        probe = self.embedded.probe if self.kind == "embedded" else self.search.probe
+        probe = self.own if self.kind == "embedded" else self.search.probe
         return probe.info if probe else {}
 
     @property
@@ -83,20 +75,7 @@ class Engines:
     @property
     def fetches(self) -> bool:
         """Whether the next build would first fetch the embedded engine's packages."""
-        return self.kind == "embedded" and not self.embedded.unpacked
-
-
-class Once:
-    """A fact that several checks need: the first one gathers it, the others wait for it."""
-
-    def __init__(self, gather: Callable[[], Engines]) -> None:
-        self._gather = functools.cache(gather)
-        self._lock = threading.Lock()
-
-    def __call__(self) -> Engines:
-        """Return the fact."""
-        with self._lock:
-            return self._gather()
+        return self.kind == "embedded" and not self.unpacked
 
 
 @dataclass(frozen=True)
@@ -105,7 +84,7 @@ class Machine:
 
     settings: "Settings"
     environment: Mapping[str, str]
-    engines: Once
+    engines: Callable[[], Engines]
     runner: Runner = field(default=process)
     is_taken: Callable[[str, int], bool] = field(default=is_taken)
     node: Callable[[], str] = field(default=platform.node)
@@ -117,7 +96,7 @@ class Machine:
         engines = self.engines()
         if engines.kind != "embedded":
             return {} if self.runner.which("docker") else None
-        if not engines.embedded.unpacked:
+        if not engines.unpacked:
             return None
         return install.client_environment(place(self.environment), self.environment.get("PATH", ""))
 
@@ -135,30 +114,22 @@ ENGINE_SECONDS = 4.0
 
 def look_at_engines(settings: "Settings", environment: Mapping[str, str]) -> Engines:
     """Return what there is to know of the host's engine and the embedded one, without starting any."""
-    search = client.search_host(settings.engine, environment, ENGINE_SECONDS)
-    usual = Embedded("", install.ENGINE_VERSION)
-    return Engines(search, look_at_embedded(environment) if search.kind == "embedded" else usual)
-
-
-def look_at_embedded(environment: Mapping[str, str]) -> Embedded:
-    """Return whether the embedded engine runs, is unpacked, or could not be used here."""
     where = place(environment)
-    known = Embedded(where.shown(), install.ENGINE_VERSION)
+    found = Engines(client.search_host(settings.engine, environment, ENGINE_SECONDS), where.shown())
+    if found.search.kind != "embedded":
+        return found
     try:
         install.require_host()
-        known = replace(known, unpacked=install.is_unpacked(where))
+        found = replace(found, unpacked=install.is_unpacked(where))
         if processes.daemon(processes.running(), where):
             ours = install.client_environment(where, environment.get("PATH", ""))
-            return replace(known, probe=client.ask_docker(environment=ours, seconds=ENGINE_SECONDS))
-        if not known.unpacked:
+            return replace(found, own=client.ask_docker(environment=ours, seconds=ENGINE_SECONDS))
+        if not found.unpacked:
             apt.mirror()
-        rivals = processes.rivals(processes.running(), where)
+        lifecycle.refuse_rivals(processes.rivals(processes.running(), where))
     except DockyardError as error:
-        return replace(known, refusal=error.message, instead=error.hint)
-    if rivals:
-        other = f"the embedded engine cannot run beside another dockerd (process {rivals[0].pid})"
-        return replace(known, refusal=other, instead="set DOCKER_HOST to that engine, or stop it")
-    return known
+        return replace(found, refusal=error)
+    return found
 
 
 def check_engine(machine: Machine) -> Iterable[Row]:
@@ -171,33 +142,31 @@ def check_engine(machine: Machine) -> Iterable[Row]:
 
 def engine_row(engines: Engines) -> Row:
     """Say which engine would be used."""
-    search, own = engines.search, engines.embedded
-    named = f" ({search.chosen})" if search.chosen else ""
+    search, own = engines.search, engines.own
+    probe, named = search.probe or client.Probe(), f" ({search.chosen})" if search.chosen else ""
     if engines.kind == "host":
         return Row("engine", State.OK, f"Docker Engine {client.from_info('host', engines.info).version}{named}")
-    trouble = search.probe.wrong if search.probe else ""
+    trouble = probe.wrong or "no Docker Engine is reachable"
     if not search.kind:
-        hint = (search.probe.hint if search.probe else "") or "start it, or set DOCKER_HOST to one that answers"
-        return Row("engine", State.FAIL, f"{trouble or 'none is reachable'}{named}", hint)
-    if own.refusal:
-        why = "" if search.wanted == "embedded" else f"{trouble or 'none is reachable'}; "
-        return Row("engine", State.FAIL, why + own.refusal, own.instead)
-    if own.probe and own.probe.wrong:
-        return Row("engine", State.FAIL, f"embedded: {own.probe.wrong}", "invoke engine.stop, then try again")
-    if own.probe:
-        found = f"running in {own.home}"
-    elif own.unpacked:
-        found = "starts when it is needed"
-    else:
-        takes = f"{console.size(DOWNLOAD)} to fetch, {console.size(UNPACKED)} in {own.home}"
+        hint = probe.hint or "start it, or set DOCKER_HOST to one that answers"
+        return Row("engine", State.FAIL, f"{trouble}{named}", hint)
+    asked_for = search.wanted == "embedded"
+    if engines.refusal:
+        why = "" if asked_for else f"{trouble}; "
+        return Row("engine", State.FAIL, why + engines.refusal.message, engines.refusal.hint)
+    if own and own.wrong:
+        return Row("engine", State.FAIL, f"embedded: {own.wrong}", "invoke engine.stop, then try again")
+    found = f"running in {engines.home}" if own else "starts when it is needed"
+    if engines.fetches and not own:
+        takes = f"{console.size(DOWNLOAD)} to fetch, {console.size(UNPACKED)} in {engines.home}"
         found = f"fetched when it is needed: {takes}"
-    why = "" if search.wanted == "embedded" else f" ({trouble or 'no other is reachable'})"
-    return Row("engine", State.OK, f"embedded {own.version}, {found}{why}")
+    why = "" if asked_for else f" ({trouble})"
+    return Row("engine", State.OK, f"embedded {install.ENGINE_VERSION}, {found}{why}")
 
 
 def plugin_rows(engines: Engines) -> Iterator[Row]:
     """Say which buildx and Compose there are."""
-    waiting = engines.kind == "embedded" and not engines.embedded.probe
+    waiting = engines.kind == "embedded" and not engines.own
     info = engines.plugins
     plugins = (info.get("ClientInfo") or {}).get("Plugins") or ()
     versions = {str(plugin.get("Name")): str(plugin.get("Version", "")).lstrip("v") for plugin in plugins}
@@ -279,9 +248,8 @@ def disk_rows(disks: Sequence[Disk]) -> Iterator[Row]:
     """Say how much room is left, with one row for each file system."""
     for disk in disks:
         if disk.wrong:
-            yield Row(
-                "disk", State.FAIL, f"{disk.use}: {disk.path}: {disk.wrong}", "set XDG_CACHE_HOME to another folder"
-            )
+            found = f"{disk.use}: {disk.path}: {disk.wrong}"
+            yield Row("disk", State.FAIL, found, "set XDG_CACHE_HOME to another folder")
     good = [disk for disk in disks if not disk.wrong]
     for device in dict.fromkeys(disk.device for disk in good):
         here = [disk for disk in good if disk.device == device]
@@ -318,11 +286,8 @@ def check_memory(machine: Machine) -> Iterable[Row]:
 
 def memory_row(total: int, available: int) -> Row:
     """Say how much memory there is, in bytes; `available` is 0 for an engine on another machine."""
-    left = (
-        f"{console.size(available)} available of {console.size(total)}"
-        if available
-        else f"{console.size(total)} in all"
-    )
+    whole = console.size(total)
+    left = f"{console.size(available)} available of {whole}" if available else f"{whole} in all"
     advice = "end other programs, or use an engine on a larger machine (DOCKER_HOST)"
     return _at_least("memory", available or total, (LEAST_MEMORY, ENOUGH_MEMORY), left, advice)
 
