@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from dockyard.locks.audit import level, merge_records
+from dockyard.locks.audit import Release, level, merge_records
 from tests.advisory_service import advisory
 
 V3 = {"type": "CVSS_V3", "score": "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:N/A:N"}
@@ -31,7 +31,7 @@ OTHER = {"type": "Ubuntu", "score": "negligible"}
 )
 def test_severity(more: dict[str, Any], severity: str, score: float | None) -> None:
     """The newest kind of vector that can be read counts, then the database's own word, and else it is unknown."""
-    (found,) = merge_records("flask", "3.1.3", [advisory("PYSEC-2026-7", "flask", "3.1.4", **more)])
+    (found,) = merge_records(Release("flask", "3.1.3"), [advisory("PYSEC-2026-7", "flask", "3.1.4", **more)])
     assert (found.severity, found.score) == (severity, score)
 
 
@@ -39,7 +39,7 @@ def test_severity_of_one_package() -> None:
     """What a record says of the package itself comes before what it says of all that it affects."""
     record = advisory("PYSEC-2026-7", "flask", "3.1.4", severity=[V4])
     record["affected"][0]["severity"] = [V3]
-    assert merge_records("flask", "3.1.3", [record])[0].score == 7.5
+    assert merge_records(Release("flask", "3.1.3"), [record])[0].score == 7.5
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_one_vulnerability_is_one_advisory() -> None:
         advisory("BIT-flask-1", "flask", "3.1.4", "GHSA-aaaa-bbbb-cccc", "CVE-2026-1234"),
     ]
     for order in (records, records[::-1]):
-        one, other = merge_records("flask", "3.1.3", order)
+        one, other = merge_records(Release("flask", "3.1.3"), order)
         assert (one.id, one.aliases) == ("CVE-2026-1234", ("GHSA-aaaa-bbbb-cccc", "BIT-flask-1", "PYSEC-2026-7"))
         assert (one.severity, one.score, one.mended_in, one.summary) == ("high", 7.5, ("3.1.4",), "It leaks")
         assert (other.id, other.aliases, other.mended_in) == ("PYSEC-2026-8", (), ("3.1.5",))
@@ -80,8 +80,9 @@ def test_withdrawn_advisories_do_not_count() -> None:
     gone = advisory(
         "GHSA-aaaa-bbbb-cccc", "flask", "3.1.4", "CVE-2026-1", severity=[V4], withdrawn="2026-11-02T00:00:00Z"
     )
-    assert merge_records("flask", "3.1.3", [gone]) == ()
-    (found,) = merge_records("flask", "3.1.3", [gone, advisory("PYSEC-2026-7", "flask", "3.1.4", "CVE-2026-1")])
+    assert merge_records(Release("flask", "3.1.3"), [gone]) == []
+    stands = advisory("PYSEC-2026-7", "flask", "3.1.4", "CVE-2026-1")
+    (found,) = merge_records(Release("flask", "3.1.3"), [gone, stands])
     assert (found.id, found.aliases, found.severity) == ("CVE-2026-1", ("PYSEC-2026-7",), "unknown")
 
 
@@ -96,7 +97,7 @@ def test_what_mends_it() -> None:
     ]
     record["affected"].append({"package": {"ecosystem": "npm", "name": "some-package"}, "ranges": affected["ranges"]})
     record["affected"].append({**affected, "package": {"ecosystem": "PyPI", "name": "other"}})
-    assert merge_records("some-package", "1.9", [record])[0].mended_in == ("1.10", "1.12.3")
-    assert merge_records("some-package", "1.11.1", [record])[0].mended_in == ("1.12.3",)
-    assert merge_records("some-package", "2.1", [record])[0].mended_in == ()
-    assert merge_records("third", "1", [record])[0].mended_in == ()
+    assert merge_records(Release("some-package", "1.9"), [record])[0].mended_in == ("1.10", "1.12.3")
+    assert merge_records(Release("some-package", "1.11.1"), [record])[0].mended_in == ("1.12.3",)
+    assert merge_records(Release("some-package", "2.1"), [record])[0].mended_in == ()
+    assert merge_records(Release("third", "1"), [record])[0].mended_in == ()

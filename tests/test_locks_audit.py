@@ -168,25 +168,24 @@ def second(result: Any) -> Callable[[str, Answer], Answer]:
 
 
 RECORD = "/v1/vulns/PYSEC-2026-7"
+UNANSWERED = "did not answer for fastjsonschema==2.22.3, flask==3.1.3, gunicorn==27.0.1 and 2 more"
 NOT_WHOLE: list[tuple[Callable[[str, Answer], Answer | bytes], str]] = [
     (status(QUERY, 500), "answered with status 500"),
     (status(QUERY, 429), "answered with status 429"),
     (status(QUERY, 403), "answered with status 403"),
     (status(RECORD, 404), "/v1/vulns/PYSEC-2026-7 answered with status 404"),
-    (lambda _path, _right: b"<html>Log in to the guest network</html>", "did not answer with JSON"),
-    (lambda _path, _right: b"", "did not answer with JSON"),
-    (lambda _path, _right: b"[]", "answered with something else"),
-    (lambda _path, _right: b"null", "answered with something else"),
-    (
-        lambda _path, _right: b"{}",
-        "did not answer for fastjsonschema==2.22.3, flask==3.1.3, gunicorn==27.0.1 and 2 more",
-    ),
-    (short, "did not answer for fastjsonschema==2.22.3"),
-    (second(None), "did not answer for flask==3.1.3"),
-    (second({"vulns": "PYSEC-2026-7"}), "did not answer for flask==3.1.3"),
-    (second({"vulns": [{"modified": "today"}]}), "did not answer for flask==3.1.3"),
-    (second({"vulns": [{"id": None}]}), "did not answer for flask==3.1.3"),
-    (second({"next_page_token": 7}), "did not answer for flask==3.1.3"),
+    (lambda _path, _right: b"<html>Log in to the guest network</html>", "answered with what is no JSON object"),
+    (lambda _path, _right: b"", "answered with what is no JSON object"),
+    (lambda _path, _right: b"[]", "answered with what is no JSON object"),
+    (lambda _path, _right: b"null", "answered with what is no JSON object"),
+    (lambda _path, _right: b"{}", UNANSWERED),
+    (short, UNANSWERED),
+    (second(None), UNANSWERED),
+    (second({"vulns": "PYSEC-2026-7"}), UNANSWERED),
+    (second({"vulns": [{"modified": "today"}]}), UNANSWERED),
+    (second({"vulns": [{"id": None}]}), "/v1/vulns/None answered with status 404"),
+    (second({"vulns": [{"id": ""}]}), "/v1/vulns/ answered with"),
+    (second({"next_page_token": 7}), "goes on for ever with flask==3.1.3"),
     (second({"next_page_token": "0"}), "goes on for ever with flask==3.1.3"),
     (lambda path, right: (200, {"results": [{}] * 5}), "no data on Python packages"),
     (changed(RECORD, id="PYSEC-2026-8"), "no readable record of PYSEC-2026-7"),

@@ -100,7 +100,8 @@ def test_a_machine_with_nothing_starts_nothing(tmp_path: Path) -> None:
     (tmp_path / "tasks.py").write_text("from dockyard.tasks import namespace as ns\n")
     done = invoke("doctor", "--json", cwd=tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache"), HOME=str(tmp_path / "home"))
     rows = {row["check"]: row for row in json.loads(done.stdout)["checks"]}
-    assert "embedded" in rows["engine"]["found"]
+    found = rows["engine"]["found"]
+    assert "embedded" in found or "another Docker Engine runs here" in found
     assert not (tmp_path / "cache" / "dockyard").exists()
 
 

@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from operator import attrgetter
 from pathlib import Path
@@ -69,16 +69,17 @@ SENTINEL = Release("jinja2", "2.4.1")
 """A release with a dozen advisories: it is the example of the service's own manual."""
 
 
-class Place(NamedTuple):
-    """Where a release is locked: the path of a lock and the line of the pin."""
+@dataclass(frozen=True)
+class Acceptance:
+    """Why a known vulnerability is accepted, and the last day on which it is."""
 
-    lock: str
-    line: int
+    until: date
+    reason: str
 
 
 @dataclass(frozen=True)
-class Advisory:
-    """What is known against one release, under all names that it has.
+class Finding:
+    """One vulnerability of one release under all names that it has, where that is locked, and whether it is accepted.
 
     `severity` is a word, 'unknown' where the service gives none; `score` is the CVSS base score from 0 to 10, None
     where no vector gives one.
@@ -90,23 +91,9 @@ class Advisory:
     score: float | None
     mended_in: tuple[str, ...]
     summary: str
-
-
-@dataclass(frozen=True)
-class Acceptance:
-    """Why a known vulnerability is accepted, and the last day on which it is."""
-
-    until: date
-    reason: str
-
-
-@dataclass(frozen=True)
-class Finding(Advisory):
-    """One vulnerability of one version, where it is locked, and whether somebody accepts it."""
-
     package: str
     version: str
-    locks: tuple[str, ...]
+    locks: tuple[str, ...] = ()
     lines: tuple[int, ...] = ()
     acceptance: Acceptance | None = None
     expired: bool = False
@@ -147,22 +134,25 @@ def audit_locks(settings: "Settings", today: date) -> Audit:
         log.info("the locks are audited as they are, but `invoke lock --check` finds something wrong with them")
     places = locate_releases({lock.path: lock.pins for lock in state.locks})
     log.info(f"asking for known vulnerabilities of {len(places)} packages")
-    advisories = {}
+    found: list[Finding] = []
     for release, records in ask_service(reach_service(settings, os.environ), tuple(places)).items():
         try:
-            advisories[release] = merge_records(*release, records)
+            found += merge_records(release, records)
         except (KeyError, TypeError, AttributeError, ValueError):
             said = ", ".join(str(record["id"]) for record in records)
             raise IncompleteError(f"what {said} says of {release} cannot be read") from None
-    found = judge_advisories(advisories, places, settings.accept_vulnerabilities, today)
+    table = settings.accept_vulnerabilities
+    accepted = {name.upper(): Acceptance(*parse_acceptance(text)) for name, text in table.items()}
+    judged = [judge_finding(each, places[Release(each.package, each.version)], accepted, today) for each in found]
+    judged.sort(key=lambda each: (ORDER.index(each.severity), each.package, each.version))
     names = {name.upper() for each in found for name in (each.id, *each.aliases)}
-    unused = tuple(name for name in settings.accept_vulnerabilities if name.upper() not in names)
-    return Audit(found, len(places), unused)
+    unused = tuple(name for name in table if name.upper() not in names)
+    return Audit(tuple(judged), len(places), unused)
 
 
-def locate_releases(locks: Mapping[str, Iterable[Pin]]) -> dict[Release, tuple[Place, ...]]:
-    """Return where each package and version is locked."""
-    places: dict[Release, tuple[Place, ...]] = {}
+def locate_releases(locks: Mapping[str, Iterable[Pin]]) -> dict[Release, dict[str, int]]:
+    """Return the locks that hold each package and version, with the line of the pin."""
+    places: dict[Release, dict[str, int]] = {}
     for path, pins in locks.items():
         for pin in pins:
             if not pin.version:
@@ -170,40 +160,23 @@ def locate_releases(locks: Mapping[str, Iterable[Pin]]) -> dict[Release, tuple[P
                     f"{path}:{pin.line}: {pin.requirement} has no version that could be looked up",
                     "name a release of it in the .in file instead of an address",
                 )
-            key = Release(pin.name, pin.version)
-            places[key] = (*places.get(key, ()), Place(path, pin.line))
+            places.setdefault(Release(pin.name, pin.version), {}).setdefault(path, pin.line)
     return places
 
 
-def judge_advisories(
-    advisories: Mapping[Release, Iterable[Advisory]],
-    places: Mapping[Release, tuple[Place, ...]],
-    table: Mapping[str, str],
-    today: date,
-) -> tuple[Finding, ...]:
-    """Return every vulnerability, the worst first, with where it is locked and whether its acceptance still holds."""
-    known = {name.upper(): Acceptance(*parse_acceptance(text)) for name, text in table.items()}
-    found = []
-    for release, several in sorted(advisories.items()):
-        for each in several:
-            fitting = [known[name.upper()] for name in (each.id, *each.aliases) if name.upper() in known]
-            acceptance = max(fitting, key=attrgetter("until"), default=None)
-            found.append(
-                Finding(
-                    **vars(each),
-                    package=release.name,
-                    version=release.version,
-                    locks=tuple(place.lock for place in places[release]),
-                    lines=tuple(place.line for place in places[release]),
-                    acceptance=acceptance,
-                    expired=acceptance is not None and acceptance.until < today,
-                )
-            )
-    return tuple(sorted(found, key=lambda each: ORDER.index(each.severity)))
+def judge_finding(
+    found: Finding, places: Mapping[str, int], accepted: Mapping[str, Acceptance], today: date
+) -> Finding:
+    """Return a finding with where it is locked, and with its acceptance, by any of its names, that holds longest."""
+    fitting = [accepted[name.upper()] for name in (found.id, *found.aliases) if name.upper() in accepted]
+    acceptance = max(fitting, key=attrgetter("until"), default=None)
+    expired = acceptance is not None and acceptance.until < today
+    locks, lines = tuple(places), tuple(places.values())
+    return replace(found, locks=locks, lines=lines, acceptance=acceptance, expired=expired)
 
 
-def merge_records(name: str, version: str, records: Iterable[Mapping[str, Any]]) -> tuple[Advisory, ...]:
-    """Return the advisories for a release, each once whatever its aliases; withdrawn ones are left out.
+def merge_records(release: Release, records: Iterable[Mapping[str, Any]]) -> list[Finding]:
+    """Return what is known against a release, each once whatever its aliases; withdrawn advisories are left out.
 
     Raise KeyError, TypeError or AttributeError for a record that is not laid out as OSV documents it.
     """
@@ -222,14 +195,15 @@ def merge_records(name: str, version: str, records: Iterable[Mapping[str, Any]])
     for names, members in groups:
         # A CVE, which everybody knows, comes first, then a GitHub advisory.
         first, *others = sorted(names, key=lambda one: (not one.startswith("CVE-"), not one.startswith("GHSA-"), one))
-        score = max((score for each in members if (score := _score(each, name)) is not None), default=None)
+        score = max((score for each in members if (score := _score(each, release.name)) is not None), default=None)
         said = ((each.get("database_specific") or {}).get("severity") for each in members)
         words = [WORDS[word.upper()] for word in said if isinstance(word, str) and word.upper() in WORDS]
         severity = level(score) if score is not None else min(words, key=ORDER.index, default=UNKNOWN)
-        fixes = {fix for each in members for fix in _list_fixes(each, name, version)}
+        fixes = {fix for each in members for fix in _list_fixes(each, release)}
         summary = next((str(each["summary"]) for each in members if each.get("summary")), "")
-        found.append(Advisory(first, tuple(others), severity, score, tuple(sorted(fixes, key=Version)), summary))
-    return tuple(sorted(found, key=attrgetter("id")))
+        mended_in = tuple(sorted(fixes, key=Version))
+        found.append(Finding(first, tuple(others), severity, score, mended_in, summary, *release))
+    return sorted(found, key=attrgetter("id"))
 
 
 def level(score: float) -> str:
@@ -260,13 +234,13 @@ def _affected(record: Mapping[str, Any], name: str) -> Iterator[Mapping[str, Any
             yield affected
 
 
-def _list_fixes(record: Mapping[str, Any], name: str, version: str) -> Iterator[str]:
+def _list_fixes(record: Mapping[str, Any], release: Release) -> Iterator[str]:
     """Yield the versions after the locked one in which a flaw is mended: a fix of an older series is none."""
-    stretches = (stretch for affected in _affected(record, name) for stretch in affected.get("ranges") or ())
+    stretches = (stretch for affected in _affected(record, release.name) for stretch in affected.get("ranges") or ())
     for stretch in stretches:
         for event in stretch["events"] if stretch["type"] == "ECOSYSTEM" else ():  # a range of commits has no version
             try:
-                if "fixed" in event and Version(event["fixed"]) > Version(version):
+                if "fixed" in event and Version(event["fixed"]) > Version(release.version):
                     yield event["fixed"]
             except InvalidVersion:
                 continue
@@ -308,19 +282,14 @@ class Service:
                 | ({"page_token": token} if token else {})
                 for release, token in asked
             ]
-            results = self._ask("POST", "/v1/querybatch", {"queries": queries}).get("results")
-            if not isinstance(results, list) or len(results) != len(asked):
-                raise IncompleteError(f"{self.name} did not answer for {_name(release for release, _ in asked)}")
-            for (release, _), result in zip(asked, results, strict=True):
-                try:
-                    names = [each["id"] for each in result.get("vulns") or ()]
-                    token = result.get("next_page_token") or ""
-                except (AttributeError, KeyError, TypeError):
-                    names, token = [None], ""
-                if not all(isinstance(each, str) and each for each in (*names, token or "-")):
-                    raise IncompleteError(f"{self.name} did not answer for {release}")
-                found[release] = (*found.get(release, ()), *names)
-                waiting += [(release, token)] if token else []
+            try:
+                results = self._ask("POST", "/v1/querybatch", {"queries": queries})["results"]
+                for (release, _), result in zip(asked, results, strict=True):
+                    found[release] = (*found.get(release, ()), *(str(each["id"]) for each in result.get("vulns") or ()))
+                    waiting += [(release, token)] if (token := result.get("next_page_token")) else []
+            except (AttributeError, KeyError, TypeError, ValueError):
+                said = _name(release for release, _ in asked)
+                raise IncompleteError(f"{self.name} did not answer for {said}") from None
         raise IncompleteError(f"{self.name} goes on for ever with {_name(release for release, _ in waiting)}")
 
     def read_advisory(self, identifier: str) -> Mapping[str, Any]:
@@ -339,12 +308,14 @@ class Service:
             answer = self.session.request(method, address, json=question, timeout=SECONDS, verify=verify)
             document = answer.json() if answer.ok else None
         except requests.exceptions.JSONDecodeError:
-            raise IncompleteError(f"{self.name}{path} did not answer with JSON") from None
+            document = None
         except requests.RequestException as error:
             reason = redact(f"{type(error).__name__}: {name_cause(list_causes(error))}", self.secrets)
             raise IncompleteError(f"{self.name}{path} cannot be had: {reason}") from None
         if not isinstance(document, dict):
-            said = f"status {answer.status_code} {answer.reason}".rstrip() if not answer.ok else "something else"
+            said = (
+                f"status {answer.status_code} {answer.reason}".rstrip() if not answer.ok else "what is no JSON object"
+            )
             raise IncompleteError(f"{self.name}{path} answered with {redact(said, self.secrets)}")
         return document
 
