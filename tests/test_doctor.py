@@ -461,7 +461,10 @@ def test_a_fact_is_gathered_once() -> None:
     ("ending", "expected"),
     [
         (Completed(0, json.dumps(INFO), "", 0.1), Probe(INFO)),
-        (Completed(1, "", "cannot connect\n", 0.1), Probe(wrong="cannot connect")),
+        (
+            Completed(1, "", "cannot connect\n", 0.1),
+            Probe(wrong="cannot connect", hint="correct or unset DOCKER_HOST and DOCKER_CONTEXT"),
+        ),
         (
             CommandError("docker did not finish within 4 s: docker info"),
             Probe(wrong="docker did not finish within 4 s", hint="restart the engine"),
