@@ -5,17 +5,16 @@ nothing is installed, no hook of the host runs, and the host's own package lists
 mirror comes from the host's sources, because a host behind a firewall reaches that one and maybe no other.
 """
 
-import configparser
-import errno
 import re
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from email import message_from_string
 from pathlib import Path
 
 from dockyard import process
 from dockyard.errors import DockyardError, Sign, read_signs
+from dockyard.files import disk_errors
 from dockyard.process import Command, Runner
 
 ELSEWHERE = 'use a Docker Engine and a registry instead (engine = "host", base = "registry"), or run this on Debian'
@@ -87,6 +86,7 @@ def mirror(host: Host = HERE) -> Mirror:
     )
 
 
+@disk_errors()
 def unpack(wanted: Sequence[Package], into: Path, *, allow_expired: bool = False, host: Host = HERE) -> None:
     """Fetch packages and unpack them, without their scripts, into the folder `into`, which is replaced whole.
 
@@ -94,27 +94,19 @@ def unpack(wanted: Sequence[Package], into: Path, *, allow_expired: bool = False
     signature, a release past its date (unless `allow_expired`), an unknown package, or a full disk.
     """
     source = mirror(host)
-    work: Path | None = None
-    try:
-        into.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{into.name}-", dir=into.parent))
+    into.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{into.name}-", dir=into.parent, ignore_cleanup_errors=True) as name:
+        work = Path(name)
         apt = _private_apt(work, source, sorted({package.release for package in wanted}), allow_expired)
         _run(host, *apt, "update", cwd=work)
-        _run(host, *apt, "download", *(f"{package.name}/{package.release}" for package in wanted), cwd=work / "debs")
+        asked = (f"{package.name}/{package.release}" for package in wanted)
+        _run(host, *apt, "download", *asked, cwd=work / "debs")
         for archive in sorted((work / "debs").glob("*.deb")):
             _run(host, "dpkg", "-x", str(archive), str(work / "root"), cwd=work)
             archive.unlink()
         if into.exists():
             into.rename(work / "old")
         (work / "root").rename(into)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise explain("No space left on device") from None
-        hint = "check who owns it and whether its disk can be written, or set XDG_CACHE_HOME to another folder"
-        raise DockyardError(f"{error.filename or into}: {error.strerror}", hint) from None
-    finally:
-        if work is not None:
-            shutil.rmtree(work, ignore_errors=True)
 
 
 def parse_os_release(text: str) -> dict[str, str]:
@@ -150,7 +142,7 @@ def parse_sources(text: str) -> Iterator[Source]:
     """Yield the enabled binary entries of a deb822 file (*.sources), one for each URI."""
     text = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
     for stanza in re.split(r"\n\s*\n", text):
-        fields = _fields(stanza)
+        fields = {name.lower(): value for name, value in message_from_string(stanza.strip()).items()}
         if "deb" not in fields.get("types", "").split() or fields.get("enabled", "yes").lower() in {"no", "false", "0"}:
             continue
         suites, components = (tuple(fields.get(name, "").split()) for name in ("suites", "components"))
@@ -236,15 +228,6 @@ SIGNS = (
         "check the network and the proxy (http_proxy, or Acquire::http::Proxy in apt.conf), then try again",
     ),
 )
-
-
-def _fields(stanza: str) -> dict[str, str]:
-    parser = configparser.RawConfigParser(delimiters=(":",), comment_prefixes=(), strict=False)
-    try:
-        parser.read_string("[stanza]\n" + stanza.strip())
-    except configparser.Error:
-        return {}
-    return dict(parser["stanza"])
 
 
 def _keyring(source: Source, host: Host) -> Path:

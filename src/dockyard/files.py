@@ -115,6 +115,5 @@ def disk_errors() -> Iterator[None]:
     except OSError as error:
         raise DockyardError(
             f"cannot write {error.filename or folder()}: {error.strerror}",
-            "base images need about 500 MB each while they are made: "
-            "free some, or set TMPDIR and XDG_CACHE_HOME to folders on a larger disk",
+            "free about 1 GB, check who owns it, or set TMPDIR and XDG_CACHE_HOME to folders on a larger disk",
         ) from None

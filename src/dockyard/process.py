@@ -25,6 +25,9 @@ from typing import IO, Any, Protocol, cast
 from dockyard.errors import CommandError
 
 TAIL_LINES = 25
+ENDS = (signal.SIGTERM, signal.SIGHUP)
+"""How a cancelled job and a closed window end a program."""
+Handler = Callable[[int, FrameType | None], object]
 
 
 @dataclass(frozen=True)
@@ -132,22 +135,37 @@ def tee(command: Command, *, check: bool = True) -> Completed:
     the command's secrets.
     """
     started = time.monotonic()
-    chunks: list[bytes] = []
-    times: list[float] = []
+    pieces: list[tuple[float, bytes]] = []
     veil = _Veil(tuple(secret.encode() for secret in command.secrets if secret))
 
     def show(chunk: bytes, *, last: bool = False) -> None:
-        chunks.append(veil.over(chunk, last=last))
-        times.append(time.monotonic() - started)
-        sys.stderr.buffer.write(chunks[-1])
+        shown = veil.over(chunk, last=last)
+        pieces.append((time.monotonic() - started, shown))
+        sys.stderr.buffer.write(shown)
         sys.stderr.buffer.flush()
 
+    feed = subprocess.DEVNULL if command.input is None else subprocess.PIPE
+    terminal = sys.stderr.isatty()
+    ours, theirs = pty.openpty() if terminal else os.pipe()
+    resizing = _resizing(ours) if terminal else contextlib.nullcontext()
     try:
-        returncode = _tee_terminal(command, show) if sys.stderr.isatty() else _tee_pipe(command, show)
+        with (
+            os.fdopen(theirs, "wb") as output,
+            resizing,
+            _running(command, stdin=feed, stdout=theirs, stderr=theirs) as process,
+        ):
+            output.close()  # when the program and all that it started have closed it too, reading ends
+            if process.stdin:
+                # A child that ends without reading has its own words for why.
+                with contextlib.suppress(BrokenPipeError), process.stdin as end:
+                    end.write(command.input or b"")
+            _copy_until_exit(process, ours, show)
     finally:
+        os.close(ours)
         show(b"", last=True)
-    arrivals = tuple(zip(times, map(_text, chunks), strict=True))
-    done = Completed(returncode, _text(b"".join(chunks)), "", time.monotonic() - started, arrivals)
+    text = _text(b"".join(shown for _, shown in pieces))
+    arrivals = tuple((moment, _text(shown)) for moment, shown in pieces)
+    done = Completed(process.returncode, text, "", time.monotonic() - started, arrivals)
     return checked(command, done) if check else done
 
 
@@ -203,22 +221,26 @@ def _running(
 
 
 @contextlib.contextmanager
+def _handling(handlers: Mapping[int, Handler]) -> Iterator[dict[int, Any]]:
+    """Handle signals by these functions for a while, and hand out the former ones; other threads get no signals."""
+    ours = handlers if threading.current_thread() is threading.main_thread() else {}
+    former = {number: signal.signal(number, handler) for number, handler in ours.items()}
+    try:
+        yield former
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
 def _holding_interrupts() -> Iterator[None]:
     """Hold interrupts back to the end: one that comes before Popen returns would leave a child that nobody knows."""
     heard: list[tuple[int, FrameType | None]] = []
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    handlers = {number: handler for number in numbers if callable(handler := signal.getsignal(number))}
-    if threading.current_thread() is not threading.main_thread():
-        handlers = {}  # only the main thread is interrupted
-    for number in handlers:
-        signal.signal(number, lambda *call: heard.append(call))
-    try:
+    numbers = [number for number in (signal.SIGINT, *ENDS) if callable(signal.getsignal(number))]
+    with _handling(dict.fromkeys(numbers, lambda *call: heard.append(call))) as former:
         yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    for signaled, frame in heard:
-        handlers[signal.Signals(signaled)](signaled, frame)
+    for number, frame in heard:
+        former[number](number, frame)
 
 
 def _start(command: Command, **options: Any) -> "subprocess.Popen[bytes]":
@@ -271,12 +293,6 @@ def _signal(process: "subprocess.Popen[bytes]", number: int, *, group: bool) -> 
     return True
 
 
-def _feed(process: "subprocess.Popen[bytes]", data: bytes) -> None:
-    """Write a child's standard input and close it; a child that ends without reading has its own words for why."""
-    with contextlib.suppress(BrokenPipeError), cast("IO[bytes]", process.stdin) as end:
-        end.write(data)
-
-
 class _Veil:
     """Hides secrets in a stream: what could be the beginning of one is held back until more is known."""
 
@@ -295,38 +311,13 @@ class _Veil:
         return text[:cut]
 
 
-def _tee_pipe(command: Command, show: Callable[[bytes], None]) -> int:
-    with _running(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        _feed(process, command.input or b"")
-        _copy_until_exit(process, cast("IO[bytes]", process.stdout).fileno(), show)
-    return process.returncode
-
-
-def _tee_terminal(command: Command, show: Callable[[bytes], None]) -> int:
-    ours, theirs = pty.openpty()
-    _resize(theirs)
-    feed = subprocess.PIPE if command.input is not None else subprocess.DEVNULL
-    try:
-        with _running(command, stdin=feed, stdout=theirs, stderr=theirs) as process, _resizing(theirs):
-            if command.input is not None:
-                _feed(process, command.input)
-            _copy_until_exit(process, ours, show)
-        return process.returncode
-    finally:
-        os.close(ours)
-        os.close(theirs)
-
-
-def _resize(terminal: int) -> None:
-    with contextlib.suppress(termios.error, OSError):
-        termios.tcsetwinsize(terminal, termios.tcgetwinsize(sys.stderr.fileno()))
-
-
 def _copy_until_exit(process: "subprocess.Popen[bytes]", source: int, show: Callable[[bytes], None]) -> None:
     while True:
         over = process.poll() is not None  # asked before the last look, so that no last words are lost
         ready, _, _ = select.select([source], [], [], 0 if over else 0.1)
-        chunk = os.read(source, 65536) if ready else b""
+        chunk = b""
+        with contextlib.suppress(OSError):  # a pseudo-terminal that nobody writes to any more
+            chunk = os.read(source, 65536) if ready else b""
         if chunk:
             show(chunk)
         elif ready or over:
@@ -335,16 +326,15 @@ def _copy_until_exit(process: "subprocess.Popen[bytes]", source: int, show: Call
 
 @contextlib.contextmanager
 def _resizing(terminal: int) -> Iterator[None]:
-    """Pass changes of the real terminal's size on to a pseudo-terminal."""
-    try:
-        previous = signal.signal(signal.SIGWINCH, lambda *_: _resize(terminal))
-    except ValueError:  # not in the main thread: keep the size of the start
+    """Give a pseudo-terminal the real one's size, and pass its changes on."""
+
+    def resize(*_: object) -> None:
+        with contextlib.suppress(termios.error, OSError):
+            termios.tcsetwinsize(terminal, termios.tcgetwinsize(sys.stderr.fileno()))
+
+    resize()
+    with _handling({signal.SIGWINCH: resize}):
         yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGWINCH, previous)
 
 
 def checked(command: Command, done: Completed) -> Completed:
@@ -368,7 +358,7 @@ def _text(raw: bytes) -> str:
 
 @contextlib.contextmanager
 def ending_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM and SIGHUP like Ctrl-C, so that a cancelled job or a closed window leaves nothing behind either.
+    """Treat other ends like Ctrl-C, so that a cancelled job or a closed window leaves nothing behind either.
 
     A child of ours has a process group of its own: it would go on without anyone to end it.
     """
@@ -376,13 +366,5 @@ def ending_as_interrupt() -> Iterator[None]:
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
-    if threading.current_thread() is not threading.main_thread():
-        numbers = []
-    for number in numbers:
-        signal.signal(number, interrupt)
-    try:
+    with _handling({number: interrupt for number in ENDS if signal.getsignal(number) == signal.SIG_DFL}):
         yield
-    finally:
-        for number in numbers:
-            signal.signal(number, signal.SIG_DFL)

@@ -6,7 +6,7 @@ pytest-xdist is installed, `pipeline` and `integration` use every core; `-- -n0`
 subject the project lacks is no part of a plain `nox`, and says so when it is asked for.
 """
 
-import configparser
+import contextlib
 import os
 import re
 import sys
@@ -21,14 +21,16 @@ from nox.command import CommandFailed
 
 from dockyard import console
 from dockyard.errors import DockyardError
+from dockyard.settings import load
 
 __all__ = ["integration", "lint", "pipeline", "tests", "types"]
 
 PATIENCE = 60.0
 """Seconds that pytest has to end after Ctrl-C: a test that is cut off removes its containers first."""
-BAD_OPTIONS, NO_TESTS = 4, 5
-"""Exit codes of pytest."""
+NO_TESTS = 5
+"""pytest's exit code."""
 MARK = re.compile(r"\bmark\.integration\b")
+MYPY = re.compile(r"^\[(?:tool\.)?mypy\]\n(?:[^\[\n].*\n|\n)*?\s*(?:files|packages|modules)\s*=", re.MULTILINE)
 TARGET = re.compile(r"^\s*FROM\s.*\sAS\s+test\s*$", re.IGNORECASE | re.MULTILINE)
 
 
@@ -36,7 +38,6 @@ TARGET = re.compile(r"^\s*FROM\s.*\sAS\s+test\s*$", re.IGNORECASE | re.MULTILINE
 def tests(session: nox.Session) -> None:
     """Test the app and the pipeline inside the test image of every supported Python."""
     from dockyard.process import ending_as_interrupt
-    from dockyard.settings import load
     from dockyard.verify import matrix
 
     _require_subject(session)
@@ -86,10 +87,6 @@ def _run_pytest(session: nox.Session, marked: str, distribution: str) -> None:
     except CommandFailed as failed:
         if failed.return_code == NO_TESTS and not session.posargs:
             session.skip(f"every test is left out by -m {marked!r}")
-        if failed.return_code == NO_TESTS:
-            session.error(f"no test was found by -m {marked!r} and {' '.join(session.posargs)}")
-        if failed.return_code == BAD_OPTIONS:
-            session.error(f"pytest does not take these options: {' '.join(session.posargs) or 'those of its settings'}")
         raise
 
 
@@ -110,13 +107,14 @@ def explain_absence(session: str, root: Path) -> str:
         there = (root / ".pre-commit-config.yaml").is_file()
         return "" if there else "there is no .pre-commit-config.yaml, so no hook to run"
     if session == "types":
-        return _explain_no_types(root)
+        files = [root / name for name in ("pyproject.toml", "setup.cfg", ".mypy.ini", "mypy.ini")]
+        there = any(MYPY.search(_read(file)) for file in files)
+        missing = "mypy is not installed" if find_spec("mypy") is None else ""
+        return missing or ("" if there else "mypy has no target: write files in [tool.mypy]")
     if session == "tests":
-        settings = _read_table(root).get("dockyard", {})
-        named = os.environ.get("DOCKYARD_DOCKERFILE") or (
-            settings.get("dockerfile") if isinstance(settings, dict) else ""
-        )
-        file = named if isinstance(named, str) and named else "Dockerfile"
+        file = "Dockerfile"
+        with contextlib.suppress(DockyardError):  # the session says what is wrong with the settings
+            file = load(root, os.environ).dockerfile
         there = bool(TARGET.search(_read(root / file)))
         return "" if there else f"the {file} has no target test, in which the tests would run"
     if find_spec("pytest") is None:
@@ -128,35 +126,16 @@ def explain_absence(session: str, root: Path) -> str:
     return "" if files else "there is no test file"
 
 
-def _explain_no_types(root: Path) -> str:
-    if find_spec("mypy") is None:
-        return "mypy is not installed"
-    table = _read_table(root).get("mypy", {})
-    parser = configparser.RawConfigParser(strict=False)
-    try:
-        for name in ("setup.cfg", ".mypy.ini", "mypy.ini"):
-            parser.read_string(_read(root / name))
-    except configparser.Error:
-        return ""  # mypy tells better what is wrong with it
-    keys = {*table, *(parser["mypy"] if parser.has_section("mypy") else ())}
-    return "" if keys & {"files", "packages", "modules"} else "mypy has no target: write files in [tool.mypy]"
-
-
 def _find_tests(root: Path) -> Iterator[Path]:
     """Yield the project's test files, as pytest finds them by its usual names."""
-    options = _read_table(root).get("pytest", {}).get("ini_options", {})
-    places = options.get("testpaths") or ("tests", "test", "testing")
+    tools: dict[str, Any] = {}
+    with contextlib.suppress(tomllib.TOMLDecodeError):  # pytest says what is wrong with it
+        tools = tomllib.loads(_read(root / "pyproject.toml")).get("tool", {})
+    places = tools.get("pytest", {}).get("ini_options", {}).get("testpaths") or ("tests", "test", "testing")
     for place in places.split() if isinstance(places, str) else places:
         for pattern in ("test_*.py", "*_test.py"):
             yield from sorted((root / place).rglob(pattern))
     yield from sorted((*root.glob("test_*.py"), *root.glob("*_test.py")))
-
-
-def _read_table(root: Path) -> dict[str, Any]:
-    try:
-        return dict(tomllib.loads(_read(root / "pyproject.toml")).get("tool", {}))
-    except tomllib.TOMLDecodeError:
-        return {}  # whoever needs it says what is wrong with it
 
 
 def _read(path: Path) -> str:
