@@ -80,8 +80,8 @@ def test_a_marker_that_no_lock_can_keep_is_refused(line: str, wrong: str) -> Non
     """Nothing is left out without a word: the line, the reason and the way out."""
     with pytest.raises(InputError) as caught:
         select("click", line, platforms=(AMD, ARM))
-    assert caught.value.line == 2
-    assert wrong in caught.value.wrong
+    assert caught.value.problem.line == 2
+    assert wrong in caught.value.problem.message
     assert caught.value.hint
 
 

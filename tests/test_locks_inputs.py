@@ -150,8 +150,8 @@ def test_what_no_lock_can_hold_is_refused_with_the_way_out(line: str, wrong: str
     """Each row of the table that is refused, told as what it is: before who may read it, and never left out."""
     with pytest.raises(InputError) as caught:
         parse_input("requirements/test.in", f"flask\n{line}\n".encode())
-    assert caught.value.line == 2
-    assert wrong in caught.value.wrong
+    assert caught.value.problem.line == 2
+    assert wrong in caught.value.problem.message
     assert caught.value.hint
     assert "secret" not in caught.value.message
 

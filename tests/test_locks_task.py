@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 
 from dockyard import console
-from dockyard.bases import resolve
 from dockyard.errors import ChangesPending, DockyardError, UsageError
 from dockyard.locks import check
 from dockyard.locks import lock as locks
 from dockyard.locks.check import inspect_locks
 from dockyard.locks.compile import Compiled, Place
 from dockyard.locks.inputs import InputError, Problem
-from dockyard.locks.lock import Built, Outcome, choose_place, choose_places, collect_built
+from dockyard.locks.lock import Built, Outcome, choose_places, collect_built
 from dockyard.locks.plan import Wish, finish_locks, plan_batches
 from dockyard.process import Command, capture
 from dockyard.settings import Settings
@@ -223,18 +222,17 @@ def test_reasons_are_chains_from_the_inputs(project: Settings, capsys: pytest.Ca
         print_chains(project, "nothing", as_json=False)
 
 
-def base(python: str) -> resolve.Base:
-    """Return a base image of a Python."""
-    return resolve.Base(python, f"python:{python}-slim", "debian", f"local:{python}", "")
-
-
-def test_a_python_without_a_base_is_compiled_by_uv_in_another_one(settings: Settings, said: list[str]) -> None:
+def test_a_python_without_a_base_is_compiled_by_uv_in_another_one(project: Settings, said: list[str]) -> None:
     """It says so in one line, and takes the newest base there is."""
-    here = {"3.9": base("3.9"), "3.13": base("3.13")}
-    assert choose_place("3.13", here, settings) == Place("local:3.13", "pip-tools")
-    assert choose_place("3.12", here, settings) == Place("local:3.13", "uv")
-    assert len(said) == 1
-    assert said[0].startswith("Python 3.12: no base image here; uv makes its locks from Python 3.13")
+    docker = Docker()
+    docker.registry = {f"python:{python}-slim": f"sha256:{python}" for python in ("3.9", "3.13")}
+    project = project._replace(base="registry", pythons=("3.9", "3.12", "3.13"))
+    _, without, newest = choose_places(project, docker.engine, plan_batches(inspect_locks(project), Wish(True)))
+    assert newest[1] == Place("python:3.13-slim@sha256:3.13", "pip-tools")
+    assert without[1] == Place("python:3.13-slim@sha256:3.13", "uv")
+    assert [line for line in said if line.startswith("Python 3.12: no base image here; uv")] == [
+        "Python 3.12: no base image here; uv makes its locks from Python 3.13, with the same pins and hashes"
+    ]
 
 
 @pytest.mark.parametrize("spare", [True, False])

@@ -27,6 +27,7 @@ from dockyard.errors import DockyardError, list_causes, name_cause
 from dockyard.host import ca_bundle
 from dockyard.locks.check import inspect_locks
 from dockyard.locks.indexes import read_access
+from dockyard.locks.inputs import InputError
 from dockyard.locks.pins import Pin
 from dockyard.process import redact
 from dockyard.settings import parse_acceptance
@@ -129,7 +130,7 @@ def audit_locks(settings: "Settings", today: date) -> Audit:
     # A missing lock would pass for one without vulnerabilities.
     lost = [problem for lock in state.locks if not lock.body for problem in lock.problems]
     for problem in (*state.broken, *lost):
-        raise DockyardError(f"{problem.path}:{problem.line}: {problem.message}", f"to mend: {problem.mend}")
+        raise InputError(*problem)
     if any(lock.problems for lock in state.locks):
         log.info("the locks are audited as they are, but `invoke lock --check` finds something wrong with them")
     places = locate_releases({lock.path: lock.pins for lock in state.locks})

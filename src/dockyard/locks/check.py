@@ -70,16 +70,6 @@ class Made(NamedTuple):
     """The locks that this one agrees with: their paths and the fingerprints of their bodies."""
 
 
-class Purpose(NamedTuple):
-    """One .in file that gets locks: its closure, and the purposes it agrees with."""
-
-    name: str
-    inputs: tuple[Input, ...]
-    agrees_with: tuple[str, ...]
-    ships: bool
-    """Whether its packages are in the production image."""
-
-
 class Lock(NamedTuple):
     """One lock that should exist: what it should be made from, what it holds, and what is wrong with it."""
 
@@ -98,6 +88,11 @@ class Lock(NamedTuple):
     problems: tuple[Problem, ...] = ()
 
     @property
+    def agrees_with(self) -> tuple[str, ...]:
+        """The purposes whose versions it takes over."""
+        return tuple(path.rpartition("/")[2].removesuffix(".txt") for path, _ in self.made.constraints)
+
+    @property
     def pins(self) -> "tuple[Pin, ...]":
         """Its pins; bytes that are no text are replaced."""
         from dockyard.locks.pins import parse_pins  # most of its time a check would only import it
@@ -111,6 +106,12 @@ class State(NamedTuple):
     locks: tuple[Lock, ...]
     strays: tuple[Problem, ...] = ()
     broken: tuple[Problem, ...] = ()
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Everything that is wrong; empty means that all is well."""
+        found = (problem for lock in self.locks for problem in lock.problems)
+        return tuple(dict.fromkeys((*self.broken, *self.strays, *found, *find_unbuildable(self.locks))))
 
     @property
     def unmade(self) -> bool:
@@ -180,66 +181,59 @@ def list_purposes(root: Path) -> tuple[str, ...]:
 
 def check_project(settings: "Settings") -> tuple[Problem, ...]:
     """Return everything that is wrong with the locks and inputs of a project, offline; empty means that all is well."""
-    state = inspect_locks(settings)
-    problems = (problem for lock in state.locks for problem in lock.problems)
-    return tuple(dict.fromkeys((*state.broken, *state.strays, *problems, *find_unbuildable(state))))
+    return inspect_locks(settings).problems
 
 
 def inspect_locks(settings: "Settings") -> State:
     """Read all inputs and locks and compare them."""
-    wanted, broken = read_purposes(settings.root)
-    if not wanted and not broken:
+    closures, broken = read_closures(settings.root)
+    if not closures and not broken:
         broken = (Problem(FOLDER, 1, "there is no .in file here", f"write {FOLDER}/production{SUFFIX}"),)
-    locks = tuple(lock for python in settings.pythons for lock in _read_locks(settings, python, wanted))
+    locks = tuple(lock for python in settings.pythons for lock in _read_locks(settings, python, closures))
     return State(locks, tuple(_find_strays(settings)), broken)
 
 
-def find_unbuildable(state: State) -> Iterator[Problem]:
+def find_unbuildable(locks: Sequence[Lock]) -> Iterator[Problem]:
     """Find what production has built from source while nothing says what builds it."""
-    if any(lock.purpose == BUILDS for lock in state.locks):
+    if any(lock.purpose == BUILDS for lock in locks):
         return
-    for lock in (lock for lock in state.locks if lock.purpose == DECIDES):
+    for lock in (lock for lock in locks if lock.purpose == DECIDES):
         for number, row in read_fields(lock.content):
             for name in read_built([row]):
                 wrong = f"{name} is built from source, and nothing says what builds it"
                 yield Problem(lock.path, number, wrong, f"name it, such as setuptools, in {FOLDER}/{BUILDS}{SUFFIX}")
 
 
-def read_purposes(root: Path) -> tuple[tuple[Purpose, ...], tuple[Problem, ...]]:
-    """Return each purpose whose inputs can be read, in the order of making, and what is wrong with the others."""
+def read_closures(root: Path) -> tuple[dict[str, tuple[Input, ...]], tuple[Problem, ...]]:
+    """Return the inputs of each purpose that can be read, and what is wrong with those of the others."""
     load = make_loader(root)
     closures, broken = {}, dict[Problem, None]()
     for name in list_purposes(root):
         try:
             closures[name] = read_closure(name, load)
         except InputError as error:
-            broken[Problem(error.path, error.line, error.wrong, error.hint)] = None
-    ships = find_shipped(closures)
-    found = (
-        Purpose(name, closures[name], agrees_with, name in ships)
-        for name, agrees_with in find_agreements(closures).items()
-    )
-    return tuple(found), tuple(broken)
+            broken[error.problem] = None
+    return closures, tuple(broken)
 
 
 def read_inputs(root: Path) -> tuple[Input, ...]:
     """Return every requirements file that can be read, each once."""
-    found, _ = read_purposes(root)
-    return tuple({file.path: file for purpose in found for file in purpose.inputs}.values())
+    closures, _ = read_closures(root)
+    return tuple({file.path: file for closure in closures.values() for file in closure}.values())
 
 
-def _read_locks(settings: "Settings", python: str, wanted: Iterable[Purpose]) -> Iterator[Lock]:
+def _read_locks(settings: "Settings", python: str, closures: Mapping[str, tuple[Input, ...]]) -> Iterator[Lock]:
     bodies: dict[str, str] = {}
-    compilers = COMPILERS[settings.resolver]
-    for purpose in wanted:
-        agreed = tuple((lock_path(python, name), bodies[name]) for name in purpose.agrees_with)
-        hashes = settings.hashes if purpose.ships else "all"
+    compilers, shipped = COMPILERS[settings.resolver], find_shipped(closures)
+    for purpose, agrees_with in find_agreements(closures).items():
+        agreed = tuple((lock_path(python, name), bodies[name]) for name in agrees_with)
+        hashes = settings.hashes if purpose in shipped else "all"
         wanted_for = f"Python {python}, {', '.join(settings.platforms) or 'linux'}, {hashes} hashes"
-        made = Made(wanted_for, compilers[0], purpose.inputs, agreed)
+        made = Made(wanted_for, compilers[0], closures[purpose], agreed)
         platforms = settings.platforms if hashes == "platform" else ()
-        path = lock_path(python, purpose.name)
-        lock = _read(settings.root, Lock(path, python, purpose.name, made, platforms, settings.platforms), compilers)
-        bodies[purpose.name] = lock.body
+        path = lock_path(python, purpose)
+        lock = _read(settings.root, Lock(path, python, purpose, made, platforms, settings.platforms), compilers)
+        bodies[purpose] = lock.body
         yield lock
 
 

@@ -4,9 +4,8 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 
@@ -49,7 +48,7 @@ class Place:
     @property
     def compiler(self) -> str:
         """The compiler's name and version as a lock's header says it."""
-        return check.UV if self.resolver == "uv" else check.PIP_TOOLS
+        return check.COMPILERS[self.resolver][0]
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,6 @@ class JobAnswer:
     texts: Mapping[str, str]
     said: str
     files: Mapping[str, str] | None = None
-    seconds: float = 0
 
 
 @dataclass(frozen=True)
@@ -155,20 +153,26 @@ def compile_all(engine: Engine, work: Sequence[tuple[Batch, Place]], access: Acc
     run = Run(engine, access, wish, secrets.token_hex(6))
     names = ", ".join(dict.fromkeys(job.lock.purpose for batch, _ in work for job in batch.jobs))
     pythons = ", ".join(batch.python for batch, _ in work)
+    pending: list[Future[Compiled]] = []
     with (
         console.status(f"making locks for Python {pythons}: {names}"),
         ThreadPoolExecutor(max_workers=max(len(work), 1)) as pool,
-        _swept(run) as pending,
     ):
-        pending += [pool.submit(_compile, run, batch, place) for batch, place in work]
-        wait(pending, return_when=FIRST_EXCEPTION)
-        texts, pins, failed = dict[str, str](), dict[str, str](), None
-        for future in sorted(pending, key=lambda future: not (future.done() and future.exception())):
-            made = future.result()
-            texts |= made.texts
-            pins |= made.yanked
-            failed = failed or made.failed
-    return Compiled(texts, pins, failed)
+        try:
+            pending += [pool.submit(_compile, run, batch, place) for batch, place in work]
+            wait(pending, return_when=FIRST_EXCEPTION)
+            made = [one.result() for one in sorted(pending, key=lambda one: not (one.done() and one.exception()))]
+        except BaseException:
+            for future in pending:
+                future.cancel()
+            while not all(future.done() for future in pending):
+                remove_containers(run)
+                wait(pending, timeout=0.2)
+            remove_containers(run)
+            raise
+    texts = {path: text for one in made for path, text in one.texts.items()}
+    yanked = {pin: reason for one in made for pin, reason in one.yanked.items()}
+    return Compiled(texts, yanked, next((one.failed for one in made if one.failed), None))
 
 
 def compile_command(run: Run, batch: Batch, place: Place) -> Command:
@@ -196,7 +200,7 @@ def build_request(run: Run, batch: Batch, place: Place) -> Request:
             purpose=job.lock.purpose,
             input=job.lock.made.inputs[0].path,
             output=job.lock.path,
-            agrees_with=job.agrees_with,
+            agrees_with=job.lock.agrees_with,
             pins=job.pins,
             needed=job.environments.needed,
             perhaps=job.environments.perhaps,
@@ -253,22 +257,6 @@ def read_answer(said: str, command: Command) -> Answer:
         return Answer(locks, given.get("glibc", ""), failed)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise CommandError(f"no answer from: {command.display()}", output=said) from None
-
-
-@contextmanager
-def _swept(run: Run) -> Iterator[list["Future[Compiled]"]]:
-    """Give a list for the work that is under way; when its body fails, remove containers until none is left."""
-    pending: list[Future[Compiled]] = []
-    try:
-        yield pending
-    except BaseException:
-        for future in pending:
-            future.cancel()
-        while not all(future.done() for future in pending):
-            remove_containers(run)
-            wait(pending, timeout=0.2)
-        remove_containers(run)
-        raise
 
 
 def remove_containers(run: Run) -> None:

@@ -30,9 +30,10 @@ FLAGS = ("--pre", "--prefer-binary", "--no-index")
 """The options that a lock repeats, with a value and without one; docs/reference/locks.md has a row for every option."""
 
 REFUSED = {
-    "--require-hashes": ("every lock has hashes, and every installation asks for them", "take the line out"),
-    "--no-require-hashes": ("every lock has hashes, and every installation asks for them", "take the line out"),
-    "--use-feature": ("changes how pip works, and the compiler is pinned", "take the line out"),
+    **dict.fromkeys(
+        ("--require-hashes", "--no-require-hashes"), "every lock has hashes, and every installation asks for them"
+    ),
+    "--use-feature": "changes how pip works, and the compiler is pinned",
 }
 FOLDER_HINT = (
     "a container that compiles cannot see it, and would take a public package of that name: name a release, "
@@ -54,16 +55,6 @@ class Line(NamedTuple):
     text: str
 
 
-class InputError(DockyardError):
-    """Something in a requirements file cannot be used: `path` is relative to the project, `line` counts from 1."""
-
-    def __init__(self, path: str, line: int, wrong: str, hint: str) -> None:
-        super().__init__(f"{path}:{line}: {wrong}", hint)
-        self.path = path
-        self.line = line
-        self.wrong = wrong
-
-
 class Problem(NamedTuple):
     """What is wrong with a lock or an input, where (path below the project, line from 1), and what mends it."""
 
@@ -71,6 +62,14 @@ class Problem(NamedTuple):
     line: int
     message: str
     mend: str = MEND
+
+
+class InputError(DockyardError):
+    """A problem with a requirements file that ends the run."""
+
+    def __init__(self, path: str, line: int, wrong: str, hint: str) -> None:
+        super().__init__(f"{path}:{line}: {wrong}", hint)
+        self.problem = Problem(path, line, wrong, hint)
 
 
 class Include(NamedTuple):
@@ -113,8 +112,28 @@ def make_loader(root: Path) -> Load:
 def read_closure(purpose: str, load: Load) -> tuple[Input, ...]:
     """Return the file of a purpose and all that it includes through -r and -c, in the order pip reads them."""
     found: dict[str, Input] = {}
-    _visit(f"{FOLDER}/{purpose}{SUFFIX}", (), load, found)
+    path = f"{FOLDER}/{purpose}{SUFFIX}"
+    try:
+        _visit(path, (), load, found)
+    except FileNotFoundError:
+        raise InputError(path, 1, "there is no such file", "write it, or restore it from version control") from None
     return tuple(found.values())
+
+
+def _visit(path: str, above: tuple[str, ...], load: Load, found: dict[str, Input]) -> None:
+    found[path] = current = load(path)
+    names = (*above, path)
+    for include in current.includes:
+        if include.path in names:
+            ring = " -> ".join([*names[names.index(include.path) :], include.path])
+            wrong = f"the files include one another: {ring}"
+            raise InputError(path, include.line, wrong, "take one of these lines out")
+        if include.path not in found:
+            try:
+                _visit(include.path, names, load, found)
+            except FileNotFoundError:
+                wrong = f"{include.option} {include.path}: there is no such file"
+                raise InputError(path, include.line, wrong, "correct the name, or write the file") from None
 
 
 def parse_input(path: str, content: bytes) -> Input:
@@ -144,26 +163,6 @@ def parse_input(path: str, content: bytes) -> Input:
     if not lines:
         raise InputError(path, 1, "asks for nothing", "name a package in it, or delete it")
     return Input(path, tuple(lines), tuple(includes), text)
-
-
-def _visit(path: str, trail: tuple[Include, ...], load: Load, found: dict[str, Input]) -> None:
-    try:
-        found[path] = current = load(path)
-    except FileNotFoundError:
-        wrong = "there is no such file"
-        if not trail:
-            raise InputError(path, 1, wrong, "write it, or restore it from version control") from None
-        asker, line, option = trail[-1].path, trail[-1].line, trail[-1].option
-        raise InputError(asker, line, f"{option} {path}: {wrong}", "correct the name, or write the file") from None
-    for include in current.includes:
-        above = {step.path for step in trail} | {path}
-        if include.path in above:
-            names = [*(step.path for step in trail), path]
-            ring = " -> ".join([*names[names.index(include.path) :], include.path])
-            wrong = f"the files include one another: {ring}"
-            raise InputError(path, include.line, wrong, "take one of these lines out")
-        if include.path not in found:
-            _visit(include.path, (*trail, Include(include.line, include.option, path)), load, found)
 
 
 def _include(path: str, number: int, match: re.Match[str]) -> Include:
@@ -197,8 +196,7 @@ def _wrong_option(said: str, shown: str) -> tuple[str, str]:
         if name in ("-e", "--editable"):
             return f"{shown}: a folder has no hash to lock", FOLDER_HINT
         if name in REFUSED:
-            wrong, hint = REFUSED[name]
-            return f"{name}: {wrong}", hint
+            return f"{name}: {REFUSED[name]}", "take the line out"
         if name not in (*VALUED, *FLAGS):
             return (f"{name}: no such option can stand in a lock", "leave it out, or set it in [tool.dockyard]")
         if name in VALUED and not value:

@@ -23,7 +23,6 @@ from dockyard.locks.pins import Pin
 from dockyard.locks.plan import Batch, Wish, plan_batches
 
 if TYPE_CHECKING:
-    from dockyard.bases.resolve import Base
     from dockyard.engine.client import Engine
     from dockyard.settings import Settings
 
@@ -51,9 +50,9 @@ class Change:
     @property
     def step(self) -> str:
         """How far the step goes: added, removed, major, minor, patch or other, with a mark for a step back."""
-        if not self.before or not self.after:
-            return "removed" if self.after == "" else "added"
-        return classify_step(self.before, self.after)
+        if self.before and self.after:
+            return classify_step(self.before, self.after)
+        return "added" if self.after else "removed"
 
     @property
     def why(self) -> str:
@@ -92,15 +91,15 @@ def make_locks(settings: "Settings", wish: Wish, *, find_engine: Callable[[], "E
     """
     state = inspect_locks(settings)
     for problem in state.broken:
-        raise InputError(problem.path, problem.line, problem.message, problem.mend)
+        raise InputError(*problem)
     batches = plan_batches(state, wish)
     inputs = [file for batch in batches for job in batch.jobs for file in job.lock.made.inputs]
-    way = read_access(dict.fromkeys(inputs), settings.index_url, os.environ)
-    way = replace(way, ca=read_certificates(ca_bundle()))
+    access = read_access(dict.fromkeys(inputs), settings.index_url, os.environ)
+    access = replace(access, ca=read_certificates(ca_bundle()))
     made = Compiled({})
     if batches:
         engine = find_engine()
-        made = compile_all(engine, choose_places(settings, engine, batches), way, wish)
+        made = compile_all(engine, choose_places(settings, engine, batches), access, wish)
     kept = (pin.partition(" ;")[0] for batch in batches for job in batch.jobs for pin in job.pins)
     outcome = compare_outcome(settings.root, state, made.texts)
     return replace(outcome, yanked=tuple(describe_yanked(made.yanked, kept)), failed=made.failed)
@@ -125,7 +124,7 @@ def compare_outcome(root: Path, state: State, made: Mapping[str, str]) -> Outcom
         find_rehashed(before, after),
         len(made),
         built=collect_built(fresh),
-        unbuildable=tuple(find_unbuildable(State(fresh))),
+        unbuildable=tuple(find_unbuildable(fresh)),
     )
 
 
@@ -144,26 +143,23 @@ def choose_places(settings: "Settings", engine: "Engine", batches: Sequence[Batc
 
     wanted = [batch.python for batch in batches]
     found, missing = resolve.ensure_bases(settings, engine, wanted)
-    here = {base.python: base for base in found}
-    if missing and not found:
-        spare = [python for python in settings.pythons if python not in wanted]
-        here |= {base.python: base for base in resolve.ensure_bases(settings, engine, spare)[0]} if spare else {}
-    if not here:
+    spare = [python for python in settings.pythons if python not in wanted]
+    if missing and not found and spare:
+        found, _ = resolve.ensure_bases(settings, engine, spare)
+    if not found:
         raise DockyardError(
             f"there is no base image for Python {missing[0].python}: {missing[0].reason}", "`invoke doctor` shows why"
         )
-    return [(batch, choose_place(batch.python, here, settings)) for batch in batches]
-
-
-def choose_place(python: str, here: Mapping[str, "Base"], settings: "Settings") -> Place:
-    """Return the image and the compiler for one Python."""
-    if python in here:
-        return Place(here[python].image, settings.resolver)
-    host = max(here, key=lambda version: [int(part) for part in version.split(".")])
-    log.info(
-        f"Python {python}: no base image here; uv makes its locks from Python {host}, with the same pins and hashes"
-    )
-    return Place(here[host].image, "uv")
+    here, places = {base.python: base.image for base in found}, []
+    newest = max(here, key=Version)
+    for batch in batches:
+        if batch.python in here:
+            places.append((batch, Place(here[batch.python], settings.resolver)))
+        else:
+            said = f"no base image here; uv makes its locks from Python {newest}, with the same pins and hashes"
+            log.info(f"Python {batch.python}: {said}")
+            places.append((batch, Place(here[newest], "uv")))
+    return places
 
 
 def compare_locks(before: Mapping[str, Iterable[Pin]], after: Mapping[str, Iterable[Pin]]) -> tuple[Change, ...]:

@@ -46,7 +46,6 @@ class Job:
     """One lock to make, for which environments: `pins` are the versions to keep where they fit."""
 
     lock: Lock
-    agrees_with: tuple[str, ...]
     pins: tuple[str, ...]
     environments: Selection
 
@@ -78,25 +77,24 @@ def plan_batches(state: State, wish: Wish) -> tuple[Batch, ...]:
         locks = [lock for lock in state.locks if lock.python == python]
         jobs = _plan_jobs(locks, pins, wish)
         made = {job.lock.purpose for job in jobs}
-        others = {lock.purpose: lock for lock in locks if lock.purpose not in made}
-        agreed = {name for job in jobs for name in job.agrees_with if name not in made}
+        agreed = {name for job in jobs for name in job.lock.agrees_with} - made
+        kept = {
+            lock.purpose: tuple(pin.line_text for pin in pins[lock.path]) for lock in locks if lock.purpose in agreed
+        }
         if jobs:
-            kept = {name: tuple(pin.line_text for pin in pins[others[name].path]) for name in sorted(agreed)}
             batches.append(Batch(python, tuple(jobs), kept))
     return tuple(batches)
 
 
 def _plan_jobs(locks: Sequence[Lock], pins: Mapping[str, tuple[Pin, ...]], wish: Wish) -> list[Job]:
     jobs: list[Job] = []
-    paths = {lock.path: lock.purpose for lock in locks}
     for lock in locks:
-        agrees_with = tuple(paths[path] for path, _ in lock.made.constraints)
-        follows = any(job.lock.purpose in agrees_with for job in jobs)
+        follows = any(job.lock.purpose in lock.agrees_with for job in jobs)
         asked = wish.everything or any(pin.name in wish.names for pin in pins[lock.path])
         if lock.problems or follows or asked:
             kept = () if wish.everything else (pin for pin in pins[lock.path] if pin.name not in wish.names)
             selected = select_environments(lock.made.inputs, lock.python, lock.asked_platforms)
-            jobs.append(Job(lock, agrees_with, tuple(pin.line_text for pin in kept if pin.version), selected))
+            jobs.append(Job(lock, tuple(pin.line_text for pin in kept if pin.version), selected))
     return jobs
 
 
@@ -136,9 +134,8 @@ def keep_asked_hashes(lock: Lock, pins: Iterable[Pin]) -> tuple[Pin, ...]:
     for file in lock.made.inputs:
         for line in file.lines:
             if found := set(SHA256.findall(line.text)):
-                name = (
-                    line.text.split()[0] if "://" in line.text.split()[0] else canonicalize_name(split_name(line.text))
-                )
+                first = line.text.split()[0]
+                name = first if "://" in first else canonicalize_name(split_name(first))
                 before = asked[name][2] if name in asked else found
                 asked[name] = (file.path, line, found & before)
     kept = []

@@ -131,7 +131,7 @@ class Session:
 
     def compile_job(self, job: dict[str, Any]) -> dict[str, Any]:
         """Compile a lock for every environment that it needs, and for those where a package's own marker differs."""
-        began, known, output = time.monotonic(), self.request["environments"], pathlib.Path(job["output"])
+        known, output = self.request["environments"], pathlib.Path(job["output"])
         made: dict[str, Any] = {"texts": {}, "said": ""}
         files: dict[str, str] = {}
         self.compiler.seen.clear()
@@ -147,7 +147,7 @@ class Session:
             )
             made["texts"][name] = read(output)
             files.update({} if job["options"] is None else self.compiler.files(job))
-        return {**made, "seconds": time.monotonic() - began, "files": None if job["options"] is None else files}
+        return {**made, "files": None if job["options"] is None else files}
 
     def compile_one(self, job: dict[str, Any], name: str, *, told: bool) -> str:
         """Compile a job for an environment, or for this machine, to its output; return all that was said.
