@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dockyard.engine.archive import Image, from_archive
-from dockyard.verify.compare import Item, read_item
+from dockyard.verify.compare import read_entry
+from dockyard.verify.model import Entry as Seen
 
 TIME = 315_532_800
 
@@ -77,9 +78,9 @@ def archive(layers: Sequence[bytes], level: int = 9, oci: bool = True, **changes
     return layer([Entry(name, content) for name, content in files.items()])
 
 
-def saved(*layers: Sequence[Entry], level: int = 9, **changes: Any) -> Image[Item]:
+def saved(*layers: Sequence[Entry], level: int = 9, **changes: Any) -> Image[Seen]:
     """Return what is read of an image of these layers."""
-    return from_archive([archive([layer(one) for one in layers], level, **changes)], read_item)
+    return from_archive([archive([layer(one) for one in layers], level, **changes)], read_entry)
 
 
 def _name(stored: bytes, oci: bool) -> str:

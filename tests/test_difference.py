@@ -6,20 +6,18 @@ from typing import Any
 
 import pytest
 
-from dockyard.verify.compare import Finding, Verdict, compare_images, describe_bytecode, suggest_hint
+from dockyard.verify.compare import LARGEST_TEXT, Finding, compare_images, suggest_hint
 
 from .saved_images import TIME, Entry, saved
 
 WEB = Entry("/app/web.py", b"import sys\n\napp = 1\n")
-UNCHECKED = b"\xf3\r\r\n\x01\0\0\0" + b"12345678"
-DATED = b"\xf3\r\r\n\0\0\0\0" + TIME.to_bytes(4, "little") + b"\x10\0\0\0"
 
 
 def one(before: Entry | None, after: Entry | None) -> Finding:
     """Return the one difference between two images that differ in one entry of their second layer."""
     layers = [[entry for entry in (WEB, changed) if entry] for changed in (before, after)]
     verdict, findings = compare_images(saved([WEB], layers[0]), saved([WEB], layers[1]))
-    assert verdict is Verdict.DIFFERENT
+    assert verdict == "different"
     (finding,) = findings
     assert (finding.layer, finding.instruction) == (2, "COPY layer2 /")
     return finding
@@ -58,16 +56,10 @@ CHANGES: list[tuple[str, Entry | None, Entry | None, tuple[str, str, str]]] = [
         ("content", "sha256:7ab58c495f91", "sha256:9ac5a273a5dc"),
     ),
     (
-        "bytecode with a time",
-        Entry("/a.pyc", UNCHECKED + b"x"),
-        Entry("/a.pyc", DATED + b"x"),
-        ("bytecode", "unchecked hash 3132333435363738", "of a source from 1980-01-01T00:00:00Z"),
-    ),
-    (
-        "other bytecode",
-        Entry("/a.pyc", UNCHECKED + b"x"),
-        Entry("/a.pyc", UNCHECKED + b"y"),
-        ("bytecode", "other code", "other code"),
+        "bytecode",
+        Entry("/a.pyc", b"one"),
+        Entry("/a.pyc", b"two"),
+        ("bytecode", "sha256:7692c3ad3540", "sha256:3fc4ccfe7458"),
     ),
 ]
 
@@ -87,6 +79,8 @@ def test_a_text_is_shown_line_by_line() -> None:
     assert (finding.how, finding.diff) == ("content", ("@@ -2,2 +2,2 @@", " b", "-monday", "+tuesday"))
     long = one(Entry("/built", b"x\n" * 60), Entry("/built", b"y\n" * 60))
     assert (len(long.diff), long.diff[-1]) == (21, "… 101 more lines")
+    assert one(Entry("/built", b""), Entry("/built", b"x\n")).diff == ("@@ -0,0 +1 @@", "+x")
+    assert one(Entry("/built", b"x\n"), Entry("/built", b"y\n" * LARGEST_TEXT)).diff == ()
 
 
 def test_one_entry_may_differ_in_several_ways() -> None:
@@ -97,7 +91,7 @@ def test_one_entry_may_differ_in_several_ways() -> None:
 
 def test_the_same_image() -> None:
     """Nothing to tell."""
-    assert compare_images(saved([WEB], [FILE]), saved([WEB], [FILE])) == (Verdict.IDENTICAL, ())
+    assert compare_images(saved([WEB], [FILE]), saved([WEB], [FILE])) == ("identical", ())
 
 
 def test_another_compression() -> None:
@@ -105,7 +99,7 @@ def test_another_compression() -> None:
     long = Entry("/long", bytes(range(256)) * 400)
     before, after = saved([long], level=9), saved([long], level=1)
     assert before.manifest != after.manifest
-    assert compare_images(before, after) == (Verdict.RECOMPRESSED, ())
+    assert compare_images(before, after) == ("recompressed", ())
 
 
 def test_a_configuration_that_lies_about_its_layers() -> None:
@@ -113,13 +107,13 @@ def test_a_configuration_that_lies_about_its_layers() -> None:
     before = saved([FILE])
     after = replace(saved([replace(FILE, data=b"y\n")]), config=before.config, config_digest=before.config_digest)
     verdict, findings = compare_images(before, after)
-    assert (verdict, [finding.path for finding in findings]) == (Verdict.DIFFERENT, ["/a"])
+    assert (verdict, [finding.path for finding in findings]) == ("different", ["/a"])
 
 
 def test_another_order() -> None:
     """Layers of the same entries in another order are other layers."""
     verdict, (finding,) = compare_images(saved([FILE, WEB]), saved([WEB, FILE]))
-    assert verdict is Verdict.DIFFERENT
+    assert verdict == "different"
     assert (finding.path, finding.how, finding.after) == ("/a", "order", "/app/web.py comes here")
 
 
@@ -128,7 +122,7 @@ def test_another_form_of_archive() -> None:
     before = saved([WEB])
     other = replace(before.layers[0], diff_id="sha256:other")
     verdict, (finding,) = compare_images(before, replace(before, config_digest="sha256:x", layers=(other,)))
-    assert (verdict, finding.how) == (Verdict.DIFFERENT, "archive")
+    assert (verdict, finding.how) == ("different", "archive")
     assert "only the form of the archive differs" in finding.diff[0]
 
 
@@ -164,7 +158,7 @@ def test_configurations(changes: dict[str, Any], told: list[tuple[str, str, str,
     if "created" in changes:
         changes["history"] = [{"created": changes["created"], "created_by": "COPY layer1 /"}]
     verdict, findings = compare_images(saved([WEB]), saved([WEB], **changes))
-    assert verdict is Verdict.DIFFERENT
+    assert verdict == "different"
     assert [(finding.path, finding.how, finding.before, finding.after) for finding in findings] == told
 
 
@@ -174,9 +168,3 @@ def test_the_tip_is_for_the_most_telling_difference() -> None:
     assert "unchecked-hash" in suggest_hint(findings)
     assert "SOURCE_DATE_EPOCH" in suggest_hint(findings[:2])
     assert suggest_hint([Finding(0, "", "created", "value")]) == ""
-
-
-def test_bytecode_headers() -> None:
-    """Both kinds of hash, a time, and a file too short for any."""
-    assert describe_bytecode(UNCHECKED[:4] + b"\x03" + UNCHECKED[5:]) == "checked hash 3132333435363738"
-    assert describe_bytecode(b"\xf3\r") == "cut short"

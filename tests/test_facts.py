@@ -116,8 +116,9 @@ def test_hard_links_have_the_content_of_their_target() -> None:
 
 def test_file_capabilities_are_seen() -> None:
     """They are an extended attribute, and as good as set-uid."""
-    found = read({"/ping": File(b"x", 0o755, extended={reading.CAPABILITY: "x"}), "/ls": File(b"y", 0o755)})
-    assert (found.files["/ping"].privileged, found.files["/ls"].privileged) == (True, False)
+    name = "SCHILY.xattr.security.capability"
+    found = read({"/ping": File(b"x", 0o755, extended={name: "x"}), "/ls": File(b"y", 0o755)})
+    assert (found.files["/ping"].extended, found.files["/ls"].extended) == (((name, "x"),), ())
 
 
 def test_only_what_rules_read_is_kept() -> None:
@@ -135,7 +136,7 @@ def test_secrets_are_found_across_the_windows_of_a_large_file() -> None:
     for border in (990, 980, 1000, 1010):
         data = b"." * border + key + b"\n" + CERTIFICATE + b"." * 2000
         windows = [data[at : at + 1000] for at in range(0, len(data), 1000)]
-        entry = reading.examine(Entry("/big", "file", 0o644, 0, 0, len(data), 0), windows)
+        entry = reading.examine(Entry("/big", "file", size=len(data)), windows)
         assert entry.leaks == {"private key"}
         assert entry.certificates == {hashlib.sha256(b"0\x00\x01").hexdigest()}
         assert entry.sha256 == hashlib.sha256(data).hexdigest()

@@ -23,18 +23,14 @@ def report(trial: Trial | None = None, files: dict[str, File] | None = None) -> 
     more = {"/app/.env": File(b"A=1"), "/usr/bin/sh": File(b"x", 0o755)} if files is None else files
     case: Case = small_images.case(more, trial=trial or worked(stop=None))
     verdict = judge.judge_image(case, allow={"no-shell": "a script starts it"})
-    return Report("shop:production", "sha256:abc", "production", "3.13", 1234, verdict, trial or worked(stop=None), 2.5)
+    return Report("shop:production", case, verdict, 2.5)
 
 
 def test_json_says_what_was_found_accepted_and_measured() -> None:
     """A machine reads all of it, and it can be written as JSON."""
     found = json.loads(json.dumps(output.format_json(report())))
-    assert (found["ok"], found["size_bytes"], found["start_seconds"], found["memory_bytes"]) == (
-        False,
-        1234,
-        0.4,
-        40_000_000,
-    )
+    assert (found["ok"], found["start_seconds"], found["memory_bytes"]) == (False, 0.4, 40_000_000)
+    assert found["size_bytes"] == sum(one.size for one in report().case.facts.layers)
     assert [(one["rule"], one["severity"]) for one in found["violations"]] == [
         ("no-credential-file", "error"),
         ("stops", "error"),
@@ -45,15 +41,17 @@ def test_json_says_what_was_found_accepted_and_measured() -> None:
 
 def test_json_names_the_image_as_a_build_and_a_push_do() -> None:
     """By its manifest, where the engine's store keeps one; by its configuration always."""
-    found = output.format_json(replace(report(), manifest="sha256:def"))
+    made = report()
+    facts = replace(made.case.facts, digest="sha256:abc", manifest="sha256:def")
+    found = output.format_json(replace(made, case=replace(made.case, facts=facts)))
     assert (found["digest"], found["manifest"]) == ("sha256:abc", "sha256:def")
-    assert output.format_json(report())["manifest"] is None
+    assert output.format_json(made)["manifest"] is None
 
 
 def test_json_without_a_trial() -> None:
     """A target that does not serve has nothing measured."""
-    verdict = judge.judge_image(small_images.case())
-    found = output.format_json(Report("x", "y", "test", "3.13", 1, verdict, None, 0.1))
+    case = small_images.case()
+    found = output.format_json(Report("x", case, judge.judge_image(case), 0.1))
     assert (found["ok"], found["start_seconds"], found["stop_seconds"]) == (True, None, None)
 
 

@@ -30,7 +30,7 @@ from dockyard.release.preconditions import Local, find_section, parse_sections
 from dockyard.settings import Settings
 from dockyard.tasks import publish as task
 from dockyard.verify import compare, matrix
-from dockyard.verify.model import Facts, Finding, ImageQuery, Severity, Verdict
+from dockyard.verify.model import Case, Expected, Facts, Finding, ImageQuery, Severity, Verdict
 from dockyard.verify.output import Report
 from dockyard.verify.reproduce import Outcome
 from tests.conftest import replace_everywhere
@@ -213,7 +213,7 @@ class Yard:
     did: list[str] = field(default_factory=list)
     findings: tuple[Finding, ...] = ()
     configs: dict[str, str] = field(default_factory=lambda: {IMAGE: "config", OTHER: "another"})
-    reproduced: compare.Verdict = compare.Verdict.IDENTICAL
+    reproduced: compare.Verdict = "identical"
     rebuilt: str = ""
     dies_at: str = ""
     becomes: str = ""
@@ -281,7 +281,8 @@ class Yard:
         self.step("verify")
         self.image = self.becomes or self.image
         verdict = Verdict((), self.findings)
-        return Report("shop:production", self.image, asked.target, settings.python, 1_000, verdict, None, 0.1)
+        case = Case(Facts(self.image, {}, (), {}), Expected(asked.target, settings.python))
+        return Report("shop:production", case, verdict, 0.1)
 
     def reproduce(self, _settings: Settings, _asked: ImageQuery, *, engine: Engine) -> Outcome:
         """Build once more."""
@@ -496,7 +497,7 @@ def test_violations_stop_it(yard: Yard) -> None:
 
 def test_a_build_that_is_not_reproducible_stops_it(yard: Yard) -> None:
     """Nobody could check such an image: it is not pushed."""
-    yard.reproduced, yard.rebuilt = compare.Verdict.DIFFERENT, OTHER
+    yard.reproduced, yard.rebuilt = "different", OTHER
     with pytest.raises(DockyardError, match="a build without cache gives another image") as caught:
         yard.run()
     assert OTHER in caught.value.message

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dockyard.engine.archive import Layer
 from dockyard.errors import CommandError, DockyardError, UsageError
 from dockyard.image.names import Variant
 from dockyard.process import Command, Completed
@@ -284,7 +285,7 @@ def test_a_whole_verify(docker: Docker, project: Settings, world: None) -> None:
     docker.archives["sha256:1"] = small_images.archive(small_images.layer(small_images.good()), config=config)
     found = verify.verify_image(project, ImageQuery(), engine=docker.engine)
     assert found.verdict.findings == ()
-    assert (found.ok, found.image, found.target, found.python) == (True, "shop:production", "production", "3.13")
+    assert (found.ok, found.image, found.category) == (True, "shop:production", "verify/production/3.13")
 
 
 def test_the_first_answer_is_told_before_anything_else_is_done(docker: Docker) -> None:
@@ -347,9 +348,8 @@ def run() -> Run:
         more = {"/app/.env": small_images.File(b"A=1")} if broken else None
         case = small_images.case(more, trial=worked())
         verdict = judge.judge_image(case, allow={"no-shell": "old"})
-        made = Report(
-            "shop:production", "sha256:abc", "production", "3.13", 1_200_000, verdict, worked(), 1.0, "sha256:def"
-        )
+        facts = replace(case.facts, manifest="sha256:def", layers=(Layer("sha256:1", "COPY", 1_200_000, ()),))
+        made = Report("shop:production", replace(case, facts=facts), verdict, 1.0)
         try:
             boundary(task.tell_report)(made, **options)
         except Exit as end:

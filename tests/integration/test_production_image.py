@@ -299,9 +299,9 @@ def test_the_slim_image(copy: Settings, engine: Engine) -> None:
     ((built,), _) = build.build_images(copy, Request(("slim",)), engine=engine)
     found = verify.verify_image(copy, ImageQuery("slim"), engine=engine)
     assert found.verdict.findings == ()
-    assert found.manifest == built.digest
-    assert found.trial is not None
-    assert found.trial.serves
+    assert found.case.facts.manifest == built.digest
+    assert found.case.trial is not None
+    assert found.case.trial.serves
     run = ("run", "--rm", "--network=none", *HARDENED, "--entrypoint=sh", built.references[0], "-c")
     tools = "id -un && command -v bash && command -v gunicorn && python -c 'import ledger'"
     said = capture(engine.command(*run, tools)).stdout

@@ -13,7 +13,6 @@ from dockyard.git import read_git
 from dockyard.process import capture
 from dockyard.settings import Settings, load
 from dockyard.verify import reproduce
-from dockyard.verify.compare import Verdict
 from dockyard.verify.model import ImageQuery
 from tests.integration.checkout import COMMIT, committed, copied, elsewhere, git, invoke, plain
 
@@ -73,7 +72,7 @@ def test_an_image_that_cannot_be_reproduced(engine: Engine, unique: str, tmp_pat
     settings = small(tmp_path / "shop", unique, instruction, engine)
     time.sleep(1.1)  # layers know times by the second: a quick machine would build twice within one
     outcome = reproduce.reproduce_image(settings, ImageQuery(), engine=engine)
-    assert outcome.verdict is Verdict.DIFFERENT
+    assert outcome.verdict == "different"
     (changed,) = [finding for finding in outcome.findings if finding.how == "content"]
     assert (changed.path, changed.layer) == ("/made/when", 1)
     assert "COPY /made /made" in changed.instruction

@@ -24,7 +24,6 @@ from dockyard.release import plan, preconditions
 from dockyard.release.plan import PIPELINE, Actions, Job, Journal, Shipped, State, Status, read_journal
 from dockyard.settings import Settings
 from dockyard.verify import matrix, reproduce
-from dockyard.verify.compare import Verdict
 from dockyard.verify.model import ImageQuery
 
 log = logging.getLogger(__name__)
@@ -168,7 +167,7 @@ def _reproduce(job: Job, state: State) -> State:
     """Build once more without cache, and compare."""
     outcome = job.actions.reproduce_image(job.settings, ImageQuery(), engine=job.engine)
     log.info(reproduce.summarize(outcome))
-    if outcome.verdict is not Verdict.IDENTICAL:
+    if outcome.verdict != "identical":
         raise DockyardError(
             f"a build without cache gives another image: {outcome.rebuilt}, where the release is {outcome.existing}",
             "`invoke reproduce` shows which layer and file differ",

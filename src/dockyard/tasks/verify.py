@@ -65,9 +65,8 @@ def tell_report(found: Any, *, json: bool = False, sarif: str = "", junit: str =
 
 def print_report(found: Any) -> None:
     """Print what was found: violations, then what is accepted, then what was measured."""
-    verdict, trial = found.verdict, found.trial
-    accepted = [finding for finding in verdict.findings if finding.accepted]
-    for title, findings in (("violations", verdict.violations), ("accepted in [tool.dockyard]", accepted)):
+    verdict, facts, trial = found.verdict, found.case.facts, found.case.trial
+    for title, findings in (("violations", verdict.violations), ("accepted in [tool.dockyard]", verdict.accepted)):
         rows = []
         for finding in findings:
             more = f"accepted: {finding.accepted}" if finding.accepted else f"tip: {finding.hint}"
@@ -78,10 +77,10 @@ def print_report(found: Any) -> None:
     for key in verdict.unused:
         log.warning(f"allow in [tool.dockyard]: {key} accepts nothing any more: take it out")
     summary = (
-        f"{found.image}\n{(found.manifest or found.digest)[:SHORT]}",
+        f"{found.image}\n{(facts.manifest or facts.digest)[:SHORT]}",
         len(verdict.checked),
         len({finding.rule for finding in verdict.violations}),
-        console.size(found.size),
+        console.size(facts.size),
         f"{trial.answer:.2f} s" if trial and trial.answer is not None else "-",
         console.size(trial.memory) if trial and trial.memory is not None else "-",
         f"{trial.stop:.1f} s" if trial and trial.stop is not None else "-",
@@ -102,17 +101,17 @@ def reproduce(
 
 def tell_outcome(outcome: Any, *, json: bool = False) -> None:
     """Print how a comparison went; raise DockyardError where the images differ."""
-    from dockyard.verify.compare import Verdict, suggest_hint
+    from dockyard.verify.compare import suggest_hint
     from dockyard.verify.reproduce import summarize
 
     if json:
         told = {name: value for name, value in vars(outcome).items() if name != "findings"}
         console.as_json({**told, "differences": outcome.findings})
-    elif outcome.verdict is Verdict.DIFFERENT:
+    elif outcome.verdict == "different":
         print_differences(outcome)
     else:
         print(summarize(outcome))
-    if outcome.verdict is Verdict.DIFFERENT:
+    if outcome.verdict == "different":
         advice = "build from the same inputs: see above" if outcome.notes else suggest_hint(outcome.findings)
         raise DockyardError(summarize(outcome), advice)
     log.info(f"built and compared in {console.duration(outcome.seconds)}")

@@ -30,10 +30,11 @@ HEADER = 16
 ELF = b"\x7fELF"
 """Libraries of cryptography carry keys for their own tests: those in programs do not count."""
 
-CAPABILITY = "SCHILY.xattr.security.capability"
+EXTENDED = "SCHILY.xattr."
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
 KINDS = {
+    tarfile.LNKTYPE: "hard link",
     tarfile.DIRTYPE: "folder",
     tarfile.SYMTYPE: "link",
     tarfile.CHRTYPE: "device",
@@ -55,15 +56,22 @@ def flatten(image: archive.Image[Entry]) -> Facts:
     return Facts(image.config_digest, image.config, image.layers, view.files, tuple(view.hidden), image.manifest)
 
 
-def visit(member: tarfile.TarInfo, file: IO[bytes] | None) -> Entry:
-    """Return one entry of a layer, with what its content tells; its path is as it stands in the archive."""
-    kind = "hard" if member.islnk() else KINDS.get(member.type, "file")
+def visit(member: tarfile.TarInfo, file: IO[bytes] | None, most: int = 0) -> Entry:
+    """Return one entry of a layer, with what its content tells; its path is as it stands in the archive.
+
+    The content of files of up to `most` bytes is kept whatever they are.
+    """
     found = Entry(
-        archive.path_of(member), kind, member.mode & 0o7777, member.uid, member.gid, member.size, int(member.mtime),
-        link=archive.absolute(member.linkname) if kind == "hard" else member.linkname,
-        privileged=CAPABILITY in member.pax_headers,
-    )  # fmt: skip
-    return examine(found, iter(lambda: file.read(WINDOW), b"")) if file else found
+        archive.path_of(member),
+        KINDS.get(member.type, "file"),
+        member.mode & 0o7777,
+        f"{member.uid}:{member.gid}" + (f" ({member.uname}:{member.gname})" if member.uname or member.gname else ""),
+        member.size,
+        member.mtime,
+        link=archive.absolute(member.linkname) if member.islnk() else member.linkname,
+        extended=tuple(sorted(pair for pair in member.pax_headers.items() if pair[0].startswith(EXTENDED))),
+    )
+    return examine(found, iter(lambda: file.read(WINDOW), b""), most) if file else found
 
 
 class View:
@@ -86,7 +94,7 @@ class View:
                 self._put(replace(raw, path=f"{folder}/{name}", layer=index))
 
     def _put(self, entry: Entry) -> None:
-        if entry.kind == "hard":
+        if entry.kind == "hard link":
             target = self.files.get(self._whole(entry.link))
             if target is None:
                 return
@@ -109,14 +117,14 @@ class View:
         return f"{follow_links(self.files, folder)}/{name}"
 
 
-def examine(entry: Entry, windows: Iterable[bytes]) -> Entry:
+def examine(entry: Entry, windows: Iterable[bytes], most: int = 0) -> Entry:
     """Return an entry with what its content, given piece by piece, tells."""
     digest = sha256()
     leaks: set[str] = set()
     certificates: set[str] = set()
     kept = bytearray()
     tail = head = b""
-    whole = KEPT.fullmatch(entry.path) is not None
+    whole = KEPT.fullmatch(entry.path) is not None or entry.size <= most
     for window in windows:
         head = head or window[:HEADER]
         digest.update(window)

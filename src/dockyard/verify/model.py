@@ -20,22 +20,22 @@ class ImageQuery:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One path in one layer: `kind` is file, folder, link, device or pipe; `layer` counts from 0.
+    """One path in one layer: `kind` is file, folder, link, hard link, device or pipe; `layer` counts from 0.
 
-    `data` is kept for what rules read: Python sources, package metadata, and the header of bytecode.
-    `leaks` names the kinds of secret in it, `certificates` the SHA-256 of every certificate.
+    `extended` holds its extended attributes as an archive names them. `data` is kept for what rules read: Python
+    sources, package metadata, and the header of bytecode. `leaks` names the kinds of secret in it, `certificates`
+    the SHA-256 of every certificate.
     """
 
     path: str
     kind: str
     mode: int = 0o644
-    uid: int = 0
-    gid: int = 0
+    owner: str = "0:0"
     size: int = 0
-    mtime: int = 0
+    mtime: float = 0
     layer: int = 0
     link: str = ""
-    privileged: bool = False
+    extended: tuple[tuple[str, str], ...] = ()
     sha256: str = ""
     data: bytes = b""
     leaks: frozenset[str] = frozenset()
@@ -258,3 +258,8 @@ class Verdict:
     def violations(self) -> tuple[Finding, ...]:
         """The findings that nobody has accepted."""
         return tuple(finding for finding in self.findings if not finding.accepted)
+
+    @property
+    def accepted(self) -> tuple[Finding, ...]:
+        """The findings that the settings accept."""
+        return tuple(finding for finding in self.findings if finding.accepted)

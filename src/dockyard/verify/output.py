@@ -15,7 +15,7 @@ from dockyard.files import write_atomically
 from dockyard.image import records
 from dockyard.image.record_types import Details, PackageRecord
 from dockyard.registry import documents
-from dockyard.verify.model import Facts, Finding, Rule, Trial, Verdict
+from dockyard.verify.model import Case, Facts, Finding, Rule, Trial, Verdict
 from dockyard.verify.rules.judge import RULES
 
 if TYPE_CHECKING:
@@ -25,22 +25,23 @@ SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sar
 SARIF_LEVELS = {"critical": "error", "high": "error", "low": "note", "none": "note"}
 """SARIF's words for vulnerabilities; all others, and what nobody has rated, are warnings."""
 MOST_FINDINGS = 200
+NO_TRIAL = Trial(0)
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True)
 class Report:
-    """The outcome of one verify: which image, what was found, what was measured, and the seconds it took."""
+    """The outcome of one verify: which image, what was read and measured, what was found, the seconds it took."""
 
     image: str
-    digest: str
-    target: str
-    python: str
-    size: int
+    case: Case
     verdict: Verdict
-    trial: Trial | None
     seconds: float
-    manifest: str = ""
+
+    @property
+    def category(self) -> str:
+        """What tells it from other images of a project, for those who keep many reports."""
+        return f"verify/{self.case.expected.target}/{self.case.expected.python}"
 
     @property
     def ok(self) -> bool:
@@ -48,21 +49,21 @@ class Report:
         return not self.verdict.violations
 
 
-def describe_report(report: Report, found: Facts) -> Details:
+def describe_report(report: Report) -> Details:
     """Return what a run record holds of a report and of what was found in the image."""
-    accepted = [finding for finding in report.verdict.findings if finding.accepted]
+    accepted, facts = report.verdict.accepted, report.case.facts
     first = [*report.verdict.violations, *accepted][:MOST_FINDINGS]
-    trial = report.trial
+    trial = report.case.trial or NO_TRIAL
     details: Details = {
-        "target": report.target,
-        "python": report.python,
+        "target": report.case.expected.target,
+        "python": report.case.expected.python,
         "verify": {
             "rules": len(report.verdict.checked),
             "violations": len(report.verdict.violations),
             "accepted": len(accepted),
-            "start_seconds": trial.answer if trial else None,
-            "stop_seconds": trial.stop if trial else None,
-            "memory_bytes": trial.memory if trial else None,
+            "start_seconds": trial.answer,
+            "stop_seconds": trial.stop,
+            "memory_bytes": trial.memory,
             "findings": [
                 {
                     "rule": one.rule,
@@ -78,13 +79,12 @@ def describe_report(report: Report, found: Facts) -> Details:
     if not report.ok:
         rules = sorted({finding.rule for finding in report.verdict.violations})
         details["error"] = records.shorten_line(f"the image breaks {', '.join(rules)}")
-    digest = report.manifest or report.digest
-    if digest:
+    if facts.digest:
         details["image"] = {
             "reference": report.image,
-            "digest": digest,
-            "pull_bytes": report.size,
-            "packages": find_packages(found),
+            "digest": facts.manifest or facts.digest,
+            "pull_bytes": facts.size,
+            "packages": find_packages(facts),
         }
     return details
 
@@ -106,22 +106,22 @@ def find_packages(found: Facts) -> list[PackageRecord]:
 
 def format_json(report: Report) -> dict[str, Any]:
     """Return a report as `invoke verify --json` prints it."""
-    trial = report.trial
+    facts, trial = report.case.facts, report.case.trial or NO_TRIAL
     return {
         "image": report.image,
-        "digest": report.digest,
-        "manifest": report.manifest or None,
-        "target": report.target,
-        "python": report.python,
+        "digest": facts.digest,
+        "manifest": facts.manifest or None,
+        "target": report.case.expected.target,
+        "python": report.case.expected.python,
         "ok": report.ok,
         "seconds": report.seconds,
-        "size_bytes": report.size,
-        "start_seconds": trial.answer if trial else None,
-        "memory_bytes": trial.memory if trial else None,
-        "stop_seconds": trial.stop if trial else None,
+        "size_bytes": facts.size,
+        "start_seconds": trial.answer,
+        "memory_bytes": trial.memory,
+        "stop_seconds": trial.stop,
         "rules": list(report.verdict.checked),
-        "violations": [_plain(finding) for finding in report.verdict.violations],
-        "accepted": [_plain(finding) for finding in report.verdict.findings if finding.accepted],
+        "violations": [asdict(finding) for finding in report.verdict.violations],
+        "accepted": [asdict(finding) for finding in report.verdict.accepted],
     }
 
 
@@ -130,10 +130,14 @@ def format_sarif(report: Report) -> dict[str, Any]:
     known = {rule.id: rule for rule in RULES}
     order = list(report.verdict.checked)
     return format_sarif_log(
-        f"verify/{report.target}/{report.python}",
+        report.category,
         [_sarif_rule(known[name]) for name in order],
         [_sarif_result(finding, order.index(finding.rule)) for finding in report.verdict.findings],
-        properties={"image": report.image, "digest": report.digest, "manifest": report.manifest},
+        properties={
+            "image": report.image,
+            "digest": report.case.facts.digest,
+            "manifest": report.case.facts.manifest,
+        },
     )
 
 
@@ -224,10 +228,6 @@ def write_report(path: Path, text: str) -> None:
         ) from None
 
 
-def _plain(finding: Finding) -> dict[str, Any]:
-    return {key: str(value) if key == "severity" else value for key, value in asdict(finding).items()}
-
-
 def _sarif_rule(rule: Rule) -> dict[str, Any]:
     return {
         "id": rule.id,
@@ -258,7 +258,7 @@ def _sarif_result(finding: Finding, index: int) -> dict[str, Any]:
 
 
 def _junit_case(report: Report, rule: str) -> ET.Element:
-    case = ET.Element("testcase", {"classname": f"verify.{report.target}", "name": rule, "time": "0"})
+    case = ET.Element("testcase", {"classname": f"verify.{report.case.expected.target}", "name": rule, "time": "0"})
     found = [finding for finding in report.verdict.findings if finding.rule == rule]
     open_ones = [finding for finding in found if not finding.accepted]
     if open_ones:

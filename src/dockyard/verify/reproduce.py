@@ -7,18 +7,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from dockyard.bases.resolve import ensure_bases
 from dockyard.engine import archive
-from dockyard.engine.archive import Image
 from dockyard.engine.client import Engine, find_engine
 from dockyard.errors import DockyardError
 from dockyard.image import build, names, records
 from dockyard.image.build import Job, Request
 from dockyard.image.record_types import Details
 from dockyard.settings import Settings
-from dockyard.verify.compare import Finding, Item, Verdict, compare_images, read_item
+from dockyard.verify.compare import Finding, Verdict, compare_images, read_entry
 from dockyard.verify.model import ImageQuery
 from dockyard.verify.verify import require_image
 
@@ -67,58 +66,44 @@ def reproduce_image(settings: Settings, query: ImageQuery, *, engine: Engine | N
         job = plan_rebuild(settings, engine, request, recording)
         outcome = rebuild_and_compare(job, reference, existing)
         recording.details |= describe_outcome(outcome)
-        recording.failed = outcome.verdict is Verdict.DIFFERENT
+        recording.failed = outcome.verdict == "different"
     return replace(outcome, seconds=recording.seconds())
 
 
 def rebuild_and_compare(job: Job, reference: str, existing: Mapping[str, Any]) -> Outcome:
     """Build an image anew and return how it differs from the one that there is."""
-    engine = job.engine
     notes = tuple(find_changed_inputs((existing.get("Config") or {}).get("Labels") or {}, job.planned[0].labels))
     for note in notes:
         log.info(f"{reference}: {note}")
     with rebuild(job) as name:
-        made = engine.inspect_image(name) or {"Id": ""}
-        outcome = Outcome(reference, Verdict.IDENTICAL, existing["Id"], made["Id"], (), notes)
-        if made["Id"] != existing["Id"]:
-            log.info("the digests differ: reading both images")
-            with job.recording.step("compare the images"):
-                # By digest: the name may have been given to another image meanwhile.
-                before = archive.read_image(engine, existing["Id"], read_item)
-                outcome = compare_archives(outcome, before, archive.read_image(engine, name, read_item))
-    return outcome
-
-
-VERDICTS: Mapping[Verdict, Literal["identical", "recompressed", "different"]] = {
-    Verdict.IDENTICAL: "identical",
-    Verdict.RECOMPRESSED: "recompressed",
-    Verdict.DIFFERENT: "different",
-}
+        digests = existing["Id"], (job.engine.inspect_image(name) or {"Id": ""})["Id"]
+        if digests[0] == digests[1]:
+            return Outcome(reference, "identical", *digests, (), notes)
+        log.info("the digests differ: reading both images")
+        with job.recording.step("compare the images"):
+            # By digest: the name may have been given to another image meanwhile.
+            before, after = (archive.read_image(job.engine, one, read_entry) for one in (digests[0], name))
+        if before.manifest and after.manifest:  # an index has another digest with what else is in it
+            digests = before.manifest, after.manifest
+        verdict, findings = compare_images(before, after)
+        return Outcome(reference, verdict, *digests, findings, notes)
 
 
 def describe_outcome(outcome: Outcome) -> Details:
     """Return what a run record holds of an outcome (pure)."""
     details: Details = {
         "reproduce": {
-            "verdict": VERDICTS[outcome.verdict],
+            "verdict": outcome.verdict,
             "existing": outcome.existing,
             "rebuilt": outcome.rebuilt,
             "differences": len(outcome.findings),
         }
     }
-    if outcome.verdict is Verdict.DIFFERENT:
+    if outcome.verdict == "different":
         details["error"] = f"{len(outcome.findings)} differences"
     if outcome.existing.startswith("sha256:"):
         details["image"] = {"reference": outcome.image, "digest": outcome.existing}
     return details
-
-
-def compare_archives(outcome: Outcome, before: Image[Item], after: Image[Item]) -> Outcome:
-    """Return the outcome of two images whose digests differ: that of an index does with what else is in it (pure)."""
-    verdict, findings = compare_images(before, after)
-    if before.manifest and after.manifest:
-        outcome = replace(outcome, existing=before.manifest, rebuilt=after.manifest)
-    return replace(outcome, verdict=verdict, findings=findings)
 
 
 def plan_rebuild(settings: Settings, engine: Engine, request: Request, recording: records.Recording) -> Job:
@@ -180,12 +165,7 @@ def find_changed_inputs(before: Mapping[str, str], after: Mapping[str, str]) -> 
 
 def summarize(outcome: Outcome) -> str:
     """Return the one line that says how it went."""
-    first, second = outcome.existing, outcome.rebuilt
-    if outcome.verdict is Verdict.IDENTICAL:
-        return f"{outcome.image} is reproducible: {first}, built anew {second}"
-    if outcome.verdict is Verdict.RECOMPRESSED:
-        return (
-            f"{outcome.image} is reproducible: the same configuration and layers, compressed otherwise by another "
-            f"engine: {first}, built anew {second}"
-        )
-    return f"{outcome.image} is not reproducible: {first}, built anew {second}"
+    packed = "the same configuration and layers, compressed otherwise by another engine: "
+    how = "not reproducible: " if outcome.verdict == "different" else "reproducible: "
+    how += packed if outcome.verdict == "recompressed" else ""
+    return f"{outcome.image} is {how}{outcome.existing}, built anew {outcome.rebuilt}"

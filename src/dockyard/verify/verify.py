@@ -61,20 +61,11 @@ def verify_image(
             in_base=search_base(settings, engine, expected.python, result) if result else (),
             pins=read_pins(settings.root / expected.lock, found, expected.python),
         )
+        case = Case(found, expected, result)
         with recording.step("hold it against the rules"):
-            verdict = judge.judge_image(Case(found, expected, result), allow=settings.allow)
-        report = Report(
-            reference,
-            found.digest,
-            expected.target,
-            expected.python,
-            found.size,
-            verdict,
-            result,
-            recording.seconds(),
-            found.manifest,
-        )
-        recording.details |= describe_report(report, found)
+            verdict = judge.judge_image(case, allow=settings.allow)
+        report = Report(reference, case, verdict, recording.seconds())
+        recording.details |= describe_report(report)
         recording.failed = not report.ok
     return report
 

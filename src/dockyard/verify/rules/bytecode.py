@@ -74,7 +74,7 @@ def fault(facts: Facts, source: Entry, python: str) -> str:
         fresh = number < HASHED_ALIKE_SINCE or found.data[8:16] == _imp.source_hash(key, source.data)
     else:
         written = (int.from_bytes(found.data[8:12], "little"), int.from_bytes(found.data[12:16], "little"))
-        fresh = written == (source.mtime & 0xFFFFFFFF, source.size & 0xFFFFFFFF)
+        fresh = written == (int(source.mtime) & 0xFFFFFFFF, source.size & 0xFFFFFFFF)
     return "" if fresh else "has bytecode that was made from another version of it"
 
 

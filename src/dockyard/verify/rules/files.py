@@ -28,7 +28,8 @@ MISSING = "/usr/share/dockyard/missing/"
 def set_uid(case: Case) -> Iterator[Violation]:
     """No file is set-uid or set-gid, or has file capabilities."""
     for entry in case.facts.files.values():
-        if entry.kind == "file" and (entry.mode & 0o6000 or entry.privileged):
+        privileged = any(name.endswith(".security.capability") for name, _ in entry.extended)
+        if entry.kind == "file" and (entry.mode & 0o6000 or privileged):
             right = "set-uid" if entry.mode & 0o4000 else "set-gid" if entry.mode & 0o2000 else "file capabilities"
             yield Violation.at(entry, f"has {right} (mode {entry.mode:04o})")
 
