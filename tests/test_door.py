@@ -8,7 +8,6 @@ import signal
 from pathlib import Path
 
 import pytest
-from invoke.context import Context
 from invoke.exceptions import Exit
 
 from dockyard.errors import ChangesPending, DockyardError, EngineError, SettingsError, UsageError
@@ -122,7 +121,7 @@ def test_a_task_keeps_its_name_and_help() -> None:
     """Invoke shows the docstring and the parameters of the body."""
 
     @boundary.task(help={"flag": "what it does"})
-    def sail(_context: Context, flag: bool = False) -> None:
+    def sail(flag: bool = False) -> None:
         """Go to sea."""
 
     assert sail.name == "sail"
@@ -134,7 +133,8 @@ def test_settings_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.Monk
     """The project is the one that the person stands in."""
     (tmp_path / "pyproject.toml").write_text('[tool.dockyard]\napp = "a:b"\nimage = "x"\n')
     monkeypatch.chdir(tmp_path)
-    assert boundary.settings({"DOCKYARD_IMAGE": "y"}).image == "y"
+    monkeypatch.setenv("DOCKYARD_IMAGE", "y")
+    assert boundary.settings().image == "y"
 
 
 def test_a_reader_that_has_left(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import json
 import pytest
 from invoke.exceptions import Exit
 
+import dockyard.stack.stack  # noqa: F401 - replace_everywhere sees only what is imported
 from dockyard.errors import UsageError
 from dockyard.settings import Settings
 from dockyard.tasks import boundary

@@ -72,11 +72,19 @@ def name_commands(text: str) -> str:
 
 def as_json(value: Any) -> None:
     """Print a value as JSON to stdout, for machines; dataclasses become objects with their fields' names."""
-    print(
-        json.dumps(
-            value, indent=2, ensure_ascii=False, default=lambda one: vars(one) if is_dataclass(one) else str(one)
-        )
-    )
+
+    def encode(one: object) -> object:
+        return vars(one) if is_dataclass(one) else str(one)
+
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=encode))
+
+
+def tell(value: Any, columns: Sequence[str], rows: Iterable[Sequence[object]], *, json: bool, **looks: Any) -> None:
+    """Print a value as JSON where `json` is set, else what people want to know of it as a table."""
+    if json:
+        as_json(value)
+    else:
+        table(columns, rows, **looks)
 
 
 def table(

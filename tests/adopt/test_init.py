@@ -304,7 +304,7 @@ def test_a_variable_is_a_name_and_a_value(app: Path, capsys: pytest.CaptureFixtu
     """One that is neither is refused, and nothing is written; a new .env is its owner's alone."""
     before = contents(app)
     code, _, err = init(capsys, "--env", "CURRENCY")
-    assert (code, "--env CURRENCY is no variable" in err) == (2, True)
+    assert (code, "--env CURRENCY is no variable with a value" in err) == (2, True)
     assert contents(app) == before
     (app / "app.py").write_text("import os\n" + APP + "os.environ['CURRENCY']\n")
     assert "CURRENCY has no value" in init(capsys)[2]

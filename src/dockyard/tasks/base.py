@@ -4,8 +4,6 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from invoke.context import Context
-
 from dockyard import console
 from dockyard.tasks.boundary import settings, task
 
@@ -17,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 @task(name="list", help={"json": "print the list as JSON, with every Debian package"})
-def show(_context: Context, json: bool = False) -> None:
+def show(json: bool = False) -> None:
     """List each Python's base image: its pin, and the one made from Debian packages; and pins of services."""
     from dockyard.bases import lookup
     from dockyard.bases import resolve as updating
@@ -25,9 +23,6 @@ def show(_context: Context, json: bool = False) -> None:
     chosen = settings()
     rows = updating.list_bases(chosen, chosen.pythons)
     services = [pin for name, pin in lookup.read_bases_lock(chosen.root).items() if not lookup.is_python(name)]
-    if json:
-        console.as_json({"base": chosen.base, "bases": rows, "services": services})
-        return
     cells = []
     for row in rows:
         made = row["debian"]
@@ -38,7 +33,8 @@ def show(_context: Context, json: bool = False) -> None:
         cells.append((row["python"], (row["pin"] or "-")[:19], *known))
     cells += [(pin.reference, pin.digest[:19], "-", "-", "-") for pin in services]
     columns = ("image", "pinned in bases.lock", "made from Debian", "version", "size")
-    console.table(columns, cells, title=f'base = "{chosen.base}"', right=("size",))
+    told = {"base": chosen.base, "bases": rows, "services": services}
+    console.tell(told, columns, cells, json=json, title=f'base = "{chosen.base}"', right=("size",))
 
 
 @task(
@@ -48,7 +44,7 @@ def show(_context: Context, json: bool = False) -> None:
         "json": "print the changes as JSON",
     },
 )
-def update(_context: Context, python: list[str], dry_run: bool = False, json: bool = False) -> None:
+def update(python: list[str], dry_run: bool = False, json: bool = False) -> None:
     """Move the pins in bases.lock, also of services, to the registry's images, and Debian-made bases to the mirror."""
     from dockyard.bases import resolve as updating
     from dockyard.engine.client import find_engine

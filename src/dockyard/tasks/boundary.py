@@ -57,15 +57,23 @@ HELP_OF_SEVERAL = {
 def task(*, help: Mapping[str, str] | None = None, **options: Any) -> Callable[[Callable[..., None]], Any]:  # noqa: A002 - Invoke's
     """Make an Invoke task behind the error boundary; takes what `invoke.task` takes, and reads lists off the signature.
 
-    Only text, lists of it and flags belong in a signature: Invoke turns a bad number into a traceback.
+    The signature holds the options alone: no task needs Invoke's context. Only text, lists of it and flags belong in
+    it: Invoke turns a bad number into a traceback.
     """
 
     def wrap(body: Callable[..., None]) -> Any:
-        parameters = inspect.signature(body).parameters
+        @functools.wraps(body)
+        def run(_context: object, *args: Any, **kwargs: Any) -> None:
+            boundary(body)(*args, **kwargs)
+
+        signature = inspect.signature(body)
+        parameters = signature.parameters
+        context = inspect.Parameter("_context", inspect.Parameter.POSITIONAL_ONLY)
+        vars(run)["__signature__"] = signature.replace(parameters=[context, *parameters.values()])
         several = [name for name, parameter in parameters.items() if "list[" in str(parameter.annotation)]
         known = {**HELP, **{name: HELP_OF_SEVERAL[name] for name in several if name in HELP_OF_SEVERAL}}
         words = {name: known[name] for name in parameters if name in known}
-        return invoke_task(iterable=several, help={**words, **(help or {})}, **options)(boundary(body))
+        return invoke_task(iterable=several, help={**words, **(help or {})}, **options)(run)
 
     return wrap
 
@@ -80,26 +88,28 @@ def boundary(body: Callable[..., None]) -> Callable[..., None]:
         console.show_progress()
         try:
             with ending_as_interrupt():
-                body(*args, **kwargs)
-        except DockyardError as error:
-            console.error(error.message, error.hint)
-            raise Exit(code=int(error.code)) from None
-        except KeyboardInterrupt:
-            log.info("\ninterrupted: nothing half-made was kept")
-            raise Exit(code=int(ExitCode.INTERRUPTED)) from None
-        except BrokenPipeError:
-            leave_quietly()
-            raise Exit(code=int(ExitCode.OK)) from None
+                return body(*args, **kwargs)
         except Exit:
             raise
+        except DockyardError as error:
+            console.error(error.message, error.hint)
+            code = error.code
+        except KeyboardInterrupt:
+            log.info("\ninterrupted: nothing half-made was kept")
+            code = ExitCode.INTERRUPTED
+        except BrokenPipeError:
+            leave_quietly()
+            code = ExitCode.OK
         except Exception as error:  # noqa: BLE001 - the boundary: nothing may reach the person as a traceback
             if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
                 where = error.filename or "while writing a file"
                 console.error(f"{error.strerror}: {where}", OF_THE_MACHINE[error.errno])
-                raise Exit(code=int(ExitCode.FAILED)) from None
-            hint = f"please report it; {save_traceback(error)}"
-            console.error(f"this is a bug in Dockyard {__version__}: {error!r}", hint)
-            raise Exit(code=int(ExitCode.BUG)) from None
+                code = ExitCode.FAILED
+            else:
+                hint = f"please report it; {save_traceback(error)}"
+                console.error(f"this is a bug in Dockyard {__version__}: {error!r}", hint)
+                code = ExitCode.BUG
+        raise Exit(code=int(code))
 
     return run
 
@@ -121,11 +131,11 @@ def save_traceback(error: BaseException) -> str:
     return f"the traceback is in {name}"
 
 
-def settings(environment: Mapping[str, str] | None = None) -> "Settings":
+def settings() -> "Settings":
     """Return the settings of the project in the current folder."""
     from dockyard.settings import load
 
-    return load(Path.cwd(), os.environ if environment is None else environment)
+    return load(Path.cwd(), os.environ)
 
 
 def number(text: str, option: str, highest: int, *, lowest: int = 1) -> int | None:

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from invoke.context import Context
-
 from dockyard import console
 from dockyard.errors import UsageError
 from dockyard.tasks.boundary import number, settings, task
@@ -30,7 +28,6 @@ log = logging.getLogger(__name__)
     },
 )
 def build(
-    _context: Context,
     target: list[str],
     python: list[str],
     platform: list[str],
@@ -88,11 +85,9 @@ def print_plan(chosen: "Settings", request: "Request", *, json: bool) -> None:
     command = " ".join(("docker", *options))
     variants = zip(request.variants(chosen), planned, strict=True)
     images = [{**vars(variant), "references": image.references} for variant, image in variants]
-    if json:
-        console.as_json({"images": images, "command": command})
-        return
     rows = [(one["target"], one["python"], ", ".join(one["references"])) for one in images]
-    console.table(("target", "Python", "would be built as"), rows, title=command)
+    columns = ("target", "Python", "would be built as")
+    console.tell({"images": images, "command": command}, columns, rows, json=json, title=command)
 
 
 def show(built: "Sequence[Built]") -> None:
@@ -129,7 +124,7 @@ def as_json(image: "Built") -> dict[str, Any]:
 
 
 @task(help={"tag": "a tag to give; may be given again (default: those from git)"})
-def tag(_context: Context, tag: list[str], target: str = "production", python: str = "") -> None:
+def tag(tag: list[str], target: str = "production", python: str = "") -> None:
     """Give the newest image of a target more tags: those named, or those that git says."""
     from dockyard.engine.client import find_engine
     from dockyard.image import build as building
@@ -149,7 +144,7 @@ def tag(_context: Context, tag: list[str], target: str = "production", python: s
         "send": "only send what a ledger has missed while it was down",
     },
 )
-def report(_context: Context, static: str = "", port: str = "", no_open: bool = False, send: bool = False) -> None:
+def report(static: str = "", port: str = "", no_open: bool = False, send: bool = False) -> None:
     """Show the records of this project's runs as pages, until Ctrl-C: sizes, times, tests, vulnerabilities."""
     from dockyard.image.records import make_outbox
     from dockyard.image.report import Request, show_report

@@ -4,8 +4,6 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any
 
-from invoke.context import Context
-
 from dockyard import console
 from dockyard.errors import ChangesPending
 from dockyard.tasks.boundary import number as whole_number
@@ -26,7 +24,7 @@ IMAGE = "the image by its digest: sha256:… or repository@sha256:… (default: 
     default=True,
     help={"to": TO, "image": IMAGE, "dry_run": "show what would change; ends with 1 where that is anything"},
 )
-def deploy(_context: Context, to: str = "", image: str = "", dry_run: bool = False, json: bool = False) -> None:
+def deploy(to: str = "", image: str = "", dry_run: bool = False, json: bool = False) -> None:
     """Deploy an image: show what differs from what runs, then do only that; a failure returns to what ran before."""
     from dockyard.deploy import steps
 
@@ -51,7 +49,7 @@ def deploy(_context: Context, to: str = "", image: str = "", dry_run: bool = Fal
 @task(
     help={"to": TO, "number": "the version to return to, of those that deploy.history lists (default: the one before)"}
 )
-def rollback(_context: Context, to: str = "", number: str = "", json: bool = False) -> None:
+def rollback(to: str = "", number: str = "", json: bool = False) -> None:
     """Return a destination to a version that ran there before; migrations stay."""
     from dockyard.deploy import steps
 
@@ -63,19 +61,16 @@ def rollback(_context: Context, to: str = "", number: str = "", json: bool = Fal
 
 
 @task(help={"to": TO})
-def status(_context: Context, to: str = "", json: bool = False) -> None:
+def status(to: str = "", json: bool = False) -> None:
     """Show every copy of every service at a destination, and why those that failed did."""
     found = _cluster(to).status()
-    if json:
-        console.as_json(found)
-        return
     columns = ("service", "copy", "state", "health", "node", "image", "says")
     rows = [(one.service, one.name, one.state, one.health, one.node, shorten(one.image), one.said) for one in found]
-    console.table(columns, rows)
+    console.tell(found, columns, rows, json=json)
 
 
 @task(help={"to": TO})
-def logs(_context: Context, to: str = "", service: str = "", follow: bool = False, tail: str = "") -> None:
+def logs(to: str = "", service: str = "", follow: bool = False, tail: str = "") -> None:
     """Show what a service has logged at a destination, all its copies together."""
     from dockyard import process
 
@@ -84,14 +79,12 @@ def logs(_context: Context, to: str = "", service: str = "", follow: bool = Fals
 
 
 @task(help={"to": TO})
-def history(_context: Context, to: str = "", json: bool = False) -> None:
+def history(to: str = "", json: bool = False) -> None:
     """List the deploys that a destination remembers, the newest first."""
     found = _cluster(to).read_live().versions
-    if json:
-        console.as_json(found)
-        return
     rows = [(str(one.number), one.outcome, one.at, one.by, shorten(one.image)) for one in found]
-    console.table(("version", "outcome", "at", "by", "image"), rows, right=("version",), styles=STYLES)
+    columns = ("version", "outcome", "at", "by", "image")
+    console.tell(found, columns, rows, json=json, right=("version",), styles=STYLES)
 
 
 @task(
@@ -102,7 +95,7 @@ def history(_context: Context, to: str = "", json: bool = False) -> None:
         "check": "write nothing; ends with 1 where files are not as they should be",
     }
 )
-def manifests(_context: Context, to: str = "", image: str = "", folder: str = "deploy", check: bool = False) -> None:
+def manifests(to: str = "", image: str = "", folder: str = "deploy", check: bool = False) -> None:
     """Write what a cluster is given: a kustomize base for Kubernetes, a stack file for a Swarm; prints the files."""
     from dockyard.deploy import kustomize, steps
     from dockyard.deploy.destination import select_destination

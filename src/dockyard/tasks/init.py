@@ -1,15 +1,14 @@
 """`dockyard init`: look at a project, write what is missing to ship it, and say what was found and why."""
 
 import logging
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invoke.context import Context
-
 from dockyard import console
 from dockyard.errors import UsageError
-from dockyard.tasks.boundary import task
+from dockyard.tasks.boundary import number, task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +45,6 @@ PLANNED = {**WORDS, "create": "would be written", "append": "would get lines", "
     },
 )
 def init(
-    _context: Context,
     app: str = "",
     python: str = "",
     server: str = "",
@@ -69,20 +67,21 @@ def init(
     from dockyard.adopt.model import Overrides
     from dockyard.adopt.snapshot import read_snapshot
 
-    if port and not (port.isdecimal() and 0 < int(port) < 65536):
-        raise UsageError(f"--port {port} is no port", "a number from 1 to 65535")
+    number(port, "--port", 65535)
     root = Path.cwd()
     if ci:
         require_top(root)
     told = read_snapshot(root)
     snapshot = told.with_lines("Aptfile", apt or ())
-    given = Overrides(app, python, server, image, health, port, told_folders(writable))
+    folders = check_each(writable, "--writable", r"/.*[^/].*", "folder of the image", "/app/uploads")
+    given = Overrides(app, python, server, image, health, port, tuple(path.rstrip("/") for path in folders))
     project = detect(snapshot, given)
     # What init once wrote and nobody has changed since is written anew where the answers are others now.
     unanswered = project if told is snapshot and given == Overrides() else None
     before = (unanswered or detect(told, Overrides())) if told.settings else None
     files = render(project, snapshot, workflow=ci, before=before)
-    answers = {".env": read_variables(env or ()), "Aptfile": tuple(apt or ())}
+    variables = check_each(env, "--env", r"[A-Za-z_]\w*=.+", "variable with a value", "CURRENCY=EUR")
+    answers = {".env": variables, "Aptfile": tuple(apt or ())}
     present = writing.read_present(root, (*files, *answers), told)
     files |= {path: writing.add_lines(present.get(path, ""), lines) for path, lines in answers.items() if lines}
     changes = writing.plan_changes(files, present, render(before, told, workflow=ci) if before else {})
@@ -102,22 +101,12 @@ def init(
     advise(project, changes, present.get(".env", "") + files.get(".env", ""), written=not dry_run)
 
 
-def read_variables(said: "Sequence[str]") -> tuple[str, ...]:
-    """Return the lines of a dotenv file that variables make; raise UsageError where one has no name or no value."""
-    import re
-
-    wrong = next((one for one in said if not re.fullmatch(r"[A-Za-z_]\w*=.+", one)), "")
-    if wrong:
-        raise UsageError(f"--env {wrong} is no variable", "a name and a value: --env CURRENCY=EUR")
-    return tuple(said)
-
-
-def told_folders(said: "Sequence[str] | None") -> tuple[str, ...]:
-    """Return folders of the image; raise UsageError where one is no whole path below the top."""
-    wrong = next((path for path in said or () if not path.startswith("/") or not path.strip("/")), "")
-    if wrong:
-        raise UsageError(f"--writable {wrong} is no folder of the image", "its whole path: --writable /app/uploads")
-    return tuple(path.rstrip("/") for path in said or ())
+def check_each(said: "Sequence[str] | None", option: str, pattern: str, wanted: str, example: str) -> tuple[str, ...]:
+    """Return what an option was given; raise UsageError where a pattern does not fit."""
+    for one in said or ():
+        if not re.fullmatch(pattern, one):
+            raise UsageError(f"{option} {one} is no {wanted}", f"such as {option} {example}")
+    return tuple(said or ())
 
 
 def require_top(root: Path) -> None:

@@ -4,8 +4,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from invoke.context import Context
-
 from dockyard import console
 from dockyard.errors import ChangesPending, UsageError
 from dockyard.tasks.boundary import settings, task
@@ -33,7 +31,6 @@ MOST_RECORDED = 2000
     },
 )
 def lock(
-    _context: Context,
     check: bool = False,
     upgrade: bool = False,
     upgrade_package: list[str] | None = None,
@@ -162,19 +159,17 @@ def print_chains(project: "Settings", name: str, *, as_json: bool) -> None:
     stories: dict[tuple[str, tuple[tuple[str, ...], ...]], list[str]] = {}
     for one in inspect_locks(project).locks:
         pins = {pin.name: pin for pin in one.pins}
-        if pin := pins.get(canonicalize_name(name)):
-            stories.setdefault((pin.requirement, find_chains(name, pins)), []).append(one.path)
+        if found := pins.get(canonicalize_name(name)):
+            stories.setdefault((found.requirement, find_chains(name, pins)), []).append(one.path)
     if not stories:
         raise UsageError(
             f"no lock has a package {name}", "`invoke lock --check` shows whether the locks are up to date"
         )
-    if as_json:
-        console.as_json([{"pin": pin, "locks": paths, "chains": ways} for (pin, ways), paths in stories.items()])
-        return
-    rows = []
-    for (requirement, ways), paths in stories.items():
-        rows.append((requirement, "\n".join(" -> ".join(way) for way in ways), name_locks(project, paths)))
-    console.table(("pin", "asked for by", "locks"), rows)
+    told, rows = [], []
+    for (pin, ways), paths in stories.items():
+        told.append({"pin": pin, "locks": paths, "chains": ways})
+        rows.append((pin, "\n".join(" -> ".join(way) for way in ways), name_locks(project, paths)))
+    console.tell(told, ("pin", "asked for by", "locks"), rows, json=as_json)
 
 
 def describe_outcome(outcome: "Outcome") -> dict[str, Any]:

@@ -11,8 +11,6 @@ from dockyard import console
 from dockyard.tasks.boundary import settings, task
 
 if TYPE_CHECKING:
-    from invoke.context import Context
-
     from dockyard.doctor.machine import Row
     from dockyard.engine.embedded.lifecycle import Status
 
@@ -20,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 @task()
-def status(_context: "Context", json: bool = False) -> None:
+def status(json: bool = False) -> None:
     """Show whether the embedded engine runs, where it is and what it uses."""
     from dockyard.engine.embedded import lifecycle
 
@@ -32,7 +30,7 @@ def status(_context: "Context", json: bool = False) -> None:
 
 
 @task()
-def start(_context: "Context") -> None:
+def start() -> None:
     """Start the embedded engine, fetching its packages where they are missing."""
     from dockyard.engine.embedded import install, lifecycle
 
@@ -44,7 +42,7 @@ def start(_context: "Context") -> None:
 
 
 @task()
-def stop(_context: "Context") -> None:
+def stop() -> None:
     """Stop the embedded engine: no process, mount, bridge or firewall rule of it stays; images do."""
     from dockyard.engine.embedded import lifecycle
 
@@ -52,7 +50,7 @@ def stop(_context: "Context") -> None:
 
 
 @task()
-def remove(_context: "Context") -> None:
+def remove() -> None:
     """Stop the embedded engine and delete its images, volumes and packages."""
     from dockyard.engine.embedded import install, lifecycle
 
@@ -79,7 +77,7 @@ engine = Collection("engine", status, start, stop, remove)
 
 
 @task()
-def doctor(_context: "Context", json: bool = False) -> None:
+def doctor(json: bool = False) -> None:
     """Check everything the pipeline needs, and say how to mend what is missing; exits with 1 if a check fails."""
     from dockyard.doctor import checks
     from dockyard.errors import DockyardError

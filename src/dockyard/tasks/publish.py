@@ -8,8 +8,6 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from invoke.context import Context
-
 from dockyard import console
 from dockyard.tasks.boundary import settings, task
 from dockyard.tasks.build import read_request
@@ -23,7 +21,6 @@ log = logging.getLogger(__name__)
 
 @task(help={"dry_run": "show what would be pushed"})
 def push(
-    _context: Context,
     target: list[str],
     python: list[str],
     tag: list[str],
@@ -39,10 +36,8 @@ def push(
     wanted = choose_references(chosen, read_request(chosen, target, python, tag))
     if dry_run:
         planned = [{**vars(variant), "reference": name} for variant, names in wanted.items() for name in names]
-        if json:
-            console.as_json(planned)
-            return
-        console.table(("target", "Python", "would be pushed as"), [tuple(one.values()) for one in planned])
+        rows = [tuple(one.values()) for one in planned]
+        console.tell(planned, ("target", "Python", "would be pushed as"), rows, json=json)
         if dirty := explain_refusal([one["reference"] for one in planned], force=force):
             log.warning(dirty)
         return
@@ -66,7 +61,7 @@ STYLES = {"done": "green", "to do": "yellow"}
         "dry_run": "show every step, and which are done already",
     },
 )
-def release(_context: Context, key: str = "", dry_run: bool = False, json: bool = False) -> None:
+def release(key: str = "", dry_run: bool = False, json: bool = False) -> None:
     """Release the tagged commit: check, push, attest, sign and name its image; run again, finish what is missing."""
     from dockyard.registry import sign
     from dockyard.release.steps import inspect_release, make_release
@@ -91,12 +86,10 @@ def show_plan(job: "Job", state: "State", json: bool) -> None:
     from dockyard.release import plan
 
     steps = plan.plan_steps(state)
-    if json:
-        console.as_json({"version": job.version, "commit": job.commit, "registry": state.registry, "steps": steps})
-        return
+    told = {"version": job.version, "commit": job.commit, "registry": state.registry, "steps": steps}
     rows = [(step.name, step.what, step.status) for step in steps]
     title = f"{job.settings.repository} {job.version}, commit {job.commit[:12]}"
-    console.table(("step", "what", "status"), rows, title=title, styles=STYLES)
+    console.tell(told, ("step", "what", "status"), rows, json=json, title=title, styles=STYLES)
 
 
 def print_shipped(shipped: "Shipped") -> None:
@@ -132,9 +125,7 @@ def describe_shipped(shipped: "Shipped") -> dict[str, Any]:
         "provenance": "print the attached provenance, whole",
     },
 )
-def inspect(
-    _context: Context, reference: str, sbom: bool = False, provenance: bool = False, json: bool = False
-) -> None:
+def inspect(reference: str, sbom: bool = False, provenance: bool = False, json: bool = False) -> None:
     """Show an image: digest, layers, configuration, and what is attached to it in its registry."""
     from dockyard.registry import inspection
 

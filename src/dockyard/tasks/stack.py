@@ -1,11 +1,10 @@
 """`invoke up`, `down`, `ps`, `logs`, `shell`, `restart` and `debug`: the Compose stack of the project."""
 
+import dataclasses
 import logging
 import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
-
-from invoke.context import Context
 
 from dockyard import console
 from dockyard.errors import UsageError
@@ -29,7 +28,6 @@ SERVICE = "the service that is meant (default: all)"
     },
 )
 def up(
-    _context: Context,
     production: bool = False,
     build: bool = False,
     no_build: bool = False,
@@ -70,7 +68,7 @@ def up(
         "production": "changes nothing: the stack has one name, however it was started",
     }
 )
-def down(_context: Context, volumes: bool = False, production: bool = False) -> None:  # noqa: ARG001 - people type it
+def down(volumes: bool = False, production: bool = False) -> None:  # noqa: ARG001 - people type it
     """Stop the stack and remove its containers and networks; its data stays."""
     from dockyard.stack import stack
 
@@ -81,7 +79,7 @@ def down(_context: Context, volumes: bool = False, production: bool = False) -> 
 
 
 @task()
-def ps(_context: Context, json: bool = False) -> None:
+def ps(json: bool = False) -> None:
     """Show the stack's containers, how they do, and where they answer."""
     from dockyard.stack.compose import format_addresses
 
@@ -101,7 +99,7 @@ def ps(_context: Context, json: bool = False) -> None:
 
 
 @task(help={"service": SERVICE})
-def logs(_context: Context, follow: bool = False, service: str = "", tail: str = "") -> None:
+def logs(follow: bool = False, service: str = "", tail: str = "") -> None:
     """Show what the stack's services have logged."""
     from dockyard import process
     from dockyard.stack import stack
@@ -114,7 +112,7 @@ def logs(_context: Context, follow: bool = False, service: str = "", tail: str =
 
 
 @task()
-def shell(_context: Context, service: str = "") -> None:
+def shell(service: str = "") -> None:
     """Open a shell in a running service, or beside it where its image has none."""
     from dockyard.process import replace
     from dockyard.stack import shell
@@ -124,7 +122,7 @@ def shell(_context: Context, service: str = "") -> None:
 
 
 @task(help={"service": SERVICE})
-def restart(_context: Context, service: str = "", timeout: str = "") -> None:
+def restart(service: str = "", timeout: str = "") -> None:
     """Restart the stack, or one service of it, and wait until it is ready again."""
     from dockyard.stack import stack
 
@@ -133,12 +131,13 @@ def restart(_context: Context, service: str = "", timeout: str = "") -> None:
     log.info(f"restarted: {', '.join(one.name for one in restarted if service in {'', one.service})}")
 
 
-def _stack() -> "Stack":
+def _stack(*, files: bool = False) -> "Stack":
     from dockyard.engine.client import find_engine
-    from dockyard.stack.stack import Stack
+    from dockyard.stack.stack import Stack, find_files
 
     chosen = settings()
-    return Stack(chosen, find_engine(chosen))
+    found = find_files(chosen.root, production=False) if files else ()
+    return Stack(chosen, find_engine(chosen), found)
 
 
 def _as_json(container: "Container", web: tuple[int, ...]) -> dict[str, Any]:
@@ -156,17 +155,13 @@ def _as_json(container: "Container", web: tuple[int, ...]) -> dict[str, Any]:
 
 
 @task(help={"pid": "the process in its container (default: the one that has no other Python process below it)"})
-def debug(_context: Context, service: str = "", pid: str = "") -> None:
+def debug(service: str = "", pid: str = "") -> None:
     """Attach Python's debugger to a running service; before Python 3.14, run the service at this terminal instead."""
-    from dockyard.engine.client import find_engine
     from dockyard.process import replace
     from dockyard.stack import shell as debugging
-    from dockyard.stack.stack import Stack, find_files
 
     number_of = number(pid, "--pid", 2**22)
-    chosen = settings()
-    files = find_files(chosen.root, production=False)
-    stack = Stack(chosen, find_engine(chosen), files)
+    stack = _stack(files=True)
     found = debugging.find_debuggee(stack, service)
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     if found.attachable:
@@ -174,5 +169,5 @@ def debug(_context: Context, service: str = "", pid: str = "") -> None:
     version = ".".join(map(str, found.version))
     log.info(f"Python {version} lets no debugger into a running process, 3.14 is the first that does")
     published = [port for _, port, _ in found.container.addresses]
-    stack = Stack(chosen, stack.engine, files, published[0] if published else None)
+    stack = dataclasses.replace(stack, port=published[0] if published else None)
     debugging.run_in_foreground(stack, found.container, terminal=terminal)

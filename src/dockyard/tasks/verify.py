@@ -5,8 +5,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invoke.context import Context
-
 from dockyard import console
 from dockyard.errors import DockyardError
 from dockyard.tasks.boundary import settings, task
@@ -28,7 +26,6 @@ MOST_AUDITED = 1000
 
 @task(help={"image": "an image by its reference instead: it is held to the policy, but not to this commit"})
 def verify(
-    _context: Context,
     target: str = "production",
     python: str = "",
     image: str = "",
@@ -89,9 +86,7 @@ def print_report(found: Any) -> None:
 
 
 @task(help={"image": "an image that the engine has, by its reference instead, such as one that was pulled"})
-def reproduce(
-    _context: Context, target: str = "production", python: str = "", image: str = "", json: bool = False
-) -> None:
+def reproduce(target: str = "production", python: str = "", image: str = "", json: bool = False) -> None:
     """Build an image anew without cache and compare: exit 1 and name each file that differs, and how."""
     from dockyard.verify.model import ImageQuery
     from dockyard.verify.reproduce import reproduce_image
@@ -139,7 +134,7 @@ def print_differences(outcome: Any) -> None:
 
 
 @task()
-def audit(_context: Context, json: bool = False, sarif: str = "") -> None:
+def audit(json: bool = False, sarif: str = "") -> None:
     """Look for known vulnerabilities in every lock; exit 1 with one that is not accepted, or without an answer."""
     from dockyard.image.records import record_run
     from dockyard.locks.audit import audit_locks
