@@ -50,6 +50,8 @@ class SwarmStandIn:
         if self.cut:
             said = "Cannot connect to the Docker daemon at tcp://manager. Is the docker daemon running?"
             done = Completed(1, "", said, 0.1)
+        elif not self.manager:
+            done = Completed(1, "", "Error response from daemon: This node is not a swarm manager.", 0.1)
         else:
             if self.interrupt_at and self.interrupt_at in words:
                 self.interrupt_at = ""
@@ -68,9 +70,6 @@ class SwarmStandIn:
     def image(self, service: str) -> str:
         """Return the image that a service runs."""
         return str(self.services[service]["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"])
-
-    def _info(self, _words: tuple[str, ...], _command: Command) -> Completed:
-        return _said(f"active {'true' if self.manager else 'false'}")
 
     def _compose(self, _words: tuple[str, ...], _command: Command) -> Completed:
         return _said(json.dumps(self.compose))

@@ -18,7 +18,7 @@ from dockyard.deploy.kustomize import (
     write_documents,
     write_files,
 )
-from dockyard.deploy.manifests import list_jobs, list_notes, list_objects
+from dockyard.deploy.manifests import Manifest, list_notes, list_objects
 from dockyard.deploy.model import Check, read_habits, read_workloads
 from dockyard.deploy.pods import Release, format_cpus, format_size
 from dockyard.errors import ChangesPending, SettingsError, UsageError
@@ -39,9 +39,14 @@ def describe(document: dict[str, Any] = SHOP, place: Destination = PLACE, docker
 
 def find(release: Release, kind: str, name: str) -> dict[str, Any]:
     """Return one object's spec."""
-    made = {(one["kind"], one["metadata"]["name"]): one for one in [*list_objects(release), *list_jobs(release)]}
+    made = {(one["kind"], one["metadata"]["name"]): one for one in list_objects(release)}
     spec: dict[str, Any] = made[kind, name]["spec"]
     return spec
+
+
+def list_jobs(release: Release) -> list[Manifest]:
+    """Return the steps that run once."""
+    return [one for one in list_objects(release) if one["kind"] == "Job"]
 
 
 def container(release: Release, name: str) -> dict[str, Any]:
@@ -66,7 +71,7 @@ def test_the_kinds_of_objects() -> None:
     """A web has an entrance, a scale and a budget; a worker no service; a release step is a job; data is elsewhere."""
     release = describe()
     kinds: dict[str, list[str]] = {}
-    for one in [*list_objects(release), *list_jobs(release)]:
+    for one in list_objects(release):
         kinds.setdefault(one["metadata"]["name"].partition("-")[0], []).append(one["kind"])
     assert kinds == {
         "shop": ["ServiceAccount", "NetworkPolicy"],
@@ -84,8 +89,7 @@ def test_the_kinds_of_objects() -> None:
 def test_the_restricted_standard_holds(document: dict[str, Any]) -> None:
     """Every pod of every service, also where the Compose files say nothing of hardening."""
     release = describe(document)
-    pods = [one["spec"]["template"]["spec"] for one in list_objects(release) if one["kind"] == "Deployment"]
-    pods += [one["spec"]["template"]["spec"] for one in list_jobs(release)]
+    pods = [one["spec"]["template"]["spec"] for one in list_objects(release) if one["kind"] in {"Deployment", "Job"}]
     assert pods
     for pod in pods:
         assert list_violations(pod) == []
@@ -269,7 +273,7 @@ def test_the_files_are_what_the_objects_are(tmp_path: Path) -> None:
     index = yaml.safe_load(files["base/kustomization.yaml"])
     read = [one for name in index["resources"] for one in yaml.safe_load_all(files[f"base/{name}"])]
     by_name = lambda one: (one["kind"], one["metadata"]["name"])  # noqa: E731
-    assert sorted(read, key=by_name) == sorted([*list_objects(release), *list_jobs(release)], key=by_name)
+    assert sorted(read, key=by_name) == sorted(list_objects(release), key=by_name)
     write_files(tmp_path, files, once)
     (tmp_path / "overlay/kustomization.yaml").write_text("mine")
     (tmp_path / "base/mine.yaml").write_text("mine")

@@ -19,7 +19,7 @@ from dockyard.deploy import hostfile
 from dockyard.deploy.destination import Destination
 from dockyard.deploy.docker import describe_live, describe_wanted
 from dockyard.deploy.front import Front, write_config
-from dockyard.deploy.goal import Goal, ImageFacts, find_web, list_own, parse_seconds
+from dockyard.deploy.goal import Goal, ImageFacts, parse_seconds
 from dockyard.deploy.stackfile import make_jobs, make_stack
 from dockyard.errors import SettingsError
 
@@ -70,8 +70,8 @@ def goal() -> Goal:
 
 def test_services_are_told_apart(goal: Goal) -> None:
     """The project's own run its image; the front sends to those that publish its port."""
-    assert list_own(goal) == ("web", "worker")
-    assert find_web(goal) == ("web", 8000)
+    assert goal.own_services == ("web", "worker")
+    assert goal.web == ("web", 8000)
 
 
 def test_a_service_keeps_what_the_compose_files_say(goal: Goal) -> None:
@@ -150,7 +150,7 @@ def test_of_several_ports_the_front_has_the_first(goal: Goal) -> None:
     """The others of the web are named as lost; other services publish their own."""
     two = of(goal, {"web": {**OWN, "ports": PORTS}, "admin": {**OWN, "ports": PORTS[1:]}})
     chosen = replace(two, ports=(7000, 8000, 9000))
-    assert find_web(chosen) == ("web", 8000)
+    assert chosen.web == ("web", 8000)
     stack = make_stack(chosen)
     assert "web:8000 check" in stack.files["front.cfg"]
     assert "ports" not in stack.services["web"]

@@ -161,16 +161,16 @@ def kubernetes(
 def test_deploys_by_kubectl(kubernetes: Kubernetes, cluster: Any, caplog: pytest.LogCaptureFixture) -> None:
     """A first one, the next, a bad image that returns by itself with its last lines, and a rollback."""
     caplog.set_level("INFO")
-    assert kubernetes.apply(image("a"), ()) == 1
+    assert kubernetes.apply(image("a")) == 1
     live = kubernetes.read_live()
     assert compare_objects(live.objects, kubernetes.make_objects(image("a"))) == ()
     changed = compare_objects(live.objects, kubernetes.make_objects(image("b")))
     assert {one.key for one in changed} == {"containers[web].image", "containers[letter-worker].image"}
     cluster.cluster.least_ready.clear()
-    assert kubernetes.apply(image("b"), ()) == 2
+    assert kubernetes.apply(image("b")) == 2
     cluster.cluster.faults["ccc"] = "crash"
     with pytest.raises(UnhealthyError, match="did not become healthy: it ended"):
-        kubernetes.apply(image("c"), ())
+        kubernetes.apply(image("c"))
     assert "fatal: crash" in caplog.text
     assert cluster.cluster.least_ready["web"] == 3
     assert [one.outcome for one in kubernetes.read_live().versions] == ["failed", "runs", "deployed"]
@@ -181,7 +181,8 @@ def test_deploys_by_kubectl(kubernetes: Kubernetes, cluster: Any, caplog: pytest
     assert sorted(logged) == sorted(f"[pod/{name}/web] serving" for name in copies)
     logged = capture(kubernetes.logs("", follow=False, tail=None)).stdout.splitlines()
     assert len(logged) == 2 * len(kubernetes.status())
-    assert kubernetes.read_live().lock == ""
+    with kubernetes.hold():
+        pass  # nobody else does
 
 
 def test_refusals_of_kubectl(kubernetes: Kubernetes, cluster: Any) -> None:

@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from typing import Protocol
 
-from dockyard.deploy.plan import Change, Live, Objects
+from dockyard.deploy.plan import Live, Objects
 from dockyard.errors import DockyardError
 from dockyard.process import Command
 
@@ -54,8 +54,8 @@ class Cluster(Protocol):
     def make_objects(self, image: str) -> Objects:
         """Return what should run, for `image` as repository@digest."""
 
-    def apply(self, image: str, changes: tuple[Change, ...], /) -> int:
-        """Make the changes, remember the deploy at the destination, and return the number of its version."""
+    def apply(self, image: str) -> int:
+        """Bring an image to run, remember the deploy at the destination, and return the number of its version."""
 
     def rollback(self, number: int) -> str:
         """Return to the version of a number, 0 for the one before; return its image."""

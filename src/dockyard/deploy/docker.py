@@ -14,8 +14,7 @@ from dockyard.bases.resolve import Choice, Known, choose_source
 from dockyard.deploy import front
 from dockyard.deploy.cluster import LostError
 from dockyard.deploy.destination import Destination
-from dockyard.deploy.goal import FRONT, Document, Goal, ImageFacts, parse_size
-from dockyard.deploy.plan import Objects
+from dockyard.deploy.goal import Document, Goal, ImageFacts, parse_size
 from dockyard.deploy.stackfile import DEFINITION, hash_text
 from dockyard.engine.client import Engine, find_engine
 from dockyard.errors import CommandError, DockyardError, SettingsError
@@ -210,7 +209,7 @@ def make_goal(settings: Settings, destination: Destination, docker: Docker, imag
         destination=destination,
         image=image,
         document=read_document(settings, destination, docker),
-        facts=read_image_facts(docker, image) if destination.drain else None,
+        facts=read_image_facts(docker, image),
     )
 
 
@@ -257,9 +256,3 @@ def _variables(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     for name, text in pairs:
         hidden = text and any(word in name.lower() for word in SENSITIVE)
         yield f"environment {name}", f"(hidden, {hash_text(text)[:6]})" if hidden else text
-
-
-def without_front(objects: Mapping[str, dict[str, str]]) -> Objects:
-    """Return the objects without the image of the front, which stays what it is once it runs (pure)."""
-    left = {key: value for key, value in objects.get(f"service {FRONT}", {}).items() if key != "image"}
-    return {**objects, **({f"service {FRONT}": left} if left else {})}

@@ -2,8 +2,9 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from dockyard.deploy import front
@@ -28,7 +29,7 @@ class ImageFacts:
 class Goal:
     """What is to run: `document` is what Compose makes of its files, `image` a repository and a digest.
 
-    `facts` are those of the image, where they are known; `own` is the name of the project's image without a tag.
+    `facts` are those of the image, of which only a Swarm needs any; `own` is the project's image without a tag.
     """
 
     stack: str
@@ -38,44 +39,74 @@ class Goal:
     image: str
     document: Document
     front_image: str = front.IMAGE
-    facts: ImageFacts | None = None
+    facts: ImageFacts = ImageFacts()
 
+    @property
+    def services(self) -> Mapping[str, Document]:
+        """The services of the Compose files by their names."""
+        found: Mapping[str, Document] = self.document["services"]
+        return found
 
-def list_own(goal: Goal) -> tuple[str, ...]:
-    """Return the services that run the project's image; raise SettingsError where none does."""
-    found = tuple(name for name, body in goal.document["services"].items() if is_own(goal, body))
-    if not found:
-        known = ", ".join(goal.document["services"]) or "none"
-        raise SettingsError(
-            f"no service of the Compose files runs the image {goal.own}, so that there is nothing to deploy",
-            f"write image: ${{DOCKYARD_IMAGE:-{goal.own}}}:production for those that are the project's, of {known}",
-        )
-    return found
-
-
-def list_steps(goal: Goal) -> tuple[str, ...]:
-    """Return those of the project's services that another one waits for until they have ended: steps, no servers."""
-    waits = [body.get("depends_on") or {} for body in goal.document["services"].values()]
-    ending = "service_completed_successfully"
-    awaited = {name for wait in waits for name, said in wait.items() if said.get("condition") == ending}
-    return tuple(name for name in list_own(goal) if name in awaited)
-
-
-def find_web(goal: Goal) -> tuple[str, int]:
-    """Return the service that requests go to, and the first port of the settings that it publishes.
-
-    Where no service publishes any of them it is ("", 0); raise SettingsError where several publish one.
-    """
-    for port in goal.ports:
-        names = [name for name in list_own(goal) if port in list_targets(goal.document["services"][name])]
-        if len(names) > 1:
+    @cached_property
+    def own_services(self) -> tuple[str, ...]:
+        """The services that run the project's image; raise SettingsError where none does."""
+        found = tuple(name for name, body in self.services.items() if self.is_own(body))
+        if not found:
+            known = ", ".join(self.services) or "none"
             raise SettingsError(
-                f"{' and '.join(names)} both publish port {port}, and requests can go to one of them",
-                "let the other one listen on a port of its own, or publish none in compose.production.yaml",
+                f"no service of the Compose files runs the image {self.own}, so that there is nothing to deploy",
+                f"write image: ${{DOCKYARD_IMAGE:-{self.own}}}:production for those that are the project's, of {known}",
             )
-        if names:
-            return names[0], port
-    return "", 0
+        return found
+
+    @cached_property
+    def steps(self) -> tuple[str, ...]:
+        """Those of the project's services that another one waits for until they have ended: steps, no servers."""
+        waits = [body.get("depends_on") or {} for body in self.services.values()]
+        ending = "service_completed_successfully"
+        awaited = {name for wait in waits for name, said in wait.items() if said.get("condition") == ending}
+        return tuple(name for name in self.own_services if name in awaited)
+
+    @cached_property
+    def releases(self) -> list[Document]:
+        """The services that the release step runs as: the destination's command, or the Compose files' own steps."""
+        services, steps = self.services, self.steps
+        if not self.destination.release:
+            return [services[name] for name in steps]
+        first = self.web[0] or next(name for name in self.own_services if name not in steps)
+        return [{**services[first], "command": escape_all(self.destination.release), "ports": []}]
+
+    @cached_property
+    def web(self) -> tuple[str, int]:
+        """The service that requests go to, and the first port of the settings that it publishes.
+
+        Where no service publishes any of them it is ("", 0); raise SettingsError where several publish one.
+        """
+        for port in self.ports:
+            names = [name for name in self.own_services if port in list_targets(self.services[name])]
+            if len(names) > 1:
+                raise SettingsError(
+                    f"{' and '.join(names)} both publish port {port}, and requests can go to one of them",
+                    "let the other one listen on a port of its own, or publish none in compose.production.yaml",
+                )
+            if names:
+                return names[0], port
+        return "", 0
+
+    def check_names(self) -> None:
+        """Raise SettingsError for a service that has the name of one of ours."""
+        ours = {FRONT: "the proxy before the service"} if self.destination.front and self.web[0] else {}
+        for name, what in {**ours, RELEASE: "the release step"}.items():
+            if name in self.services and name not in self.steps:
+                raise SettingsError(
+                    f"the service {name} of the Compose files has the name that a deploy gives to {what}",
+                    "call it otherwise",
+                )
+
+    def is_own(self, body: Document) -> bool:
+        """Tell whether a service runs the project's image."""
+        name = re.sub(r"(:[\w.-]+)?(@\S+)?$", "", str(body.get("image") or ""))
+        return name in {self.own, self.image.partition("@")[0]}
 
 
 def list_targets(body: Document) -> set[int]:
@@ -83,21 +114,9 @@ def list_targets(body: Document) -> set[int]:
     return {int(port["target"]) for port in body.get("ports") or ()}
 
 
-def check_names(goal: Goal) -> None:
-    """Raise SettingsError for a service that has the name of one of ours."""
-    ours = {FRONT: "the proxy before the service"} if goal.destination.front and find_web(goal)[0] else {}
-    for name, what in {**ours, RELEASE: "the release step"}.items():
-        if name in goal.document["services"] and name not in list_steps(goal):
-            raise SettingsError(
-                f"the service {name} of the Compose files has the name that a deploy gives to {what}",
-                "call it otherwise",
-            )
-
-
-def is_own(goal: Goal, body: Document) -> bool:
-    """Tell whether a service runs the project's image."""
-    name = re.sub(r"(:[\w.-]+)?(@\S+)?$", "", str(body.get("image") or ""))
-    return name in {goal.own, goal.image.partition("@")[0]}
+def escape_all(texts: Iterable[str]) -> list[str]:
+    """Return texts as Compose documents hold them, where a dollar sign begins a variable; Compose's own are so."""
+    return [text.replace("$", "$$") for text in texts]
 
 
 def parse_seconds(text: str) -> float:

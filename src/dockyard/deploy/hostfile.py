@@ -9,7 +9,7 @@ from typing import Any
 
 from dockyard.deploy import front, stackfile
 from dockyard.deploy.docker import describe_wanted
-from dockyard.deploy.goal import FRONT, RELEASE, Document, Goal, check_names, find_web, list_own, list_steps
+from dockyard.deploy.goal import FRONT, RELEASE, Document, Goal
 from dockyard.deploy.stackfile import DEFINITION, LABEL, VERSION, StackFile
 from dockyard.errors import SettingsError
 
@@ -25,9 +25,9 @@ DROPPED = frozenset(
 
 def make_host(goal: Goal) -> StackFile:
     """Return the services of a goal by their plain names; labels hold what a plan compares, and whose they are."""
-    check_names(goal)
-    own, (web, port) = list_own(goal), find_web(goal)
-    bodies = {name: body for name, body in goal.document["services"].items() if name not in list_steps(goal)}
+    goal.check_names()
+    own, (web, port) = goal.own_services, goal.web
+    bodies = {name: body for name, body in goal.services.items() if name not in goal.steps}
     services = {name: _service(goal, name, body) for name, body in bodies.items()}
     if goal.destination.front and web:
         services[FRONT] = _front(goal)
@@ -51,18 +51,12 @@ def colour_set(stack: StackFile, names: tuple[str, ...], colour: str, number: in
         networks = {net: {**(said or {}), "aliases": [name]} for net, said in body["networks"].items()}
         labels = {**body["labels"], VERSION: str(number)}
         services[f"{name}-{colour}"] = {**body, "networks": networks, "labels": labels}
-    return StackFile({**stack.document, "services": services})
+    return stack.with_services(services)
 
 
 def make_jobs(goal: Goal, stack: StackFile) -> tuple[StackFile, ...]:
-    """Return the release step as documents of one service each: the destination's command, or the files' own steps."""
-    bodies = []
-    if goal.destination.release:
-        bodies.append({**stack.services[list_set(stack)[0]], "command": stackfile.escape_all(goal.destination.release)})
-    else:
-        documents = goal.document["services"]
-        bodies += [_service(goal, name, documents[name]) for name in list_steps(goal)]
-    return tuple(StackFile({**stack.document, "services": {RELEASE: _job(body)}}) for body in bodies)
+    """Return the release step as documents of one service each."""
+    return tuple(stack.with_services({RELEASE: _job(_service(goal, RELEASE, body))}) for body in goal.releases)
 
 
 def _job(body: Document) -> dict[str, Any]:
@@ -82,7 +76,7 @@ def list_set(stack: StackFile) -> tuple[str, ...]:
 
 
 def _service(goal: Goal, name: str, body: Document) -> dict[str, Any]:
-    own, web = name in list_own(goal), name == find_web(goal)[0]
+    own, web = goal.is_own(body), name == goal.web[0]
     place = goal.destination
     made: dict[str, Any] = {key: value for key, value in body.items() if key not in DROPPED and value is not None}
     made["deploy"] = stackfile.describe_deploy(goal, body, own=own)

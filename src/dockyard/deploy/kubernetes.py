@@ -16,7 +16,7 @@ from dockyard.deploy.goal import Document
 from dockyard.deploy.kubectl import MANAGER, Kubectl
 from dockyard.deploy.kubernetes_memory import ConfigMaps, Lease
 from dockyard.deploy.kustomize import read_document, read_release
-from dockyard.deploy.plan import Change, Live, Objects
+from dockyard.deploy.plan import Live, Objects
 from dockyard.deploy.pods import DOMAIN, Release, make_name
 from dockyard.deploy.stackfile import StackFile
 from dockyard.deploy.versions import Deployer, Store
@@ -79,24 +79,22 @@ class Kubernetes(Deployer):
         """Return what runs now."""
         found = self._list_ours()
         facts = {name_object(one): describe_object(one) for one in found}
-        return Live(facts, self.store.list_versions(current_version(found)), self.lease.read_holder())
+        return Live(facts, self.store.list_versions(current_version(found)))
 
     def make_objects(self, image: str) -> Objects:
         """Return what the API itself would make of the objects: its defaults are no difference."""
         release = self._release(image)
         for note in manifests.list_notes(release):
             log.info(note)
-        made = self.kubectl.apply(_without_claims(manifests.list_objects(release)), dry=True)
+        made = self.kubectl.apply(filter(_is_applied, manifests.list_objects(release)), dry=True)
         return {name_object(one): describe_object(one) for one in made}
 
-    def apply(self, image: str, _changes: tuple[Change, ...]) -> int:
+    def apply(self, image: str) -> int:
         """Bring an image to run under the lease; on any failure return to what ran before."""
-        release = self._release(image)
-        stack = StackFile({"objects": manifests.list_objects(release)})
+        objects = manifests.list_objects(self._release(image))
+        jobs = tuple(StackFile({"objects": [one]}) for one in objects if one["kind"] == "Job")
         with self.hold():
-            return self.bring(
-                stack, image, tuple(StackFile({"objects": [job]}) for job in manifests.list_jobs(release))
-            )
+            return self.bring(StackFile({"objects": [one for one in objects if one["kind"] != "Job"]}), image, jobs)
 
     def hold(self) -> AbstractContextManager[None]:
         """Take the lease."""
@@ -118,20 +116,22 @@ class Kubernetes(Deployer):
 
     def status(self) -> tuple[Instance, ...]:
         """Return every pod of the stack."""
-        pods = self.kubectl.list_all("Pod", f"{DOMAIN}instance={make_name(self.settings.stack)}")
-        return tuple(describe_pod(one) for one in pods)
+        return tuple(map(describe_pod, self._list_pods()))
 
     def logs(self, service: str, *, follow: bool, tail: int | None) -> Command:
         """Return the command that shows what all copies of a service, or of all, have logged."""
-        chosen = f"{DOMAIN}instance={make_name(self.settings.stack)}"
-        chosen += f",{DOMAIN}name={make_name(service)}" if service else ""
+        chosen = self._instance + (f",{DOMAIN}name={make_name(service)}" if service else "")
         words = ("--prefix", "--max-log-requests=1000", f"--tail={-1 if tail is None else tail}")
         command = self.kubectl.command("logs", "--selector", chosen, *words, *(("--follow",) if follow else ()))
         return Command(command.argv)
 
     @property
+    def _instance(self) -> str:
+        return f"{DOMAIN}instance={make_name(self.settings.stack)}"
+
+    @property
     def _labels(self) -> str:
-        return f"{DOMAIN}instance={make_name(self.settings.stack)},{DOMAIN}managed-by={MANAGER}"
+        return f"{self._instance},{DOMAIN}managed-by={MANAGER}"
 
     def _release(self, image: str) -> Release:
         return read_release(self.settings, self.destination, image, self.document)
@@ -180,7 +180,7 @@ class Kubernetes(Deployer):
     def _bring(self, objects: list[dict[str, Any]], number: int, *, returning: bool = False) -> None:
         """Apply objects, wait until every copy is ready, and then remove what is named no more."""
         known = {one["metadata"]["uid"] for one in self._list_pods()}
-        self.kubectl.apply(mark_version(one, number) for one in _without_claims(objects))
+        self.kubectl.apply(mark_version(one, number) for one in filter(_is_applied, objects))
         names = [one["metadata"]["name"] for one in objects if one["kind"] == "Deployment"]
         started = lost = self.clock()
         with console.status(f"{'returning' if returning else 'rolling'}: {', '.join(names)}"):
@@ -217,7 +217,7 @@ class Kubernetes(Deployer):
         return waiting
 
     def _list_pods(self) -> list[dict[str, Any]]:
-        return self.kubectl.list_all("Pod", f"{DOMAIN}instance={make_name(self.settings.stack)}")
+        return self.kubectl.list_all("Pod", self._instance)
 
     def _prune(self, objects: Iterable[Mapping[str, Any]]) -> None:
         wanted = {name_object(one) for one in objects}
@@ -331,8 +331,9 @@ def _restarts(pod: Mapping[str, Any]) -> int:
     )
 
 
-def _without_claims(objects: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return [one for one in objects if one["kind"] != "PersistentVolumeClaim"]
+def _is_applied(one: Mapping[str, Any]) -> bool:
+    """Tell whether an object may be written again: a claim is only made, and a job runs once."""
+    return one["kind"] not in {"PersistentVolumeClaim", "Job"}
 
 
 def _conditions(one: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:

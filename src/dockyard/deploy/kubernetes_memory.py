@@ -65,11 +65,6 @@ class Lease:
         """What it is called."""
         return make_name(f"{self.stack}-deploy")
 
-    def read_holder(self) -> str:
-        """Return who deploys, or an empty string."""
-        found = self.kubectl.read("Lease", self.name)
-        return _holder(found, self.now()) if found else ""
-
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
         """Let nobody else deploy meanwhile; raise DockyardError where somebody does."""

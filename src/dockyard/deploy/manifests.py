@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from dockyard.deploy.kubectl import MANAGER
 from dockyard.deploy.model import DATABASE, ONE_SHOT, SERVICE, WEB, Workload
 from dockyard.deploy.pods import (
     DOMAIN,
@@ -25,7 +26,6 @@ from dockyard.deploy.stackfile import hash_text
 from dockyard.errors import SettingsError
 
 Manifest = dict[str, Any]
-MANAGER = "dockyard"
 COMMENTS = {
     "automountServiceAccountToken": "No copy talks to the cluster's API: without a token there is none to steal.",
     "enableServiceLinks": "Or a service named web would put WEB_PORT=tcp://… into every copy's environment.",
@@ -67,13 +67,8 @@ def make_objects(release: Release) -> dict[str, list[Manifest]]:
 
 
 def list_objects(release: Release) -> list[Manifest]:
-    """Return every object but the steps that run once."""
-    return [one for objects in make_objects(release).values() for one in objects if one["kind"] != "Job"]
-
-
-def list_jobs(release: Release) -> list[Manifest]:
-    """Return the steps that run once and first."""
-    return [one for objects in make_objects(release).values() for one in objects if one["kind"] == "Job"]
+    """Return every object; a Job is a step that runs once and first."""
+    return [one for objects in make_objects(release).values() for one in objects]
 
 
 def list_notes(release: Release) -> list[str]:
@@ -99,10 +94,7 @@ def list_notes(release: Release) -> list[str]:
 
 
 def _make_shared(release: Release) -> Iterator[Manifest]:
-    yield {
-        **_head(release, "v1", "ServiceAccount", release.name),
-        "automountServiceAccountToken": False,
-    }
+    yield {**_head(release, "v1", "ServiceAccount", release.name), "automountServiceAccountToken": False}
     inside = {"podSelector": {"matchLabels": {f"{DOMAIN}instance": release.name}}}
     yield {
         **_head(release, "networking.k8s.io/v1", "NetworkPolicy", release.name),
@@ -129,11 +121,7 @@ def _make_service(release: Release, one: Workload) -> Iterator[Manifest]:
         return
     if variables := list_public(release, one):
         # A config map that never changes, under a name of its own, and the old one until the roll is over.
-        yield {
-            **_head(release, "v1", "ConfigMap", name_settings(one, variables)),
-            "immutable": True,
-            "data": variables,
-        }
+        yield {**_head(release, "v1", "ConfigMap", name_settings(one, variables)), "immutable": True, "data": variables}
     if one.role == ONE_SHOT:
         yield _make_job(release, one)
         return
@@ -165,10 +153,7 @@ def _make_entrance(release: Release, one: Workload) -> Iterator[Manifest]:
         path = {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": name, "port": {"number": port}}}}
         rule = {**({"host": place.domain} if place.domain else {}), "http": {"paths": [path]}}
         tls = {"tls": [{"hosts": [place.domain], "secretName": f"{release.name}-tls"}]} if place.domain else {}
-        yield {
-            **_head(release, "networking.k8s.io/v1", "Ingress", name),
-            "spec": {**tls, "rules": [rule]},
-        }
+        yield {**_head(release, "networking.k8s.io/v1", "Ingress", name), "spec": {**tls, "rules": [rule]}}
     if _is_scaled(release, one):
         low, high = _count(release, one), place.max_replicas or 2 * _count(release, one)
         target = {"type": "Utilization", "averageUtilization": 70}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dockyard.deploy.goal import Document, Goal, find_web, list_own, list_steps, parse_seconds, parse_size, parse_tmpfs
+from dockyard.deploy.goal import Document, Goal, parse_seconds, parse_size, parse_tmpfs
 from dockyard.image.dockerfile import Dockerfile, Instruction
 
 WEB, WORKER, ONE_SHOT, SERVICE, DATABASE = "web", "worker", "one-shot", "service", "database"
@@ -112,9 +112,9 @@ def _list_instructions(dockerfile: Dockerfile, target: str) -> list[Instruction]
 
 def read_workloads(goal: Goal, habits: Habits = Habits()) -> tuple[Workload, ...]:
     """Return every service of the Compose files, and the release step of the destination where it names one."""
-    own, web, ending = list_own(goal), find_web(goal)[0], list_steps(goal)
+    own, web, ending = goal.own_services, goal.web[0], goal.steps
     found = []
-    for name, body in goal.document["services"].items():
+    for name, body in goal.services.items():
         role = _find_role(name, body, own, web, ending)
         found.append(_read(goal, name, body, role, habits))
     step = goal.destination.release
@@ -139,7 +139,7 @@ def _read(goal: Goal, name: str, body: Document, role: str, habits: Habits) -> W
     user, group = _split_user(str(body["user"])) if body.get("user") else (-1, -1)
     if own and user < 0:
         user, group = habits.user, habits.group
-    ports = [find_web(goal)[1]] if role == WEB else []
+    ports = [goal.web[1]] if role == WEB else []
     ports += [int(port["target"]) for port in body.get("ports") or ()]
     ports += [int(str(port).partition("/")[0]) for port in body.get("expose") or ()]
     environment = {key: _plain(str(value or "")) for key, value in (body.get("environment") or {}).items()}
@@ -178,11 +178,7 @@ def _find_check(goal: Goal, body: Document, role: str, habits: Habits) -> Check 
     check = habits.check if role == WEB else None
     if said.get("test"):
         check = _read_test([_plain(word) for word in said["test"]])
-    if check:
-        times: dict[str, Any] = {
-            key: parse_seconds(str(said[key])) for key in ("interval", "timeout", "start_period") if said.get(key)
-        }
-        check = replace(check, **times, retries=int(said.get("retries") or check.retries))
+    check = _with_times(check, said) if check else None
     if role == WEB and goal.destination.health:
         check = replace(check or Check(interval=10, timeout=3), command=(), path=goal.destination.health)
     return check
@@ -205,13 +201,15 @@ def _read_instruction(flags: tuple[str, ...], rest: str) -> Check | None:
         command = tuple(map(str, json.loads(text)))
     except ValueError:
         command = ("sh", "-c", text.strip())
-    pairs = dict(flag.removeprefix("--").partition("=")[::2] for flag in flags)
-    times: dict[str, Any] = {
-        key: parse_seconds(pairs[key.replace("_", "-")])
-        for key in ("interval", "timeout", "start_period")
-        if key.replace("_", "-") in pairs
+    pairs = (flag.removeprefix("--").partition("=") for flag in flags)
+    return _with_times(Check(command), {key.replace("-", "_"): value for key, _, value in pairs})
+
+
+def _with_times(check: Check, said: Mapping[str, Any]) -> Check:
+    times: Any = {
+        key: parse_seconds(str(said[key])) for key in ("interval", "timeout", "start_period") if said.get(key)
     }
-    return replace(Check(command), **times, retries=int(pairs.get("retries", 3)))
+    return replace(check, **times, retries=int(said.get("retries") or check.retries))
 
 
 def _read_limits(goal: Goal, body: Document, *, own: bool) -> Limits:

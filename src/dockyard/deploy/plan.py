@@ -6,6 +6,9 @@ from dataclasses import dataclass
 Objects = Mapping[str, Mapping[str, str]]
 """What a destination has or should have: by "service web" or "secret token", the facts that can differ, as text."""
 
+KEPT = ("service front", "image")
+"""What differs and stays: a front runs on with the image that it was made of."""
+
 
 @dataclass(frozen=True)
 class Change:
@@ -37,11 +40,10 @@ class Version:
 
 @dataclass(frozen=True)
 class Live:
-    """What runs at a destination; `versions` has the newest deploy first, `lock` says who deploys at this moment."""
+    """What runs at a destination; `versions` has the newest deploy first."""
 
     objects: Objects
     versions: tuple[Version, ...] = ()
-    lock: str = ""
 
 
 def compare_objects(live: Objects, wanted: Objects) -> tuple[Change, ...]:
@@ -53,6 +55,7 @@ def compare_objects(live: Objects, wanted: Objects) -> tuple[Change, ...]:
             changes.append(Change(thing, "", _summary(before), _summary(after)))
             continue
         keys = [key for key in sorted({*before, *after}) if before.get(key, "") != after.get(key, "")]
+        keys = [key for key in keys if (thing, key) != KEPT]
         changes += [Change(thing, key, before.get(key, ""), after.get(key, "")) for key in keys]
     return tuple(changes)
 

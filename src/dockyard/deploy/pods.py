@@ -137,7 +137,12 @@ def _make_volumes(release: Release, one: Workload) -> Iterator[dict[str, Any]]:
             yield {"name": _mount_name(mount), "emptyDir": {"medium": "Memory", **size}}
     if one.secrets:
         sources = [
-            {"secret": {"name": _secret_name(release, name), "items": [{"key": name, "path": _file_name(target)}]}}
+            {
+                "secret": {
+                    "name": _secret_name(release, name),
+                    "items": [{"key": name, "path": PurePosixPath(target).name}],
+                }
+            }
             for name, target in one.secrets
         ]
         yield {"name": "secrets", "projected": {"defaultMode": 0o444, "sources": sources}}
@@ -192,10 +197,6 @@ def name_settings(one: Workload, variables: Mapping[str, str]) -> str:
 
 def _secret_name(release: Release, name: str) -> str:
     return make_name(name if name in release.destination.secrets else f"{release.stack}-{name}")
-
-
-def _file_name(target: str) -> str:
-    return PurePosixPath(target).name
 
 
 def name_claim(release: Release, volume: str) -> str:

@@ -11,8 +11,7 @@ import logging
 import re
 import tarfile
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +19,14 @@ from dockyard import console
 from dockyard.deploy import docker, hostfile, stackfile
 from dockyard.deploy import front as front_of
 from dockyard.deploy.cluster import Instance, LostError, UnhealthyError, show_last_words
-from dockyard.deploy.destination import Destination
-from dockyard.deploy.docker import Docker
 from dockyard.deploy.front import Front
 from dockyard.deploy.goal import FRONT, RELEASE, Goal
 from dockyard.deploy.hostfile import COLOURS, OWN, WEB
-from dockyard.deploy.plan import Change, Live, Objects
+from dockyard.deploy.plan import Live, Objects
 from dockyard.deploy.stackfile import VERSION, StackFile
-from dockyard.deploy.versions import Containers, EngineDeployer
+from dockyard.deploy.versions import Containers, EngineDeployer, list_log_options
 from dockyard.errors import DockyardError, UsageError
 from dockyard.process import Command
-from dockyard.settings import Settings
 from dockyard.stack import compose
 
 log = logging.getLogger(__name__)
@@ -56,7 +52,6 @@ class Box:
     image: str
     state: str
     health: str
-    exit_code: int
     restarts: int
     labels: Mapping[str, str]
 
@@ -100,29 +95,26 @@ class Host(EngineDeployer):
             objects[f"service {name}"] = hostfile.read_facts(its[0].labels, len(its))
         if text and f"service {FRONT}" in objects:
             objects[f"service {FRONT}"]["config"] = hash_config(text)
-        return Live(docker.without_front(objects), *self.store.read_state(_version(boxes, serving)))
+        return Live(objects, self.store.list_versions(_version(boxes, serving)))
 
     def make_objects(self, image: str) -> Objects:
         """Return what should run."""
-        stack = hostfile.make_host(self._goal(image))
+        stack = hostfile.make_host(docker.make_goal(self.settings, self.destination, self.docker, image))
         found = {f"service {name}": hostfile.wanted_facts(body) for name, body in stack.services.items()}
         if FRONT in stack.services:
             (port,) = (int(body["labels"][WEB]) for body in stack.services.values() if WEB in body["labels"])
             found[f"service {FRONT}"]["config"] = hash_config(self._write_front((), port))
-        return docker.without_front(found)
+        return found
 
-    def apply(self, image: str, _changes: tuple[Change, ...], /) -> int:
-        """Bring an image to run under the lock; on any failure what ran before goes on."""
-        goal = self._goal(image)
-        with self.hold():
-            if self.destination.front:
-                goal = replace(goal, front_image=self._choose_front(self._boxes()))
-            stack = hostfile.make_host(goal)
-            return self.bring(stack, image, hostfile.make_jobs(goal, stack))
+    def make_stack(self, goal: Goal) -> tuple[StackFile, tuple[StackFile, ...]]:
+        """Return the documents of Compose."""
+        stack = hostfile.make_host(goal)
+        return stack, hostfile.make_jobs(goal, stack)
 
-    def hold(self) -> AbstractContextManager[None]:
-        """Take the lock, a container's name that only one can have."""
-        return self.store.lock()
+    def choose_front(self) -> str:
+        """Return the image of the front that runs, or of one that the host can fetch or has."""
+        running = next((box.image for box in self._boxes() if box.service == FRONT), "")
+        return running or docker.provide_front(self.settings, self.docker)
 
     def read_current(self) -> int:
         """Return the version that serves."""
@@ -148,21 +140,10 @@ class Host(EngineDeployer):
         if not names:
             known = ", ".join(dict.fromkeys(box.plain for box in boxes))
             raise UsageError(f"{self.destination.name} has no service {service!r}", f"it has: {known or 'none'}")
-        words = (*(("--follow",) if follow else ()), *(("--tail", str(tail)) if tail is not None else ()))
+        words = list_log_options(follow=follow, tail=tail)
         return self.docker.engine.command(
             "compose", "--project-name", self.stack, "logs", *words, *names, cwd=Path("/"), env={"COMPOSE_FILE": None}
         )
-
-    def _goal(self, image: str) -> Goal:
-        goal = docker.make_goal(self.settings, self.destination, self.docker, image)
-        if goal.facts is None:
-            docker.read_image_facts(self.docker, image)  # it must be there before anything changes
-        return goal
-
-    def _choose_front(self, boxes: Iterable[Box]) -> str:
-        """Return the image of the front: the one that runs stays, so that a deploy never stops it."""
-        running = next((box.image for box in boxes if box.service == FRONT), "")
-        return running or docker.provide_front(self.settings, self.docker)
 
     def _boxes(self) -> tuple[Box, ...]:
         """Return every container of the stack."""
@@ -333,11 +314,6 @@ class Host(EngineDeployer):
         return done
 
 
-def open_cluster(settings: Settings, destination: Destination) -> Host:
-    """Return a host, ready to be asked."""
-    return Host(settings, destination, Docker(docker.open_engine(settings, destination), name=destination.name))
-
-
 def hash_config(text: str) -> str:
     """Return what tells a front's configuration from others, whichever copies it sends to (pure)."""
     lines = text[max(text.find("global\n"), 0) :].rstrip("\0").splitlines()
@@ -354,7 +330,6 @@ def _box(body: Mapping[str, Any]) -> Box:
         image=body["Config"]["Image"],
         state=state["Status"],
         health=str((state.get("Health") or {}).get("Status") or ""),
-        exit_code=int(state.get("ExitCode") or 0),
         restarts=int(body.get("RestartCount") or 0),
         labels=labels,
     )

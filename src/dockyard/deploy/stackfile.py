@@ -8,7 +8,7 @@ and the end signal.
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
@@ -20,12 +20,7 @@ from dockyard.deploy.goal import (
     RELEASE,
     Document,
     Goal,
-    ImageFacts,
-    check_names,
-    find_web,
-    is_own,
-    list_own,
-    list_steps,
+    escape_all,
     list_targets,
     parse_seconds,
     parse_size,
@@ -64,17 +59,20 @@ class StackFile:
 
     def select(self, *names: str) -> "StackFile":
         """Return the stack with these services alone."""
-        chosen = {name: body for name, body in self.services.items() if name in names}
-        return StackFile({**self.document, "services": chosen}, self.files)
+        return self.with_services({name: body for name, body in self.services.items() if name in names})
+
+    def with_services(self, services: Mapping[str, Document]) -> "StackFile":
+        """Return the stack with other services."""
+        return StackFile({**self.document, "services": services}, self.files)
 
 
 def make_stack(goal: Goal) -> StackFile:
     """Return the stack file of a goal, without its release step."""
     files: dict[str, str] = {}
-    check_names(goal)
+    goal.check_names()
     volumes = goal.document.get("volumes") or {}
-    web, port = find_web(goal)
-    bodies = {name: body for name, body in goal.document["services"].items() if name not in list_steps(goal)}
+    web, port = goal.web
+    bodies = {name: body for name, body in goal.services.items() if name not in goal.steps}
     for name in bodies:
         if not re.fullmatch(NAME, name):
             raise SettingsError(f"a Swarm takes no service called {name}", "use letters, digits, - and _ alone")
@@ -94,25 +92,16 @@ def make_stack(goal: Goal) -> StackFile:
         "secrets": dict(_secrets(goal)),
         "configs": configs,
     }
-    lost = [f"{name}: {key}" for name, body in goal.document["services"].items() for key in LOST if body.get(key)]
+    lost = [f"{name}: {key}" for name, body in goal.services.items() for key in LOST if body.get(key)]
     if FRONT in services:
-        others = sorted(list_targets(goal.document["services"][web]) - {port})
+        others = sorted(list_targets(goal.services[web]) - {port})
         lost += [f"{web}: port {other} beside the one of the front" for other in others]
     return StackFile({key: value for key, value in document.items() if value}, files, tuple(lost))
 
 
 def make_jobs(goal: Goal, stack: StackFile) -> tuple[StackFile, ...]:
-    """Return the release step as stack files of one job each: the destination's command, or the Compose files' own."""
-    bodies = []
-    if goal.destination.release:
-        first = find_web(goal)[0] or next(name for name in list_own(goal) if name in stack.services)
-        body = {key: value for key, value in stack.services[first].items() if key not in {"configs", "entrypoint"}}
-        body["command"] = escape_all(goal.destination.release)
-        body["entrypoint"] = escape_all(goal.facts.entrypoint) if goal.facts else []
-        bodies.append(body)
-    else:
-        bodies += [_service(goal, name, goal.document["services"][name]) for name in list_steps(goal)]
-    return tuple(StackFile({**stack.document, "services": {RELEASE: _job(body)}}, stack.files) for body in bodies)
+    """Return the release step as stack files of one job each."""
+    return tuple(stack.with_services({RELEASE: _job(_service(goal, RELEASE, body))}) for body in goal.releases)
 
 
 def _job(body: Document) -> dict[str, Any]:
@@ -123,7 +112,7 @@ def _job(body: Document) -> dict[str, Any]:
 
 
 def _service(goal: Goal, name: str, body: Document) -> dict[str, Any]:
-    own, (web, port) = is_own(goal, body), find_web(goal)
+    own, (web, port) = goal.is_own(body), goal.web
     made = {key: body[key] for key in KEPT if body.get(key) not in (None, {}, [])}
     made["image"] = goal.image if own else body["image"]
     networks = body.get("networks") or {"default": None}
@@ -137,8 +126,8 @@ def _service(goal: Goal, name: str, body: Document) -> dict[str, Any]:
     if own and goal.destination.environment:
         made["environment"] = list_environment(goal, body)
     if name == web and goal.destination.front:
-        if goal.facts and goal.destination.drain:
-            made |= _drained(goal, goal.facts, {**body, "configs": made["configs"]})
+        if goal.destination.drain:
+            made |= _drained(goal, {**body, "configs": made["configs"]})
     elif name == web:
         made["ports"] = [{"target": port, "published": goal.destination.port, "protocol": "tcp"}]
     else:
@@ -177,9 +166,9 @@ def describe_deploy(goal: Goal, body: Document, *, own: bool) -> dict[str, Any]:
     }
 
 
-def _drained(goal: Goal, facts: ImageFacts, body: Document) -> dict[str, Any]:
+def _drained(goal: Goal, body: Document) -> dict[str, Any]:
     """Return what has the end signal of a server come later, by a program that a config brings into the container."""
-    seconds = goal.destination.drain
+    facts, seconds = goal.facts, goal.destination.drain
     entry = body.get("entrypoint")
     # As in a container: a new entry point drops the image's command.
     words = [*(escape_all(facts.entrypoint) if entry is None else entry)]
@@ -198,11 +187,6 @@ def list_environment(goal: Goal, body: Document) -> dict[str, Any]:
     """Return the variables of one of the project's services: those of the Compose files and of the destination."""
     own = dict(zip(goal.destination.environment, escape_all(goal.destination.environment.values()), strict=True))
     return {**(body.get("environment") or {}), **own}
-
-
-def escape_all(texts: Iterable[str]) -> list[str]:
-    """Return texts as Compose documents hold them, where a dollar sign begins a variable; Compose's own are so."""
-    return [text.replace("$", "$$") for text in texts]
 
 
 def _front(goal: Goal) -> dict[str, Any]:
@@ -226,7 +210,7 @@ def describe_front(goal: Goal) -> dict[str, Any]:
     test = ["CMD", "bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{front.HEALTH_PORT}"]
     return {
         "image": goal.front_image,
-        "networks": list(goal.document["services"][find_web(goal)[0]].get("networks") or {"default": None}),
+        "networks": list(goal.services[goal.web[0]].get("networks") or {"default": None}),
         "healthcheck": {
             "test": test, "interval": "10s", "timeout": "3s", "start_period": "10s", "start_interval": "1s",
         },

@@ -8,10 +8,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dockyard.deploy import kubernetes, single, swarm
+from dockyard.deploy import kubernetes
 from dockyard.deploy.cluster import Cluster
 from dockyard.deploy.destination import Destination, select_destination
+from dockyard.deploy.docker import Docker, open_engine
 from dockyard.deploy.plan import Change, compare_objects
+from dockyard.deploy.single import Host
+from dockyard.deploy.swarm import Swarm
 from dockyard.engine.client import find_engine
 from dockyard.errors import DockyardError, SettingsError, UsageError
 from dockyard.git import Git, read_git
@@ -45,11 +48,10 @@ class Planned:
 
 def open_cluster(settings: Settings, destination: Destination) -> Cluster:
     """Return a destination, ready to be asked."""
-    if destination.kind == "swarm":
-        return swarm.open_cluster(settings, destination)
-    if destination.kind == "compose":
-        return single.open_cluster(settings, destination)
-    return kubernetes.open_cluster(settings, destination)
+    if destination.kind == "kubernetes":
+        return kubernetes.open_cluster(settings, destination)
+    kind = Swarm if destination.kind == "swarm" else Host
+    return kind(settings, destination, Docker(open_engine(settings, destination), name=destination.name))
 
 
 def plan_deploy(
@@ -82,7 +84,7 @@ def run_deploy(planned: Planned, record: Record = records.record_run) -> int:
             "changes": len({change.thing for change in planned.changes}),
         }
         recording.details |= {"deploy": details, "image": _describe_image(planned.image)}
-        details["number"] = planned.cluster.apply(planned.image, planned.changes)
+        details["number"] = planned.cluster.apply(planned.image)
     return int(details["number"] or 0)
 
 

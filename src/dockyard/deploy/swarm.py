@@ -10,23 +10,19 @@ import json
 import logging
 import tempfile
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dockyard import console
 from dockyard.deploy import docker, stackfile
 from dockyard.deploy.cluster import Instance, LostError, UnhealthyError, show_last_words
-from dockyard.deploy.destination import Destination
-from dockyard.deploy.docker import Docker
 from dockyard.deploy.goal import FRONT, RELEASE, Goal
-from dockyard.deploy.plan import Change, Live, Objects
+from dockyard.deploy.plan import Live, Objects
 from dockyard.deploy.stackfile import VERSION, StackFile
-from dockyard.deploy.versions import Configs, EngineDeployer
+from dockyard.deploy.versions import Configs, EngineDeployer, list_log_options
 from dockyard.errors import DockyardError, UsageError
 from dockyard.process import Command
-from dockyard.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -64,35 +60,35 @@ class Swarm(EngineDeployer):
     shelf = Configs
 
     def read_live(self) -> Live:
-        """Return what runs now; raise DockyardError where that is no manager of a Swarm."""
-        self._require_manager()
+        """Return what runs now."""
         services = self._services()
         objects = {f"service {name}": docker.describe_live(one["Spec"]) for name, one in services.items()}
-        return Live(docker.without_front(objects), *self.store.read_state(current_version(services)))
+        return Live(objects, self.store.list_versions(current_version(services)))
 
     def make_objects(self, image: str) -> Objects:
         """Return what should run."""
-        stack = stackfile.make_stack(self._goal(image))
+        stack = stackfile.make_stack(docker.make_goal(self.settings, self.destination, self.docker, image))
         for line in stack.lost:
             log.info(f"a stack file has no word for {line}: it is left out")
-        return docker.without_front(
-            {f"service {name}": docker.describe_wanted(it) for name, it in stack.services.items()}
-        )
+        return {f"service {name}": docker.describe_wanted(body) for name, body in stack.services.items()}
 
-    def apply(self, image: str, _changes: tuple[Change, ...]) -> int:
-        """Bring an image to run under the lock; on any failure return to what ran before."""
-        goal = self._goal(image)
-        with self.hold():
-            if self.destination.front:
-                goal = replace(goal, front_image=self._choose_front(self._services()))
-            stack = stackfile.make_stack(goal)
-            self._require_secrets(stack)
-            return self.bring(stack, image, stackfile.make_jobs(goal, stack))
+    def make_stack(self, goal: Goal) -> tuple[StackFile, tuple[StackFile, ...]]:
+        """Return the stack files; raise DockyardError where the Swarm lacks a secret."""
+        stack = stackfile.make_stack(goal)
+        known = set(self.docker.read("secret", "ls", "--format", "{{.Name}}").split())
+        for body in stack.document.get("secrets", {}).values():
+            if body["name"] not in known:
+                raise DockyardError(
+                    f"{self.destination.name} has no secret {body['name']}",
+                    f"nothing was changed; make it there: docker secret create {body['name']} FILE",
+                )
+        return stack, stackfile.make_jobs(goal, stack)
 
-    def hold(self) -> AbstractContextManager[None]:
-        """Take the lock, a config that only one can have."""
-        self._require_manager()
-        return self.store.lock()
+    def choose_front(self) -> str:
+        """Return the image of the front that runs, or of one that every node can fetch."""
+        if front := self._services().get(FRONT):
+            return str(front["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"])
+        return docker.push_front(self.settings, self.docker, docker.provide_front(self.settings, self.docker))
 
     def read_current(self) -> int:
         """Return the version that runs."""
@@ -117,7 +113,6 @@ class Swarm(EngineDeployer):
 
     def status(self) -> tuple[Instance, ...]:
         """Return every task that should run, and those that ended with an error."""
-        self._require_manager()
         tasks = [task for task in self._tasks(self._services()) if task.desired in {"Running", "Ready"} or task.error]
         return tuple(Instance(one.service, one.name, one.image, one.state, "", one.node, one.error) for one in tasks)
 
@@ -129,34 +124,8 @@ class Swarm(EngineDeployer):
             raise UsageError(
                 f"{self.destination.name} has no service {service!r}", f"it has: {', '.join(services) or 'none'}"
             )
-        words = (*(("--follow",) if follow else ()), *(("--tail", str(tail)) if tail is not None else ()))
+        words = list_log_options(follow=follow, tail=tail)
         return self.docker.engine.command("service", "logs", *words, f"{self.stack}_{service}")
-
-    def _goal(self, image: str) -> Goal:
-        return docker.make_goal(self.settings, self.destination, self.docker, image)
-
-    def _choose_front(self, services: Mapping[str, Mapping[str, Any]]) -> str:
-        """Return the image of the front: the one that runs stays, so that a deploy never touches it."""
-        if FRONT in services:
-            return str(services[FRONT]["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"])
-        return docker.push_front(self.settings, self.docker, docker.provide_front(self.settings, self.docker))
-
-    def _require_manager(self) -> None:
-        form = "{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}}"
-        if self.docker.read("info", "--format", form).split() != ["active", "true"]:
-            raise DockyardError(
-                f"the engine of {self.destination.name} is no manager of a Swarm",
-                "name a manager as its host; `docker swarm init` makes a Swarm of one node",
-            )
-
-    def _require_secrets(self, stack: StackFile) -> None:
-        known = set(self.docker.read("secret", "ls", "--format", "{{.Name}}").split())
-        for body in stack.document.get("secrets", {}).values():
-            if body["name"] not in known:
-                raise DockyardError(
-                    f"{self.destination.name} has no secret {body['name']}",
-                    f"nothing was changed; make it there: docker secret create {body['name']} FILE",
-                )
 
     def _services(self) -> dict[str, Mapping[str, Any]]:
         """Return what Docker says of each service of the stack, by its name within it."""
@@ -169,13 +138,7 @@ class Swarm(EngineDeployer):
         if not names:
             return ()
         said = self.docker.attempt("service", "ps", "--no-trunc", "--format", "{{json .}}", *names).stdout
-        return tuple(self._task(json.loads(line)) for line in said.splitlines())
-
-    def _task(self, row: Mapping[str, str]) -> Task:
-        name = row["Name"].removeprefix(f"{self.stack}_")
-        state, error = row["CurrentState"].partition(" ")[0], row["Error"].strip('"')
-        service = name.partition(".")[0]
-        return Task(row["ID"], service, name, row["Image"], row["Node"], row["DesiredState"], state, error)
+        return tuple(_task(json.loads(line), self.stack) for line in said.splitlines())
 
     def _return(self, previous: int) -> None:
         """Bring back what ran before, if anything did."""
@@ -289,9 +252,11 @@ class Swarm(EngineDeployer):
         return UnhealthyError(f"{what}: {why or 'no reason is given'}", hint)
 
 
-def open_cluster(settings: Settings, destination: Destination) -> Swarm:
-    """Return a Swarm, ready to be asked."""
-    return Swarm(settings, destination, Docker(docker.open_engine(settings, destination), name=destination.name))
+def _task(row: Mapping[str, str], stack: str) -> Task:
+    name = row["Name"].removeprefix(f"{stack}_")
+    state, error = row["CurrentState"].partition(" ")[0], row["Error"].strip('"')
+    service = name.partition(".")[0]
+    return Task(row["ID"], service, name, row["Image"], row["Node"], row["DesiredState"], state, error)
 
 
 def update_state(service: Mapping[str, Any] | None) -> str:
@@ -307,8 +272,9 @@ def current_version(services: Mapping[str, Mapping[str, Any]]) -> int:
 
 def mark_version(stack: StackFile, number: int) -> StackFile:
     """Return a stack whose services carry a version's number, in labels that start no copy anew (pure)."""
-    services = {
-        name: {**body, "deploy": {**body["deploy"], "labels": {**body["deploy"]["labels"], VERSION: str(number)}}}
-        for name, body in stack.services.items()
-    }
-    return StackFile({**stack.document, "services": services}, stack.files)
+    return stack.with_services(
+        {
+            name: {**body, "deploy": {**body["deploy"], "labels": {**body["deploy"]["labels"], VERSION: str(number)}}}
+            for name, body in stack.services.items()
+        }
+    )

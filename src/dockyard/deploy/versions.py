@@ -18,7 +18,8 @@ from typing import ClassVar, Protocol
 
 from dockyard.deploy.cluster import LostError
 from dockyard.deploy.destination import Destination
-from dockyard.deploy.docker import Docker
+from dockyard.deploy.docker import Docker, make_goal
+from dockyard.deploy.goal import Goal
 from dockyard.deploy.plan import Version
 from dockyard.deploy.stackfile import LABEL, StackFile
 from dockyard.errors import DockyardError, UsageError
@@ -133,11 +134,6 @@ class Store:
                 if held.get("owner") == mine["owner"]:
                     self.shelf.remove(held["id"])
 
-    def read_state(self, current: int) -> tuple[tuple[Version, ...], str]:
-        """Return the versions as `list_versions` does, and who deploys at this moment, or an empty string."""
-        held = self.shelf.read_all()
-        return self._versions(held, current), held.get(f"{self.stack}_dockyard-lock", {}).get("owner", "")
-
     def add_version(self, stack: StackFile, image: str, note: str = "") -> int:
         """Keep a stack as the newest version, and return its number."""
         number = max((one.number for one in self.list_versions()), default=0) + 1
@@ -167,16 +163,12 @@ class Store:
 
     def list_versions(self, current: int = 0) -> tuple[Version, ...]:
         """Return every version that is remembered, the newest first; the `current` one is told to run."""
-        return self._versions(self.shelf.read_all(), current)
-
-    def _versions(self, held: Mapping[str, Mapping[str, str]], current: int = 0) -> tuple[Version, ...]:
-        versions = [
-            Version(int(one["version"]), one["image"], one["at"], one["by"], one["outcome"])
-            for name, one in held.items()
-            if name.startswith(f"{self.stack}_dockyard-v")
-        ]
-        versions = [replace(one, outcome="runs") if one.number == current else one for one in versions]
-        return tuple(sorted(versions, key=lambda one: one.number, reverse=True))
+        held = self.shelf.read_all().items()
+        found = {int(one["version"]): one for name, one in held if name.startswith(f"{self.stack}_dockyard-v")}
+        return tuple(
+            Version(number, one["image"], one["at"], one["by"], "runs" if number == current else one["outcome"])
+            for number, one in sorted(found.items(), reverse=True)
+        )
 
     def read_version(self, number: int) -> StackFile:
         """Return the stack of a version; raise DockyardError where it is forgotten."""
@@ -190,7 +182,7 @@ class Store:
         """Remove the oldest versions, and configs of containers that no service uses."""
         used = {body["name"] for body in keep.document.get("configs", {}).values()}
         held = self.shelf.read_all()
-        old = [self._name(one.number) for one in self._versions(held)[KEPT:]]
+        old = sorted(name for name in held if name.startswith(f"{self.stack}_dockyard-v"))[:-KEPT]
         stems = tuple(f"{self.stack}_{stem}-" for stem in ("config", "front", "drain"))
         old += [name for name in held if name.startswith(stems) and name not in used]
         # The engine refuses to remove what a service still uses.
@@ -214,9 +206,9 @@ class Deployer(ABC):
     def store(self) -> Store:
         """Where versions are kept."""
 
-    @abstractmethod
     def hold(self) -> AbstractContextManager[None]:
         """Let nobody else deploy meanwhile."""
+        return self.store.lock()
 
     @abstractmethod
     def read_current(self) -> int:
@@ -264,6 +256,23 @@ class EngineDeployer(Deployer):
     clock: Callable[[], float] = time.monotonic
     shelf: ClassVar[type[Configs] | type[Containers]]
 
+    @abstractmethod
+    def make_stack(self, goal: Goal) -> tuple[StackFile, tuple[StackFile, ...]]:
+        """Return what is to run, and the steps of its release; raise DockyardError where something is missing."""
+
+    @abstractmethod
+    def choose_front(self) -> str:
+        """Return the image of the front: the one that runs stays, so that a deploy never touches it."""
+
+    def apply(self, image: str) -> int:
+        """Bring an image to run under the lock; on any failure what ran before runs."""
+        goal = make_goal(self.settings, self.destination, self.docker, image)
+        with self.hold():
+            if self.destination.front:
+                goal = replace(goal, front_image=self.choose_front())
+            stack, jobs = self.make_stack(goal)
+            return self.bring(stack, image, jobs)
+
     @property
     def stack(self) -> str:
         """The name that everything of this project has there."""
@@ -273,6 +282,11 @@ class EngineDeployer(Deployer):
     def store(self) -> Store:
         """Where versions and the lock are kept."""
         return Store(self.shelf(self.docker, self.stack), self.stack, self.destination.timeout)
+
+
+def list_log_options(*, follow: bool, tail: int | None) -> tuple[str, ...]:
+    """Return the options of `docker … logs`."""
+    return (*(("--follow",) if follow else ()), *(("--tail", str(tail)) if tail is not None else ()))
 
 
 def refusal(name: str, done: Completed, taken: tuple[str, ...]) -> str:
