@@ -90,8 +90,7 @@ def test_a_database_server_makes_its_local_stand_in_needless() -> None:
 def test_libraries(package: str) -> None:
     """Each row of the table is used when its package is asked for, and only then."""
     needs = TABLE[package]
-    found = detected({"app.py": APP, "requirements.txt": f"flask\n{package}\n"}).libraries.value
-    assert (found.build, found.run, found.keep) == needs
+    assert detected({"app.py": APP, "requirements.txt": f"flask\n{package}\n"}).libraries.value == needs
     assert needs.build or needs.run
     assert bool(needs.keep) == bool(needs.run), "what runs by name alone must be kept"
 

@@ -85,9 +85,13 @@ def _resolve(snapshot: Snapshot, said: str, folder: str, candidates: tuple[Candi
     match = next(here, None) or _imported(snapshot, path, candidates, wanted) or _unexplained(snapshot, path, wanted)
     if match is None:
         return None
-    root, dotted = _location(snapshot, path)
-    called = bracket + arguments or _call(snapshot, match)
-    return App(f"{dotted}:{match.name}{called}", match.framework, match.interface, root)
+    return _make_app(snapshot, replace(match, path=path), bracket + arguments)
+
+
+def _make_app(snapshot: Snapshot, one: Candidate, called: str = "") -> App:
+    root, dotted = _location(snapshot, one.path)
+    reference = f"{dotted}:{one.name}{called or _call(snapshot, one)}"
+    return App(reference, one.framework, one.interface, root)
 
 
 def _imported(snapshot: Snapshot, path: str, candidates: tuple[Candidate, ...], wanted: str = "") -> Candidate | None:
@@ -127,11 +131,9 @@ def _chosen(snapshot: Snapshot, candidates: tuple[Candidate, ...], names: frozen
             shown = [f"{one.path}:{one.name}" for one in equal[:3]]
         raise UsageError(f"{snapshot.name} has more than one application: {' and '.join(shown)}", SAYS)
     best = equal[0]
-    root, dotted = _location(snapshot, best.path)
-    reference = f"{dotted}:{best.name}{_call(snapshot, best)}"
     kind = "the factory" if best.required is not None else "the object"
     return Found(
-        App(reference, best.framework, best.interface, root),
+        _make_app(snapshot, best),
         f"{kind} {best.name} in {best.path}",
         tuple(dict.fromkeys(_reference(snapshot, one) for one in everything if one != best)),
     )
@@ -332,7 +334,7 @@ def _call(snapshot: Snapshot, one: Candidate) -> str:
 
 def _reference(snapshot: Snapshot, one: Candidate) -> str:
     try:
-        return f"{_location(snapshot, one.path)[1]}:{one.name}{_call(snapshot, one)}"
+        return _make_app(snapshot, one).reference
     except UsageError:
         return f"{_location(snapshot, one.path)[1]}:{one.name}(…)"
 
@@ -348,7 +350,8 @@ def _location(snapshot: Snapshot, path: str) -> tuple[str, str]:
     # Django's packages need no __init__.py: their own wsgi.py names the settings from where imports begin.
     if package and re.search(rf"DJANGO_SETTINGS_MODULE[\"'],\s*[\"']{re.escape(package)}\.", snapshot.text(path)):
         return above, ".".join((package, *parts))
-    if folder and folder != "src" and not _has_own_dependencies(snapshot, folder) and _namespaced(snapshot, folder):
+    own = any(f"{folder}/{name}" in snapshot.paths for name in PROJECT_FILES)
+    if folder and folder != "src" and not own and _namespaced(snapshot, folder):
         return "", ".".join((*folder.split("/"), *parts))
     return folder, ".".join(parts)
 
@@ -359,10 +362,6 @@ def _namespaced(snapshot: Snapshot, folder: str) -> bool:
     pattern = re.compile(rf"^\s*(?:from|import) {re.escape(first)}[. ]", re.MULTILINE)
     said = (snapshot.text(path) for path in snapshot.containing(f"from {first}", f"import {first}"))
     return any(pattern.search(text) for text in said)
-
-
-def _has_own_dependencies(snapshot: Snapshot, folder: str) -> bool:
-    return any(f"{folder}/{name}" in snapshot.paths for name in ("requirements.txt", "pyproject.toml", "Pipfile"))
 
 
 def find_module(snapshot: Snapshot, said: str, folder: str) -> str:

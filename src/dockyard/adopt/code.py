@@ -57,6 +57,11 @@ def imported_names(tree: ast.Module) -> dict[str, str]:
     return names
 
 
+def imported_packages(tree: ast.Module) -> set[str]:
+    """Return the top-level packages that a module imports from."""
+    return {full.partition(".")[0] for full in imported_names(tree).values()}
+
+
 def dotted_name(node: ast.expr) -> str:
     """Return `os.environ.get` for that expression; empty for anything but names with dots."""
     if isinstance(node, ast.Name):

@@ -10,7 +10,6 @@ from dockyard.adopt.snapshot import Snapshot
 from dockyard.errors import DockyardError
 from dockyard.image.dockerfile import Stage, parse_dockerfile
 
-SERVERS = ("gunicorn", "uvicorn", "granian", "waitress-serve", "hypercorn")
 REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(?:\(.*\))?")
 SCRIPT = re.compile(r"""^[\s\['"(=]*([\w.-]+)\s*=\s*([A-Za-z_][\w.]*:[A-Za-z_]\w*)""", re.MULTILINE)
 PROCFILE = re.compile(r"^([A-Za-z0-9_-]+):\s*(.+)$", re.MULTILINE)
@@ -19,6 +18,25 @@ OURS = {"-b", "--bind", "--host", "--port", "-p", "--listen", "-w", "--worker-tm
 """Options that the image decides, or that have no use in a container."""
 FLAGS = {"--reload", "--daemon", "-D", "--preload", "--factory", "--proxy-headers", "--no-control-socket"}
 """Options that take no value."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """How a server is told where to listen, and of a factory; where `factory` is empty by the brackets behind it."""
+
+    package: str
+    listen: str
+    factory: str = ""
+
+
+SERVERS = {
+    # Its heartbeat files need memory, for the root is read-only.
+    "gunicorn": Server("gunicorn", "--bind 0.0.0.0:{port} --worker-tmp-dir /dev/shm"),
+    "uvicorn": Server("uvicorn", "--host 0.0.0.0 --port {port}", "--factory"),
+    "granian": Server("granian", "--host 0.0.0.0 --port {port}", "--factory"),
+    "waitress-serve": Server("waitress", "--listen=0.0.0.0:{port}", "--call"),
+    "hypercorn": Server("hypercorn", "--bind 0.0.0.0:{port}"),
+}
 
 
 @dataclass(frozen=True)
@@ -47,14 +65,7 @@ class Named:
         if found or not self.words:
             return found
         if "flask" in self.program:
-            return next(
-                (
-                    word.partition("=")[2] or self.words[at + 1]
-                    for at, word in enumerate(self.words[:-1])
-                    if word in {"--app", "-A"} or word.startswith("--app=")
-                ),
-                "",
-            )
+            return self.option("--app", "-A")
         if self.program[0].startswith("python"):
             return next((word for word in self.words[1:] if word.endswith(".py")), "")
         if self.server and not self.words[-1].startswith("-") and len(self.words) > 1:
@@ -72,12 +83,14 @@ class Named:
     @property
     def folder(self) -> str:
         """The folder that imports begin at, where the command changes it."""
-        for option in ("--chdir", "--pythonpath", "--app-dir"):
-            for at, word in enumerate(self.words):
-                if word == option and at + 1 < len(self.words):
-                    return self.words[at + 1].strip("./")
-                if word.startswith(option + "="):
-                    return word.partition("=")[2].strip("./")
+        return self.option("--chdir", "--pythonpath", "--app-dir").strip("./")
+
+    def option(self, *names: str) -> str:
+        """Return the value of the first option that has one of some names; empty where there is none."""
+        for word, following in zip(self.words, (*self.words[1:], ""), strict=True):
+            name, equals, value = word.partition("=")
+            if name in names:
+                return value if equals else following
         return ""
 
     @property
@@ -163,11 +176,13 @@ def _command(text: str) -> tuple[str, ...]:
         words = json.loads(text)
     except ValueError:
         return split(text)
-    if not isinstance(words, list):
-        return ()
-    if [str(word).rsplit("/", 1)[-1] for word in words[:1]] in (["sh"], ["bash"]):
-        return split(str(words[-1]))
-    return tuple(map(str, words))
+    return without_shell(tuple(map(str, words))) if isinstance(words, list) else ()
+
+
+def without_shell(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a command's words; of a shell's line, which no shell is there for, those of its last command."""
+    shell = [word.rsplit("/", 1)[-1] for word in words[:1]]
+    return split(words[-1]) if shell in (["sh"], ["bash"]) and len(words) > 1 else words
 
 
 def split(text: str) -> tuple[str, ...]:

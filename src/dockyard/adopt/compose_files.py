@@ -42,6 +42,8 @@ LOGGING = ("# This driver rotates its files; the default one fills the disk.", "
 CHECKED = ("  interval: 5s", "  start_period: 30s", "  start_interval: 0.5s", "  retries: 10")
 """How often a backend's health check asks, behind its test."""
 
+UNCHECKED = ("healthcheck:", "  disable: true")
+
 
 def foreign_stack(texts: Mapping[str, str]) -> str:
     """Return the Compose file of the project's own: ours would hide it, or change services that it does not have."""
@@ -61,7 +63,7 @@ def render_compose(project: Project) -> str:
     web = [
         "ports:",
         f"  - 127.0.0.1:${{PORT:-{project.port}}}:{project.port}",
-        *_waits((*backend_names(project), *((RELEASE,) if project.release.value else ()))),
+        *render_waits(backend_names(project), RELEASE if project.release.value else ""),
     ]
     return "\n".join(
         [
@@ -82,11 +84,11 @@ def _services(project: Project, common: Sequence[str], web: Sequence[str]) -> li
         return ["services:", f"  {WEB}:", *indent(common, 4), *indent(web, 4)]
     lines = ["x-app: &app", *indent(common, 2), "", "services:", f"  {WEB}:", "    <<: *app", *indent(web, 4)]
     for name, command in others:
-        waits = (*backend_names(project), *((RELEASE,) if project.release.value and name != RELEASE else ()))
+        waits = render_waits(backend_names(project), RELEASE if project.release.value and name != RELEASE else "")
         said = json.dumps(values.filled(command, values.stack_values(project)), ensure_ascii=False)
-        body = ["<<: *app", f"command: {said}", *_waits(waits)]
+        body = ["<<: *app", f"command: {said}", *waits]
         # Nothing of these answers HTTP, so the image's check is not for them.
-        lines += ["", f"  {name}:", *indent([*body, "healthcheck:", "  disable: true"], 4)]
+        lines += ["", f"  {name}:", *indent([*body, *UNCHECKED], 4)]
     return lines
 
 
@@ -100,12 +102,13 @@ def backend_names(project: Project) -> tuple[str, ...]:
     return tuple(values.NAMES[backend.kind] for backend in project.backends.value)
 
 
-def _waits(names: Iterable[str]) -> list[str]:
-    lines: list[str] = []
-    for name in names:
-        condition = "service_completed_successfully" if name == RELEASE else "service_healthy"
-        lines += [f"  {name}:", f"    condition: {condition}"]
-    return ["depends_on:", *lines] if lines else []
+def render_waits(healthy: Iterable[str], ended: str) -> list[str]:
+    """Return the lines by which a service waits for others until they are healthy, and for one until it has ended."""
+    conditions = dict.fromkeys(healthy, "service_healthy")
+    if ended:
+        conditions[ended] = "service_completed_successfully"
+    lines = (line for name, said in conditions.items() for line in (f"  {name}:", f"    condition: {said}"))
+    return ["depends_on:", *lines] if conditions else []
 
 
 def _environment(project: Project) -> list[str]:

@@ -1,8 +1,9 @@
 """Find what the project asks for, in whichever of the ecosystem's forms it says so (pure)."""
 
 import ast
-import configparser
+import contextlib
 import json
+import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -46,17 +47,24 @@ UNLOCKABLE = re.compile(
 )
 """Lines that no lock can hold: the project itself, checkouts, and files of this machine."""
 
+ELSEWHERE = {"git", "path", "url", "file", "editable"}
+"""Keys of a package that comes from elsewhere than an index."""
+
 INCLUDE = re.compile(r"-r\s*(\S+)|--requirement[= ](\S+)")
 OPTIONS = re.compile(r"(?:-c|--constraint|-i|--index-url|--extra-index-url)(?:[= ]|$)")
 """Lines of a file of requirements that say how the others are resolved."""
+
+
+Read = tuple[tuple[str, ...], tuple[str, ...], str]
+"""What a form of the ecosystem says: the lines to run with, those to test with, and where they stand."""
 
 
 def detect_dependencies(snapshot: Snapshot) -> Found[Dependencies]:
     """Return what the project needs to run and to be tested; the versions of an existing lock as constraints."""
     found = next(filter(None, (read(snapshot) for read in READERS)), None)
     if found is None:
-        names = sorted({name for path in snapshot.modules for name in _imports(snapshot, path)} & GUESSED.keys())
-        lines = tuple(GUESSED[name] for name in names)
+        imported = {name for path in snapshot.modules for name in code.imported_packages(snapshot.tree(path))}
+        lines = tuple(GUESSED[name] for name in sorted(imported & GUESSED.keys()))
         conda = next((path for path in CONDA if path in snapshot.paths), "")
         more = f", but {conda}, whose packages are conda's: write them into requirements.txt" if conda else ""
         return _complete(snapshot, lines, (), IMPORTED + more)
@@ -88,31 +96,32 @@ def _complete(snapshot: Snapshot, lines: tuple[str, ...], tests: tuple[str, ...]
     )
 
 
-def _from_files(snapshot: Snapshot) -> tuple[tuple[str, ...], tuple[str, ...], str] | None:
+def _from_files(snapshot: Snapshot) -> Read | None:
     path = next((path for path in RUNTIME_FILES if path in snapshot.paths), "")
     return ((f"-r ../{path}",), (), path) if path else None
 
 
-def _from_poetry(snapshot: Snapshot) -> tuple[tuple[str, ...], tuple[str, ...], str] | None:
+def _from_poetry(snapshot: Snapshot) -> Read | None:
     document = snapshot.toml("pyproject.toml")
     poetry = document.get("tool", {}).get("poetry", {})
     if "dependencies" not in poetry or "dependencies" in document.get("project", {}):
         return None  # beside a [project] they only say where its packages come from
     groups = {"dev": poetry.get("dev-dependencies", {})}
     groups |= {name: group.get("dependencies", {}) for name, group in poetry.get("group", {}).items()}
-    tests = [line for name, group in groups.items() if name in TEST_GROUPS for line in _poetry_lines(group)]
+    tests = [line for name, group in groups.items() if name in TEST_GROUPS for line in _table_lines(group)]
     return (
-        tuple(_poetry_lines(poetry["dependencies"])),
+        tuple(_table_lines(poetry["dependencies"])),
         tuple(tests),
         f"[tool.poetry] of pyproject.toml{_without(poetry['dependencies'])}",
     )
 
 
-def _poetry_lines(table: Mapping[str, Any]) -> Iterator[str]:
+def _table_lines(table: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines that a table of Poetry's or Pipenv's means; what comes from elsewhere than an index has none."""
     for name, said in table.items():
         for one in said if isinstance(said, list) else [said]:
             entry = one if isinstance(one, dict) else {"version": one}
-            if name.lower() == "python" or entry.get("optional") or {"path", "git", "url"} & entry.keys():
+            if name.lower() == "python" or entry.get("optional") or ELSEWHERE & entry.keys():
                 continue
             extras = f"[{','.join(entry['extras'])}]" if entry.get("extras") else ""
             marker = f"; {entry['markers']}" if entry.get("markers") else ""
@@ -138,7 +147,7 @@ def _poetry_version(said: str) -> str:
     return f">={said.lstrip('^~=')},<{'.'.join(map(str, limit))}"
 
 
-def _from_project(snapshot: Snapshot) -> tuple[tuple[str, ...], tuple[str, ...], str] | None:
+def _from_project(snapshot: Snapshot) -> Read | None:
     document = snapshot.toml("pyproject.toml")
     tool = document.get("tool", {})
     flit = tool.get("flit", {}).get("metadata", {})
@@ -155,7 +164,7 @@ def _from_project(snapshot: Snapshot) -> tuple[tuple[str, ...], tuple[str, ...],
         *(line for name in wanted for line in extras.get(name, ())),
         *(line for name in wanted for line in _group(groups, name, frozenset())),
         *(line for name in wanted for line in pdm.get(name, ()) if not UNLOCKABLE.match(line)),
-        *(line for name in wanted for line in _poetry_lines(poetry.get(name, {}).get("dependencies", {}))),
+        *(line for name in wanted for line in _table_lines(poetry.get(name, {}).get("dependencies", {}))),
     ]
     named = [name for name in ("prod", "production", "server", "deploy") if name in extras]
     lines = (*dependencies, *(line for name in named for line in extras[name]))
@@ -185,49 +194,36 @@ def _group(groups: Mapping[str, Any], name: str, above: frozenset[str]) -> Itera
             yield from _group(groups, line["include-group"], above | {name})
 
 
-def _from_pipenv(snapshot: Snapshot) -> tuple[tuple[str, ...], tuple[str, ...], str] | None:
+def _from_pipenv(snapshot: Snapshot) -> Read | None:
     if "Pipfile" not in snapshot.paths:
         return None
     pipfile = snapshot.toml("Pipfile")
     return (
-        tuple(_pipenv_lines(pipfile.get("packages", {}))),
-        tuple(_pipenv_lines(pipfile.get("dev-packages", {}))),
+        tuple(_table_lines(pipfile.get("packages", {}))),
+        tuple(_table_lines(pipfile.get("dev-packages", {}))),
         f"Pipfile{_without(pipfile.get('packages', {}))}",
     )
 
 
 def _without(table: Mapping[str, Any]) -> str:
     """Return what is said of packages that come from elsewhere than an index: no lock has a hash of them."""
-    left = [
-        name for name, said in table.items() if isinstance(said, dict) and {"git", "path", "url", "file"} & set(said)
-    ]
-    return f", without {', '.join(left)}, which no index has: put its wheel onto one" if left else ""
+    return _say_left(name for name, said in table.items() if isinstance(said, dict) and ELSEWHERE & said.keys())
 
 
-def _pipenv_lines(table: Mapping[str, Any]) -> Iterator[str]:
-    for name, said in table.items():
-        entry = said if isinstance(said, dict) else {"version": said}
-        if {"path", "git", "file", "editable"} & entry.keys():
-            continue
-        extras = f"[{','.join(entry['extras'])}]" if entry.get("extras") else ""
-        version = str(entry.get("version", "*"))
-        marker = f"; {entry['markers']}" if entry.get("markers") else ""
-        yield f"{name}{extras}{'' if version == '*' else version}{marker}"
+def _say_left(names: Iterable[str]) -> str:
+    left = ", ".join(names)
+    return f", without {left}, which no index has: put its wheel onto one" if left else ""
 
 
-def _from_setup_cfg(snapshot: Snapshot) -> tuple[tuple[str, ...], tuple[str, ...], str] | None:
-    parser = configparser.ConfigParser(interpolation=None)
-    try:
-        parser.read_string(snapshot.text("setup.cfg"))
-    except configparser.Error as error:
-        raise SettingsError(f"setup.cfg: cannot be read: {error}", "mend it, then run this again") from None
+def _from_setup_cfg(snapshot: Snapshot) -> Read | None:
+    parser = snapshot.read_setup_cfg()
     said = parser.get("options", "install_requires", fallback="")
     extras = parser["options.extras_require"] if parser.has_section("options.extras_require") else {}
     tests = [line for name in TEST_GROUPS if name in extras for line in _lines(extras[name])]
     return (tuple(_lines(said)), tuple(tests), "setup.cfg") if said.strip() else None
 
 
-def _from_setup_py(snapshot: Snapshot) -> tuple[tuple[str, ...], tuple[str, ...], str] | None:
+def _from_setup_py(snapshot: Snapshot) -> Read | None:
     tree = snapshot.tree("setup.py")
     values = dict(code.assignments(tree))
     for call in (node for node in code.walk(tree) if isinstance(node, ast.Call)):
@@ -259,7 +255,7 @@ READERS = (_from_files, _from_poetry, _from_project, _from_pipenv, _from_setup_c
 def _constraints(snapshot: Snapshot) -> tuple[dict[str, str], str]:
     """Return the versions that an existing lock holds, by canonical name, and the lock."""
     for lock in ("uv.lock", "poetry.lock", "pdm.lock"):
-        packages = snapshot.toml(lock).get("package", ()) if lock in snapshot.paths else ()
+        packages = snapshot.toml(lock).get("package", ())
         pins: dict[str, str] = {}
         for one in packages:
             local = {"editable", "virtual", "directory"} & set(one.get("source", {}))
@@ -293,7 +289,7 @@ def _lockable(snapshot: Snapshot, lines: Iterable[str]) -> tuple[str, ...]:
     kept: list[str] = []
     for line in lines:
         path = line.removeprefix("-r ../")
-        said = tuple(_included(snapshot, path)) if line.startswith("-r ") else ()
+        said = tuple(_expand(snapshot, (line,))) if line.startswith("-r ") else ()
         if any(UNLOCKABLE.match(one) or "--hash=" in one for one in said):
             folder = path.rpartition("/")[0]
             limits = f"-c ../{folder}/" if folder else "-c ../"
@@ -305,52 +301,31 @@ def _lockable(snapshot: Snapshot, lines: Iterable[str]) -> tuple[str, ...]:
     return tuple(kept)
 
 
-def _included(snapshot: Snapshot, path: str, above: frozenset[str] = frozenset()) -> Iterator[str]:
-    """Yield the lines of a file of requirements, and of those that it includes."""
-    for line in _lines(snapshot.text(path)):
+def _expand(
+    snapshot: Snapshot, lines: Iterable[str], folder: str = "requirements", above: frozenset[str] = frozenset()
+) -> Iterator[str]:
+    """Yield lines of a file of requirements in a folder, and behind one that includes another file those of that."""
+    for line in lines:
         yield line
-        if (include := INCLUDE.match(line)) and path not in above:
-            inner = _joined(path.rpartition("/")[0], include[1] or include[2])
-            yield from _included(snapshot, inner, above | {path})
+        if include := INCLUDE.match(line):
+            path = posixpath.normpath(posixpath.join(folder, include[1] or include[2]))
+            if path not in above:
+                yield from _expand(snapshot, _lines(snapshot.text(path)), posixpath.dirname(path), above | {path})
 
 
 def _left_out(snapshot: Snapshot, lines: Iterable[str]) -> str:
     """Return what is said of the lines of files that no lock can hold."""
-    paths = (line.removeprefix("-r ../") for line in lines if line.startswith("-r "))
     sources = re.compile(r"(?:-e|--editable)?\s*\.(?:\[.*\])?")  # those of the project itself are in the image
-    said = (line for path in paths for line in _included(snapshot, path))
-    left = [line for line in said if UNLOCKABLE.match(line) and not sources.fullmatch(line)]
-    return f", without {', '.join(left)}, which no index has: put its wheel onto one" if left else ""
+    said = _expand(snapshot, (line for line in lines if line.startswith("-r ")))
+    return _say_left(line for line in said if UNLOCKABLE.match(line) and not sources.fullmatch(line))
 
 
-def _requirements(
-    snapshot: Snapshot, lines: Iterable[str], seen: frozenset[str] = frozenset()
-) -> Iterator[Requirement]:
+def _requirements(snapshot: Snapshot, lines: Iterable[str]) -> Iterator[Requirement]:
     """Yield what lines ask for, and the files that they include; what cannot be read is left out."""
-    for line in lines:
-        include = INCLUDE.match(line)
-        if include:
-            folder = next(iter(seen), "requirements/x").rpartition("/")[0] if seen else "requirements"
-            path = _joined(folder, include[1] or include[2])
-            if path not in seen:
-                yield from _requirements(snapshot, _lines(snapshot.text(path)), frozenset({path}))
-            continue
-        if UNLOCKABLE.match(line):
-            continue
-        try:
-            yield Requirement(re.split(r"\s+--?\w", line, maxsplit=1)[0].rstrip("\\ "))
-        except InvalidRequirement:
-            continue
-
-
-def _joined(folder: str, name: str) -> str:
-    parts = folder.split("/") if folder else []
-    for part in name.split("/"):
-        if part == "..":
-            parts = parts[:-1]
-        elif part != ".":
-            parts.append(part)
-    return "/".join(parts)
+    for line in _expand(snapshot, lines):
+        if not UNLOCKABLE.match(line):
+            with contextlib.suppress(InvalidRequirement):
+                yield Requirement(re.split(r"\s+--?\w", line, maxsplit=1)[0].rstrip("\\ "))
 
 
 def _lines(text: str) -> Iterator[str]:
@@ -358,7 +333,3 @@ def _lines(text: str) -> Iterator[str]:
         said = re.sub(r"(?:^|\s)#.*", "", line).strip()
         if said:
             yield said
-
-
-def _imports(snapshot: Snapshot, path: str) -> set[str]:
-    return {full.partition(".")[0] for full in code.imported_names(snapshot.tree(path)).values()}

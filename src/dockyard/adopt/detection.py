@@ -10,7 +10,7 @@ from dockyard.adopt.apps import PROJECT_FILES, detect_app, find_module
 from dockyard.adopt.checks import detect_health, detect_tests
 from dockyard.adopt.commands import Named, is_ours, read_stages
 from dockyard.adopt.dependencies import detect_dependencies
-from dockyard.adopt.existing_stack import ExistingStack, backends_of, read_stack
+from dockyard.adopt.existing_stack import backends_of, read_stack
 from dockyard.adopt.frameworks import ENTRY, NOT_SHIPPED, PASTE
 from dockyard.adopt.model import App, Found, Overrides, Process, Project
 from dockyard.adopt.needs import detect_backends, detect_libraries, detect_variables, detect_writable
@@ -27,17 +27,8 @@ from dockyard.adopt.versions import detect_version, read_project_name
 from dockyard.errors import DockyardError, UsageError
 
 PORT = 8000
-NOT_SOURCES = NOT_SHIPPED | {
-    "bin",
-    "contrib",
-    "debian",
-    "man",
-    "releasenotes",
-    "requirements",
-    "scripts",
-    "tools",
-    "typings",
-}
+NOT_SOURCES = {"bin", "contrib", "debian", "man", "releasenotes", "requirements", "scripts", "tools", "typings",
+               *NOT_SHIPPED}  # fmt: skip
 DATA = {"alembic", "alembic.ini", "assets", PASTE, "fixtures", "gunicorn.conf.py", "locale", "locales", "manage.py",
         "migrations", "public", "schema.sql", "static", "templates", "translations"}  # fmt: skip
 """Files and folders that an application reads by a name that its code need not say."""
@@ -92,7 +83,9 @@ def detect(snapshot: Snapshot, overrides: Overrides) -> Project:
         python=python,
         port=port,
         libraries=detect_libraries(snapshot, dependencies.value),
-        processes=_processes(stack) if stack else detect_processes(snapshot, dependencies.value),
+        processes=Found(tuple(Process(name, stack.command(name).words) for name in stack.others), stack.file)
+        if stack
+        else detect_processes(snapshot, dependencies.value),
         release=release,
         build=build,
         backends=backends,
@@ -123,10 +116,6 @@ def write_entry(snapshot: Snapshot, app: Found[App]) -> dict[str, str]:
     if not re.search(r"^\[app:main\]", snapshot.text(PASTE), re.MULTILINE):
         return {}
     return {path: ENTRY.format(module=module, factory=factory.removesuffix("({})"))}
-
-
-def _processes(stack: ExistingStack) -> Found[tuple[Process, ...]]:
-    return Found(tuple(Process(name, stack.command(name).words) for name in stack.others), stack.file)
 
 
 def _refuse_other_project(snapshot: Snapshot, app: App) -> None:
@@ -185,7 +174,9 @@ def _sources(snapshot: Snapshot, app: App) -> Found[tuple[str, ...]]:
     said = "\n".join(text for path, text in code.items() if path.partition("/")[0] not in TESTS | TOOLS | NOT_SOURCES)
     invoke = {"tasks.py"} if is_invoke_file(code.get("tasks.py", "")) else set[str]()
     chosen = [name for name in entries if name not in invoke and _belongs(name, inside, said)]
-    beside = sorted(_beside(snapshot)) if root else []
+    # An application in src/ needs of the top its migrations and the like.
+    top = {path.partition("/")[0] for path in snapshot.paths} if root else set()
+    beside = sorted(top & DATA - {"static", "templates", "public"})
     return Found(
         tuple([root + name for name in chosen] + beside), f"what lies {f'in {app.root}/' if root else 'at the top'}"
     )
@@ -194,19 +185,10 @@ def _sources(snapshot: Snapshot, app: App) -> Found[tuple[str, ...]]:
 def _belongs(name: str, inside: set[str], said: str) -> bool:
     if name in TESTS | TOOLS | NOT_SOURCES or name.startswith(("test_", ".")) or name.endswith(DOCUMENTS):
         return False
-    if name in DATA:
-        return True
-    if name.endswith(".py"):
+    if name in DATA or name.endswith(".py"):
         return True
     if "-" not in name and any(path.startswith(f"{name}/") and path.endswith(".py") for path in inside):
         return True
     if name.endswith((".db", ".sqlite", ".sqlite3", ".log")):
         return False
     return name in said and bool(re.search(rf"['\"/]{re.escape(name)}['\"/]", said))
-
-
-def _beside(snapshot: Snapshot) -> Iterator[str]:
-    """Yield what an application in src/ needs of the top: its migrations and the like."""
-    for name in {path.partition("/")[0] for path in snapshot.paths}:
-        if name in DATA - {"static", "templates", "public"}:
-            yield name

@@ -10,9 +10,8 @@ from typing import Any
 
 import yaml
 
-from dockyard.adopt import commands
+from dockyard.adopt import commands, compose_files
 from dockyard.adopt.commands import Named
-from dockyard.adopt.compose_files import CHECKED, FILES, HARDENED, HEAD, LOGGING, RELEASE, indent, volume_name
 from dockyard.adopt.dockerfiles import volumes
 from dockyard.adopt.model import Backend, Project
 from dockyard.adopt.snapshot import Snapshot
@@ -97,8 +96,8 @@ def read_stack(snapshot: Snapshot) -> ExistingStack | None:
 
     Raises SettingsError where it is not YAML, or no service of it is built from this project.
     """
-    file = next((name for name in FILES if name in snapshot.texts), "")
-    if not file or snapshot.text(file).startswith(HEAD):
+    file = next((name for name in compose_files.FILES if name in snapshot.texts), "")
+    if not file or snapshot.text(file).startswith(compose_files.HEAD):
         return None
     return _parse_stack(file, snapshot.text(file))
 
@@ -185,15 +184,8 @@ def _filled(value: str | None) -> str | None:
 
 
 def _words(command: object) -> tuple[str, ...]:
-    """Return a command's words; of a shell's line, which no shell is there for, those of its last command."""
-    if isinstance(command, str):
-        return _without_shell(commands.split(command))
-    return _without_shell(tuple(map(str, command))) if isinstance(command, list) else ()
-
-
-def _without_shell(words: tuple[str, ...]) -> tuple[str, ...]:
-    shell = [word.rsplit("/", 1)[-1] for word in words[:1]]
-    return commands.split(words[-1]) if shell in (["sh"], ["bash"]) and len(words) > 1 else words
+    words = commands.split(command) if isinstance(command, str) else tuple(map(str, _listed(command)))
+    return commands.without_shell(words)
 
 
 def web_commands(snapshot: Snapshot) -> Iterator[Named]:
@@ -210,19 +202,23 @@ def render_adapted(project: Project, stack: ExistingStack) -> str:
         f"# Laid on top of {stack.file} by `dockyard up --production`: the image as it ships, hardened.",
         "x-app: &app",
         f"  image: ${{DOCKYARD_IMAGE:-{project.image.value}}}:production",
-        *indent((*HARDENED, *LOGGING), 2),
+        *compose_files.indent((*compose_files.HARDENED, *compose_files.LOGGING), 2),
         "",
         "services:",
     ]
-    release = RELEASE if project.release.value and not stack.migration else ""
+    release = compose_files.RELEASE if project.release.value and not stack.migration else ""
     for name in (stack.web, *stack.others):
-        lines += [f"  {name}:", "    <<: *app", *indent(_adapted(project, stack, name, release), 4)]
+        lines += [f"  {name}:", "    <<: *app", *compose_files.indent(_adapted(project, stack, name, release), 4)]
     if release:
-        lines += [f"  {release}:", "    <<: *app", *indent(_release(project, stack), 4)]
+        lines += [f"  {release}:", "    <<: *app", *compose_files.indent(_release(project, stack), 4)]
     for name, kind in stack.backends.items():
         if "healthcheck" not in stack.services[name]:
-            lines += [f"  {name}:", *indent(_health(kind), 4)]
-    named = [volume_name(folder, "production") for folder in volumes(project)]
+            test = json.dumps(["CMD-SHELL", CHECKS[kind]])
+            lines += [
+                f"  {name}:",
+                *compose_files.indent(("healthcheck:", f"  test: {test}", *compose_files.CHECKED), 4),
+            ]
+    named = [compose_files.volume_name(folder, "production") for folder in volumes(project)]
     lines += ["", "volumes:", *(f"  {name}:" for name in named)] if named else []
     return "\n".join(lines) + "\n"
 
@@ -242,7 +238,7 @@ def _adapted(project: Project, stack: ExistingStack, name: str, release: str) ->
     yield from _volumes(project, kept, "volumes" in service)
     if name != stack.web:
         # Nothing of these answers HTTP, so the image's check is not for them.
-        yield from ("healthcheck:", "  disable: true")
+        yield from compose_files.UNCHECKED
     elif "healthcheck" in service:
         yield "healthcheck: !reset null"
     migration = release or (stack.migration if stack.migration != name else "")
@@ -253,7 +249,7 @@ def _adapted(project: Project, stack: ExistingStack, name: str, release: str) ->
 
 def _volumes(project: Project, kept: Iterable[str], had: bool) -> list[str]:
     """Return the volumes in production: the sources are in the image, and what it writes is kept."""
-    own = [f"{volume_name(folder, 'production')}:{folder}" for folder in volumes(project)]
+    own = [f"{compose_files.volume_name(folder, 'production')}:{folder}" for folder in volumes(project)]
     taken = {one.split(":")[1] for one in own}
     lines = [*own, *(one for one in kept if one.split(":")[1] not in taken)]
     if not lines:
@@ -268,16 +264,10 @@ def _optional_files(said: object) -> Iterator[str]:
         yield from (f"  - path: {json.dumps(str(path), ensure_ascii=False)}", "    required: false")
 
 
-def _waits(stack: ExistingStack, name: str, migration: str) -> Iterator[str]:
+def _waits(stack: ExistingStack, name: str, migration: str) -> list[str]:
     said = stack.services[name].get("depends_on")
     known = set(map(str, said)) if isinstance(said, dict | list) else set(stack.backends)
-    conditions = {one: "service_healthy" for one in stack.backends if one in known}
-    if migration:
-        conditions[migration] = "service_completed_successfully"
-    if conditions:
-        yield "depends_on:"
-    for awaited, condition in conditions.items():
-        yield from (f"  {awaited}:", f"    condition: {condition}")
+    return compose_files.render_waits([one for one in stack.backends if one in known], migration)
 
 
 def _release(project: Project, stack: ExistingStack) -> Iterator[str]:
@@ -295,16 +285,8 @@ def _release(project: Project, stack: ExistingStack) -> Iterator[str]:
     if isinstance(networks, dict | list) and networks:
         yield f"networks: {json.dumps(list(map(str, networks)))}"
     yield from _volumes(project, (), had=False)
-    yield from ("healthcheck:", "  disable: true")
+    yield from compose_files.UNCHECKED
     yield from _waits(stack, stack.web, "")
-
-
-def _health(kind: str) -> list[str]:
-    return [
-        "healthcheck:",
-        f"  test: {json.dumps(['CMD-SHELL', CHECKS[kind]])}",
-        *CHECKED,
-    ]
 
 
 def backends_of(stack: ExistingStack, known: Iterable[Backend]) -> tuple[Backend, ...]:

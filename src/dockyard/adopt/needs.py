@@ -4,7 +4,6 @@ import ast
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 from dockyard.adopt import code, commands
 from dockyard.adopt.model import App, Backend, Dependencies, Found, Libraries, Overrides, Variable, Writable
@@ -35,6 +34,9 @@ HOSTS = re.compile(r"(?:ALLOWED|TRUSTED)_HOSTS?$")
 HOST = re.compile(r"\*|localhost|\.?[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
 FOLDER = re.compile(r"[\w-]+(?:/[\w-]+)*")
 WRITTEN = re.compile(r"(?:UPLOAD|MEDIA|LOG|DATA|CACHE|STORAGE|EXPORT|SESSION_FILE)\w*(?:_DIR|_FOLDER|_PATH|_ROOT|DIR)$")
+
+MAY_WRITE = ("sqlite", "FileHandler", "_DIR", "_FOLDER", "_ROOT", "_PATH", "makedirs", "mkdir")
+"""What a module that writes holds."""
 
 
 def detect_backends(snapshot: Snapshot, dependencies: Dependencies) -> Found[tuple[Backend, ...]]:
@@ -133,13 +135,10 @@ def _called(node: ast.Call, path: str, full: str, makers: set[str]) -> Iterator[
     name = code.text_of(node.args[0]) if node.args else None
     if not name or not NAME.fullmatch(name):
         return
-    where = f"{path}:{node.lineno}"
-    if full in GETTERS:
-        default = node.args[1] if len(node.args) > 1 else code.keyword(node, "default")
-        yield Variable(name, where, required=False, default=code.text_of(default))
-    elif full in READERS or full.partition(".")[0] in makers:
-        default = code.keyword(node, "default") or (node.args[1] if len(node.args) > 1 else None)
-        yield Variable(name, where, default is None, code.text_of(default))
+    default = code.keyword(node, "default") or (node.args[1] if len(node.args) > 1 else None)
+    reads = full in READERS or full.partition(".")[0] in makers
+    if reads or full in GETTERS:
+        yield Variable(name, f"{path}:{node.lineno}", reads and default is None, code.text_of(default))
 
 
 def _fields(node: ast.ClassDef, path: str) -> Iterator[Variable]:
@@ -174,19 +173,14 @@ def detect_writable(snapshot: Snapshot, app: App, backends: Sequence[Backend], o
         text = snapshot.text(path)
         if app.framework == "flask" and ("instance_path" in text or "instance_relative_config" in text):
             folders.setdefault("/app/instance", path)
-        for name, line in _written(snapshot, path) if _may_write(text) else ():
+        may = any(word in text for word in MAY_WRITE)
+        for name, line in _written(snapshot, path) if may else ():
             # Beside the driver of a server, a SQLite file is only what a developer falls back on.
             into = (local, {}) if database and DATABASE_FILE.fullmatch(name) else (folders, files)
             _note(name, f"{path}:{line}", into, instance="sqlalchemy" in text.lower())
     found = {**folders, **files}
     source = ", ".join(f"{path.removeprefix('/app/')} in {where}" for path, where in found.items())
     return Found(Writable(tuple(folders), tuple(files), tuple(local)), source or "no folder that the code writes")
-
-
-def _may_write(text: str) -> bool:
-    return any(
-        word in text for word in ("sqlite", "FileHandler", "_DIR", "_FOLDER", "_ROOT", "_PATH", "makedirs", "mkdir")
-    )
 
 
 def _note(name: str, where: str, found: tuple[dict[str, str], dict[str, str]], *, instance: bool) -> None:
@@ -299,47 +293,39 @@ COMPILER = ("gcc", "libc6-dev")
 LIBRARY = "/usr/lib/*-linux-gnu*/"
 
 
-class Needs(NamedTuple):
-    """What one Python package needs of Debian's; `keep` are paths that no scan of shared libraries finds."""
-
-    build: tuple[str, ...] = ()
-    run: tuple[str, ...] = ()
-    keep: tuple[str, ...] = ()
-
-
-TABLE: dict[str, Needs] = {
+TABLE: dict[str, Libraries] = {
     # These have no wheels for Linux: pip compiles them.
-    "mysqlclient": Needs((*COMPILER, "libmariadb-dev", "pkg-config")),
-    "psycopg2": Needs((*COMPILER, "libpq-dev")),
-    "psycopg-c": Needs((*COMPILER, "libpq-dev")),
-    "pycairo": Needs((*COMPILER, "libcairo2-dev", "pkg-config")),
-    "python-ldap": Needs((*COMPILER, "libldap2-dev", "libsasl2-dev")),
-    "uwsgi": Needs(COMPILER),
-    "misaka": Needs(COMPILER),
-    "gssapi": Needs((*COMPILER, "libkrb5-dev")),
-    "rrdtool": Needs((*COMPILER, "librrd-dev")),
-    "pygraphviz": Needs((*COMPILER, "libgraphviz-dev")),
-    "gdal": Needs((*COMPILER, "g++", "libgdal-dev")),
-    "dbus-python": Needs((*COMPILER, "libdbus-1-dev", "pkg-config")),
-    "python-snappy": Needs((*COMPILER, "g++", "libsnappy-dev")),
-    "xmlsec": Needs((*COMPILER, "libxmlsec1-dev", "pkg-config")),
+    "mysqlclient": Libraries((*COMPILER, "libmariadb-dev", "pkg-config")),
+    "psycopg2": Libraries((*COMPILER, "libpq-dev")),
+    "psycopg-c": Libraries((*COMPILER, "libpq-dev")),
+    "pycairo": Libraries((*COMPILER, "libcairo2-dev", "pkg-config")),
+    "python-ldap": Libraries((*COMPILER, "libldap2-dev", "libsasl2-dev")),
+    "uwsgi": Libraries(COMPILER),
+    "misaka": Libraries(COMPILER),
+    "gssapi": Libraries((*COMPILER, "libkrb5-dev")),
+    "rrdtool": Libraries((*COMPILER, "librrd-dev")),
+    "pygraphviz": Libraries((*COMPILER, "libgraphviz-dev")),
+    "gdal": Libraries((*COMPILER, "g++", "libgdal-dev")),
+    "dbus-python": Libraries((*COMPILER, "libdbus-1-dev", "pkg-config")),
+    "python-snappy": Libraries((*COMPILER, "g++", "libsnappy-dev")),
+    "xmlsec": Libraries((*COMPILER, "libxmlsec1-dev", "pkg-config")),
     # These load a library by its name when they run.
-    "python-magic": Needs((), ("libmagic1",), (LIBRARY + "libmagic.so.1", "/usr/share/misc/magic.mgc",
-                                               "/usr/lib/file/magic.mgc")),
-    "psycopg": Needs((), ("libpq5",), (LIBRARY + "libpq.so.5",)),
-    "weasyprint": Needs((), ("libpango-1.0-0", "libpangoft2-1.0-0", "libharfbuzz-subset0", "fonts-dejavu-core"),
-                        (LIBRARY + "libpango-1.0.so.0", LIBRARY + "libpangoft2-1.0.so.0",
-                         LIBRARY + "libgobject-2.0.so.0", LIBRARY + "libharfbuzz.so.0",
-                         LIBRARY + "libharfbuzz-subset.so.0", LIBRARY + "libfontconfig.so.1",
-                         "/etc/fonts/**", "/usr/share/fonts/**", "/usr/share/fontconfig/**")),
-    "cairocffi": Needs((), ("libcairo2",), (LIBRARY + "libcairo.so.2",)),
-    "cairosvg": Needs((), ("libcairo2",), (LIBRARY + "libcairo.so.2",)),
-    "pyzbar": Needs((), ("libzbar0",), (LIBRARY + "libzbar.so.0",)),
-    "pylibdmtx": Needs((), ("libdmtx0b",), (LIBRARY + "libdmtx.so.0",)),
-    "opencv-python": Needs((), ("libgl1", "libglib2.0-0"), (LIBRARY + "libGL.so.1",)),
-    "python-sane": Needs((*COMPILER, "libsane-dev")),
-    "soundfile": Needs((), ("libsndfile1",), (LIBRARY + "libsndfile.so.1",)),
-    "wand": Needs((), ("libmagickwand-7.q16-10",), (LIBRARY + "libMagickWand-7.Q16.so.10",)),
+    "python-magic": Libraries((), ("libmagic1",), (LIBRARY + "libmagic.so.1", "/usr/share/misc/magic.mgc",
+                                                   "/usr/lib/file/magic.mgc")),
+    "psycopg": Libraries((), ("libpq5",), (LIBRARY + "libpq.so.5",)),
+    "weasyprint": Libraries((), ("libpango-1.0-0", "libpangoft2-1.0-0", "libharfbuzz-subset0", "fonts-dejavu-core"),
+                            (LIBRARY + "libpango-1.0.so.0", LIBRARY + "libpangoft2-1.0.so.0",
+                             LIBRARY + "libgobject-2.0.so.0", LIBRARY + "libharfbuzz.so.0",
+                             LIBRARY + "libharfbuzz-subset.so.0", LIBRARY + "libfontconfig.so.1",
+                             "/etc/fonts/**", "/usr/share/fonts/**", "/usr/share/fontconfig/**")),
+    "cairocffi": Libraries((), ("libcairo2",), (LIBRARY + "libcairo.so.2",)),
+    "cairosvg": Libraries((), ("libcairo2",), (LIBRARY + "libcairo.so.2",)),
+    "pyzbar": Libraries((), ("libzbar0",), (LIBRARY + "libzbar.so.0",)),
+    "pylibdmtx": Libraries((), ("libdmtx0b",), (LIBRARY + "libdmtx.so.0",)),
+    "opencv-python": Libraries((), ("libgl1", "libglib2.0-0"), (LIBRARY + "libGL.so.1",)),
+    "python-sane": Libraries((*COMPILER, "libsane-dev")),
+    "soundfile": Libraries((), ("libsndfile1",), (LIBRARY + "libsndfile.so.1",)),
+    "wand": Libraries((), ("libmagickwand-7.q16-10",), (LIBRARY + "libMagickWand-7.Q16.so.10",)),
 }  # fmt: skip
 
 BROUGHT_BY = {"psycopg": ("psycopg-binary", "psycopg-c")}

@@ -9,14 +9,12 @@ from dataclasses import replace
 from packaging.specifiers import SpecifierSet
 
 from dockyard.adopt import code, commands
-from dockyard.adopt.commands import Named
+from dockyard.adopt.commands import SERVERS, Named
 from dockyard.adopt.existing_stack import web_commands
 from dockyard.adopt.model import App, BuildStep, Dependencies, Found, Frontend, Overrides, Process
 from dockyard.adopt.snapshot import Snapshot
 from dockyard.errors import UsageError
 
-PACKAGES = {"gunicorn": "gunicorn", "uvicorn": "uvicorn", "granian": "granian", "waitress-serve": "waitress",
-            "hypercorn": "hypercorn"}  # fmt: skip
 WEB = (".js", ".cjs", ".mjs", ".ts", ".tsx", ".jsx", ".vue", ".svelte", ".css", ".scss", "tsconfig.json")
 OUTPUT = re.compile(r"[\"' =](?:\.{1,2}/)*((?:[\w-]+/)*(?:dist|build|static/[\w-]+(?:/[\w-]+)*))/?[\"' ]")
 """A path that a build writes to, by the names that are usual."""
@@ -40,13 +38,13 @@ def detect_server(
     told = overrides.find("server", snapshot.settings)
     if told:
         program, source = "waitress-serve" if told.value == "waitress" else told.value, told.source
-        if program not in PACKAGES:
-            raise UsageError(f"{told.source} {told.value} is none that Dockyard knows", f"known: {', '.join(PACKAGES)}")
+        if program not in SERVERS:
+            raise UsageError(f"{told.source} {told.value} is none that Dockyard knows", f"known: {', '.join(SERVERS)}")
     elif command:
         program, source, options = command.server, command.source, command.options
     else:
-        usable = USABLE.get(app.interface, tuple(PACKAGES))
-        present = [name for name in usable if PACKAGES[name] in dependencies.names]
+        usable = USABLE.get(app.interface, tuple(SERVERS))
+        present = [name for name in usable if SERVERS[name].package in dependencies.names]
         # A development server of an ASGI framework comes as a dependency of its own, so it counts for ASGI alone.
         program = next(iter(present), "uvicorn" if app.interface == "asgi" else "gunicorn")
         kind = app.framework if app.interface == "aiohttp" else app.interface.upper()
@@ -55,41 +53,29 @@ def detect_server(
         program, source, options = "gunicorn", f"the factory's argument, which {program} cannot give", ()
     if program == "gunicorn" and "flask-socketio" in dependencies.names and not options:
         options = ("--threads", "100")  # each of its clients holds one, all of one process
-    others = tuple(name for name in PACKAGES if name != program and PACKAGES[name] in dependencies.names)
+    others = tuple(name for name in SERVERS if name != program and SERVERS[name].package in dependencies.names)
     words = _command(program, app, port, dependencies, options)
-    package = "" if PACKAGES[program] in dependencies.names else PACKAGES[program]
+    package = "" if SERVERS[program].package in dependencies.names else SERVERS[program].package
     return Found(words, source, others), package
 
 
 def _command(
     program: str, app: App, port: int, dependencies: Dependencies, options: tuple[str, ...]
 ) -> tuple[str, ...]:
-    reference, factory = app.reference, app.reference.endswith("()")
-    plain = reference.removesuffix("()")
+    server = SERVERS[program]
+    words = server.listen.format(port=port).split()
     if program == "gunicorn":
-        # Its heartbeat files need memory, for the root is read-only; nothing reads the control socket.
-        fixed = ("--bind", f"0.0.0.0:{port}", "--worker-tmp-dir", "/dev/shm")  # noqa: S108 - in a container
-        control = ("--no-control-socket",) if _newer_gunicorn(dependencies) else ()
-        worker = ("--worker-class", WORKERS[app.interface]) if app.interface in WORKERS else ()
-        if {"-k", "--worker-class"} & {option.partition("=")[0] for option in options}:
-            worker = ()
-        return ("gunicorn", *fixed, *control, *worker, *options, reference)
-    if program == "uvicorn":
-        made = ("--factory",) if factory else ()
-        kind = ("--interface", "wsgi") if app.interface == "wsgi" else ()
-        return ("uvicorn", "--host", "0.0.0.0", "--port", str(port), *kind, *made, *options, plain)  # noqa: S104
-    if program == "granian":
-        made = ("--factory",) if factory else ()
-        fixed = ("--host", "0.0.0.0", "--port", str(port))  # noqa: S104
-        return ("granian", *fixed, "--interface", app.interface, *made, *options, plain)
-    if program == "hypercorn":
-        return ("hypercorn", "--bind", f"0.0.0.0:{port}", *options, reference)
-    called = ("--call",) if factory else ()
-    return ("waitress-serve", f"--listen=0.0.0.0:{port}", *called, *options, plain)
-
-
-def _newer_gunicorn(dependencies: Dependencies) -> bool:
-    return SpecifierSet(dependencies.specifiers.get("gunicorn", "")).contains(NEWEST_GUNICORN)
+        # Nothing reads its control socket.
+        newer = SpecifierSet(dependencies.specifiers.get("gunicorn", "")).contains(NEWEST_GUNICORN)
+        words += ["--no-control-socket"] if newer else []
+        own = {"-k", "--worker-class"} & {option.partition("=")[0] for option in options}
+        words += ["--worker-class", WORKERS[app.interface]] if app.interface in WORKERS and not own else []
+    elif program == "granian" or (program == "uvicorn" and app.interface == "wsgi"):
+        words += ["--interface", app.interface]
+    if server.factory and app.reference.endswith("()"):
+        words.append(server.factory)
+    reference = app.reference.removesuffix("()") if server.factory else app.reference
+    return (program, *words, *options, reference)
 
 
 def detect_processes(snapshot: Snapshot, dependencies: Dependencies) -> Found[tuple[Process, ...]]:

@@ -1,9 +1,10 @@
 """Find the Python that the project runs on (pure)."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.tags import compatible_tags, cpython_tags, parse_tag
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
@@ -72,10 +73,13 @@ def detect_python(snapshot: Snapshot, overrides: Overrides, dependencies: Depend
 
 def _without_wheel(snapshot: Snapshot, dependencies: Dependencies, python: str) -> str:
     """Return a package whose wheels, by the project's lock or by the table, are for other Pythons only, or ''."""
+    abi, number = f"cp{python.replace('.', '')}", tuple(map(int, python.split(".")))
+    known = (*cpython_tags(number, [abi], ["any"]), *compatible_tags(number, platforms=["any"]))
+    fitting = {(one.interpreter, one.abi) for one in known}
     for name, files in _locked_wheels(snapshot):
-        wheels = [file.removesuffix(".whl").split("-")[-3:] for file in files]
-        linux = [tags for tags in wheels if tags[2] == "any" or "manylinux" in tags[2]]
-        if linux and not any(_fits(tags, python) for tags in linux):
+        tags = [one for file in files for one in parse_tag("-".join(file.removesuffix(".whl").split("-")[-3:]))]
+        linux = {(one.interpreter, one.abi) for one in tags if one.platform == "any" or "manylinux" in one.platform}
+        if linux and linux.isdisjoint(fitting):
             return name
     asked = {name: said for name, _, said in (pin.partition("==") for pin in dependencies.constraints)}
     for name, table in FITTING.items():
@@ -90,27 +94,13 @@ def _locked_wheels(snapshot: Snapshot) -> Iterator[tuple[str, list[str]]]:
     """Yield the wheels of each package that a lock names; one of two versions is for another Python already."""
     for lock in ("uv.lock", "poetry.lock", "pdm.lock"):
         found: dict[str, list[str]] = {}
-        for one in snapshot.toml(lock).get("package", ()) if lock in snapshot.paths else ():
+        for one in snapshot.toml(lock).get("package", ()):
             entries = [*one.get("wheels", ()), *one.get("files", ())]
             files = [str(entry.get("file") or entry.get("url", "")).rpartition("/")[2] for entry in entries]
             found.setdefault(canonicalize_name(one.get("name", "")), []).extend(
                 file for file in files if file.endswith(".whl")
             )
         yield from found.items()
-
-
-def _fits(tags: Sequence[str], python: str) -> bool:
-    """Return whether a wheel with these tags (interpreter, ABI, platform) can be installed on a CPython."""
-    number = python.replace(".", "")
-    for interpreter in tags[0].split("."):
-        if interpreter in {"py3", f"py{number}"}:
-            return True
-        if interpreter == f"cp{number}" and not tags[1].endswith("t"):
-            return True
-        stable = re.fullmatch(r"cp3(\d+)", interpreter) if "abi3" in tags[1].split(".") else None
-        if stable and int(stable[1]) <= int(number[1:]):
-            return True
-    return False
 
 
 def _reaches(asked: SpecifierSet, first: str) -> bool:

@@ -2,6 +2,7 @@
 
 import ast
 import codecs
+import configparser
 import contextlib
 import functools
 import os
@@ -79,6 +80,15 @@ class Snapshot:
                 words = f"a {WORDS[kind]}" + (f" of {WORDS[inner]}s" if inner is not object else "")
                 raise SettingsError(f"{path}: {name} must be {words}", "mend it, then run this again")
         return document
+
+    def read_setup_cfg(self) -> configparser.ConfigParser:
+        """Return what setup.cfg says, nothing where it is absent; raise SettingsError where it is broken."""
+        parser = configparser.ConfigParser(interpolation=None)
+        try:
+            parser.read_string(self.text("setup.cfg"))
+        except configparser.Error as error:
+            raise SettingsError(f"setup.cfg: cannot be read: {error}", "mend it, then run this again") from None
+        return parser
 
     def with_lines(self, path: str, lines: Sequence[str]) -> "Snapshot":
         """Return what the repository would be with these lines at the end of a file."""

@@ -1,7 +1,6 @@
 """Find what the code asks about its own version, which outside of an image an installation or git answers (pure)."""
 
 import ast
-import configparser
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -35,7 +34,8 @@ def detect_version(snapshot: Snapshot, app: App, sources: tuple[str, ...]) -> Fo
     files = tuple(path for path in written if path.startswith(tuple(f"{one}/" for one in sources)))
     name, asked = next(_asked(snapshot, app, inside), ("", ""))
     name = name or ((read_project_name(snapshot) or snapshot.name) if files else "")
-    variables = [SCM[module] for path in inside for module in _imports(snapshot, path) if module in SCM]
+    asks = [path for path in inside if any(module in snapshot.text(path) for module in SCM)]
+    variables = [SCM[name] for path in asks for name in SCM if name in code.imported_packages(snapshot.tree(path))]
     git = tuple(_git_calls(snapshot, inside))
     if git:
         variables.append(ARGUMENT)
@@ -56,7 +56,7 @@ def read_project_name(snapshot: Snapshot) -> str:
     """Return what the project calls itself in its own files; empty where none says it."""
     document = snapshot.toml("pyproject.toml")
     said = document.get("project", {}).get("name") or document.get("tool", {}).get("poetry", {}).get("name")
-    said = said or _setup_cfg(snapshot, "name") or _setup_py(snapshot, "name")
+    said = said or snapshot.read_setup_cfg().get("metadata", "name", fallback="") or _setup_py(snapshot, "name")
     return said if isinstance(said, str) else ""
 
 
@@ -68,7 +68,8 @@ def _said_in(snapshot: Snapshot) -> str:
         return "pyproject.toml"
     if "version" in tool.get("poetry", {}) and "poetry-dynamic-versioning" not in tool:
         return "pyproject.toml"
-    if (said := _setup_cfg(snapshot, "version")) and not said.startswith(("attr:", "file:")):
+    said = snapshot.read_setup_cfg().get("metadata", "version", fallback="")
+    if said and not said.startswith(("attr:", "file:")):
         return "setup.cfg"
     attribute = tool.get("setuptools", {}).get("dynamic", {}).get("version", {})
     dotted = attribute.get("attr", "") if isinstance(attribute, dict) else ""
@@ -78,15 +79,6 @@ def _said_in(snapshot: Snapshot) -> str:
     named = [hatch.get("path", "")] if isinstance(hatch, dict) and hatch.get("source") != "vcs" else []
     named += [f"{root}{module}{end}" for root in ("", "src/") for end in ("/__init__.py", ".py")] if module else []
     return next((path for path in named if ASSIGNED.search(snapshot.text(path))), "")
-
-
-def _setup_cfg(snapshot: Snapshot, key: str) -> str:
-    parser = configparser.ConfigParser(interpolation=None)
-    try:
-        parser.read_string(snapshot.text("setup.cfg"))
-    except configparser.Error:
-        return ""
-    return parser.get("metadata", key, fallback="")
 
 
 def _setup_py(snapshot: Snapshot, key: str) -> str:
@@ -133,12 +125,6 @@ def _asked(snapshot: Snapshot, app: App, paths: Sequence[str]) -> Iterator[tuple
                 said = own
             if said and canonicalize_name(said) in {canonicalize_name(own or package), canonicalize_name(package)}:
                 yield own if canonicalize_name(own) == canonicalize_name(said) else said, f"{path}:{node.lineno}"
-
-
-def _imports(snapshot: Snapshot, path: str) -> set[str]:
-    if not any(module in snapshot.text(path) for module in SCM):
-        return set()
-    return {full.partition(".")[0] for full in code.imported_names(snapshot.tree(path)).values()}
 
 
 def _git_calls(snapshot: Snapshot, paths: Iterable[str]) -> Iterator[tuple[str, bool]]:
