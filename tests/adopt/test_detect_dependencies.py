@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from dockyard.adopt.dependencies import detect_dependencies, poetry_versions
+from dockyard.adopt.detection import detect
 from dockyard.adopt.model import Dependencies, Overrides
 from dockyard.adopt.pythons import detect_python
 from dockyard.adopt.snapshot import read_snapshot
@@ -52,9 +53,10 @@ def test_forms(files: dict[str, str], runtime: tuple[str, ...], test: tuple[str,
 
 
 def test_a_setup_cfg_that_cannot_be_read() -> None:
-    """What it asks for would be missing without a word."""
-    with pytest.raises(SettingsError, match=r"setup\.cfg: cannot be read"):
-        detect_dependencies(snapshot({"setup.cfg": "install_requires = flask\n"}))
+    """What it asks for would be missing without a word; beside other files it may say the name or the version."""
+    for others in ({}, {"requirements.txt": "flask\n", "app.py": "import flask\napp = flask.Flask('shop')\n"}):
+        with pytest.raises(SettingsError, match=r"setup\.cfg: cannot be read"):
+            detect(snapshot({**others, "setup.cfg": "install_requires = flask\n"}), Overrides())
 
 
 def test_names_come_from_included_files() -> None:

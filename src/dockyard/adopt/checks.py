@@ -66,11 +66,9 @@ def _routes(snapshot: Snapshot, *, django: bool) -> Iterator[tuple[str, str]]:
         prefixes = {name: prefix for name, value in code.assignments(tree) if (prefix := _prefix(value))}
         functions = {function.name for function in code.functions(tree)}  # a group may be made in one
         patterns = django and "urlpatterns" in snapshot.text(path)
-        for node in code.walk(tree):
-            if not isinstance(node, ast.Call) or not node.args:
-                continue
+        for node in code.calls(tree):
             owner, _, name = code.dotted_name(node.func).rpartition(".")
-            text = code.text_of(node.args[0])
+            text = code.text_of(node.args[0]) if node.args else None
             if text is None or name not in ROUTERS or (name == "path" and not patterns) or not _answers_get(node):
                 continue
             if name == "path":
@@ -87,11 +85,9 @@ def _mounts(snapshot: Snapshot) -> Iterator[Mount]:
     """Yield where the code hangs groups of routes: blueprints, routers, and Django's modules of patterns."""
     for path in snapshot.containing(*MOUNTERS, "include("):
         imports = code.imported_names(snapshot.tree(path))
-        for node in code.walk(snapshot.tree(path)):
-            owner, _, name = code.dotted_name(node.func).rpartition(".") if isinstance(node, ast.Call) else ("", "", "")
-            if not isinstance(node, ast.Call) or not node.args:
-                continue
-            if name in MOUNTERS:
+        for node in code.calls(snapshot.tree(path)):
+            owner, _, name = code.dotted_name(node.func).rpartition(".")
+            if name in MOUNTERS and node.args:
                 group = node.args[0].func if isinstance(node.args[0], ast.Call) else node.args[0]
                 said = code.keyword(node, "url_prefix") or code.keyword(node, "prefix")
                 parts = (part for part in code.resolved_name(group, imports).split(".") if part)

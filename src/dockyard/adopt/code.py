@@ -28,6 +28,11 @@ def walk(tree: ast.Module) -> tuple[ast.AST, ...]:
     return tuple(ast.walk(tree))
 
 
+def calls(tree: ast.Module) -> Iterator[ast.Call]:
+    """Yield every call in a module."""
+    return (node for node in walk(tree) if isinstance(node, ast.Call))
+
+
 @functools.cache
 def guarded(tree: ast.Module) -> frozenset[int]:
     """Return the ids of those nodes that may be left out: tried, behind a question for them, or for another system."""

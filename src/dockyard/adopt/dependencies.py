@@ -226,7 +226,7 @@ def _from_setup_cfg(snapshot: Snapshot) -> Read | None:
 def _from_setup_py(snapshot: Snapshot) -> Read | None:
     tree = snapshot.tree("setup.py")
     values = dict(code.assignments(tree))
-    for call in (node for node in code.walk(tree) if isinstance(node, ast.Call)):
+    for call in code.calls(tree):
         said = code.keyword(call, "install_requires")
         if said is None:
             continue

@@ -3,7 +3,6 @@
 import re
 import shlex
 import unicodedata
-from collections.abc import Iterator
 from dataclasses import replace
 
 from dockyard.adopt.apps import PROJECT_FILES, detect_app, find_module
@@ -67,7 +66,7 @@ def detect(snapshot: Snapshot, overrides: Overrides) -> Project:
     sources = _sources(snapshot, app.value)
     release = detect_release(snapshot, app.value, dependencies.value)
     build = detect_build_steps(snapshot, app.value, dependencies.value)
-    production = _django_settings(snapshot, tuple(_module_files(app.value, snapshot)))
+    production = _django_settings(snapshot, find_module(snapshot, app.value.module, app.value.root))
     if production and not find_module(snapshot, production, app.value.root):
         steps = tuple(step for step in build.value if not step.runs_app)
         build = Found(steps, f"{build.source}; but {production}, Django's settings, are not in the project")
@@ -98,7 +97,7 @@ def detect(snapshot: Snapshot, overrides: Overrides) -> Project:
         source_files=frozenset(sources.value) & snapshot.paths,
         frontend=detect_frontend(snapshot),
         version=detect_version(snapshot, app.value, sources.value),
-        django_settings=_django_settings(snapshot, ("manage.py",)),
+        django_settings=_django_settings(snapshot, "manage.py"),
         entry=entry,
         said={name: one.value for name in ("server", "health") if (one := overrides.find(name, snapshot.settings))},
         django_production=production,
@@ -135,19 +134,11 @@ def _dockerfile(snapshot: Snapshot) -> str:
     return "Dockerfile" if not text or drivable or is_ours(text) else "Dockerfile.dockyard"
 
 
-def _module_files(app: App, snapshot: Snapshot) -> Iterator[str]:
-    """Yield the file of the module that holds the application."""
-    name = f"{app.module.replace('.', '/')}.py"
-    yield from (path for path in (name, f"{app.root}/{name}") if path in snapshot.paths)
-
-
-def _django_settings(snapshot: Snapshot, first: tuple[str, ...]) -> str:
-    """Return the module of Django's settings: the one that these files name, or any other."""
-    said = (snapshot.text(path) for path in (*first, *snapshot.containing("DJANGO_SETTINGS_MODULE")))
-    found = next(
-        filter(None, (re.search(r"DJANGO_SETTINGS_MODULE[\"'],\s*[\"']([\w.]+)", text) for text in said)), None
-    )
-    return found[1] if found else ""
+def _django_settings(snapshot: Snapshot, first: str) -> str:
+    """Return the module of Django's settings: the one that a file names, or else any other."""
+    said = re.compile(r"DJANGO_SETTINGS_MODULE[\"'],\s*[\"']([\w.]+)")
+    paths = (first, *snapshot.containing("DJANGO_SETTINGS_MODULE"))
+    return next((found[1] for path in paths if (found := said.search(snapshot.text(path)))), "")
 
 
 def _image(snapshot: Snapshot, overrides: Overrides) -> Found[str]:

@@ -22,7 +22,7 @@ def render_dockerfile(project: Project) -> str:
         _head(project),
         *([_frontend(project.frontend)] if project.frontend else []),
         _runtime(project),
-        _packages(),
+        ["FROM base AS packages", "ARG LOCKS", *_install("production", " --layers /layers")],
         _application(project),
         _test(project),
         _development(project),
@@ -98,10 +98,6 @@ def _install(lock: str, options: str) -> list[str]:
         f"    {SECRETS} \\",
         f"    python /dockyard install /tmp/lock.txt{options}",
     ]
-
-
-def _packages() -> list[str]:
-    return ["FROM base AS packages", "ARG LOCKS", *_install("production", " --layers /layers")]
 
 
 def _application(project: Project) -> list[str]:

@@ -213,11 +213,8 @@ def render_adapted(project: Project, stack: ExistingStack) -> str:
         lines += [f"  {release}:", "    <<: *app", *compose_files.indent(_release(project, stack), 4)]
     for name, kind in stack.backends.items():
         if "healthcheck" not in stack.services[name]:
-            test = json.dumps(["CMD-SHELL", CHECKS[kind]])
-            lines += [
-                f"  {name}:",
-                *compose_files.indent(("healthcheck:", f"  test: {test}", *compose_files.CHECKED), 4),
-            ]
+            test = f"  test: {json.dumps(['CMD-SHELL', CHECKS[kind]])}"
+            lines += [f"  {name}:", *compose_files.indent(("healthcheck:", test, *compose_files.CHECKED), 4)]
     named = [compose_files.volume_name(folder, "production") for folder in volumes(project)]
     lines += ["", "volumes:", *(f"  {name}:" for name in named)] if named else []
     return "\n".join(lines) + "\n"

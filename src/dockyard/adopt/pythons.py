@@ -59,16 +59,16 @@ def detect_python(snapshot: Snapshot, overrides: Overrides, dependencies: Depend
             "widen it where the project runs on a newer one, or say --python",
         )
     older = next((f"; {version} in {said} is not supported" for version, said in _exact(snapshot)), "")
-    missing = {python: _without_wheel(snapshot, dependencies, python) for python in allowed}
-    best = next((python for python in allowed if not missing[python]), allowed[0])
-    said = "; ".join(
-        f"{missing[python]} is not made for {python}"
-        for python in allowed[: allowed.index(best) + 1]
-        if missing[python]
-    )
+    lacking: list[str] = []
+    for best in allowed:
+        if not (package := _without_wheel(snapshot, dependencies, best)):
+            break
+        lacking.append(f"{package} is not made for {best}")
+    else:
+        best, lacking = allowed[0], lacking[:1]
     others = tuple(python for python in allowed if python != best)
     source = source or "the newest that most packages have wheels for"
-    return Found(best, "; ".join(filter(None, (source, said))) + older, others)
+    return Found(best, "; ".join((source, *lacking)) + older, others)
 
 
 def _without_wheel(snapshot: Snapshot, dependencies: Dependencies, python: str) -> str:

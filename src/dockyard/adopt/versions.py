@@ -82,7 +82,7 @@ def _said_in(snapshot: Snapshot) -> str:
 
 
 def _setup_py(snapshot: Snapshot, key: str) -> str:
-    calls = (node for node in code.walk(snapshot.tree("setup.py")) if isinstance(node, ast.Call))
+    calls = code.calls(snapshot.tree("setup.py"))
     return next((said for call in calls if (said := code.text_of(code.keyword(call, key)))), "")
 
 
@@ -112,10 +112,8 @@ def _asked(snapshot: Snapshot, app: App, paths: Sequence[str]) -> Iterator[tuple
         imports = code.imported_names(tree)
         constants = {name: code.text_of(value) for name, value in code.assignments(tree)}
         package = path.removeprefix(root).partition("/")[0].removesuffix(".py")
-        for node in code.walk(tree):
-            if not isinstance(node, ast.Call) or not node.args:
-                continue
-            if code.resolved_name(node.func, imports) not in METADATA:
+        for node in code.calls(tree):
+            if not node.args or code.resolved_name(node.func, imports) not in METADATA:
                 continue
             names = {part.id for part in ast.walk(node.args[0]) if isinstance(part, ast.Name)}
             said = code.text_of(node.args[0]) or next(filter(None, map(constants.get, names)), None)
@@ -134,8 +132,7 @@ def _git_calls(snapshot: Snapshot, paths: Iterable[str]) -> Iterator[tuple[str, 
             continue
         tree = snapshot.tree(path)
         imports = code.imported_names(tree)
-        for node in code.walk(tree):
-            if not isinstance(node, ast.Call) or not code.resolved_name(node.func, imports).startswith(STARTERS):
-                continue
-            if ASKS_GIT.search(" ".join(text for text, _ in code.texts(node))):
+        for node in code.calls(tree):
+            starts = code.resolved_name(node.func, imports).startswith(STARTERS)
+            if starts and ASKS_GIT.search(" ".join(text for text, _ in code.texts(node))):
                 yield f"{path}:{node.lineno}", id(node) in code.guarded(tree)

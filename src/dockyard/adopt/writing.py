@@ -87,35 +87,32 @@ def differences(changes: Iterable[Change]) -> Iterator[str]:
 
 def write_changes(root: Path, changes: Iterable[Change]) -> None:
     """Write all files or none: each is written beside its place first, and what was moved is moved back on an error."""
-    wanted = [change for change in changes if change.writes]
-    made = list(_missing_folders(root, wanted))
-    prepared: list[tuple[Path, Path]] = []
-    undo: list[tuple[Path, bytes | None]] = []
-    try:
-        for folder in made:
+    wanted = [(root / change.path, change) for change in changes if change.writes]
+    with contextlib.ExitStack() as undo:
+        for folder in _list_missing_folders(file for file, _ in wanted):
             folder.mkdir()
-        prepared = [(_prepare(root / change.path, change), root / change.path) for change in wanted]
+            undo.callback(folder.rmdir)
+        prepared = []
+        for file, change in wanted:
+            prepared.append((_prepare(file, change), file))
+            undo.callback(prepared[-1][0].unlink, missing_ok=True)
         for temporary, file in prepared:
-            undo.append((file, file.read_bytes() if file.exists() else None))
+            undo.callback(_restore, file, file.read_bytes() if file.exists() else None)
             temporary.replace(file)
-    except BaseException:
-        for file, content in undo:
-            if content is None:
-                file.unlink(missing_ok=True)
-            else:
-                file.write_bytes(content)
-        for temporary, _ in prepared:
-            temporary.unlink(missing_ok=True)
-        for folder in reversed(made):
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-        raise
+        undo.pop_all()
 
 
-def _missing_folders(root: Path, changes: Iterable[Change]) -> Iterator[Path]:
-    """Yield the folders to make, each after the one that it lies in."""
-    folders = {folder for change in changes for folder in (root / change.path).parents}
-    yield from sorted(folder for folder in folders if not folder.exists())
+def _restore(file: Path, content: bytes | None) -> None:
+    if content is None:
+        file.unlink(missing_ok=True)
+    else:
+        file.write_bytes(content)
+
+
+def _list_missing_folders(files: Iterable[Path]) -> list[Path]:
+    """Return the folders to make, each after the one that it lies in."""
+    folders = {folder for file in files for folder in file.parents}
+    return sorted(folder for folder in folders if not folder.exists())
 
 
 def _prepare(file: Path, change: Change) -> Path:
