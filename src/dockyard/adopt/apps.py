@@ -218,10 +218,7 @@ def _nothing(snapshot: Snapshot, candidates: Sequence[Candidate]) -> DockyardErr
             f"{snapshot.name} holds no application that a server can take, but {path} imports {framework}",
             f"{ADVICE[framework].format(path=path, module=module)}; or {SAYS}{inside}",
         )
-    scripts = commands.console_scripts(snapshot)
-    start = next(
-        (name for name in scripts if name == snapshot.name), next(iter(scripts), f"python {path or 'FILE.py'}")
-    )
+    start = next(iter(commands.console_scripts(snapshot)), f"python {path or 'FILE.py'}")
     serves = f": {path} imports {framework}, which serves by itself" if framework else ""
     return DockyardError(
         f"{snapshot.name} holds no application of a web framework that Dockyard knows{serves}",

@@ -29,6 +29,7 @@ NOT_PRODUCTION = {"ci", "debug", "dev", "develop", "development", "local", "test
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 SECRET = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|PRIVATE|API_?KEY|(?:^|_)(?:KEY|SALT|PEPPER)$", re.IGNORECASE)
 SQLITE = re.compile(r"sqlite(?:\+\w+)?:///(/?[^/\s?'\"{}][^\s?'\"{}]*)")
+SCHEME = re.compile(r"sqlite(?:\+\w+)?:////?")
 DATABASE_FILE = re.compile(r"[\w./-]*\w\.(?:db|sqlite3?)")
 HOSTS = re.compile(r"(?:ALLOWED|TRUSTED)_HOSTS?$")
 HOST = re.compile(r"\*|localhost|\.?[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
@@ -235,25 +236,16 @@ def _joined_paths(tree: ast.Module, path: str) -> Iterator[tuple[str, int]]:
         name for node in code.walk(tree) for name, value in _named_values(node) if "gettempdir" in ast.dump(value)
     }
     for node in code.walk(tree):
-        rest: ast.expr | None = None
-        if not isinstance(node, ast.expr):
-            continue
-        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add) and _is_scheme(node.left):
-            rest = node.right
-        elif isinstance(node, ast.JoinedStr) and len(node.values) > 1 and _is_scheme(node.values[0]):
-            rest = node.values[1].value if isinstance(node.values[1], ast.FormattedValue) else None
-        last = _last_text(rest) if rest else ""
-        if rest and DATABASE_FILE.fullmatch(last):
-            names = {one.id for one in ast.walk(rest) if isinstance(one, ast.Name)}
-            if names & passing:
-                continue
-            levels = max((folders.get(name, 0) for name in names), default=0)
-            parts = path.split("/")[:-levels] if levels else []
-            yield "/".join(("/app", *parts, last)), node.lineno
-
-
-def _is_scheme(node: ast.expr) -> bool:
-    return bool(re.fullmatch(r"sqlite(?:\+\w+)?:////?", code.text_of(node) or ""))
+        match node:
+            case (
+                ast.BinOp(left=scheme, op=ast.Add(), right=rest)
+                | ast.JoinedStr(values=[scheme, ast.FormattedValue(value=rest), *_])
+            ) if SCHEME.fullmatch(code.text_of(scheme) or ""):
+                names = {one.id for one in ast.walk(rest) if isinstance(one, ast.Name)}
+                if DATABASE_FILE.fullmatch(last := _last_text(rest)) and not names & passing:
+                    levels = max((folders.get(name, 0) for name in names), default=0)
+                    parts = path.split("/")[:-levels] if levels else []
+                    yield "/".join(("/app", *parts, last)), node.lineno
 
 
 def _levels(value: ast.expr) -> int:
@@ -277,15 +269,16 @@ def _named_values(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
 
 def _last_text(value: ast.expr) -> str:
     """Return the path that an expression ends with: `a/uploads` of `BASE / "a" / "uploads"` or of a join."""
-    if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Div):
-        before = _last_text(value.left) if isinstance(value.left, ast.BinOp) else ""
-        return "/".join(filter(None, (before, code.text_of(value.right)))).removeprefix("../")
-    if isinstance(value, ast.Call) and code.dotted_name(value.func).endswith("path.join") and len(value.args) > 1:
-        texts = list(map(code.text_of, value.args[1:]))
-        if all(texts):
-            return "/".join(text for text in texts if text and text != "..")
-    if isinstance(value, ast.Call) and code.dotted_name(value.func).endswith(("join", "Path", "get", "getenv", "str")):
-        return _last_text(value.args[-1]) if value.args else ""
+    match value:
+        case ast.BinOp(left=left, op=ast.Div(), right=right):
+            before = _last_text(left) if isinstance(left, ast.BinOp) else ""
+            return "/".join(filter(None, (before, code.text_of(right)))).removeprefix("../")
+        case ast.Call(func=func, args=[_, _, *_] as parts) if code.dotted_name(func).endswith("path.join"):
+            texts = list(map(code.text_of, parts[1:]))
+            return "/".join(text for text in texts if text and text != "..") if all(texts) else _last_text(parts[-1])
+        case ast.Call(func=func, args=[*_, last]):
+            passes = code.dotted_name(func).endswith(("join", "Path", "get", "getenv", "str"))
+            return _last_text(last) if passes else ""
     return code.text_of(value) or ""
 
 
