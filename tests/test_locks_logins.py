@@ -1,5 +1,6 @@
 """What a build needs to log in to the indexes of its locks."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,11 @@ class Keyring:
         return KEPT.get((address, user), "")
 
 
+def host(home: Path, **variables: str) -> dict[str, str]:
+    """Return the environment of a host whose pip has no configuration but these variables."""
+    return {"HOME": str(home), "PIP_CONFIG_FILE": os.devnull, **variables}
+
+
 @pytest.fixture
 def keyring() -> Keyring:
     """Return a keyring."""
@@ -37,9 +43,15 @@ def test_logins_of_all_indexes(keyring: Keyring, tmp_path: Path) -> None:
     """Those of the inputs and of pip.conf, from netrc, variables and the keyring; no others."""
     (tmp_path / ".netrc").write_text("machine b login me password n3trc\nmachine other login x password y\n")
     lines = ("-i https://b/simple", "--extra-index-url https://${WHO}@c/simple", "-f https://${GONE}:${WORD}@d/files")
-    environment = {"HOME": str(tmp_path), "WHO": "us", "WORD": "h%40sh", "HTTPS_PROXY": "http://u:pr0xy@p:1"}
-    conf = "[global]\nindex-url = https://sailor@mirror/simple\nextra-index-url = https://b/x https://y:z@e/simple\n\n"
-    found = read_logins(inputs(*lines), conf, environment, keyring)
+    environment = host(
+        tmp_path,
+        WHO="us",
+        WORD="h%40sh",
+        HTTPS_PROXY="http://u:pr0xy@p:1",
+        PIP_INDEX_URL="https://other/simple",
+        PIP_EXTRA_INDEX_URL="https://b/x https://y:z@e/simple",
+    )
+    found = read_logins(inputs(*lines), "https://sailor@mirror/simple", environment, keyring)
     assert sorted(found.netrc.splitlines()) == [
         "machine b login me password n3trc",
         "machine c login us password w0rd",
@@ -55,21 +67,22 @@ def test_logins_of_all_indexes(keyring: Keyring, tmp_path: Path) -> None:
 def test_a_lone_user_gets_its_password(keyring: Keyring, tmp_path: Path) -> None:
     """In pip.conf and in a variable: a pip that is some years old would not look into the netrc."""
     lines = ("-i https://${WHO}@c/simple", "--extra-index-url https://${TOKEN}@f/simple")
-    environment = {"HOME": str(tmp_path), "WHO": "us", "TOKEN": "t0ken"}
-    conf = "[global]\nindex-url = https://sailor@mirror/simple\ntrusted-host = x\n\n"
-    found = read_logins(inputs(*lines), conf, environment, keyring)
+    environment = host(
+        tmp_path, WHO="us", TOKEN="t0ken", PIP_INDEX_URL="https://sailor@mirror/simple", PIP_TRUSTED_HOST="x"
+    )
+    found = read_logins(inputs(*lines), "", environment, keyring)
     assert found.variables == {"WHO": "us:w0rd", "TOKEN": "t0ken"}
     assert found.pip_conf == "[global]\nindex-url = https://sailor:p%40ss@mirror/simple\ntrusted-host = x\n\n"
 
 
 def test_a_variable_that_is_not_set_is_left_out(keyring: Keyring, tmp_path: Path) -> None:
     """What needs it may be in the build's cache; otherwise the index says no."""
-    found = read_logins(inputs("-i https://me:${GONE}@c/simple"), "", {"HOME": str(tmp_path)})
+    found = read_logins(inputs("-i https://me:${GONE}@c/simple"), "", host(tmp_path))
     assert (found.variables, found.secrets) == ({}, ("me",))
 
 
 def test_a_build_without_an_index_of_its_own(keyring: Keyring, tmp_path: Path) -> None:
     """Nothing is looked for: a netrc that cannot be read is nobody's business then."""
     (tmp_path / ".netrc").write_text("nonsense here\n")
-    assert read_logins(inputs(), "", {"HOME": str(tmp_path)}) == Logins()
+    assert read_logins(inputs(), "", host(tmp_path)) == Logins()
     assert keyring.asked == []

@@ -28,7 +28,7 @@ from dockyard.errors import DockyardError, Sign, read_signs
 from dockyard.git import Git, read_git
 from dockyard.host import CA_NAMES, ca_bundle, certificates
 from dockyard.locks.check import check_project
-from dockyard.locks.indexes import ask_keyring, collect_logins
+from dockyard.locks.indexes import ask_keyring, read_logins
 from dockyard.process import Command
 from dockyard.registry.client import parse_reference
 from dockyard.registry.content import reach_registry
@@ -100,7 +100,7 @@ def check_registry(machine: Machine) -> Iterable[Row]:
 def check_index(machine: Machine) -> Iterable[Row]:
     """Let pip ask for its own versions at the indexes that a build would use."""
     keyring = functools.partial(ask_keyring, runner=machine.runner)
-    written = collect_logins(machine.settings, (), machine.environment, keyring).pip_conf
+    written = read_logins((), machine.settings.index_url, machine.environment, keyring).pip_conf
     parser = configparser.RawConfigParser()
     parser.read_string(written)
     asked = {f"PIP_{key.upper().replace('-', '_')}": value for key, value in parser.items("global")} if written else {}

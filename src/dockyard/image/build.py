@@ -23,7 +23,7 @@ from dockyard.image.failures import explain_failure, is_race
 from dockyard.image.names import Variant
 from dockyard.image.record_types import Details, ImageRecord, LayerRecord, PackageRecord
 from dockyard.locks import check
-from dockyard.locks.indexes import Logins, collect_logins
+from dockyard.locks.indexes import Logins, read_logins
 from dockyard.locks.pins import parse_pins
 from dockyard.process import Command, Completed
 from dockyard.settings import Settings
@@ -102,7 +102,7 @@ class Job:
 
 def read_world(settings: Settings) -> World:
     """Read what needs no engine."""
-    logins = collect_logins(settings, check.read_inputs(settings.root), os.environ)
+    logins = read_logins(check.read_inputs(settings.root), settings.index_url, os.environ)
     return World(
         git=read_git(settings.root),
         ca=ca_bundle(),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from packaging.utils import canonicalize_name
 
-from dockyard.errors import CommandError, DockyardError
+from dockyard.errors import CommandError, DockyardError, Sign, read_signs
 from dockyard.locks.pins import split_name
 from dockyard.locks.plan import Batch, Job
 
@@ -14,7 +14,6 @@ PLACE = re.compile(r"-r (\S+) \(line (\d+)\)")
 FETCH = re.compile(
     r"(?:Could not fetch URL|Failed to fetch:?) `?(\w+://[^\s`]*[^\s`:])`?(?:: (.*?))?(?: - skipping)?$", re.MULTILINE
 )
-MISMATCH = re.compile(r"from (\S+?)(?:#\S*)?(?: \(from .*\))?:\s*\n\s*Expected sha256 (\w+)\s*\n\s*Got\s+(\w+)")
 BUILD = re.compile(r"Failed to build [`'\"]?([A-Za-z0-9._-]+)")
 NO_TOOLS = re.compile(r"installing (?:build|backend) dependencies\b.* did not run successfully")
 OUTPUT = re.compile(r"─> \[\d+ lines? of output\]\n(.*?)\n\s*\[end of output\]", re.DOTALL)
@@ -26,7 +25,6 @@ WITH_WHEELS = {"psycopg2": "psycopg2-binary", "opencv-python": "opencv-python-he
 """Packages that come as source archives, and what has the same in wheels."""
 
 BROKEN = re.compile(r"connection broken by '(.*)': /|No matching distribution found for (\S+)")
-SYNTAX = re.compile(r"Invalid requirement: (.*?)(?:\n.*)*?\(from line (\d+) of (\S+)\)")
 INDEX_HINT = (
     "check the index's address, its certificate (SSL_CERT_FILE) and the password in ~/.netrc or the keyring; "
     "nothing was written"
@@ -35,11 +33,24 @@ BY_PIP = re.compile(
     r"is a yanked version: '([^']+)' candidate \(version (\S+) .*\n\s*Reason for being yanked: (.*)", re.MULTILINE
 )
 UV_OPTION = re.compile(r"gnoring unsupported option in `(.+?)`: `(-[^\s`]+)`")
-BY_RESOLVER = re.compile(r"^\s*(?:cause:|╰─▶|hint:)\s*(Because .*)", re.MULTILINE | re.DOTALL)
 BY_UV = re.compile(r"^warning: `([^`=]+)==([^`]+)` is yanked(?: \(reason: \"(.*)\"\))?", re.MULTILINE)
 NO_REASON = "<none given>"
 AGAIN_HINT = "the network or the index failed, several times: try again; locks that were made before that are kept"
 BOTH_HINT = "loosen one of the two; no lock was changed"
+SIGNS = (
+    Sign(
+        r"from (\S+?)(?:#\S*)?(?: \(from .*\))?:\s*\n\s*Expected sha256 (\w+)\s*\n\s*Got\s+(\w+)",
+        "{0} is not what the index says: its SHA-256 is {2}, and should be {1}",
+        "the file is corrupt or was replaced: tell whoever runs the index; no lock was changed",
+    ),
+    Sign(r"^\s*(?:cause:|╰─▶|hint:)\s*(Because [\s\S]*)", "{0}", BOTH_HINT),
+    Sign(
+        r"Invalid requirement: (.*?)(?:\n.*)*?\(from line (\d+) of (\S+)\)",
+        "{2}:{1}: not a requirement: {0}",
+        "write it as NAME, NAME>=VERSION or NAME @ ADDRESS",
+    ),
+)
+"""What needs no more than the compiler's own words."""
 
 
 @dataclass(frozen=True)
@@ -79,26 +90,29 @@ def explain_failure(batch: Batch, failed: Failure) -> DockyardError:
     place = f"{job.lock.path} cannot be made" if job else f"Python {batch.python}: {failed.doing} failed"
     if failed.environment:
         place += f" for {failed.environment}"
+    trouble = _network(said, failed.network)
     if failed.transient:
-        reason = (_index(said, failed.network) or (_tail(said, 3), ""))[0]
-        return TransientError(f"{place}: {reason}", AGAIN_HINT, output=said)
+        return TransientError(f"{place}: {trouble or _tail(said, 3)}", AGAIN_HINT, output=said)
     if job is None:
         return CommandError(f"{place}\n{_tail(said)}", INDEX_HINT, output=said)
-    wrong = _index(said, failed.network) or _refused(batch, failed) or _other(job, said)
-    message, hint = wrong or (_tail(said), "the lines above are the compiler's own; no lock was changed")
+    if sign := read_signs(SIGNS, said):
+        message, hint = " ".join(sign.message.split()), sign.hint
+    elif trouble:
+        message, hint = trouble, INDEX_HINT
+    else:
+        own = (_tail(said), "the lines above are the compiler's own; no lock was changed")
+        message, hint = _refused(batch, failed) or _unbuilt(job, said) or own
     if failed.environment in job.lock.asked_platforms:
         hint += f"; or take {failed.environment} out of platforms in [tool.dockyard]"
     return CommandError(f"{place}: {message}", hint, output=said)
 
 
-def _index(said: str, network: str) -> tuple[str, str] | None:
-    if match := MISMATCH.search(said):
-        wrong = f"{match[1]} is not what the index says: its SHA-256 is {match[3]}, and should be {match[2]}"
-        return wrong, "the file is corrupt or was replaced: tell whoever runs the index; no lock was changed"
+def _network(said: str, network: str) -> str:
+    """Return which index does not answer and why, nothing where the network is not to blame."""
     if match := FETCH.search(network or said):
         reasons = [match[2] or "", *re.findall(r"cause: (.+)", said)[1:]]
-        return f"{match[1]} does not answer: {'; '.join(filter(None, reasons)) or 'no reason given'}", INDEX_HINT
-    return (network, INDEX_HINT) if network else None
+        return f"{match[1]} does not answer: {'; '.join(filter(None, reasons)) or 'no reason given'}"
+    return network
 
 
 def _refused(batch: Batch, failed: Failure) -> tuple[str, str] | None:
@@ -120,44 +134,38 @@ def _refused(batch: Batch, failed: Failure) -> tuple[str, str] | None:
     return f"{sides[0]}, and no index has that for Python {batch.python}", "correct the name or the version"
 
 
-def _other(job: Job, said: str) -> tuple[str, str] | None:
-    if match := BY_RESOLVER.search(said):
-        return " ".join(match[1].split()), BOTH_HINT
-    if match := SYNTAX.search(said):
-        return (
-            f"{match[3]}:{match[2]}: not a requirement: {match[1]}",
-            "write it as NAME, NAME>=VERSION or NAME @ ADDRESS",
-        )
-    if match := BUILD.search(said):
-        name = canonicalize_name(match[1])
-        if NO_TOOLS.search(said):
-            broken = BROKEN.search(said)
-            reason = broken[1] or f"no index has {broken[2]}" if broken else "the compiler does not say why"
-            return f"{name} is a source archive, and what builds it cannot be installed: {reason}", INDEX_HINT
-        lines = [
-            f"{file.path}:{line.number} asks for {line.text}"
-            for file in job.lock.made.inputs
-            for line in file.lines
-            if canonicalize_name(split_name(line.text)) == name
-        ]
-        wrong = f"{name} would have to be built from source, and does not build on Python {job.lock.python}"
-        # The builder's own last word counts: not what pip says of it, nor a warning before it.
-        output = (OUTPUT.findall(said) or [said])[-1]
-        reasons = [match[1].strip() for match in REASON.finditer(output) if not PIPS_OWN.search(match[1])]
-        because = [f"its builder says: {reasons[-1]}"] if reasons else []
-        moves = any(split_name(pin) == name for pin in job.pins)
-        ways = [
-            *([f"`invoke lock --upgrade-package {name}` lets the locked version move"] if moves else []),
-            f"{WITH_WHEELS[name]} is the same with wheels"
-            if name in WITH_WHEELS
-            else f"ask for a version of {name} that has a wheel, or loosen what keeps newer ones out",
-            'resolver = "uv" in [tool.dockyard] may learn what it needs without building it',
-            "for system packages that the base image lacks, build its wheel where they are, "
-            "and name that file's address",
-            "an old version may have wheels for an older Python: name that one in pythons",
-        ]
-        return "; ".join([wrong, *because, *lines]), "; or ".join(ways)
-    return None
+def _unbuilt(job: Job, said: str) -> tuple[str, str] | None:
+    """Tell which package does not build, in its builder's words, and every way around it."""
+    match = BUILD.search(said)
+    if match is None:
+        return None
+    name = canonicalize_name(match[1])
+    if NO_TOOLS.search(said):
+        broken = BROKEN.search(said)
+        reason = broken[1] or f"no index has {broken[2]}" if broken else "the compiler does not say why"
+        return f"{name} is a source archive, and what builds it cannot be installed: {reason}", INDEX_HINT
+    lines = [
+        f"{file.path}:{line.number} asks for {line.text}"
+        for file in job.lock.made.inputs
+        for line in file.lines
+        if canonicalize_name(split_name(line.text)) == name
+    ]
+    wrong = f"{name} would have to be built from source, and does not build on Python {job.lock.python}"
+    # The builder's own last word counts: not what pip says of it, nor a warning before it.
+    output = (OUTPUT.findall(said) or [said])[-1]
+    reasons = [match[1].strip() for match in REASON.finditer(output) if not PIPS_OWN.search(match[1])]
+    because = [f"its builder says: {reasons[-1]}"] if reasons else []
+    moves = any(split_name(pin) == name for pin in job.pins)
+    ways = [
+        *([f"`invoke lock --upgrade-package {name}` lets the locked version move"] if moves else []),
+        f"{WITH_WHEELS[name]} is the same with wheels"
+        if name in WITH_WHEELS
+        else f"ask for a version of {name} that has a wheel, or loosen what keeps newer ones out",
+        'resolver = "uv" in [tool.dockyard] may learn what it needs without building it',
+        "for system packages that the base image lacks, build its wheel where they are, and name that file's address",
+        "an old version may have wheels for an older Python: name that one in pythons",
+    ]
+    return "; ".join([wrong, *because, *lines]), "; or ".join(ways)
 
 
 def _tail(said: str, lines: int = 15) -> str:
@@ -167,10 +175,9 @@ def _tail(said: str, lines: int = 15) -> str:
 def require_heard(said: str) -> None:
     """Raise DockyardError where uv went on without an option of an input."""
     for path, option in UV_OPTION.findall(said):
-        if option == "--trusted-host":  # it is told of these hosts by a variable
-            continue
-        wrong = f"{path}: uv does not know {option}, and would make the lock without it"
-        raise DockyardError(wrong, 'take the line out, or use resolver = "pip-tools"; no lock was changed')
+        if option != "--trusted-host":  # it is told of these hosts by a variable
+            wrong = f"{path}: uv does not know {option}, and would make the lock without it"
+            raise DockyardError(wrong, 'take the line out, or use resolver = "pip-tools"; no lock was changed')
 
 
 def find_yanked(said: str) -> dict[str, str]:

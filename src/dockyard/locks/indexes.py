@@ -9,22 +9,19 @@ import configparser
 import contextlib
 import importlib.util
 import io
+import itertools
 import netrc
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
 from dockyard import host, process
 from dockyard.errors import CommandError, DockyardError
 from dockyard.locks.inputs import SOURCES, Input, InputError, read_options
 from dockyard.process import Command, Runner
-
-if TYPE_CHECKING:
-    from dockyard.settings import Settings
 
 Keyring = Callable[[str, str], str]
 """Tells the password that a keyring has for an index and a user, "" where it has none."""
@@ -144,18 +141,10 @@ def read_access(
     )
 
 
-def collect_logins(
-    settings: "Settings", inputs: Iterable[Input], environment: Mapping[str, str], keyring: Keyring = ask_keyring
-) -> Logins:
-    """Collect the logins that a build of this project needs, with pip's configuration on this machine."""
-    chosen = {"PIP_INDEX_URL": settings.index_url} if settings.index_url else {}
-    return read_logins(inputs, host.pip_conf({**environment, **chosen}), environment, keyring)
-
-
 def read_logins(
-    inputs: Iterable[Input], pip_conf: str, environment: Mapping[str, str], keyring: Keyring = ask_keyring
+    inputs: Iterable[Input], index: str, environment: Mapping[str, str], keyring: Keyring = ask_keyring
 ) -> Logins:
-    """Collect the logins for the indexes of these inputs and of a pip.conf.
+    """Collect the logins for the indexes of these inputs, and pip's configuration on this machine, for `index` if any.
 
     A user that stands alone in an address or a variable gets its password beside it: not every pip looks into a
     netrc then. A variable that is not set is no error: what it is needed for may be in the build's cache.
@@ -163,24 +152,24 @@ def read_logins(
     inputs = tuple(inputs)
     named = {name for file in inputs for line in file.lines for name in VARIABLE.findall(line.text)}
     known = {**dict.fromkeys(named, ""), **environment}
+    pip_conf = host.pip_conf({**environment, "PIP_INDEX_URL": index} if index else environment)
     parser = configparser.RawConfigParser()
     parser.read_string(pip_conf)
-    configured = [word for key in KEYS for word in parser.get("global", key, fallback="").split()]
-    way = read_access(inputs, "", known, more=configured, keyring=keyring)
+    configured = {key: words for key in KEYS if (words := parser.get("global", key, fallback="").split())}
+    access = read_access(inputs, "", known, more=itertools.chain(*configured.values()), keyring=keyring)
     variables = {name: word for name in sorted(named) if (word := environment.get(name))}
     for address in list_addresses(inputs):
         if (match := USER.search(address)) and match[1] in variables:
-            variables[match[1]] = urlsplit(
-                _whole(VARIABLE.sub(lambda found: known[found[1]], address), way.logins)
-            ).netloc.rpartition("@")[0]
-    hidden = tuple(dict.fromkeys((*way.secrets, *(quote(word, safe="") for word in way.secrets))))
-    text = io.StringIO(pip_conf)
+            whole = _whole(VARIABLE.sub(lambda found: known[found[1]], address), access.logins)
+            variables[match[1]] = urlsplit(whole).netloc.rpartition("@")[0]
+    hidden = tuple(dict.fromkeys((*access.secrets, *(quote(word, safe="") for word in access.secrets))))
     if configured:
-        for key in KEYS:
-            if words := parser.get("global", key, fallback="").split():
-                parser.set("global", key, " ".join(_whole(word, way.logins) for word in words))
+        for key, words in configured.items():
+            parser.set("global", key, " ".join(_whole(word, access.logins) for word in words))
+        text = io.StringIO()
         parser.write(text)
-    return Logins(text.getvalue(), way.netrc, variables, hidden)
+        pip_conf = text.getvalue()
+    return Logins(pip_conf, access.netrc, variables, hidden)
 
 
 def list_addresses(inputs: Iterable[Input]) -> list[str]:
