@@ -6,7 +6,6 @@ import os
 import ssl
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 CA_NAMES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE")
 CA_FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
@@ -24,19 +23,10 @@ def ca_bundle(environment: Mapping[str, str] = os.environ, system: Iterable[str]
     return None
 
 
-def certificates(bundle: Path, now: float) -> tuple[int, tuple[str, ...]]:
-    """Return how many certificates a PEM file holds and which were over at `now`; raise OSError if it is none."""
-    text = bundle.read_text("ascii", "replace")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(cafile=bundle)
-    over = (found for found in context.get_ca_certs() if ssl.cert_time_to_seconds(str(found["notAfter"])) < now)
-    return text.count("-----BEGIN "), tuple(map(certificate_name, over))
-
-
-def certificate_name(found: Mapping[str, Any]) -> str:
-    """Return how a person knows a certificate: its common name, or the last part of its subject."""
-    parts = {str(key): str(value) for group in found.get("subject", ()) for key, value in group}
-    return parts.get("commonName") or next(reversed(parts.values()), "one without a name")
+def count_certificates(bundle: Path) -> int:
+    """Return how many certificates a PEM file holds; raise OSError where it is none."""
+    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=bundle)
+    return bundle.read_text("ascii", "replace").count("-----BEGIN ")
 
 
 def pip_conf(

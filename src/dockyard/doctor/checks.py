@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ from dockyard.doctor.machine import ENGINE_SECONDS, NETWORK_SECONDS, Check, Engi
 from dockyard.engine import client
 from dockyard.errors import DockyardError, Sign, read_signs
 from dockyard.git import Git, read_git
-from dockyard.host import CA_NAMES, ca_bundle, certificates
+from dockyard.host import CA_NAMES, ca_bundle, count_certificates
 from dockyard.locks.check import check_project
 from dockyard.locks.indexes import ask_keyring, read_logins
 from dockyard.process import Command
@@ -41,7 +41,6 @@ LIMIT = 10.0
 INDEX_SECONDS = 8.0
 LOOPBACK = {"RegistryConfig": {"InsecureRegistryCIDRs": ["127.0.0.0/8"]}}
 """What every engine says of registries on this machine, for when there is no engine to ask."""
-PEM = "put PEM certificates there, or name another file in SSL_CERT_FILE"
 PIP_TROUBLE = (
     Sign(r"SSL|CERTIFICATE_VERIFY_FAILED", "its TLS certificate is not trusted", "set SSL_CERT_FILE to your CA bundle"),
     Sign(r"\b40[137]\b", "it refuses access", "put the user and password into pip's configuration: `pip config edit`"),
@@ -166,22 +165,11 @@ def check_certificates(machine: Machine) -> Iterable[Row]:
         yield Row("CA bundle", State.WARN, found, fix)
     else:
         try:
-            yield bundle_row(path, *certificates(path, time.time()))
+            yield Row("CA bundle", State.OK, f"{path}: {count_certificates(path)} certificates")
         except OSError as error:
             wrong = error.strerror or "cannot be read as PEM certificates"
-            yield Row("CA bundle", State.FAIL, f"{path}: {wrong}", PEM)
-
-
-def bundle_row(path: Path, count: int, expired: Sequence[str] = ()) -> Row:
-    """Say how many certificates the host trusts, and which of them are over."""
-    if not count:
-        return Row("CA bundle", State.FAIL, f"{path}: holds no certificate", PEM)
-    text = f"{path}: {count} certificate{'s'[: count != 1]}"
-    # Distributions keep some that are over: what matters is a bundle that is old as a whole, or a company's own.
-    if 2 * len(expired) < count:
-        return Row("CA bundle", State.OK, f"{text}, {len(expired)} expired" if expired else text)
-    text += f", expired: {', '.join(expired[:3])}{' …' if len(expired) > 3 else ''}"
-    return Row("CA bundle", State.WARN, text, "renew it: `apt-get install ca-certificates`, or ask who made it")
+            fix = "put PEM certificates there, or name another file in SSL_CERT_FILE"
+            yield Row("CA bundle", State.FAIL, f"{path}: {wrong}", fix)
 
 
 def check_git(machine: Machine) -> Iterable[Row]:
@@ -197,12 +185,11 @@ def check_git(machine: Machine) -> Iterable[Row]:
 
 def git_row(git: Git | None, said: str = "") -> Row:
     """Say which commit images would be named after; `said` is why git gives no answer."""
-    if "dubious ownership" in said:
-        advice = re.search(r"git config --global --add safe\.directory .*", said)
-        return Row("git", State.WARN, "the repository belongs to another user", advice[0] if advice else "chown it")
     if git is None:
-        what = "no commit yet" if not said else "no repository here"
-        return Row("git", State.WARN, f"{what}: images get no tag and no date", "`git init` and a first commit")
+        advice = re.search(r"git config .*", said)  # where the repository belongs to another user
+        what = said.partition("\n")[0].removeprefix("fatal: ") or "no commit yet"
+        fix = advice[0] if advice else "`git init` and a first commit"
+        return Row("git", State.WARN, f"{what}: images get no tag and no date", fix)
     found = f"{git.commit[:12]}{f', {git.tag}' if git.tag else ''}"
     if git.dirty:
         found += ", with changes that are not committed: images are marked dirty"

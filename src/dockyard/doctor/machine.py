@@ -3,8 +3,9 @@
 import os
 import platform
 import re
+import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -210,53 +211,30 @@ def check_builder(machine: Machine) -> Iterable[Row]:
         yield Row("builder", State.FAIL, f"{name}: {trouble}", "`docker buildx ls` shows which there are")
 
 
-@dataclass(frozen=True)
-class Disk:
-    """One place that fills up: free bytes on the file system `device` that holds it; `wrong` if it cannot be asked."""
-
-    use: str
-    path: str
-    free: int = 0
-    device: int = 0
-    wrong: str = ""
-
-
 def check_disk(machine: Machine) -> Iterable[Row]:
     """Room for the engine's data, base images and temporary files."""
     engines = machine.engines()
     data = engines.info.get("DockerRootDir") or (place(machine.environment).data if engines.kind == "embedded" else "")
-    folders = {"the cache": files.folder(machine.environment), "temporary files": Path(tempfile.gettempdir())}
     if data and runs_here(machine):
-        folders = {"the engine": Path(data), **folders}
-    yield from disk_rows([measure(use, path) for use, path in folders.items()])
+        yield measure_disk("the engine", Path(data))
+    yield measure_disk("the cache", files.folder(machine.environment))
+    yield measure_disk("temporary files", Path(tempfile.gettempdir()))
 
 
-def measure(use: str, path: Path) -> Disk:
-    """Return the room below a folder that may not exist yet."""
+def measure_disk(
+    use: str, path: Path, usage: Callable[[Path], int] = lambda there: shutil.disk_usage(there).free
+) -> Row:
+    """Say how much room is left below a folder that may not exist yet, for what it is used."""
     there = next((folder for folder in (path, *path.parents) if os.path.lexists(folder)), Path("/"))
+    wrong = "" if there == path or os.access(there, os.W_OK) else f"{there} cannot be written"
     try:
-        found = os.statvfs(there)
-        device = there.stat().st_dev
+        free = usage(there)
     except OSError as error:
-        return Disk(use, str(path), wrong=error.strerror or "cannot be looked at")
-    if there != path and not os.access(there, os.W_OK):
-        return Disk(use, str(path), wrong=f"{there} cannot be written")
-    return Disk(use, str(path), found.f_bavail * found.f_frsize, device)
-
-
-def disk_rows(disks: Sequence[Disk]) -> Iterator[Row]:
-    """Say how much room is left, with one row for each file system."""
-    for disk in disks:
-        if disk.wrong:
-            found = f"{disk.use}: {disk.path}: {disk.wrong}"
-            yield Row("disk", State.FAIL, found, "set XDG_CACHE_HOME to another folder")
-    good = [disk for disk in disks if not disk.wrong]
-    for device in dict.fromkeys(disk.device for disk in good):
-        here = [disk for disk in good if disk.device == device]
-        free = min(disk.free for disk in here)
-        found = f"{console.size(free)} free for {', '.join(f'{disk.use} ({disk.path})' for disk in here)}"
-        advice = f"free at least {console.size(ENOUGH_DISK)}: `docker system prune`, or another XDG_CACHE_HOME"
-        yield _at_least("disk", free, (LEAST_DISK, ENOUGH_DISK), found, advice)
+        wrong = error.strerror or "cannot be looked at"
+    if wrong:
+        return Row("disk", State.FAIL, f"{use}: {path}: {wrong}", "set XDG_CACHE_HOME to another folder")
+    advice = f"free at least {console.size(ENOUGH_DISK)}: `docker system prune`, or another XDG_CACHE_HOME"
+    return _at_least("disk", free, (LEAST_DISK, ENOUGH_DISK), f"{console.size(free)} free for {use} ({path})", advice)
 
 
 def runs_here(machine: Machine) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dockyard import files
 from dockyard.bases.resolve import Missing, ensure_bases
-from dockyard.doctor.machine import Disk, State, disk_rows, measure
+from dockyard.doctor.machine import Row, State, measure_disk
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.git import VERSION_TAG, Git, read_git
@@ -208,7 +208,7 @@ def require_ready(
     engine: Engine,
     *,
     ensure: Callable[..., object] = ensure_bases,
-    look: Callable[[str, Path], Disk] = measure,
+    look: Callable[[str, Path], Row] = measure_disk,
 ) -> None:
     """Raise DockyardError for what a later step would lack: a target, room on the disk, a base image of some Python."""
 
@@ -221,8 +221,7 @@ def require_ready(
         matrix.require_testable(lost, settings.untested_pythons)
 
     build.require_targets((PRODUCTION, matrix.TARGET), read_dockerfile(settings.root, settings.dockerfile))
-    disks = [look("the cache", files.folder()), look("temporary files", Path(tempfile.gettempdir()))]
-    for row in disk_rows(disks):
+    for row in (look("the cache", files.folder()), look("temporary files", Path(tempfile.gettempdir()))):
         if row.state is State.FAIL:
             raise DockyardError(f"there is no room for a release: {row.found}", row.fix)
     if settings.platforms:

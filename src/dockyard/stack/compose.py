@@ -143,8 +143,7 @@ def _container(entry: Mapping[str, Any]) -> Container:
     publishers = entry.get("Publishers") or ()
     tcp = [one for one in publishers if one["PublishedPort"] and one.get("Protocol", "tcp") == "tcp"]
     addresses = {(one["URL"], one["PublishedPort"], one["TargetPort"]) for one in tcp}
-    labels = str(entry.get("Labels") or "")
-    made_from = [re.search(rf"com\.docker\.compose\.{key}=([\w:]+)", labels) for key in ("config-hash", "image")]
+    labels = dict(re.findall(r"com\.docker\.compose\.(config-hash|image)=([\w:]+)", str(entry.get("Labels") or "")))
     status = entry.get("Status", "")
     # Health is another, later look than Status: it is empty for a container that ended in between.
     shown = HEALTH.search(status)
@@ -158,27 +157,23 @@ def _container(entry: Mapping[str, Any]) -> Container:
         exit_code=int(entry.get("ExitCode", 0)),
         status=status,
         addresses=tuple(sorted(addresses)),
-        made_from=(made_from[0][1] if made_from[0] else "", made_from[1][1] if made_from[1] else ""),
+        made_from=(labels.get("config-hash", ""), labels.get("image", "")),
     )
 
 
 def judge(containers: Sequence[Container], services: Sequence[Service]) -> Verdict:
     """Decide how a start goes: a service that publishes a port, or all of them, may not have ended."""
-    publishing = {service.name for service in services if service.ports}
-    awaited = {service.name for service in services}
-    containers = [container for container in containers if container.service in awaited]
+    publishes = {service.name: bool(service.ports) for service in services}
+    containers = [container for container in containers if container.service in publishes]
     for container in containers:
-        ended = container.state == "exited" and container.service in publishing
-        if container.failed or ended:
+        if container.failed or (container.state == "exited" and publishes[container.service]):
             return Verdict(failed=container)
-    waiting = []
-    for service in services:
-        its = [container.ready for container in containers if container.service == service.name]
-        if not (its and all(its)):
-            waiting.append(service.name)
+    unready = {container.service for container in containers if not container.ready}
+    there = {container.service for container in containers}
+    waiting = tuple(name for name in publishes if name in unready or name not in there)
     if not waiting and containers and not any(container.running for container in containers):
         return Verdict(failed=containers[0])
-    return Verdict(tuple(waiting))
+    return Verdict(waiting)
 
 
 def find_changed(
@@ -188,16 +183,16 @@ def find_changed(
 
     A service is left alone when all its containers are made from what is wanted now, and run or have done their job.
     """
-    changed = []
-    for service in services:
+
+    def is_settled(service: Service) -> bool:
         wanted = (hashes.get(service.name, ""), images.get(service.image, ""))
         its = [one for one in containers if one.service == service.name]
         up_to_date = all(wanted) and all(one.made_from == wanted for one in its)
         works = all(one.running or (one.state == "exited" and one.exit_code == 0) for one in its)
         serves = not service.ports or any(one.running for one in its)
-        if not (len(its) == service.replicas and up_to_date and works and serves):
-            changed.append(service.name)
-    return tuple(changed)
+        return len(its) == service.replicas and up_to_date and works and serves
+
+    return tuple(service.name for service in services if not is_settled(service))
 
 
 def unsettled(containers: Sequence[Container], before: Sequence[Container]) -> frozenset[tuple[str, int]]:
@@ -220,7 +215,7 @@ def format_addresses(container: Container, web: Collection[int]) -> tuple[str, .
 
 def local_host(host: str) -> str:
     """Return the address of this machine at which a port is reached that is published at `host`."""
-    return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "127.0.0.1"}.get(host, host)  # noqa: S104 - not bound
+    return "127.0.0.1" if host in {"", "0.0.0.0", "::"} else host  # noqa: S104 - not bound
 
 
 def explain(name: str, state: Mapping[str, Any]) -> str:

@@ -8,7 +8,6 @@ import os
 import re
 import secrets as randomness
 import socket
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -237,10 +236,7 @@ def make_secret(path: Path) -> bool:
     path.parent.chmod(0o700)
     absent = not path.exists()
     if absent:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, text=True)
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(randomness.token_urlsafe(32) + "\n")
-        Path(temporary).rename(path)
+        write_atomically(path, randomness.token_urlsafe(32) + "\n")
     path.chmod(0o444)
     return absent
 
