@@ -37,7 +37,7 @@ class Yard(Docker):
         self.says = {
             "bake": self.bake,
             "history": "",
-            "--entrypoint=python3": self.look,
+            "--entrypoint=python": self.look,
             "cp": self.copy,
             "rm": self.remove,
         }
@@ -93,7 +93,7 @@ class Yard(Docker):
     def containers(self) -> list[tuple[str, ...]]:
         """What was asked of the containers that run tests."""
         asked = [command.argv for command in self.asked if command.argv[1] in ("run", "cp", "rm")]
-        return [argv for argv in asked if "--entrypoint=python3" not in argv]
+        return [argv for argv in asked if "--entrypoint=python" not in argv]
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -168,15 +168,14 @@ def test_the_user_gets_a_name(settings: Settings, docker: Yard) -> None:
     """Where an image's containers show the line that was written for them, and not elsewhere."""
     matrix.run_matrix(settings, (), docker.engine)
     assert not [word for words in docker.containers for word in words if "/etc/" in word]
-    passwd, group = "nonroot:x:65532:65532:nonroot:/tmp:/sbin/nologin\n", "nonroot:x:65532:\n"
-    docker.accounts = [json.dumps({"passwd": "", "group": ""}), json.dumps({"passwd": passwd, "group": group})]
+    line = "nonroot:x:65532:65532:nonroot:/tmp:/sbin/nologin\n"
+    docker.accounts = [json.dumps({"passwd": passwd, "group": ""}) for passwd in ("", line)]
     docker.asked.clear()
     matrix.run_matrix(settings._replace(pythons=("3.13",)), (), docker.engine)
     (words,) = (words for words in docker.containers if words[1] == "run")
-    folder = settings.root / matrix.RESULTS_HERE / "accounts" / "test-3_13"
-    for name, text in (("passwd", passwd), ("group", group)):
-        assert f"--mount=type=bind,source={folder / name},target=/etc/{name},readonly" in words
-        assert (folder / name).read_text() == text
+    file = settings.root / matrix.RESULTS_HERE / "accounts" / "test-3_13" / "passwd"
+    assert f"--mount=type=bind,source={file},target=/etc/passwd,readonly" in words
+    assert file.read_text() == line
 
 
 def test_a_python_that_cannot_be_tested_ends_it_at_once(settings: Settings, docker: Yard) -> None:
@@ -265,11 +264,11 @@ VERDICTS: dict[str, tuple[tuple[Outcome, ...], str]] = {
     "good": ((GOOD,), ""),
     "failures of two": ((BAD, GOOD, replace(BAD, python="3.14")), "the tests failed on Python 3.11, 3.14"),
     "an error after good tests": ((replace(GOOD, returncode=3),), "the tests failed on Python 3.13"),
-    "no test": ((replace(GOOD, passed=0, returncode=5),), "no test was found on Python 3.13"),
-    "no results": ((replace(GOOD, passed=0),), "no test was found on Python 3.13"),
-    "a wrong option": ((replace(GOOD, passed=0, returncode=4),), "pytest does not know these options, on Python"),
+    "no test": ((replace(GOOD, passed=0, returncode=5),), "no test was run on Python 3.13"),
+    "no results": ((replace(GOOD, passed=0),), "no test was run on Python 3.13"),
+    "a wrong option": ((replace(GOOD, passed=0, returncode=4),), "the tests could not be started on Python 3.13"),
     "no program": ((replace(GOOD, passed=0, returncode=127),), "the tests could not be started on Python 3.13"),
-    "all skipped": ((replace(GOOD, passed=0, skipped=3),), "every test was skipped on Python 3.13"),
+    "all skipped": ((replace(GOOD, passed=0, skipped=3),), "no test was run on Python 3.13"),
 }
 
 
@@ -283,7 +282,6 @@ def test_verdict(outcomes: tuple[Outcome, ...], message: str) -> None:
         matrix.require_success(outcomes)
     assert caught.value.message.startswith(message)
     assert caught.value.hint
-    assert caught.value.code == (2 if "options" in message else 1)
 
 
 def test_skips() -> None:

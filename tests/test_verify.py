@@ -42,7 +42,7 @@ def docker() -> Docker:
 
 def lacking(docker: Docker, settings: Settings) -> tuple[str, ...]:
     """Return where a library lies that a service lacks, by the base image of its Python, 3.12."""
-    docker.says = {"--entrypoint=python3": '["/usr/lib/libmagic.so.1"]'}
+    docker.says = {"--entrypoint=python": '["/usr/lib/libmagic.so.1"]'}
     log = ("OSError: libmagic.so.1: cannot open shared object file: No such file or directory",)
     return verify.search_base(settings, docker.engine, "3.12", Trial(8000, plain=Trial(8000, log=log)))
 
@@ -62,12 +62,12 @@ def test_without_a_base_nothing_is_looked_for(docker: Docker, settings: Settings
     assert docker.verbs() == ["buildx"]
 
 
-FACTS = Facts("", {"config": small_images.settings()}, (), {})
+SETUP = Setup(8000, config=small_images.settings())
 
 
 def test_a_trial_in_which_all_goes_well(docker: Docker) -> None:
     """Run, watch, check, stop, read the log, remove; the times are those that the container saw."""
-    found = trial.try_image(docker.engine, "shop:production", FACTS, Setup(8000))
+    found = trial.try_image(docker.engine, "shop:production", SETUP)
     assert (found.answer, found.healthy, found.memory, found.stop_code) == (0.412, True, 40_000_000, 0)
     assert found.listening == ("0.0.0.0:8000", "[::]:8000")
     assert found.log == ("one", "two")
@@ -78,7 +78,7 @@ def test_a_trial_in_which_all_goes_well(docker: Docker) -> None:
 def test_the_options_of_a_trial() -> None:
     """As hard as production, with what production gives it; the second trial is without."""
     setup = Setup(8000, {"KEY": "secret"}, ("/data",))
-    found = trial.choose_options(setup, "x")
+    found = trial.choose_options(setup)
     for option in (
         "--read-only",
         "--cap-drop=ALL",
@@ -89,21 +89,21 @@ def test_the_options_of_a_trial() -> None:
         assert option in found
     assert "--env=KEY=secret" in found
     assert "--tmpfs=/data:uid=65532,gid=65532,mode=0700" in found
-    plain = trial.choose_options(replace(setup, hardened=False), "x")
+    plain = trial.choose_options(replace(setup, hardened=False))
     assert not {"--read-only", "--cap-drop=ALL", "--user=65532:65532"} & set(plain)
     assert "--env=KEY=secret" in plain
 
 
 def test_the_values_given_to_a_trial_are_never_shown(docker: Docker) -> None:
     """They may be secrets."""
-    trial.once(docker.engine, "x", FACTS, Setup(8000, {"KEY": "password"}))
+    trial.once(docker.engine, "x", Setup(8000, {"KEY": "password"}))
     assert "password" not in docker.asked[0].display()
 
 
 def test_a_container_that_cannot_start_is_tried_once_more_without_hardening(docker: Docker) -> None:
     """What the engine said is kept, and both containers are removed."""
     docker.says["run"] = Completed(127, "", "exec: no such file\n", 0.1)
-    found = trial.try_image(docker.engine, "x", FACTS, Setup(8000))
+    found = trial.try_image(docker.engine, "x", SETUP)
     assert found.refused == "exec: no such file"
     assert found.plain is not None
     assert docker.verbs() == ["run", "logs", "rm"] * 2
@@ -117,7 +117,7 @@ def test_a_container_that_ends_by_itself(docker: Docker) -> None:
     docker.says["--format={{json .State}}"] = Completed(
         0, '{"Running": false, "ExitCode": 3, "OOMKilled": true}', "", 0.1
     )
-    found = trial.once(docker.engine, "x", FACTS, Setup(8000))
+    found = trial.once(docker.engine, "x", SETUP)
     assert (found.exit_code, found.out_of_memory, found.refused, found.serves) == (3, True, "", False)
     assert "kill" not in docker.verbs()
 
@@ -125,7 +125,7 @@ def test_a_container_that_ends_by_itself(docker: Docker) -> None:
 def test_an_image_without_python_cannot_be_looked_into(docker: Docker) -> None:
     """It runs, and the reason why nothing is known is told."""
     docker.says["-c"] = Completed(127, "", 'exec: "python": executable file not found in $PATH', 0.1)
-    found = trial.once(docker.engine, "x", FACTS, Setup(8000))
+    found = trial.once(docker.engine, "x", SETUP)
     assert "executable file not found" in found.refused
 
 
@@ -135,19 +135,17 @@ def test_a_health_check_is_run_until_it_passes(docker: Docker) -> None:
         [Completed(1, "", "starting", 0.1), CommandError("late"), Completed(0, "", "", 0.1)]
     )
     docker.says["shop.probe"] = lambda _command: next(answers)
-    assert trial.once(docker.engine, "x", FACTS, Setup(8000, patience=Patience(pause=0))).healthy is True
+    assert trial.once(docker.engine, "x", replace(SETUP, patience=Patience(pause=0))).healthy is True
     assert next(answers, None) is None
 
 
 def test_a_health_check_that_never_passes(docker: Docker) -> None:
     """What it said is kept, and the service is not asked to stop well."""
     docker.says["shop.probe"] = Completed(1, "", "503", 0.1)
-    found = trial.once(docker.engine, "x", FACTS, Setup(8000, patience=Patience(health=0)))
+    found = trial.once(docker.engine, "x", replace(SETUP, patience=Patience(health=0)))
     assert (found.healthy, found.health_output, found.stop) == (False, "503", None)
     docker.says["shop.probe"] = CommandError("late")
-    assert (
-        "did not end" in trial.once(docker.engine, "x", FACTS, Setup(8000, patience=Patience(health=0))).health_output
-    )
+    assert "did not end" in trial.once(docker.engine, "x", replace(SETUP, patience=Patience(health=0))).health_output
 
 
 @pytest.mark.parametrize(
@@ -156,21 +154,21 @@ def test_a_health_check_that_never_passes(docker: Docker) -> None:
 )
 def test_both_forms_of_health_check(docker: Docker, check: list[str], argv: tuple[str, ...]) -> None:
     """As the engine runs them."""
-    trial.once(docker.engine, "x", Facts("", {"config": {"Healthcheck": {"Test": check}}}, (), {}), Setup(8000))
+    trial.once(docker.engine, "x", Setup(8000, config={"Healthcheck": {"Test": check}}))
     assert any(command.argv[-len(argv) :] == argv for command in docker.asked)
 
 
 @pytest.mark.parametrize("check", [None, {"Test": ["NONE"]}, {}])
 def test_an_image_without_health_check(docker: Docker, check: object) -> None:
     """There is nothing to run, and the rest goes on."""
-    found = trial.once(docker.engine, "x", Facts("", {"config": {"Healthcheck": check}}, (), {}), Setup(8000))
+    found = trial.once(docker.engine, "x", Setup(8000, config={"Healthcheck": check}))
     assert (found.healthy, found.serves, found.stop_code) == (None, True, 0)
 
 
 def test_a_service_that_does_not_stop(docker: Docker) -> None:
     """The wait ends by itself, and the container is removed by force."""
     docker.says["wait"] = CommandError("docker did not finish within 10 s")
-    found = trial.once(docker.engine, "x", FACTS, Setup(8000))
+    found = trial.once(docker.engine, "x", SETUP)
     assert (found.stop, found.stop_code) == (None, None)
     assert docker.asked[-1].argv[:3] == ("docker", "rm", "--force")
 
@@ -179,7 +177,7 @@ def test_an_interrupt_leaves_no_container(docker: Docker) -> None:
     """Whatever happens, it is removed."""
     docker.says["-c"] = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
-        trial.once(docker.engine, "x", FACTS, Setup(8000))
+        trial.once(docker.engine, "x", SETUP)
     assert docker.verbs() == ["run", "exec", "rm"]
 
 
@@ -290,29 +288,30 @@ def test_a_whole_verify(docker: Docker, project: Settings, world: None) -> None:
 
 def test_the_first_answer_is_told_before_anything_else_is_done(docker: Docker) -> None:
     """Once for both trials, and where there never is one, when that is given up."""
-    setup = Setup(8000, answered=lambda: docker.asked.append(Command(("docker", "ANSWERED"))))
-    trial.try_image(docker.engine, "x", FACTS, setup)
+    setup = replace(SETUP, answered=lambda: docker.asked.append(Command(("docker", "ANSWERED"))))
+    trial.try_image(docker.engine, "x", setup)
     assert docker.verbs()[:5] == ["run", "exec", "inspect", "ANSWERED", "exec"]
     docker.asked.clear()
     docker.says["-c"] = Completed(0, '{"answer": null, "listening": []}', "", 0.1)
-    trial.try_image(docker.engine, "x", FACTS, setup)
+    trial.try_image(docker.engine, "x", setup)
     assert docker.verbs().count("ANSWERED") == 1
 
 
 def test_an_image_is_read_when_the_first_answer_is_there(docker: Docker) -> None:
     """Reading takes a processor, and would make the start look slow."""
     docker.archives["x"] = small_images.archive(small_images.layer(small_images.good()))
-    verify.read_and_try(docker.engine, "x", small_images.settings(), Setup(8000))
+    verify.read_and_try(docker.engine, "x", SETUP)
     assert docker.verbs().count("READ") == 1
     assert docker.verbs().index("READ") > docker.verbs().index("inspect")
 
 
-def test_a_target_that_does_not_serve_is_only_read(docker: Docker) -> None:
+def test_a_target_that_does_not_serve_is_only_read(docker: Docker, project: Settings, world: None) -> None:
     """A test image has no service to run."""
-    docker.archives["x"] = small_images.archive(small_images.layer(small_images.good()))
-    found, result = verify.read_and_try(docker.engine, "x", {}, None)
-    assert ("/opt/venv/pyvenv.cfg" in found.files, result) == (True, None)
-    assert docker.verbs() == ["READ"]
+    docker.images["shop:test"] = {"Id": "sha256:1", "Config": {}}
+    docker.archives["sha256:1"] = small_images.archive(small_images.layer(small_images.good()))
+    found = verify.verify_image(project, ImageQuery("test"), engine=docker.engine)
+    assert ("/opt/venv/pyvenv.cfg" in found.case.facts.files, found.case.trial) == (True, None)
+    assert docker.verbs() == ["image", "READ"]
 
 
 def test_the_certificates_of_this_host_that_the_public_has_not(tmp_path: Path) -> None:
@@ -330,9 +329,10 @@ def test_the_certificates_of_this_host_that_the_public_has_not(tmp_path: Path) -
 
 def test_patience_goes_past_the_budget(settings: Settings) -> None:
     """So that it can be told by how much the budget is missed."""
-    assert verify.choose_patience(settings, {}) == Patience()
-    assert verify.choose_patience(settings._replace(start_budget=40.0), {}).start == 80.0
-    assert verify.choose_patience(settings, {"Healthcheck": {"StartPeriod": 60_000_000_000}}).health == 60.0
+    assert verify.choose_setup(settings, {}, None).patience == Patience()
+    assert verify.choose_setup(settings._replace(start_budget=40.0), {}, None).patience.start == 80.0
+    period = {"Healthcheck": {"StartPeriod": 60_000_000_000}}
+    assert verify.choose_setup(settings, period, None).patience.health == 60.0
 
 
 Run = Callable[..., int]

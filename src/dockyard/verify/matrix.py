@@ -1,6 +1,5 @@
 """Run a project's tests inside its `test` image on every Python, hardened as in production."""
 
-import json
 import logging
 import secrets
 import shutil
@@ -15,16 +14,14 @@ from pathlib import Path
 from dockyard import console, process
 from dockyard.bases.resolve import Missing
 from dockyard.engine.client import Engine, find_engine
-from dockyard.engine.inside import probe
-from dockyard.errors import CommandError, DockyardError, UsageError
+from dockyard.errors import CommandError, DockyardError
 from dockyard.files import make_folder
-from dockyard.git import read_git
-from dockyard.image import build, records
-from dockyard.image import names as images
+from dockyard.image import build, names, records
 from dockyard.image.names import Variant
 from dockyard.image.record_types import TestsRecord
 from dockyard.process import Command, Runner
 from dockyard.settings import Settings
+from dockyard.verify.containers import HARDENED, USER, ask_python, give_options, hide_values
 
 log = logging.getLogger(__name__)
 
@@ -34,53 +31,28 @@ RESULTS = "/results"
 """Where the test image writes junit.xml and .coverage: an empty volume in every run."""
 RESULTS_HERE = Path(".dockyard") / "tests"
 """Where the results of the newest run are kept in the project."""
-USER, NAME = "65532", "nonroot"
-"""The user that tests run as; an image may have no line for it in /etc/passwd: `pwd.getpwuid` fails without one."""
-HARDENED = (
-    "--read-only",
-    "--tmpfs=/tmp",
-    "--cap-drop=ALL",
-    "--security-opt=no-new-privileges",
-    f"--user={USER}:{USER}",
-    "--pids-limit=512",
-)  # fmt: skip
-
-
-BAD_OPTIONS, NO_TESTS = 4, 5
-"""Exit codes of pytest."""
-ENGINE_SECONDS = 60
-"""How long a container may take that only looks around."""
-NO_START = (125, 126, 127)
-"""Exit codes of `docker run` where the engine could not start the container's program."""
+NAME = "nonroot"
+"""What the tests' user is called; an image may have no line for it in /etc/passwd: `pwd.getpwuid` fails without one."""
+ACCOUNT = {"USER": NAME, "LOGNAME": NAME}
+"""What `getpass.getuser` looks at first, and all there is where no line of /etc/passwd can be given."""
+NO_START = (4, 125, 126, 127)
+"""Exit codes of pytest for options that it does not know, and of `docker run` where the engine starts no program."""
+NO_TESTS = 5
 TROUBLES = {
     "start": (
         "the tests could not be started on Python",
-        "the engine's words are above: the target test starts pytest, as ENTRYPOINT",
+        "the words above say why: the target test starts pytest, as ENTRYPOINT, and what stands behind -- is pytest's",
     ),
-    "options": ("pytest does not know these options, on Python", "its words are above; what stands behind -- is its"),
     "none": (
-        "no test was found on Python",
-        "does the target test have the folder of the tests, and do -k, -m or a path leave any?",
+        "no test was run on Python",
+        "does the target test have the folder of the tests, do -k, -m or a path leave any, and are not all skipped?",
     ),
     "failed": ("the tests failed on Python", "the output above says which; `nox -s tests -- -x -k NAME` runs one"),
-    "skipped": ("every test was skipped on Python", "the output above says why; an empty run proves nothing"),
 }
 """What can be wrong with the tests on one Python, the worst first: what happened, and what to do."""
 
-ACCOUNT = {"USER": NAME, "LOGNAME": NAME}
-"""What `getpass.getuser` looks at first, and all there is where no line of /etc/passwd can be given."""
-
-
-@dataclass(frozen=True)
-class Accounts:
-    """The texts of /etc/passwd and /etc/group in some container."""
-
-    passwd: str
-    group: str
-
-
-Look = Callable[[tuple[str, ...]], Accounts | None]
-"""Starts a container of an image with more options of `docker run`; returns its accounts, None where it cannot."""
+Look = Callable[[tuple[str, ...]], str | None]
+"""Starts a container of an image with more options of `docker run`; returns its /etc/passwd, None where it cannot."""
 
 
 @dataclass(frozen=True)
@@ -98,15 +70,11 @@ class Outcome:
     @property
     def trouble(self) -> str:
         """What is wrong, a key of TROUBLES, or '': the runner said that all went well, and at least one test passed."""
-        counted = self.passed + self.failed + self.skipped
-        if self.returncode == BAD_OPTIONS and not counted:
-            return "options"
-        if self.returncode in NO_START and not counted:
+        counted = self.passed + self.failed
+        if self.returncode in NO_START and not counted + self.skipped:
             return "start"
-        if self.returncode == NO_TESTS or (self.returncode == 0 and not counted):
+        if self.returncode in (0, NO_TESTS) and not counted:
             return "none"
-        if self.returncode == 0 and self.passed == self.failed == 0:
-            return "skipped"
         return "failed" if self.returncode or self.failed else ""
 
 
@@ -186,77 +154,54 @@ def side_by_side(run: Run, variants: Sequence[Variant]) -> tuple[Outcome, ...]:
 
 
 def run_one(run: Run, variant: Variant) -> Outcome:
-    """Run the tests of one image and bring its results to the run's folder, a subfolder per Python."""
-    image = images.local_name(run.settings, variant)
-    folder = run.folder / "accounts" / variant.name
-    named = name_user(lambda options: read_accounts(run, image, options), folder)
-    recording = records.Recording()
-    container = run.container(variant)
-    returncode = 0
-    try:
-        for line in run.engine.runner.lines(command(run, image, container, named)):
-            log.info(f"{variant.python} | {line}")
-    except CommandError as error:
-        returncode = error.returncode
-    into = run.folder / variant.python
-    if not run.cut.is_set():
+    """Run the tests of one image, bring its results to the run's folder, a subfolder per Python, and record them."""
+    image = names.local_name(run.settings, variant)
+    named = name_user(lambda options: read_accounts(run, image, options), run.folder / "accounts" / variant.name)
+    container, into = run.container(variant), run.folder / variant.python
+    with records.record_run(run.settings, "test") as recording:
+        engine = records.describe_engine(run.engine)
+        recording.details = {"python": variant.python, "target": TARGET, "engine": engine}
+        returncode = 0
+        try:
+            for line in run.engine.runner.lines(command(run, image, container, named)):
+                log.info(f"{variant.python} | {line}")
+        except CommandError as error:
+            returncode = error.returncode
+        if run.cut.is_set():
+            raise KeyboardInterrupt
         make_folder(into)
         copied = run.engine.attempt("cp", f"{container}:{RESULTS}/.", str(into))
         if not copied.ok:
             log.info(f"{variant.python} | no results came out of the container: {copied.stderr.strip()}")
-    outcome = Outcome(variant.python, *count(into / "junit.xml"), recording.seconds(), returncode, image)
-    _record(run, outcome, recording)
+        passed, failed, skipped = count(into / "junit.xml")
+        outcome = Outcome(variant.python, passed, failed, skipped, recording.seconds(), returncode, image)
+        tests: TestsRecord = {"passed": passed, "failed": failed, "skipped": skipped, "coverage_percent": None}
+        recording.details["tests"] = tests
+        recording.failed = bool(outcome.trouble)
     return outcome
 
 
-def read_accounts(run: Run, image: str, options: tuple[str, ...]) -> Accounts | None:
-    """Return what names the users in a container of an image, None where its Python cannot be asked."""
-    hardened = ("--rm", "--network=none", "--no-healthcheck", *HARDENED, *options, "--entrypoint=python3")
-    done = run.engine.attempt("run", *hardened, image, *probe("accounts"), timeout=ENGINE_SECONDS)
-    return parse_accounts(done.stdout)
-
-
-def parse_accounts(said: str) -> Accounts | None:
-    """Return what the probe `accounts` says, None where that is no answer (pure)."""
-    try:
-        answer = json.loads(said)
-        return Accounts(answer["passwd"] + "", answer["group"] + "")
-    except (ValueError, TypeError, KeyError):
-        return None
+def read_accounts(run: Run, image: str, options: tuple[str, ...]) -> str | None:
+    """Return /etc/passwd in a container of an image, None where its Python cannot be asked."""
+    said = ask_python(run.engine, image, "accounts", options=options)
+    return str(said["passwd"]) if said else None
 
 
 def name_user(look: Look, folder: Path) -> tuple[str, ...]:
     """Return the options of `docker run` that give the user of the tests a name; none where it has one already.
 
-    None either where the mounts do not show in a container: an engine elsewhere does not see this machine's files.
+    None either where the mount does not show in a container: an engine elsewhere does not see this machine's files.
     """
     held = look(())
-    wanted = held and add_user(held)
-    if not wanted:
+    if held is None or any(line.split(":")[2:3] == [USER] for line in held.splitlines()):
         return ()
+    wanted = "".join(f"{line}\n" for line in (*held.splitlines(), f"{NAME}:x:{USER}:{USER}:{NAME}:/tmp:/sbin/nologin"))
     make_folder(folder)
-    mounts = []
-    for name, text in (("passwd", wanted.passwd), ("group", wanted.group)):
-        file = folder / name
-        file.write_text(text, "utf-8")
-        file.chmod(0o644)
-        mounts.append(f"--mount=type=bind,source={file.absolute()},target=/etc/{name},readonly")
-    return tuple(mounts) if look(tuple(mounts)) == wanted else ()
-
-
-def add_user(held: Accounts) -> Accounts | None:
-    """Return accounts with the user of the tests and its group, None where the user's number has a line (pure)."""
-
-    def has_number(text: str) -> bool:
-        return any(line.split(":")[2:3] == [USER] for line in text.splitlines())
-
-    def append(text: str, line: str) -> str:
-        return "".join(f"{each}\n" for each in (*text.splitlines(), line))
-
-    if has_number(held.passwd):
-        return None
-    passwd = append(held.passwd, f"{NAME}:x:{USER}:{USER}:{NAME}:/tmp:/sbin/nologin")
-    return Accounts(passwd, held.group if has_number(held.group) else append(held.group, f"{NAME}:x:{USER}:"))
+    file = folder / "passwd"
+    file.write_text(wanted, "utf-8")
+    file.chmod(0o644)
+    mount = (f"--mount=type=bind,source={file.absolute()},target=/etc/passwd,readonly",)
+    return mount if look(mount) == wanted else ()
 
 
 def command(run: Run, image: str, container: str, more: tuple[str, ...] = ()) -> Command:
@@ -266,18 +211,11 @@ def command(run: Run, image: str, container: str, more: tuple[str, ...] = ()) ->
         f"--name={container}",
         *HARDENED,
         *more,
-        *mount_writable(run.settings.trial_tmpfs),
-        *(f"--env={key}={value}" for key, value in {**ACCOUNT, **given}.items()),
+        *give_options({**ACCOUNT, **given}, run.settings.trial_tmpfs),
         f"--mount=type=volume,destination={RESULTS}",
     )
-    secret = tuple(value for value in given.values() if len(value) > 3)
     words = ("run", *options, image, f"--junitxml={RESULTS}/junit.xml", *run.arguments)
-    return run.engine.command(*words, secrets=secret)
-
-
-def mount_writable(folders: Sequence[str]) -> tuple[str, ...]:
-    """Return the options of `docker run` for folders in memory that the service may write, as volumes in production."""
-    return tuple(f"--tmpfs={folder}:uid=65532,gid=65532,mode=0700" for folder in folders)
+    return run.engine.command(*words, secrets=hide_values(given))
 
 
 def count(junit: Path) -> tuple[int, int, int]:
@@ -316,7 +254,7 @@ def require_success(outcomes: Sequence[Outcome], *, forbid_skips: bool = False) 
     for trouble, (message, hint) in TROUBLES.items():
         pythons = [outcome.python for outcome in outcomes if outcome.trouble == trouble]
         if pythons:
-            raise (UsageError if trouble == "options" else DockyardError)(f"{message} {', '.join(pythons)}", hint)
+            raise DockyardError(f"{message} {', '.join(pythons)}", hint)
     skipped = [outcome.python for outcome in outcomes if outcome.skipped]
     if forbid_skips and skipped:
         raise DockyardError(
@@ -348,24 +286,3 @@ def rows(outcomes: Sequence[Outcome], missing: Sequence[Missing]) -> list[tuple[
     ]
     absent = [(lost.python, f"not tested, as allowed: {lost.reason}", "-", "-", "-", "-") for lost in missing]
     return sorted([*tested, *absent], key=lambda row: [int(part) for part in row[0].split(".")])
-
-
-def _record(run: Run, outcome: Outcome, recording: records.Recording) -> None:
-    tests: TestsRecord = {
-        "passed": outcome.passed,
-        "failed": outcome.failed,
-        "skipped": outcome.skipped,
-        "coverage_percent": None,
-    }
-    record = records.make_record(
-        run.settings,
-        read_git(run.settings.root),
-        recording,
-        "test",
-        "interrupted" if run.cut.is_set() else "failed" if outcome.trouble else "passed",
-        python=outcome.python,
-        target=TARGET,
-        tests=tests,
-        engine=records.describe_engine(run.engine),
-    )
-    records.keep_record(run.settings, record)

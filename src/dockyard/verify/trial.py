@@ -5,7 +5,6 @@ port and an image without a shell are all no matter. Times are taken from the st
 kernel's own clock: neither the engine's work before it nor a clock set differently comes into them.
 """
 
-import json
 import logging
 import os
 import secrets
@@ -26,10 +25,9 @@ from dockyard.stack import prepare, stack
 from dockyard.stack.compose import Model
 from dockyard.stack.prepare import substitute_services
 from dockyard.stack.stack import Stack
-from dockyard.verify.matrix import HARDENED, mount_writable
-from dockyard.verify.model import Facts, Trial
+from dockyard.verify.containers import ENGINE_SECONDS, HARDENED, ask_python, give_options, hide_values, parse_json
+from dockyard.verify.model import Trial
 
-ENGINE_SECONDS = 60.0
 LOG_LINES = 40
 RELEASE_SECONDS = 300.0
 START_SECONDS = 120.0
@@ -59,64 +57,58 @@ class Patience:
 
 @dataclass(frozen=True)
 class Setup:
-    """How to run an image: its port, what production gives it, and how long to wait.
+    """How to run an image: its port, what production gives it, how long to wait, and its own configuration.
 
-    `answered` is called when the first answer is there, or is given up: other work may disturb no time from then on.
+    `network` is that of the services beside it, empty where there are none. `answered` is called when the first answer
+    is there, or is given up: other work may disturb no time from then on.
     """
 
     port: int
     environment: Mapping[str, str] = field(default_factory=dict)
     tmpfs: tuple[str, ...] = ()
     patience: Patience = Patience()
-    hardened: bool = True
-    answered: Callable[[], None] = lambda: None
-    stop_signal: str = "SIGTERM"
-    """What tells it to stop: the image may name another signal."""
+    config: Mapping[str, Any] = field(default_factory=dict)
     network: str = ""
-    """The network of the services beside it, empty where there are none."""
+    hardened: bool = True
+    answered: Callable[[], object] = lambda: None
 
 
-def try_image(engine: Engine, image: str, facts: Facts, setup: Setup) -> Trial:
+def try_image(engine: Engine, image: str, setup: Setup) -> Trial:
     """Try an image hardened; where that fails, try it once more as it is, so that the cause can be told."""
-    first = once(engine, image, facts, setup)
+    first = once(engine, image, setup)
     if first.serves:
         return first
-    as_it_is = replace(setup, hardened=False, answered=lambda: None)
-    return replace(first, plain=once(engine, image, facts, as_it_is))
+    return replace(first, plain=once(engine, image, replace(setup, hardened=False, answered=lambda: None)))
 
 
-def once(engine: Engine, image: str, facts: Facts, setup: Setup) -> Trial:
+def once(engine: Engine, image: str, setup: Setup) -> Trial:
     """Run a container from start to end, and return what was seen of it."""
     trial = Trial(setup.port, waited=setup.patience.start)
-    with _container(engine, image, setup) as (name, started):
-        if not started.ok:
-            return replace(trial, refused=started.stderr.strip(), log=_log(engine, name))
-        trial = _await_answer(engine, name, setup, trial)
-        setup.answered()
+    with _own_container(engine) as name:
+        started = _run(engine, setup, "--detach", f"--name={name}", *choose_options(setup), image)
+        if started.ok:
+            trial = _await_answer(engine, name, setup, trial)
+            setup.answered()
+        else:
+            trial = replace(trial, refused=started.stderr.strip())
         if trial.answer is not None and trial.exit_code is None:
-            trial = _check_health(engine, name, facts, setup, trial)
-            trial = _stop(engine, name, setup, trial)
+            trial = _stop(engine, name, setup, _check_health(engine, name, setup, trial))
         return replace(trial, log=_log(engine, name))
 
 
-def choose_options(setup: Setup, name: str) -> tuple[str, ...]:
+def choose_options(setup: Setup) -> tuple[str, ...]:
     """Return the options of `docker run` for a trial (pure)."""
     hardening = HARDENED if setup.hardened else ()
-    mounts = mount_writable(setup.tmpfs)
-    given = tuple(f"--env={key}={value}" for key, value in setup.environment.items())
     joined = (f"--network={setup.network}",) if setup.network else ()
-    return ("--detach", f"--name={name}", "--no-healthcheck", *hardening, *mounts, *given, *joined)
+    return ("--no-healthcheck", *hardening, *give_options(setup.environment, setup.tmpfs), *joined)
 
 
 def run_release_step(engine: Engine, image: str, setup: Setup, words: Sequence[str]) -> None:
     """Run a project's release step in an image as its service would run; raise DockyardError where it fails."""
-    if not words:
-        return
     log.info(f"running the release step: {' '.join(words)}")
-    options = [word for word in choose_options(setup, f"dockyard-release-{secrets.token_hex(4)}") if word != "--detach"]
-    given = ("run", "--rm", *options, f"--entrypoint={words[0]}", image, *words[1:])
-    secret = tuple(value for value in setup.environment.values() if len(value) > 3)
-    done = engine.attempt(*given, timeout=RELEASE_SECONDS, secrets=secret)
+    with _own_container(engine) as name:
+        options = (f"--name={name}", *choose_options(setup), f"--entrypoint={words[0]}")
+        done = _run(engine, setup, *options, image, *words[1:], timeout=RELEASE_SECONDS)
     if not done.ok:
         said = "".join(f"\n  | {line}" for line in (done.stdout + done.stderr).splitlines()[-8:])
         raise DockyardError(
@@ -127,30 +119,25 @@ def run_release_step(engine: Engine, image: str, setup: Setup, words: Sequence[s
 
 def find_uncompilable(engine: Engine, image: str, paths: tuple[str, ...]) -> Mapping[str, str]:
     """Return which of an image's files its own Python cannot compile, templates or another Python's, and why."""
-    found = _run_probe(engine, image, "python", "uncompilable", asked=json.dumps(paths).encode())
-    return {path: str(found[path]) for path in paths if path in found} if isinstance(found, dict) else {}
+    found = ask_python(engine, image, "uncompilable", said=paths) or {}
+    return {path: str(found[path]) for path in paths if path in found}
 
 
 def find_in_image(engine: Engine, image: str, wanted: str) -> tuple[str, ...]:
     """Return the paths under which an image with Python has a file: by its path, or by its name wherever it lies."""
-    found = _run_probe(engine, image, "python3", "find", wanted)
-    return tuple(map(str, found)) if isinstance(found, list) else ()
+    return tuple(ask_python(engine, image, "find", wanted) or ())
 
 
-def _run_probe(engine: Engine, image: str, python: str, verb: str, *words: str, asked: bytes = b"") -> Any:
-    """Let an image's Python look around, hardened; return what it answers, None where it cannot be run."""
-    options = ("--rm", "--interactive", "--network=none", "--no-healthcheck", *HARDENED, f"--entrypoint={python}")
-    done = engine.attempt("run", *options, image, *probe(verb, *words), input=asked, timeout=ENGINE_SECONDS)
-    return _parse_json(done.stdout)
+def _run(engine: Engine, setup: Setup, *words: str, timeout: float = ENGINE_SECONDS) -> Completed:
+    return engine.attempt("run", *words, timeout=timeout, secrets=hide_values(setup.environment))
 
 
 @contextmanager
-def _container(engine: Engine, image: str, setup: Setup) -> Iterator[tuple[str, Completed]]:
-    """Start a container, and leave nothing of it, whatever happens."""
+def _own_container(engine: Engine) -> Iterator[str]:
+    """Yield a name for a container, and leave nothing of it, whatever happens."""
     name = f"dockyard-trial-{secrets.token_hex(4)}"
-    secret = tuple(value for value in setup.environment.values() if len(value) > 3)
     try:
-        yield name, engine.attempt("run", *choose_options(setup, name), image, timeout=ENGINE_SECONDS, secrets=secret)
+        yield name
     finally:
         engine.attempt("rm", "--force", "--volumes", name, timeout=ENGINE_SECONDS)
 
@@ -160,55 +147,48 @@ def _await_answer(engine: Engine, name: str, setup: Setup, trial: Trial) -> Tria
     limit = setup.patience.start
     watch = probe("watch", str(setup.port), f"{limit:g}")
     done = engine.attempt("exec", name, "python", *watch, timeout=limit + ENGINE_SECONDS)
-    seen = _parse_json(done.stdout)
-    state = _state(engine, name)
-    if not isinstance(seen, dict):
-        seen = {}
-        trial = replace(trial, refused=done.stderr.strip() if state.get("Running") else "")
-    listening = tuple(
-        f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in seen.get("listening", ())
-    )
-    ended = not state.get("Running", False)
+    seen = parse_json(done.stdout) or {}
+    state = parse_json(engine.attempt("inspect", "--format={{json .State}}", name, timeout=ENGINE_SECONDS).stdout) or {}
+    running = bool(state.get("Running"))
     return replace(
         trial,
+        refused="" if seen or not running else done.stderr.strip(),
         answer=None if seen.get("answer") is None else round(seen["answer"], 3),
-        listening=listening,
-        exit_code=int(state.get("ExitCode", 1)) if ended else None,
+        listening=tuple(
+            f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in seen.get("listening", ())
+        ),
+        exit_code=None if running else int(state.get("ExitCode", 1)),
         out_of_memory=bool(state.get("OOMKilled")),
     )
 
 
-def _check_health(engine: Engine, name: str, facts: Facts, setup: Setup, trial: Trial) -> Trial:
+def _check_health(engine: Engine, name: str, setup: Setup, trial: Trial) -> Trial:
     """Run the image's health check until it passes or patience is over, and read the memory of the service."""
-    check = facts.settings.get("Healthcheck") or {}
+    check = setup.config.get("Healthcheck") or {}
     test = tuple(check.get("Test") or ())
     argv = ("/bin/sh", "-c", *test[1:]) if test[:1] == ("CMD-SHELL",) else test[1:]
     if test[:1] == ("NONE",) or not argv:
         return replace(trial, memory=_memory(engine, name))
-    one = float(check.get("Timeout") or 30e9) / 1e9
+    seconds = float(check.get("Timeout") or 30e9) / 1e9
     over = time.monotonic() + setup.patience.health
     while True:
-        healthy, said = _run_check(engine, name, argv, one)
+        try:
+            done = engine.attempt("exec", name, *argv, timeout=seconds)
+            healthy, said = done.ok, done.stdout + done.stderr
+        except CommandError:  # as for the engine itself, a check that outlives its timeout has failed
+            healthy, said = False, f"the check did not end within {seconds:g} s"
         if healthy or time.monotonic() > over:
             return replace(trial, healthy=healthy, health_output=said, memory=_memory(engine, name))
         time.sleep(setup.patience.pause)
 
 
-def _run_check(engine: Engine, name: str, argv: tuple[str, ...], seconds: float) -> tuple[bool, str]:
-    """Run a health check once, as the engine itself would; a check that outlives its timeout has failed."""
-    try:
-        done = engine.attempt("exec", name, *argv, timeout=seconds)
-    except CommandError:
-        return False, f"the check did not end within {seconds:g} s"
-    return done.ok, done.stdout + done.stderr
-
-
 def _stop(engine: Engine, name: str, setup: Setup, trial: Trial) -> Trial:
-    """Tell the service to stop, and see when and how it does."""
+    """Tell the service to stop, by the signal that its image names, and see when and how it does."""
     if trial.healthy is False:
         return trial
     started = time.monotonic()
-    engine.attempt("kill", f"--signal={setup.stop_signal}", name, timeout=ENGINE_SECONDS)
+    signal = setup.config.get("StopSignal") or "SIGTERM"
+    engine.attempt("kill", f"--signal={signal}", name, timeout=ENGINE_SECONDS)
     try:
         done = engine.attempt("wait", name, timeout=setup.patience.stop)
     except CommandError:
@@ -239,22 +219,9 @@ def measure_memory(memory: Mapping[str, Any]) -> int | None:
     return int(memory["usage"]) - int(more.get("inactive_file", more.get("total_inactive_file", 0)))
 
 
-def _state(engine: Engine, name: str) -> Mapping[str, Any]:
-    done = engine.attempt("inspect", "--format={{json .State}}", name, timeout=ENGINE_SECONDS)
-    found = _parse_json(done.stdout)
-    return found if isinstance(found, dict) else {}
-
-
 def _log(engine: Engine, name: str) -> tuple[str, ...]:
     done = engine.attempt("logs", f"--tail={LOG_LINES}", name, timeout=ENGINE_SECONDS)
     return tuple(line.rstrip() for line in (done.stdout + done.stderr).splitlines() if line.strip()) if done.ok else ()
-
-
-def _parse_json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
 
 
 @contextmanager

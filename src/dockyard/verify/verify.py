@@ -3,9 +3,9 @@
 import logging
 import tomllib
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,19 +41,20 @@ def verify_image(
     expected = expect(settings, variant, query, config.get("Labels") or {})
     with records.record_run(settings, "verify") as recording:
         recording.details = {"engine": records.describe_engine(engine), "python": variant.python}
-        if expected.scope is not Scope.EVERY:  # it serves
-            log.info(f"reading and running {reference}")
-            setup = choose_setup(settings, config, patience)
-            with trial.start_attendants(settings, engine) as network:
-                setup = replace(setup, network=network)
-                with recording.step("release step") if settings.trial_release else nullcontext():
-                    trial.run_release_step(engine, reference, setup, settings.trial_release)
-                with recording.step("run and read the image"):
-                    found, result = read_and_try(engine, reference, config, setup)
-        else:
+        result = None
+        if expected.scope is Scope.EVERY:  # it does not serve
             log.info(f"reading {reference}")
             with recording.step("read the image"):
-                found, result = read_and_try(engine, reference, config, None)
+                found = contents.read_image(engine, reference)
+        else:
+            log.info(f"reading and running {reference}")
+            with trial.start_attendants(settings, engine) as network:
+                setup = replace(choose_setup(settings, config, patience), network=network)
+                if settings.trial_release:
+                    with recording.step("release step"):
+                        trial.run_release_step(engine, reference, setup, settings.trial_release)
+                with recording.step("run and read the image"):
+                    found, result = read_and_try(engine, reference, setup)
         doubtful = bytecode.missing(found, expected.python) if result else ()
         expected = replace(
             expected,
@@ -71,33 +72,23 @@ def verify_image(
 
 
 def choose_setup(settings: Settings, config: Mapping[str, Any], patience: trial.Patience | None) -> trial.Setup:
-    """Return how to run an image of this configuration."""
-    return trial.Setup(
-        settings.ports[0],
-        settings.trial_environment,
-        settings.trial_tmpfs,
-        patience or choose_patience(settings, config),
-        stop_signal=config.get("StopSignal") or trial.Setup.stop_signal,
-    )
+    """Return how to run an image of this configuration.
+
+    The wait goes past the start's budget, to tell by how much it is missed, and past the check's start period.
+    """
+    period = float((config.get("Healthcheck") or {}).get("StartPeriod") or 0) / 1e9
+    least = trial.Patience()
+    usual = replace(least, start=max(least.start, 2 * (settings.start_budget or 0)), health=max(least.health, period))
+    given = settings.trial_environment, settings.trial_tmpfs
+    return trial.Setup(settings.ports[0], *given, patience or usual, config)
 
 
-def read_and_try(
-    engine: Engine, reference: str, config: Mapping[str, Any], setup: trial.Setup | None
-) -> tuple[Facts, Trial | None]:
+def read_and_try(engine: Engine, reference: str, setup: trial.Setup) -> tuple[Facts, Trial]:
     """Run an image, and read it from the moment on when that no longer disturbs the time of its first answer."""
-    if setup is None:
-        return contents.read_image(engine, reference), None
     with ThreadPoolExecutor(max_workers=1) as pool:
-        reading: list[Future[Facts]] = []
-
-        def begin() -> None:
-            if not reading:
-                reading.append(pool.submit(contents.read_image, engine, reference))
-
-        configured = Facts("", {"config": config}, (), {})
-        result = trial.try_image(engine, reference, configured, replace(setup, answered=begin))
-        begin()
-        return reading[0].result(), result
+        begin = cache(lambda: pool.submit(contents.read_image, engine, reference))
+        result = trial.try_image(engine, reference, replace(setup, answered=begin))
+        return begin().result(), result
 
 
 def search_base(settings: Settings, engine: Engine, python: str, result: Trial) -> tuple[str, ...]:
@@ -147,10 +138,3 @@ def read_pins(lock: Path, found: Facts, python: str) -> Mapping[str, Pin] | None
     if not lock.is_file():
         return None
     return distributions.read_pins(lock.read_text("utf-8-sig"), found, python)
-
-
-def choose_patience(settings: Settings, config: Mapping[str, Any]) -> trial.Patience:
-    """Return how long to wait: past the start's budget, to tell by how much it is missed, and past the start period."""
-    usual = trial.Patience()
-    period = float((config.get("Healthcheck") or {}).get("StartPeriod") or 0) / 1e9
-    return replace(usual, start=max(usual.start, 2 * (settings.start_budget or 0)), health=max(usual.health, period))
