@@ -3,6 +3,7 @@
 import gzip
 import json
 import tarfile
+import zlib
 
 import pytest
 
@@ -71,3 +72,11 @@ def test_what_cannot_be_read_is_said(broken: bytes, said: str) -> None:
     with pytest.raises(DockyardError, match=said) as caught:
         from_archive([broken], name)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("oci", [True, False], ids=["containerd's store", "the older store"])
+def test_a_layers_size_is_what_a_pull_takes(oci: bool) -> None:
+    """That of the packed layer, also where the older store hands it over plain."""
+    plain = layer([Entry("/zeros", bytes(300_000))])
+    found = from_archive([archive([plain], oci=oci)], name)
+    assert found.layers[0].size == len(gzip.compress(plain, 9) if oci else zlib.compress(plain, 6))

@@ -175,7 +175,7 @@ def test_a_layer_that_cannot_be_read_is_named() -> None:
 
 def test_an_image_without_history_has_layers_without_instructions() -> None:
     """`docker import` leaves none."""
-    image: archiving.Image[Entry] = archiving.Image("m", "c", {}, (archiving.Layer("sha256:1", "", 1, ()),))
+    image: archiving.Image[Entry] = archiving.Image("m", "c", {}, (archiving.Layer("sha256:1", 1, ()),))
     found = reading.flatten(image)
     assert [(one.diff_id, one.instruction) for one in found.layers] == [("sha256:1", "")]
     assert (found.digest, found.manifest) == ("c", "m")

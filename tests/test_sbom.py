@@ -52,7 +52,7 @@ def kept(files: dict[str, bytes]) -> tuple[Kept, ...]:
     from dockyard.engine import archive
 
     blob = io.BufferedReader(io.BytesIO(layer([Entry(*pair) for pair in files.items()])))
-    return archive.read_layer(blob, documents.keep_telling).items
+    return archive.read_layer(blob, documents.keep_telling, "a layer", 0).items
 
 
 def made(files: dict[str, bytes] | None = None) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from dockyard.engine.client import Engine
 from dockyard.engine.embedded import install, lifecycle, processes
 from dockyard.engine.embedded.install import Place
 from dockyard.engine.embedded.network import ADD_BRIDGE, GET_FLAGS, SET_ADDRESS, SET_FLAGS, SET_NETMASK, UP
-from dockyard.engine.socket import info
+from dockyard.engine.socket import ask
 from dockyard.process import Command, Completed, capture
 from tests.integration.second_engine import ROOT, place, words
 
@@ -108,7 +108,7 @@ def running(root: Path, count: int, *, small: str = "") -> Iterator[Lab]:
 def _node(home: Path, name: str, address: str, root: Path) -> Node:
     where = place(home / name)
     environment = install.client_environment(where, os.environ.get("PATH", ""))
-    engine = engines.from_info("lab", info(where.socket) or {}, environment)
+    engine = engines.from_info("lab", ask(where.socket, "/info") or {}, environment)
     return Node(name, address, engine, where.data)
 
 
@@ -206,7 +206,7 @@ def kill(where: Place) -> None:
 def wait(where: Place) -> None:
     """Wait until an engine answers."""
     deadline = time.monotonic() + STARTS_WITHIN
-    while info(where.socket) is None:
+    while ask(where.socket, "/info") is None:
         assert time.monotonic() < deadline, lifecycle.tail(where.log)
         time.sleep(0.1)
 

@@ -7,11 +7,12 @@ import gzip
 import hashlib
 import io
 import json
+import posixpath
 import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from dockyard.errors import DockyardError, EngineError
@@ -36,9 +37,9 @@ class Layer(Generic[T]):
     """One layer, and what was kept of its entries; `size` is in bytes, packed with gzip as a registry has it."""
 
     diff_id: str
-    instruction: str
     size: int
     items: tuple[T, ...]
+    instruction: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,18 +55,6 @@ class Image(Generic[T]):
     def diff_ids(self) -> tuple[str, ...]:
         """The digests of the uncompressed layers."""
         return tuple(layer.diff_id for layer in self.layers)
-
-
-@dataclass(frozen=True)
-class Content(Generic[T]):
-    """What was kept of one layer's entries, and the digest of its plain bytes.
-
-    `packed` is the size that a layer has when it is packed, 0 where it came so.
-    """
-
-    diff_id: str
-    items: tuple[T, ...]
-    packed: int = 0
 
 
 def read_image(engine: "Engine", reference: str, visit: Visit[T]) -> Image[T]:
@@ -89,31 +78,31 @@ def from_archive(chunks: Iterable[bytes], visit: Visit[T]) -> Image[T]:
 
     Its manifest comes last, so every layer is read as it comes by, and put in order at the end.
     """
-    contents: dict[str, tuple[Content[T], int]] = {}
+    layers: dict[str, Layer[T]] = {}
     documents: dict[str, bytes] = {}
     links: dict[str, str] = {}
     try:
         with _open(io.BufferedReader(_Stream(chunks), BLOCK)) as archive:
             for member in archive:
                 if member.issym() or member.islnk():
-                    links[member.name] = _target(member)
+                    folder = "" if member.islnk() else posixpath.dirname(member.name)
+                    links[member.name] = posixpath.normpath(posixpath.join(folder, member.linkname))
                 elif member.isfile() and (extracted := archive.extractfile(member)):
                     blob = io.BufferedReader(cast("io.RawIOBase", extracted), BLOCK)
                     start = blob.peek()[: MAGIC_AT + len(MAGIC)]
                     if start[:1] in (b"{", b"[") and member.size <= LARGEST_DOCUMENT:
                         documents[member.name] = blob.read()
                     elif start[MAGIC_AT:] == MAGIC or start.startswith((GZIP, ZSTD)) or not start.strip(b"\0"):
-                        content = read_layer(blob, visit, member.name)
-                        contents[member.name] = content, content.packed or member.size
+                        layers[member.name] = read_layer(blob, visit, member.name, member.size)
     except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
         raise DockyardError(
             f"the image's archive cannot be read: {error}", "run it again: the engine may have stopped in the middle"
         ) from None
-    return _assembled(contents, documents, links)
+    return _assembled(layers, documents, links)
 
 
-def read_layer(blob: "io.BufferedReader[Any]", visit: Visit[T], name: str = "a layer") -> Content[T]:
-    """Read one layer, packed with gzip or not, to its end."""
+def read_layer(blob: "io.BufferedReader[Any]", visit: Visit[T], name: str, size: int) -> Layer[T]:
+    """Read one layer, which has `size` bytes here, packed with gzip or not, to its end."""
     start = blob.peek()
     if start.startswith(ZSTD):
         raise DockyardError(
@@ -121,13 +110,13 @@ def read_layer(blob: "io.BufferedReader[Any]", visit: Visit[T], name: str = "a l
             "build it without compression=zstd: engines use gzip by default",
         )
     packed = start.startswith(GZIP)
-    plain = _Hashed(gzip.GzipFile(fileobj=blob, mode="rb") if packed else blob, count=not packed)
+    plain = _Hashed(gzip.GzipFile(fileobj=blob, mode="rb") if packed else blob, press=not packed)
     with _open(plain) as archive:
         seen = (visit(member, archive.extractfile(member) if member.isreg() else None) for member in archive)
         items = tuple(kept for kept in seen if kept is not None)
     while plain.read(CHUNK):
         pass
-    return Content(f"sha256:{plain.digest.hexdigest()}", items, plain.packed())
+    return Layer(f"sha256:{plain.digest.hexdigest()}", size if packed else plain.packed(), items)
 
 
 def describe_instruction(created_by: str) -> str:
@@ -150,31 +139,21 @@ def _open(source: Any) -> tarfile.TarFile:
     return tarfile.open(fileobj=source, mode="r|", bufsize=BLOCK)
 
 
-def _assembled(
-    contents: Mapping[str, tuple[Content[T], int]], documents: Mapping[str, bytes], links: Mapping[str, str]
-) -> Image[T]:
+def _assembled(layers: Mapping[str, Layer[T]], documents: Mapping[str, bytes], links: Mapping[str, str]) -> Image[T]:
     try:
         listed = json.loads(documents["manifest.json"])[0]
         text = documents[listed["Config"]]
         config: Mapping[str, Any] = json.loads(text)
-        ordered = [contents[links.get(path, path)] for path in listed["Layers"] or ()]
+        ordered = [layers[links.get(path, path)] for path in listed["Layers"] or ()]
     except (KeyError, IndexError, ValueError, TypeError) as error:
         raise DockyardError(
             f"the image's archive is incomplete: {error!r}",
             "build or pull it for this machine's platform",
         ) from None
-    instructions = [str(row.get("created_by", "")) for row in config.get("history") or () if not row.get("empty_layer")]
-    instructions += [""] * (len(ordered) - len(instructions))
+    made = (str(row.get("created_by", "")) for row in config.get("history") or () if not row.get("empty_layer"))
+    told = tuple(replace(layer, instruction=next(made, "")) for layer in ordered)
     digest = f"sha256:{hashlib.sha256(text).hexdigest()}"
-    return Image(
-        _manifest(documents, digest),
-        digest,
-        config,
-        tuple(
-            Layer(content.diff_id, instruction, size, content.items)
-            for (content, size), instruction in zip(ordered, instructions, strict=False)
-        ),
-    )
+    return Image(_manifest(documents, digest), digest, config, told)
 
 
 def _manifest(documents: Mapping[str, bytes], config: str) -> str:
@@ -187,21 +166,12 @@ def _manifest(documents: Mapping[str, bytes], config: str) -> str:
     return ""
 
 
-def _target(member: tarfile.TarInfo) -> str:
-    if member.islnk():
-        return member.linkname
-    parts = member.name.split("/")[:-1]
-    for part in member.linkname.split("/"):
-        parts = parts[:-1] if part == ".." else [*parts, part]
-    return "/".join(parts)
-
-
 class _Hashed:
     """A stream that is hashed as it is read, and on wish packed too, to know the size that a registry would store."""
 
-    def __init__(self, source: IO[bytes] | io.BufferedReader | gzip.GzipFile, *, count: bool) -> None:
-        self.source, self.digest = source, hashlib.sha256()
-        self.press, self.count = zlib.compressobj(6) if count else None, 0
+    def __init__(self, source: IO[bytes] | io.BufferedReader | gzip.GzipFile, *, press: bool) -> None:
+        self.source, self.digest, self.count = source, hashlib.sha256(), 0
+        self.press = zlib.compressobj(6) if press else None
 
     def read(self, size: int) -> bytes:
         """Read on."""
@@ -212,8 +182,8 @@ class _Hashed:
         return data
 
     def packed(self) -> int:
-        """Return the size that these bytes have when they are packed, 0 where they came so."""
-        return self.count + len(self.press.flush()) if self.press else 0
+        """Return the size that these bytes have when they are packed."""
+        return self.count + len(self.press.flush() if self.press else b"")
 
 
 class _Stream(io.RawIOBase):

@@ -39,9 +39,3 @@ def ask(path: Path, what: str, *, timeout: float = 10.0) -> Any:
     finally:
         connection.close()
     return body if answer.status == http.client.OK else None
-
-
-def info(path: Path, *, timeout: float = 10.0) -> dict[str, Any] | None:
-    """Return what an engine says of itself (the API's /info), or None where none answers within `timeout` seconds."""
-    answer = ask(path, "/info", timeout=timeout)
-    return answer if isinstance(answer, dict) else None

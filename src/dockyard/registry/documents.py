@@ -335,8 +335,9 @@ def _attach(repository: Repository, found: Document, settings: "Settings") -> It
     lock = read_lock(settings, subject)
     layers = []
     for layer in found.fields.get("layers") or ():
-        blob = io.BufferedReader(io.BytesIO(repository.read_blob(layer["digest"])))
-        layers.append(read_layer(blob, keep_telling, layer["digest"]).items)
+        content = repository.read_blob(layer["digest"])
+        blob = io.BufferedReader(io.BytesIO(content))
+        layers.append(read_layer(blob, keep_telling, layer["digest"], len(content)).items)
     bill = make_document(subject, collect_contents(layers), parse_pins(lock.content.decode("utf-8-sig")))
     created = {f"{PREFIX}created": subject.label("created")}
     for kind, media_type, document, said in (

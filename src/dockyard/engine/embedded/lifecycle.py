@@ -20,7 +20,7 @@ from typing import Any
 from dockyard import apt, process
 from dockyard.engine.embedded import install, network, processes
 from dockyard.engine.embedded.install import Place, State, kernel, locked, read_state, write_state
-from dockyard.engine.socket import info
+from dockyard.engine.socket import ask
 from dockyard.errors import EngineError
 from dockyard.files import MOUNTS, list_mounts
 from dockyard.process import Command, Completed
@@ -57,12 +57,12 @@ class Status:
 def start(place: Place | None = None, *, allow_expired: bool = False) -> dict[str, Any]:
     """Make sure that the engine runs, and return its own description (the API's /info); one process starts it."""
     place = place or install.here()
-    if answer := info(place.socket):
-        return answer
+    if answer := ask(place.socket, "/info"):
+        return dict(answer)
     install.require_host()
     try:
         with locked(place.home.parent):
-            return info(place.socket) or _start(place, allow_expired=allow_expired)
+            return ask(place.socket, "/info") or _start(place, allow_expired=allow_expired)
     except OSError as error:
         raise explain_trouble(error, place) from None
 
@@ -139,8 +139,8 @@ def explain_no_bridge(error: OSError) -> EngineError:
 def _wait(place: Place, pid: int, patience: float = PATIENCE_SECONDS) -> dict[str, Any]:
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
-        if answer := info(place.socket, timeout=5):
-            return answer
+        if answer := ask(place.socket, "/info", timeout=5):
+            return dict(answer)
         if not processes.is_alive(pid):
             raise EngineError(
                 f"the embedded engine ended while starting:\n{tail(place.log)}", f"whole log: {place.log}"
@@ -300,7 +300,7 @@ def _require_root(place: Place) -> None:
 def status() -> Status:
     """Return how the engine is doing, without changing anything."""
     where = install.here()
-    answer = info(where.socket) or {}
+    answer = ask(where.socket, "/info") or {}
     return Status(
         running=bool(answer),
         version=version(answer),
