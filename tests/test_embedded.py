@@ -250,7 +250,7 @@ def test_shim_sockets_are_only_taken_from_containerds_folder(tmp_path: Path) -> 
 )
 def test_the_engine_lives_in_the_users_cache(cache: str, expected: str) -> None:
     """The rules of the XDG base directories hold."""
-    assert install.place({"XDG_CACHE_HOME": cache}).home == Path(expected).expanduser().resolve()
+    assert install.here({"XDG_CACHE_HOME": cache}).home == Path(expected).expanduser().resolve()
 
 
 def test_a_long_path_moves_the_sockets(tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ def test_the_daemon_sees_proxies_but_no_clients_settings(somewhere: Place) -> No
 
 def test_a_client_is_led_to_our_socket_alone(somewhere: Place) -> None:
     """A context or TLS of the user's own must not lead it elsewhere."""
-    made = install.client_environment(somewhere, "/usr/bin")
+    made = install.client_environment(somewhere, {"PATH": "/usr/bin"})
     assert made["DOCKER_HOST"] == f"unix://{somewhere.socket}"
     assert made["DOCKER_CONTEXT"] == made["DOCKER_TLS_VERIFY"] == ""
     assert made["PATH"].endswith(":/usr/bin")

@@ -12,6 +12,7 @@ from typing import Any
 import docker.errors
 import pytest
 
+from dockyard import files
 from dockyard.bases import debian, parallel
 from dockyard.engine.archive import read_image
 from dockyard.engine.client import Engine
@@ -22,7 +23,6 @@ from dockyard.process import Completed
 from dockyard.registry.push import preflight
 from dockyard.settings import Settings
 from dockyard.tasks.base import supported
-from tests.scripted_docker import Docker
 
 
 @pytest.fixture
@@ -55,19 +55,9 @@ def test_a_user_who_cannot_make_bases(
 
 def mounted(at: Path, table: Path) -> Path:
     """Return a mountinfo file that names one mount."""
-    table.write_text(f"36 35 98:0 / {at} rw - proc proc rw\n")
+    point = str(at).replace(" ", r"\040")
+    table.write_text(f"36 35 98:0 / {point} rw - proc proc rw\n")
     return table
-
-
-def test_a_mount_that_stays_in_a_work_folder(tmp_path: Path) -> None:
-    """Nothing is deleted below it: it might be the host's own folder."""
-    docker, work = Docker(), tmp_path / "work"
-    docker.says["umount"] = Completed(32, "", "target is busy", 0.0)
-    work.mkdir()
-    with pytest.raises(DockyardError, match="still holds mounts"):
-        debian._clear(work, docker, mounted(work / "proc", tmp_path / "mountinfo"))
-    assert work.exists()
-    assert docker.asked[0].argv == ("umount", "--lazy", str(work / "proc"))
 
 
 def test_what_waits_is_not_begun_after_an_interrupt() -> None:
@@ -163,11 +153,12 @@ def test_processes_that_do_not_end(place: Place) -> None:
         lifecycle._end_processes(place, -1.0, lambda _place: (None, {7}))
 
 
-def test_a_mount_that_cannot_be_undone(place: Place, tmp_path: Path) -> None:
+def test_a_mount_that_cannot_be_undone(tmp_path: Path) -> None:
     """It is named with the command that undoes it, and nothing below it is deleted."""
-    table = mounted(place.home / "nothing-is-mounted-here", tmp_path / "mountinfo")
-    with pytest.raises(EngineError, match="is still mounted"):
-        lifecycle._unmount(place, table)
+    table = mounted(tmp_path / "nothing is mounted here", tmp_path / "mountinfo")
+    with pytest.raises(DockyardError, match="is still mounted") as caught:
+        files.unmount((tmp_path,), table)
+    assert caught.value.hint == f"run: umount --lazy {tmp_path}/nothing is mounted here"
 
 
 def test_firewall_rules_that_stay(place: Place) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from dockyard.errors import DockyardError
 
 MOUNTS = Path("/proc/self/mountinfo")
+DETACH = 2
 OWN = ".dockyard"
 """The folder of a project in which Dockyard keeps what it makes there."""
 
@@ -96,6 +97,17 @@ def list_mounts(folders: Iterable[Path], table: Path = MOUNTS) -> list[str]:
     points = [re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), line.split()[4]) for line in lines]
     below = [point for point in points if any(point == folder or point.startswith(f"{folder}/") for folder in wanted)]
     return below[::-1]
+
+
+def unmount(folders: Iterable[Path], table: Path = MOUNTS) -> None:
+    """Undo what is mounted in or below some folders: deleting below a mount would delete what is mounted there."""
+    import ctypes  # takes longer to import than most of what needs this module
+
+    library, folders = ctypes.CDLL(None, use_errno=True), tuple(folders)
+    for point in list_mounts(folders, table):
+        library.umount2(os.fsencode(point), DETACH)
+    if stayed := list_mounts(folders, table):
+        raise DockyardError(f"{stayed[0]} is still mounted", f"run: umount --lazy {stayed[0]}")
 
 
 @contextlib.contextmanager

@@ -28,12 +28,13 @@ from dockyard.engine import client as engines
 from dockyard.engine.client import Engine
 from dockyard.engine.embedded import install, lifecycle, processes
 from dockyard.engine.embedded.install import Place
-from dockyard.engine.embedded.network import ADD_BRIDGE, GET_FLAGS, SET_ADDRESS, SET_FLAGS, SET_NETMASK, UP
+from dockyard.engine.embedded.network import ADD_BRIDGE, SET_ADDRESS, SET_FLAGS, SET_NETMASK, UP
 from dockyard.engine.socket import ask
 from dockyard.process import Command, Completed, capture
 from tests.integration.second_engine import ROOT, place, words
 
 T = TypeVar("T")
+GET_FLAGS = 0x8913
 NEW_NETWORK, NEW_NAMES = 0x40000000, 0x04000000
 ADD_TO_BRIDGE = 0x89A2
 HUB = "10.77.0.254"
@@ -107,7 +108,7 @@ def running(root: Path, count: int, *, small: str = "") -> Iterator[Lab]:
 
 def _node(home: Path, name: str, address: str, root: Path) -> Node:
     where = place(home / name)
-    environment = install.client_environment(where, os.environ.get("PATH", ""))
+    environment = install.client_environment(where)
     engine = engines.from_info("lab", ask(where.socket, "/info") or {}, environment)
     return Node(name, address, engine, where.data)
 
@@ -172,7 +173,7 @@ def start(where: Place, root: Path, memory: str) -> None:
     """Start an engine in this thread's network; `memory` is the size of a file system in memory for its data."""
     where.home.mkdir(parents=True)
     where.root.symlink_to(root)
-    install.lay_out(where, {})
+    install.lay_out(where)
     if memory:
         capture(Command(("mount", "-t", "tmpfs", "-o", f"size={memory}", "tmpfs", str(where.data))))
     settings = {
@@ -187,7 +188,7 @@ def start(where: Place, root: Path, memory: str) -> None:
         "insecure-registries": ["10.77.0.0/24"],
         "shutdown-timeout": 5,
     }
-    install.write_settings(where, settings)
+    where.settings.write_text(json.dumps(settings), "utf-8")
     launch(where)
 
 

@@ -69,7 +69,7 @@ def running(root: Path, slirp: Path) -> Iterator[Engine]:
         try:
             said = (keeper.stdout or sys.stdin).readline()
             assert said, f"the second engine did not start:\n{words(log)}"
-            client = install.client_environment(place(home), os.environ.get("PATH", ""))
+            client = install.client_environment(place(home))
             yield engine.from_info("embedded", json.loads(said), client)
         finally:
             keeper.communicate()

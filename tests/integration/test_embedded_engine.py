@@ -116,21 +116,19 @@ def host(place: Place) -> Host:
 def rules(place: Place, program: str) -> list[str]:
     """Return every rule, policy and chain of Docker's that a firewall has."""
     if not (place.links / f"{program}-save").exists():
-        install.lay_out(place, os.environ)
+        install.lay_out(place)
     tables = network.parse_rules(install.firewall(place, f"{program}-save").stdout)
     return [
-        line
+        f"{name} {line}"
         for name, table in tables.items()
-        for line in (
-            *(f"{name} {chain} {policy}" for chain, policy in table.policies.items() if policy != "ACCEPT"),
-            *(f"{name} {chain} {rule}" for chain, rule in table.rules),
-        )
+        for line in table.elements()
+        if line.startswith("-A ") or not line.endswith(" ACCEPT")
     ]
 
 
 def started() -> Engine:
     """Start the embedded engine and return it as the pipeline sees it."""
-    return engine.from_info("embedded", lifecycle.start(), install.environment(install.here()))
+    return engine.from_info("embedded", lifecycle.start(), install.client_environment(install.here()))
 
 
 def docker(found: Engine, *argv: str, stdin: bytes = b"") -> str:
@@ -172,7 +170,7 @@ def page() -> str:
 def test_a_whole_life(place: Place, downloads: Path) -> None:
     """Start, run, publish, stop without a trace, start again with the images kept, and remove."""
     Path("/proc/sys/net/ipv4/ip_forward").write_text("0", "ascii")
-    install.lay_out(place, os.environ)
+    install.lay_out(place)
     assert install.firewall(place, "iptables", "-A", "FORWARD", *FOREIGN.split()).ok
     untouched = host(place)
     found = started()

@@ -22,7 +22,7 @@ from dockyard.bases import cache, recipe
 from dockyard.bases.cache import Record
 from dockyard.bases.lookup import UnavailableError
 from dockyard.errors import CommandError, DockyardError, Sign, read_signs
-from dockyard.process import Command, Runner
+from dockyard.process import Command
 
 log = logging.getLogger(__name__)
 
@@ -256,7 +256,8 @@ def workplace(contents: recipe.Contents, allow_expired: bool) -> Iterator[recipe
             (work / Path(name).name).chmod(0o644)
         yield recipe.Job(contents, chosen, work / "tools", work)
     finally:
-        _clear(work)
+        files.unmount((work,))  # what a killed mmdebstrap left: the host's own files would go
+        shutil.rmtree(work, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -268,17 +269,6 @@ def half_made(name: str) -> Iterator[Path]:
         yield made
     finally:
         shutil.rmtree(made, ignore_errors=True)
-
-
-def _clear(work: Path, runner: Runner = process, table: Path = files.MOUNTS) -> None:
-    """Remove a work folder; a mount that a killed mmdebstrap left is undone first, or the host's own files would go."""
-    for place in files.list_mounts((work,), table):
-        runner.capture(Command(("umount", "--lazy", place)), check=False)
-    if files.list_mounts((work,), table):
-        raise DockyardError(
-            f"{work} still holds mounts", f"unmount them and delete it: findmnt --list | grep {work.name}"
-        )
-    shutil.rmtree(work, ignore_errors=True)
 
 
 def read_shipped(name: str) -> bytes:

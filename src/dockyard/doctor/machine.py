@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from dockyard import apt, console, files, process
 from dockyard.engine import client
 from dockyard.engine.embedded import install, lifecycle, processes
-from dockyard.engine.embedded.install import place
 from dockyard.errors import DockyardError
 from dockyard.process import Command, Runner
 from dockyard.stack.prepare import is_taken
@@ -99,7 +98,7 @@ class Machine:
             return {} if self.runner.which("docker") else None
         if not engines.unpacked:
             return None
-        return install.client_environment(place(self.environment), self.environment.get("PATH", ""))
+        return install.client_environment(install.here(self.environment), self.environment)
 
 
 Check = Callable[[Machine], Iterable[Row]]
@@ -115,7 +114,7 @@ ENGINE_SECONDS = 4.0
 
 def look_at_engines(settings: "Settings", environment: Mapping[str, str]) -> Engines:
     """Return what there is to know of the host's engine and the embedded one, without starting any."""
-    where = place(environment)
+    where = install.here(environment)
     found = Engines(client.search_host(settings.engine, environment, ENGINE_SECONDS), where.shown())
     if found.search.kind != "embedded":
         return found
@@ -123,7 +122,7 @@ def look_at_engines(settings: "Settings", environment: Mapping[str, str]) -> Eng
         install.require_host()
         found = replace(found, unpacked=install.is_unpacked(where))
         if processes.daemon(processes.running(), where):
-            ours = install.client_environment(where, environment.get("PATH", ""))
+            ours = install.client_environment(where, environment)
             return replace(found, own=client.ask_docker(environment=ours, seconds=ENGINE_SECONDS))
         if not found.unpacked:
             apt.mirror()
@@ -214,7 +213,9 @@ def check_builder(machine: Machine) -> Iterable[Row]:
 def check_disk(machine: Machine) -> Iterable[Row]:
     """Room for the engine's data, base images and temporary files."""
     engines = machine.engines()
-    data = engines.info.get("DockerRootDir") or (place(machine.environment).data if engines.kind == "embedded" else "")
+    data = engines.info.get("DockerRootDir") or (
+        install.here(machine.environment).data if engines.kind == "embedded" else ""
+    )
     if data and runs_here(machine):
         yield measure_disk("the engine", Path(data))
     yield measure_disk("the cache", files.folder(machine.environment))

@@ -270,7 +270,9 @@ def ask_docker(
 
 def _embedded(settings: "Settings", start: Callable[..., dict[str, Any]]) -> Engine:
     info = start(allow_expired=settings.allow_expired_release)
-    environment = install.environment(install.here())
+    where = install.here()
+    install.link_credentials(where, os.environ)
+    environment = install.client_environment(where)
     if settings.builder:
         # The embedded engine's own DOCKER_CONFIG hides the builders that the user made.
         users = Path(os.environ.get("DOCKER_CONFIG") or "~/.docker").expanduser()

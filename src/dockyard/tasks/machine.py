@@ -38,7 +38,7 @@ def start() -> None:
     answer = lifecycle.start(allow_expired=chosen.allow_expired_release)
     where = install.here()
     log.info(f"Docker Engine {lifecycle.version(answer)} is running in {where.shown()}")
-    console.pairs({name: install.environment(where)[name] for name in ("DOCKER_HOST", "DOCKER_CONFIG")})
+    console.pairs({name: install.client_environment(where)[name] for name in ("DOCKER_HOST", "DOCKER_CONFIG")})
 
 
 @task()

@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -69,15 +70,10 @@ class Place:
         return f"~{text[len(user) :]}" if text.startswith(f"{user}/") else text
 
 
-def place(environment: Mapping[str, str]) -> Place:
+def here(environment: Mapping[str, str] = os.environ) -> Place:
     """Return where the embedded engine of this user's cache lives, whether it exists or not."""
     home = cache_folder(environment).resolve() / "engine"
     return Place(home, run_folder(home))
-
-
-def here() -> Place:
-    """Return the place of this user's embedded engine."""
-    return place(os.environ)
 
 
 def run_folder(home: Path) -> Path:
@@ -124,24 +120,13 @@ def kernel() -> str:
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Let one process at a time change what is in `folder`; the folder itself is the lock, so no file is left."""
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            # Another process may have removed the folder, and a third one made it anew, while we waited.
-            if _still_there(handle, folder):
-                yield
-                return
-        finally:
-            os.close(handle)
-
-
-def _still_there(handle: int, folder: Path) -> bool:
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return os.path.samestat(os.fstat(handle), folder.stat())
-    except FileNotFoundError:
-        return False
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 ENGINE_RELEASE = "trixie"
@@ -178,7 +163,7 @@ PLUGINS = ("docker-buildx", "docker-compose")
 
 def require_host() -> None:
     """Raise EngineError, with what to do instead, where the embedded engine cannot run."""
-    judge_host(sys.platform, os.geteuid(), os.confstr("CS_GNU_LIBC_VERSION") or "another C library")
+    judge_host(sys.platform, os.geteuid(), " ".join(platform.libc_ver()).strip() or "another C library")
 
 
 def judge_host(system: str, user: int, library: str) -> None:
@@ -221,7 +206,7 @@ def unpack(place: Place, host: str, fetch: Callable[[tuple[Package, ...], Path],
     write_atomically(place.recipe, recipe(host))
 
 
-def lay_out(place: Place, environment: Mapping[str, str]) -> None:
+def lay_out(place: Place) -> None:
     """Make the links and folders around the packages; harmless when they are there already."""
     for folder in (place.links, place.data, place.config / "cli-plugins", place.run):
         folder.mkdir(parents=True, exist_ok=True)
@@ -230,7 +215,6 @@ def lay_out(place: Place, environment: Mapping[str, str]) -> None:
     _link(place.links / "docker-init", place.root / "usr/bin/tini-static")
     for plugin in PLUGINS:
         _link(place.config / "cli-plugins" / plugin, place.root / "usr/libexec/docker/cli-plugins" / plugin)
-    link_credentials(place, environment)
     link_firewall(place, "nft")
     if not firewall(place, "iptables-save").ok:
         link_firewall(place, "legacy")
@@ -256,9 +240,7 @@ def link_credentials(place: Place, environment: Mapping[str, str]) -> None:
     """Let commands for this engine use what the user's own `docker login` saved."""
     users = Path(environment.get("DOCKER_CONFIG") or "~/.docker").expanduser().absolute() / "config.json"
     link = place.config / "config.json"
-    if users == link or not users.is_file() or (link.exists() and not link.is_symlink()):
-        return
-    if not link.is_symlink() or link.readlink() != users:
+    if users != link and users.is_file() and (link.is_symlink() or not link.exists()):
         _link(link, users)
 
 
@@ -273,13 +255,7 @@ def daemon_environment(place: Place, environment: Mapping[str, str]) -> dict[str
     return {**dict.fromkeys(NOT_FOR_THE_DAEMON), **ours}
 
 
-def environment(place: Place) -> dict[str, str]:
-    """Return what commands need to talk to the engine, the user's logins included."""
-    link_credentials(place, os.environ)
-    return client_environment(place, os.environ.get("PATH", ""))
-
-
-def client_environment(place: Place, path: str) -> dict[str, str]:
+def client_environment(place: Place, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return what a command needs to talk to this engine; an empty variable counts as unset for the CLI."""
     return {
         "DOCKER_HOST": f"unix://{place.socket}",
@@ -287,7 +263,7 @@ def client_environment(place: Place, path: str) -> dict[str, str]:
         "DOCKER_TLS": "",
         "DOCKER_TLS_VERIFY": "",
         "DOCKER_CONFIG": str(place.config),
-        "PATH": os.pathsep.join((place.programs, path)),
+        "PATH": os.pathsep.join((place.programs, environment.get("PATH", ""))),
     }
 
 
@@ -311,11 +287,6 @@ def daemon_settings(place: Place, bridge: str, addresses: Addresses, mtu: int = 
         settings["mtu"] = mtu
         settings["default-network-opts"] = {"bridge": {"com.docker.network.driver.mtu": str(mtu)}}
     return settings
-
-
-def write_settings(place: Place, settings: Mapping[str, Any]) -> None:
-    """Write daemon.json."""
-    write_atomically(place.settings, json.dumps(settings, indent=2))
 
 
 def _link(link: Path, target: Path) -> None:

@@ -4,9 +4,9 @@ Starting fetches what is missing, gives the engine a bridge and waits until it a
 """
 
 import contextlib
-import ctypes
 import errno
 import functools
+import json
 import logging
 import os
 import re
@@ -22,13 +22,12 @@ from dockyard.engine.embedded import install, network, processes
 from dockyard.engine.embedded.install import Place, State, kernel, locked, read_state, write_state
 from dockyard.engine.socket import ask
 from dockyard.errors import EngineError
-from dockyard.files import MOUNTS, list_mounts
+from dockyard.files import list_mounts, unmount, write_atomically
 from dockyard.process import Command, Completed
 
 log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 30.0
-DETACH = 2
 PATIENCE_SECONDS = 90.0
 SYSCTLS = (
     "net/ipv4/ip_forward",
@@ -75,7 +74,7 @@ def _start(place: Place, *, allow_expired: bool) -> dict[str, Any]:
             f"fetching Docker Engine {install.ENGINE_VERSION}, buildx and Compose from Debian packages (about 100 MB)"
         )
         install.unpack(place, apt.codename(), functools.partial(apt.unpack, allow_expired=allow_expired))
-    install.lay_out(place, os.environ)
+    install.lay_out(place)
     log.info("starting the embedded Docker Engine")
     try:
         return _launch(place)
@@ -93,7 +92,8 @@ def _launch(place: Place) -> dict[str, Any]:
         network.make_bridge(name, addresses)
     except OSError as error:
         raise explain_no_bridge(error) from None
-    install.write_settings(place, install.daemon_settings(place, name, addresses, network.mtu()))
+    settings = install.daemon_settings(place, name, addresses, network.mtu())
+    write_atomically(place.settings, json.dumps(settings, indent=2))
     place.log.write_bytes(b"")
     dockerd = str(place.root / "usr/sbin/dockerd")
     environment = install.daemon_environment(place, os.environ)
@@ -152,10 +152,7 @@ def _wait(place: Place, pid: int, patience: float = PATIENCE_SECONDS) -> dict[st
 
 def tail(log: Path) -> str:
     """Return the end of a daemon's log that says most: its errors and last words."""
-    try:
-        lines = log.read_text("utf-8", "replace").splitlines()
-    except OSError:
-        return ""
+    lines = log.read_text("utf-8", "replace").splitlines() if log.exists() else []
     return "\n".join([line for line in lines if "level=info" not in line][-8:])
 
 
@@ -203,8 +200,6 @@ def remove(place: Place | None = None) -> bool:
         for folder in (place.run, place.home):
             if folder.exists():
                 shutil.rmtree(folder)
-        with contextlib.suppress(OSError):
-            place.home.parent.rmdir()
     return True
 
 
@@ -213,7 +208,7 @@ def clean(place: Place) -> bool:
     state = read_state(place.state)
     sockets = tuple(shim_sockets(place.exec_root))
     found = _end_processes(place) or state is not None
-    _unmount(place)
+    unmount((place.home, place.run))
     for file in sockets:
         file.unlink(missing_ok=True)
     if state is not None and state.kernel == kernel():
@@ -266,30 +261,17 @@ def _end_processes(
     grace: float = GRACE_SECONDS,
     find: Callable[[Place], tuple[int | None, set[int]]] = processes.find_all,
 ) -> bool:
-    daemon, _ = find(place)
-    ended = daemon is not None
+    daemon, found = find(place)
     if daemon is not None:
         processes.end(daemon, patience=grace)
     deadline = time.monotonic() + grace
-    while True:
-        _, left = find(place)
-        if not left:
-            return ended
+    while left := find(place)[1]:
         if time.monotonic() > deadline:
             hint = "a disk or network that they wait for may hang"
             raise EngineError(f"processes of the embedded engine do not end: {sorted(left)}", hint)
-        ended = True
         processes.kill(left)
         time.sleep(0.05)
-
-
-def _unmount(place: Place, table: Path = MOUNTS) -> None:
-    library = ctypes.CDLL(None, use_errno=True)
-    for point in list_mounts((place.home, place.run), table):
-        library.umount2(os.fsencode(point), DETACH)
-    # Deleting below a mount that stayed would delete what is mounted there.
-    if stayed := list_mounts((place.home, place.run), table):
-        raise EngineError(f"{stayed[0]} is still mounted", f"run: umount --lazy {stayed[0]}")
+    return bool(found)
 
 
 def _require_root(place: Place) -> None:
@@ -318,23 +300,12 @@ def version(answer: Mapping[str, Any]) -> str:
 
 
 def disk_used(folder: Path) -> int:
-    """Return the bytes on disk below a folder, without what other file systems are mounted there."""
-    try:
-        device = folder.lstat().st_dev
-    except OSError:
-        return 0
-    total, waiting = 0, [str(folder)]
-    while waiting:
-        try:
-            entries = list(os.scandir(waiting.pop()))
-        except OSError:
-            continue
-        for entry in entries:
-            try:
-                found = entry.stat(follow_symlinks=False)
-            except OSError:
-                continue
-            total += found.st_blocks * 512
-            if entry.is_dir(follow_symlinks=False) and found.st_dev == device:
-                waiting.append(entry.path)
+    """Return the bytes on disk below a folder; of what is mounted there, that is the layers of containers, nothing."""
+    mounts = frozenset(list_mounts((folder,)))
+    total = 0
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if f"{parent}/{name}" not in mounts]
+        for name in (*folders, *names):
+            with contextlib.suppress(OSError):  # it is gone meanwhile
+                total += os.lstat(f"{parent}/{name}").st_blocks * 512
     return total

@@ -12,7 +12,7 @@ import socket
 import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fcntl import ioctl
 from ipaddress import IPv4Network, ip_network
 from itertools import pairwise
@@ -21,13 +21,14 @@ from pathlib import Path
 from dockyard.errors import EngineError
 
 ADD_BRIDGE, DELETE_BRIDGE = 0x89A0, 0x89A1
-GET_FLAGS, SET_FLAGS, SET_ADDRESS, SET_NETMASK, GET_MTU = 0x8913, 0x8914, 0x8916, 0x891C, 0x8921
-SET_HARDWARE_ADDRESS, ETHERNET = 0x8924, 1
-UP = 0x1
+SET_FLAGS, SET_ADDRESS, SET_NETMASK, SET_HARDWARE_ADDRESS = 0x8914, 0x8916, 0x891C, 0x8924
+ETHERNET = 1
+UP, MULTICAST = 0x1, 0x1000
 USUAL_MTU = 1500
 INSTEAD = "install Docker Engine with buildx and Compose, or set DOCKER_HOST to one that you can reach"
 BLOCK = 17
 """Prefix length of the address space one engine takes: a /24 for its bridge and 64 more for networks."""
+Network = IPv4Network | ipaddress.IPv6Network
 PRIVATE = ("172.16.0.0/12", "10.0.0.0/8", "192.168.0.0/16")
 
 
@@ -81,9 +82,7 @@ def mtu() -> int:
     """Return the packet size of the default route, which tunnels and clouds make smaller than usual."""
     for interface, network in parse_routes(_read("/proc/net/route")):
         if network.prefixlen == 0:
-            with _control() as control, contextlib.suppress(OSError):
-                answer = ioctl(control, GET_MTU, struct.pack("16si20x", interface.encode(), 0))
-                return min(USUAL_MTU, int(struct.unpack("16si20x", answer)[1]))
+            return min(USUAL_MTU, int(_read(f"/sys/class/net/{interface}/mtu") or USUAL_MTU))
     return USUAL_MTU
 
 
@@ -109,7 +108,7 @@ def make_bridge(name: str, addresses: Addresses) -> None:
             # they come and go: those that run then send to an address that is gone, for up to half a minute.
             own = b"\x02\x42", socket.inet_aton(addresses.gateway)  # locally administered
             ioctl(control, SET_HARDWARE_ADDRESS, struct.pack("16sH2s4s18x", name.encode(), ETHERNET, *own))
-            _set_up(control, name, up=True)
+            ioctl(control, SET_FLAGS, struct.pack("16sh22x", name.encode(), UP | MULTICAST))
         except OSError:
             ioctl(control, DELETE_BRIDGE, name.encode() + b"\0")
             raise
@@ -118,7 +117,7 @@ def make_bridge(name: str, addresses: Addresses) -> None:
 def delete_bridge(name: str) -> None:
     """Delete a bridge; nothing happens where there is none of that name."""
     with _control() as control, contextlib.suppress(OSError):
-        _set_up(control, name, up=False)
+        ioctl(control, SET_FLAGS, struct.pack("16sh22x", name.encode(), 0))
         ioctl(control, DELETE_BRIDGE, name.encode() + b"\0")
 
 
@@ -139,12 +138,6 @@ def _address_request(name: str, address: str) -> bytes:
     return struct.pack("16sHH4s16x", name.encode(), socket.AF_INET, 0, socket.inet_aton(address))
 
 
-def _set_up(control: socket.socket, name: str, *, up: bool) -> None:
-    answer = ioctl(control, GET_FLAGS, struct.pack("16sh22x", name.encode(), 0))
-    flags = struct.unpack("16sh22x", answer)[1]
-    ioctl(control, SET_FLAGS, struct.pack("16sh22x", name.encode(), flags | UP if up else flags & ~UP))
-
-
 def _read(file: str) -> str:
     try:
         return Path(file).read_text("utf-8", "replace")
@@ -152,25 +145,18 @@ def _read(file: str) -> str:
         return ""
 
 
-@dataclass
-class Table:
-    """One table as iptables-save prints it: chain names with their policies, and rules as (chain, rest)."""
+def parse_rules(saved: str) -> dict[str, Counter[str]]:
+    """Return what iptables-save prints for each table: its rules, and its chains with their policies, as it has them.
 
-    policies: dict[str, str] = field(default_factory=dict)
-    rules: list[tuple[str, str]] = field(default_factory=list)
-
-
-def parse_rules(saved: str) -> dict[str, Table]:
-    """Return the tables in the text that iptables-save prints."""
-    tables: dict[str, Table] = {}
-    current = Table()
+    They are counted, because a table may hold the same rule more than once; the numbers of packets are left out.
+    """
+    tables: dict[str, Counter[str]] = {}
+    current: Counter[str] = Counter()
     for line in saved.splitlines():
         if line.startswith("*"):
-            current = tables.setdefault(line[1:].strip(), Table())
-        elif found := re.match(r":(\S+) (\S+)", line):
-            current.policies[found[1]] = found[2]
-        elif found := re.match(r"-A (\S+) ?(.*)", line):
-            current.rules.append((found[1], found[2]))
+            current = tables.setdefault(line[1:].strip(), Counter())
+        elif line.startswith((":", "-A ")):
+            current[re.sub(r" \[\d+:\d+\]$", "", line)] += 1
     return tables
 
 
@@ -181,66 +167,45 @@ def undo_rules(saved: str, said: str, bridges: frozenset[str], *, shared: bool =
     Rules that stood before, and rules of others, stay; with `shared` another engine still uses Docker's chains.
     """
     before, now = parse_rules(saved), parse_rules(said)
-    subnets = frozenset(_subnets(now, bridges))
+    subnets = tuple(_subnets(now.get("nat", ()), bridges))
     script = []
     for name, table in now.items():
-        lines = tuple(_undo_table(before.get(name, Table()), table, bridges, subnets, shared=shared))
+        added = table - before.get(name, Counter())
+        chains = [] if shared else [found[1] for line in added if (found := re.match(r":(DOCKER\S*) ", line))]
+        if any(line.startswith("-A DOCKER-USER ") and line != "-A DOCKER-USER -j RETURN" for line in table):
+            chains = [chain for chain in chains if chain != "DOCKER-USER"]  # people put rules of their own there
+        lines = [
+            f"-D{line[2:]}"
+            for line in added.elements()
+            if line.startswith("-A ")
+            and line.split()[1] not in chains
+            and _is_ours(line, bridges, subnets, shared=shared)
+        ]
+        lines += [f"{verb} {chain}" for verb in ("-F", "-X") for chain in chains]
+        if not shared and ":FORWARD DROP" in added:
+            lines.append("-P FORWARD ACCEPT")
         if lines:
             script += [f"*{name}", *lines, "COMMIT"]
     return "".join(f"{line}\n" for line in script)
 
 
-def _undo_table(
-    before: Table, now: Table, bridges: frozenset[str], subnets: frozenset[str], *, shared: bool
-) -> Iterator[str]:
-    doomed = () if shared else tuple(_doomed(before, now))
-    known = Counter(before.rules)
-    for chain, rule in now.rules:
-        known[chain, rule] -= 1
-        if known[chain, rule] >= 0 or chain in doomed:
-            continue
-        if _is_ours(rule, bridges, subnets, shared=shared):
-            yield f"-D {chain} {rule}"
-    yield from (f"-F {chain}" for chain in doomed)
-    yield from (f"-X {chain}" for chain in doomed)
-    policy = before.policies.get("FORWARD", "ACCEPT")
-    if not shared and now.policies.get("FORWARD", policy) != policy:
-        yield f"-P FORWARD {policy}"
-
-
-def _doomed(before: Table, now: Table) -> Iterator[str]:
-    for chain in now.policies:
-        if chain.startswith("DOCKER") and chain not in before.policies:
-            rules = [rule for owner, rule in now.rules if owner == chain]
-            if chain != "DOCKER-USER" or rules in ([], ["-j RETURN"]):
-                yield chain
-
-
-def _is_ours(rule: str, bridges: frozenset[str], subnets: frozenset[str], *, shared: bool) -> bool:
+def _is_ours(rule: str, bridges: frozenset[str], subnets: Iterable[Network], *, shared: bool) -> bool:
     words = _words(rule)
     if not shared and words.get("-j", "").startswith("DOCKER"):
         return True
     if not bridges.isdisjoint((words.get("-i", ""), words.get("-o", ""))):
         return True
-    return any(_within(words.get(option, ""), subnets) for option in ("-s", "-d"))
+    addresses = [ip_network(words[option], strict=False) for option in ("-s", "-d") if option in words]
+    return any(address.overlaps(subnet) for address in addresses for subnet in subnets)
 
 
-def _subnets(tables: dict[str, Table], bridges: frozenset[str]) -> Iterator[str]:
+def _subnets(rules: Iterable[str], bridges: frozenset[str]) -> Iterator[Network]:
     """Yield the networks that are masqueraded for our bridges: rules for single containers name no bridge."""
-    for chain, rule in tables.get("nat", Table()).rules:
+    for rule in rules:
         words = _words(rule)
-        if chain == "POSTROUTING" and words.get("-o") in bridges and "/" in words.get("-s", ""):
-            yield words["-s"]
-
-
-def _within(address: str, subnets: Iterable[str]) -> bool:
-    try:
-        asked = ip_network(address, strict=False)
-    except ValueError:
-        return False
-    return any(asked.version == network.version and asked.overlaps(network) for network in map(ip_network, subnets))
+        if words.get("-A") == "POSTROUTING" and words.get("-o") in bridges and "/" in words.get("-s", ""):
+            yield ip_network(words["-s"], strict=False)
 
 
 def _words(rule: str) -> dict[str, str]:
-    words = shlex.split(rule)
-    return dict(pairwise(words))
+    return dict(pairwise(shlex.split(rule)))

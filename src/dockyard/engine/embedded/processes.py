@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,15 +30,14 @@ class Process:
 
 def running() -> dict[int, Process]:
     """Return every process of this machine by its id."""
-    return {process.pid: process for entry in PROC.iterdir() if entry.name.isdigit() for process in _read(entry)}
+    found = (_read(entry) for entry in PROC.iterdir() if entry.name.isdigit())
+    return {process.pid: process for process in found if process}
 
 
 def daemon(processes: Mapping[int, Process], place: Place) -> int | None:
     """Return the process id of the place's own daemon: known by its settings file, so a reused id fools nobody."""
-    for process in processes.values():
-        if process.name == "dockerd" and str(place.settings) in process.argv:
-            return process.pid
-    return None
+    ours = (one.pid for one in processes.values() if one.name == "dockerd" and str(place.settings) in one.argv)
+    return next(ours, None)
 
 
 def belonging(processes: Mapping[int, Process], place: Place) -> set[int]:
@@ -52,7 +51,10 @@ def belonging(processes: Mapping[int, Process], place: Place) -> set[int]:
     def is_ours(process: Process) -> bool:
         return process.name in PROGRAMS and any(word.startswith(folders) for word in process.argv)
 
-    return descendants(processes, {process.pid for process in processes.values() if is_ours(process)})
+    found = {process.pid for process in processes.values() if is_ours(process)}
+    while more := {process.pid for process in processes.values() if process.parent in found} - found:
+        found |= more
+    return found
 
 
 def find_all(place: Place) -> tuple[int | None, set[int]]:
@@ -61,31 +63,27 @@ def find_all(place: Place) -> tuple[int | None, set[int]]:
     return daemon(known, place), belonging(known, place) | contained(known, place)
 
 
-def descendants(processes: Mapping[int, Process], found: set[int]) -> set[int]:
-    """Return some processes with their children, and theirs."""
-    found = set(found)
-    while more := {process.pid for process in processes.values() if process.parent in found} - found:
-        found |= more
-    return found
-
-
 def contained(processes: Iterable[int], place: Place) -> set[int]:
     """Return those whose root file system is a layer of the engine: what a killed engine's builds leave running."""
-    own = _link(PROC / "self/ns/mnt")
-    return {pid for pid in processes if _link(PROC / f"{pid}/ns/mnt") != own and _roots_in(pid, str(place.data))}
+    own, found = (PROC / "self/ns/mnt").readlink(), set()
+    for pid in processes:
+        with contextlib.suppress(OSError):
+            if (PROC / f"{pid}/ns/mnt").readlink() != own:
+                mounts = (PROC / f"{pid}/mountinfo").read_text("utf-8", "replace").splitlines()
+                if any(line.split()[4] == "/" and str(place.data) in line for line in mounts):
+                    found.add(pid)
+    return found
 
 
 def rivals(processes: Mapping[int, Process], place: Place) -> list[Process]:
     """Return other daemons that write Docker's firewall chains in our network namespace."""
-    own, network = daemon(processes, place), _link(PROC / "thread-self/ns/net")
-    return [
-        process
-        for process in processes.values()
-        if process.name == "dockerd"
-        and process.pid != own
-        and "--iptables=false" not in process.argv
-        and _link(PROC / f"{process.pid}/ns/net") == network
-    ]
+    own, network, found = daemon(processes, place), (PROC / "thread-self/ns/net").readlink(), []
+    for process in processes.values():
+        if process.name == "dockerd" and process.pid != own and "--iptables=false" not in process.argv:
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                if (PROC / f"{process.pid}/ns/net").readlink() == network:
+                    found.append(process)
+    return found
 
 
 def end(pid: int, *, patience: float) -> bool:
@@ -109,31 +107,15 @@ def kill(pids: Iterable[int]) -> None:
 
 def is_alive(pid: int) -> bool:
     """Tell whether a process runs."""
-    return any(True for _ in _read(PROC / str(pid)))
+    return _read(PROC / str(pid)) is not None
 
 
-def _read(entry: Path) -> Iterator[Process]:
+def _read(entry: Path) -> Process | None:
     try:
         status = (entry / "stat").read_bytes()
         argv = (entry / "cmdline").read_bytes()
     except OSError:
-        return
+        return None
     state, parent = status[status.rindex(b")") + 2 :].split()[:2]
-    if state not in {b"Z", b"X"}:
-        words = argv.decode("utf-8", "replace").split("\0")[:-1]
-        yield Process(int(entry.name), int(parent), tuple(words))
-
-
-def _link(path: Path) -> str:
-    try:
-        return str(path.readlink())
-    except OSError:
-        return ""
-
-
-def _roots_in(pid: int, folder: str) -> bool:
-    try:
-        mounts = (PROC / f"{pid}/mountinfo").read_text("utf-8", "replace")
-    except OSError:
-        return False
-    return any(line.split()[4] == "/" and folder in line for line in mounts.splitlines())
+    words = argv.decode("utf-8", "replace").split("\0")[:-1]
+    return None if state in {b"Z", b"X"} else Process(int(entry.name), int(parent), tuple(words))
