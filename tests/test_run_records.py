@@ -99,7 +99,7 @@ def test_a_verify(settings: Settings, trial: Trial | None) -> None:
     """Counts, times and memory, and the findings, those first that nobody has accepted."""
     broken = Finding("no-shell", Severity.ERROR, "there is a shell", "take it out", path="/bin/sh")
     verdict = Verdict(("no-shell", "size"), (replace(broken, accepted="needed"), broken))
-    facts = Facts(DIGEST, {}, (Layer(DIGEST, "", 20_000_000, ()),), FILES)
+    facts = Facts(DIGEST, {}, (Layer(DIGEST, 20_000_000, (), ""),), FILES)
     report = Report("shop:production", Case(facts, Expected(python="3.13"), trial), verdict, 5.0)
     record = valid(settings, "verify", describe_report(report))
     told = record["verify"]

@@ -348,7 +348,7 @@ def run() -> Run:
         more = {"/app/.env": small_images.File(b"A=1")} if broken else None
         case = small_images.case(more, trial=worked())
         verdict = judge.judge_image(case, allow={"no-shell": "old"})
-        facts = replace(case.facts, manifest="sha256:def", layers=(Layer("sha256:1", "COPY", 1_200_000, ()),))
+        facts = replace(case.facts, manifest="sha256:def", layers=(Layer("sha256:1", 1_200_000, (), "COPY"),))
         made = Report("shop:production", replace(case, facts=facts), verdict, 1.0)
         try:
             boundary(task.tell_report)(made, **options)
