@@ -164,7 +164,7 @@ def test_a_folder_that_is_missing(tmp_path: Path) -> None:
 def test_a_file_that_is_no_program(tmp_path: Path) -> None:
     """No permission and no executable format are told apart from a missing program."""
     (tmp_path / "plain").write_text("")
-    with pytest.raises(CommandError, match="may not be executed"):
+    with pytest.raises(CommandError, match="cannot be run: Permission denied"):
         capture(Command((str(tmp_path / "plain"),)))
     (tmp_path / "broken").write_bytes(b"\x7fELF nonsense")
     (tmp_path / "broken").chmod(0o755)

@@ -250,7 +250,7 @@ def test_pip_conf_user_beats_machine(home: Path) -> None:
     put(home / "etc" / "pip.conf", "[global]\nindex-url = https://machine/\n")
     put(home / ".config" / "pip" / "pip.conf", "[global]\nindex-url = https://me:pw%40@mine/simple\n")
     written = read_pip_conf({"XDG_CONFIG_DIRS": str(home / "xdg")}, home)
-    assert written == "[global]\nindex-url = https://me:pw%40@mine/simple\ntrusted-host = all\n\n"
+    assert written == "[global]\nindex-url = https://me:pw%40@mine/simple\ntrusted-host = all\n"
 
 
 def test_pip_conf_environment_beats_files(home: Path) -> None:
@@ -266,14 +266,14 @@ def test_pip_conf_named_file(home: Path) -> None:
     put(home / ".config" / "pip" / "pip.conf", "[global]\nextra-index-url = https://mine/\n")
     named = put(home / "named", "[global]\nindex-url = https://named/\n")
     environment = {"PIP_CONFIG_FILE": str(named), "XDG_CONFIG_DIRS": str(home)}
-    assert read_pip_conf(environment, home) == "[global]\nindex-url = https://named/\ntrusted-host = machine\n\n"
+    assert read_pip_conf(environment, home) == "[global]\nindex-url = https://named/\ntrusted-host = machine\n"
     assert read_pip_conf({"PIP_CONFIG_FILE": os.devnull}, home) == ""
 
 
 def test_pip_conf_leaves_out_what_a_container_cannot_reach(home: Path) -> None:
     """Folders of this machine are of no use in a build."""
     put(home / ".pip" / "pip.conf", "[global]\nindex-url = file:///x\nextra-index-url =\n  file:///a\n  https://b/\n")
-    assert read_pip_conf({"XDG_CONFIG_DIRS": str(home)}, home) == "[global]\nextra-index-url = https://b/\n\n"
+    assert read_pip_conf({"XDG_CONFIG_DIRS": str(home)}, home) == "[global]\nextra-index-url = https://b/\n"
 
 
 @pytest.mark.parametrize("text", ["no section\n", "[global\n", "[global]\nindex-url = a\nindex-url = b\n", "\xff"])

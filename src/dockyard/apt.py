@@ -7,7 +7,7 @@ mirror comes from the host's sources, because a host behind a firewall reaches t
 
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from email import message_from_string
 from pathlib import Path
@@ -51,12 +51,18 @@ class Package:
 
 @dataclass(frozen=True)
 class Source:
-    """One entry of the host's apt sources."""
+    """One entry of the host's apt sources; `signer` is its Signed-By: a keyring's path, a whole key, or nothing."""
 
     uri: str
     suites: tuple[str, ...]
     components: tuple[str, ...]
-    options: Mapping[str, str]
+    signer: str = ""
+
+    @property
+    def is_debian(self) -> bool:
+        """Whether it is Debian's own archive on the network, and not somebody's packages for it."""
+        ours = not self.signer or "debian-archive" in self.signer or "BEGIN PGP" in self.signer
+        return ours and "main" in self.components and not self.uri.startswith("cdrom:")
 
 
 def codename(host: Host = HERE) -> str:
@@ -77,8 +83,8 @@ def mirror(host: Host = HERE) -> Mirror:
     if host.runner.which("apt-get") is None or host.runner.which("dpkg") is None:
         raise DockyardError("this Debian has no apt-get or no dpkg", ELSEWHERE)
     # Entries that name Debian's keyring come before those that trust any key of the host.
-    for source in sorted(host_sources(host), key=lambda one: "debian-archive" not in one.options.get("signed-by", "")):
-        if is_debian(source, release):
+    for source in sorted(host_sources(host), key=lambda one: "debian-archive" not in one.signer):
+        if source.is_debian and release in source.suites:
             return Mirror(source.uri, _keyring(source, host))
     raise DockyardError(
         f"the apt sources in {host.apt} name no mirror of Debian {release} main",
@@ -135,7 +141,7 @@ def parse_list(text: str) -> Iterator[Source]:
             continue
         pairs = (option.partition("=") for option in (found[1] or "").split())
         options = {name.lower(): value for name, _, value in pairs}
-        yield Source(found[2], (found[3],), tuple(found[4].split()), options)
+        yield Source(found[2], (found[3],), tuple(found[4].split()), options.get("signed-by", ""))
 
 
 def parse_sources(text: str) -> Iterator[Source]:
@@ -147,7 +153,7 @@ def parse_sources(text: str) -> Iterator[Source]:
             continue
         suites, components = (tuple(fields.get(name, "").split()) for name in ("suites", "components"))
         for uri in fields.get("uris", "").split():
-            yield Source(uri, suites, components, fields)
+            yield Source(uri, suites, components, fields.get("signed-by", ""))
 
 
 def host_sources(host: Host = HERE) -> Iterator[Source]:
@@ -161,13 +167,6 @@ def host_sources(host: Host = HERE) -> Iterator[Source]:
             yield from parse_sources(text)
         elif path.suffix == ".list":
             yield from parse_list(text)
-
-
-def is_debian(source: Source, release: str) -> bool:
-    """Tell whether an entry is Debian's own archive of a release, and not somebody's packages for it."""
-    signer = source.options.get("signed-by", "")
-    ours = not signer or "debian-archive" in signer or "BEGIN PGP" in signer
-    return ours and release in source.suites and "main" in source.components and not source.uri.startswith("cdrom:")
 
 
 def explain(said: str) -> DockyardError:
@@ -231,7 +230,7 @@ SIGNS = (
 
 
 def _keyring(source: Source, host: Host) -> Path:
-    signer = source.options.get("signed-by", "").split(",")[0].strip()
+    signer = source.signer.split(",")[0].strip()
     found = Path(signer) if signer.startswith("/") else host.keyring
     if not found.is_file():
         raise DockyardError(f"the keyring {found} is missing", "install the package debian-archive-keyring")

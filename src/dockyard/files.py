@@ -48,12 +48,17 @@ def replace_files(wanted: Mapping[Path, str | None]) -> None:
     """Give every path its text, or remove it where that is None; on any error leave all as they were."""
     try:
         with contextlib.ExitStack() as stack:
-            _swap(
-                {
-                    path: None if text is None else stack.enter_context(_beside(path, text))
-                    for path, text in wanted.items()
-                }
-            )
+            fresh = {
+                path: stack.enter_context(_beside(path, text)) for path, text in wanted.items() if text is not None
+            }
+            old = {path: path.read_bytes() if path.exists() else None for path in wanted}
+            try:
+                for path in wanted:
+                    fresh[path].replace(path) if path in fresh else path.unlink(missing_ok=True)
+            except BaseException:
+                for path, content in old.items():
+                    path.unlink(missing_ok=True) if content is None else path.write_bytes(content)
+                raise
     except OSError as error:
         raise DockyardError(f"{error.filename}: {error.strerror}", "nothing was changed") from None
 
@@ -76,18 +81,6 @@ def _beside(path: Path, text: str) -> Iterator[Path]:
         with contextlib.suppress(OSError):  # a folder made for this that holds something now
             for folder in made:
                 folder.rmdir()
-
-
-def _swap(fresh: Mapping[Path, Path | None]) -> None:
-    """Put every new file in its place; when that is interrupted, put the old ones back."""
-    old = {path: path.read_bytes() if path.exists() else None for path in fresh}
-    try:
-        for path, made in fresh.items():
-            made.replace(path) if made else path.unlink(missing_ok=True)
-    except BaseException:
-        for path, content in old.items():
-            path.unlink(missing_ok=True) if content is None else path.write_bytes(content)
-        raise
 
 
 def list_mounts(folders: Iterable[Path], table: Path = MOUNTS) -> list[str]:

@@ -1,7 +1,6 @@
 """Read what this host has that builds need too: its certificates and its package index settings."""
 
 import configparser
-import io
 import os
 import ssl
 from collections.abc import Iterable, Mapping
@@ -46,10 +45,9 @@ def pip_conf(
             continue
         wanted = {key: parser.get("global", key, fallback=value) for key, value in wanted.items()}
     wanted = {key: environment.get("PIP_" + key.upper().replace("-", "_"), value) for key, value in wanted.items()}
-    kept = {
-        key: " ".join(part for part in value.split() if not part.startswith("file:")) for key, value in wanted.items()
-    }
-    return _written({key: value for key, value in kept.items() if value})
+    reachable = {key: [part for part in value.split() if not part.startswith("file:")] for key, value in wanted.items()}
+    lines = [f"{key} = {' '.join(parts)}\n" for key, parts in reachable.items() if parts]
+    return "".join(("[global]\n", *lines)) if lines else ""
 
 
 def _pip_files(environment: Mapping[str, str], home: Path, last: Path) -> tuple[Path, ...]:
@@ -62,13 +60,3 @@ def _pip_files(environment: Mapping[str, str], home: Path, last: Path) -> tuple[
     config = Path(environment.get("XDG_CONFIG_HOME") or home / ".config")
     user = (Path(named),) if named else (home / ".pip" / "pip.conf", config / "pip" / "pip.conf")
     return (*machine, *user)
-
-
-def _written(values: Mapping[str, str]) -> str:
-    if not values:
-        return ""
-    parser = configparser.RawConfigParser()
-    parser["global"] = dict(values)
-    text = io.StringIO()
-    parser.write(text)
-    return text.getvalue()

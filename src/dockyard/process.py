@@ -264,8 +264,6 @@ def _explained(command: Command) -> Iterator[None]:
             "`invoke doctor` shows what the pipeline needs",
             returncode=127,
         ) from None
-    except PermissionError:
-        raise CommandError(f"{command.argv[0]} may not be executed by this user", returncode=126) from None
     except OSError as error:
         raise CommandError(f"{command.argv[0]} cannot be run: {error.strerror}", returncode=126) from None
 

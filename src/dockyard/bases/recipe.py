@@ -95,8 +95,7 @@ def archives(mirror: Mirror, release: str, host: Iterable[Source]) -> tuple[Arch
     """Return where packages come from: the release, and its updates and security fixes if the host uses its own."""
     found = [Archive(mirror.uri, release)]
     for source in host:
-        signer = source.options.get("signed-by", "")
-        if "main" not in source.components or (signer and "debian-archive" not in signer and "BEGIN PGP" not in signer):
+        if not source.is_debian:
             continue
         for suite in source.suites:
             ending = re.search(r"-(updates|security)$", suite)
