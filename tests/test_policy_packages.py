@@ -112,15 +112,15 @@ def test_a_file_of_the_project_that_no_python_can_compile_is_told_with_the_reaso
 def test_what_lacks_bytecode_is_asked_for_and_nothing_else() -> None:
     """Stale bytecode shows that the file can be compiled."""
     files = {"/app/late.py": File(b"1"), "/app/shop/web.py": File(b"2")}
-    assert bytecode.missing(small_images.case(files).facts) == ("/app/late.py",)
+    assert bytecode.find_uncompiled(small_images.case(files).facts) == ("/app/late.py",)
 
 
 def test_the_interpreter_is_the_first_on_path() -> None:
     """By the name that its links lead to; without PATH, where the kernel's default looks."""
-    assert bytecode.interpreter(small_images.facts(small_images.good())) == "3.13"
+    assert bytecode.find_interpreter(small_images.facts(small_images.good())) == "3.13"
     files = {"/usr/bin/python3": link("python3.12"), "/usr/bin/python3.12": File()}
-    assert bytecode.interpreter(small_images.facts(files, Env=None)) == "3.12"
-    assert bytecode.interpreter(small_images.facts({"/x": File()})) == ""
+    assert bytecode.find_interpreter(small_images.facts(files, Env=None)) == "3.12"
+    assert bytecode.find_interpreter(small_images.facts({"/x": File()})) == ""
 
 
 def test_where_no_interpreter_is_found_the_label_says_which_python() -> None:

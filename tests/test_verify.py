@@ -283,7 +283,7 @@ def test_a_whole_verify(docker: Docker, project: Settings, world: None) -> None:
     docker.archives["sha256:1"] = small_images.archive(small_images.layer(small_images.good()), config=config)
     found = verify.verify_image(project, ImageQuery(), engine=docker.engine)
     assert found.verdict.findings == ()
-    assert (found.ok, found.image, found.category) == (True, "shop:production", "verify/production/3.13")
+    assert (found.ok, found.image, found.case.expected.python) == (True, "shop:production", "3.13")
 
 
 def test_the_first_answer_is_told_before_anything_else_is_done(docker: Docker) -> None:
@@ -323,8 +323,8 @@ def test_the_certificates_of_this_host_that_the_public_has_not(tmp_path: Path) -
     bundle = tmp_path / "bundle.crt"
     bundle.write_bytes(pem(der("Public CA")) + pem(der("Proxy CA")))
     known = (str(public), str(tmp_path / "none"))
-    assert list(secrets.find_private_certificates(bundle, known).values()) == ["Proxy CA"]
-    assert secrets.find_private_certificates(None) == {}
+    assert secrets.find_private_certificates(bundle, known) == secrets.read_certificates(pem(der("Proxy CA")))
+    assert secrets.find_private_certificates(None) == frozenset()
 
 
 def test_patience_goes_past_the_budget(settings: Settings) -> None:

@@ -84,7 +84,7 @@ def test_a_test_image_is_held_to_the_rules_for_every_image(make: Make) -> None:
     assert {one.rule for one in found} == {"no-credential-file"}
 
 
-PRIVATE = dict.fromkeys(secrets.read_certificates(pem(der("Proxy CA"))), "Proxy CA")
+PRIVATE = secrets.read_certificates(pem(der("Proxy CA")))
 FILES: list[tuple[str, dict[str, File]]] = [
     ("no-set-uid", {"/usr/bin/su2": File(b"x", 0o4755)}),
     ("no-set-uid", {"/usr/bin/wall2": File(b"x", 0o2755)}),
@@ -254,7 +254,7 @@ def test_python_files_that_no_python_can_compile_are_told_from_others(
             member.size = len(file.data)
             archive.addfile(member, io.BytesIO(file.data))
     capture(engine.command("buildx", "build", "--load", "--quiet", f"--tag={unique}:1", "-", input=context.getvalue()))
-    paths = bytecode.missing(contents.read_image(engine, f"{unique}:1"))
+    paths = bytecode.find_uncompiled(contents.read_image(engine, f"{unique}:1"))
     assert set(paths) == set(files)
     found = trial.find_uncompilable(engine, f"{unique}:1", paths)
     assert list(found) == ["/app/template.py"]

@@ -45,9 +45,9 @@ def tell_report(found: Any, *, json: bool = False, sarif: str = "", junit: str =
     from dockyard.verify import output
 
     if sarif:
-        output.write_sarif(Path(sarif), output.format_sarif(found))
+        output.write_report(Path(sarif), output.format_sarif(found))
     if junit:
-        output.write_junit(Path(junit), found)
+        output.write_report(Path(junit), output.format_junit(found))
     if json:
         console.as_json(output.format_json(found))
     else:
@@ -150,9 +150,9 @@ def audit(json: bool = False, sarif: str = "") -> None:
             recording.failed = True
             recording.details["error"] = known
     if sarif:
-        from dockyard.verify.output import format_audit_sarif, write_sarif
+        from dockyard.verify.output import format_audit_sarif, write_report
 
-        write_sarif(Path(sarif), format_audit_sarif(found))
+        write_report(Path(sarif), format_audit_sarif(found))
     if json:
         console.as_json({**vars(found), "counting": count})
     else:

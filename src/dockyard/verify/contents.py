@@ -130,7 +130,7 @@ def examine(entry: Entry, windows: Iterable[bytes], most: int = 0) -> Entry:
         digest.update(window)
         seen = tail + window
         leaks |= secrets.find_leaks(seen)
-        certificates |= secrets.read_certificates(seen).keys()
+        certificates |= secrets.read_certificates(seen)
         if whole or (not kept and entry.path.endswith(".pyc")):
             kept += window if whole else window[:HEADER]
         tail = seen[-OVERLAP:]

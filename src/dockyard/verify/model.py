@@ -146,8 +146,8 @@ class Expected:
     """What the project expects of an image.
 
     `labels` must be there with these values. `pins` is the lock, None where there is none to compare with;
-    `own` is the project's own distribution. `private` maps the SHA-256 of certificates that only this host
-    trusts to their names. `uncompilable` says of Python files why the image's own Python cannot compile them,
+    `own` is the project's own distribution. `private` holds the SHA-256 of certificates that only this
+    host trusts. `uncompilable` says of Python files why the image's own Python cannot compile them,
     `in_base` holds the paths under which the base image has what the service lacked.
     Budgets are in compressed bytes, seconds to the first answer, and bytes of memory; None is no limit.
     """
@@ -158,7 +158,7 @@ class Expected:
     pins: Mapping[str, Pin] | None = None
     lock: str = ""
     own: str = ""
-    private: Mapping[str, str] = field(default_factory=dict)
+    private: frozenset[str] = frozenset()
     uncompilable: Mapping[str, str] = field(default_factory=dict)
     in_base: tuple[str, ...] = ()
     writable: tuple[str, ...] = ("/tmp",)  # noqa: S108 - a path in the image

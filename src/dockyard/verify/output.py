@@ -39,11 +39,6 @@ class Report:
     seconds: float
 
     @property
-    def category(self) -> str:
-        """What tells it from other images of a project, for those who keep many reports."""
-        return f"verify/{self.case.expected.target}/{self.case.expected.python}"
-
-    @property
     def ok(self) -> bool:
         """Whether nothing was found that is not accepted."""
         return not self.verdict.violations
@@ -127,17 +122,12 @@ def format_json(report: Report) -> dict[str, Any]:
 
 def format_sarif(report: Report) -> dict[str, Any]:
     """Return a report as a SARIF 2.1.0 log; what is accepted is there as suppressed, with the reason."""
-    known = {rule.id: rule for rule in RULES}
-    order = list(report.verdict.checked)
+    facts = report.case.facts
     return format_sarif_log(
-        report.category,
-        [_sarif_rule(known[name]) for name in order],
-        [_sarif_result(finding, order.index(finding.rule)) for finding in report.verdict.findings],
-        properties={
-            "image": report.image,
-            "digest": report.case.facts.digest,
-            "manifest": report.case.facts.manifest,
-        },
+        f"verify/{report.case.expected.target}/{report.case.expected.python}",
+        [_sarif_rule(rule) for rule in RULES if rule.id in report.verdict.checked],
+        [_sarif_result(finding) for finding in report.verdict.findings],
+        properties={"image": report.image, "digest": facts.digest, "manifest": facts.manifest},
     )
 
 
@@ -162,7 +152,7 @@ def format_audit_sarif(audit: "Audit") -> dict[str, Any]:
             for path, line in zip(each.locks, each.lines, strict=True)
         ]
         results.append({
-            "ruleId": each.id, "ruleIndex": list(rules).index(each.id), "level": severity,
+            "ruleId": each.id, "level": severity,
             "message": {"text": f"{each.package} {each.version}: {names}, {each.severity}; {mended}."},
             "locations": places, **_mark(each.id, each.package, each.version),
             **_suppress(each.acceptance.reason if each.acceptance and not each.counts else ""),
@@ -206,22 +196,15 @@ def format_junit(report: Report) -> ET.Element:
     return suites
 
 
-def write_sarif(path: Path, log: Mapping[str, Any]) -> None:
-    """Write a SARIF log to a file."""
-    write_report(path, json.dumps(log, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_junit(path: Path, report: Report) -> None:
-    """Write a report as JUnit's XML to a file."""
-    root = format_junit(report)
-    ET.indent(root)
-    write_report(path, '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n")
-
-
-def write_report(path: Path, text: str) -> None:
-    """Write a text file atomically, its folder made where it is missing; raise DockyardError where that fails."""
+def write_report(path: Path, document: Mapping[str, Any] | ET.Element) -> None:
+    """Write JSON or XML to a file, its folder made where it is missing; raise DockyardError where that fails."""
+    if isinstance(document, ET.Element):
+        ET.indent(document)
+        text = '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(document, encoding="unicode")
+    else:
+        text = json.dumps(document, indent=2, ensure_ascii=False)
     try:
-        write_atomically(path, text)
+        write_atomically(path, f"{text}\n")
     except OSError as error:
         raise DockyardError(
             f"{path} cannot be written: {error.strerror}", "name a file in a folder that can be written"
@@ -238,7 +221,7 @@ def _sarif_rule(rule: Rule) -> dict[str, Any]:
     }
 
 
-def _sarif_result(finding: Finding, index: int) -> dict[str, Any]:
+def _sarif_result(finding: Finding) -> dict[str, Any]:
     """Return one result: viewers want a line of a file, so it is the Dockerfile's first."""
     place: dict[str, Any] = {
         "physicalLocation": {"artifactLocation": {"uri": "Dockerfile"}, "region": {"startLine": 1}}
@@ -247,7 +230,6 @@ def _sarif_result(finding: Finding, index: int) -> dict[str, Any]:
         place["logicalLocations"] = [{"fullyQualifiedName": finding.path, "kind": "resource"}]
     return {
         "ruleId": finding.rule,
-        "ruleIndex": index,
         "level": str(finding.severity),
         "message": {"text": f"{_sentence(finding.message)}\n{_sentence(finding.hint)}"},
         "locations": [place],
@@ -263,16 +245,12 @@ def _junit_case(report: Report, rule: str) -> ET.Element:
     open_ones = [finding for finding in found if not finding.accepted]
     if open_ones:
         failure = ET.SubElement(case, "failure", {"type": rule, "message": _xml(open_ones[0].message.splitlines()[0])})
-        failure.text = _xml("\n\n".join(_told(finding) for finding in open_ones))
+        layers = [f"layer: {one.layer} {one.instruction}\n" if one.layer else "" for one in open_ones]
+        told = zip(open_ones, layers, strict=True)
+        failure.text = _xml("\n\n".join(f"{one.message}\n{layer}tip: {one.hint}" for one, layer in told))
     elif found:
         ET.SubElement(case, "skipped", {"message": _xml(f"accepted: {found[0].accepted}")})
     return case
-
-
-def _told(finding: Finding) -> str:
-    rows = [finding.message]
-    rows += [f"layer: {finding.layer} {finding.instruction}"] if finding.layer else []
-    return "\n".join([*rows, f"tip: {finding.hint}"])
 
 
 def _xml(text: str) -> str:

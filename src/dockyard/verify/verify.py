@@ -55,7 +55,7 @@ def verify_image(
                         trial.run_release_step(engine, reference, setup, settings.trial_release)
                 with recording.step("run and read the image"):
                     found, result = read_and_try(engine, reference, setup)
-        doubtful = bytecode.missing(found, expected.python) if result else ()
+        doubtful = bytecode.find_uncompiled(found, expected.python) if result else ()
         expected = replace(
             expected,
             uncompilable=trial.find_uncompilable(engine, reference, doubtful) if doubtful else {},

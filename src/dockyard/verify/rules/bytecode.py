@@ -2,6 +2,7 @@
 
 import _imp  # importlib.util.source_hash calls it too, but with the key of this Python alone
 import re
+import struct
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -29,19 +30,16 @@ def find_bytecode_faults(case: Case) -> Iterator[Violation]:
 
     Those of the project's own that are no Python are found too; alike faults of one layer are told together.
     """
-    facts = case.facts
-    default = interpreter(facts) or case.expected.python
     faults: dict[tuple[int, str, str], list[str]] = defaultdict(list)
-    for entry in facts.files.values():
-        if entry.kind == "file" and entry.path.endswith(".py") and entry.path not in case.expected.uncompilable:
-            wrong = fault(facts, entry, version(entry.path) or default)
+    for source, python, compiled in find_sources(case.facts, case.expected.python):
+        path, reason = source.path, case.expected.uncompilable.get(source.path)
+        if reason is None:
+            wrong = describe_fault(source, python, compiled)
             if wrong:
-                faults[entry.layer, top(entry.path), wrong].append(entry.path)
-    for path, reason in case.expected.uncompilable.items():
-        if path in facts.files and not BROUGHT.search(path):
+                faults[source.layer, choose_folder(path), wrong].append(path)
+        elif not BROUGHT.search(path):
             hint = f'correct it, or say what it is: "valid-bytecode:{path}" = "a template" below [tool.dockyard.allow]'
-            said = f"{path} is no source for Python {default}: {reason}"
-            yield Violation(said, path, facts.files[path].layer, hint)
+            yield Violation(f"{path} is no source for Python {python}: {reason}", path, source.layer, hint)
     for (layer, folder, wrong), paths in faults.items():
         if len(paths) < MANY:
             yield from (Violation(f"{path} {wrong}", path, layer) for path in paths)
@@ -50,58 +48,55 @@ def find_bytecode_faults(case: Case) -> Iterator[Violation]:
             yield Violation(said, folder, layer)
 
 
-def missing(facts: Facts, python: str = "") -> tuple[str, ...]:
+def find_uncompiled(facts: Facts, python: str = "") -> tuple[str, ...]:
     """Return the Python files that have no bytecode at all: maybe no Python could compile them."""
-    default = interpreter(facts) or python
-    sources = (entry for entry in facts.files.values() if entry.kind == "file" and entry.path.endswith(".py"))
-    return tuple(
-        entry.path for entry in sources if place(entry.path, version(entry.path) or default) not in facts.files
-    )
+    return tuple(source.path for source, _, compiled in find_sources(facts, python) if compiled is None)
 
 
-def fault(facts: Facts, source: Entry, python: str) -> str:
+def find_sources(facts: Facts, python: str) -> Iterator[tuple[Entry, str, Entry | None]]:
+    """Yield every Python file, the Python that it is for, and its bytecode.
+
+    That is the Python in whose library it is, else the one that a container finds, else `python`.
+    """
+    default = find_interpreter(facts) or python
+    for entry in facts.files.values():
+        if entry.kind == "file" and entry.path.endswith(".py"):
+            library = VERSION.search(entry.path)
+            wanted = library[1] if library else default
+            folder, _, name = entry.path.rpartition("/")
+            compiled = f"{name.removesuffix('.py')}.cpython-{wanted.replace('.', '')}.pyc"
+            yield entry, wanted, facts.files.get(f"{folder}/__pycache__/{compiled}")
+
+
+def describe_fault(source: Entry, python: str, compiled: Entry | None) -> str:
     """Say what is wrong with the bytecode of a Python file, or nothing."""
-    found = facts.files.get(place(source.path, python))
-    if found is None:
+    if compiled is None:
         return f"has no bytecode for Python {python or '(which one is unknown)'}"
-    if len(found.data) < 16:
+    if len(compiled.data) < 16:
         return "has bytecode that is cut short"
-    number, flags = int.from_bytes(found.data[:2], "little"), int.from_bytes(found.data[4:8], "little")
-    if number != FINAL_MAGIC.get(python, number) or found.data[2:4] != b"\r\n":
+    key, flags, time, size = struct.unpack("<4I", compiled.data)
+    number = key & 0xFFFF
+    if number != FINAL_MAGIC.get(python, number) or compiled.data[2:4] != b"\r\n":
         return f"has bytecode of another Python than {python}"
     if flags & 1:
-        key = int.from_bytes(found.data[:4], "little")
-        fresh = number < HASHED_ALIKE_SINCE or found.data[8:16] == _imp.source_hash(key, source.data)
+        fresh = number < HASHED_ALIKE_SINCE or compiled.data[8:] == _imp.source_hash(key, source.data)
     else:
-        written = (int.from_bytes(found.data[8:12], "little"), int.from_bytes(found.data[12:16], "little"))
-        fresh = written == (int(source.mtime) & 0xFFFFFFFF, source.size & 0xFFFFFFFF)
+        fresh = (time, size) == (int(source.mtime) & 0xFFFFFFFF, source.size & 0xFFFFFFFF)
     return "" if fresh else "has bytecode that was made from another version of it"
 
 
-def place(path: str, python: str) -> str:
-    """Return where a Python looks for the bytecode of a source file."""
-    folder, _, name = path.rpartition("/")
-    return f"{folder}/__pycache__/{name.removesuffix('.py')}.cpython-{python.replace('.', '')}.pyc"
-
-
-def version(path: str) -> str:
-    """Return the Python whose library a path is in, or nothing."""
-    found = VERSION.search(path)
-    return found[1] if found else ""
-
-
-def top(path: str) -> str:
+def choose_folder(path: str) -> str:
     """Return the folder under which faults are told together: a package in site-packages, or the file's own."""
     found = re.match(r"(.*/(?:site|dist)-packages/[^/]+|.*/python3\.[0-9]+)/", path)
     return found[1] if found else path.rpartition("/")[0] or "/"
 
 
-def interpreter(facts: Facts) -> str:
+def find_interpreter(facts: Facts) -> str:
     """Return the version of the Python that a container finds first on its PATH, or nothing."""
     for folder in facts.environment.get("PATH", "/usr/local/bin:/usr/bin:/bin").split(":"):
         for name in ("python", "python3"):
             real = facts.resolve(f"{folder}/{name}")
-            found = re.fullmatch(r"python(3\.[0-9]+)", real.name) if real else None
+            found = VERSION.search(real.path) if real else None
             if found:
                 return found[1]
     return ""

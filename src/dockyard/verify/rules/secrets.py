@@ -3,7 +3,8 @@
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -50,10 +51,6 @@ SIGNS = (
     _sign("AI provider's key", "sk-ant-", r"[A-Za-z0-9_-]{40}"),
 )
 CERTIFICATE = re.compile(rb"-----BEGIN (?:TRUSTED )?CERTIFICATE-----\s+([A-Za-z0-9+/=\s]+?)-----END")
-COMMON_NAME = b"\x06\x03\x55\x04\x03"
-ORGANIZATION = b"\x06\x03\x55\x04\x0a"
-"""How the DER encoding writes the names of these two attributes."""
-
 CREDENTIALS = re.compile(
     r"\.env(?:\.(?!example$|sample$|template$|dist$|schema$)[\w.-]+)?"
     r"|[._]netrc|\.pypirc|\.git-credentials|\.pgpass|\.htpasswd|\.vault-token|id_(?:rsa|dsa|ecdsa|ed25519)"
@@ -80,41 +77,27 @@ def find_leaks(data: bytes) -> frozenset[str]:
     return frozenset(sign.kind for sign in SIGNS if sign.anchor in data and sign.form.search(data))
 
 
-def read_certificates(data: bytes) -> Mapping[str, bytes]:
-    """Return the certificates in PEM form that are in `data`: the SHA-256 of each, and its DER encoding."""
-    found: dict[str, bytes] = {}
+def read_certificates(data: bytes) -> frozenset[str]:
+    """Return the SHA-256 of every certificate in PEM form that is in `data`."""
+    found = set()
     for body in CERTIFICATE.findall(data) if b"CERTIFICATE-----" in data else ():
-        try:
-            der = base64.b64decode(b"".join(body.split()), validate=True)
-        except binascii.Error:
-            continue
-        found[sha256(der).hexdigest()] = der
-    return found
-
-
-def read_subject(der: bytes) -> str:
-    """Return a certificate's name as well as it can be had without parsing it: the last common name or organization."""
-    for attribute in (COMMON_NAME, ORGANIZATION):
-        at = der.rfind(attribute)
-        if at >= 0:
-            start = at + len(attribute) + 2
-            return der[start : start + der[start - 1]].decode("utf-8", "replace")
-    return "a certificate without a name"
+        with suppress(binascii.Error):
+            found.add(sha256(base64.b64decode(b"".join(body.split()), validate=True)).hexdigest())
+    return frozenset(found)
 
 
 @cache
-def find_private_certificates(bundle: Path | None, public: tuple[str, ...] = PUBLIC) -> Mapping[str, str]:
-    """Return the certificates in `bundle`, this host's, that the public has not: their SHA-256 and their names."""
+def find_private_certificates(bundle: Path | None, public: tuple[str, ...] = PUBLIC) -> frozenset[str]:
+    """Return the SHA-256 of the certificates in `bundle`, this host's, that the public has not."""
     if bundle is None:
-        return {}
+        return frozenset()
     import certifi
 
-    paths = [Path(certifi.where())]
+    known = [Path(certifi.where())]
     for place in map(Path, public):
-        paths += sorted(place.glob("*.crt")) if place.is_dir() else [place]
-    known = {digest for path in paths if path.is_file() for digest in read_certificates(path.read_bytes())}
+        known += place.glob("*.crt") if place.is_dir() else [place]
     ours = read_certificates(bundle.read_bytes())
-    return {digest: read_subject(der) for digest, der in ours.items() if digest not in known}
+    return ours.difference(*(read_certificates(path.read_bytes()) for path in known if path.is_file()))
 
 
 @rule("no-private-key", ROTATE, Scope.EVERY)
@@ -183,9 +166,8 @@ def version_control(case: Case) -> Iterator[Violation]:
 def host_certificates(case: Case) -> Iterator[Violation]:
     """No layer holds a certificate that only the building host trusts."""
     for entry in _all(case):
-        found = sorted({case.expected.private[digest] for digest in entry.certificates & case.expected.private.keys()})
-        if found:
-            yield _at(case, entry, f"holds a certificate that only this host trusts: {', '.join(found)}")
+        if entry.certificates & case.expected.private:
+            yield _at(case, entry, "holds a certificate that only this host trusts")
 
 
 def _all(case: Case) -> Iterable[Entry]:
