@@ -67,8 +67,8 @@ class World(Docker):
         made = files.folder() / "made"
         made.mkdir(parents=True)
         (made.parent / "tree").write_bytes(python.encode())
-        image = cache.write_layout(made.parent / "tree", made, cache.About("amd64", 0, "test", {}, ()))
-        here = debian.architecture()[0]
+        image = cache.write_layout(made.parent / "tree", made, "amd64", "test", {})
+        here = debian.architecture()
         found = Record(python, f"{python}.1", "trixie", here, debian.current(python), held, image, "")
         return cache.store_record(made, found)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from dockyard.bases import cache
-from dockyard.bases.cache import About, Image
+from dockyard.bases.cache import Image
 
-ABOUT = About("amd64", 1_767_225_600, "made by a test", {"PATH": "/bin", "LANG": "C.UTF-8"}, ("python3",))
+CONFIG = {"Env": ["PATH=/bin", "LANG=C.UTF-8"], "Cmd": ["python3"]}
 STATUS = """Package: libc6
 Status: install ok installed
 Version: 2.41-12
@@ -37,12 +37,12 @@ def tree(tmp_path: Path) -> Path:
 @pytest.fixture
 def written(tree: Path, tmp_path: Path) -> tuple[Path, Image]:
     """Return a layout of the tree and its digests."""
-    return tmp_path / "layout", cache.write_layout(tree, tmp_path / "layout", ABOUT)
+    return tmp_path / "layout", cache.write_layout(tree, tmp_path / "layout", "amd64", "made by a test", CONFIG)
 
 
 def test_same_tree_same_image(tree: Path, tmp_path: Path, written: tuple[Path, Image]) -> None:
     """Nothing of when and where a layout is written gets into its digests."""
-    assert cache.write_layout(tree, tmp_path / "again", ABOUT) == written[1]
+    assert cache.write_layout(tree, tmp_path / "again", "amd64", "made by a test", CONFIG) == written[1]
 
 
 def test_layout_is_consistent(written: tuple[Path, Image]) -> None:
@@ -56,7 +56,7 @@ def test_layout_is_consistent(written: tuple[Path, Image]) -> None:
     assert manifest["layers"] == [{"mediaType": cache.TYPES["layer"], "digest": image.layer, "size": image.size}]
     config = json.loads((blobs / image.config.removeprefix("sha256:")).read_text())
     assert config["rootfs"]["diff_ids"] == [image.diff_id]
-    assert config["config"] == {"Env": ["PATH=/bin", "LANG=C.UTF-8"], "Cmd": ["python3"]}
+    assert config["config"] == CONFIG
     assert config["created"] == "2026-01-01T00:00:00Z"
     assert sorted(path.name for path in blobs.iterdir()) == sorted(
         digest.removeprefix("sha256:") for digest in (image.manifest, image.config, image.layer)

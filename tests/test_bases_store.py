@@ -9,7 +9,7 @@ import pytest
 from dockyard import files
 from dockyard.bases import cache as store
 from dockyard.bases import lookup
-from dockyard.bases.cache import About, Record
+from dockyard.bases.cache import Record
 from dockyard.bases.lookup import Answer
 from dockyard.errors import CommandError, DockyardError, EngineError
 from dockyard.process import Completed
@@ -29,7 +29,7 @@ def record(cache: Path, content: bytes, python: str = "3.13") -> Record:
     tree = cache / "tree"
     tree.write_bytes(content)
     made = cache / ".making"
-    image = store.write_layout(tree, made, About("amd64", 0, "test", {}, ()))
+    image = store.write_layout(tree, made, "amd64", "test", {})
     tree.unlink()
     return store.store_record(made, Record(python, f"{python}.1", "trixie", "amd64", "r1", {"libc6": "1"}, image, ""))
 

@@ -159,7 +159,7 @@ def test_a_second_time_costs_one_question(engine: Engine, project: Settings, bas
 
 def test_an_engine_without_it_gets_it_from_the_cache(engine: Engine, project: Settings, base: Base) -> None:
     """Somebody removes the image: the next command brings it back, without making it again."""
-    record = cache.read_record(PYTHON, debian.architecture()[0])
+    record = cache.read_record(PYTHON, debian.architecture())
     assert record is not None
     capture(engine.command("rmi", "--force", base.image))
     assert cache.list_layers(engine, [base.image]) == {}
@@ -210,7 +210,7 @@ def test_an_interrupt_leaves_nothing(empty_cache: Path) -> None:
     assert str(empty_cache) not in Path("/proc/self/mountinfo").read_text()
     left = [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(empty_cache).encode() in _content(path)]
     assert left == []
-    assert cache.read_record(PYTHON, debian.architecture()[0]) is None
+    assert cache.read_record(PYTHON, debian.architecture()) is None
     assert {path.name for path in files.folder().iterdir()} <= {
         "mmdebstrap",
         ".mmdebstrap.lock",

@@ -12,7 +12,7 @@ import json
 import shutil
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from dockyard import files
 from dockyard.apt import parse_installed
 from dockyard.bases.lookup import Base, local_name, reference
+from dockyard.bases.recipe import EPOCH
 from dockyard.errors import CommandError, EngineError
 
 if TYPE_CHECKING:
@@ -47,60 +48,32 @@ class Image:
     size: int
 
 
-@dataclass(frozen=True)
-class About:
-    """What an image's configuration says; `created` is in seconds since the epoch.
+def write_layout(tree: Path, into: Path, architecture: str, made_by: str, config: Mapping[str, Any]) -> Image:
+    """Write the tar file `tree` as the one layer of an image into the OCI layout `into`, an empty folder.
 
-    `more` are further fields of it, named as in Docker's image specification: User, Healthcheck and the like.
+    `config` is what containers start with, its fields named as in Docker's image specification: Env, Healthcheck …
     """
-
-    architecture: str
-    created: int
-    made_by: str
-    environment: Mapping[str, str]
-    command: tuple[str, ...]
-    more: Mapping[str, Any] = field(default_factory=dict)
-
-
-def write_layout(tree: Path, into: Path, about: About) -> Image:
-    """Write the tar file `tree` as the one layer of an image into the OCI layout `into`, an empty folder."""
     blobs = into / "blobs" / "sha256"
     blobs.mkdir(parents=True)
     diff_id = compress(tree, blobs / "layer")
-    layer = _named(blobs / "layer")
-    config = _add(blobs, configuration(about, diff_id))
-    manifest = _add(
-        blobs,
-        {
-            "schemaVersion": 2,
-            "mediaType": TYPES["manifest"],
-            "config": _descriptor("config", config),
-            "layers": [_descriptor("layer", layer)],
-        },
-    )
-    platform = {"architecture": about.architecture, "os": "linux"}
-    entry = {**_descriptor("manifest", manifest), "platform": platform}
+    layer = _describe("layer", _named(blobs / "layer"))
+    created = datetime.fromtimestamp(EPOCH, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    document = {
+        "architecture": architecture,
+        "os": "linux",
+        "created": created,
+        "config": config,
+        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+        "history": [{"created": created, "created_by": made_by}],
+    }
+    described = _describe("config", _add(blobs, document))
+    head = {"schemaVersion": 2, "mediaType": TYPES["manifest"]}
+    manifest = _describe("manifest", _add(blobs, {**head, "config": described, "layers": [layer]}))
+    entry = {**manifest, "platform": {"architecture": architecture, "os": "linux"}}
     index = {"schemaVersion": 2, "mediaType": TYPES["index"], "manifests": [entry]}
     (into / "index.json").write_bytes(_json(index))
     (into / "oci-layout").write_bytes(_json({"imageLayoutVersion": "1.0.0"}))
-    return Image(_digest(manifest), _digest(config), _digest(layer), diff_id, layer.stat().st_size)
-
-
-def configuration(about: About, diff_id: str) -> dict[str, Any]:
-    """Return an image configuration: what runs, in which environment, on which layer (pure)."""
-    created = datetime.fromtimestamp(about.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return {
-        "architecture": about.architecture,
-        "os": "linux",
-        "created": created,
-        "config": {
-            "Env": [f"{name}={value}" for name, value in about.environment.items()],
-            "Cmd": list(about.command),
-            **about.more,
-        },
-        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
-        "history": [{"created": created, "created_by": about.made_by}],
-    }
+    return Image(manifest["digest"], described["digest"], layer["digest"], diff_id, layer["size"])
 
 
 def compress(source: Path, target: Path) -> str:
@@ -119,31 +92,27 @@ def compress(source: Path, target: Path) -> str:
 
 def is_complete(layout: Path, image: Image) -> bool:
     """Tell whether a layout still holds every part of its image."""
-    blobs = layout / "blobs" / "sha256"
-    wanted = (
-        layout / "index.json",
-        layout / "oci-layout",
-        *(blobs / digest.partition(":")[2] for digest in (image.manifest, image.config)),
-    )
-    layer = blobs / image.layer.partition(":")[2]
-    return all(path.is_file() for path in wanted) and layer.is_file() and layer.stat().st_size == image.size
+    manifest, config, layer = (locate_blob(layout, digest) for digest in (image.manifest, image.config, image.layer))
+    whole = all(path.is_file() for path in (layout / "index.json", layout / "oci-layout", manifest, config, layer))
+    return whole and layer.stat().st_size == image.size
+
+
+def locate_blob(layout: Path, digest: str) -> Path:
+    """Return the path of a part of a layout."""
+    return layout / "blobs" / digest.replace(":", "/")
 
 
 def pack_archive(layout: Path, image: Image, name: str) -> bytes:
     """Return the image as `docker load` takes it, under a name; every engine and store understands this form."""
-    config, layer = (digest.partition(":")[2] for digest in (image.config, image.layer))
-    listing = [{"Config": f"{config}.json", "RepoTags": [name], "Layers": [f"{layer}.tar"]}]
-    blobs = layout / "blobs" / "sha256"
-    made = io.BytesIO()
+    config, layer = (locate_blob(layout, digest) for digest in (image.config, image.layer))
+    listing = [{"Config": f"{config.name}.json", "RepoTags": [name], "Layers": [f"{layer.name}.tar"]}]
+    made, text = io.BytesIO(), _json(listing)
+    information = tarfile.TarInfo("manifest.json")
+    information.size = len(text)
     with tarfile.open(fileobj=made, mode="w") as file:
-        for member, content in (
-            ("manifest.json", _json(listing)),
-            (f"{config}.json", (blobs / config).read_bytes()),
-            (f"{layer}.tar", (blobs / layer).read_bytes()),
-        ):
-            information = tarfile.TarInfo(member)
-            information.size = len(content)
-            file.addfile(information, io.BytesIO(content))
+        file.addfile(information, io.BytesIO(text))
+        file.add(config, f"{config.name}.json")
+        file.add(layer, f"{layer.name}.tar")
     return made.getvalue()
 
 
@@ -158,11 +127,11 @@ def read_packages(tree: Path) -> dict[str, str]:
     return {}
 
 
-def _descriptor(kind: str, blob: Path) -> dict[str, Any]:
-    return {"mediaType": TYPES[kind], "digest": _digest(blob), "size": blob.stat().st_size}
+def _describe(kind: str, blob: Path) -> dict[str, Any]:
+    return {"mediaType": TYPES[kind], "digest": f"sha256:{blob.name}", "size": blob.stat().st_size}
 
 
-def _add(blobs: Path, document: dict[str, Any]) -> Path:
+def _add(blobs: Path, document: Mapping[str, Any]) -> Path:
     (blobs / "new").write_bytes(_json(document))
     return _named(blobs / "new")
 
@@ -171,10 +140,6 @@ def _named(blob: Path) -> Path:
     with blob.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return blob.rename(blob.with_name(digest))
-
-
-def _digest(blob: Path) -> str:
-    return f"sha256:{blob.name}"
 
 
 def _json(document: Any) -> bytes:

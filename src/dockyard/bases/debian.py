@@ -55,8 +55,8 @@ SIGNS = (
 )
 
 
-def architecture(machine: str = platform.machine()) -> tuple[str, str]:
-    """Return a machine's architecture by its names in Debian and in image configurations."""
+def architecture(machine: str = platform.machine()) -> str:
+    """Return a machine's architecture by its name in image configurations."""
     found = recipe.ARCHITECTURES.get(machine)
     if found is None:
         raise DockyardError(f"base images from Debian packages are not made for {machine}", 'use base = "registry"')
@@ -65,12 +65,12 @@ def architecture(machine: str = platform.machine()) -> tuple[str, str]:
 
 def own_platform() -> str:
     """Return the platform of bases made here, as images name it: linux/amd64."""
-    return f"linux/{architecture()[1]}"
+    return f"linux/{architecture()}"
 
 
 def foreign(platforms: Sequence[str]) -> tuple[str, ...]:
     """Return those platforms that this machine makes no bases for; a variant such as linux/amd64/v2 is its own."""
-    own = recipe.ARCHITECTURES.get(platform.machine(), ("", ""))[1]
+    own = recipe.ARCHITECTURES.get(platform.machine())
     return tuple(wanted for wanted in platforms if own not in wanted.split("/"))
 
 
@@ -78,28 +78,30 @@ def foreign(platforms: Sequence[str]) -> tuple[str, ...]:
 class ImagePlan:
     """An image to make: `kind` and `name` are what the cache keeps it under, `fingerprint` changes with its recipe.
 
-    `describe` returns the version of what matters in it and its configuration, from the packages that its tree holds.
+    Of the packages that its tree holds, `read_version` returns the version of the `software` that matters, and
+    `configure` returns what an image of a version tells those who start it.
     """
 
     kind: str
     name: str
-    title: str
+    software: str
     contents: recipe.Contents
     fingerprint: str
-    describe: Callable[[Mapping[str, str]], tuple[str, cache.About]]
+    read_version: Callable[[Mapping[str, str]], str]
+    configure: Callable[[str], Mapping[str, object]]
 
 
 def plan_base(python: str) -> ImagePlan:
     """Return how the base image of a Python is made; raise UnavailableError where there can be none."""
-    contents = recipe.python_contents(python)
-
-    def describe(held: Mapping[str, str]) -> tuple[str, cache.About]:
-        version = recipe.python_version(held, python)
-        made_by = f"dockyard: Python {version} from Debian {contents.release}"
-        environment = recipe.image_environment(version)
-        return version, cache.About(architecture()[1], recipe.EPOCH, made_by, environment, ("python3",))
-
-    return ImagePlan("python", python, contents.name, contents, current(python), describe)
+    return ImagePlan(
+        "python",
+        python,
+        "Python",
+        recipe.python_contents(python),
+        current(python),
+        lambda held: recipe.python_version(held, python),
+        lambda version: {"Env": recipe.list_variables(recipe.image_environment(version)), "Cmd": ["python3"]},
+    )
 
 
 def current(python: str) -> str:
@@ -111,7 +113,7 @@ def current(python: str) -> str:
 def cached(python: str) -> Record | None:
     """Return the base of a Python that the cache holds, whatever recipe it was made by, or None."""
     found = recipe.ARCHITECTURES.get(platform.machine())
-    return cache.read_record(python, found[0]) if found else None
+    return cache.read_record(python, found) if found else None
 
 
 def at_hand(python: str) -> Record | None:
@@ -122,42 +124,43 @@ def at_hand(python: str) -> Record | None:
 
 def ensure_base(python: str, *, allow_expired: bool, anew: bool = False) -> Record:
     """Return the base of a Python, made first if the cache has none, or `anew`."""
-    before = at_hand(python)
-    return before if before and not anew else ensure_image(plan_base(python), allow_expired=allow_expired, anew=anew)
+    return ensure_image(plan_base(python), allow_expired=allow_expired, anew=anew)
 
 
 def ensure_image(plan: ImagePlan, *, allow_expired: bool, anew: bool = False) -> Record:
     """Return an image of the cache, made first if it has none by this recipe, or `anew`; one command alone makes it."""
 
     def look() -> Record | None:
-        found = cache.read_record(plan.name, architecture()[0], plan.kind)
+        found = cache.read_record(plan.name, architecture(), plan.kind)
         return found if found and found.recipe == plan.fingerprint else None
 
-    before = look() if anew else None
+    before = look()
+    if before and not anew:
+        return before
     with files.alone(files.folder() / f".{plan.kind}-{plan.name}.lock"):
         found = look()
         if found is not None and found != before:  # another command has made it meanwhile
             return found
-        log.info(f"{plan.title}: making its image from packages of Debian {plan.contents.release}")
+        title = plan.contents.name
+        log.info(f"{title}: making its image from packages of Debian {plan.contents.release}")
         started = time.monotonic()
         record = make_image(plan, allow_expired=allow_expired)
         took = console.duration(time.monotonic() - started)
-        log.info(f"{plan.title}: image of {record.version} made in {took}, {console.size(record.image.size)} packed")
+        log.info(f"{title}: image of {record.version} made in {took}, {console.size(record.image.size)} packed")
         return record
 
 
 def make_image(plan: ImagePlan, *, allow_expired: bool) -> Record:
     """Make an image and keep it; raise UnavailableError where a mirror has not what it needs."""
-    names = architecture()
+    release = plan.contents.release
     files.folder().mkdir(parents=True, exist_ok=True)
     with workplace(plan.contents, allow_expired) as job, half_made(plan.name) as made:
         run(job)
         held = cache.read_packages(job.tree)
-        version, about = plan.describe(held)
-        image = cache.write_layout(job.tree, made, about)
-        record = Record(
-            plan.name, version, plan.contents.release, names[0], plan.fingerprint, held, image, "", kind=plan.kind
-        )
+        version = plan.read_version(held)
+        made_by = f"dockyard: {plan.software} {version} from Debian {release}"
+        image = cache.write_layout(job.tree, made, architecture(), made_by, plan.configure(version))
+        record = Record(plan.name, version, release, architecture(), plan.fingerprint, held, image, "", kind=plan.kind)
         return cache.store_record(made, record)
 
 

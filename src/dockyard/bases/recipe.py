@@ -24,14 +24,14 @@ RELEASES: Mapping[str, str] = {"3.11": "bookworm", "3.13": "trixie", "3.14": "te
 
 PACKAGES = ("ca-certificates", "media-types", "netbase", "tzdata")
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-ARCHITECTURES: Mapping[str, tuple[str, str]] = {
-    "x86_64": ("amd64", "amd64"),
-    "aarch64": ("arm64", "arm64"),
-    "ppc64le": ("ppc64el", "ppc64le"),
-    "riscv64": ("riscv64", "riscv64"),
-    "s390x": ("s390x", "s390x"),
+ARCHITECTURES: Mapping[str, str] = {
+    "x86_64": "amd64",
+    "aarch64": "arm64",
+    "ppc64le": "ppc64le",
+    "riscv64": "riscv64",
+    "s390x": "s390x",
 }
-"""A machine's name to the architecture's names in Debian and in image configurations."""
+"""A machine's name to the architecture's name in image configurations."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +169,11 @@ def image_environment(version: str) -> dict[str, str]:
     """Return the environment of the image, named as in the official one."""
     path = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
     return {"PATH": path, "LANG": "C.UTF-8", "PYTHON_VERSION": version}
+
+
+def list_variables(environment: Mapping[str, str]) -> list[str]:
+    """Return variables as an image's configuration has them."""
+    return [f"{name}={value}" for name, value in environment.items()]
 
 
 def python_version(packages: Mapping[str, str], python: str) -> str:

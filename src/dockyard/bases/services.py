@@ -5,7 +5,6 @@ that a Compose file need not know which of the two it runs. They are kept as the
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,7 +46,7 @@ class Service:
         """What its tree holds."""
         entry = f"entrypoints/{self.script}.sh"
         return recipe.Contents(
-            f"{self.title} from Debian",
+            self.title,
             RELEASE,
             (self.package, *self.more),
             "service.sh",
@@ -187,15 +186,15 @@ def ensure_service(engine: "Engine", service: Service, *, allow_expired: bool = 
 
 def plan_service(service: Service) -> debian.ImagePlan:
     """Return how the image of a service is made."""
-
-    def describe(held: Mapping[str, str]) -> tuple[str, cache.About]:
-        version = held.get(service.package, "")
-        made_by = f"dockyard: {service.title} {version} from Debian {RELEASE}"
-        path = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-        environment = {**path, **dict(service.environment)}
-        architecture = debian.architecture()[1]
-        return version, cache.About(
-            architecture, recipe.EPOCH, made_by, environment, (service.command,), configure(service)
-        )
-
-    return debian.ImagePlan("service", service.name, service.title, service.contents, fingerprint(service), describe)
+    path = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+    variables = recipe.list_variables({**path, **dict(service.environment)})
+    config = {"Env": variables, "Cmd": [service.command], **configure(service)}
+    return debian.ImagePlan(
+        "service",
+        service.name,
+        service.title,
+        service.contents,
+        fingerprint(service),
+        lambda held: held.get(service.package, ""),
+        lambda _version: config,
+    )
