@@ -3,7 +3,7 @@
 import pytest
 
 from dockyard.bases.lookup import ANSWER_SECONDS, SILENCE_SECONDS, Answer, Base, local_name, reference
-from dockyard.bases.resolve import Choice, Known, choose_source, settle_source, summarize_sources
+from dockyard.bases.resolve import Choice, Known, choose_source, summarize_sources
 
 YES = Answer(digest="sha256:" + "a" * 64)
 NO = Answer(reason="no such host")
@@ -32,12 +32,6 @@ PIN = "sha256:" + "b" * 64
 def test_choice_without_asking(mode: str, known: Known, choice: Choice) -> None:
     """Each setting and state leads to one choice."""
     assert choose_source(mode, known) is choice
-
-
-@pytest.mark.parametrize(("mode", "choice"), [("registry", Choice.REGISTRY), ("auto", Choice.DEBIAN)])
-def test_silence_is_final_once_asked(mode: str, choice: Choice) -> None:
-    """After the question, `registry` stays with the registry, and `auto` goes to packages."""
-    assert settle_source(mode, Known(answer=NO)) is choice
 
 
 @pytest.mark.parametrize(("answer", "seconds"), [(YES, ANSWER_SECONDS), (NO, SILENCE_SECONDS)])

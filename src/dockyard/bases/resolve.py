@@ -65,27 +65,33 @@ def ensure_bases(
     """
     pinned = lookup.read_bases_lock(settings.root)
     foreign = () if run else debian.foreign(settings.platforms)
+    records: dict[str, cache.Record] = {}
     with files.disk_errors():
         known = collect_known(settings, pythons, pinned, made=not foreign)
         why = ask_open(settings, engine, known, pinned)
-        chosen = {python: settle_source(settings.base, known[python]) for python in pythons}
-        packaged = [python for python in pythons if chosen[python] is Choice.DEBIAN]
+        outcomes = {python: decide_base(settings.base, python, known[python]) for python in pythons}
+        packaged = [python for python, outcome in outcomes.items() if outcome is None]
         if foreign and packaged:
             raise refuse_foreign(foreign, packaged, why)
-        registered, missing = from_registry(known, [python for python in pythons if python not in packaged])
-        missing += foresee_missing(packaged, known)
-        _tell_missing(missing, pythons, heed)
-        lost = {one.python for one in missing}
-        records, absent = from_debian(settings, [python for python in packaged if python not in lost], known)
-        _tell_missing(absent, pythons, heed)
+        for outcome in outcomes.values():
+            if isinstance(outcome, Missing):
+                heed(outcome)
+        allowed = settings.allow_expired_release
+        for python, made in run_each(lambda one: debian.ensure_base(one, allow_expired=allowed), packaged).items():
+            if isinstance(made, UnavailableError):
+                outcomes[python] = lost = explain_missing(python, made, known[python].answer)
+                heed(lost)
+            elif isinstance(made, DockyardError):
+                raise made
+            else:
+                records[local_name(python)] = made
+                outcomes[python] = cache.make_base(made, layouts=engine.snapshotter)
         if run or not engine.snapshotter:
-            cache.load_images(engine, {local_name(record.python): record for record in records})
-    made = (cache.make_base(record, layouts=engine.snapshotter) for record in records)
-    bases = {base.python: base for base in (*registered, *made)}
-    found = tuple(bases[python] for python in pythons if python in bases)
+            cache.load_images(engine, records)
+    found = tuple(outcome for outcome in outcomes.values() if isinstance(outcome, Base))
     if found:
         log.info(summarize_sources({base.python: base.source for base in found}, why), extra=console.ONCE)
-    return found, tuple(sorted((*missing, *absent), key=lambda lost: pythons.index(lost.python)))
+    return found, tuple(outcome for outcome in outcomes.values() if isinstance(outcome, Missing))
 
 
 def refuse_foreign(foreign: Sequence[str], pythons: Sequence[str], why: str) -> DockyardError:
@@ -128,58 +134,33 @@ def ask_open(settings: "Settings", engine: "Engine", known: dict[str, Known], pi
     return next((answer.reason for answer in answers.values() if not answer.digest), "")
 
 
-def from_registry(known: Mapping[str, Known], pythons: Sequence[str]) -> tuple[list[Base], list[Missing]]:
-    """Return the bases that a registry has, and the Pythons that it has not; raise DockyardError if it is silent."""
-    bases: list[Base] = []
-    missing: list[Missing] = []
-    for python in pythons:
-        name, answer = reference(python), known[python].answer
-        digest = known[python].pin or (answer.digest if answer else "")
-        if digest:
-            bases.append(Base(python, name, "registry", f"{name}@{digest}", digest))
-        elif answer and answer.absent:
-            missing.append(Missing(python, f"the registry has no {name}"))
-        else:
-            raise DockyardError(
-                f"the registry does not say what {name} is: {answer.reason if answer else 'not asked'}",
-                'check the network and the registry, or set base = "debian" (or "auto") to use Debian packages',
-            )
-    return bases, missing
+def decide_base(mode: str, python: str, known: Known) -> Base | Missing | None:
+    """Return the base that a registry has, or that there is none, or None for one that Debian packages make (pure).
 
-
-def foresee_missing(pythons: Sequence[str], known: Mapping[str, Known]) -> list[Missing]:
-    """Return those Pythons that no Debian release has, which nobody needs to try."""
-    missing: list[Missing] = []
-    for python in pythons:
+    Whoever had to be asked has been asked; raise DockyardError where a registry has to answer, and does not.
+    """
+    name, answer = reference(python), known.answer or Answer(reason="not asked")
+    digest = known.pin or answer.digest
+    if choose_source(mode, known) is Choice.DEBIAN:
         try:
             recipe.release_of(python)
         except UnavailableError as error:
-            missing.append(explain_missing(python, error, known))
-    return missing
+            return explain_missing(python, error, known.answer)
+        return None
+    if digest:
+        return Base(python, name, "registry", f"{name}@{digest}", digest)
+    if answer.absent:
+        return Missing(python, f"the registry has no {name}")
+    raise DockyardError(
+        f"the registry does not say what {name} is: {answer.reason}",
+        'check the network and the registry, or set base = "debian" (or "auto") to use Debian packages',
+    )
 
 
-def explain_missing(python: str, error: UnavailableError, known: Mapping[str, Known]) -> Missing:
+def explain_missing(python: str, error: UnavailableError, answer: Answer | None = None) -> Missing:
     """Return why a Python has no base: what Debian packages lack, and what the registry said."""
-    answer = known[python].answer
     also = f"; the registry: {answer.reason}" if answer and answer.reason else ""
     return Missing(python, f"{error.message}{f' ({error.hint})' if error.hint else ''}{also}")
-
-
-def from_debian(
-    settings: "Settings", pythons: Sequence[str], known: Mapping[str, Known]
-) -> tuple[list[cache.Record], list[Missing]]:
-    """Return the bases made from Debian packages, made now where the cache has none, and the Pythons without one."""
-    made = run_each(lambda python: debian.ensure_base(python, allow_expired=settings.allow_expired_release), pythons)
-    records: list[cache.Record] = []
-    missing: list[Missing] = []
-    for python, outcome in made.items():
-        if isinstance(outcome, cache.Record):
-            records.append(outcome)
-        elif isinstance(outcome, UnavailableError):
-            missing.append(explain_missing(python, outcome, known))
-        else:
-            raise outcome
-    return records, missing
 
 
 def choose_source(mode: str, known: Known) -> Choice:
@@ -195,12 +176,6 @@ def choose_source(mode: str, known: Known) -> Choice:
     return Choice.REGISTRY if known.answer.digest else Choice.DEBIAN
 
 
-def settle_source(mode: str, known: Known) -> Choice:
-    """Return the choice for one Python once whoever had to be asked has been asked."""
-    chosen = choose_source(mode, known)
-    return Choice.REGISTRY if chosen is Choice.ASK else chosen
-
-
 def summarize_sources(sources: Mapping[str, str], why: str = "") -> str:
     """Return the one line that says where the bases of some Pythons come from."""
     names = {"registry": "the registry", "debian": "Debian packages"}
@@ -210,11 +185,6 @@ def summarize_sources(sources: Mapping[str, str], why: str = "") -> str:
         if pythons:
             parts.append(f"{', '.join(pythons)} from {name}")
     return f"base images: Python {'; '.join(parts)}" + (f" ({why})" if why else "")
-
-
-def _tell_missing(missing: Sequence[Missing], pythons: Sequence[str], heed: Callable[[Missing], None]) -> None:
-    for lost in sorted(missing, key=lambda lost: pythons.index(lost.python)):
-        heed(lost)
 
 
 @dataclass(frozen=True)
@@ -243,28 +213,35 @@ def plan_updates(
 
     Images of services may be named too: they are pinned where the registry answers, and left alone where not.
     """
+    outcomes: dict[str, Change | Base | Missing | None] = {}
     with files.disk_errors():
         pinned = lookup.read_bases_lock(settings.root)
         answers: Mapping[str, Answer] = {}
         if settings.base != "debian":
             log.info("asking the registry")
             answers = lookup.ask_registry(engine, [reference(python) for python in pythons])
-        digests = {python: answers[reference(python)].digest for python in pythons if reference(python) in answers}
-        changes = [
-            Change(python, "registry", pinned[python].digest if python in pinned else "", digest, {})
-            for python, digest in digests.items()
-            if digest
-        ]
-        for name, digest in digests.items():
-            if not digest and not lookup.is_python(name):
-                log.info(f"{name} stays as it is: {answers[name].reason}")
-        # What Debian packages make of a service is made when a stack first wants it.
-        rest = [python for python in pythons if not digests.get(python) and lookup.is_python(python)]
-        if settings.base == "registry":
-            known = {python: Known(answer=answers[reference(python)]) for python in rest}
-            return tuple(changes), tuple(from_registry(known, rest)[1])
-        more, missing = _packages(settings, rest)
-        return tuple(sorted((*changes, *more), key=lambda change: pythons.index(change.python))), missing
+        for python in pythons:
+            answer = answers.get(reference(python), Answer())
+            if answer.digest:
+                before = pinned[python].digest if python in pinned else ""
+                outcomes[python] = Change(python, "registry", before, answer.digest, {})
+            elif lookup.is_python(python):
+                outcomes[python] = decide_base(settings.base, python, Known(answer=answer))
+            elif answer.reason:  # what packages make of a service is made when a stack first wants it
+                log.info(f"{python} stays as it is: {answer.reason}")
+        packaged = [python for python, outcome in outcomes.items() if outcome is None]
+        if packaged:
+            log.info(f"asking the Debian mirror about Python {', '.join(packaged)}")
+        allowed = settings.allow_expired_release
+        for python, offered in run_each(lambda one: debian.simulate(one, allow_expired=allowed), packaged).items():
+            if isinstance(offered, UnavailableError):
+                outcomes[python] = explain_missing(python, offered)
+            elif isinstance(offered, DockyardError):
+                raise offered
+            else:
+                outcomes[python] = move_packages(python, debian.cached(python), debian.current(python), offered)
+    changes = tuple(outcome for outcome in outcomes.values() if isinstance(outcome, Change))
+    return changes, tuple(outcome for outcome in outcomes.values() if isinstance(outcome, Missing))
 
 
 def apply_updates(settings: "Settings", engine: "Engine", changes: Sequence[Change]) -> None:
@@ -328,18 +305,3 @@ def _described(python: str, record: cache.Record) -> dict[str, Any]:
         "current": record.recipe == debian.current(record.python),
         "packages": dict(record.packages),
     }
-
-
-def _packages(settings: "Settings", pythons: Sequence[str]) -> tuple[list[Change], tuple[Missing, ...]]:
-    if pythons:
-        log.info(f"asking the Debian mirror about Python {', '.join(pythons)}")
-    changes, missing = [], []
-    allowed = settings.allow_expired_release
-    for python, offered in run_each(lambda python: debian.simulate(python, allow_expired=allowed), pythons).items():
-        if isinstance(offered, UnavailableError):
-            missing.append(Missing(python, f"{offered.message}{f' ({offered.hint})' if offered.hint else ''}"))
-        elif isinstance(offered, DockyardError):
-            raise offered
-        else:
-            changes.append(move_packages(python, debian.cached(python), debian.current(python), offered))
-    return changes, tuple(missing)
