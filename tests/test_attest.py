@@ -12,9 +12,6 @@ from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.git import Git
 from dockyard.registry import documents
-from dockyard.registry.client import parse_reference
-from dockyard.registry.content import Repository
-from dockyard.registry.errors import Kind, RegistryError
 from dockyard.settings import Settings
 
 from .conftest import replace_everywhere
@@ -49,8 +46,7 @@ def memory(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Memory:
 
 def run(settings: Settings, memory: Memory, name: str = NAME) -> tuple[documents.Attached, ...]:
     """Attach to the image."""
-    with memory.repository("fleet/shop") as shop:
-        return documents.attest_in_registry(settings, shop, parse_reference(name))
+    return documents.attest_image(settings, name, engine=ENGINE, reach=lambda *_: memory.repository("fleet/shop"))
 
 
 def attached(memory: Memory, made: documents.Attached) -> dict[str, Any]:
@@ -127,16 +123,3 @@ def test_a_lock_that_is_gone(memory: Memory, settings: Settings) -> None:
     (settings.root / "requirements" / "3.13" / "production.txt").unlink()
     with pytest.raises(DockyardError, match=r"cannot be read: .*production\.txt"):
         run(settings, memory)
-
-
-def test_a_tag_that_moves_meanwhile(memory: Memory, settings: Settings) -> None:
-    """Somebody else pushed: what was attached belongs to an image that the tag no longer means."""
-
-    class Slow(Repository):
-        def attach(self, *args: Any) -> Any:
-            memory.push({}, b"{}", "1.0")
-            return super().attach(*args)
-
-    with memory.repository("fleet/shop") as shop, pytest.raises(RegistryError, match="became") as caught:
-        documents.attest_in_registry(settings, Slow(shop.registry, shop.name), parse_reference(NAME))
-    assert caught.value.kind is Kind.MISMATCH

@@ -139,11 +139,11 @@ def test_document_carries_everything() -> None:
 
 
 COMMANDS = {
-    "plain": ({}, "buildx bake --file=- --provenance=false --progress=auto --metadata-file=/m --load"),
-    "push": ({"push": True}, "buildx bake --file=- --provenance=false --progress=auto --metadata-file=/m --push"),
+    "plain": ({}, "buildx bake --file=- --provenance=false --metadata-file=/m --load"),
+    "push": ({"push": True}, "buildx bake --file=- --provenance=false --metadata-file=/m --push"),
     "builder": (
-        {"builder": "far", "no_cache": True, "progress": "plain"},
-        "buildx bake --builder far --file=- --provenance=false --progress=plain --metadata-file=/m --no-cache --load",
+        {"builder": "far", "no_cache": True},
+        "buildx bake --builder far --file=- --provenance=false --metadata-file=/m --no-cache --load",
     ),
 }
 

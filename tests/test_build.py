@@ -277,7 +277,7 @@ def test_a_whole_build(settings: Settings, bench: Bench, said: list[str]) -> Non
     built, missing = build.build_images(settings, Request(pythons=("3.12", "3.13")), engine=bench.engine)
     (command,) = bench.builds
     shown = re.sub(r"--metadata-file=\S+", "--metadata-file=M", command.display())
-    assert shown == ("docker buildx bake --file=- --provenance=false --progress=auto --metadata-file=M --load")
+    assert shown == ("docker buildx bake --file=- --provenance=false --metadata-file=M --load")
     assert (command.cwd, command.env["DOCKER_HOST"]) == (settings.root, "unix:///run/x.sock")
     (image,) = built
     assert image.variant == Variant("production", "3.13")

@@ -17,7 +17,7 @@ import requests
 
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError, EngineError, UsageError
-from dockyard.registry.access import Rules, find_access, select_rules
+from dockyard.registry.access import Access, find_access, select_rules
 from dockyard.registry.client import ATTEMPTS, Registry, Request
 from dockyard.registry.errors import Kind, RegistryError
 from dockyard.registry.push import Layers, Pushed, display, preflight, push_images, refuse_dirty, verify_pushed
@@ -100,7 +100,8 @@ class FakeRegistry(Registry):
 
     def __init__(self) -> None:
         super().__init__(WAY, lambda _seconds: None)
-        self.digest = DIGEST
+        self.content = MANIFEST
+        self.absent = False
         self.refusal: RegistryError | None = None
         self.unreachable = False
         self.checks: list[str] = []
@@ -113,18 +114,16 @@ class FakeRegistry(Registry):
         self.base = f"https://{self.access.api}"
 
     def ask(self, request: Request, attempts: int = ATTEMPTS) -> requests.Response:
-        """Answer for the start of an upload, for the digest of a tag, and for a manifest."""
+        """Answer for the start of an upload, and for the manifest of a tag."""
         answer = requests.Response()
         answer.status_code, answer.url = 200, f"{self.base}{request.path}"
         if request.method == "POST":
             self.checks.append(f"{request.repository} {attempts}")
             if self.refusal:
                 raise self.refusal
-        elif request.method == "HEAD":
-            answer.headers["Docker-Content-Digest"] = self.digest
-        elif request.path.endswith(DIGEST):
-            self.measured.append(DIGEST)
-            answer.raw = io.BytesIO(MANIFEST)
+        elif not self.absent:
+            self.measured.append(request.path.rpartition("/")[2])
+            answer.raw = io.BytesIO(self.content)
         else:
             raise RegistryError(Kind.UNKNOWN, "no such manifest")
         return answer
@@ -153,7 +152,7 @@ def test_a_push_ends_with_its_digest_and_its_layers(
     assert pushed.pinned == f"{HOST}/fleet/ship@{DIGEST}"
     assert any(line.startswith(pushed.pinned) for line in said)
     assert registry.checks == [f"fleet/ship {ATTEMPTS}"]
-    assert registry.measured == [DIGEST]
+    assert registry.measured == ["1"]
     assert engine.closed
 
 
@@ -237,7 +236,7 @@ def test_upload_states_are_cut_from_messages(registry: FakeRegistry) -> None:
 
 def test_another_digest_in_the_registry_is_an_error(registry: FakeRegistry) -> None:
     """Somebody else pushed the same tag meanwhile, or the registry is broken."""
-    registry.digest = "sha256:" + "b" * 64
+    registry.content = b"{}"
     with pytest.raises(RegistryError) as caught:
         attempt(registry, FakeEngine(FRESH))
     assert caught.value.kind is Kind.MISMATCH
@@ -338,8 +337,9 @@ def test_preflight_needs_no_image(registry: FakeRegistry) -> None:
 def test_what_buildkit_pushed_is_verified(registry: FakeRegistry) -> None:
     """The same check, for a push that did not go through the engine."""
     assert verify_pushed(cast("Engine", FakeEngine()), SHIP, DIGEST, reach=lambda *_: registry) == 20_000_000
-    with pytest.raises(RegistryError, match="seemed to succeed") as caught:
-        verify_pushed(cast("Engine", FakeEngine()), SHIP, "sha256:" + "b" * 64, reach=lambda *_: registry)
+    registry.absent = True
+    with pytest.raises(RegistryError, match="is absent in the registry") as caught:
+        verify_pushed(cast("Engine", FakeEngine()), SHIP, DIGEST, reach=lambda *_: registry)
     assert caught.value.kind is Kind.MISMATCH
 
 
@@ -373,24 +373,28 @@ INFO = {
 @pytest.mark.parametrize(
     ("host", "address", "expected"),
     [
-        (HOST, "192.0.2.9", Rules(HOST, HOST)),
-        ("trial.example", "192.0.2.9", Rules("trial.example", "trial.example", insecure=True, plain=True)),
-        ("lan.example", "10.1.2.3", Rules("lan.example", "lan.example", insecure=True, plain=True)),
-        ("localhost:5000", "127.0.0.1", Rules("localhost:5000", "localhost:5000", plain=True)),
-        ("[::1]:5000", "::1", Rules("[::1]:5000", "[::1]:5000", plain=True)),
-        ("default.example", "192.0.2.9", Rules("index.example", "https://index.example/v1/")),
-        ("", "192.0.2.9", Rules("index.example", "https://index.example/v1/")),
-        ("nowhere.invalid", "", Rules("nowhere.invalid", "nowhere.invalid")),
+        (HOST, "192.0.2.9", Access(HOST, HOST, key=HOST)),
+        (
+            "trial.example",
+            "192.0.2.9",
+            Access("trial.example", "trial.example", insecure=True, plain=True, key="trial.example"),
+        ),
+        ("lan.example", "10.1.2.3", Access("lan.example", "lan.example", insecure=True, plain=True, key="lan.example")),
+        ("localhost:5000", "127.0.0.1", Access("localhost:5000", "localhost:5000", plain=True, key="localhost:5000")),
+        ("[::1]:5000", "::1", Access("[::1]:5000", "[::1]:5000", plain=True, key="[::1]:5000")),
+        ("default.example", "192.0.2.9", Access("default.example", "index.example", key="https://index.example/v1/")),
+        ("", "192.0.2.9", Access("index.example", "index.example", key="https://index.example/v1/")),
+        ("nowhere.invalid", "", Access("nowhere.invalid", "nowhere.invalid", key="nowhere.invalid")),
     ],
 )
-def test_an_engines_configuration_decides_how_a_registry_is_treated(host: str, address: str, expected: Rules) -> None:
+def test_an_engines_configuration_decides_how_a_registry_is_treated(host: str, address: str, expected: Access) -> None:
     """Loopback may speak plain HTTP, but a certificate that it shows is checked."""
     assert select_rules(INFO, host, lambda _name: [address] if address else []) == expected
 
 
 def test_an_engine_that_tells_nothing_of_registries_is_taken_at_its_strictest() -> None:
     """Other engines with Docker's API may leave parts out."""
-    assert select_rules({}, HOST, lambda _name: ["127.0.0.1"]) == Rules(HOST, HOST)
+    assert select_rules({}, HOST, lambda _name: ["127.0.0.1"]) == Access(HOST, HOST, key=HOST)
 
 
 def test_a_registry_is_reached_with_the_engines_login(tmp_path: Path) -> None:

@@ -300,8 +300,8 @@ def test_pauses_grow_and_differ() -> None:
     assert pause(1, 12.0) == 12
 
 
-def store(*documents: Mapping[str, object]) -> tuple[dict[str, bytes], Handler]:
-    """Return manifests by digest, and a registry that has them; the last one is tagged 1."""
+def store(*documents: Mapping[str, object]) -> Handler:
+    """Return a registry that has some manifests; the last one is tagged 1."""
     bodies = [json.dumps(document).encode() for document in documents]
     found = {f"sha256:{hashlib.sha256(body).hexdigest()}": body for body in bodies}
 
@@ -312,7 +312,7 @@ def store(*documents: Mapping[str, object]) -> tuple[dict[str, bytes], Handler]:
             return Answer()
         return Answer(404, {}, error_body("MANIFEST_UNKNOWN", "?")) if body is None else Answer(200, {}, body)
 
-    return found, answer
+    return answer
 
 
 def manifest(*sizes: int) -> dict[str, object]:
@@ -321,30 +321,22 @@ def manifest(*sizes: int) -> dict[str, object]:
     return {"config": {"digest": f"sha256:config{sizes}", "size": 100}, "layers": layers}
 
 
-def test_a_digest_is_worked_out_where_a_registry_sends_none() -> None:
-    """The header is optional, the content is not."""
-    found, handler = store(manifest(7))
-    registry, wire, _ = client(handler)
-    assert Repository(registry, "fleet/ship").read_digest("1") == next(iter(found))
-    assert wire.asked == ["HEAD /v2/fleet/ship/manifests/1", "GET /v2/fleet/ship/manifests/1"]
-    assert "application/vnd.oci.image.index.v1+json" in wire.seen[-1].headers["Accept"]
-
-
 def test_a_size_counts_each_layer_of_an_index_once() -> None:
     """Platforms share layers, and every manifest of an index is looked at."""
     children = [manifest(1000, 20), manifest(1000, 3)]
     digests = [f"sha256:{hashlib.sha256(json.dumps(child).encode()).hexdigest()}" for child in children]
     index = {"manifests": [{"digest": digest} for digest in digests]}
-    found, handler = store(*children, index)
-    registry, _, _ = client(handler)
-    assert Repository(registry, "fleet/ship").measure(list(found)[-1]) == 1000 + 20 + 3 + 100 + 100
+    registry, wire, _ = client(store(*children, index))
+    ship = Repository(registry, "fleet/ship")
+    assert ship.measure(ship.read_document("1")) == 1000 + 20 + 3 + 100 + 100
+    assert "application/vnd.oci.image.index.v1+json" in wire.seen[-1].headers["Accept"]
 
 
 def test_a_manifest_with_another_content_is_found_out() -> None:
     """A registry, or a proxy before it, that answers with something else is not believed."""
     registry, _, _ = client(lambda _request: Answer(200, {}, b"{}"))
     with pytest.raises(RegistryError) as caught:
-        Repository(registry, "fleet/ship").measure("sha256:" + "0" * 64)
+        Repository(registry, "fleet/ship").read_document("sha256:" + "0" * 64)
     assert caught.value.kind is Kind.MISMATCH
 
 
@@ -352,7 +344,7 @@ def test_a_digest_that_nobody_can_check_is_no_digest() -> None:
     """Only algorithms of the specification count."""
     registry, _, _ = client(lambda _request: Answer(200, {}, b"{}"))
     with pytest.raises(RegistryError, match="md5"):
-        Repository(registry, "fleet/ship").measure("md5:00")
+        Repository(registry, "fleet/ship").read_document("md5:00")
 
 
 def test_something_else_than_a_registry_is_named() -> None:
@@ -412,13 +404,17 @@ ERRORS = (
     (
         verification(20, "unable to get local issuer certificate"),
         Kind.TLS,
-        f"not from an authority known here .*{BUNDLE}",
+        f"is not trusted: unable to get local issuer certificate .*{BUNDLE}",
     ),
-    (verification(18, "self-signed certificate"), Kind.TLS, "not from an authority known here"),
+    (verification(18, "self-signed certificate"), Kind.TLS, "is not trusted: self-signed certificate"),
     (verification(10, "certificate has expired"), Kind.TLS, "has expired"),
-    (verification(9, "certificate is not yet valid"), Kind.TLS, "is not valid yet"),
-    (verification(62, "Hostname mismatch, certificate is not valid for 'a'."), Kind.TLS, "for another name: Hostname"),
-    (verification(64, "IP address mismatch"), Kind.TLS, "for another name"),
+    (verification(9, "certificate is not yet valid"), Kind.TLS, "is not yet valid"),
+    (
+        verification(62, "Hostname mismatch, certificate is not valid for 'a'."),
+        Kind.TLS,
+        "not trusted: Hostname mismatch",
+    ),
+    (verification(64, "IP address mismatch"), Kind.TLS, "not trusted: IP address mismatch"),
     (ConnectionRefusedError(111, "Connection refused"), Kind.UNREACHABLE, "nothing listens there"),
     (socket.gaierror(-2, "Name or service not known"), Kind.UNREACHABLE, "cannot be found: Name or service not known"),
     (OSError(113, "No route to host"), Kind.DROPPED, "No route to host"),
@@ -442,6 +438,8 @@ def test_a_bundle_is_no_help_where_the_engine_looks_too() -> None:
     unknown = requests.ConnectionError(verification(20, "unable to get local issuer certificate"))
     assert "SSL_CERT_FILE" not in broken(unknown, HOST, ACCESS).hint
     assert "SSL_CERT_FILE" in broken(unknown, HOST, replace(ACCESS, plain=True)).hint
+    assert broken(requests.ConnectionError(verification(10, "x")), HOST, ACCESS).hint.startswith("renew it")
+    assert broken(requests.ConnectionError(verification(62, "x")), HOST, ACCESS).hint.startswith("use the name")
 
 
 def test_silence_before_and_after_the_first_word_differ() -> None:

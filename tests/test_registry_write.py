@@ -6,7 +6,7 @@ import pytest
 
 from dockyard.errors import UsageError
 from dockyard.registry.client import Reference, parse_reference
-from dockyard.registry.content import INDEX, MANIFEST, describe_artifact, describe_index, digest_of, fallback_tag
+from dockyard.registry.content import MANIFEST, describe_artifact, digest_of, fallback_tag
 from dockyard.registry.errors import Kind, RegistryError
 
 from .memory_registry import Memory
@@ -153,12 +153,15 @@ def test_the_form_of_an_artifact() -> None:
     assert "platform" not in made["subject"]
     other = dict(reversed(ANNOTATIONS.items()))
     assert describe_artifact(subject, b"bill", TYPE, ANNOTATIONS) == describe_artifact(subject, b"bill", TYPE, other)
-
-
-def test_the_listing_names_each_once() -> None:
-    """What comes later replaces what it repeats, in its place."""
-    entries: list[dict[str, object]] = [{"digest": "a", "size": 1}, {"digest": "b"}, {"digest": "a", "size": 2}]
-    made = json.loads(describe_index(entries))
-    assert made["mediaType"] == INDEX
-    assert made["manifests"] == [{"digest": "a", "size": 2}, {"digest": "b"}]
     assert fallback_tag(DIGEST) == "sha256-" + "0" * 64
+
+
+def test_the_listing_names_each_once(memory: Memory) -> None:
+    """What is listed, and is gone from the registry, is put there again under the same entry."""
+    with memory.repository() as ship:
+        image = ship.read_document("1.0")
+        made, _ = ship.attach(image.descriptor, b"bill", TYPE, ANNOTATIONS)
+        ship.attach(image.descriptor, b"other", TYPE, ANNOTATIONS)
+        del memory.manifests[made.digest]
+        assert ship.attach(image.descriptor, b"bill", TYPE, ANNOTATIONS) == (made, True)
+        assert len(ship.list_referrers(image.digest)) == 2

@@ -321,7 +321,7 @@ class Yard:
 
     def unlock_key(self, key: str, _environment: Mapping[str, str]) -> Signer:
         """Open the key."""
-        return Signer(key, self.public, 2)
+        return Signer(key, self.public, False)
 
     def has_signature(self, signer: Signer, pinned: str) -> bool:
         """Look for a signature by this key."""

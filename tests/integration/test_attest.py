@@ -133,7 +133,7 @@ def test_nothing_to_attach_to(shop: Settings, sailor: Engine, registry: RunningR
 
 def test_an_image_of_the_engine(shop: Settings, engine: Engine) -> None:
     """Without a registry in its name it is looked at where it is, with the same facts."""
-    found = inspection.inspect_image(shop, "", engine=engine)
+    found = inspection.inspect_image(shop, f"{shop.image}:production", engine=engine)
     (image,) = found.images
     assert (found.where, found.reference) == ("engine", f"{shop.image}:production")
     assert image.platform.startswith("linux/")

@@ -123,7 +123,7 @@ def find_image(settings: Settings) -> str:
     name = choose_reference(settings, read_git(settings.root))
     reference = parse_reference(name)
     with open_repository(find_engine(settings), name) as repository:
-        digest = repository.read_digest(reference.tag)
+        digest = repository.read_document(reference.tag).digest
     log.info(f"{reference} is {digest}")
     return f"{reference.name}@{digest}"
 
@@ -184,7 +184,7 @@ def is_signed(settings: Settings, key: str, pinned: str) -> bool:
     if hindrance := sign.explain_hindrance(key):
         raise DockyardError(f"the signature of {pinned} cannot be checked: {hindrance}", "install cosign")
     environment = sign.make_environment(parse_reference(pinned).host, find_engine(settings).environment, os.environ)
-    return sign.has_signature(sign.Signer("", key, 0, environment), pinned)
+    return sign.has_signature(sign.Signer("", key, False, environment), pinned)
 
 
 EVIDENCE = Evidence(has_provenance, is_signed)

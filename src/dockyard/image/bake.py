@@ -67,9 +67,7 @@ def _target(image: Image) -> dict[str, Any]:
     return {key: value for key, value in written.items() if value}
 
 
-def arguments(
-    *, builder: str = "", no_cache: bool = False, push: bool = False, progress: str = "auto", metadata: str
-) -> tuple[str, ...]:
+def arguments(*, builder: str = "", no_cache: bool = False, push: bool = False, metadata: str) -> tuple[str, ...]:
     """Return the arguments of `docker` for a bake whose file comes on standard input.
 
     The default attestation carries times, so that it would give every build another digest: it is off.
@@ -80,7 +78,6 @@ def arguments(
         *(("--builder", builder) if builder else ()),
         "--file=-",
         "--provenance=false",
-        f"--progress={progress}",
         f"--metadata-file={metadata}",
         *(("--no-cache",) if no_cache else ()),
         "--push" if push else "--load",

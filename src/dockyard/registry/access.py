@@ -13,7 +13,7 @@ import socket
 import ssl
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -105,17 +105,32 @@ def select_login(config: "AuthConfig", key: str, file: Path) -> Credentials | No
 
 
 @dataclass(frozen=True)
-class Rules:
-    """What the engine's configuration says of a registry: `key` is what its login is filed under."""
+class Access:
+    """How to reach a registry: `api` is where it answers, which differs from `host` for Docker's default one.
 
+    `key` is what its login is filed under. Certificates are checked against `bundle` and `extra`, unless the registry
+    is `insecure`; `plain` allows HTTP.
+    """
+
+    host: str
     api: str
-    key: str
+    bundle: Path = Path(requests.utils.DEFAULT_CA_BUNDLE_PATH)
+    extra: tuple[Path, ...] = ()
+    credentials: Credentials | None = None
     insecure: bool = False
     plain: bool = False
+    key: str = ""
+
+    @property
+    def who(self) -> str:
+        """Who we log in as, for messages."""
+        if self.credentials is None:
+            return "nobody"
+        return self.credentials.username or "the owner of the identity token"
 
 
-def select_rules(info: Mapping[str, Any], host: str, resolve: Callable[[str], Sequence[str]]) -> Rules:
-    """Return how an engine treats a registry, from the engine's own description of itself (pure).
+def select_rules(info: Mapping[str, Any], host: str, resolve: Callable[[str], Sequence[str]]) -> Access:
+    """Return how an engine treats a registry, from the engine's own description of itself; no login yet (pure).
 
     Engines hold loopback for insecure without being told. Plain HTTP is allowed there, as it is common for
     a registry on trial; a certificate that is shown is checked all the same.
@@ -125,13 +140,15 @@ def select_rules(info: Mapping[str, Any], host: str, resolve: Callable[[str], Se
     index = indexes.get(host) or {}
     if index.get("Official") or not host:
         address = str(info.get("IndexServerAddress") or "")
-        return Rules(urlsplit(address).netloc, address)
+        api = urlsplit(address).netloc
+        return Access(host or api, api, key=address)
     if index and not index.get("Secure", True):
-        return Rules(host, host, insecure=True, plain=True)
+        return Access(host, host, insecure=True, plain=True, key=host)
     networks = [ipaddress.ip_network(text) for text in config.get("InsecureRegistryCIDRs") or ()]
     addresses = [ipaddress.ip_address(text) for text in resolve(urlsplit(f"//{host}").hostname or "")]
     matching = [network for network in networks if any(address in network for address in addresses)]
-    return Rules(host, host, any(not network.is_loopback for network in matching), bool(matching))
+    insecure = any(not network.is_loopback for network in matching)
+    return Access(host, host, insecure=insecure, plain=bool(matching), key=host)
 
 
 def resolve_host(name: str) -> tuple[str, ...]:
@@ -139,29 +156,6 @@ def resolve_host(name: str) -> tuple[str, ...]:
     with contextlib.suppress(OSError):
         return tuple({str(found[4][0]).partition("%")[0] for found in socket.getaddrinfo(name, None)})
     return ()
-
-
-@dataclass(frozen=True)
-class Access:
-    """How to reach a registry: `api` is where it answers, which differs from `host` for Docker's default one.
-
-    Certificates are checked against `bundle` and `extra`, unless the registry is `insecure`; `plain` allows HTTP.
-    """
-
-    host: str
-    api: str
-    bundle: Path
-    extra: tuple[Path, ...] = ()
-    credentials: Credentials | None = None
-    insecure: bool = False
-    plain: bool = False
-
-    @property
-    def who(self) -> str:
-        """Who we log in as, for messages."""
-        if self.credentials is None:
-            return "nobody"
-        return self.credentials.username or "the owner of the identity token"
 
 
 def extra_certificates(host: str, folders: Iterable[Path]) -> tuple[Path, ...]:
@@ -178,19 +172,21 @@ def find_access(engine: "Engine", info: Mapping[str, Any], host: str) -> Access:
     environment: dict[str, str] = {**os.environ, **engine.environment}
     known = select_rules(info, host, resolve_host)
     home = Path(environment.get("HOME", "~")).expanduser()
-    bundle = ca_bundle(environment) or Path(requests.utils.DEFAULT_CA_BUNDLE_PATH)
+    bundle = ca_bundle(environment) or known.bundle
     extra = extra_certificates(host, (Path("/etc/docker/certs.d"), home / ".config/docker/certs.d"))
     login = find_login(known.key, config_folders(engine.environment, os.environ), engine.environment)
     if known.insecure:
         log.info(f"{host} is among the engine's insecure registries: its certificate is not checked")
-    return Access(host or known.api, known.api, bundle, extra, login, insecure=known.insecure, plain=known.plain)
+    return replace(known, bundle=bundle, extra=extra, credentials=login)
 
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG")
-_DATES = {9: "is not valid yet", 10: "has expired"}
-_OTHER_NAME = (62, 64)
+_RENEW = "renew it, or check the clock of this machine"
+_RENAME = "use the name that it is for, or add this one to the certificate"
+_CURES = {9: _RENEW, 10: _RENEW, 62: _RENAME, 64: _RENAME}
+"""What to do about a certificate, by OpenSSL's number for what is wrong with it; others lack an authority."""
 _BROKEN: tuple[tuple[type[BaseException], Kind, str], ...] = (
     (requests.exceptions.ProxyError, Kind.UNREACHABLE, "the proxy on the way to {address} cannot be used: {words}"),
     (socket.gaierror, Kind.UNREACHABLE, "{address} cannot be found: {words}"),
@@ -220,18 +216,11 @@ def broken(error: requests.RequestException, address: str, access: Access) -> Re
 
 
 def _untrusted(cause: ssl.SSLCertVerificationError, address: str, access: Access) -> RegistryError:
-    subject = f"the certificate of {address}"
-    if cause.verify_code in _DATES:
-        text = f"{subject} {_DATES[cause.verify_code]}"
-        return RegistryError(Kind.TLS, text, "renew it, or check the clock of this machine")
-    if cause.verify_code in _OTHER_NAME:
-        text = f"{subject} is for another name: {cause.verify_message.rstrip('.')}"
-        return RegistryError(Kind.TLS, text, "use the name that it is for, or add this one to the certificate")
     tried = ", ".join(map(str, (access.bundle, *access.extra)))
-    text = f"{subject} is not from an authority known here ({cause.verify_message}; tried {tried})"
+    text = f"the certificate of {address} is not trusted: {cause.verify_message.rstrip('.')} (tried {tried})"
     # On loopback the engine checks no certificate: there it is enough that we know the authority.
     other = ", or name a bundle that holds it in SSL_CERT_FILE" if access.plain else ""
-    return RegistryError(Kind.TLS, text, hint(Kind.TLS, access.host, "") + other)
+    return RegistryError(Kind.TLS, text, _CURES.get(cause.verify_code) or hint(Kind.TLS, access.host, "") + other)
 
 
 def loopback(host: str) -> bool:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
@@ -27,7 +27,6 @@ EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 EMPTY = b"{}"
 ABSENT = frozenset({Kind.UNKNOWN, Kind.MISSING})
 PUSHING = "pull,push"
-MOST_PAGES = 1_000
 Descriptor = Mapping[str, Any]
 
 
@@ -83,23 +82,18 @@ class Repository:
                 return None
             raise
 
-    def read_digest(self, tag: str) -> str:
-        """Return the digest that a tag stands for; an unknown one is a RegistryError."""
-        answer = self.registry.ask(self._request("HEAD", f"manifests/{tag}"))
-        return answer.headers.get("Docker-Content-Digest") or self.read_document(tag).digest
-
     def read_digests(self, tags: Iterable[str]) -> dict[str, str]:
         """Return the digests that tags mean; those that the repository does not have are left out."""
         found = {tag: self.find_document(tag) for tag in tags}
         return {tag: document.digest for tag, document in found.items() if document}
 
-    def measure(self, digest: str) -> int:
+    def measure(self, top: Document) -> int:
         """Return the bytes of an image's configuration and layers, all platforms together, as the registry has them."""
         blobs: dict[str, int] = {}
-        waiting = [digest]
+        waiting = [top]
         while waiting:
-            document = self.read_document(waiting.pop()).fields
-            waiting += [child["digest"] for child in document.get("manifests") or ()]
+            document = waiting.pop().fields
+            waiting += [self.read_document(child["digest"]) for child in document.get("manifests") or ()]
             for blob in (*(document.get("layers") or ()), *filter(None, [document.get("config")])):
                 blobs[blob["digest"]] = blob["size"]
         return sum(blobs.values())
@@ -144,7 +138,7 @@ class Repository:
         """Return every tag; none where the repository does not exist yet."""
         found: list[str] = []
         page = f"/v2/{self.name}/tags/list"
-        for _ in range(MOST_PAGES):
+        while page:
             try:
                 answer = self.registry.ask(Request("GET", page, self.name))
             except RegistryError as error:
@@ -153,9 +147,7 @@ class Repository:
                 raise
             found += answer.json().get("tags") or ()
             following = answer.links.get("next", {}).get("url")
-            if not following:
-                break
-            page = urljoin(answer.url, following)
+            page = urljoin(answer.url, following) if following else ""
         return tuple(found)
 
     def list_images(self, top: Document) -> Iterator[Document]:
@@ -186,15 +178,17 @@ class Repository:
         """Make a document refer to an image, without touching that; say too whether it was new."""
         wanted = describe_artifact(subject, content, media_type, annotations)
         made = Document(digest_of(wanted), MANIFEST, wanted)
-        known = self.list_referrers(str(subject["digest"]))
-        if any(one.get("digest") == made.digest for one in known) and self.find_document(made.digest):
+        listed = self.list_referrers(str(subject["digest"]))
+        others = [one for one in listed if one.get("digest") != made.digest]
+        if len(others) < len(listed) and self.find_document(made.digest):
             return made, False
         self.put_blob(EMPTY, EMPTY_TYPE)
         self.put_blob(content, media_type)
         _, noticed = self.put_document(wanted, MANIFEST)
         if not noticed:
             entry = {**made.descriptor, "artifactType": media_type, "annotations": dict(annotations)}
-            self.put_document(describe_index([*known, entry]), INDEX, fallback_tag(str(subject["digest"])))
+            index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [*others, entry]}
+            self.put_document(_json(index), INDEX, fallback_tag(str(subject["digest"])))
         return made, True
 
     def _request(self, method: str, path: str, actions: str = "pull") -> Request:
@@ -202,12 +196,7 @@ class Repository:
 
     def _check_digest(self, content: bytes, wanted: str) -> None:
         """Raise RegistryError where something was asked for by its digest and does not have it."""
-        algorithm, colon, _ = wanted.partition(":")
-        if not colon:
-            return
-        if algorithm not in ("sha256", "sha512"):
-            raise RegistryError(Kind.MISMATCH, f"{algorithm} is not a digest that can be checked", "name it by its tag")
-        if (found := digest_of(content, algorithm)) != wanted:
+        if ":" in wanted and (found := digest_of(content)) != wanted:
             text = f"{self.registry.access.host} gave something of {self.name} with the digest {found}, not {wanted}"
             raise self.registry.error(Kind.MISMATCH, text, self.name)
 
@@ -227,20 +216,14 @@ def describe_artifact(subject: Descriptor, content: bytes, media_type: str, anno
     )
 
 
-def describe_index(entries: Sequence[Descriptor]) -> bytes:
-    """Return the index that stands in for the referrers API, each entry once (pure)."""
-    found = {str(entry["digest"]): dict(entry) for entry in entries}
-    return _json({"schemaVersion": 2, "mediaType": INDEX, "manifests": list(found.values())})
-
-
 def fallback_tag(digest: str) -> str:
     """Return the tag under which a registry without the referrers API lists what refers to an image (pure)."""
     return digest.replace(":", "-")
 
 
-def digest_of(content: bytes, algorithm: str = "sha256") -> str:
+def digest_of(content: bytes) -> str:
     """Return the digest of some bytes, by its name of OCI's."""
-    return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 def _json(document: Mapping[str, Any]) -> bytes:

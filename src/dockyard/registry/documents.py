@@ -11,7 +11,8 @@ import logging
 import re
 import tarfile
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.parser import BytesHeaderParser
@@ -29,9 +30,8 @@ from dockyard.errors import DockyardError
 from dockyard.git import read_git
 from dockyard.locks.check import list_purposes, lock_path
 from dockyard.locks.pins import Pin, parse_pins
-from dockyard.registry.client import Reference, parse_reference
+from dockyard.registry.client import parse_reference
 from dockyard.registry.content import Document, Repository, open_repository
-from dockyard.registry.errors import Kind, RegistryError, hint
 
 if TYPE_CHECKING:
     from dockyard.settings import Settings
@@ -51,15 +51,10 @@ PREFIX = "org.opencontainers.image."
 
 @dataclass(frozen=True)
 class Subject:
-    """One image of one platform, which statements are about.
-
-    `digest`, `media_type` and `size` are those of its manifest, `config` is its configuration.
-    """
+    """One image of one platform, which statements are about, by its manifest's digest and its configuration."""
 
     digest: str
     config: Mapping[str, Any]
-    media_type: str = "application/vnd.oci.image.manifest.v1+json"
-    size: int = 0
 
     @property
     def labels(self) -> Mapping[str, str]:
@@ -172,7 +167,10 @@ def collect_contents(layers: Iterable[Sequence[Kept]]) -> Contents:
     files: dict[str, bytes] = {}
     for layer in layers:
         for path, _ in layer:
-            files = {known: data for known, data in files.items() if not _deleted(known, path)}
+            folder, _, name = path.rpartition("/")
+            if name.startswith(WHITEOUT):
+                gone = folder if name == OPAQUE else f"{folder}/{name.removeprefix(WHITEOUT)}"
+                files = {known: data for known, data in files.items() if not f"{known}/".startswith(f"{gone}/")}
         files.update((path, data) for path, data in layer if WHITEOUT not in path)
     release = (files.get("/usr/lib/os-release") or files.get("/etc/os-release") or b"").decode()
     packages = parse_installed("\n\n".join(data.decode() for path, data in files.items() if "/dpkg/status" in path))
@@ -191,20 +189,17 @@ def collect_contents(layers: Iterable[Sequence[Kept]]) -> Contents:
 def make_document(subject: Subject, held: Contents, pins: Iterable[Pin]) -> dict[str, Any]:
     """Return the bill of materials of an image; `pins` are those of the lock that it was built from."""
     locked = {pin.name: pin for pin in pins}
-    python = {}
+    components: dict[str, dict[str, Any]] = {}
     # The official images compile their own interpreter: no package brings it.
     if held.python and not any(INTERPRETER.fullmatch(package["Package"]) for package in held.packages):
         purl = f"pkg:generic/python@{held.python}"
-        python = {purl: _component(purl, "python", held.python)}
-    debian = {_deb(package, held.release): package for package in held.packages}
-    pypi = {f"pkg:pypi/{one[0]}@{quote(one[1], safe='')}": one for one in held.distributions}
-    own = f"pkg:oci/{subject.label('title').rpartition('/')[2]}@{quote(subject.digest, safe='')}"
-    own += f"?arch={quote(subject.architecture, safe='')}"
-    components = {
-        **python,
-        **{purl: _component(purl, one["Package"], one["Version"], "library") for purl, one in debian.items()},
-    }
-    for purl, (name, version, licence) in pypi.items():
+        components[purl] = _component(purl, "python", held.python)
+    for package in held.packages:
+        purl = _deb(package, held.release)
+        components[purl] = _component(purl, package["Package"], package["Version"], "library")
+    system, installed = tuple(components), dict[str, str]()
+    for name, version, licence in held.distributions:
+        purl = installed[name] = f"pkg:pypi/{name}@{quote(version, safe='')}"
         components[purl] = _component(purl, name, version, "library")
         pin = locked.get(name)
         # The hashes are those of every file that the lock would take for it.
@@ -212,6 +207,8 @@ def make_document(subject: Subject, held: Contents, pins: Iterable[Pin]) -> dict
         known = [{"alg": ALGORITHMS[kind], "content": content} for kind, _, content in hashes if kind in ALGORITHMS]
         components[purl] |= {"hashes": known} if known else {}
         components[purl] |= {"licenses": [{"expression": licence}]} if licence else {}
+    own = f"pkg:oci/{subject.label('title').rpartition('/')[2]}@{quote(subject.digest, safe='')}"
+    own += f"?arch={quote(subject.architecture, safe='')}"
     return {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
@@ -224,9 +221,7 @@ def make_document(subject: Subject, held: Contents, pins: Iterable[Pin]) -> dict
             "component": _component(own, subject.label("title"), subject.digest, "container"),
         },
         "components": [components[purl] for purl in sorted(components)],
-        "dependencies": list(
-            _dependencies(own, (*python, *debian), {one[0]: purl for purl, one in pypi.items()}, locked)
-        ),
+        "dependencies": list(_dependencies(own, system, installed, locked)),
     }
 
 
@@ -243,17 +238,15 @@ def _dependencies(
     own: str, system: Iterable[str], installed: Mapping[str, str], locked: Mapping[str, Pin]
 ) -> Iterator[dict[str, Any]]:
     """Yield who needs whom: the lock says it of distributions; the image itself needs what nobody else asks for."""
-    askers = {
-        name: {asker for asker in (locked[name].via if name in locked else ()) if asker in installed}
-        for name in installed
-    }
-    wanted = {name: locked[name].via if name in locked else () for name in installed}
+    via = {name: set(locked[name].via) if name in locked else set() for name in installed}
     direct = [
-        purl for name, purl in installed.items() if not askers[name] or any(one.startswith("-") for one in wanted[name])
+        purl
+        for name, purl in installed.items()
+        if not via[name] & installed.keys() or any(one.startswith("-") for one in via[name])
     ]
     yield {"ref": own, "dependsOn": sorted((*system, *direct))}
     for name, purl in sorted(installed.items(), key=lambda pair: pair[1]):
-        yield {"ref": purl, "dependsOn": sorted(installed[one] for one in installed if name in askers[one])}
+        yield {"ref": purl, "dependsOn": sorted(installed[one] for one in installed if name in via[one])}
     for purl in sorted(system):
         yield {"ref": purl}
 
@@ -271,45 +264,27 @@ def _deb(package: Mapping[str, str], release: Mapping[str, str]) -> str:
     return f"pkg:deb/{system}/{quote(package['Package'], safe='')}@{quote(package['Version'], safe='')}?{said}"
 
 
-def _deleted(path: str, entry: str) -> bool:
-    folder, _, name = entry.rpartition("/")
-    if name == OPAQUE:
-        return path.startswith(f"{folder}/")
-    gone = f"{folder}/{name.removeprefix(WHITEOUT)}"
-    return name.startswith(WHITEOUT) and (path == gone or path.startswith(f"{gone}/"))
-
-
 @dataclass(frozen=True)
 class Attached:
     """One document that refers to an image: `new` unless it had been there before."""
 
     kind: str
-    platform: str
     subject: str
     digest: str
-    size: int
     new: bool
 
 
-def attest_image(settings: "Settings", reference: str, *, engine: Engine | None = None) -> tuple[Attached, ...]:
+def attest_image(
+    settings: "Settings",
+    reference: str,
+    *,
+    engine: Engine | None = None,
+    reach: Callable[[Engine, str], AbstractContextManager[Repository]] = open_repository,
+) -> tuple[Attached, ...]:
     """Attach both documents to every platform of an image that was pushed; return what is attached now."""
-    with open_repository(engine or find_engine(settings), reference) as repository:
-        return attest_in_registry(settings, repository, parse_reference(reference))
-
-
-def attest_in_registry(settings: "Settings", repository: Repository, wanted: Reference) -> tuple[Attached, ...]:
-    """Attach both documents to what a repository has under a name."""
-    top = repository.read_document(wanted.wanted)
-    images = repository.list_images(top)
-    made = tuple(one for image in images for one in _attach(repository, image, settings))
-    now = repository.read_document(wanted.wanted).digest
-    if now != top.digest:  # others may push while we attach
-        text = f"{wanted} became {now} while documents were attached to {top.digest}"
-        raise RegistryError(Kind.MISMATCH, text, hint(Kind.MISMATCH, wanted.host, ""))
-    for one in made:
-        how = "attached" if one.new else "was attached already"
-        log.info(f"{one.kind} of {one.subject[:19]} ({one.platform}) {how}: {one.digest}")
-    return made
+    with reach(engine or find_engine(settings), reference) as repository:
+        images = repository.list_images(repository.read_document(parse_reference(reference).wanted))
+        return tuple(one for image in images for one in _attach(repository, image, settings))
 
 
 def read_lock(settings: "Settings", subject: Subject) -> Lock:
@@ -331,7 +306,7 @@ def read_lock(settings: "Settings", subject: Subject) -> Lock:
 
 def _attach(repository: Repository, found: Document, settings: "Settings") -> Iterator[Attached]:
     config = json.loads(repository.read_blob(found.fields["config"]["digest"]))
-    subject = Subject(found.digest, config, found.media_type, len(found.content))
+    subject = Subject(found.digest, config)
     lock = read_lock(settings, subject)
     layers = []
     for layer in found.fields.get("layers") or ():
@@ -344,7 +319,8 @@ def _attach(repository: Repository, found: Document, settings: "Settings") -> It
         ("SBOM", SBOM_TYPE, bill, created),
         ("provenance", PROVENANCE_TYPE, make_statement(subject, lock), {**created, PREDICATE_KEY: PREDICATE}),
     ):
-        content = encode(document)
-        made, new = repository.attach(found.descriptor, content, media_type, said)
+        made, new = repository.attach(found.descriptor, encode(document), media_type, said)
         platform = f"{subject.config.get('os')}/{subject.architecture}"
-        yield Attached(kind, platform, found.digest, made.digest, len(content), new)
+        how = "attached" if new else "was attached already"
+        log.info(f"{kind} of {found.digest[:19]} ({platform}) {how}: {made.digest}")
+        yield Attached(kind, found.digest, made.digest, new)

@@ -4,14 +4,13 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from dockyard import console
 from dockyard.engine import archive
 from dockyard.engine.client import Engine, find_engine
 from dockyard.errors import DockyardError
-from dockyard.image.names import PRODUCTION, Variant, local_name
 from dockyard.registry import documents
 from dockyard.registry.client import parse_reference
 from dockyard.registry.content import ABSENT, Document, Repository, open_repository
@@ -26,15 +25,6 @@ LARGEST = 64 << 20
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One layer: `size` is what is stored of it, compressed wherever it is stored so."""
-
-    diff_id: str
-    size: int
-    instruction: str
-
-
-@dataclass(frozen=True)
 class Attachment:
     """A document that refers to an image; `kind` is SBOM, provenance, or the type that others gave theirs."""
 
@@ -46,12 +36,12 @@ class Attachment:
 
 @dataclass(frozen=True)
 class Image:
-    """One image of one platform; `config` is what a container starts from."""
+    """One image of one platform; `config` is what a container starts from, a layer's size that of what is stored."""
 
     digest: str
     platform: str
     created: str
-    layers: tuple[Layer, ...]
+    layers: tuple[archive.Layer[None], ...]
     config: Mapping[str, Any]
     attachments: tuple[Attachment, ...] = ()
 
@@ -73,21 +63,18 @@ class Inspected:
 
 def inspect_image(
     settings: Settings,
-    reference: str = "",
+    reference: str,
     *,
     engine: Engine | None = None,
     reach: Callable[[Engine, str], AbstractContextManager[Repository]] = open_repository,
 ) -> Inspected:
     """Look at an image: a name with a registry in it is asked of that, any other of the engine.
 
-    What is not in the registry, but in the engine, is shown as it is there. Without a name, the newest
-    production image is meant. Raise DockyardError where there is none.
+    What is not in the registry, but in the engine, is shown as it is there. Raise DockyardError where there is none.
     """
-    local = not reference
-    reference = reference or local_name(settings, Variant(PRODUCTION, settings.python))
     wanted = parse_reference(reference)
     engine = engine or find_engine(settings)
-    if not local and wanted.host:
+    if wanted.host:
         try:
             with reach(engine, reference) as repository:
                 top = repository.read_document(wanted.wanted)
@@ -98,9 +85,7 @@ def inspect_image(
                 raise
             log.info(f"{wanted} is not in its registry: asking the engine")
     found: archive.Image[None] = archive.read_image(engine, str(wanted), lambda _member, _content: None)
-    layers = tuple(
-        Layer(layer.diff_id, layer.size, archive.describe_instruction(layer.instruction)) for layer in found.layers
-    )
+    layers = tuple(replace(one, instruction=archive.describe_instruction(one.instruction)) for one in found.layers)
     image = _image(found.manifest or found.config_digest, found.config, layers)
     return Inspected(str(wanted), "engine", image.digest, (image,))
 
@@ -161,10 +146,11 @@ def _read_remote(repository: Repository, found: Document) -> Image:
     made = [str(row.get("created_by", "")) for row in config.get("history") or () if not row.get("empty_layer")]
     stored: list[Mapping[str, Any]] = manifest.get("layers") or []
     layers = tuple(
-        Layer(
+        archive.Layer[None](
             diff_ids[number] if number < len(diff_ids) else "",
-            int(one["size"]),
             archive.describe_instruction(made[number]) if number < len(made) else "",
+            int(one["size"]),
+            (),
         )
         for number, one in enumerate(stored)
     )
@@ -175,17 +161,20 @@ def _read_remote(repository: Repository, found: Document) -> Image:
 def _read_attachment(repository: Repository, entry: Mapping[str, Any]) -> Attachment:
     manifest = repository.read_document(entry["digest"]).fields
     media_type = str(entry.get("artifactType") or manifest.get("artifactType") or manifest["config"]["mediaType"])
-    predicate = (entry.get("annotations") or {}).get(documents.PREDICATE_KEY, documents.PREDICATE)
-    ours = media_type != documents.PROVENANCE_TYPE or predicate == documents.PREDICATE
+    predicate = str((entry.get("annotations") or {}).get(documents.PREDICATE_KEY, documents.PREDICATE))
+    foreign = media_type == documents.PROVENANCE_TYPE and predicate != documents.PREDICATE
     layers: list[Mapping[str, Any]] = manifest.get("layers") or []
     small = len(layers) == 1 and layers[0]["size"] <= LARGEST
     content = repository.read_blob(layers[0]["digest"]) if small else b""
-    kind = KINDS.get(media_type, media_type) if ours else str(predicate)
+    kind = predicate if foreign else KINDS.get(media_type, media_type)
     return Attachment(kind, media_type, entry["digest"], content)
 
 
 def _image(
-    digest: str, config: Mapping[str, Any], layers: tuple[Layer, ...], attached: tuple[Attachment, ...] = ()
+    digest: str,
+    config: Mapping[str, Any],
+    layers: tuple[archive.Layer[None], ...],
+    attached: tuple[Attachment, ...] = (),
 ) -> Image:
     parts = (config.get("os"), config.get("architecture"), config.get("variant"))
     platform = "/".join(str(part) for part in parts if part)

@@ -288,14 +288,8 @@ def _verify(registry: Registry, reference: Reference, digest: str) -> int:
     if not registry.connected:
         return 0
     there = Repository(registry, reference.repository)
-    try:
-        found, size = there.read_digest(reference.tag), there.measure(digest)
-    except RegistryError as error:
-        if error.kind is not Kind.UNKNOWN:
-            raise
-        text = f"the push seemed to succeed, but {reference.host} does not have {reference.name}@{digest}"
-        raise registry.error(Kind.MISMATCH, text, there.name) from None
-    if found != digest:
-        text = f"{reference} is {found} in the registry, where {digest} was pushed"
+    found = there.find_document(reference.tag)
+    if found is None or found.digest != digest:
+        text = f"{reference} is {found.digest if found else 'absent'} in the registry, where {digest} was pushed"
         raise registry.error(Kind.MISMATCH, text, there.name)
-    return size
+    return there.measure(found)

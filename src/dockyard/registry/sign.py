@@ -9,7 +9,6 @@ import json
 import re
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,11 +33,11 @@ NEW_WAY = "--use-signing-config=true"
 
 @dataclass(frozen=True)
 class Signer:
-    """A key that opens: `public` is its public half as PEM, `major` is cosign's version."""
+    """A key that opens: `public` is its public half as PEM; `configured` tells a cosign that reads LOGLESS."""
 
     key: str
     public: str
-    major: int
+    configured: bool
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     runner: Runner = field(default=process, repr=False, compare=False)
 
@@ -74,7 +73,9 @@ def unlock_key(key: str, environment: Mapping[str, str], runner: Runner = proces
     if not done.ok or "PUBLIC KEY" not in done.stdout:
         last = next(reversed(said.splitlines()), "it says nothing")
         raise DockyardError(f"cosign cannot use the signing key {key}: {last}", "is it a private key made by cosign?")
-    return Signer(key, done.stdout, _major(runner, environment), environment, runner)
+    # By its help and not by its version: Debian's calls itself "devel", be it 2 or 3.
+    configured = NEW_WAY in _cosign(runner, environment, "sign", "--help").stdout
+    return Signer(key, done.stdout, configured, environment, runner)
 
 
 def has_signature(signer: Signer, pinned: str) -> bool:
@@ -91,7 +92,7 @@ def sign_digest(signer: Signer, pinned: str) -> None:
     with tempfile.TemporaryDirectory(prefix="dockyard-") as folder:
         config = Path(folder) / "signing-config.json"
         config.write_text(json.dumps(LOGLESS), encoding="utf-8")
-        quiet = f"--signing-config={config}" if signer.major > 2 else "--tlog-upload=false"
+        quiet = f"--signing-config={config}" if signer.configured else "--tlog-upload=false"
         words = ("sign", "--key", signer.key, quiet, "--yes", pinned)
         done = _cosign(signer.runner, signer.environment, *words)
     if not done.ok:
@@ -114,18 +115,6 @@ def make_environment(host: str, engine: Mapping[str, str], user: Mapping[str, st
         **({"SSL_CERT_FILE": str(bundle)} if bundle else {}),
         **({PASSWORD: user[PASSWORD]} if PASSWORD in user else {}),
     }
-
-
-def _major(runner: Runner, environment: Mapping[str, str]) -> int:
-    """Return the number before the first dot of cosign's version: as it says, or else by the way that it signs.
-
-    Debian's calls itself "devel", be it 2 or 3.
-    """
-    done = _cosign(runner, environment, "version", "--json")
-    with suppress(ValueError, TypeError, AttributeError):
-        if found := re.search(r"(\d+)\.", str(json.loads(done.stdout).get("gitVersion"))):
-            return int(found[1])
-    return 3 if NEW_WAY in _cosign(runner, environment, "sign", "--help").stdout else 2
 
 
 def _cosign(runner: Runner, environment: Mapping[str, str], *words: str) -> Completed:
