@@ -142,17 +142,13 @@ def describe_config(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _read_remote(repository: Repository, found: Document) -> Image:
     manifest = found.fields
     config: Mapping[str, Any] = json.loads(repository.read_blob(manifest["config"]["digest"]))
-    diff_ids: list[str] = (config.get("rootfs") or {}).get("diff_ids") or []
-    made = [str(row.get("created_by", "")) for row in config.get("history") or () if not row.get("empty_layer")]
     stored: list[Mapping[str, Any]] = manifest.get("layers") or []
+    absent = [""] * len(stored)  # others' configurations need not say what made a layer
+    diff_ids: list[str] = [*((config.get("rootfs") or {}).get("diff_ids") or ()), *absent]
+    made = [str(row.get("created_by", "")) for row in config.get("history") or () if not row.get("empty_layer")]
     layers = tuple(
-        archive.Layer[None](
-            diff_ids[number] if number < len(diff_ids) else "",
-            archive.describe_instruction(made[number]) if number < len(made) else "",
-            int(one["size"]),
-            (),
-        )
-        for number, one in enumerate(stored)
+        archive.Layer[None](diff_id, int(one["size"]), (), archive.describe_instruction(text))
+        for one, diff_id, text in zip(stored, diff_ids, [*made, *absent], strict=False)
     )
     attached = tuple(_read_attachment(repository, one) for one in repository.list_referrers(found.digest))
     return _image(found.digest, config, layers, attached)
