@@ -1,11 +1,11 @@
 """Tests that hold the reference pages to the code."""
 
 import re
-from dataclasses import MISSING
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 from dockyard import settings
-from dockyard.deploy.destination import KEYS
+from dockyard.deploy.destination import Destination
 from dockyard.errors import ExitCode
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
@@ -59,10 +59,10 @@ def test_the_settings_page_names_every_choice() -> None:
 def test_the_destinations_page_has_every_key_and_default() -> None:
     """A key of a destination that is added, renamed or removed changes its row."""
     expected = {}
-    for name, item in KEYS.items():
+    for item in fields(Destination)[1:]:
         value = {} if item.default_factory is not MISSING else item.default
         written = f'"{value}"' if isinstance(value, str) else str(list(value) if value == () else value).lower()
-        expected[f"`{name}`"] = "required" if value is MISSING else "empty" if value == {} else f"`{written}`"
+        expected[f"`{item.name}`"] = "required" if value is MISSING else "empty" if value == {} else f"`{written}`"
     assert {row[0]: row[1] for row in rows("destinations.md")} == expected
 
 

@@ -48,6 +48,12 @@ def parse_acceptance(text: str) -> tuple[date, str]:
 Parser = Callable[[Any, Origin], Any]
 
 
+def list_parsers(kind: type) -> dict[str, Parser]:
+    """Return the parser that stands beside the type of each field."""
+    hints = kind.__annotations__.items()
+    return {name: hint.__metadata__[0] for name, hint in hints if hasattr(hint, "__metadata__")}
+
+
 def match_text(pattern: str, wanted: str, *, empty: bool = False) -> Parser:
     """Return the parser of a text that a pattern fits."""
 
@@ -278,9 +284,7 @@ class Settings(NamedTuple):
         return f"{self.registry}/{self.image}" if self.registry else self.image
 
 
-KEYS: dict[str, Parser] = {
-    name.replace("_", "-"): kind.__metadata__[0] for name, kind in Settings.__annotations__.items() if name != "root"
-}
+KEYS = {name.replace("_", "-"): parser for name, parser in list_parsers(Settings).items()}
 
 
 def load(folder: Path, environment: Mapping[str, str]) -> Settings:

@@ -1,10 +1,9 @@
 """Where services are deployed to: each [tool.dockyard.deploy.NAME] as a frozen value."""
 
-import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from dockyard.errors import SettingsError, UsageError
 from dockyard.settings import (
@@ -12,6 +11,7 @@ from dockyard.settings import (
     Parser,
     Settings,
     check_variable,
+    list_parsers,
     match_choice,
     match_list,
     match_number,
@@ -33,12 +33,12 @@ def _volume(_name: str, text: str) -> str:
     return "" if text in {"claim", "shared", "scratch"} else "must be claim, shared or scratch"
 
 
-def _text(pattern: str, wanted: str) -> Any:
-    return _key(match_text(pattern, wanted, empty=True), default="")
+def _text(pattern: str, wanted: str) -> Parser:
+    return match_text(pattern, wanted, empty=True)
 
 
-def _key(parse: Parser, **default: Any) -> Any:
-    return field(metadata={"parse": parse}, **default)
+_SECRETS = match_list(match_text(r"[A-Za-z0-9][\w.-]*", "the name of a secret"), empty=True)
+_RELEASE = match_list(match_text(r"[^\0]+", "a word of a command"), empty=True, repeated=True)
 
 
 @dataclass(frozen=True)
@@ -51,36 +51,32 @@ class Destination:
     """
 
     name: str
-    kind: str = _key(match_choice("swarm", "kubernetes", "compose"))
-    host: str = _text(r"(ssh|tcp|unix|http|https)://\S+", "an address such as ssh://user@host")
-    context: str = _text(r"[A-Za-z0-9][\w.+@/:-]*", "the name of a context")
-    namespace: str = _text(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "the name of a namespace")
-    replicas: int = _key(match_number(1, 1000), default=2)
-    max_replicas: int = _key(match_number(1, 10_000), default=0)
-    cpus: str = _text(r"[0-9]+(\.[0-9]+)?", 'a number of CPUs in quotes, such as "0.5"')
-    memory: str = _text(r"[0-9]+[kmg]", "an amount of memory such as 256m")
-    environment: Mapping[str, str] = _key(match_table(check_variable), default_factory=dict)
-    secrets: tuple[str, ...] = _key(
-        match_list(match_text(r"[A-Za-z0-9][\w.-]*", "the name of a secret"), empty=True), default=()
-    )
-    external: Mapping[str, str] = _key(match_table(_host), default_factory=dict)
-    volumes: Mapping[str, str] = _key(match_table(_volume), default_factory=dict)
-    health: str = _text(r"/[^\s]*", "the path of a request such as /healthz")
-    folder: str = _text(r"/[^\0]*[^/\0]", "an absolute path on the host")
-    domain: str = _text(HOST, "a domain such as shop.example")
-    port: int = _key(parse_port, default=8080)
-    front: bool = _key(parse_flag, default=True)
-    order: str = _key(match_choice("start-first", "stop-first"), default="start-first")
-    release: tuple[str, ...] = _key(
-        match_list(match_text(r"[^\0]+", "a word of a command"), empty=True, repeated=True), default=()
-    )
-    drain: int = _key(match_number(0, 600), default=5)
-    timeout: int = _key(match_number(10, 86_400), default=300)
-    verified: bool = _key(parse_flag, default=False)
-    key: str = _text(r"[^\0]+", "the file of a public key")
+    kind: Annotated[str, match_choice("swarm", "kubernetes", "compose")]
+    host: Annotated[str, _text(r"(ssh|tcp|unix|http|https)://\S+", "an address such as ssh://user@host")] = ""
+    context: Annotated[str, _text(r"[A-Za-z0-9][\w.+@/:-]*", "the name of a context")] = ""
+    namespace: Annotated[str, _text(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "the name of a namespace")] = ""
+    replicas: Annotated[int, match_number(1, 1000)] = 2
+    max_replicas: Annotated[int, match_number(1, 10_000)] = 0
+    cpus: Annotated[str, _text(r"[0-9]+(\.[0-9]+)?", 'a number of CPUs in quotes, such as "0.5"')] = ""
+    memory: Annotated[str, _text(r"[0-9]+[kmg]", "an amount of memory such as 256m")] = ""
+    environment: Annotated[Mapping[str, str], match_table(check_variable)] = field(default_factory=dict)
+    secrets: Annotated[tuple[str, ...], _SECRETS] = ()
+    external: Annotated[Mapping[str, str], match_table(_host)] = field(default_factory=dict)
+    volumes: Annotated[Mapping[str, str], match_table(_volume)] = field(default_factory=dict)
+    health: Annotated[str, _text(r"/[^\s]*", "the path of a request such as /healthz")] = ""
+    folder: Annotated[str, _text(r"/[^\0]*[^/\0]", "an absolute path on the host")] = ""
+    domain: Annotated[str, _text(HOST, "a domain such as shop.example")] = ""
+    port: Annotated[int, parse_port] = 8080
+    front: Annotated[bool, parse_flag] = True
+    order: Annotated[str, match_choice("start-first", "stop-first")] = "start-first"
+    release: Annotated[tuple[str, ...], _RELEASE] = ()
+    drain: Annotated[int, match_number(0, 600)] = 5
+    timeout: Annotated[int, match_number(10, 86_400)] = 300
+    verified: Annotated[bool, parse_flag] = False
+    key: Annotated[str, _text(r"[^\0]+", "the file of a public key")] = ""
 
 
-KEYS = {item.name: item for item in dataclasses.fields(Destination) if item.name != "name"}
+KEYS = list_parsers(Destination)
 
 
 def read_destinations(settings: Settings) -> dict[str, Destination]:
@@ -112,7 +108,7 @@ def _read(name: str, table: Mapping[str, Any]) -> Destination:
         if key not in KEYS:
             raise SettingsError(f"{where} {key}: there is no such key", suggest_nearest(key, KEYS))
         origin = Origin("pyproject.toml", key, value, f"tool.dockyard.deploy.{name}")
-        values[key] = KEYS[key].metadata["parse"](value, origin)
+        values[key] = KEYS[key](value, origin)
     if "kind" not in table:
         raise SettingsError(f"{where} kind is missing", 'write kind = "swarm", "kubernetes" or "compose"')
     if table.get("host") and table.get("context"):

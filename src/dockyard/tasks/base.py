@@ -58,24 +58,17 @@ def update(python: list[str], dry_run: bool = False, json: bool = False) -> None
     pending = [change for change in changes if change.pending]
     if pending and not dry_run:
         updating.apply_updates(chosen, engine, pending)
-    if json:
-        console.as_json(
-            {
-                "changes": [{**vars(change), "pending": change.pending} for change in changes],
-                "missing": missing,
-                "applied": bool(pending) and not dry_run,
-            }
-        )
-    else:
-        rows = []
-        for change in changes:
-            moved = [f"{name} {old} → {new}" for name, (old, new) in change.packages.items()]
-            more = [f"and {len(moved) - 3} more"] if len(moved) > 3 else []
-            after = "\n".join([change.after[:19], *moved[:3], *more]) if change.pending else "up to date"
-            rows.append((change.python, change.source, change.before[:19] or "-", after))
-        console.table(("image", "source", "from", "to"), rows)
-        for absent in missing:
-            log.warning(f"Python {absent.python} cannot be updated: {absent.reason}")
+    rows = []
+    for change in changes:
+        moved = [f"{name} {old} → {new}" for name, (old, new) in change.packages.items()]
+        more = [f"and {len(moved) - 3} more"] if len(moved) > 3 else []
+        after = "\n".join([change.after[:19], *moved[:3], *more]) if change.pending else "up to date"
+        rows.append((change.python, change.source, change.before[:19] or "-", after))
+    planned = [{**vars(change), "pending": change.pending} for change in changes]
+    told = {"changes": planned, "missing": missing, "applied": bool(pending) and not dry_run}
+    console.tell(told, ("image", "source", "from", "to"), rows, json=json)
+    for absent in missing:
+        log.warning(f"Python {absent.python} cannot be updated: {absent.reason}")
     if pending and dry_run:
         names = ", ".join(change.python for change in pending)
         raise ChangesPending(f"images can be updated: {names}", "`invoke base.update` does it")
