@@ -62,14 +62,6 @@ def test_what_several_steps_find_out_is_told_once(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err == "base: a\n"
 
 
-def test_a_paragraph_breaks_between_words(capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing in it is markup."""
-    console.paragraph("word " * 30 + "[bold]end")
-    out = capsys.readouterr().out
-    assert out.split() == ["word"] * 30 + ["[bold]end"]
-    assert max(map(len, out.splitlines())) <= console.NARROWEST
-
-
 def test_an_error_without_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
     """No empty TIP."""
     console.error("broken")

@@ -85,7 +85,11 @@ def mirror(host: Host = HERE) -> Mirror:
     # Entries that name Debian's keyring come before those that trust any key of the host.
     for source in sorted(host_sources(host), key=lambda one: "debian-archive" not in one.signer):
         if source.is_debian and release in source.suites:
-            return Mirror(source.uri, _keyring(source, host))
+            signer = source.signer.split(",")[0].strip()
+            keyring = Path(signer) if signer.startswith("/") else host.keyring
+            if not keyring.is_file():
+                raise DockyardError(f"the keyring {keyring} is missing", "install the package debian-archive-keyring")
+            return Mirror(source.uri, keyring)
     raise DockyardError(
         f"the apt sources in {host.apt} name no mirror of Debian {release} main",
         f"add one to {host.apt}/sources.list.d/debian.sources, signed by {host.keyring}",
@@ -227,14 +231,6 @@ SIGNS = (
         "check the network and the proxy (http_proxy, or Acquire::http::Proxy in apt.conf), then try again",
     ),
 )
-
-
-def _keyring(source: Source, host: Host) -> Path:
-    signer = source.signer.split(",")[0].strip()
-    found = Path(signer) if signer.startswith("/") else host.keyring
-    if not found.is_file():
-        raise DockyardError(f"the keyring {found} is missing", "install the package debian-archive-keyring")
-    return found
 
 
 def _private_apt(work: Path, source: Mirror, releases: Iterable[str], allow_expired: bool) -> tuple[str, ...]:

@@ -112,11 +112,6 @@ def table(
     make_console(sys.stdout).print(made)
 
 
-def paragraph(text: str) -> None:
-    """Print plain text to stdout, with no line broken within a word."""
-    make_console(sys.stdout).print(text, markup=False)
-
-
 def prepare() -> None:
     """Import what a table needs, so that it can be printed at once later."""
     import rich.box

@@ -16,7 +16,7 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -136,10 +136,12 @@ def tee(command: Command, *, check: bool = True) -> Completed:
     """
     started = time.monotonic()
     pieces: list[tuple[float, bytes]] = []
-    veil = _Veil(tuple(secret.encode() for secret in command.secrets if secret))
+    secrets = sorted((secret.encode() for secret in command.secrets if secret), key=len, reverse=True)
+    held = b""
 
     def show(chunk: bytes, *, last: bool = False) -> None:
-        shown = veil.over(chunk, last=last)
+        nonlocal held
+        shown, held = _split_shown(held + chunk, secrets, last=last)
         pieces.append((time.monotonic() - started, shown))
         sys.stderr.buffer.write(shown)
         sys.stderr.buffer.flush()
@@ -291,22 +293,13 @@ def _signal(process: "subprocess.Popen[bytes]", number: int, *, group: bool) -> 
     return True
 
 
-class _Veil:
-    """Hides secrets in a stream: what could be the beginning of one is held back until more is known."""
-
-    def __init__(self, secrets: tuple[bytes, ...]) -> None:
-        self.secrets = sorted(secrets, key=len, reverse=True)
-        self.held = b""
-
-    def over(self, chunk: bytes, *, last: bool) -> bytes:
-        """Return what may be shown now."""
-        text = self.held + chunk
-        for secret in self.secrets:
-            text = text.replace(secret, b"***")
-        beginnings = (end for end in range(len(text)) if any(secret.startswith(text[end:]) for secret in self.secrets))
-        cut = len(text) if last else next(beginnings, len(text))
-        self.held = text[cut:]
-        return text[:cut]
+def _split_shown(text: bytes, secrets: Sequence[bytes], *, last: bool) -> tuple[bytes, bytes]:
+    """Return what of a stream may be shown, without secrets, and what could be the beginning of one: more will tell."""
+    for secret in secrets:
+        text = text.replace(secret, b"***")
+    beginnings = (end for end in range(len(text)) if any(secret.startswith(text[end:]) for secret in secrets))
+    cut = len(text) if last else next(beginnings, len(text))
+    return text[:cut], text[cut:]
 
 
 def _copy_until_exit(process: "subprocess.Popen[bytes]", source: int, show: Callable[[bytes], None]) -> None:

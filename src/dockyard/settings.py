@@ -310,7 +310,15 @@ def load(folder: Path, environment: Mapping[str, str]) -> Settings:
         if required not in values:
             raise SettingsError(f"{FILE}: [tool.dockyard] {required} is missing", f'add {required} = "{example}"')
     settings = Settings(root=root, **{name.replace("-", "_"): value for name, value in values.items()})
-    return _completed(settings, origins)
+    python = settings.python or settings.pythons[-1]
+    if python not in settings.pythons:
+        raise origins["python"].error(
+            f"is not among pythons: {', '.join(settings.pythons)}", "add it to pythons, or choose one of them"
+        )
+    if settings.hashes == "platform" and not settings.platforms:
+        raise origins["hashes"].error("needs platforms", 'name those that you ship: platforms = ["linux/amd64"]')
+    stack = settings.stack or re.sub(r"[^a-z0-9_-]", "-", settings.image.rsplit("/", 1)[-1])
+    return settings._replace(python=python, stack=stack)
 
 
 def find_root(folder: Path) -> Path:
@@ -330,18 +338,6 @@ def _document(root: Path) -> dict[str, Any]:
         raise SettingsError(f"{FILE}: not valid TOML: {error}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{FILE}: cannot be read: {error}") from None
-
-
-def _completed(settings: Settings, origins: Mapping[str, Origin]) -> Settings:
-    python = settings.python or settings.pythons[-1]
-    if python not in settings.pythons:
-        raise origins["python"].error(
-            f"is not among pythons: {', '.join(settings.pythons)}", "add it to pythons, or choose one of them"
-        )
-    if settings.hashes == "platform" and not settings.platforms:
-        raise origins["hashes"].error("needs platforms", 'name those that you ship: platforms = ["linux/amd64"]')
-    stack = settings.stack or re.sub(r"[^a-z0-9_-]", "-", settings.image.rsplit("/", 1)[-1])
-    return settings._replace(python=python, stack=stack)
 
 
 def suggest_nearest(word: str, known: Iterable[str]) -> str:

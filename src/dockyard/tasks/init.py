@@ -125,10 +125,11 @@ def show(project: "Project", changes: "Sequence[Change]", *, written: bool) -> N
     """Print what was found, and what became of each file."""
     from dockyard.adopt.model import NONE, findings
 
-    console.table(*arrange(findings(project), console.make_console(sys.stdout).width))
+    screen = console.make_console(sys.stdout)
+    console.table(*arrange(findings(project), screen.width))
     absent = ", ".join(f"{one.what} ({one.option})" for one in findings(project) if one.value == NONE)
     if absent:
-        console.paragraph(f"Not found, and where you say otherwise: {absent}.")
+        screen.print(f"Not found, and where you say otherwise: {absent}.", markup=False)
     words = WORDS if written else PLANNED
     console.table(
         ("file", "", "lines"),
