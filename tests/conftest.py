@@ -1,5 +1,6 @@
 """Fixtures for every test: no unit test may start a process or reach the network unless it says so."""
 
+import itertools
 import json
 import logging
 import socket
@@ -20,6 +21,7 @@ from .progress import LINES, Keeper
 
 RECORDER = messages.Recorder()
 RECORDER.install()
+NUMBERS = itertools.count()
 
 # A machine busy with other containers draws examples slowly: that says nothing of the code.
 hypothesis.settings.register_profile("shared", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -66,14 +68,17 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 @pytest.fixture(autouse=True)
-def nothing_unplanned(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def nothing_unplanned(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Make any process or connection of a unit test fail loudly, and give it an empty cache of its own.
 
     Integration tests may have both, and share the user's cache.
     """
     if request.node.get_closest_marker("integration"):
         return
-    monkeypatch.setenv("XDG_CACHE_HOME", f"{tmp_path}-cache")
+    # Made by the few tests that need it: a folder for each of thousands takes longer than many a test.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / f"cache-{next(NUMBERS)}"))
 
     def no_process(*arguments: Any, **_options: Any) -> None:
         raise UnplannedProcess(f"a unit test started {arguments[0] if arguments else 'a process'!r}")

@@ -113,11 +113,12 @@ def contexts() -> list[ParserContext]:
     return found
 
 
-def parse_invoke(words: list[str]) -> None:
+@cache
+def parse_invoke(*words: str) -> None:
     """Parse the words after `invoke` as Invoke does."""
     program = Program(namespace=namespace)
     initial = ParserContext(args=program.core_args() + program.task_args())
-    core = Parser(initial=initial, ignore_unknown=True).parse_argv(words)
+    core = Parser(initial=initial, ignore_unknown=True).parse_argv(list(words))
     asked = core[0].args["help"].value
     Parser(contexts=contexts()).parse_argv([asked] if isinstance(asked, str) else core.unparsed)
 
@@ -128,7 +129,7 @@ def test_every_command_line_exists(page: Path) -> None:
     for where, (program, *words) in command_lines(page):
         if program in ("invoke", "dockyard"):
             try:
-                parse_invoke(words)
+                parse_invoke(*words)
             except Exception as error:  # noqa: BLE001 - whatever the parser says, we say where
                 if "did not receive required positional" not in str(error):  # in prose, `invoke inspect` is a name
                     pytest.fail(f"{where}: {program} {' '.join(words)}: {error}")
