@@ -12,6 +12,7 @@ import pytest
 from dockyard import console
 from dockyard.engine import client as engines
 from dockyard.engine.client import Engine
+from dockyard.image import build
 from dockyard.settings import Settings, load
 
 from .checkout import remove_made
@@ -20,25 +21,37 @@ from .sample_projects import Installation
 ROOT = Path(__file__).parents[2]
 
 
-SLOWEST = (
-    "deploy_swarm",
-    "deploy_host",
-    "docs_run",
-    "wheels",
-    "init",
-    "verify",
-    "private_index",
-    "stack",
-    "release",
-    "production_image",
+COUNTED = ("deploy_swarm", "deploy_host")
+"""Files that count requests that fail, of ten thousand: beside builds on every core, checks of a copy time out."""
+LIGHT = (
+    "embedded_engine",
+    "locks",
+    "ledger_databases",
     "bootstrap",
-    "pages",
+    "push",
+    "locks_environments",
+    "locks_platform",
+    "kubectl",
+    "audit",
+    "attest",
+    "signing",
+    "doctor",
+    "ledger_serving",
+    "build_elsewhere",
 )
-"""Files that take longest: with several workers they begin first, so that none is left for the end."""
+"""Files that mostly wait, or keep to one core: they may run beside those that are counted."""
+FIRST = (
+    *(COUNTED[0], *LIGHT[:3], COUNTED[1], *LIGHT[3:]),
+    *("docs_run", "wheels", "init", "verify", "private_index", "stack", "release", "production_image", "pages"),
+)
+"""The order in which workers take files: what is counted beside what is light, then what takes longest.
+
+No worker waits for another, and no long file is left for the end.
+"""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark every test below this folder as an integration test, and order the slow files first.
+    """Mark every test below this folder as an integration test, and order the files.
 
     The long tests of deploys are left out unless --soak asks for them.
     """
@@ -46,26 +59,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if soak:
         config.hook.pytest_deselected(items=soak)
         items[:] = [item for item in items if item not in soak]
-    order = {f"test_{name}.py": number for number, name in enumerate(SLOWEST)}
+    order = {f"test_{name}.py": number for number, name in enumerate(FIRST)}
     items.sort(key=lambda item: order.get(item.path.name, len(order)))
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.integration)
 
 
-ALONE = ("build_elsewhere", "deploy_host", "deploy_swarm", "embedded_engine", "other_engines")
-"""Files that start and stop engines, which share the machine's firewall, or that count requests that fail.
-
-Three engines, a deploy and ten thousand requests need two cores: beside another worker's builds, checks time out.
-"""
-
-
 @pytest.fixture(scope="module", autouse=True)
 def other_workers(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Keep files that start engines from running beside any other, in whatever worker that is."""
-    alone = request.path.name in {f"test_{name}.py" for name in ALONE}
+    """Keep files that count requests from running beside any but a light one, in whatever worker that is."""
+    name = request.path.stem.removeprefix("test_")
+    if name in LIGHT:
+        yield
+        return
     with (Path(tempfile.gettempdir()) / f"dockyard-integration-{os.getuid()}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(lock, fcntl.LOCK_EX if name in COUNTED else fcntl.LOCK_SH)
         yield
 
 
@@ -94,6 +103,19 @@ def engine(project: Settings) -> Engine:
 def unique(engine: Engine) -> Iterator[str]:
     """Yield a name of this test's own, and remove every container, image, network and volume that begins with it."""
     name = f"dockyard-test-{secrets.token_hex(4)}"
+    yield name
+    remove_made(engine, name)
+
+
+@pytest.fixture(scope="session")
+def ledger_image(project: Settings, engine: Engine) -> Iterator[str]:
+    """Yield the name under which the ledger's development and production images are, until all tests are over.
+
+    While they are there, no other image of the same layers has to be unpacked, which takes longer than its build.
+    """
+    name = f"dockyard-test-{secrets.token_hex(4)}"
+    targets = ("development", "production")
+    build.build_images(project._replace(image=name), build.Request(targets=targets), engine=engine)
     yield name
     remove_made(engine, name)
 

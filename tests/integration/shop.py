@@ -64,7 +64,7 @@ COPY server.py /app/
 WORKDIR /app
 ENV SHOP_VERSION={version} SHOP_FAULT={fault}
 USER 65532:65532
-HEALTHCHECK --interval=2s --timeout=2s --start-period=5s --start-interval=0.5s --retries=2 \\
+HEALTHCHECK --interval=2s --timeout=5s --start-period=5s --start-interval=0.5s --retries=2 \\
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/healthz')"]
 CMD ["python", "server.py"]
 """

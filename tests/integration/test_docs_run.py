@@ -184,6 +184,8 @@ def begin(
             folder = tmp_path / project
             if project == "checkout":
                 folder = request.getfixturevalue("checkout")
+                if "invoke up" in page:
+                    request.getfixturevalue("ledger_image")
             elif project == "shop":
                 shutil.copytree(request.getfixturevalue("locked"), folder)
             elif project == "empty":

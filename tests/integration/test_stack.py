@@ -10,7 +10,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,6 @@ import pytest
 
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError, SettingsError, UsageError
-from dockyard.image import build
 from dockyard.process import capture
 from dockyard.settings import Settings
 from dockyard.stack import compose, prepare, shell, stack
@@ -31,36 +30,23 @@ COPIED = ("src", "requirements", "docs/reference", "tests")
 SERVER = "python -c 'import http.server as h; h.HTTPServer((\"\", 8000), h.SimpleHTTPRequestHandler).serve_forever()'"
 
 
-@pytest.fixture(scope="module")
-def image(project: Settings, engine: Engine) -> Iterator[str]:
-    """Yield the name under which the ledger's development and production images were built for this module."""
-    name = f"dockyard-stack-{secrets.token_hex(4)}"
-    targets = ("development", "production")
-    build.build_images(project._replace(image=name), build.Request(targets=targets), engine=engine)
-    yield name
-    references = capture(
-        engine.command("images", "--filter", f"reference={name}", "--format", "{{.Repository}}:{{.Tag}}")
-    )
-    capture(engine.command("rmi", "--force", *references.stdout.split()))
-
-
 @pytest.fixture
-def copy(project: Settings, image: str, unique: str, tmp_path: Path) -> Settings:
-    """Return the settings of a copy of this project, with a stack of its own and the module's images."""
+def copy(project: Settings, ledger_image: str, unique: str, tmp_path: Path) -> Settings:
+    """Return the settings of a copy of this project, with a stack of its own and the images of all."""
     for file in project.root.iterdir():
         if file.is_file() and file.name != ".env":
             shutil.copy(file, tmp_path)
     for folder in COPIED:
         shutil.copytree(project.root / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    return project._replace(root=tmp_path, image=image, stack=unique)
+    return project._replace(root=tmp_path, image=ledger_image, stack=unique)
 
 
 @pytest.fixture
-def small(image: str, unique: str, tmp_path: Path) -> Callable[..., Settings]:
+def small(ledger_image: str, unique: str, tmp_path: Path) -> Callable[..., Settings]:
     """Return a function that writes a project of which only compose.yaml exists, with services of that image."""
 
     def write(**services: dict[str, Any]) -> Settings:
-        common = {"image": f"{image}:development", "init": True}
+        common = {"image": f"{ledger_image}:development", "init": True}
         document = {"services": {name: {**common, **body} for name, body in services.items()}, "volumes": {"data": {}}}
         (tmp_path / "compose.yaml").write_text(json.dumps(document))
         return Settings(root=tmp_path, app="shop:app", image="shop", stack=unique, python="3.13")
