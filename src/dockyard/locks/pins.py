@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import NamedTuple
 
 from packaging.markers import InvalidMarker, Marker, UndefinedComparison, UndefinedEnvironmentName
@@ -379,17 +380,15 @@ def narrow_hashes(
     return tuple(kept), sources
 
 
+@cache
 def list_tags(python: str, platform: str, glibc: str) -> frozenset[Tag]:
     """Return the tags of every wheel that CPython installs on a platform whose C library is that glibc."""
-    major, minor = (int(part) for part in python.split("."))
+    version, interpreter = tuple(map(int, python.split("."))), f"cp{python.replace('.', '')}"
     machine, names = machine_name(platform), list[str]()  # the most specific name first
     for number in range(int(glibc.partition(".")[2]), OLDEST.get(machine, 17) - 1, -1):
         names += [f"manylinux_2_{number}_{machine}", *([f"{NAMED[number]}_{machine}"] if number in NAMED else [])]
     names.append(f"linux_{machine}")
-    interpreter = f"cp{major}{minor}"
-    return frozenset(cpython_tags((major, minor), [interpreter], names)) | frozenset(
-        compatible_tags((major, minor), interpreter, names)
-    )
+    return frozenset((*cpython_tags(version, [interpreter], names), *compatible_tags(version, interpreter, names)))
 
 
 def _read_tags(name: str) -> frozenset[Tag]:
