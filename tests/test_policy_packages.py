@@ -257,9 +257,3 @@ def test_markers_read_the_platform_of_the_image(config: dict[str, object], machi
     text = f'a==1 ; platform_machine == "{machine}"\nb==1 ; platform_machine != "{machine}"\n'
     text += f'c==1 ; python_full_version == "{full}"\nd==1 ; implementation_version < "{full}"\n'
     assert set(distributions.read_pins(text, Facts("", config, (), {}), "3.13")) == {"a", "c"}
-
-
-def test_the_projects_own_name() -> None:
-    """Out of [project], where there is one."""
-    assert distributions.read_own_name({"project": {"name": "shop"}}) == "shop"
-    assert distributions.read_own_name({}) == distributions.read_own_name({"project": 3}) == ""

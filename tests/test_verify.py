@@ -16,7 +16,7 @@ from dockyard.settings import Settings
 from dockyard.tasks import verify as task
 from dockyard.tasks.boundary import boundary
 from dockyard.verify import trial, verify
-from dockyard.verify.model import Facts, ImageQuery, Trial
+from dockyard.verify.model import ImageQuery, Trial
 from dockyard.verify.output import Report
 from dockyard.verify.rules import judge, secrets
 from dockyard.verify.trial import Patience, Setup
@@ -233,18 +233,7 @@ def test_what_is_expected_of_an_image_from_elsewhere(project: Settings, world: N
     found = verify.expect(project, Variant("production", "3.13"), ImageQuery(image="x"), labels)
     assert (found.target, found.python, found.labels) == ("slim", "3.12", {})
     assert found.lock == "requirements/3.12/production.txt"
-    assert verify.read_pins(project.root / found.lock, Facts("", {}, (), {}), "3.12") is None
     assert verify.expect(project, Variant("production", "3.13"), ImageQuery(image="x"), {}).target == ""
-
-
-@pytest.mark.parametrize(("architecture", "names"), [("amd64", {"flask"}), ("arm64", {"flask", "far"})])
-def test_pins_are_those_of_the_images_platform(project: Settings, architecture: str, names: set[str]) -> None:
-    """An image for arm64 is verified on any machine."""
-    lock = project.root / "requirements" / "3.13" / "production.txt"
-    lock.write_text("flask==3.1.3 --hash=sha256:00\nfar==1 ; platform_machine == 'aarch64' --hash=sha256:00\n")
-    pins = verify.read_pins(lock, Facts("", {"architecture": architecture}, (), {}), "3.13")
-    assert pins is not None
-    assert pins.keys() == names
 
 
 def test_each_target_has_the_lock_of_its_purpose(project: Settings, world: None) -> None:

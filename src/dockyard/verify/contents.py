@@ -84,18 +84,18 @@ class View:
     def apply(self, index: int, entries: Iterable[Entry]) -> None:
         """Lay one more layer over the others; what it deletes is only that of the layers below."""
         for raw in entries:
-            folder, _, name = raw.path.rpartition("/")
-            folder = follow_links(self.files, folder)
+            path = self._follow_parent(raw.path)
+            folder, _, name = path.rpartition("/")
             if name == OPAQUE:
                 self._remove(folder, below=index, itself=False)
             elif name.startswith(WHITEOUT):
                 self._remove(f"{folder}/{name.removeprefix(WHITEOUT)}", below=index)
             else:
-                self._put(replace(raw, path=f"{folder}/{name}", layer=index))
+                self._put(replace(raw, path=path, layer=index))
 
     def _put(self, entry: Entry) -> None:
         if entry.kind == "hard link":
-            target = self.files.get(self._whole(entry.link))
+            target = self.files.get(self._follow_parent(entry.link))
             if target is None:
                 return
             entry = replace(target, path=entry.path, layer=entry.layer)
@@ -112,7 +112,7 @@ class View:
             if self.files[known].layer < below:
                 self.hidden.append(self.files.pop(known))
 
-    def _whole(self, path: str) -> str:
+    def _follow_parent(self, path: str) -> str:
         folder, _, name = path.rpartition("/")
         return f"{follow_links(self.files, folder)}/{name}"
 

@@ -4,7 +4,6 @@ import logging
 import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -71,11 +70,14 @@ def reproduce_image(settings: Settings, query: ImageQuery, *, engine: Engine | N
 
 
 def rebuild_and_compare(job: Job, reference: str, existing: Mapping[str, Any]) -> Outcome:
-    """Build an image anew and return how it differs from the one that there is."""
+    """Build an image anew, return how it differs from the one that there is, and leave nothing of it."""
     notes = tuple(find_changed_inputs((existing.get("Config") or {}).get("Labels") or {}, job.planned[0].labels))
     for note in notes:
         log.info(f"{reference}: {note}")
-    with rebuild(job) as name:
+    name = job.planned[0].references[0]
+    try:
+        with tempfile.TemporaryDirectory(prefix="dockyard-") as folder:
+            build.solve(job, Path(folder) / "metadata.json")
         digests = existing["Id"], (job.engine.inspect_image(name) or {"Id": ""})["Id"]
         if digests[0] == digests[1]:
             return Outcome(reference, "identical", *digests, (), notes)
@@ -87,6 +89,9 @@ def rebuild_and_compare(job: Job, reference: str, existing: Mapping[str, Any]) -
             digests = before.manifest, after.manifest
         verdict, findings = compare_images(before, after)
         return Outcome(reference, verdict, *digests, findings, notes)
+    finally:
+        job.engine.attempt("rmi", name)
+        forget_mounts(job)
 
 
 def describe_outcome(outcome: Outcome) -> Details:
@@ -122,19 +127,6 @@ def plan_rebuild(settings: Settings, engine: Engine, request: Request, recording
         arguments={**image.arguments, MOUNTS: f"{OWN}-{token}"},
     )
     return Job(settings, engine, found, request, (own,), recording)
-
-
-@contextmanager
-def rebuild(job: Job) -> Iterator[str]:
-    """Build, yield the image's name, and take it and its cache mounts away whatever happens."""
-    name = job.planned[0].references[0]
-    try:
-        with tempfile.TemporaryDirectory(prefix="dockyard-") as folder:
-            build.solve(job, Path(folder) / "metadata.json")
-        yield name
-    finally:
-        job.engine.attempt("rmi", name)
-        forget_mounts(job)
 
 
 def forget_mounts(job: Job) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from dockyard.bases.resolve import ensure_bases
@@ -18,7 +17,6 @@ from dockyard.image import names, records
 from dockyard.image.build import Request
 from dockyard.image.names import Variant
 from dockyard.locks.check import list_purposes, lock_path
-from dockyard.locks.pins import Pin
 from dockyard.settings import Settings
 from dockyard.verify import contents, trial
 from dockyard.verify.model import Case, Expected, Facts, ImageQuery, Scope, Trial
@@ -55,12 +53,15 @@ def verify_image(
                         trial.run_release_step(engine, reference, setup, settings.trial_release)
                 with recording.step("run and read the image"):
                     found, result = read_and_try(engine, reference, setup)
+        lock = settings.root / expected.lock
         doubtful = bytecode.find_uncompiled(found, expected.python) if result else ()
         expected = replace(
             expected,
             uncompilable=trial.find_uncompilable(engine, reference, doubtful) if doubtful else {},
             in_base=search_base(settings, engine, expected.python, result) if result else (),
-            pins=read_pins(settings.root / expected.lock, found, expected.python),
+            pins=distributions.read_pins(lock.read_text("utf-8-sig"), found, expected.python)
+            if lock.is_file()
+            else None,
         )
         case = Case(found, expected, result)
         with recording.step("hold it against the rules"):
@@ -115,26 +116,18 @@ def expect(settings: Settings, variant: Variant, query: ImageQuery, labels: Mapp
     """Return what the project expects, but for pins; an image given by reference is what it says, of any commit."""
     target = labels.get("io.dockyard.target", "") if query.image else variant.target
     python = labels.get("io.dockyard.python", variant.python) if query.image else variant.python
-    wanted = names.make_labels(settings, read_git(settings.root), Variant(target, python), "", "")
-    own = {} if query.image else wanted
+    labels = names.make_labels(settings, read_git(settings.root), Variant(target, python), "", "")
     purpose = target if target in list_purposes(settings.root) else names.PRODUCTION
-    lock = settings.root / lock_path(python, purpose)
+    project = tomllib.loads((settings.root / "pyproject.toml").read_text("utf-8-sig")).get("project") or {}
     return Expected(
         target=target,
         python=python,
-        labels=own,
-        lock=str(lock.relative_to(settings.root)),
-        own=distributions.read_own_name(tomllib.loads((settings.root / "pyproject.toml").read_text("utf-8-sig"))),
+        labels={} if query.image else labels,
+        lock=lock_path(python, purpose),
+        own=str(project.get("name", "")),
         private=secrets.find_private_certificates(ca_bundle()),
         writable=settings.writable,
         size_budget=settings.size_budget,
         start_budget=settings.start_budget,
         memory_budget=settings.memory_budget,
     )
-
-
-def read_pins(lock: Path, found: Facts, python: str) -> Mapping[str, Pin] | None:
-    """Return what a lock pins for the platform of an image, which may be another than this machine's, or None."""
-    if not lock.is_file():
-        return None
-    return distributions.read_pins(lock.read_text("utf-8-sig"), found, python)

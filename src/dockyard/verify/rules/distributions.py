@@ -5,7 +5,7 @@ import csv
 import io
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from email.parser import BytesHeaderParser
 
@@ -23,17 +23,17 @@ RUNS_BY_ITSELF = re.compile(r"[^/]+\.pth|sitecustomize\.py|usercustomize\.py")
 
 @dataclass(frozen=True)
 class Distribution:
-    """One installed distribution: its name as the index writes it, and the folders that it lies in."""
+    """One installed distribution: its normal name, the folder that it lies in, its metadata, and its list of files.
+
+    `brought` has the path of each, and its SHA-256 in hexadecimal, empty where RECORD gives none.
+    """
 
     name: str
     version: str
     folder: str
     info: Entry
-
-    @property
-    def record(self) -> str:
-        """The path of the list of its files."""
-        return f"{self.info.path.rpartition('/')[0]}/RECORD"
+    record: Entry | None
+    brought: tuple[tuple[str, str], ...]
 
 
 @rule(
@@ -74,16 +74,16 @@ def unchanged(case: Case) -> Iterator[Violation]:
     folders: set[str] = set()
     for one in find_distributions(case):
         folders.add(one.folder)
-        record = files.get(one.record)
-        if record is None:
-            if one.info.path.endswith("/METADATA"):
-                yield _at(one, f"{one.name} has no RECORD: nothing tells which files it brought")
-            continue
-        for path, digest in read_record(record.data, one.folder):
+        if one.record is None and one.info.path.endswith("/METADATA"):
+            yield _at(one, f"{one.name} has no RECORD: nothing tells which files it brought")
+        for path, digest in one.brought:
             owned.add(path)
-            wrong = describe_difference(files.get(path), path, digest)
-            if wrong:
-                yield Violation(f"{path} {wrong} ({one.name} {one.version})", path, (files.get(path) or record).layer)
+            held = files.get(path)
+            if path.endswith(".pyc") or (held and digest in ("", held.sha256)):  # nobody publishes bytecode
+                continue
+            missing = "is missing, although RECORD names it"
+            wrong = "is not the file that was published: its hash differs from RECORD" if held else missing
+            yield Violation(f"{path} {wrong} ({one.name} {one.version})", path, (held or one.record or one.info).layer)
     for entry in files.values():
         folder, _, name = entry.path.rpartition("/")
         if folder in folders and RUNS_BY_ITSELF.fullmatch(name) and entry.path not in owned:
@@ -97,21 +97,17 @@ def find_distributions(case: Case) -> Iterator[Distribution]:
     for entry in case.facts.files.values():
         match = METADATA.fullmatch(entry.path)
         if match and entry.kind == "file" and entry.data and entry.path.startswith(prefix):
-            headers = BytesHeaderParser().parsebytes(entry.data)
-            yield Distribution(
-                canonicalize_name(headers["Name"] or match["info"]), headers["Version"] or "", match["folder"], entry
-            )
+            headers, folder = BytesHeaderParser().parsebytes(entry.data), match["folder"]
+            record = case.facts.files.get(f"{entry.path.rpartition('/')[0]}/RECORD")
+            brought = tuple(read_record(record.data, folder)) if record else ()
+            name = canonicalize_name(headers["Name"] or match["info"])
+            yield Distribution(name, headers["Version"] or "", folder, entry, record, brought)
 
 
 def find_owners(case: Case) -> dict[str, Distribution]:
     """Return the files that locked distributions have brought, by their paths, links in bin with them."""
     pins = case.expected.pins or {}
-    owners: dict[str, Distribution] = {}
-    for one in find_distributions(case):
-        record = case.facts.files.get(one.record)
-        if record and one.name in pins:
-            owners.update(dict.fromkeys((path for path, _ in read_record(record.data, one.folder)), one))
-    return owners
+    return {path: one for one in find_distributions(case) if one.name in pins for path, _ in one.brought}
 
 
 def find_virtual_environment(facts: Facts) -> str:
@@ -133,17 +129,6 @@ def read_record(record: bytes, folder: str) -> Iterator[tuple[str, str]]:
             yield posixpath.normpath(posixpath.join(folder, row[0])), digest
 
 
-def describe_difference(entry: Entry | None, path: str, digest: str) -> str:
-    """Say how a file differs from what RECORD says of it; bytecode is not published, so it is none of this."""
-    if path.endswith(".pyc"):
-        return ""
-    if entry is None:
-        return "is missing, although RECORD names it"
-    return (
-        "is not the file that was published: its hash differs from RECORD" if digest and entry.sha256 != digest else ""
-    )
-
-
 def read_pins(text: str, facts: Facts, python: str) -> dict[str, Pin]:
     """Return what a lock pins for the platform of an image, wherever it is looked at, by normal name (pure)."""
     said = facts.environment.get("PYTHON_VERSION", "")  # Python's images say it in full
@@ -151,12 +136,6 @@ def read_pins(text: str, facts: Facts, python: str) -> dict[str, Pin]:
     architecture, variant = (str(facts.config.get(key) or "") for key in ("architecture", "variant"))
     platform = f"linux/{architecture}/{variant}".rstrip("/")
     return {pin.name: pin for pin in parse_pins(text) if holds_on(pin.marker, platform, python, full)}
-
-
-def read_own_name(project: Mapping[str, object]) -> str:
-    """Return the name of the project's own distribution, out of the content of its pyproject.toml."""
-    table = project.get("project")
-    return str(table.get("name", "")) if isinstance(table, dict) else ""
 
 
 def _at(one: Distribution, message: str) -> Violation:
