@@ -156,7 +156,12 @@ def side_by_side(run: Run, variants: Sequence[Variant]) -> tuple[Outcome, ...]:
 def run_one(run: Run, variant: Variant) -> Outcome:
     """Run the tests of one image, bring its results to the run's folder, a subfolder per Python, and record them."""
     image = names.local_name(run.settings, variant)
-    named = name_user(lambda options: read_accounts(run, image, options), run.folder / "accounts" / variant.name)
+
+    def look(options: tuple[str, ...]) -> str | None:
+        said = ask_python(run.engine, image, "accounts", options=options)
+        return str(said["passwd"]) if said else None
+
+    named = name_user(look, run.folder / "accounts" / variant.name)
     container, into = run.container(variant), run.folder / variant.python
     with records.record_run(run.settings, "test") as recording:
         engine = records.describe_engine(run.engine)
@@ -175,16 +180,10 @@ def run_one(run: Run, variant: Variant) -> Outcome:
             log.info(f"{variant.python} | no results came out of the container: {copied.stderr.strip()}")
         passed, failed, skipped = count(into / "junit.xml")
         outcome = Outcome(variant.python, passed, failed, skipped, recording.seconds(), returncode, image)
-        tests: TestsRecord = {"passed": passed, "failed": failed, "skipped": skipped, "coverage_percent": None}
-        recording.details["tests"] = tests
+        counts: TestsRecord = {"passed": passed, "failed": failed, "skipped": skipped, "coverage_percent": None}
+        recording.details["tests"] = counts
         recording.failed = bool(outcome.trouble)
     return outcome
-
-
-def read_accounts(run: Run, image: str, options: tuple[str, ...]) -> str | None:
-    """Return /etc/passwd in a container of an image, None where its Python cannot be asked."""
-    said = ask_python(run.engine, image, "accounts", options=options)
-    return str(said["passwd"]) if said else None
 
 
 def name_user(look: Look, folder: Path) -> tuple[str, ...]:
@@ -221,15 +220,13 @@ def command(run: Run, image: str, container: str, more: tuple[str, ...] = ()) ->
 def count(junit: Path) -> tuple[int, int, int]:
     """Return how many tests passed, failed and were skipped, by a JUnit file; nothing where there is none."""
     try:
-        suites = ET.parse(junit).getroot().iter("testsuite")  # noqa: S314 - written by our own container
-        totals = [
-            {key: int(suite.get(key, 0)) for key in ("tests", "errors", "failures", "skipped")} for suite in suites
-        ]
+        suites = list(ET.parse(junit).getroot().iter("testsuite"))  # noqa: S314 - written by our own container
     except (OSError, ET.ParseError):
         return 0, 0, 0
-    failed = sum(total["errors"] + total["failures"] for total in totals)
-    skipped = sum(total["skipped"] for total in totals)
-    return sum(total["tests"] for total in totals) - failed - skipped, failed, skipped
+    tests, errors, failures, skipped = (
+        sum(int(suite.get(key, 0)) for suite in suites) for key in ("tests", "errors", "failures", "skipped")
+    )
+    return tests - errors - failures - skipped, errors + failures, skipped
 
 
 def combine_coverage(root: Path, outcomes: Sequence[Outcome], runner: Runner = process) -> float | None:
@@ -273,16 +270,8 @@ def require_testable(lost: Missing, untested: Sequence[str]) -> None:
 
 def rows(outcomes: Sequence[Outcome], missing: Sequence[Missing]) -> list[tuple[str, ...]]:
     """Return the summary's table rows: every supported Python, those that could not be tested too (pure)."""
-    tested = [
-        (
-            outcome.python,
-            "FAILED" if outcome.trouble else "passed",
-            str(outcome.passed),
-            str(outcome.failed),
-            str(outcome.skipped),
-            f"{outcome.seconds:.1f} s",
-        )
-        for outcome in outcomes
-    ]
-    absent = [(lost.python, f"not tested, as allowed: {lost.reason}", "-", "-", "-", "-") for lost in missing]
-    return sorted([*tested, *absent], key=lambda row: [int(part) for part in row[0].split(".")])
+    told = [(lost.python, f"not tested, as allowed: {lost.reason}", "-", "-", "-", "-") for lost in missing]
+    for one in outcomes:
+        counts = str(one.passed), str(one.failed), str(one.skipped)
+        told.append((one.python, "FAILED" if one.trouble else "passed", *counts, f"{one.seconds:.1f} s"))
+    return sorted(told, key=lambda row: [int(part) for part in row[0].split(".")])

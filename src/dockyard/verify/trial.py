@@ -10,7 +10,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,8 @@ def once(engine: Engine, image: str, setup: Setup) -> Trial:
         else:
             trial = replace(trial, refused=started.stderr.strip())
         if trial.answer is not None and trial.exit_code is None:
-            trial = _stop(engine, name, setup, _check_health(engine, name, setup, trial))
+            trial = _check_health(engine, name, setup, trial)
+            trial = _stop(engine, name, setup, trial) if trial.serves else trial
         return replace(trial, log=_log(engine, name))
 
 
@@ -184,8 +185,6 @@ def _check_health(engine: Engine, name: str, setup: Setup, trial: Trial) -> Tria
 
 def _stop(engine: Engine, name: str, setup: Setup, trial: Trial) -> Trial:
     """Tell the service to stop, by the signal that its image names, and see when and how it does."""
-    if trial.healthy is False:
-        return trial
     started = time.monotonic()
     signal = setup.config.get("StopSignal") or "SIGTERM"
     engine.attempt("kill", f"--signal={signal}", name, timeout=ENGINE_SECONDS)
@@ -201,14 +200,10 @@ def _memory(engine: Engine, name: str) -> int | None:
     """Return the bytes that a container uses without its cache of files; None where the engine cannot tell."""
     import docker.errors
 
-    client = engine.client()
-    try:
+    with closing(engine.client()) as client, suppress(docker.errors.APIError):
         said: Any = client.api.stats(name, decode=None, stream=False, one_shot=True)
-    except docker.errors.APIError:
-        return None
-    finally:
-        client.close()
-    return measure_memory(said.get("memory_stats") or {})
+        return measure_memory(said.get("memory_stats") or {})
+    return None
 
 
 def measure_memory(memory: Mapping[str, Any]) -> int | None:
@@ -241,9 +236,7 @@ def start_attendants(settings: Settings, engine: Engine) -> Iterator[str]:
     prepare.require_secrets(settings.root, wanted)
     log.info(f"starting {', '.join(settings.trial_services)} for the trial")
     try:
-        engine.runner.capture(
-            own.by_files("up", "--detach", "--no-color", *settings.trial_services, timeout=START_SECONDS)
-        )
+        own.run(own.by_files("up", "--detach", "--no-color", *settings.trial_services, timeout=START_SECONDS))
         found = stack.wait(own, wanted.services, (), START_SECONDS, time.monotonic())
         form = "{{range $name, $one := .NetworkSettings.Networks}}{{$name}} {{end}}"
         networks = engine.run("inspect", "--format", form, found[0].id).stdout.split()

@@ -2,14 +2,18 @@
 
 import re
 from collections.abc import Iterator
-from datetime import datetime
 
 from dockyard.verify.model import Case, Scope, Violation, rule
 
 PREFIX = "org.opencontainers.image."
-REQUIRED = ("title", "created", "revision", "base.name")
+REQUIRED = {
+    "title": (".+", "title"),
+    "created": (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)", "time by RFC 3339"),
+    "revision": ("(?:[0-9a-f]{40}|[0-9a-f]{64})(?:-dirty)?", "commit"),
+    "base.name": (".+", "image"),
+}
+"""Labels that every image has, the form of each, and what it is."""
 LOCALES = "/usr/lib/locale/"
-REVISION = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})(?:-dirty)?")
 
 
 @rule("non-root-user", "write USER 65532:65532 in the final stage")
@@ -39,18 +43,14 @@ def labels(case: Case) -> Iterator[Violation]:
             of_commit = key.endswith((".revision", ".created", ".version"))
             hint = "the image is of another commit: build it again" if of_commit else ""
             yield Violation(f"the label {key} {said}, but should be {value!r}", hint=hint)
-    for name in REQUIRED:
-        key = PREFIX + name
-        if key in wanted:
+    for name, (form, what) in REQUIRED.items():
+        key, value = PREFIX + name, found.get(PREFIX + name, "")
+        if key in wanted or (name == "revision" and not value):  # a project without git has none
             continue
-        value = found.get(key, "")
         if not value:
-            if name != "revision":  # a project without git has none
-                yield Violation(f"the label {key} is missing")
-        elif name == "created" and not _is_time(value):
-            yield Violation(f"the label {key} is {value!r}: no time by RFC 3339")
-        elif name == "revision" and not REVISION.fullmatch(value):
-            yield Violation(f"the label {key} is {value!r}: no commit")
+            yield Violation(f"the label {key} is missing")
+        elif not re.fullmatch(form, value):
+            yield Violation(f"the label {key} is {value!r}: no {what}")
 
 
 @rule("locale", "give the base stage the same ENV and, but for C.UTF-8, the locale: the runtime takes it from there")
@@ -76,10 +76,3 @@ def normalize_locale(locale: str) -> str:
     language, dot, rest = locale.partition(".")
     codeset, at, modifier = rest.partition("@")
     return language + dot + re.sub(r"[^a-z0-9]", "", codeset.lower()) + at + modifier
-
-
-def _is_time(value: str) -> bool:
-    try:
-        return datetime.fromisoformat(value).tzinfo is not None
-    except ValueError:
-        return False
