@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from dockyard.verify.compare import LARGEST_TEXT, Finding, compare_images, suggest_hint
+from dockyard.verify.compare import LARGEST_TEXT, Difference, compare_images, suggest_hint
 
 from .saved_images import TIME, Entry, saved
 
 WEB = Entry("/app/web.py", b"import sys\n\napp = 1\n")
 
 
-def one(before: Entry | None, after: Entry | None) -> Finding:
+def one(before: Entry | None, after: Entry | None) -> Difference:
     """Return the one difference between two images that differ in one entry of their second layer."""
     layers = [[entry for entry in (WEB, changed) if entry] for changed in (before, after)]
     verdict, findings = compare_images(saved([WEB], layers[0]), saved([WEB], layers[1]))
@@ -164,7 +164,7 @@ def test_configurations(changes: dict[str, Any], told: list[tuple[str, str, str,
 
 def test_the_tip_is_for_the_most_telling_difference() -> None:
     """Bytecode is written after its sources: mending it comes first. A configuration has no such tip."""
-    findings = [Finding(1, "", "/a", how) for how in ("content", "time", "bytecode")]
+    findings = [Difference(1, "", "/a", how) for how in ("content", "time", "bytecode")]
     assert "unchecked-hash" in suggest_hint(findings)
     assert "SOURCE_DATE_EPOCH" in suggest_hint(findings[:2])
-    assert suggest_hint([Finding(0, "", "created", "value")]) == ""
+    assert suggest_hint([Difference(0, "", "created", "value")]) == ""

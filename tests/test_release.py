@@ -32,7 +32,7 @@ from dockyard.tasks import publish as task
 from dockyard.verify import compare, matrix
 from dockyard.verify.model import Case, Expected, Facts, Finding, ImageQuery, Severity, Verdict
 from dockyard.verify.output import Report
-from dockyard.verify.reproduce import Outcome
+from dockyard.verify.reproduce import Comparison
 from tests.conftest import replace_everywhere
 from tests.progress import LINES
 from tests.scripted_docker import Docker
@@ -213,7 +213,7 @@ class Yard:
     did: list[str] = field(default_factory=list)
     findings: tuple[Finding, ...] = ()
     configs: dict[str, str] = field(default_factory=lambda: {IMAGE: "config", OTHER: "another"})
-    reproduced: compare.Verdict = "identical"
+    reproduced: compare.Likeness = "identical"
     rebuilt: str = ""
     dies_at: str = ""
     becomes: str = ""
@@ -284,10 +284,10 @@ class Yard:
         case = Case(Facts(self.image, {}, (), {}), Expected(asked.target, settings.python))
         return Report("shop:production", case, verdict, 0.1)
 
-    def reproduce(self, _settings: Settings, _asked: ImageQuery, *, engine: Engine) -> Outcome:
+    def reproduce(self, _settings: Settings, _asked: ImageQuery, *, engine: Engine) -> Comparison:
         """Build once more."""
         self.step("reproduce")
-        return Outcome("shop:production", self.reproduced, self.image, self.rebuilt or self.image, (), ())
+        return Comparison("shop:production", self.reproduced, self.image, self.rebuilt or self.image, (), ())
 
     def test(
         self, _settings: Settings, _arguments: Sequence[str]

@@ -17,9 +17,9 @@ from dockyard.settings import Settings
 from dockyard.tasks import verify as tasks
 from dockyard.tasks.boundary import boundary
 from dockyard.verify import reproduce
-from dockyard.verify.compare import Finding
+from dockyard.verify.compare import Difference
 from dockyard.verify.model import ImageQuery
-from dockyard.verify.reproduce import Outcome, find_changed_inputs, summarize
+from dockyard.verify.reproduce import Comparison, find_changed_inputs, summarize
 
 from . import saved_images
 from .conftest import replace_everywhere
@@ -87,7 +87,7 @@ def yard(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[Yard]:
     assert made.mounts == {"other": "bench/dockyard-pip"}
 
 
-def run(yard: Yard, settings: Settings, **asked: str) -> Outcome:
+def run(yard: Yard, settings: Settings, **asked: str) -> Comparison:
     """Reproduce with the scripted engine."""
     return reproduce.reproduce_image(settings, ImageQuery(**asked), engine=yard.engine)
 
@@ -108,7 +108,7 @@ def test_other_digests_are_looked_into(yard: Yard, settings: Settings) -> None:
     yard.archives = {"sha256:old": pack([FILE]), "sha256:new": pack([replace(FILE, mode=0o600)])}
     yard.meanwhile = {"shop:production": {"Id": "sha256:moved"}}
     outcome = run(yard, settings)
-    assert [(one.path, one.how) for one in outcome.findings] == [("/a", "mode")]
+    assert [(one.path, one.how) for one in outcome.differences] == [("/a", "mode")]
     assert (outcome.existing, outcome.rebuilt) == (saved([FILE]).manifest, saved([replace(FILE, mode=0o600)]).manifest)
 
 
@@ -201,11 +201,11 @@ def test_an_engine_that_does_not_answer(yard: Yard, settings: Settings) -> None:
         run(yard, settings)
 
 
-OUTCOME = Outcome("shop:production", "different", "sha256:1", "sha256:2", (), (), 1.0)
-CONTENT = Finding(2, "COPY /made /made # buildkit", "/made/when", "content", "sha256:1", "sha256:2", ("-a", "+b"))
+OUTCOME = Comparison("shop:production", "different", "sha256:1", "sha256:2", (), (), 1.0)
+CONTENT = Difference(2, "COPY /made /made # buildkit", "/made/when", "content", "sha256:1", "sha256:2", ("-a", "+b"))
 
 
-def ended(outcome: Outcome, **options: Any) -> int:
+def ended(outcome: Comparison, **options: Any) -> int:
     """Tell an outcome as the task does, and return its exit code."""
     try:
         boundary(tasks.tell_outcome)(outcome, **options)
@@ -224,7 +224,7 @@ def test_the_task_tells_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_task_tells_each_difference(capsys: pytest.CaptureFixture[str]) -> None:
     """A table, then the lines that differ, then the error with a tip; exit code 1."""
-    assert ended(replace(OUTCOME, findings=(CONTENT,))) == 1
+    assert ended(replace(OUTCOME, differences=(CONTENT,))) == 1
     out, err = capsys.readouterr()
     assert "2: COPY /made /made" in out
     assert "/made/when:\n  -a\n  +b\n" in out
@@ -234,7 +234,7 @@ def test_the_task_tells_each_difference(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_the_task_shows_so_many_and_no_more(capsys: pytest.CaptureFixture[str]) -> None:
     """A thousand files that differ in time do not fill the screen."""
-    assert ended(replace(OUTCOME, findings=(CONTENT,) * (tasks.ROWS + 7))) == 1
+    assert ended(replace(OUTCOME, differences=(CONTENT,) * (tasks.ROWS + 7))) == 1
     out, err = capsys.readouterr()
     assert out.count("/made/when:") == out.count("2: COPY") == tasks.ROWS
     assert "and 7 more: --json shows them all" in err
@@ -242,7 +242,7 @@ def test_the_task_shows_so_many_and_no_more(capsys: pytest.CaptureFixture[str]) 
 
 def test_the_task_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     """All there is, for machines; inputs that were others are the tip."""
-    outcome = replace(OUTCOME, findings=(CONTENT,), notes=("other commit",))
+    outcome = replace(OUTCOME, differences=(CONTENT,), notes=("other commit",))
     assert ended(outcome, json=True) == 1
     out, err = capsys.readouterr()
     document = json.loads(out)

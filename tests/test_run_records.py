@@ -21,10 +21,10 @@ from dockyard.release.steps import describe_release
 from dockyard.settings import Settings
 from dockyard.tasks.lock import describe_changes
 from dockyard.tasks.verify import describe_audit
-from dockyard.verify.compare import Verdict as Likeness
+from dockyard.verify.compare import Likeness
 from dockyard.verify.model import Case, Entry, Expected, Facts, Finding, Severity, Trial, Verdict
 from dockyard.verify.output import Report, describe_report, find_packages
-from dockyard.verify.reproduce import Outcome, describe_outcome
+from dockyard.verify.reproduce import Comparison, describe_comparison
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "docs" / "reference" / "run-record.schema.json").read_text())
 VALIDATE = fastjsonschema.compile(SCHEMA)
@@ -114,8 +114,8 @@ def test_a_verify(settings: Settings, trial: Trial | None) -> None:
 @pytest.mark.parametrize("word", ["identical", "recompressed", "different"])
 def test_a_reproduce(settings: Settings, word: Likeness) -> None:
     """How alike the images are, in one word."""
-    outcome = Outcome("shop:production", word, DIGEST, DIGEST, (), ())
-    record = valid(settings, "reproduce", describe_outcome(outcome))
+    outcome = Comparison("shop:production", word, DIGEST, DIGEST, (), ())
+    record = valid(settings, "reproduce", describe_comparison(outcome))
     assert record["reproduce"] == {"verdict": word, "existing": DIGEST, "rebuilt": DIGEST, "differences": 0}
     assert record["image"]["digest"] == DIGEST
     assert record.get("error") == ("0 differences" if word == "different" else None)

@@ -116,8 +116,8 @@ def docker(settings: Settings) -> Yard:
 def test_the_command(settings: Settings) -> None:
     """As hard as production and with what it has, results in a volume of its own, arguments to the test runner last."""
     settings = settings._replace(trial_environment={"SHOP_KEY": "s3cret!"}, trial_tmpfs=("/app/uploads",))
-    run = matrix.Run(settings, Docker().engine, "x", settings.root, ("-k", "health"))
-    made = matrix.command(run, "shop:test", "x-test")
+    run = matrix.Run(settings, Docker().engine, "x", ("-k", "health"))
+    made = matrix.make_command(run, "shop:test", "x-test")
     assert made.argv == (
         "docker", "run", "--name=x-test",
         "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--user=65532:65532",
@@ -131,8 +131,8 @@ def test_the_command(settings: Settings) -> None:
 
 def test_a_name_of_ones_own(settings: Settings) -> None:
     """The settings' variables are stronger."""
-    run = matrix.Run(settings._replace(trial_environment={"USER": "shop"}), Docker().engine, "x", settings.root, ())
-    assert "--env=USER=shop" in matrix.command(run, "shop:test", "x").argv
+    run = matrix.Run(settings._replace(trial_environment={"USER": "shop"}), Docker().engine, "x", ())
+    assert "--env=USER=shop" in matrix.make_command(run, "shop:test", "x").argv
 
 
 def test_a_matrix(settings: Settings, docker: Yard, said: list[str]) -> None:
@@ -251,12 +251,12 @@ def test_an_interrupt(settings: Settings, docker: Yard, cpus: int) -> None:
 def test_count(tmp_path: Path, text: str, expected: tuple[int, int, int]) -> None:
     """Passed, failed, skipped: errors are failures, and what is not written counts as nothing."""
     (tmp_path / "junit.xml").write_text(text)
-    assert matrix.count(tmp_path / "junit.xml") == expected
+    assert matrix.count_tests(tmp_path / "junit.xml") == expected
 
 
 def test_count_without_a_file(tmp_path: Path) -> None:
     """A container that died has written none."""
-    assert matrix.count(tmp_path / "junit.xml") == (0, 0, 0)
+    assert matrix.count_tests(tmp_path / "junit.xml") == (0, 0, 0)
 
 
 BAD = replace(GOOD, python="3.11", failed=1, returncode=1)
@@ -297,7 +297,7 @@ def test_rows() -> None:
     """Every supported Python has its row in the order of versions, tested or not."""
     outcomes = (GOOD, replace(GOOD, python="3.9", failed=2, passed=8, returncode=1))
     missing = (Missing("3.11", "nobody ships it"),)
-    assert matrix.rows(outcomes, missing) == [
+    assert matrix.format_rows(outcomes, missing) == [
         ("3.9", "FAILED", "8", "2", "0", "1.5 s"),
         ("3.11", "not tested, as allowed: nobody ships it", "-", "-", "-", "-"),
         ("3.13", "passed", "10", "0", "0", "1.5 s"),

@@ -96,7 +96,7 @@ def test_the_options_of_a_trial() -> None:
 
 def test_the_values_given_to_a_trial_are_never_shown(docker: Docker) -> None:
     """They may be secrets."""
-    trial.once(docker.engine, "x", Setup(8000, {"KEY": "password"}))
+    trial.try_once(docker.engine, "x", Setup(8000, {"KEY": "password"}))
     assert "password" not in docker.asked[0].display()
 
 
@@ -117,7 +117,7 @@ def test_a_container_that_ends_by_itself(docker: Docker) -> None:
     docker.says["--format={{json .State}}"] = Completed(
         0, '{"Running": false, "ExitCode": 3, "OOMKilled": true}', "", 0.1
     )
-    found = trial.once(docker.engine, "x", SETUP)
+    found = trial.try_once(docker.engine, "x", SETUP)
     assert (found.exit_code, found.out_of_memory, found.refused, found.serves) == (3, True, "", False)
     assert "kill" not in docker.verbs()
 
@@ -125,7 +125,7 @@ def test_a_container_that_ends_by_itself(docker: Docker) -> None:
 def test_an_image_without_python_cannot_be_looked_into(docker: Docker) -> None:
     """It runs, and the reason why nothing is known is told."""
     docker.says["-c"] = Completed(127, "", 'exec: "python": executable file not found in $PATH', 0.1)
-    found = trial.once(docker.engine, "x", SETUP)
+    found = trial.try_once(docker.engine, "x", SETUP)
     assert "executable file not found" in found.refused
 
 
@@ -135,17 +135,19 @@ def test_a_health_check_is_run_until_it_passes(docker: Docker) -> None:
         [Completed(1, "", "starting", 0.1), CommandError("late"), Completed(0, "", "", 0.1)]
     )
     docker.says["shop.probe"] = lambda _command: next(answers)
-    assert trial.once(docker.engine, "x", replace(SETUP, patience=Patience(pause=0))).healthy is True
+    assert trial.try_once(docker.engine, "x", replace(SETUP, patience=Patience(pause=0))).healthy is True
     assert next(answers, None) is None
 
 
 def test_a_health_check_that_never_passes(docker: Docker) -> None:
     """What it said is kept, and the service is not asked to stop well."""
     docker.says["shop.probe"] = Completed(1, "", "503", 0.1)
-    found = trial.once(docker.engine, "x", replace(SETUP, patience=Patience(health=0)))
+    found = trial.try_once(docker.engine, "x", replace(SETUP, patience=Patience(health=0)))
     assert (found.healthy, found.health_output, found.stop) == (False, "503", None)
     docker.says["shop.probe"] = CommandError("late")
-    assert "did not end" in trial.once(docker.engine, "x", replace(SETUP, patience=Patience(health=0))).health_output
+    assert (
+        "did not end" in trial.try_once(docker.engine, "x", replace(SETUP, patience=Patience(health=0))).health_output
+    )
 
 
 @pytest.mark.parametrize(
@@ -154,21 +156,21 @@ def test_a_health_check_that_never_passes(docker: Docker) -> None:
 )
 def test_both_forms_of_health_check(docker: Docker, check: list[str], argv: tuple[str, ...]) -> None:
     """As the engine runs them."""
-    trial.once(docker.engine, "x", Setup(8000, config={"Healthcheck": {"Test": check}}))
+    trial.try_once(docker.engine, "x", Setup(8000, config={"Healthcheck": {"Test": check}}))
     assert any(command.argv[-len(argv) :] == argv for command in docker.asked)
 
 
 @pytest.mark.parametrize("check", [None, {"Test": ["NONE"]}, {}])
 def test_an_image_without_health_check(docker: Docker, check: object) -> None:
     """There is nothing to run, and the rest goes on."""
-    found = trial.once(docker.engine, "x", Setup(8000, config={"Healthcheck": check}))
+    found = trial.try_once(docker.engine, "x", Setup(8000, config={"Healthcheck": check}))
     assert (found.healthy, found.serves, found.stop_code) == (None, True, 0)
 
 
 def test_a_service_that_does_not_stop(docker: Docker) -> None:
     """The wait ends by itself, and the container is removed by force."""
     docker.says["wait"] = CommandError("docker did not finish within 10 s")
-    found = trial.once(docker.engine, "x", SETUP)
+    found = trial.try_once(docker.engine, "x", SETUP)
     assert (found.stop, found.stop_code) == (None, None)
     assert docker.asked[-1].argv[:3] == ("docker", "rm", "--force")
 
@@ -177,7 +179,7 @@ def test_an_interrupt_leaves_no_container(docker: Docker) -> None:
     """Whatever happens, it is removed."""
     docker.says["-c"] = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
-        trial.once(docker.engine, "x", SETUP)
+        trial.try_once(docker.engine, "x", SETUP)
     assert docker.verbs() == ["run", "exec", "rm"]
 
 

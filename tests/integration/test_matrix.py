@@ -125,7 +125,7 @@ def test_every_python_is_tested(shop: Settings, traces: Callable[[], list[str]],
         (python, 1, 0, 1, "") for python in PYTHONS
     ]
     assert {f"{python} | OK (skipped=1)" for python in PYTHONS} <= set(said)
-    shown = {row[0]: row[1] for row in matrix.rows(outcomes, missing)}
+    shown = {row[0]: row[1] for row in matrix.format_rows(outcomes, missing)}
     assert shown == {"3.11": "passed", "3.13": "passed", "3.99": f"not tested, as allowed: {missing[0].reason}"}
     matrix.require_success(outcomes, forbid_skips=False)
     with pytest.raises(DockyardError, match=r"tests were skipped on Python 3\.11, 3\.13"):

@@ -73,13 +73,13 @@ def test_an_image_that_cannot_be_reproduced(engine: Engine, unique: str, tmp_pat
     time.sleep(1.1)  # layers know times by the second: a quick machine would build twice within one
     outcome = reproduce.reproduce_image(settings, ImageQuery(), engine=engine)
     assert outcome.verdict == "different"
-    (changed,) = [finding for finding in outcome.findings if finding.how == "content"]
+    (changed,) = [finding for finding in outcome.differences if finding.how == "content"]
     assert (changed.path, changed.layer) == ("/made/when", 1)
     assert "COPY /made /made" in changed.instruction
     assert [line[0] for line in changed.diff] == ["@", "-", "+"]
-    assert {finding.path for finding in outcome.findings if finding.how == "time"} >= {"/made/when", "/made/what"}
-    assert not [finding for finding in outcome.findings if finding.how == "mode"]
-    assert not [finding for finding in outcome.findings if finding.path == "/made/what" and finding.how != "time"]
+    assert {finding.path for finding in outcome.differences if finding.how == "time"} >= {"/made/when", "/made/what"}
+    assert not [finding for finding in outcome.differences if finding.how == "mode"]
+    assert not [finding for finding in outcome.differences if finding.path == "/made/what" and finding.how != "time"]
     assert capture(engine.command("images", "--quiet", f"dockyard-reproduce/{unique}")).stdout == ""
 
 
@@ -89,7 +89,7 @@ def test_a_cache_mount_hides_nothing(engine: Engine, unique: str, tmp_path: Path
     instruction = f"{folder} test -e /kept/a || date +%s.%N > /kept/a; mkdir /made && cp /kept/a /made/a"
     settings = small(tmp_path / "shop", unique, instruction, engine)
     outcome = reproduce.reproduce_image(settings, ImageQuery(), engine=engine)
-    assert "/made/a" in {finding.path for finding in outcome.findings if finding.how == "content"}
+    assert "/made/a" in {finding.path for finding in outcome.differences if finding.how == "content"}
     listed = capture(engine.command("buildx", "du", "--verbose", "--filter=type=exec.cachemount")).stdout
     assert not [line for line in listed.splitlines() if "dockyard-reproduce-" in line and "/kept" in line]
 
@@ -105,7 +105,7 @@ def test_another_commit_is_named_as_the_cause(engine: Engine, unique: str, tmp_p
     assert after
     assert outcome.notes == (f"it was made from the commit {before.commit}, this tree is {after.commit}",)
     assert any(outcome.notes[0] in line for line in said)
-    assert {finding.layer for finding in outcome.findings} == {0}
+    assert {finding.layer for finding in outcome.differences} == {0}
 
 
 def test_nothing_to_compare_with(engine: Engine, unique: str, tmp_path: Path) -> None:

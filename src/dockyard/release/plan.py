@@ -205,7 +205,7 @@ class Actions:
     build_images: Callable[..., tuple[tuple[Built, ...], tuple[Missing, ...]]] = build.build_images
     verify_image: Callable[..., Report] = verify.verify_image
     read_image: Callable[[Engine, str], Facts] = contents.read_image
-    reproduce_image: Callable[..., reproduce.Outcome] = reproduce.reproduce_image
+    reproduce_image: Callable[..., reproduce.Comparison] = reproduce.reproduce_image
     run_matrix: Callable[..., tuple[tuple[matrix.Outcome, ...], tuple[Missing, ...]]] = matrix.run_matrix
     preflight: Callable[[Engine, list[str]], None] = push.preflight
     open_repository: Callable[[Engine, str], AbstractContextManager[Repository]] = content.open_repository

@@ -100,14 +100,13 @@ def tell_outcome(outcome: Any, *, json: bool = False) -> None:
     from dockyard.verify.reproduce import summarize
 
     if json:
-        told = {name: value for name, value in vars(outcome).items() if name != "findings"}
-        console.as_json({**told, "differences": outcome.findings})
+        console.as_json(vars(outcome))
     elif outcome.verdict == "different":
         print_differences(outcome)
     else:
         print(summarize(outcome))
     if outcome.verdict == "different":
-        advice = "build from the same inputs: see above" if outcome.notes else suggest_hint(outcome.findings)
+        advice = "build from the same inputs: see above" if outcome.notes else suggest_hint(outcome.differences)
         raise DockyardError(summarize(outcome), advice)
     log.info(f"built and compared in {console.duration(outcome.seconds)}")
 
@@ -119,16 +118,16 @@ def print_differences(outcome: Any) -> None:
         text = text.replace(" # buildkit", "")
         return text if len(text) <= 60 else f"{text[:60]}…"
 
-    count = len(outcome.findings)
+    count = len(outcome.differences)
     rows = []
-    for each in outcome.findings[:ROWS]:
+    for each in outcome.differences[:ROWS]:
         where = f"{each.layer}: {shorten(each.instruction)}" if each.layer else "configuration"
         rows.append((where, each.path or "-", each.how, shorten(each.before) or "-", shorten(each.after) or "-"))
     title = f"{outcome.image}: {count} difference{'s' if count > 1 else ''}"
     console.table(("layer", "file or setting", "differs in", "existing", "rebuilt"), rows, title=title)
     if count > ROWS:
         log.info(f"and {count - ROWS} more: --json shows them all")
-    for each in outcome.findings[:ROWS]:
+    for each in outcome.differences[:ROWS]:
         if each.diff:
             print("\n".join((f"{each.path}:", *(f"  {line}" for line in each.diff))))
 

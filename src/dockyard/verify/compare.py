@@ -28,12 +28,12 @@ HINTS = {
 """What usually mends a difference of each kind, the most telling first."""
 
 
-Verdict = Literal["identical", "recompressed", "different"]
+Likeness = Literal["identical", "recompressed", "different"]
 """How alike two images are: recompressed ones differ in nothing but how their layers are packed."""
 
 
 @dataclass(frozen=True)
-class Finding:
+class Difference:
     """One difference: `layer` counts from 1, 0 is the configuration; `path` is a file there, or a key."""
 
     layer: int
@@ -50,7 +50,7 @@ def read_entry(member: tarfile.TarInfo, content: IO[bytes] | None) -> Entry:
     return visit(member, content, LARGEST_TEXT)
 
 
-def compare_images(before: Image[Entry], after: Image[Entry]) -> tuple[Verdict, tuple[Finding, ...]]:
+def compare_images(before: Image[Entry], after: Image[Entry]) -> tuple[Likeness, tuple[Difference, ...]]:
     """Compare two builds: same manifest, same content under another compression, or the differences."""
     if before.config_digest == after.config_digest and before.diff_ids == after.diff_ids:
         same = before.manifest == after.manifest
@@ -58,32 +58,32 @@ def compare_images(before: Image[Entry], after: Image[Entry]) -> tuple[Verdict, 
     return "different", (*compare_layers(before, after), *compare_configs(before.config, after.config))
 
 
-def compare_layers(before: Image[Entry], after: Image[Entry]) -> Iterator[Finding]:
+def compare_layers(before: Image[Entry], after: Image[Entry]) -> Iterator[Difference]:
     """Yield how the layers differ, in their order."""
     for number, (old, new) in enumerate(zip_longest(before.layers, after.layers), 1):
         if old is None:
-            yield Finding(number, new.instruction, "", "extra layer", "", new.diff_id)
+            yield Difference(number, new.instruction, "", "extra layer", "", new.diff_id)
         elif new is None:
-            yield Finding(number, old.instruction, "", "missing layer", old.diff_id)
+            yield Difference(number, old.instruction, "", "missing layer", old.diff_id)
         elif old.diff_id != new.diff_id:
             yield from compare_layer(number, old, new)
 
 
-def compare_layer(number: int, old: Layer[Entry], new: Layer[Entry]) -> Iterator[Finding]:
+def compare_layer(number: int, old: Layer[Entry], new: Layer[Entry]) -> Iterator[Difference]:
     """Yield how two layers differ that should be the same; there is always something to say."""
     known, found = ({one.path: one for one in layer.items} for layer in (old, new))
     differences = [
-        Finding(number, new.instruction, path, *difference)
+        Difference(number, new.instruction, path, *difference)
         for path in sorted(known.keys() | found.keys())
         for difference in compare_entries(known.get(path), found.get(path))
     ]
     yield from differences
     if not differences and list(known) != list(found):
         first, other = next((a, b) for a, b in zip_longest(known, found, fillvalue="") if a != b)
-        yield Finding(number, new.instruction, first, "order", "comes here", f"{other} comes here")
+        yield Difference(number, new.instruction, first, "order", "comes here", f"{other} comes here")
     elif not differences:
         detail = "all entries are alike: only the form of the archive differs"
-        yield Finding(number, new.instruction, "", "archive", old.diff_id, new.diff_id, (detail,))
+        yield Difference(number, new.instruction, "", "archive", old.diff_id, new.diff_id, (detail,))
 
 
 def compare_entries(old: Entry | None, new: Entry | None) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
@@ -112,15 +112,15 @@ def describe_entry(entry: Entry) -> dict[str, str]:
     }
 
 
-def compare_configs(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Finding]:
+def compare_configs(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Difference]:
     """Yield how two image configurations differ, key by key; layers are compared elsewhere."""
     old, new = (dict(list_values(_own(config))) for config in (before, after))
     for key in {**old, **new}:
         if old.get(key) != new.get(key):
             how = "missing" if key not in new else "value" if key in old else "extra"
-            yield Finding(0, "", key, how, old.get(key, ""), new.get(key, ""))
+            yield Difference(0, "", key, how, old.get(key, ""), new.get(key, ""))
     if old == new and list(old) != list(new):
-        yield Finding(0, "", "", "order", "the keys stand in another order")
+        yield Difference(0, "", "", "order", "the keys stand in another order")
 
 
 def _own(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -147,9 +147,9 @@ def list_values(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
         yield from list_values(inner, f"{key}.{name}" if key else str(name))
 
 
-def suggest_hint(findings: Iterable[Finding]) -> str:
+def suggest_hint(differences: Iterable[Difference]) -> str:
     """Return what would most likely mend the differences."""
-    kinds = {finding.how for finding in findings if finding.layer}
+    kinds = {one.how for one in differences if one.layer}
     return next((advice for how, advice in HINTS.items() if how in kinds), "")
 
 

@@ -20,10 +20,11 @@ ENGINE_SECONDS = 60.0
 """How long an engine may take to start or remove a container, and one that only looks around to do so."""
 
 
-def give_options(environment: Mapping[str, str], tmpfs: Sequence[str]) -> tuple[str, ...]:
+def choose_options(environment: Mapping[str, str], tmpfs: Sequence[str], *, hardened: bool = True) -> tuple[str, ...]:
     """Return the options of `docker run` for what production gives: variables, and folders that may be written."""
     writable = (f"--tmpfs={folder}:uid={USER},gid={USER},mode=0700" for folder in tmpfs)
-    return (*writable, *(f"--env={key}={value}" for key, value in environment.items()))
+    given = (f"--env={key}={value}" for key, value in environment.items())
+    return (*(HARDENED if hardened else ()), *writable, *given)
 
 
 def hide_values(environment: Mapping[str, str]) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from dockyard.image.names import Variant
 from dockyard.image.record_types import TestsRecord
 from dockyard.process import Command, Runner
 from dockyard.settings import Settings
-from dockyard.verify.containers import HARDENED, USER, ask_python, give_options, hide_values
+from dockyard.verify.containers import USER, ask_python, choose_options, hide_values
 
 log = logging.getLogger(__name__)
 
@@ -80,15 +80,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of the matrix: `name` begins the name of each of its containers, `folder` takes the results.
-
-    `cut` is set when it ends before its tests do.
-    """
+    """One run of the matrix: `name` begins that of each of its containers, `cut` is set when it ends before they do."""
 
     settings: Settings
     engine: Engine
     name: str
-    folder: Path
     arguments: tuple[str, ...]
     cut: threading.Event = field(default_factory=threading.Event)
 
@@ -108,7 +104,7 @@ def run_tests(settings: Settings, arguments: Sequence[str], *, forbid_skips: boo
     coverage = combine_coverage(settings.root, outcomes)
     columns = ("Python", "tests", "passed", "failed", "skipped", "time")
     title = f"coverage of all Pythons together: {coverage:.1f} %" if coverage is not None else ""
-    console.table(columns, rows(outcomes, missing), title=title, right=columns[2:])
+    console.table(columns, format_rows(outcomes, missing), title=title, right=columns[2:])
     require_success(outcomes, forbid_skips=forbid_skips)
 
 
@@ -127,19 +123,17 @@ def run_matrix(
         log.info(f"Python {lost.python} stays untested, as allowed: {lost.reason}")
 
     built, missing = build.build_images(build.for_here(settings), request, engine=engine, heed=heed)
-    folder = settings.root / RESULTS_HERE
-    shutil.rmtree(folder, ignore_errors=True)
-    name = f"{settings.stack}-test-{secrets.token_hex(4)}"
-    run = Run(settings, engine, name, folder, tuple(arguments))
+    shutil.rmtree(settings.root / RESULTS_HERE, ignore_errors=True)
+    run = Run(settings, engine, f"{settings.stack}-test-{secrets.token_hex(4)}", tuple(arguments))
     variants = [image.variant for image in built]
     try:
-        outcomes = side_by_side(run, variants)
+        outcomes = run_side_by_side(run, variants)
     finally:
         run.remove(variants)
     return outcomes, missing
 
 
-def side_by_side(run: Run, variants: Sequence[Variant]) -> tuple[Outcome, ...]:
+def run_side_by_side(run: Run, variants: Sequence[Variant]) -> tuple[Outcome, ...]:
     """Test in every image; an interrupt ends the containers too, or it would last until their tests are over."""
     with ThreadPoolExecutor(max_workers=max(1, run.engine.cpus)) as pool:
         futures = [pool.submit(run_one, run, variant) for variant in variants]
@@ -155,20 +149,20 @@ def side_by_side(run: Run, variants: Sequence[Variant]) -> tuple[Outcome, ...]:
 
 def run_one(run: Run, variant: Variant) -> Outcome:
     """Run the tests of one image, bring its results to the run's folder, a subfolder per Python, and record them."""
-    image = names.local_name(run.settings, variant)
+    image, folder = names.local_name(run.settings, variant), run.settings.root / RESULTS_HERE
 
     def look(options: tuple[str, ...]) -> str | None:
         said = ask_python(run.engine, image, "accounts", options=options)
         return str(said["passwd"]) if said else None
 
-    named = name_user(look, run.folder / "accounts" / variant.name)
-    container, into = run.container(variant), run.folder / variant.python
+    named = name_user(look, folder / "accounts" / variant.name)
+    container, into = run.container(variant), folder / variant.python
     with records.record_run(run.settings, "test") as recording:
         engine = records.describe_engine(run.engine)
         recording.details = {"python": variant.python, "target": TARGET, "engine": engine}
         returncode = 0
         try:
-            for line in run.engine.runner.lines(command(run, image, container, named)):
+            for line in run.engine.runner.lines(make_command(run, image, container, named)):
                 log.info(f"{variant.python} | {line}")
         except CommandError as error:
             returncode = error.returncode
@@ -178,7 +172,7 @@ def run_one(run: Run, variant: Variant) -> Outcome:
         copied = run.engine.attempt("cp", f"{container}:{RESULTS}/.", str(into))
         if not copied.ok:
             log.info(f"{variant.python} | no results came out of the container: {copied.stderr.strip()}")
-        passed, failed, skipped = count(into / "junit.xml")
+        passed, failed, skipped = count_tests(into / "junit.xml")
         outcome = Outcome(variant.python, passed, failed, skipped, recording.seconds(), returncode, image)
         counts: TestsRecord = {"passed": passed, "failed": failed, "skipped": skipped, "coverage_percent": None}
         recording.details["tests"] = counts
@@ -203,21 +197,20 @@ def name_user(look: Look, folder: Path) -> tuple[str, ...]:
     return mount if look(mount) == wanted else ()
 
 
-def command(run: Run, image: str, container: str, more: tuple[str, ...] = ()) -> Command:
+def make_command(run: Run, image: str, container: str, more: tuple[str, ...] = ()) -> Command:
     """Return the command that runs one image's tests with what production has; arguments go to its test runner."""
     given = run.settings.trial_environment
     options = (
         f"--name={container}",
-        *HARDENED,
+        *choose_options({**ACCOUNT, **given}, run.settings.trial_tmpfs),
         *more,
-        *give_options({**ACCOUNT, **given}, run.settings.trial_tmpfs),
         f"--mount=type=volume,destination={RESULTS}",
     )
     words = ("run", *options, image, f"--junitxml={RESULTS}/junit.xml", *run.arguments)
     return run.engine.command(*words, secrets=hide_values(given))
 
 
-def count(junit: Path) -> tuple[int, int, int]:
+def count_tests(junit: Path) -> tuple[int, int, int]:
     """Return how many tests passed, failed and were skipped, by a JUnit file; nothing where there is none."""
     try:
         suites = list(ET.parse(junit).getroot().iter("testsuite"))  # noqa: S314 - written by our own container
@@ -268,7 +261,7 @@ def require_testable(lost: Missing, untested: Sequence[str]) -> None:
         )
 
 
-def rows(outcomes: Sequence[Outcome], missing: Sequence[Missing]) -> list[tuple[str, ...]]:
+def format_rows(outcomes: Sequence[Outcome], missing: Sequence[Missing]) -> list[tuple[str, ...]]:
     """Return the summary's table rows: every supported Python, those that could not be tested too (pure)."""
     told = [(lost.python, f"not tested, as allowed: {lost.reason}", "-", "-", "-", "-") for lost in missing]
     for one in outcomes:

@@ -16,7 +16,7 @@ from dockyard.image import build, names, records
 from dockyard.image.build import Job, Request
 from dockyard.image.record_types import Details
 from dockyard.settings import Settings
-from dockyard.verify.compare import Finding, Verdict, compare_images, read_entry
+from dockyard.verify.compare import Difference, Likeness, compare_images, read_entry
 from dockyard.verify.model import ImageQuery
 from dockyard.verify.verify import require_image
 
@@ -39,19 +39,19 @@ TOLD = {
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Comparison:
     """How it went: digests as the engine names images, `notes` say which inputs were others than at first."""
 
     image: str
-    verdict: Verdict
+    verdict: Likeness
     existing: str
     rebuilt: str
-    findings: tuple[Finding, ...]
+    differences: tuple[Difference, ...]
     notes: tuple[str, ...]
     seconds: float = 0.0
 
 
-def reproduce_image(settings: Settings, query: ImageQuery, *, engine: Engine | None = None) -> Outcome:
+def reproduce_image(settings: Settings, query: ImageQuery, *, engine: Engine | None = None) -> Comparison:
     """Build a variant without cache under a name of its own, compare, and remove it again."""
     request = Request((query.target,), (query.python,) if query.python else (), no_cache=True)
     (variant,) = request.variants(settings)
@@ -64,12 +64,12 @@ def reproduce_image(settings: Settings, query: ImageQuery, *, engine: Engine | N
         recording.details["engine"] = records.describe_engine(engine)
         job = plan_rebuild(settings, engine, request, recording)
         outcome = rebuild_and_compare(job, reference, existing)
-        recording.details |= describe_outcome(outcome)
+        recording.details |= describe_comparison(outcome)
         recording.failed = outcome.verdict == "different"
     return replace(outcome, seconds=recording.seconds())
 
 
-def rebuild_and_compare(job: Job, reference: str, existing: Mapping[str, Any]) -> Outcome:
+def rebuild_and_compare(job: Job, reference: str, existing: Mapping[str, Any]) -> Comparison:
     """Build an image anew, return how it differs from the one that there is, and leave nothing of it."""
     notes = tuple(find_changed_inputs((existing.get("Config") or {}).get("Labels") or {}, job.planned[0].labels))
     for note in notes:
@@ -80,34 +80,33 @@ def rebuild_and_compare(job: Job, reference: str, existing: Mapping[str, Any]) -
             build.solve(job, Path(folder) / "metadata.json")
         digests = existing["Id"], (job.engine.inspect_image(name) or {"Id": ""})["Id"]
         if digests[0] == digests[1]:
-            return Outcome(reference, "identical", *digests, (), notes)
+            return Comparison(reference, "identical", *digests, (), notes)
         log.info("the digests differ: reading both images")
         with job.recording.step("compare the images"):
             # By digest: the name may have been given to another image meanwhile.
             before, after = (archive.read_image(job.engine, one, read_entry) for one in (digests[0], name))
         if before.manifest and after.manifest:  # an index has another digest with what else is in it
             digests = before.manifest, after.manifest
-        verdict, findings = compare_images(before, after)
-        return Outcome(reference, verdict, *digests, findings, notes)
+        likeness, differences = compare_images(before, after)
+        return Comparison(reference, likeness, *digests, differences, notes)
     finally:
         job.engine.attempt("rmi", name)
         forget_mounts(job)
 
 
-def describe_outcome(outcome: Outcome) -> Details:
+def describe_comparison(outcome: Comparison) -> Details:
     """Return what a run record holds of an outcome (pure)."""
     details: Details = {
         "reproduce": {
             "verdict": outcome.verdict,
             "existing": outcome.existing,
             "rebuilt": outcome.rebuilt,
-            "differences": len(outcome.findings),
-        }
+            "differences": len(outcome.differences),
+        },
+        "image": {"reference": outcome.image, "digest": outcome.existing},
     }
     if outcome.verdict == "different":
-        details["error"] = f"{len(outcome.findings)} differences"
-    if outcome.existing.startswith("sha256:"):
-        details["image"] = {"reference": outcome.image, "digest": outcome.existing}
+        details["error"] = f"{len(outcome.differences)} differences"
     return details
 
 
@@ -155,7 +154,7 @@ def find_changed_inputs(before: Mapping[str, str], after: Mapping[str, str]) -> 
             yield text.format(before=before.get(name) or "none", after=after.get(name) or "none")
 
 
-def summarize(outcome: Outcome) -> str:
+def summarize(outcome: Comparison) -> str:
     """Return the one line that says how it went."""
     packed = "the same configuration and layers, compressed otherwise by another engine: "
     how = "not reproducible: " if outcome.verdict == "different" else "reproducible: "

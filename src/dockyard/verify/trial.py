@@ -25,7 +25,8 @@ from dockyard.stack import prepare, stack
 from dockyard.stack.compose import Model
 from dockyard.stack.prepare import substitute_services
 from dockyard.stack.stack import Stack
-from dockyard.verify.containers import ENGINE_SECONDS, HARDENED, ask_python, give_options, hide_values, parse_json
+from dockyard.verify import containers
+from dockyard.verify.containers import ENGINE_SECONDS, ask_python, hide_values, parse_json
 from dockyard.verify.model import Trial
 
 LOG_LINES = 40
@@ -75,13 +76,13 @@ class Setup:
 
 def try_image(engine: Engine, image: str, setup: Setup) -> Trial:
     """Try an image hardened; where that fails, try it once more as it is, so that the cause can be told."""
-    first = once(engine, image, setup)
+    first = try_once(engine, image, setup)
     if first.serves:
         return first
-    return replace(first, plain=once(engine, image, replace(setup, hardened=False, answered=lambda: None)))
+    return replace(first, plain=try_once(engine, image, replace(setup, hardened=False, answered=lambda: None)))
 
 
-def once(engine: Engine, image: str, setup: Setup) -> Trial:
+def try_once(engine: Engine, image: str, setup: Setup) -> Trial:
     """Run a container from start to end, and return what was seen of it."""
     trial = Trial(setup.port, waited=setup.patience.start)
     with _own_container(engine) as name:
@@ -99,9 +100,9 @@ def once(engine: Engine, image: str, setup: Setup) -> Trial:
 
 def choose_options(setup: Setup) -> tuple[str, ...]:
     """Return the options of `docker run` for a trial (pure)."""
-    hardening = HARDENED if setup.hardened else ()
     joined = (f"--network={setup.network}",) if setup.network else ()
-    return ("--no-healthcheck", *hardening, *give_options(setup.environment, setup.tmpfs), *joined)
+    given = containers.choose_options(setup.environment, setup.tmpfs, hardened=setup.hardened)
+    return ("--no-healthcheck", *given, *joined)
 
 
 def run_release_step(engine: Engine, image: str, setup: Setup, words: Sequence[str]) -> None:
@@ -122,11 +123,6 @@ def find_uncompilable(engine: Engine, image: str, paths: tuple[str, ...]) -> Map
     """Return which of an image's files its own Python cannot compile, templates or another Python's, and why."""
     found = ask_python(engine, image, "uncompilable", said=paths) or {}
     return {path: str(found[path]) for path in paths if path in found}
-
-
-def find_in_image(engine: Engine, image: str, wanted: str) -> tuple[str, ...]:
-    """Return the paths under which an image with Python has a file: by its path, or by its name wherever it lies."""
-    return tuple(ask_python(engine, image, "find", wanted) or ())
 
 
 def _run(engine: Engine, setup: Setup, *words: str, timeout: float = ENGINE_SECONDS) -> Completed:

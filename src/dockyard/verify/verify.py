@@ -19,6 +19,7 @@ from dockyard.image.names import Variant
 from dockyard.locks.check import list_purposes, lock_path
 from dockyard.settings import Settings
 from dockyard.verify import contents, trial
+from dockyard.verify.containers import ask_python
 from dockyard.verify.model import Case, Expected, Facts, ImageQuery, Scope, Trial
 from dockyard.verify.output import Report, describe_report
 from dockyard.verify.rules import bytecode, distributions, judge, secrets
@@ -98,7 +99,7 @@ def search_base(settings: Settings, engine: Engine, python: str, result: Trial) 
     if not wanted or python not in settings.pythons:
         return ()
     bases, _ = ensure_bases(settings, engine, (python,))
-    return trial.find_in_image(engine, bases[0].image, wanted) if bases else ()
+    return tuple(ask_python(engine, bases[0].image, "find", wanted) or ()) if bases else ()
 
 
 def require_image(engine: Engine, reference: str, variant: Variant, query: ImageQuery) -> dict[str, Any]:

@@ -128,7 +128,7 @@ def stops(case: Case) -> Iterator[Violation]:
 
 
 @rule("size-budget", "`invoke inspect` shows which layer has what", Scope.MINIMAL, severity=Severity.WARNING)
-def small(case: Case) -> Iterator[Violation]:
+def size_budget(case: Case) -> Iterator[Violation]:
     """A pull is not larger than the budget."""
     budget, size = case.expected.size_budget, case.facts.size
     if budget is not None and size > budget:
@@ -139,7 +139,7 @@ def small(case: Case) -> Iterator[Violation]:
 
 
 @rule("start-budget", "look at what is imported and connected at start", severity=Severity.WARNING, runs=True)
-def quick(case: Case) -> Iterator[Violation]:
+def start_budget(case: Case) -> Iterator[Violation]:
     """The first answer comes within the budget."""
     budget, trial = case.expected.start_budget, case.trial
     if budget is not None and trial and trial.answer is not None and trial.answer > budget:
@@ -147,7 +147,7 @@ def quick(case: Case) -> Iterator[Violation]:
 
 
 @rule("memory-budget", "fewer workers, or fewer imports", severity=Severity.WARNING, runs=True)
-def light(case: Case) -> Iterator[Violation]:
+def memory_budget(case: Case) -> Iterator[Violation]:
     """The healthy service uses no more memory than the budget."""
     budget, trial = case.expected.memory_budget, case.trial
     if budget is None or trial is None or not trial.serves:

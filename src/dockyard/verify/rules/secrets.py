@@ -5,7 +5,6 @@ import binascii
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -84,7 +83,6 @@ def read_certificates(data: bytes) -> frozenset[str]:
     return frozenset(found)
 
 
-@cache
 def find_private_certificates(bundle: Path | None, public: tuple[str, ...] = PUBLIC) -> frozenset[str]:
     """Return the SHA-256 of the certificates in `bundle`, this host's, that the public has not."""
     if bundle is None:
