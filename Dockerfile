@@ -18,6 +18,12 @@ RUN --network=none --mount=from=dockyard,target=/dockyard python /dockyard libra
 FROM base AS runtime
 ARG KEEP=""
 RUN --network=none --mount=from=dockyard,target=/dockyard python /dockyard runtime /layers --library --keep "${KEEP}" --folder /app --writable /data
+# `invoke build` keeps these layers, packed, with the base. Further down, WORKDIR would have every build merge all layers.
+FROM scratch AS interpreter
+COPY --link --from=runtime /layers/runtime/ /
+COPY --link --from=runtime /layers/library/ /
+COPY --link --from=runtime --chown=65532:65532 /layers/writable/ /
+WORKDIR /app
 
 # What is built from source, anew only where that changes, in the one stage with compilers; Debian packages that this needs
 # go behind /built/wheels. Where a lock has nothing to build, `invoke build` says WHEELS_FROM=scratch: two steps less.
@@ -73,17 +79,12 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --start-interval=0.5s
 CMD ["sh", "-c", "exec flask run --host 0.0.0.0 --port $PORT"]
 
 # No EXPOSE here: BuildKit's versions write it differently into the history, so engines would give different digests.
-FROM scratch AS production
+FROM interpreter AS production
 ENV LANG=C.UTF-8 PATH=/opt/venv/bin:/usr/local/bin:/usr/bin PORT=8000 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
-COPY --link --from=runtime /layers/runtime/ /
-COPY --link --from=runtime /layers/library/ /
-# The runtime has this folder already. Further down, this line would have every build merge all layers.
-WORKDIR /app
 COPY --link --from=packages /layers/1/ /
 COPY --link --from=packages /layers/2/ /
 COPY --link --from=packages /layers/3/ /
 COPY --link --from=packages /layers/4/ /
-COPY --link --from=runtime --chown=65532:65532 /layers/writable/ /
 COPY --link --from=application /layers/application/ /
 USER 65532:65532
 HEALTHCHECK --interval=30s --timeout=3s --start-period=20s --start-interval=0.5s CMD ["python", "-m", "ledger.probe"]
@@ -101,5 +102,4 @@ COPY --link --from=runtime --chown=65532:65532 /layers/writable/ /
 USER 65532:65532
 HEALTHCHECK --interval=30s --timeout=3s --start-period=20s --start-interval=0.5s CMD ["python", "-m", "ledger.probe"]
 CMD ["gunicorn", "--config", "python:ledger.gunicorn_conf", "ledger:create_app()"]
-
 FROM production

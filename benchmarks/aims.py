@@ -62,7 +62,13 @@ MEASURES = (
     Measure(
         "nothing",
         "from nothing",
-        meaning="`--no-cache`, for which BuildKit empties the cache mounts too, so that the network has a part.",
+        meaning="`--no-cache`, for which BuildKit empties the cache mounts too, so that the network has a part.\n"
+        "  The base is there, packed, and so are the layers of the interpreter that ours keeps with it.",
+    ),
+    Measure(
+        "interpreter",
+        "the interpreter's layers",
+        meaning="what ours makes and packs once for each base, and keeps with it.",
     ),
 )
 

@@ -26,6 +26,7 @@ from aims import MEASURES, OURS, YARDSTICK
 from dockyard.bases.resolve import Base
 from dockyard.engine.client import Engine
 from dockyard.errors import CommandError, DockyardError
+from dockyard.image.interpreter import STAGE
 from dockyard.process import capture
 
 Say = Callable[[str], None]
@@ -60,6 +61,7 @@ class Bench:
     run: str = field(default_factory=lambda: f"bench-{secrets.token_hex(4)}")
     names: tuple[str, ...] = ()
     contexts: dict[str, str] = field(default_factory=dict)
+    kept: tuple[str, ...] = ()
     made: set[str] = field(default_factory=set)
 
     def prepare(self, names: Sequence[str], say: Say) -> None:
@@ -72,6 +74,8 @@ class Bench:
             say(f"{name}: the first build")
             make_context(self.root, self.context(name), name, run=self.run)
             self.build(name)
+        if OURS in names:
+            self.kept = (f"--build-context={STAGE}={self.keep_interpreter(OURS)[1]}",)
         self.names = tuple(names)
 
     def make_base(self) -> str:
@@ -99,9 +103,11 @@ class Bench:
                 "source": self.change_source,
                 "same": self.build,
                 **({"nothing": self.build_from_nothing} if number % 2 == 0 else {}),
+                "interpreter": lambda name: self.keep_interpreter(name, "--no-cache")[0],
             }
             for measure, take in takes.items():
                 turns = order if measure in ("source", "same") else [name for name in order if name != YARDSTICK]
+                turns = [name for name in turns if measure != "interpreter" or name == OURS]
                 for name in turns * TIMES.get(measure, 1):
                     os.sync()  # what the build before has written is no load on this one
                     time.sleep(REST if measure == "nothing" else 0)
@@ -122,8 +128,8 @@ class Bench:
     def build(self, name: str, *options: str, caches: str = "") -> float:
         """Build a recipe's image into the engine and return the seconds that it took."""
         iid = self.folder / f"{name}.iid"
-        # As `invoke build` has it: the lock has wheels of all.
-        target = ("--target=production", "--build-arg=WHEELS_FROM=scratch") if name == OURS else ()
+        # As `invoke build` has it: the lock has wheels of all, and the interpreter's layers are kept with the base.
+        target = ("--target=production", "--build-arg=WHEELS_FROM=scratch", *self.kept) if name == OURS else ()
         seconds = capture(
             self.engine.command(
                 *("buildx", "build", "--quiet", "--load", "--provenance=false", *target),
@@ -134,6 +140,19 @@ class Bench:
         ).seconds
         self.made.add(iid.read_text("utf-8").strip())
         return seconds
+
+    def keep_interpreter(self, name: str, *options: str) -> tuple[float, str]:
+        """Build what Dockyard keeps with a base; return the seconds that it took, and its build context."""
+        layout = self.folder / f"interpreter-{secrets.token_hex(4)}"
+        seconds = capture(
+            self.engine.command(
+                *("buildx", "build", "--quiet", "--provenance=false", f"--target={STAGE}", *options),
+                *(f"--output=type=oci,tar=false,dest={layout}", f"--file={self.context(name) / 'Dockerfile'}"),
+                *("--build-arg=SOURCE_DATE_EPOCH=0", *self.given(), str(self.context(name))),
+            )
+        ).seconds
+        (manifest,) = json.loads((layout / "index.json").read_text("utf-8"))["manifests"]
+        return seconds, f"oci-layout://{layout}@{manifest['digest']}"
 
     def build_into(self, name: str, output: str, *options: str) -> None:
         """Build what recipes need into a folder of its own."""

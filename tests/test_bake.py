@@ -121,7 +121,7 @@ def test_document_carries_everything() -> None:
     """Arguments, contexts, labels, secrets, platforms and caches reach bake under its own names."""
     image = Image("a", "t", ("shop:1",), {"A": "1"}, {"python:3.13-slim": "docker-image://x"}, {"k": "v"},
                   ("id=ca,src=/ca",), ("linux/arm64",), "type=registry,ref=cache",
-                  "type=registry,ref=cache,mode=max")  # fmt: skip
+                  "type=registry,ref=cache,mode=max", output="type=oci,dest=/x")  # fmt: skip
     written = bake.document([image])["target"]["a"]
     assert written == {
         "context": ".",
@@ -135,12 +135,14 @@ def test_document_carries_everything() -> None:
         "platforms": ["linux/arm64"],
         "cache-from": ["type=registry,ref=cache"],
         "cache-to": ["type=registry,ref=cache,mode=max"],
+        "output": ["type=oci,dest=/x"],
     }
 
 
 COMMANDS = {
     "plain": ({}, "buildx bake --file=- --provenance=false --metadata-file=/m --load"),
-    "push": ({"push": True}, "buildx bake --file=- --provenance=false --metadata-file=/m --push"),
+    "push": ({"result": "--push"}, "buildx bake --file=- --provenance=false --metadata-file=/m --push"),
+    "the file says it": ({"result": ""}, "buildx bake --file=- --provenance=false --metadata-file=/m"),
     "builder": (
         {"builder": "far", "no_cache": True},
         "buildx bake --builder far --file=- --provenance=false --metadata-file=/m --no-cache --load",

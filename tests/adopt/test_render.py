@@ -231,7 +231,7 @@ def test_build_steps_that_import_the_app_get_its_settings() -> None:
     assert 'ARG DATABASE_URL="postgresql://app:build@database:5432/app"' in text
     assert 'ARG SECRET_KEY="build"' in text
     assert 'ARG DJANGO_SETTINGS_MODULE="site.settings.live"' in text
-    production = text.partition("FROM scratch AS production")[2]
+    production = text.partition("FROM interpreter AS production")[2]
     assert "ENV DJANGO_SETTINGS_MODULE=site.settings.live" in production
     assert "SECRET_KEY" not in production
     assert "packages --compilers libpq-dev" in text

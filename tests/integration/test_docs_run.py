@@ -54,7 +54,7 @@ def add_test_stage(minimal: str, short: str) -> str:
     stages = {stage.split()[3]: stage for stage in re.split(r"^(?=FROM )", short, flags=re.M)[1:]}
     own = [re.sub(r"^(FROM \S+ AS) base$", r"\1 plain", stages["base"], flags=re.M)]
     own.append(stages["test"].replace("FROM base AS", "FROM plain AS", 1))
-    before, mark, production = minimal.rpartition("FROM scratch AS production")
+    before, mark, production = minimal.rpartition("FROM interpreter AS production")
     return "".join((before, *own, "\n", mark, production))
 
 

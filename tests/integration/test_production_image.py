@@ -16,10 +16,12 @@ from typing import Any
 
 import pytest
 
+from dockyard import files as cache
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.image import build
 from dockyard.image.build import Built, Request
+from dockyard.image.interpreter import STAGE
 from dockyard.locks.check import lock_path
 from dockyard.payload import install
 from dockyard.process import capture
@@ -210,13 +212,25 @@ def layers(engine: Engine, reference: str) -> list[str]:
 
 
 def test_the_same_digest_twice(copy: Settings, image: Built, engine: Engine) -> None:
-    """Built once more without the cache, every byte of the image is the same, outside git too."""
+    """Built once more without the cache, every byte of the image is the same, outside git too.
+
+    So it is with the interpreter's layers as they were kept: a build without cache makes them itself.
+    """
+    assert (kept := kept_layers())
     request = Request(tags=("again",), no_cache=True)
     ((again,), _) = build.build_images(copy, request, engine=engine)
     assert again.cache.cached < again.cache.steps
     assert (again.digest, again.layers) == (image.digest, image.layers)
+    assert kept_layers() < kept
+    ((anew,), _) = build.build_images(copy, Request(tags=("anew",)), engine=engine)
+    assert (anew.digest, kept_layers()) == (image.digest, kept)
     created = "--format={{.Created}}"
     assert capture(engine.command("image", "inspect", created, again.references[0])).stdout == "1980-01-01T00:00:00Z\n"
+
+
+def kept_layers() -> set[Path]:
+    """Return the folders in which the layers of interpreters are kept."""
+    return set(cache.folder().glob(f"{STAGE}-*"))
 
 
 OPENED = 'import ctypes\n\nctypes.CDLL("libselinux.so.1")\n'

@@ -50,7 +50,6 @@ def _head(project: Project) -> list[str]:
         *([f"ARG {ARGUMENT}=0.0.0"] if project.version.value.from_git else []),
         "",
         "FROM scratch AS dockyard",
-        "",
         "FROM python:${PYTHON_VERSION}-slim AS base",
         "ENV LANG=C.UTF-8 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PYTHONPATH=/app",
         *(_apt(packages, f"What {project.libraries.source}.") if packages else []),
@@ -82,12 +81,17 @@ def _frontend(frontend: Frontend) -> list[str]:
 
 def _runtime(project: Project) -> list[str]:
     writable = "".join(f" --writable {folder}" for folder in volumes(project))
+    owned = ["COPY --link --from=runtime --chown=65532:65532 /layers/writable/ /"] if writable else []
     return [
-        "# Python and the shared libraries that it loads. KEEP holds what no scan finds: `keep` in pyproject.toml.",
+        "# Python and the libraries that it loads, kept with the base. KEEP (`keep`) holds what no scan finds.",
         "FROM base AS runtime",
         'ARG KEEP=""',
         f"RUN --network=none {PAYLOAD} \\",
         f'    python /dockyard runtime /layers --keep "${{KEEP}}" --folder /app{writable}',
+        "FROM scratch AS interpreter",
+        "COPY --link --from=runtime /layers/runtime/ /",
+        *owned,
+        "WORKDIR /app",
     ]
 
 
@@ -259,18 +263,14 @@ def _healthcheck(project: Project, interval: str) -> str:
 
 def _production(project: Project) -> list[str]:
     production = project.django_production
-    writable = ["COPY --link --from=runtime --chown=65532:65532 /layers/writable/ /"] if volumes(project) else []
     return [
-        "FROM scratch AS production",
+        "FROM interpreter AS production",
         "ENV LANG=C.UTF-8 PATH=/opt/venv/bin:/usr/local/bin:/usr/bin \\",
         "    PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PYTHONPATH=/app",
         *_version(project, metadata=False),
         # Django's commands, such as the release step, would take other settings, or none.
         *([f"ENV DJANGO_SETTINGS_MODULE={production}"] if _sets_django(project) else []),
-        "COPY --link --from=runtime /layers/runtime/ /",
-        "WORKDIR /app",
         "COPY --link --from=packages /layers/1/ /",
-        *writable,
         "COPY --link --from=application /layers/application/ /",
         "USER 65532:65532",
         # It has a handler for this signal alone, as any Python has: process 1 ends by nothing that it has none for.

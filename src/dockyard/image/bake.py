@@ -26,7 +26,8 @@ class Image:
     """One image to build: where it comes from, what it is called, what goes into it.
 
     `contexts` replaces a FROM reference or a stage by another source; `secrets` are buildx secret
-    specifications such as `id=ca,src=/path`, never their content.
+    specifications such as `id=ca,src=/path`, never their content. `output` is where it goes instead of an engine or a
+    registry, as buildx's option of that name has it.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Image:
     cache_from: str = ""
     cache_to: str = ""
     dockerfile: str = "Dockerfile"
+    output: str = ""
 
 
 def document(images: Sequence[Image]) -> dict[str, Any]:
@@ -63,13 +65,15 @@ def _target(image: Image) -> dict[str, Any]:
         "platforms": list(image.platforms),
         "cache-from": [image.cache_from] if image.cache_from else [],
         "cache-to": [image.cache_to] if image.cache_to else [],
+        "output": [image.output] if image.output else [],
     }
     return {key: value for key, value in written.items() if value}
 
 
-def arguments(*, builder: str = "", no_cache: bool = False, push: bool = False, metadata: str) -> tuple[str, ...]:
+def arguments(*, builder: str = "", no_cache: bool = False, result: str = "--load", metadata: str) -> tuple[str, ...]:
     """Return the arguments of `docker` for a bake whose file comes on standard input.
 
+    `result` says where images go: `--load`, `--push`, or nothing where the file says it.
     The default attestation carries times, so that it would give every build another digest: it is off.
     """
     return (
@@ -80,7 +84,7 @@ def arguments(*, builder: str = "", no_cache: bool = False, push: bool = False, 
         "--provenance=false",
         f"--metadata-file={metadata}",
         *(("--no-cache",) if no_cache else ()),
-        "--push" if push else "--load",
+        *((result,) if result else ()),
     )
 
 

@@ -20,6 +20,7 @@ from dockyard.host import ca_bundle
 from dockyard.image import bake, names, records
 from dockyard.image.dockerfile import Dockerfile, read_dockerfile
 from dockyard.image.failures import explain_failure, is_race
+from dockyard.image.interpreter import Keeper
 from dockyard.image.names import Variant
 from dockyard.image.record_types import Details, ImageRecord, LayerRecord, PackageRecord
 from dockyard.locks import check
@@ -229,8 +230,9 @@ def for_here(settings: Settings) -> Settings:
 
 def make_command(job: Job, metadata: Path) -> Command:
     """Return the one command that builds everything planned."""
+    result = "" if any(image.output for image in job.planned) else "--push" if job.request.push else "--load"
     arguments = bake.arguments(
-        builder=job.settings.builder, no_cache=job.request.no_cache, push=job.request.push, metadata=str(metadata)
+        builder=job.settings.builder, no_cache=job.request.no_cache, result=result, metadata=str(metadata)
     )
     text = json.dumps(bake.document(job.planned), indent=2)
     logins = job.found.logins
@@ -243,10 +245,17 @@ def _run(job: Job) -> tuple[Built, ...]:
     with tempfile.TemporaryDirectory(prefix="dockyard-") as folder:
         metadata = Path(folder) / "metadata.json"
         threading.Thread(target=console.prepare, daemon=True).start()  # while BuildKit works, this process only waits
-        done = solve(job, metadata)
+        said: list[str] = []
+
+        def make(image: bake.Image) -> None:
+            said.append(solve(replace(job, planned=(image,)), metadata).stdout)
+
+        keeper = Keeper(job.settings, job.engine, job.found.bases, make)
+        planned = tuple(keeper.supply(image, anew=job.request.no_cache) for image in job.planned)
+        done = solve(replace(job, planned=planned), metadata)
         written = json.loads(metadata.read_text(encoding="utf-8"))
     # What steps said in between is said at the end: a later build, from the cache, will not say it.
-    missing = bake.missing_libraries(done.stdout)
+    missing = bake.missing_libraries("".join((*said, done.stdout)))
     for library in missing:
         log.warning(f"missing shared library: {library}")
     if missing:

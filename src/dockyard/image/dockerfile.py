@@ -6,7 +6,7 @@ continued by a backslash alone: the directive that chooses another letter serves
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dockyard.errors import DockyardError
@@ -46,10 +46,11 @@ class Stage:
 
 @dataclass(frozen=True)
 class Dockerfile:
-    """A whole Dockerfile; `arguments` are all names that an ARG declares anywhere in it."""
+    """A whole Dockerfile; `arguments` are all names that an ARG declares anywhere, `defaults` those before FROM."""
 
     stages: tuple[Stage, ...] = ()
     arguments: frozenset[str] = frozenset()
+    defaults: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -57,7 +58,7 @@ class Dockerfile:
         return tuple(dict.fromkeys(stage.name for stage in self.stages if stage.name))
 
 
-def read_dockerfile(root: Path, name: str = NAME) -> Dockerfile:
+def read_dockerfile(root: Path, name: str = NAME, values: Mapping[str, str] | None = None) -> Dockerfile:
     """Return the Dockerfile of a project; raise DockyardError where there is none, or where it cannot be read."""
     try:
         text = (root / name).read_text(encoding="utf-8-sig")
@@ -65,7 +66,7 @@ def read_dockerfile(root: Path, name: str = NAME) -> Dockerfile:
         raise DockyardError(f"there is no {name} in {root}", "`dockyard init` writes one") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DockyardError(f"{name} cannot be read: {error}", "it must be a file of text in UTF-8") from None
-    return parse_dockerfile(text)
+    return parse_dockerfile(text, values)
 
 
 def parse_dockerfile(text: str, values: Mapping[str, str] | None = None) -> Dockerfile:
@@ -89,7 +90,7 @@ def parse_dockerfile(text: str, values: Mapping[str, str] | None = None) -> Dock
             stages[-1].instructions.append(one)
         elif one.keyword != "ARG":
             raise _wrong(one.line, f"{one.keyword} comes before the first FROM", "only ARG may stand there")
-    return Dockerfile(tuple(stages), frozenset(arguments))
+    return Dockerfile(tuple(stages), frozenset(arguments), known)
 
 
 def parse_instructions(text: str) -> Iterator[Instruction]:

@@ -79,9 +79,8 @@ def print_plan(chosen: "Settings", request: "Request", *, json: bool) -> None:
     pythons = request.pythons or (chosen.python,)
     bases = tuple(Base(python, reference(python), "registry", reference(python), "") for python in pythons)
     planned = building.plan_images(chosen, replace(building.read_world(chosen), bases=bases), request)
-    options = bake.arguments(
-        builder=chosen.builder, no_cache=request.no_cache, push=request.push, metadata="metadata.json"
-    )
+    result = "--push" if request.push else "--load"
+    options = bake.arguments(builder=chosen.builder, no_cache=request.no_cache, result=result, metadata="metadata.json")
     command = " ".join(("docker", *options))
     variants = zip(request.variants(chosen), planned, strict=True)
     images = [{**vars(variant), "references": image.references} for variant, image in variants]
