@@ -23,7 +23,7 @@ from tests import small_images
 from tests.small_images import SITE, File, compiled, distribution, folder, good
 from tests.test_policy_leaks import KEY, TOKENS, der, pem
 
-SHORT = Patience(start=4, health=2, stop=2)
+SHORT = Patience(start=4, health=2, stop=4)
 Make = Callable[..., Facts]
 Try = Callable[..., Report]
 
