@@ -120,6 +120,12 @@ def test_tokens_of_every_kind(kind: str) -> None:
     assert TOKENS[kind] not in repr(found)
 
 
+@pytest.mark.parametrize("letter", "pousr")
+def test_every_kind_of_githubs_tokens(letter: str) -> None:
+    """A person's, an app's, a user's of an app, a server's, and one to refresh them."""
+    assert secrets.find_leaks(f"gh{letter}_{'a1B2' * 9}".encode()) == {"GitHub token"}
+
+
 @pytest.mark.parametrize(
     "name", ["DATABASE_PASSWORD", "SECRET_KEY", "GITHUB_TOKEN", "API_KEY", "aws_secret_access_key"]
 )

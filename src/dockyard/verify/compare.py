@@ -1,12 +1,12 @@
 """Say how two builds of one image differ: which layer, which file or setting, and how (pure)."""
 
 import difflib
-import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import zip_longest
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from dockyard.engine.archive import Image, Layer
 from dockyard.verify.contents import visit
@@ -45,9 +45,8 @@ class Difference:
     diff: tuple[str, ...] = ()
 
 
-def read_entry(member: tarfile.TarInfo, content: IO[bytes] | None) -> Entry:
-    """Return one entry of a layer with the content of a text, for showing how two differ."""
-    return visit(member, content, LARGEST_TEXT)
+read_entry = partial(visit, most=LARGEST_TEXT)
+"""Returns one entry of a layer with the content of a text, for showing how two differ."""
 
 
 def compare_images(before: Image[Entry], after: Image[Entry]) -> tuple[Likeness, tuple[Difference, ...]]:

@@ -131,11 +131,12 @@ def examine(entry: Entry, windows: Iterable[bytes], most: int = 0) -> Entry:
         seen = tail + window
         leaks |= secrets.find_leaks(seen)
         certificates |= secrets.read_certificates(seen)
-        if whole or (not kept and entry.path.endswith(".pyc")):
-            kept += window if whole else window[:HEADER]
+        if whole:
+            kept += window
         tail = seen[-OVERLAP:]
     if head.startswith(ELF):
         leaks.discard(secrets.PRIVATE_KEY)
+    data = bytes(kept) if whole else head if entry.path.endswith(".pyc") else b""
     return replace(
-        entry, sha256=digest.hexdigest(), data=bytes(kept), leaks=frozenset(leaks), certificates=frozenset(certificates)
+        entry, sha256=digest.hexdigest(), data=data, leaks=frozenset(leaks), certificates=frozenset(certificates)
     )

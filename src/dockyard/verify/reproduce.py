@@ -1,6 +1,7 @@
 """Build an image anew, without any cache, and hold it against the one that there is."""
 
 import logging
+import re
 import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -111,10 +112,10 @@ def describe_comparison(outcome: Comparison) -> Details:
 
 
 def plan_rebuild(settings: Settings, engine: Engine, request: Request, recording: records.Recording) -> Job:
-    """Return the one build that is query for, under a name that no other image has."""
+    """Return the one build that is asked for, under a name that no other image has."""
     bases, missing = ensure_bases(settings, engine, request.pythons or (settings.python,), run=False)
-    for absent in missing:
-        raise DockyardError(f"Python {absent.python} cannot be built here: {absent.reason}")
+    if missing:
+        raise DockyardError(f"Python {missing[0].python} cannot be built here: {missing[0].reason}")
     found = replace(build.read_world(settings), bases=bases)
     (image,) = build.plan_images(settings, found, request)
     token = secrets.token_hex(6)
@@ -139,12 +140,9 @@ def forget_mounts(job: Job) -> None:
 
 def find_mounts(listing: str, namespace: str) -> tuple[str, ...]:
     """Return the records of a namespace's cache mounts in what `buildx du --verbose` prints (pure)."""
-    found = []
-    for record in listing.split("\n\n"):
-        fields = {key: value.strip() for key, _, value in (line.partition(":") for line in record.splitlines())}
-        if f'with id "{namespace}/' in fields.get("Description", "") and fields.get("ID"):
-            found.append(fields["ID"])
-    return tuple(found)
+    lines_of_one = r"(?:.+\n)*?"  # an empty line stands between two
+    described = rf'Description:.* with id "{re.escape(namespace)}/'
+    return tuple(re.findall(rf"^ID:\s*(\S+)\n{lines_of_one}{described}", listing, re.MULTILINE))
 
 
 def find_changed_inputs(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[str]:
