@@ -1,6 +1,5 @@
 """`invoke base.list` and `invoke base.update`: the images that a Dockerfile's FROM stands for."""
 
-import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,8 +9,6 @@ from dockyard.tasks.boundary import settings, task
 if TYPE_CHECKING:
     from dockyard.engine.client import Engine
     from dockyard.settings import Settings
-
-log = logging.getLogger(__name__)
 
 
 @task(name="list", help={"json": "print the list as JSON, with every Debian package"})
@@ -68,7 +65,7 @@ def update(python: list[str], dry_run: bool = False, json: bool = False) -> None
     told = {"changes": planned, "missing": missing, "applied": bool(pending) and not dry_run}
     console.tell(told, ("image", "source", "from", "to"), rows, json=json)
     for absent in missing:
-        log.warning(f"Python {absent.python} cannot be updated: {absent.reason}")
+        console.log.warning(f"Python {absent.python} cannot be updated: {absent.reason}")
     if pending and dry_run:
         names = ", ".join(change.python for change in pending)
         raise ChangesPending(f"images can be updated: {names}", "`invoke base.update` does it")

@@ -3,7 +3,6 @@
 import errno
 import functools
 import inspect
-import logging
 import os
 import sys
 import tempfile
@@ -20,8 +19,6 @@ from dockyard.errors import DockyardError, ExitCode, UsageError
 
 if TYPE_CHECKING:
     from dockyard.settings import Settings
-
-log = logging.getLogger(__name__)
 
 OF_THE_MACHINE = {
     errno.ENOSPC: "free some disk space, then run it again: `invoke doctor` shows how much is left",
@@ -95,7 +92,7 @@ def boundary(body: Callable[..., None]) -> Callable[..., None]:
             console.error(error.message, error.hint)
             code = error.code
         except KeyboardInterrupt:
-            log.info("\ninterrupted: nothing half-made was kept")
+            console.log.info("\ninterrupted: nothing half-made was kept")
             code = ExitCode.INTERRUPTED
         except BrokenPipeError:
             leave_quietly()

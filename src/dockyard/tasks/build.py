@@ -1,6 +1,5 @@
 """`invoke build`, `tag` and `report`: images from the Dockerfile's targets, and what the runs have cost."""
 
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -15,8 +14,6 @@ from dockyard.tasks.lock import warn_of_stale_locks
 if TYPE_CHECKING:
     from dockyard.image.build import Built, Request
     from dockyard.settings import Settings
-
-log = logging.getLogger(__name__)
 
 
 @task(
@@ -154,11 +151,11 @@ def report(static: str = "", port: str = "", no_open: bool = False, send: bool =
             raise UsageError("there is no ledger to send to", "name one: ledger-url in [tool.dockyard]")
         outbox = make_outbox(chosen)
         outbox.flush(seconds=60)
-        log.info(f"{len(outbox.waiting())} run records are waiting to be sent")
+        console.log.info(f"{len(outbox.waiting())} run records are waiting to be sent")
         return
     screen = sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
     listen = number(port, "--port", 65535) or 0
     try:
         show_report(chosen, Request(static, listen, browse=screen and not no_open))
     except KeyboardInterrupt:
-        log.info("\nstopped")
+        console.log.info("\nstopped")

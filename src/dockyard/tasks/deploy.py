@@ -1,6 +1,5 @@
 """`invoke deploy` with its `status`, `logs` and `history`, `rollback`, `manifests`: a service at its destinations."""
 
-import logging
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +11,6 @@ from dockyard.tasks.boundary import print_lines, settings, task
 if TYPE_CHECKING:
     from dockyard.deploy.cluster import Cluster
     from dockyard.deploy.steps import Planned
-
-log = logging.getLogger(__name__)
 
 TO = "the destination, by its name in [tool.dockyard.deploy.NAME] (default: the only one)"
 STYLES = {"create": "green", "change": "yellow", "remove": "red", "runs": "green", "failed": "red"}
@@ -42,7 +39,7 @@ def deploy(to: str = "", image: str = "", dry_run: bool = False, json: bool = Fa
         console.as_json({**as_json(planned), "version": made or None})
     else:
         if made:
-            log.info(f"{planned.destination.name} runs version {made}")
+            console.log.info(f"{planned.destination.name} runs version {made}")
         print(planned.image)
 
 
@@ -108,7 +105,7 @@ def manifests(to: str = "", image: str = "", folder: str = "deploy", check: bool
         kustomize.check_files(into, layout.files)
         return
     for note in layout.notes:
-        log.info(note)
+        console.log.info(note)
     for name in kustomize.write_files(into, layout.files, layout.once):
         print((into / name).relative_to(project.root))
 
@@ -123,7 +120,7 @@ def show(planned: "Planned") -> None:
     title = f"{planned.destination.name} ({planned.destination.kind}): {shorten(planned.image)}"
     rows = [(one.verb, one.thing, one.key, shorten(one.before), shorten(one.after)) for one in planned.changes]
     if not rows:
-        log.info(f"{title} runs already")
+        console.log.info(f"{title} runs already")
         return
     console.table(("", "what", "of it", "now", "then"), rows, title=title, styles=STYLES)
 

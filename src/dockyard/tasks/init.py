@@ -1,6 +1,5 @@
 """`dockyard init`: look at a project, write what is missing to ship it, and say what was found and why."""
 
-import logging
 import re
 import sys
 from pathlib import Path
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
 
     from dockyard.adopt.model import Finding, Project
     from dockyard.adopt.writing import Change
-
-log = logging.getLogger(__name__)
 
 WORDS = {
     "create": "written",
@@ -95,7 +92,7 @@ def init(
         print("".join(writing.differences(changes)), end="")
     stack = foreign_stack(snapshot.texts)
     if stack and not any(".production.y" in path for path in files):
-        log.warning(
+        console.log.warning(
             f"{stack} is yours, and builds no service from this folder: give one `build: .`, then run this again"
         )
     advise(project, changes, present.get(".env", "") + files.get(".env", ""), written=not dry_run)
@@ -165,14 +162,16 @@ def advise(project: "Project", changes: "Sequence[Change]", environment: str, *,
     for variable in without_value(project):
         if given.get(variable.name):
             continue
-        log.warning(f"{variable.name} has no value ({variable.where} needs one): give it one in .env")
+        console.log.warning(f"{variable.name} has no value ({variable.where} needs one): give it one in .env")
     if said := warn_of_base(project.python.value, project.python.others):
-        log.warning(said)
+        console.log.warning(said)
     if asks := project.version.value.asks_git:
-        log.warning(f"{asks} starts git, which no image has: let it read PROJECT_VERSION from the environment first")
+        console.log.warning(
+            f"{asks} starts git, which no image has: let it read PROJECT_VERSION from the environment first"
+        )
     if not any(change.writes for change in changes):
-        log.info("nothing is missing")
-    log.info("next: invoke up --production" if written else "nothing is written: invoke init does it")
+        console.log.info("nothing is missing")
+    console.log.info("next: invoke up --production" if written else "nothing is written: invoke init does it")
 
 
 def warn_of_base(python: str, others: "Sequence[str]") -> str:

@@ -1,6 +1,5 @@
 """`invoke lock`: make, check and explain the locks, and print what came of it."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,6 @@ if TYPE_CHECKING:
     from dockyard.locks.lock import Outcome
     from dockyard.locks.plan import Wish
     from dockyard.settings import Settings
-
-log = logging.getLogger(__name__)
 
 MOST_RECORDED = 2000
 
@@ -65,7 +62,7 @@ def print_problems(project: "Settings", *, as_json: bool) -> None:
     if problems:
         mends = "; ".join(dict.fromkeys(problem.mend for problem in problems))
         raise ChangesPending(f"{_count(len(problems), 'problem')} with the locks", f"to mend: {mends}")
-    log.info("every lock is as its inputs want it")
+    console.log.info("every lock is as its inputs want it")
 
 
 def find_uncopied_lines(project: "Settings") -> "Iterator[Problem]":
@@ -96,7 +93,7 @@ def warn_of_stale_locks(project: "Settings", *, locked: bool) -> None:
     said = f"{first.path}:{first.line}: {first.message}{more}"
     if locked:
         raise ChangesPending(said, f"to mend: {first.mend}")
-    log.warning(f"{said}; the image gets the locks as they are; to mend: {first.mend}")
+    console.log.warning(f"{said}; the image gets the locks as they are; to mend: {first.mend}")
 
 
 def make_and_print(project: "Settings", wish: "Wish", *, dry_run: bool, as_json: bool) -> None:
@@ -127,13 +124,13 @@ def make_and_print(project: "Settings", wish: "Wish", *, dry_run: bool, as_json:
         ]
         console.table(("package", "from", "to", "step", "locks", "because of"), rows)
     for line in outcome.yanked:
-        log.warning(line)
+        console.log.warning(line)
     if outcome.built and not as_json:
         sources = [(each.package, ", ".join(each.platforms), name_locks(project, each.locks)) for each in outcome.built]
         console.table(("built from source", "on", "locks"), sources)
     for problem in outcome.unbuildable:
-        log.info(f"{problem.path}:{problem.line}: {problem.message}; {problem.mend}")
-    log.info(summarize_outcome(outcome, dry_run=dry_run))
+        console.log.info(f"{problem.path}:{problem.line}: {problem.message}; {problem.mend}")
+    console.log.info(summarize_outcome(outcome, dry_run=dry_run))
     if outcome.failed:
         raise outcome.failed
     if dry_run and outcome.pending:
@@ -244,7 +241,7 @@ def print_outdated(project: "Settings", *, as_json: bool) -> None:
     count = len({package for package, *_ in behind})
     said = _count(count, "package") + " behind" if count else "no package is behind"
     tip = "; `invoke lock --upgrade` takes the newest" if count else ""
-    log.info(f"{said} what the .in files and each Python allow{tip}")
+    console.log.info(f"{said} what the .in files and each Python allow{tip}")
 
 
 def _count(number: int, thing: str) -> str:

@@ -1,6 +1,5 @@
 """`invoke doctor`, `engine.status`, `.start`, `.stop` and `.remove`: this machine, and the embedded engine on it."""
 
-import logging
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,8 +12,6 @@ from dockyard.tasks.boundary import settings, task
 if TYPE_CHECKING:
     from dockyard.doctor.machine import Row
     from dockyard.engine.embedded.lifecycle import Status
-
-log = logging.getLogger(__name__)
 
 
 @task()
@@ -37,7 +34,7 @@ def start() -> None:
     chosen = settings()
     answer = lifecycle.start(allow_expired=chosen.allow_expired_release)
     where = install.here()
-    log.info(f"Docker Engine {lifecycle.version(answer)} is running in {where.shown()}")
+    console.log.info(f"Docker Engine {lifecycle.version(answer)} is running in {where.shown()}")
     console.pairs({name: install.client_environment(where)[name] for name in ("DOCKER_HOST", "DOCKER_CONFIG")})
 
 
@@ -46,7 +43,7 @@ def stop() -> None:
     """Stop the embedded engine: no process, mount, bridge or firewall rule of it stays; images do."""
     from dockyard.engine.embedded import lifecycle
 
-    log.info("the embedded engine is stopped" if lifecycle.stop() else "the embedded engine was not running")
+    console.log.info("the embedded engine is stopped" if lifecycle.stop() else "the embedded engine was not running")
 
 
 @task()
@@ -55,7 +52,9 @@ def remove() -> None:
     from dockyard.engine.embedded import install, lifecycle
 
     where = install.here().shown()
-    log.info(f"the embedded engine in {where} is removed" if lifecycle.remove() else f"there is none in {where}")
+    console.log.info(
+        f"the embedded engine in {where} is removed" if lifecycle.remove() else f"there is none in {where}"
+    )
 
 
 def describe(found: "Status") -> dict[str, str]:
@@ -100,4 +99,4 @@ def print_rows(rows: "Sequence[Row]") -> None:
     console.table(("check", "state", "found"), cells, styles={"ok": "green", "warn": "bold yellow", "fail": "bold red"})
     warned = sum(row.state == "warn" for row in rows)
     if not any(row.state == "fail" for row in rows):
-        log.info(f"{len(rows)} checks, {warned or 'no'} warning{'s'[: warned != 1]}: ready to build")
+        console.log.info(f"{len(rows)} checks, {warned or 'no'} warning{'s'[: warned != 1]}: ready to build")

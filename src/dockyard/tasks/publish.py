@@ -3,7 +3,6 @@
 import contextlib
 import getpass
 import json as encoding
-import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -15,8 +14,6 @@ from dockyard.tasks.build import read_request
 if TYPE_CHECKING:
     from dockyard.registry.inspection import Image, Inspected
     from dockyard.release.plan import Job, Shipped, State
-
-log = logging.getLogger(__name__)
 
 
 @task(help={"dry_run": "show what would be pushed"})
@@ -39,7 +36,7 @@ def push(
         rows = [tuple(one.values()) for one in planned]
         console.tell(planned, ("target", "Python", "would be pushed as"), rows, json=json)
         if dirty := explain_refusal([one["reference"] for one in planned], force=force):
-            log.warning(dirty)
+            console.log.warning(dirty)
         return
     pushed = push_variants(chosen, wanted, force=force)
     if json:
@@ -96,8 +93,8 @@ def print_shipped(shipped: "Shipped") -> None:
     """Print what was shipped, and last the name that means it for ever."""
     rows = [(tag, shipped.digest, console.size(shipped.size)) for tag in shipped.names.every]
     console.table(("tag", "digest", "size"), rows, title=f"{shipped.repository} {shipped.version}", right=("size",))
-    log.info("released" if shipped.changed else "it was released already, and complete: nothing was done")
-    log.info(f"release notes: {shipped.notes}")
+    console.log.info("released" if shipped.changed else "it was released already, and complete: nothing was done")
+    console.log.info(f"release notes: {shipped.notes}")
     print(f"{shipped.repository}@{shipped.digest}")
 
 

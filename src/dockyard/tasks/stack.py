@@ -1,7 +1,6 @@
 """`invoke up`, `down`, `ps`, `logs`, `shell`, `restart` and `debug`: the Compose stack of the project."""
 
 import dataclasses
-import logging
 import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -13,8 +12,6 @@ from dockyard.tasks.boundary import number, print_lines, settings, task
 if TYPE_CHECKING:
     from dockyard.stack.compose import Container
     from dockyard.stack.stack import Stack
-
-log = logging.getLogger(__name__)
 
 SERVICE = "the service that is meant (default: all)"
 
@@ -56,7 +53,7 @@ def up(
         console.as_json({"stack": chosen.stack, "changed": done.changed, "seconds": done.seconds, "services": services})
         return
     took = f"ready after {console.duration(done.seconds)}" if done.changed else "up and up to date already"
-    log.info(f"the stack {chosen.stack} is {took}")
+    console.log.info(f"the stack {chosen.stack} is {took}")
     count = Counter(one.service for one in done.containers)
     shown = {one.service if count[one.service] == 1 else one.name: one for one in done.containers if one.addresses}
     console.pairs({name: "  ".join(format_addresses(one, chosen.ports)) for name, one in shown.items()})
@@ -73,9 +70,11 @@ def down(volumes: bool = False, production: bool = False) -> None:  # noqa: ARG0
     from dockyard.stack import stack
 
     gone = stack.down(_stack(), volumes=volumes)
-    log.info(f"removed: {', '.join(gone.containers)}" if gone.containers else "there was no container to remove")
+    console.log.info(
+        f"removed: {', '.join(gone.containers)}" if gone.containers else "there was no container to remove"
+    )
     if gone.volumes:
-        log.info(f"removed with all data: {', '.join(gone.volumes)}")
+        console.log.info(f"removed with all data: {', '.join(gone.volumes)}")
 
 
 @task()
@@ -89,7 +88,7 @@ def ps(json: bool = False) -> None:
     if json:
         console.as_json([_as_json(one, web) for one in found])
     elif not found:
-        log.info(f"the stack {stack.settings.stack} is not there: `invoke up` starts it")
+        console.log.info(f"the stack {stack.settings.stack} is not there: `invoke up` starts it")
     else:
         rows = []
         for one in found:
@@ -128,7 +127,7 @@ def restart(service: str = "", timeout: str = "") -> None:
 
     seconds = number(timeout, "--timeout", 86_400) or stack.Request.timeout
     restarted = stack.restart(_stack(), service, seconds)
-    log.info(f"restarted: {', '.join(one.name for one in restarted if service in {'', one.service})}")
+    console.log.info(f"restarted: {', '.join(one.name for one in restarted if service in {'', one.service})}")
 
 
 def _stack(*, files: bool = False) -> "Stack":
@@ -167,7 +166,7 @@ def debug(service: str = "", pid: str = "") -> None:
     if found.attachable:
         replace(debugging.attach_debugger(stack, found, number_of, terminal=terminal))
     version = ".".join(map(str, found.version))
-    log.info(f"Python {version} lets no debugger into a running process, 3.14 is the first that does")
+    console.log.info(f"Python {version} lets no debugger into a running process, 3.14 is the first that does")
     published = [port for _, port, _ in found.container.addresses]
     stack = dataclasses.replace(stack, port=published[0] if published else None)
     debugging.run_in_foreground(stack, found.container, terminal=terminal)

@@ -1,6 +1,5 @@
 """`invoke verify`, `reproduce` and `audit`: an image held against the policy, built anew, and its locks looked up."""
 
-import logging
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +12,6 @@ if TYPE_CHECKING:
     from dockyard.image.record_types import AuditRecord
     from dockyard.locks.audit import Audit
     from dockyard.settings import Settings
-
-log = logging.getLogger(__name__)
 
 SHORT = 19
 """Of a digest, so much is enough to find it: sha256: and twelve digits."""
@@ -72,7 +69,7 @@ def print_report(found: Any) -> None:
         if rows:
             console.table(("rule", "what", "from"), rows, title=title)
     for key in verdict.unused:
-        log.warning(f"allow in [tool.dockyard]: {key} accepts nothing any more: take it out")
+        console.log.warning(f"allow in [tool.dockyard]: {key} accepts nothing any more: take it out")
     summary = (
         f"{found.image}\n{(facts.manifest or facts.digest)[:SHORT]}",
         len(verdict.checked),
@@ -108,7 +105,7 @@ def tell_outcome(outcome: Any, *, json: bool = False) -> None:
     if outcome.verdict == "different":
         advice = "build from the same inputs: see above" if outcome.notes else suggest_hint(outcome.differences)
         raise DockyardError(summarize(outcome), advice)
-    log.info(f"built and compared in {console.duration(outcome.seconds)}")
+    console.log.info(f"built and compared in {console.duration(outcome.seconds)}")
 
 
 def print_differences(outcome: Any) -> None:
@@ -126,7 +123,7 @@ def print_differences(outcome: Any) -> None:
     title = f"{outcome.image}: {count} difference{'s' if count > 1 else ''}"
     console.table(("layer", "file or setting", "differs in", "existing", "rebuilt"), rows, title=title)
     if count > ROWS:
-        log.info(f"and {count - ROWS} more: --json shows them all")
+        console.log.info(f"and {count - ROWS} more: --json shows them all")
     for each in outcome.differences[:ROWS]:
         if each.diff:
             print("\n".join((f"{each.path}:", *(f"  {line}" for line in each.diff))))
@@ -159,16 +156,16 @@ def audit(json: bool = False, sarif: str = "") -> None:
     for each in found.findings:
         if each.acceptance and each.expired:
             ended = f"{each.acceptance.until} ({each.acceptance.reason})"
-            log.warning(f"{each.id} of {each.package} counts again: it was accepted until {ended}")
+            console.log.warning(f"{each.id} of {each.package} counts again: it was accepted until {ended}")
     for key in found.unused:
-        log.warning(f"accept-vulnerabilities in [tool.dockyard]: {key} accepts nothing any more: take it out")
+        console.log.warning(f"accept-vulnerabilities in [tool.dockyard]: {key} accepts nothing any more: take it out")
     if count:
         raise DockyardError(
             f"{known} in the locks",
             "`invoke lock --upgrade-package NAME` takes the version that mends one; "
             "`accept-vulnerabilities` in [tool.dockyard] accepts one until a day",
         )
-    log.info(f"{found.asked} packages looked up: no known vulnerability that is not accepted")
+    console.log.info(f"{found.asked} packages looked up: no known vulnerability that is not accepted")
 
 
 def describe_audit(found: "Audit") -> "AuditRecord":
