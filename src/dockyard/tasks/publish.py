@@ -133,10 +133,10 @@ def print_image(found: "Inspected", *, sbom: bool = False, provenance: bool = Fa
     """Print what an image is, or documents that are attached to it."""
     from dockyard.registry import inspection
 
-    if sbom or provenance:
-        for kind in (*(("SBOM",) if sbom else ()), *(("provenance",) if provenance else ())):
-            for content in inspection.select_attached(found, kind):
-                sys.stdout.write(content.decode("utf-8", "replace"))
+    kinds = [kind for kind, asked in (("SBOM", sbom), ("provenance", provenance)) if asked]
+    if kinds:
+        for content in (content for kind in kinds for content in inspection.select_attached(found, kind)):
+            sys.stdout.write(content.decode("utf-8", "replace"))
     elif json:
         console.as_json({**vars(found), "images": [_describe_image(image) for image in found.images]})
     else:
@@ -169,18 +169,6 @@ def _describe_image(image: "Image") -> dict[str, Any]:
             return encoding.loads(content)
         return None
 
-    return {
-        "digest": image.digest,
-        "platform": image.platform,
-        "created": image.created,
-        "size_bytes": image.size,
-        "config": image.config,
-        "layers": [
-            {"diff_id": layer.diff_id, "size_bytes": layer.size, "created_by": layer.instruction}
-            for layer in image.layers
-        ],
-        "attachments": [
-            {"kind": one.kind, "media_type": one.media_type, "digest": one.digest, "content": parse(one.content)}
-            for one in image.attachments
-        ],
-    }
+    layers = [{"diff_id": one.diff_id, "size_bytes": one.size, "created_by": one.instruction} for one in image.layers]
+    attached = [{**vars(one), "content": parse(one.content)} for one in image.attachments]
+    return {**vars(image), "size_bytes": image.size, "layers": layers, "attachments": attached}
