@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dockyard import apt as packages
-from dockyard.apt import Host, Mirror, Package, Source
+from dockyard.apt import Host, Mirror, Source
 from dockyard.errors import DockyardError
 from dockyard.process import Command, Completed
 from tests.scripted_docker import Docker
@@ -170,7 +170,7 @@ def test_a_debian_without_apt_is_refused(host: Host, apt: Apt) -> None:
 def test_packages_are_unpacked_from_their_releases(apt: Apt, mirrored: Host, tmp_path: Path) -> None:
     """Each package comes from its own release, all of them signed, and nothing else is left."""
     into = tmp_path / "cache/root"
-    packages.unpack((Package("engine", "trixie"), Package("runc", "bookworm")), into, host=mirrored)
+    packages.unpack(("engine/trixie", "runc/bookworm"), into, host=mirrored)
     assert {path.name for path in into.iterdir()} == {"engine", "runc"}
     assert [path.name for path in into.parent.iterdir()] == ["root"]
     assert "Suites: bookworm trixie\n" in apt.sources
@@ -183,7 +183,7 @@ def test_unpacking_replaces_what_was_there(apt: Apt, mirrored: Host, tmp_path: P
     """A folder of an older version does not shine through."""
     (tmp_path / "root").mkdir()
     (tmp_path / "root/old").touch()
-    packages.unpack((Package("runc", "bookworm"),), tmp_path / "root", host=mirrored)
+    packages.unpack(("runc/bookworm",), tmp_path / "root", host=mirrored)
     assert [path.name for path in (tmp_path / "root").iterdir()] == ["runc"]
 
 
@@ -194,7 +194,7 @@ def test_a_failure_leaves_the_old_folder_and_no_other(apt: Apt, mirrored: Host, 
     (tmp_path / "cache/root").mkdir(parents=True)
     (tmp_path / "cache/root/old").touch()
     with pytest.raises(DockyardError, match="disk is full"):
-        packages.unpack((Package("runc", "bookworm"),), tmp_path / "cache/root", host=mirrored)
+        packages.unpack(("runc/bookworm",), tmp_path / "cache/root", host=mirrored)
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["root"]
     assert (tmp_path / "cache/root/old").exists()
 
@@ -203,7 +203,7 @@ def test_a_folder_that_cannot_be_made_is_an_error_of_ours(apt: Apt, mirrored: Ho
     """A file in the way is named."""
     (tmp_path / "cache").touch()
     with pytest.raises(DockyardError, match="cache"):
-        packages.unpack((Package("runc", "bookworm"),), tmp_path / "cache/root", host=mirrored)
+        packages.unpack(("runc/bookworm",), tmp_path / "cache/root", host=mirrored)
 
 
 @pytest.mark.parametrize(("allowed", "value"), [(False, "true"), (True, "false")])

@@ -42,14 +42,6 @@ class Mirror:
 
 
 @dataclass(frozen=True)
-class Package:
-    """A Debian package and the release to take it from, such as Package("runc", "bookworm")."""
-
-    name: str
-    release: str
-
-
-@dataclass(frozen=True)
 class Source:
     """One entry of the host's apt sources; `signer` is its Signed-By: a keyring's path, a whole key, or nothing."""
 
@@ -97,8 +89,8 @@ def mirror(host: Host = HERE) -> Mirror:
 
 
 @disk_errors()
-def unpack(wanted: Sequence[Package], into: Path, *, allow_expired: bool = False, host: Host = HERE) -> None:
-    """Fetch packages and unpack them, without their scripts, into the folder `into`, which is replaced whole.
+def unpack(wanted: Sequence[str], into: Path, *, allow_expired: bool = False, host: Host = HERE) -> None:
+    """Fetch packages, each as runc/bookworm, and unpack them, without their scripts, into a folder replaced whole.
 
     Nothing is left in or beside `into` when this raises DockyardError: no apt, a mirror out of reach, a bad
     signature, a release past its date (unless `allow_expired`), an unknown package, or a full disk.
@@ -107,10 +99,9 @@ def unpack(wanted: Sequence[Package], into: Path, *, allow_expired: bool = False
     into.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{into.name}-", dir=into.parent, ignore_cleanup_errors=True) as name:
         work = Path(name)
-        apt = _private_apt(work, source, sorted({package.release for package in wanted}), allow_expired)
+        apt = _private_apt(work, source, sorted({package.partition("/")[2] for package in wanted}), allow_expired)
         _run(host, *apt, "update", cwd=work)
-        asked = (f"{package.name}/{package.release}" for package in wanted)
-        _run(host, *apt, "download", *asked, cwd=work / "debs")
+        _run(host, *apt, "download", *wanted, cwd=work / "debs")
         for archive in sorted((work / "debs").glob("*.deb")):
             _run(host, "dpkg", "-x", str(archive), str(work / "root"), cwd=work)
             archive.unlink()

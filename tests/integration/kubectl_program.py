@@ -4,7 +4,6 @@ import fcntl
 from pathlib import Path
 
 from dockyard import apt
-from dockyard.apt import Package
 from dockyard.files import cache_folder
 
 RELEASE = "trixie"
@@ -17,5 +16,5 @@ def provide_kubectl() -> Path:
     with (folder.parent / "kubectl.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "usr/bin/kubectl").is_file():
-            apt.unpack((Package("kubectl", RELEASE),), folder)
+            apt.unpack((f"kubectl/{RELEASE}",), folder)
     return folder / "usr/bin/kubectl"

@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from dockyard import apt
-from dockyard.apt import Package
 from dockyard.errors import DockyardError
 from dockyard.process import Command, capture, which
 
@@ -57,7 +56,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
     unpacked = tmp_path_factory.mktemp("registry-programs") / "root"
     if missing:
         try:
-            apt.unpack([Package(name, apt.codename()) for name in missing], unpacked)
+            apt.unpack([f"{name}/{apt.codename()}" for name in missing], unpacked)
         except DockyardError as error:
             pytest.skip(f"{' and '.join(missing)} not installed, and no Debian package to be had: {error.message}")
     return Programs(*(which(name) or str(unpacked / "usr/bin" / name) for name in names))

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import IO
 
 from dockyard import apt
-from dockyard.apt import Package
 from dockyard.engine import client as engine
 from dockyard.engine.client import Engine
 from dockyard.engine.embedded import install, lifecycle
@@ -45,7 +44,7 @@ def carrier(into: Path) -> Path:
     """Return a folder with slirp4netns and its libraries, as the host's own release has them."""
     host = apt.codename()
     names = ("slirp4netns", "libslirp0", "libseccomp2", GLIB.get(host, "libglib2.0-0t64"))
-    apt.unpack([Package(name, host) for name in names], into)
+    apt.unpack([f"{name}/{host}" for name in names], into)
     return into
 
 

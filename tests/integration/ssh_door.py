@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 
 from dockyard import apt
-from dockyard.apt import Package
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.process import Command, capture, which
@@ -121,7 +120,7 @@ def leading_to(engine: Engine, folder: Path, *, shared: bool = False) -> Iterato
     """
     root = folder / "root"
     try:
-        apt.unpack([Package(name, apt.codename()) for name in PACKAGES], root)
+        apt.unpack([f"{name}/{apt.codename()}" for name in PACKAGES], root)
     except DockyardError as error:
         pytest.skip(f"no openssh-server to be had: {error.message}")
     with socket.create_server(("127.0.0.1", 0)) as free:

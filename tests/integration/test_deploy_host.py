@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 from dockyard import apt
-from dockyard.apt import Package
 from dockyard.engine.client import Engine
 from dockyard.image import build
 from dockyard.image.build import Request
@@ -303,7 +302,7 @@ u.urlopen(u.Request(f"{there}/{new}", body, {"Content-Type": kind}, method="PUT"
 
 def test_a_signed_image_alone(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a destination names a key: no image without a signature, none whose signature is of another image."""
-    apt.unpack([Package("cosign", "trixie")], tmp_path / "cosign")
+    apt.unpack(["cosign/trixie"], tmp_path / "cosign")
     monkeypatch.setenv("PATH", str(tmp_path / "cosign/usr/bin"), prepend=os.pathsep)
     monkeypatch.setenv("COSIGN_PASSWORD", "open sesame")
     capture(Command(("cosign", "generate-key-pair"), cwd=shop.folder))

@@ -21,7 +21,7 @@ import pytest
 
 from dockyard import files
 from dockyard import process as execute
-from dockyard.apt import Package, codename, unpack
+from dockyard.apt import codename, unpack
 from dockyard.engine import client as engine
 from dockyard.engine.client import Engine
 from dockyard.engine.embedded import install, lifecycle, network, processes
@@ -62,7 +62,7 @@ def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(users.root, folder / "root", symlinks=True)
     else:
         unpack(install.wanted(codename()), folder / "root")
-    unpack((Package("busybox-static", codename()),), folder / "busybox")
+    unpack((f"busybox-static/{codename()}",), folder / "busybox")
     return folder
 
 

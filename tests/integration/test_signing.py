@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from dockyard import apt
-from dockyard.apt import Package
 from dockyard.errors import DockyardError
 from dockyard.process import Command, capture
 from dockyard.registry import sign
@@ -36,7 +35,7 @@ def cosign(
     """Put the cosign of a Debian release first on PATH."""
     folder = tmp_path_factory.mktemp("cosign") / "root"
     try:
-        apt.unpack([Package("cosign", request.param)], folder, allow_expired=project.allow_expired_release)
+        apt.unpack([f"cosign/{request.param}"], folder, allow_expired=project.allow_expired_release)
     except DockyardError as error:
         pytest.skip(f"Debian {request.param} gives no cosign: {error.message}")
     with pytest.MonkeyPatch.context() as patch:

@@ -26,7 +26,7 @@ from dockyard.process import Command
 
 log = logging.getLogger(__name__)
 
-TOOL = apt.Package("mmdebstrap", "trixie")
+TOOL = "mmdebstrap/trixie"
 SHIPPED = ("finish.sh", "clean.sh", "dpkg.cfg")
 LONGEST = 1800.0
 INSTEAD = 'use base = "registry", or run this as root'

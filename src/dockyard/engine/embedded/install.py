@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from dockyard import apt, process
-from dockyard.apt import Package
 from dockyard.engine.embedded.network import INSTEAD, USUAL_MTU, Addresses
 from dockyard.errors import EngineError
 from dockyard.files import cache_folder, write_atomically
@@ -180,14 +179,14 @@ def judge_host(system: str, user: int, library: str) -> None:
         raise EngineError(f"the embedded engine needs glibc 2.34 or newer; this system has {library}", INSTEAD)
 
 
-def wanted(host: str, release: str = ENGINE_RELEASE) -> tuple[Package, ...]:
+def wanted(host: str, release: str = ENGINE_RELEASE) -> tuple[str, ...]:
     """Return the packages of an engine for a host of this Debian release (pure)."""
-    return (*(Package(name, release) for name in ENGINE), *(Package(name, host) for name in HOST))
+    return (*(f"{name}/{release}" for name in ENGINE), *(f"{name}/{host}" for name in HOST))
 
 
 def recipe(host: str) -> str:
     """Return the text that changes when other packages are wanted (pure)."""
-    return "".join(f"{package.name}/{package.release}\n" for package in wanted(host))
+    return "".join(f"{package}\n" for package in wanted(host))
 
 
 def is_unpacked(place: Place, host: str = "") -> bool:
@@ -198,7 +197,7 @@ def is_unpacked(place: Place, host: str = "") -> bool:
         return False
 
 
-def unpack(place: Place, host: str, fetch: Callable[[tuple[Package, ...], Path], None]) -> None:
+def unpack(place: Place, host: str, fetch: Callable[[tuple[str, ...], Path], None]) -> None:
     """Fetch and unpack the engine's packages for a host of this Debian release."""
     place.home.mkdir(parents=True, exist_ok=True)
     place.recipe.unlink(missing_ok=True)
