@@ -15,7 +15,7 @@ import pytest
 from dockyard import files
 from dockyard.bases import cache, debian, lookup, parallel, resolve
 from dockyard.bases.cache import Image, Record
-from dockyard.bases.lookup import Answer, Missing, Pin, UnavailableError
+from dockyard.bases.lookup import Answer, Missing, UnavailableError
 from dockyard.errors import DockyardError
 from dockyard.process import Command, Completed
 from dockyard.settings import Settings
@@ -209,7 +209,7 @@ def test_auto_with_a_registry(world: World, settings: Settings) -> None:
 
 def test_a_pin_is_obeyed_without_asking(world: World, settings: Settings) -> None:
     """`registry` with a pin needs no network of its own."""
-    lookup.write_bases_lock(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
+    lookup.write_bases_lock(settings.root, {"3.13": OTHER})
     found, _ = resolve.ensure_bases(settings._replace(base="registry"), world.engine, ["3.13"])
     assert found[0].digest == OTHER
     assert world.questions == []
@@ -217,7 +217,7 @@ def test_a_pin_is_obeyed_without_asking(world: World, settings: Settings) -> Non
 
 def test_auto_asks_for_the_pinned_image(world: World, settings: Settings) -> None:
     """What the registry must have is the pinned digest, not just the tag."""
-    lookup.write_bases_lock(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
+    lookup.write_bases_lock(settings.root, {"3.13": OTHER})
     world.registry[f"python:3.13-slim@{OTHER}"] = OTHER
     found, _ = resolve.ensure_bases(settings, world.engine, ["3.13"])
     assert (found[0].source, found[0].digest) == ("registry", OTHER)
@@ -225,7 +225,7 @@ def test_auto_asks_for_the_pinned_image(world: World, settings: Settings) -> Non
 
 def test_a_silent_registry_is_left_alone_for_a_while(world: World, settings: Settings) -> None:
     """A no-op build is not slowed by a registry that lately did not answer."""
-    lookup.write_bases_lock(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
+    lookup.write_bases_lock(settings.root, {"3.13": OTHER})
     lookup.remember_answers({f"python:3.13-slim@{OTHER}": Answer(reason="no such host", at=time.time())})
     found, _ = resolve.ensure_bases(settings, world.engine, ["3.13"])
     assert (world.questions, found[0].source) == ([], "debian")
@@ -254,7 +254,7 @@ def test_trouble_is_raised(world: World, settings: Settings) -> None:
 
 def test_update_moves_pins(world: World, settings: Settings) -> None:
     """Where the registry answers, pins go from the old digest to the new, and are written on apply only."""
-    lookup.write_bases_lock(settings.root, {"3.13": Pin("python:3.13-slim", OTHER)})
+    lookup.write_bases_lock(settings.root, {"3.13": OTHER})
     world.registry |= {f"python:{python}-slim": DIGEST for python in ("3.12", "3.13")}
     changes, missing = resolve.plan_updates(settings, world.engine, ["3.12", "3.13"])
     assert [(change.python, change.before, change.after, change.pending) for change in changes] == [
@@ -262,9 +262,9 @@ def test_update_moves_pins(world: World, settings: Settings) -> None:
         ("3.13", OTHER, DIGEST, True),
     ]
     assert missing == ()
-    assert lookup.read_bases_lock(settings.root)["3.13"].digest == OTHER
+    assert lookup.read_bases_lock(settings.root)["3.13"] == OTHER
     resolve.apply_updates(settings, world.engine, changes)
-    assert {python: pin.digest for python, pin in lookup.read_bases_lock(settings.root).items()} == {
+    assert lookup.read_bases_lock(settings.root) == {
         "3.12": DIGEST,
         "3.13": DIGEST,
     }
@@ -284,7 +284,7 @@ def test_update_of_services(world: World, settings: Settings, said: list[str]) -
     assert missing == ()
     assert [line for line in said if line.startswith("redis:8 stays as it is: ")]
     resolve.apply_updates(settings, world.engine, changes)
-    assert lookup.read_bases_lock(settings.root) == {"postgres:17": Pin("postgres:17", DIGEST)}
+    assert lookup.read_bases_lock(settings.root) == {"postgres:17": DIGEST}
 
 
 def test_update_of_packages(world: World, settings: Settings) -> None:
@@ -317,7 +317,7 @@ def test_update_in_a_registry_that_is_silent(world: World, settings: Settings) -
 
 def test_listing_asks_nobody(world: World, settings: Settings) -> None:
     """The list tells of pins, bases and those that no release ships."""
-    lookup.write_bases_lock(settings.root, {"3.12": Pin("python:3.12-slim", DIGEST)})
+    lookup.write_bases_lock(settings.root, {"3.12": DIGEST})
     world.keep("3.13")
     first, second = resolve.list_bases(settings, ["3.12", "3.13"])
     assert (first["pin"], first["debian"], first["release"]) == (DIGEST, None, None)

@@ -10,7 +10,6 @@ from dockyard import files
 from dockyard.bases import cache as store
 from dockyard.bases import lookup
 from dockyard.bases.cache import Record
-from dockyard.bases.lookup import Answer
 from dockyard.errors import CommandError, DockyardError, EngineError
 from dockyard.process import Completed
 from tests.scripted_docker import Docker
@@ -180,8 +179,8 @@ def test_a_registry_without_an_answer(error: CommandError, reason: str, absent: 
 
 def test_an_answer_that_is_no_json() -> None:
     """A proxy's web page is no digest."""
-    assert "not understood" in lookup.read_answer("<html>", 1.0).reason
-    assert lookup.read_answer('{"digest": "sha256:1"}', 1.0) == Answer("sha256:1", "", 1.0)
+    ran = answering(Completed(0, "<html>", "", 0.1))
+    assert "'<html>'" in lookup.ask_once(ran.engine, "python:3.13-slim").reason
 
 
 def test_disk_trouble_is_told(tmp_path: Path) -> None:

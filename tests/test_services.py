@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dockyard.bases import lookup, services
-from dockyard.bases.lookup import Answer, Pin
+from dockyard.bases.lookup import Answer
 from dockyard.engine.client import Engine
 from dockyard.settings import Settings
 from dockyard.stack import prepare as substitutes
@@ -164,7 +164,7 @@ def test_the_setting_for_bases_and_its_pins_decide(
     base, pin, answer, image, asked = case
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     if pin:
-        lookup.write_bases_lock(settings.root, {"postgres:9": Pin("postgres:9", pin)})
+        lookup.write_bases_lock(settings.root, {"postgres:9": pin})
     shelf = Shelf("redis", answer=answer)
     before = Stack(settings._replace(base=base), shelf.engine, ("compose.yaml",))
     after, model = substitutes.substitute_services(before, MODEL, ask=shelf.ask, ensure=shelf.ensure)
@@ -183,7 +183,7 @@ def test_a_pinned_image_that_is_here_is_used(
 ) -> None:
     """By its digest: one of the same tag is another image, and a registry out of reach does not matter."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    lookup.write_bases_lock(settings.root, {"postgres:9": Pin("postgres:9", ONE)})
+    lookup.write_bases_lock(settings.root, {"postgres:9": ONE})
     shelf = Shelf("redis", "postgres:9", f"postgres:9@{held}")
     before = Stack(settings, shelf.engine, ("compose.yaml",))
     _, model = substitutes.substitute_services(before, MODEL, ask=shelf.ask, ensure=shelf.ensure)

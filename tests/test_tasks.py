@@ -11,7 +11,7 @@ from invoke.program import Program
 from invoke.tasks import Task
 
 from dockyard import console
-from dockyard.bases.lookup import Pin, write_bases_lock
+from dockyard.bases.lookup import write_bases_lock
 from dockyard.bases.resolve import Missing
 from dockyard.errors import DockyardError
 from dockyard.git import Git
@@ -321,9 +321,9 @@ def test_push(invoke: Line) -> None:
 
 def test_bases_that_can_be_updated(invoke: Line) -> None:
     """A dry run shows them, changes nothing and ends with 1, so that a schedule can act on it."""
-    pins = {python: Pin(f"python:{python}-slim", f"sha256:{'1' * 64}") for python in ("3.12", "3.13")}
+    pins = dict.fromkeys(("3.12", "3.13"), f"sha256:{'1' * 64}")
     write_bases_lock(invoke.root, pins)
-    invoke.docker.registry = {pin.reference: "sha256:2" for pin in pins.values()}
+    invoke.docker.registry = {f"python:{python}-slim": "sha256:2" for python in pins}
     code, shown, said = invoke("base.update", "--dry-run")
     assert code == 1
     assert "sha256:2" in shown

@@ -166,16 +166,16 @@ def test_a_registry_that_answers_is_pinned(
         push(engine, "postgres", image)
         changes, missing = resolve.plan_updates(settings, engine, [image])
         resolve.apply_updates(settings, engine, changes)
-        (pin,) = lookup.read_bases_lock(settings.root).values()
-        assert (pin.reference, missing) == (image, ())
+        ((name, digest),) = lookup.read_bases_lock(settings.root).items()
+        assert (name, missing) == (image, ())
         push(engine, "valkey/valkey", image)
-        pinned = f"{image}@{pin.digest}"
+        pinned = f"{image}@{digest}"
         for base, expected in (("auto", pinned), ("debian", "dockyard-service/postgres:17")):
             (container,) = stack.up(settings._replace(base=base), engine, Request()).containers
             assert container.health == "healthy"
             assert container.image.startswith(expected)
         (change,), _ = resolve.plan_updates(settings, engine, [image])
-        assert (change.before, change.pending) == (pin.digest, True)
+        assert (change.before, change.pending) == (digest, True)
         stack.down(Stack(settings, engine), volumes=True)
         capture(engine.command("rmi", pinned))
 

@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from dockyard import files
 from dockyard.bases.parallel import run_each
@@ -100,16 +100,11 @@ HEAD = "# Base images by digest: written by `invoke base.update`, to be committe
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
-@dataclass(frozen=True)
-class Pin:
-    """A reference of a registry and the digest it is held to."""
-
-    reference: str
-    digest: str
+MEND = "delete the file and run `invoke base.update`"
 
 
-def read_bases_lock(root: Path) -> dict[str, Pin]:
-    """Return the pins of the project at `root`, by Python and by the image of a service; raise SettingsError."""
+def read_bases_lock(root: Path) -> dict[str, str]:
+    """Return the digests that a project is held to, by Python and by the image of a service; raise SettingsError."""
     try:
         return parse_bases_lock((root / FILE).read_text("utf-8"))
     except FileNotFoundError:
@@ -118,44 +113,35 @@ def read_bases_lock(root: Path) -> dict[str, Pin]:
         raise SettingsError(f"{FILE}: cannot be read: {error}", MEND) from None
 
 
-def write_bases_lock(root: Path, pins: Mapping[str, Pin]) -> None:
-    """Replace the project's pins."""
+def write_bases_lock(root: Path, pins: Mapping[str, str]) -> None:
+    """Replace the project's pins; the reference beside each digest is for people."""
     pythons = sorted(filter(is_python, pins), key=lambda python: [int(part) for part in python.split(".")])
     tables = (
         f'\n[{"python" if is_python(name) else "service"}."{name}"]\n'
-        f'reference = "{pins[name].reference}"\ndigest = "{pins[name].digest}"\n'
+        f'reference = "{reference(name)}"\ndigest = "{pins[name]}"\n'
         for name in (*pythons, *sorted(pins.keys() - set(pythons)))
     )
     files.write_atomically(root / FILE, HEAD + "".join(tables))
 
 
-def parse_bases_lock(text: str) -> dict[str, Pin]:
+def parse_bases_lock(text: str) -> dict[str, str]:
     """Return the pins that a file's text holds; raise SettingsError naming the line's place and value."""
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{FILE}: not valid TOML: {error}", MEND) from None
-    pins: dict[str, Pin] = {}
+    pins: dict[str, str] = {}
     for kind, held in (("python", "version"), ("service", "image")):
         tables = document.get(kind, {})
         if not isinstance(tables, dict):
             raise SettingsError(f"{FILE}: {kind} must be a table for each {held}", MEND)
-        pins |= {name: _pin(f'{FILE}: [{kind}."{name}"]', table) for name, table in tables.items()}
+        for name, table in tables.items():
+            digest = table.get("digest") if isinstance(table, dict) else table
+            if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
+                wrong = f'[{kind}."{name}"] digest = {digest!r}: must be sha256: and 64 hexadecimal digits'
+                raise SettingsError(f"{FILE}: {wrong}", MEND)
+            pins[name] = digest
     return pins
-
-
-def _pin(place: str, table: Any) -> Pin:
-    if not isinstance(table, dict):
-        raise SettingsError(f"{place} must be a table with reference and digest", MEND)
-    reference, digest = table.get("reference"), table.get("digest")
-    if not isinstance(reference, str) or not reference:
-        raise SettingsError(f"{place} reference = {reference!r}: must name an image", MEND)
-    if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
-        raise SettingsError(f"{place} digest = {digest!r}: must be sha256: and 64 hexadecimal digits", MEND)
-    return Pin(reference, digest)
-
-
-MEND = "delete the file and run `invoke base.update`"
 
 
 PATIENCE = 5.0
@@ -189,15 +175,6 @@ def remember_answers(answers: Mapping[str, Answer]) -> None:
     files.write_atomically(files.folder() / MEMORY, json.dumps(kept, indent=1) + "\n")
 
 
-def read_answer(said: str, now: float) -> Answer:
-    """Return the answer in what `docker buildx imagetools inspect` printed as JSON."""
-    try:
-        digest = str(json.loads(said)["digest"])
-    except (ValueError, KeyError, TypeError):
-        return Answer(reason=f"the registry's answer is not understood: {said.strip()[:80]!r}", at=now)
-    return Answer(digest=digest, at=now)
-
-
 def read_refusal(said: str, now: float) -> Answer:
     """Return the answer in an error of `docker buildx imagetools inspect`: unreachable, or without that image."""
     line = (said.strip().splitlines() or ["no answer"])[-1].removeprefix("ERROR: ")
@@ -208,8 +185,12 @@ def read_refusal(said: str, now: float) -> Answer:
 def ask_once(engine: "Engine", reference: str, patience: float = PATIENCE) -> Answer:
     """Return what the registry says about a reference within so many seconds."""
     words = ("buildx", "imagetools", "inspect", reference, "--format", "{{json .Manifest}}")
+    said = ""
     try:
-        return read_answer(engine.run(*words, timeout=patience).stdout, time.time())
+        said = engine.run(*words, timeout=patience).stdout
+        return Answer(digest=str(json.loads(said)["digest"]), at=time.time())
     except CommandError as error:
         silent = error.message if error.returncode == 127 else f"no answer within {patience:g} s"
         return read_refusal(error.output or silent, time.time())
+    except (ValueError, KeyError, TypeError):
+        return Answer(reason=f"the registry's answer is not understood: {said.strip()[:80]!r}", at=time.time())

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from dockyard import console, files
 from dockyard.bases import cache, debian, lookup, recipe
-from dockyard.bases.lookup import Answer, Base, Missing, Pin, Source, UnavailableError, local_name, reference
+from dockyard.bases.lookup import Answer, Base, Missing, Source, UnavailableError, local_name, reference
 from dockyard.bases.parallel import run_each
 from dockyard.errors import DockyardError
 
@@ -105,25 +105,22 @@ def refuse_foreign(foreign: Sequence[str], pythons: Sequence[str], why: str) -> 
 
 
 def collect_known(
-    settings: "Settings", pythons: Sequence[str], pinned: Mapping[str, Pin], *, made: bool = True
+    settings: "Settings", pythons: Sequence[str], pinned: Mapping[str, str], *, made: bool = True
 ) -> dict[str, Known]:
     """Return what is known about each Python's base images without asking anybody; those `made` here may not count."""
     answers = lookup.recall_answers()
     held = {python for python in pythons if made and settings.base != "registry" and debian.at_hand(python)}
     return {
-        python: Known(
-            pinned[python].digest if python in pinned else "", python in held, answers.get(wanted(python, pinned))
-        )
-        for python in pythons
+        python: Known(pinned.get(python, ""), python in held, answers.get(wanted(python, pinned))) for python in pythons
     }
 
 
-def wanted(python: str, pinned: Mapping[str, Pin]) -> str:
+def wanted(python: str, pinned: Mapping[str, str]) -> str:
     """Return the reference to ask a registry for: with the pinned digest where there is one."""
-    return f"{reference(python)}@{pinned[python].digest}" if python in pinned else reference(python)
+    return f"{reference(python)}@{pinned[python]}" if python in pinned else reference(python)
 
 
-def ask_open(settings: "Settings", engine: "Engine", known: dict[str, Known], pinned: Mapping[str, Pin]) -> str:
+def ask_open(settings: "Settings", engine: "Engine", known: dict[str, Known], pinned: Mapping[str, str]) -> str:
     """Ask the registry about those Pythons whose choice needs it, add its answers, and return why it gave none."""
     open_ones = [python for python, one in known.items() if choose_source(settings.base, one) is Choice.ASK]
     if not open_ones:
@@ -223,8 +220,7 @@ def plan_updates(
         for python in pythons:
             answer = answers.get(reference(python), Answer())
             if answer.digest:
-                before = pinned[python].digest if python in pinned else ""
-                outcomes[python] = Change(python, "registry", before, answer.digest, {})
+                outcomes[python] = Change(python, "registry", pinned.get(python, ""), answer.digest, {})
             elif lookup.is_python(python):
                 outcomes[python] = decide_base(settings.base, python, Known(answer=answer))
             elif answer.reason:  # what packages make of a service is made when a stack first wants it
@@ -249,8 +245,7 @@ def apply_updates(settings: "Settings", engine: "Engine", changes: Sequence[Chan
     moved = {change.python: change.after for change in changes if change.source == "registry" and change.pending}
     with files.disk_errors():
         if moved:
-            new = {python: Pin(reference(python), digest) for python, digest in moved.items()}
-            lookup.write_bases_lock(settings.root, {**lookup.read_bases_lock(settings.root), **new})
+            lookup.write_bases_lock(settings.root, {**lookup.read_bases_lock(settings.root), **moved})
         stale = [change.python for change in changes if change.source == "debian" and change.pending]
         allowed = settings.allow_expired_release
         remade = run_each(lambda python: debian.ensure_base(python, allow_expired=allowed, anew=True), stale)

@@ -160,8 +160,7 @@ def substitute_services(
     answers = lookup.recall_answers()  # of a short time ago
 
     def choose(image: str) -> Choice:
-        pin = pinned[image].digest if image in pinned else ""
-        return choose_source(mode, Known(pin, False, answers.get(official[image])))
+        return choose_source(mode, Known(pinned.get(image, ""), False, answers.get(official[image])))
 
     undecided = [official[image] for image in official if image in absent and choose(image) is Choice.ASK]
     if undecided and mode == "auto":

@@ -19,7 +19,8 @@ def show(json: bool = False) -> None:
 
     chosen = settings()
     rows = updating.list_bases(chosen, chosen.pythons)
-    services = [pin for name, pin in lookup.read_bases_lock(chosen.root).items() if not lookup.is_python(name)]
+    pins = lookup.read_bases_lock(chosen.root).items()
+    services = [{"reference": name, "digest": digest} for name, digest in pins if not lookup.is_python(name)]
     cells = []
     for row in rows:
         made = row["debian"]
@@ -28,7 +29,7 @@ def show(json: bool = False) -> None:
             stale = "" if made["current"] else ", by an older recipe"
             known = (f"{made['release']}{stale}", made["version"], console.size(made["size"]))
         cells.append((row["python"], (row["pin"] or "-")[:19], *known))
-    cells += [(pin.reference, pin.digest[:19], "-", "-", "-") for pin in services]
+    cells += [(one["reference"], one["digest"][:19], "-", "-", "-") for one in services]
     columns = ("image", "pinned in bases.lock", "made from Debian", "version", "size")
     told = {"base": chosen.base, "bases": rows, "services": services}
     console.tell(told, columns, cells, json=json, title=f'base = "{chosen.base}"', right=("size",))
