@@ -369,14 +369,6 @@ def test_a_rival_is_named_with_its_socket() -> None:
     assert "unix:///srv/docker.sock" in caught.value.hint
 
 
-@pytest.mark.parametrize(("number", "said"), [(28, "disk is full"), (30, "Read-only")], ids=["full", "read-only"])
-def test_disk_trouble_is_explained(somewhere: Place, number: int, said: str) -> None:
-    """The operating system's error becomes a sentence and a next step."""
-    told = lifecycle.explain_trouble(OSError(number, os.strerror(number), "/cache"), somewhere)
-    assert said in told.message
-    assert "XDG_CACHE_HOME" in told.hint
-
-
 def test_the_log_is_told_from_its_end(tmp_path: Path) -> None:
     """What a daemon says before it dies is not its chatter."""
     log = tmp_path / "engine.log"

@@ -8,11 +8,6 @@ PAYLOAD = Path(__file__).resolve().parents[1] / "payload"
 """What builds get as the named context `dockyard`; nothing on the host imports it."""
 
 
-def program(name: str) -> str:
-    """Return the text of a program that runs alone."""
-    return (PAYLOAD / f"{name}.py").read_text("utf-8")
-
-
 def archive() -> bytes:
     """Return the package `payload` as an archive that Python imports from; equal files make equal bytes."""
     made = io.BytesIO()
@@ -24,4 +19,4 @@ def archive() -> bytes:
 
 def probe(verb: str, *words: str) -> tuple[str, ...]:
     """Return the arguments of a Python that make it look around, see payload/probes.py; the answer is JSON."""
-    return ("-I", "-c", program("probes"), verb, *words)
+    return ("-I", "-c", (PAYLOAD / "probes.py").read_text("utf-8"), verb, *words)

@@ -4,7 +4,6 @@ Starting fetches what is missing, gives the engine a bridge and waits until it a
 """
 
 import contextlib
-import errno
 import functools
 import json
 import logging
@@ -22,7 +21,7 @@ from dockyard.engine.embedded import install, network, processes
 from dockyard.engine.embedded.install import Place, State, kernel, locked, read_state, write_state
 from dockyard.engine.socket import ask
 from dockyard.errors import EngineError
-from dockyard.files import list_mounts, unmount, write_atomically
+from dockyard.files import disk_errors, list_mounts, unmount, write_atomically
 from dockyard.process import Command, Completed
 
 log = logging.getLogger(__name__)
@@ -59,11 +58,8 @@ def start(place: Place | None = None, *, allow_expired: bool = False) -> dict[st
     if answer := ask(place.socket, "/info"):
         return dict(answer)
     install.require_host()
-    try:
-        with locked(place.home.parent):
-            return ask(place.socket, "/info") or _start(place, allow_expired=allow_expired)
-    except OSError as error:
-        raise explain_trouble(error, place) from None
+    with disk_errors(), locked(place.home.parent):
+        return ask(place.socket, "/info") or _start(place, allow_expired=allow_expired)
 
 
 def _start(place: Place, *, allow_expired: bool) -> dict[str, Any]:
@@ -128,26 +124,18 @@ def read_sysctl(name: str) -> str:
 
 def explain_no_bridge(error: OSError) -> EngineError:
     """Return the error that tells why there is no network for containers (pure)."""
-    if error.errno in {errno.EPERM, errno.EACCES}:
-        return EngineError(
-            "this root may not make a network bridge, as in a container without privileges",
-            "run the container with --privileged, or mount a Docker socket into it; else " + network.INSTEAD,
-        )
-    return EngineError(f"a network bridge cannot be made: {error.strerror}", network.INSTEAD)
+    hint = "a container needs --privileged for that, or a Docker socket mounted into it; else " + network.INSTEAD
+    return EngineError(f"a network bridge for the embedded engine cannot be made: {error.strerror}", hint)
 
 
 def _wait(place: Place, pid: int, patience: float = PATIENCE_SECONDS) -> dict[str, Any]:
     deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
+    while processes.is_alive(pid) and time.monotonic() < deadline:
         if answer := ask(place.socket, "/info", timeout=5):
             return dict(answer)
-        if not processes.is_alive(pid):
-            raise EngineError(
-                f"the embedded engine ended while starting:\n{tail(place.log)}", f"whole log: {place.log}"
-            )
         time.sleep(0.05)
-    late = f"the embedded engine did not answer within {patience:g} s"
-    raise EngineError(f"{late}:\n{tail(place.log)}", f"try again; whole log: {place.log}")
+    trouble = f"did not answer within {patience:g} s" if processes.is_alive(pid) else "ended while starting"
+    raise EngineError(f"the embedded engine {trouble}:\n{tail(place.log)}", f"whole log: {place.log}")
 
 
 def tail(log: Path) -> str:
@@ -164,16 +152,6 @@ def refuse_rivals(rivals: Iterable[processes.Process]) -> None:
             f"another Docker Engine runs here (process {rival.pid}): two would take each other's network away",
             f"use that one by setting DOCKER_HOST to {socket}, or stop it and let the embedded one take over",
         )
-
-
-def explain_trouble(error: OSError, place: Place) -> EngineError:
-    """Return the error that tells of trouble with the engine's files (pure)."""
-    where = error.filename or place.home
-    if error.errno == errno.ENOSPC:
-        hint = "free about 2 GB, or set XDG_CACHE_HOME to a folder on a larger disk"
-        return EngineError(f"the disk is full: {where}", hint)
-    hint = f"set XDG_CACHE_HOME to a folder that can be written, or {network.INSTEAD}"
-    return EngineError(f"{where}: {error.strerror}", hint)
 
 
 def stop(place: Place | None = None) -> bool:
