@@ -25,7 +25,7 @@ from dockyard.deploy.steps import (
     run_deploy,
     run_rollback,
 )
-from dockyard.deploy.versions import Store, refusal
+from dockyard.deploy.versions import Store, is_made
 from dockyard.engine.client import Engine
 from dockyard.errors import CommandError, DockyardError, SettingsError, UsageError
 from dockyard.git import Git
@@ -353,9 +353,9 @@ def test_a_version_that_cannot_be_kept_is_told() -> None:
     class Taken:
         """A shelf on which every name is taken by what it does not list."""
 
-        def create(self, name: str, content: str, labels: Mapping[str, str]) -> str:
+        def create(self, name: str, content: str, labels: Mapping[str, str]) -> bool:
             """Refuse."""
-            return f"{name} already exists"
+            return False
 
         def remove(self, name: str) -> None:
             """Do nothing."""
@@ -364,7 +364,7 @@ def test_a_version_that_cannot_be_kept_is_told() -> None:
             """List nothing."""
             return {}
 
-    with pytest.raises(DockyardError, match="the version could not be kept at the destination"):
+    with pytest.raises(DockyardError, match="somebody else has made version 1 at this moment"):
         Store(Taken(), "shop", 30).add_version(StackFile({"services": {}}), "image")
     with pytest.raises(DockyardError, match="the destination refuses to keep v1: disk full"):
-        refusal("v1", Completed(1, "", "disk full", 0.1), ("already exists",))
+        is_made("v1", Completed(1, "", "disk full", 0.1), "already exists")

@@ -114,6 +114,11 @@ def list_targets(body: Document) -> set[int]:
     return {int(port["target"]) for port in body.get("ports") or ()}
 
 
+def drop_empty(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what says something of a mapping."""
+    return {key: value for key, value in values.items() if value not in (None, "", {}, [])}
+
+
 def escape_all(texts: Iterable[str]) -> list[str]:
     """Return texts as Compose documents hold them, where a dollar sign begins a variable; Compose's own are so."""
     return [text.replace("$", "$$") for text in texts]

@@ -9,7 +9,7 @@ from typing import Any
 
 from dockyard.deploy import front, stackfile
 from dockyard.deploy.docker import describe_wanted
-from dockyard.deploy.goal import FRONT, RELEASE, Document, Goal
+from dockyard.deploy.goal import FRONT, RELEASE, Document, Goal, drop_empty
 from dockyard.deploy.stackfile import DEFINITION, LABEL, VERSION, StackFile
 from dockyard.errors import SettingsError
 
@@ -26,28 +26,23 @@ DROPPED = frozenset(
 def make_host(goal: Goal) -> StackFile:
     """Return the services of a goal by their plain names; labels hold what a plan compares, and whose they are."""
     goal.check_names()
-    own, (web, port) = goal.own_services, goal.web
-    bodies = {name: body for name, body in goal.services.items() if name not in goal.steps}
-    services = {name: _service(goal, name, body) for name, body in bodies.items()}
-    if goal.destination.front and web:
+    services = {name: _service(goal, name, body) for name, body in goal.services.items() if name not in goal.steps}
+    if goal.destination.front and goal.web[0]:
         services[FRONT] = _front(goal)
-    whose = {name: {OWN: "true", **({WEB: str(port)} if name == web else {})} for name in own if name in services}
-    marked = {name: _marked(body, whose.get(name, {})) for name, body in services.items()}
-    volumes = {**(goal.document.get("volumes") or {}), **({FRONT: {}} if FRONT in services else {})}
     parts = {
+        "services": {name: _marked(body) for name, body in services.items()},
         "networks": goal.document.get("networks") or {"default": {}},
-        "volumes": volumes,
+        "volumes": {**(goal.document.get("volumes") or {}), **({FRONT: {}} if FRONT in services else {})},
         "secrets": _secrets(goal),
         "configs": goal.document.get("configs"),
     }
-    return StackFile({"services": marked, **{key: value for key, value in parts.items() if value}})
+    return StackFile(drop_empty(parts))
 
 
-def colour_set(stack: StackFile, names: tuple[str, ...], colour: str, number: int) -> StackFile:
-    """Return the services of a set by the names of a colour; others of the project find them by the plain ones."""
+def colour_set(stack: StackFile, colour: str, number: int) -> StackFile:
+    """Return the project's own services by the names of a colour; others of the stack find them by the plain ones."""
     services = {}
-    for name in names:
-        body = stack.services[name]
+    for name, body in ((name, body) for name, body in stack.services.items() if OWN in body["labels"]):
         networks = {net: {**(said or {}), "aliases": [name]} for net, said in body["networks"].items()}
         labels = {**body["labels"], VERSION: str(number)}
         services[f"{name}-{colour}"] = {**body, "networks": networks, "labels": labels}
@@ -65,14 +60,9 @@ def _job(body: Document) -> dict[str, Any]:
     return {**kept, "healthcheck": {"disable": True}, "restart": "no", "deploy": {"replicas": 1, **limits}}
 
 
-def list_others(stack: StackFile) -> tuple[str, ...]:
-    """Return the services that are not the project's own, the front left out."""
-    return tuple(name for name, body in stack.services.items() if OWN not in body["labels"] and name != FRONT)
-
-
-def list_set(stack: StackFile) -> tuple[str, ...]:
-    """Return the project's own services, which come in two colours."""
-    return tuple(name for name, body in stack.services.items() if OWN in body["labels"])
+def select_others(stack: StackFile) -> StackFile:
+    """Return the stack without the project's own services, and without the front."""
+    return stack.select(*(name for name, body in stack.services.items() if OWN not in body["labels"] and name != FRONT))
 
 
 def _service(goal: Goal, name: str, body: Document) -> dict[str, Any]:
@@ -84,6 +74,7 @@ def _service(goal: Goal, name: str, body: Document) -> dict[str, Any]:
     made.setdefault("restart", "unless-stopped")
     if own:
         made["image"] = goal.image
+        made["labels"] = {**(body.get("labels") or {}), OWN: "true", **({WEB: str(goal.web[1])} if web else {})}
         made["environment"] = stackfile.list_environment(goal, body)
         mounted = [{"source": one, "target": f"/run/secrets/{one}"} for one in place.secrets]
         made["secrets"] = [*(body.get("secrets") or ()), *mounted]
@@ -94,7 +85,7 @@ def _service(goal: Goal, name: str, body: Document) -> dict[str, Any]:
             f"{name} publishes a port of the host by itself, which two copies cannot both have",
             'publish none in compose.production.yaml, or set order = "stop-first" and replicas = 1',
         )
-    return {key: value for key, value in made.items() if value not in ({}, [])}
+    return drop_empty(made)
 
 
 def _front(goal: Goal) -> dict[str, Any]:
@@ -112,18 +103,12 @@ def _front(goal: Goal) -> dict[str, Any]:
 
 def _secrets(goal: Goal) -> dict[str, Any]:
     """Return where secrets lie on the host: as the Compose files say, or in the folder that the settings name."""
-    folder = goal.destination.folder
-    named = {name: {"file": f"{folder}/{name}"} for name in goal.destination.secrets}
-    return {
-        **{
-            name: {"file": f"{folder}/{name}"} if folder else body
-            for name, body in (goal.document.get("secrets") or {}).items()
-        },
-        **named,
-    }
+    folder, known = goal.destination.folder, goal.document.get("secrets") or {}
+    found = {name: {"file": f"{folder}/{name}"} if folder else body for name, body in known.items()}
+    return found | {name: {"file": f"{folder}/{name}"} for name in goal.destination.secrets}
 
 
-def _marked(body: dict[str, Any], whose: Mapping[str, str]) -> dict[str, Any]:
+def _marked(body: dict[str, Any]) -> dict[str, Any]:
     """Return a service with its facts in a label, from which a later plan knows what runs."""
     deploy = {key: value for key, value in body["deploy"].items() if key in {"replicas", "resources", "placement"}}
     bare = {**body, "deploy": deploy}
@@ -131,7 +116,7 @@ def _marked(body: dict[str, Any], whose: Mapping[str, str]) -> dict[str, Any]:
     definition = stackfile.hash_text(json.dumps(rest, sort_keys=True))
     facts = describe_wanted({**bare, "deploy": {**deploy, "labels": {DEFINITION: definition}}})
     labels = {**(body.get("labels") or {}), FACTS: json.dumps(facts, sort_keys=True).replace("$", "$$")}
-    return {**bare, "labels": {**labels, **whose}}
+    return {**bare, "labels": labels}
 
 
 def wanted_facts(body: Document) -> dict[str, str]:

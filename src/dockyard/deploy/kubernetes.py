@@ -150,7 +150,7 @@ class Kubernetes(Deployer):
         """Run a step once, and wait for its end; one that has succeeded for this very image is not run again."""
         name = job["metadata"]["name"]
         found = self.kubectl.read("Job", name)
-        if _has(found, "Complete"):
+        if _explain(found, "Complete"):
             return
         started = self.clock()
         try:
@@ -165,9 +165,9 @@ class Kubernetes(Deployer):
             raise
 
     def _await_job(self, name: str, started: float) -> None:
-        while not _has(found := self.kubectl.read("Job", name), "Complete"):
-            if _has(found, "Failed"):
-                raise self._failure("the release step failed", f"job-name={name}", _why(found))
+        while not _explain(found := self.kubectl.read("Job", name), "Complete"):
+            if why := _explain(found, "Failed"):
+                raise self._failure("the release step failed", f"job-name={name}", why)
             self._wait(started, "the release step did not end")
 
     def _wait(self, started: float, what: str) -> None:
@@ -212,7 +212,7 @@ class Kubernetes(Deployer):
                 service = pod["metadata"]["labels"][f"{DOMAIN}name"]
                 raise self._failure(f"{service} did not become healthy", pod, why)
         for name in waiting:
-            if why := _explain_deadline(found.get(name)):
+            if why := _explain(found.get(name), "Progressing", "False"):
                 raise self._failure(f"{name} did not become healthy", f"{DOMAIN}name={name}", why)
         return waiting
 
@@ -239,7 +239,8 @@ class Kubernetes(Deployer):
         for pod in chosen[-1:]:
             name = pod["metadata"]["name"]
             # Of a copy that is started again and again, the run before has the reason.
-            text = self.kubectl.read_log(name, lines=LOG_LINES, previous=_restarts(pod) > 0)
+            again = any(one.get("restartCount") for one in _statuses(pod))
+            text = self.kubectl.read_log(name, lines=LOG_LINES, previous=again)
             hint = show_last_words(name, text or self.kubectl.read_log(name, lines=LOG_LINES))
         return UnhealthyError(f"{what}: {why}", hint)
 
@@ -300,7 +301,7 @@ def is_settled(deployment: Mapping[str, Any] | None) -> bool:
 
 def find_fault(pod: Mapping[str, Any]) -> str:
     """Return why a pod cannot become ready without help, or an empty string (pure)."""
-    for one in (pod.get("status") or {}).get("containerStatuses") or ():
+    for one in _statuses(pod):
         waiting = (one.get("state") or {}).get("waiting") or {}
         ended = (one.get("lastState") or {}).get("terminated") or (one.get("state") or {}).get("terminated") or {}
         if waiting.get("reason") in STUCK:
@@ -325,10 +326,8 @@ def describe_pod(pod: Mapping[str, Any]) -> Instance:
     )
 
 
-def _restarts(pod: Mapping[str, Any]) -> int:
-    return max(
-        (one.get("restartCount", 0) for one in (pod.get("status") or {}).get("containerStatuses") or ()), default=0
-    )
+def _statuses(pod: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return (pod.get("status") or {}).get("containerStatuses") or []
 
 
 def _is_applied(one: Mapping[str, Any]) -> bool:
@@ -336,19 +335,9 @@ def _is_applied(one: Mapping[str, Any]) -> bool:
     return one["kind"] not in {"PersistentVolumeClaim", "Job"}
 
 
-def _conditions(one: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
-    return {condition["type"]: condition for condition in ((one or {}).get("status") or {}).get("conditions") or ()}
-
-
-def _has(one: Mapping[str, Any] | None, condition: str) -> bool:
-    return _conditions(one).get(condition, {}).get("status") == "True"
-
-
-def _why(job: Mapping[str, Any] | None) -> str:
-    failed = _conditions(job).get("Failed", {})
-    return str(failed.get("message") or failed.get("reason") or "no reason is given")
-
-
-def _explain_deadline(deployment: Mapping[str, Any] | None) -> str:
-    progress = _conditions(deployment).get("Progressing", {})
-    return str(progress.get("message") or progress.get("reason")) if progress.get("status") == "False" else ""
+def _explain(one: Mapping[str, Any] | None, condition: str, status: str = "True") -> str:
+    """Return what is said of a condition that has a status; empty where it has another one."""
+    for said in ((one or {}).get("status") or {}).get("conditions") or ():
+        if (said["type"], said["status"]) == (condition, status):
+            return str(said.get("message") or said.get("reason") or "no reason is given")
+    return ""

@@ -26,8 +26,8 @@ class ConfigMaps:
     kubectl: Kubectl
     stack: str
 
-    def create(self, name: str, content: str, labels: Mapping[str, str]) -> str:
-        """Make a config map; return what is wrong where the name is taken."""
+    def create(self, name: str, content: str, labels: Mapping[str, str]) -> bool:
+        """Make a config map; return False where the name is taken."""
         marks = {f"{DOMAIN}instance": make_name(self.stack), f"{DOMAIN}managed-by": MEMORY}
         body = {
             "apiVersion": "v1",
@@ -35,7 +35,7 @@ class ConfigMaps:
             "metadata": {"name": make_name(name), "labels": marks},
             "data": {"name": name, "content": content, **{f"label.{key}": value for key, value in labels.items()}},
         }
-        return "" if self.kubectl.create("ConfigMap", body) else f"{name} is there already"
+        return self.kubectl.create("ConfigMap", body)
 
     def remove(self, name: str) -> None:
         """Remove a config map."""

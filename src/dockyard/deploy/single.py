@@ -31,11 +31,10 @@ from dockyard.stack import compose
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.5
 SETTLE_SECONDS = 2.0
 """How long a copy without a health check must have run to count as up."""
-SEEN_ENDING = 20
-"""How often to look for the end of a copy that is restarted."""
+REASON_SECONDS = 10.0
+"""How long to look for the end of a copy that is restarted."""
 PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
 RELOAD = "SIGUSR2"
@@ -82,6 +81,7 @@ class Host(EngineDeployer):
 
     lost_hint = "what served before goes on, or what the front has turned to; the next deploy removes what is left"
     shelf = Containers
+    pause = 0.5
 
     def read_live(self) -> Live:
         """Return what runs now."""
@@ -179,14 +179,13 @@ class Host(EngineDeployer):
         new = next(colour for colour in COLOURS if colour != old)
         self._end([box for box in before if box.colour == new])
         with self.attempt(stack, image, note, lambda: self._return(old, new)) as number:
-            coloured = hostfile.colour_set(stack, hostfile.list_set(stack), new, number)
-            if others := hostfile.list_others(stack):
-                self._up(stack.select(*others), others)
+            if (others := hostfile.select_others(stack)).services:
+                self._up(others)
             for job in jobs:
                 self._release(job)
             if self.destination.order == "stop-first":
                 self._end([box for box in before if box.colour == old and old])
-            self._up(coloured, tuple(coloured.services))
+            self._up(hostfile.colour_set(stack, new, number))
             if FRONT in stack.services:
                 self._turn(stack, new)
                 self.sleep(self.destination.drain if old else 0)
@@ -201,9 +200,7 @@ class Host(EngineDeployer):
         if old and not any(box.colour == old and box.state == "running" for box in boxes):
             known = [one.number for one in self.store.list_versions() if one.outcome == "deployed"]
             previous = _version(boxes, old) or max(known)
-            stack = self.store.read_version(previous)
-            coloured = hostfile.colour_set(stack, hostfile.list_set(stack), old, previous)
-            self._up(coloured, tuple(coloured.services))
+            self._up(hostfile.colour_set(self.store.read_version(previous), old, previous))
         if old and self._serving(boxes) == new and any(box.service == FRONT for box in boxes):
             self._point(old)
         self._end([box for box in self._boxes() if box.colour == new or not old])
@@ -213,7 +210,7 @@ class Host(EngineDeployer):
         if not any(box.service == FRONT for box in self._boxes()):
             self._compose(stack.select(FRONT), "up", "--no-start", FRONT)
         self._point(colour)
-        self._up(stack.select(FRONT), (FRONT,))
+        self._up(stack.select(FRONT))
 
     def _point(self, colour: str) -> None:
         """Give the front the names of the copies of a set; it lets those go that are no longer among them."""
@@ -247,43 +244,41 @@ class Host(EngineDeployer):
             hint = show_last_words(RELEASE, "\n".join(last))
             raise UnhealthyError(f"the release step failed with exit code {done.returncode}", hint)
 
-    def _up(self, stack: StackFile, names: tuple[str, ...]) -> None:
+    def _up(self, stack: StackFile) -> None:
         """Start services and wait until every copy is healthy; raise UnhealthyError where one cannot be."""
-        with console.status(f"starting {', '.join(names)}"):
-            self._compose(stack, "up", "--detach", "--no-deps", "--no-build", *names)
-            wanted = {name: int(stack.services[name]["deploy"]["replicas"]) for name in names}
-            deadline = self.clock() + self.destination.timeout
+        wanted = {name: int(body["deploy"]["replicas"]) for name, body in stack.services.items()}
+        names = ", ".join(wanted)
+        with console.status(f"starting {names}"):
+            self._compose(stack, "up", "--detach", "--no-deps", "--no-build", *wanted)
             steady = None
-            while True:
+            for late in self.poll(self.destination.timeout):
                 boxes = [box for box in self._boxes() if box.service in wanted]
                 for box in boxes:
                     if box.failed:
                         raise self._failure(box)
-                counts = {name: sum(box.healthy for box in boxes if box.service == name) for name in names}
+                counts = {name: sum(box.healthy for box in boxes if box.service == name) for name in wanted}
                 if counts == wanted:
                     unchecked = any(not box.health for box in boxes)
                     steady = steady or self.clock()
                     if not unchecked or self.clock() - steady >= SETTLE_SECONDS:
                         return
-                if self.clock() > deadline:
-                    late = next((box for box in boxes if not box.healthy), None)
+                if late:
                     when = f" within {self.destination.timeout} s"
-                    raise (
-                        self._failure(late, when) if late else UnhealthyError(f"{', '.join(names)} did not start{when}")
-                    )
-                self.sleep(POLL_SECONDS)
+                    for box in boxes:
+                        if not box.healthy:
+                            raise self._failure(box, when)
+                    raise UnhealthyError(f"{names} did not start{when}")
 
     def _failure(self, box: Box, when: str = "") -> UnhealthyError:
         """Show the last lines of a failing container, and return the error."""
         hint = show_last_words(box.plain, self.docker.read_log(box.id, "container", "logs"))
         facts: dict[str, Any] = {}
-        for _ in range(SEEN_ENDING):
+        for over in self.poll(REASON_SECONDS):
             shown = self.docker.attempt("container", "inspect", "--format", "{{json .State}}", box.id).stdout
             facts = json.loads(shown or "{}")
             # One that is started again and again only tells how it ended until it runs once more.
-            if not box.restarts or facts.get("Status") != "running":
+            if over or not box.restarts or facts.get("Status") != "running":
                 break
-            self.sleep(POLL_SECONDS)
         return UnhealthyError(f"{compose.explain(box.plain, facts)}{when}", hint)
 
     def _end(self, boxes: Iterable[Box]) -> None:
@@ -296,8 +291,8 @@ class Host(EngineDeployer):
     def _compose(self, stack: StackFile, *words: str) -> None:
         done = self._run_compose(stack, *words)
         if not done.ok:
-            said = [line for line in done.stderr.splitlines() if "orphan containers" not in line]
-            raise UnhealthyError(f"Compose could not start {self.stack}: {(said or ['it says nothing'])[-1]}")
+            said = done.stderr.splitlines() or ["it says nothing"]
+            raise UnhealthyError(f"Compose could not start {self.stack}: {said[-1]}")
 
     def _run_compose(self, stack: StackFile, *words: str) -> Any:
         content = json.dumps(stack.document).encode()

@@ -20,6 +20,7 @@ from dockyard.deploy.goal import (
     RELEASE,
     Document,
     Goal,
+    drop_empty,
     escape_all,
     list_targets,
     parse_seconds,
@@ -96,7 +97,7 @@ def make_stack(goal: Goal) -> StackFile:
     if FRONT in services:
         others = sorted(list_targets(goal.services[web]) - {port})
         lost += [f"{web}: port {other} beside the one of the front" for other in others]
-    return StackFile({key: value for key, value in document.items() if value}, files, tuple(lost))
+    return StackFile(drop_empty(document), files, tuple(lost))
 
 
 def make_jobs(goal: Goal, stack: StackFile) -> tuple[StackFile, ...]:
@@ -113,7 +114,7 @@ def _job(body: Document) -> dict[str, Any]:
 
 def _service(goal: Goal, name: str, body: Document) -> dict[str, Any]:
     own, (web, port) = goal.is_own(body), goal.web
-    made = {key: body[key] for key in KEPT if body.get(key) not in (None, {}, [])}
+    made: dict[str, Any] = {key: body.get(key) for key in KEPT}
     made["image"] = goal.image if own else body["image"]
     networks = body.get("networks") or {"default": None}
     made["networks"] = {
@@ -134,7 +135,7 @@ def _service(goal: Goal, name: str, body: Document) -> dict[str, Any]:
         made["ports"] = [*_ports(name, body)]
     if made.get("ports"):
         made["deploy"]["endpoint_mode"] = "vip"
-    return {key: value for key, value in made.items() if value not in (None, {}, [])}
+    return drop_empty(made)
 
 
 def describe_deploy(goal: Goal, body: Document, *, own: bool) -> dict[str, Any]:

@@ -27,7 +27,6 @@ from dockyard.process import Command
 log = logging.getLogger(__name__)
 
 NAMESPACE = "label=com.docker.stack.namespace="
-POLL_SECONDS = 1.0
 SETTLE_SECONDS = 3.0
 """How long an update may take to begin: until then its state is that of one which needs none."""
 REASON_SECONDS = 10.0
@@ -58,6 +57,7 @@ class Swarm(EngineDeployer):
 
     lost_hint = "the Swarm goes on by itself, to the new image or back: `invoke deploy.status` shows where it is"
     shelf = Configs
+    pause = 1.0
 
     def read_live(self) -> Live:
         """Return what runs now."""
@@ -150,11 +150,10 @@ class Swarm(EngineDeployer):
     def _remove(self) -> None:
         """Remove a stack that never ran before, and wait until its networks are gone too."""
         self.docker.attempt("stack", "rm", self.stack)
-        deadline = self.clock() + self.destination.timeout
-        while self.docker.attempt("network", "ls", "--quiet", "--filter", NAMESPACE + self.stack).stdout.strip():
-            if self.clock() > deadline:
+        for late in self.poll(self.destination.timeout):
+            left = self.docker.attempt("network", "ls", "--quiet", "--filter", NAMESPACE + self.stack).stdout.strip()
+            if late or not left:
                 return
-            self.sleep(POLL_SECONDS)
 
     def _release(self, job: StackFile) -> None:
         """Run the release step once and wait for its end; its last lines are told where it fails."""
@@ -163,16 +162,14 @@ class Swarm(EngineDeployer):
         try:
             with console.status(f"release step: {' '.join(job.services[RELEASE].get('command', ['its image']))}"):
                 self._deploy(job, prune=False)
-                deadline = self.clock() + self.destination.timeout
-                while True:
+                for late in self.poll(self.destination.timeout):
                     tasks = self._tasks([RELEASE])
                     if any(task.state == "Complete" for task in tasks):
                         return
                     ended = [task for task in tasks if task.state in ENDED]
-                    if ended or self.clock() > deadline:
+                    if ended or late:
                         why = ended[0].error if ended else f"it did not end within {self.destination.timeout} s"
                         raise self._failure("the release step failed", ended[0].id if ended else name, why)
-                    self.sleep(POLL_SECONDS)
         finally:
             with contextlib.suppress(LostError):
                 self.docker.attempt("service", "rm", name)
@@ -195,13 +192,12 @@ class Swarm(EngineDeployer):
         self._deploy(stack, prune=prune)
         started = self.clock()
         with console.status(f"{'returning' if returning else 'rolling'}: {', '.join(names)}"):
-            while True:
+            for late in self.poll(self.destination.timeout):
                 passed = self.clock() - started
                 services = self._services()
                 waiting = [name for name in names if not self._is_settled(services.get(name), passed)]
                 if not waiting:
                     return
-                late = passed > self.destination.timeout
                 if late and returning:
                     raise UnhealthyError(
                         f"{', '.join(waiting)}: what ran before is not back within {self.destination.timeout} s",
@@ -211,7 +207,6 @@ class Swarm(EngineDeployer):
                 back = [name for name in waiting if update_state(services.get(name)) in BACK]
                 if not returning and (back or late or len(failed) >= MOST_FAILURES * len(names)):
                     raise self._blame(back or waiting, old, late=late)
-                self.sleep(POLL_SECONDS)
 
     def _is_settled(self, service: Mapping[str, Any] | None, seconds: float) -> bool:
         """Tell whether a service has as many healthy copies as it should, all of the newest kind."""
@@ -228,16 +223,14 @@ class Swarm(EngineDeployer):
 
     def _blame(self, names: list[str], old: set[str], *, late: bool) -> UnhealthyError:
         """Return the error of services that do not become healthy, with the reason and last words of a copy."""
-        deadline = self.clock() + REASON_SECONDS
-        while True:
+        for over in self.poll(REASON_SECONDS):
             tasks = [one for one in self._tasks(names) if one.id not in old]
             # One that is ill is ended by Swarm, and may end well: only the update tells that it failed.
             messages = [str((one.get("UpdateStatus") or {}).get("Message")) for one in self._services().values()]
             told = [one for one in tasks if any(one.id in message for message in messages)]
             failed = [one for one in tasks if one.state in ENDED]
-            if failed or told or self.clock() > deadline:
+            if failed or told or over:
                 break
-            self.sleep(POLL_SECONDS)
         when = f" within {self.destination.timeout} s" if late else ""
         if not failed and not told:
             return UnhealthyError(

@@ -6,6 +6,7 @@ import getpass
 import json
 import logging
 import os
+import re
 import socket
 import time
 from abc import ABC, abstractmethod
@@ -34,8 +35,8 @@ KEPT = 10
 class Shelf(Protocol):
     """Where a destination keeps small texts with labels, each under a name that only one can have."""
 
-    def create(self, name: str, content: str, labels: Mapping[str, str]) -> str:
-        """Put a text there; return what is wrong where the name is taken."""
+    def create(self, name: str, content: str, labels: Mapping[str, str]) -> bool:
+        """Put a text there; return False where the name is taken."""
 
     def remove(self, name: str) -> None:
         """Take a text away by its name or id, if it is there and nothing uses it."""
@@ -51,12 +52,12 @@ class Configs:
     docker: Docker
     stack: str
 
-    def create(self, name: str, content: str, labels: Mapping[str, str]) -> str:
+    def create(self, name: str, content: str, labels: Mapping[str, str]) -> bool:
         """Make a config; of two with one name the Swarm refuses the second."""
         words = [word for key, value in labels.items() for word in ("--label", f"{LABEL}{key}={value}")]
         # A config cannot be empty.
         done = self.docker.attempt("config", "create", *words, name, "-", input=(content or " ").encode())
-        return refusal(name, done, ("already exists", "AlreadyExists"))
+        return is_made(name, done, "already ?exists")
 
     def remove(self, name: str) -> None:
         """Remove a config; the Swarm keeps what a service uses."""
@@ -82,13 +83,13 @@ class Containers:
     docker: Docker
     stack: str
 
-    def create(self, name: str, content: str, labels: Mapping[str, str]) -> str:
+    def create(self, name: str, content: str, labels: Mapping[str, str]) -> bool:
         """Make a container; of two with one name the engine refuses the second."""
         told = {**labels, "stack": self.stack, "content": content}
         words = [word for key, value in told.items() for word in ("--label", f"{LABEL}{key}={value}")]
         image = labels.get("image") or self.docker.read("image", "ls", "--quiet").split()[0]
         done = self.docker.attempt("container", "create", "--network=none", "--name", name, *words, image, "kept")
-        return refusal(name, done, ("is already in use",))
+        return is_made(name, done, "is already in use")
 
     def remove(self, name: str) -> None:
         """Remove a container."""
@@ -115,7 +116,7 @@ class Store:
         name = f"{self.stack}_dockyard-lock"
         mine = {"owner": owner(), "at": str(int(time.time())), "machine": machine(), "process": str(os.getpid())}
         for attempt in (1, 2):
-            if not self.shelf.create(name, "", mine):
+            if self.shelf.create(name, "", mine):
                 break
             held = self.shelf.read_all().get(name, {})
             age = int(time.time()) - int(held.get("at") or 0)
@@ -140,8 +141,8 @@ class Store:
         at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         labels = {"image": image, "at": at, "by": owner(), "outcome": note or "begun", "version": str(number)}
         content = json.dumps({"document": stack.document, "files": stack.files})
-        if wrong := self.shelf.create(self._name(number), content, labels):
-            raise DockyardError(f"the version could not be kept at the destination: {wrong}", "nothing was changed")
+        if not self.shelf.create(self._name(number), content, labels):
+            raise DockyardError(f"somebody else has made version {number} at this moment", "nothing was changed")
         return number
 
     def finish_version(self, number: int, outcome: str) -> None:
@@ -255,6 +256,8 @@ class EngineDeployer(Deployer):
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     shelf: ClassVar[type[Configs] | type[Containers]]
+    pause: ClassVar[float]
+    """Seconds between two looks at what starts or ends."""
 
     @abstractmethod
     def make_stack(self, goal: Goal) -> tuple[StackFile, tuple[StackFile, ...]]:
@@ -273,6 +276,13 @@ class EngineDeployer(Deployer):
             stack, jobs = self.make_stack(goal)
             return self.bring(stack, image, jobs)
 
+    def poll(self, seconds: float) -> Iterator[bool]:
+        """Yield, with a pause between, whether some seconds are over by now."""
+        deadline = self.clock() + seconds
+        while True:
+            yield self.clock() > deadline
+            self.sleep(self.pause)
+
     @property
     def stack(self) -> str:
         """The name that everything of this project has there."""
@@ -289,14 +299,12 @@ def list_log_options(*, follow: bool, tail: int | None) -> tuple[str, ...]:
     return (*(("--follow",) if follow else ()), *(("--tail", str(tail)) if tail is not None else ()))
 
 
-def refusal(name: str, done: Completed, taken: tuple[str, ...]) -> str:
-    """Return what is wrong where a name is taken, or ''; raise DockyardError for anything else."""
-    if done.ok:
-        return ""
-    said = (done.stderr.strip().splitlines() or ["no answer"])[-1]
-    if any(words in done.stderr for words in taken):
-        return said
-    raise DockyardError(f"the destination refuses to keep {name}: {said}", "nothing was changed")
+def is_made(name: str, done: Completed, taken: str) -> bool:
+    """Tell whether something was made; not, where its name is `taken`: raise DockyardError for anything else."""
+    if not done.ok and not re.search(taken, done.stderr, re.IGNORECASE):
+        said = (done.stderr.strip().splitlines() or ["no answer"])[-1]
+        raise DockyardError(f"the destination refuses to keep {name}: {said}", "nothing was changed")
+    return done.ok
 
 
 def own_labels(labels: Mapping[str, str] | None) -> dict[str, str]:
