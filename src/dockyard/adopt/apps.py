@@ -49,8 +49,7 @@ def detect_app(snapshot: Snapshot, overrides: Overrides, names: frozenset[str] =
     for said, source, folder in _named(snapshot, overrides):
         if " " in said.partition("(")[0]:  # a command, in place of an application
             return _serving(snapshot, commands.own_program(snapshot, commands.split(said)), source)
-        app = _resolve(snapshot, said, folder, candidates)
-        if app:
+        if app := _resolve(snapshot, said, folder, candidates):
             others = tuple(_reference(snapshot, one) for one in candidates)
             return Found(app, source, tuple(other for other in dict.fromkeys(others) if other != app.reference))
         if source == "--app":
@@ -66,8 +65,7 @@ def _named(snapshot: Snapshot, overrides: Overrides) -> Iterator[tuple[str, str,
         if one.app:
             yield one.app, one.source, one.folder
     for file in (".flaskenv", ".env.example"):
-        said = commands.variables(snapshot.text(file)).get("FLASK_APP")
-        if said:
+        if said := commands.variables(snapshot.text(file)).get("FLASK_APP"):
             yield said, f"FLASK_APP in {file}", ""
     for name, value in code.assignments(snapshot.tree("gunicorn.conf.py")):
         if name == "wsgi_app" and (text := code.text_of(value)):
@@ -83,9 +81,7 @@ def _resolve(snapshot: Snapshot, said: str, folder: str, candidates: tuple[Candi
     wanted, bracket, arguments = name.partition("(")
     here = (one for one in candidates if one.path == path and wanted in {"", one.name})
     match = next(here, None) or _imported(snapshot, path, candidates, wanted) or _unexplained(snapshot, path, wanted)
-    if match is None:
-        return None
-    return _make_app(snapshot, replace(match, path=path), bracket + arguments)
+    return _make_app(snapshot, replace(match, path=path), bracket + arguments) if match else None
 
 
 def _make_app(snapshot: Snapshot, one: Candidate, called: str = "") -> App:
@@ -119,11 +115,11 @@ def _chosen(snapshot: Snapshot, candidates: tuple[Candidate, ...], names: frozen
         if (found := _imported(snapshot, path, candidates) or _unexplained(snapshot, path))
     ]
     shipped = {one for one in (*candidates, *entries) if not NOT_SHIPPED.intersection(one.path.split("/")[:-1])}
-    everything = sorted(shipped, key=lambda one: _rank(snapshot, one, names))
-    if not everything:
+    if not shipped:
         return _program(snapshot, candidates)
-    best = everything[0]
-    equal = [one for one in everything if _rank(snapshot, one, names)[:4] == _rank(snapshot, best, names)[:4]]
+    ranks = {one: _rank(snapshot, one, names) for one in shipped}
+    everything = sorted(shipped, key=ranks.__getitem__)
+    equal = [one for one in everything if ranks[one][:4] == ranks[everything[0]][:4]]
     equal = [one for one in equal if _is_used(snapshot, one)] or equal
     if len({one.path for one in equal}) > 1:
         shown = [_reference(snapshot, one) for one in equal[:3]]

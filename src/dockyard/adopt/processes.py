@@ -112,15 +112,14 @@ def detect_release(snapshot: Snapshot, app: App, dependencies: Dependencies) -> 
         program, source = commands.django_program(snapshot.paths, app.root)
         return Found((*program, "migrate", "--no-input"), source)
     named = (path.rpartition("/")[0] for path in snapshot.paths if path.endswith("migrations/env.py"))
-    folder = next(iter(sorted(named, key=lambda path: (path.count("/"), path))), "")
+    folder = min(named, key=lambda path: (path.count("/"), path), default="")
     folder = folder or ("migrations" if snapshot.has_folder("migrations") else "")
     if "flask-migrate" in dependencies.names and folder and app.reference:
         inside = folder.removeprefix(f"{app.root}/")
         where = () if inside == "migrations" else ("--directory", inside)
         return Found(("flask", "--app", app.reference, "db", "upgrade", *where), f"Flask-Migrate and {folder}/")
-    ini = next((path for path in ("alembic.ini",) if path in snapshot.paths), "")
-    if ini and "alembic" in dependencies.names:
-        return Found(("alembic", "upgrade", "head"), ini)
+    if "alembic.ini" in snapshot.paths and "alembic" in dependencies.names:
+        return Found(("alembic", "upgrade", "head"), "alembic.ini")
     return Found((), "no migrations")
 
 
