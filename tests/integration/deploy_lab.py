@@ -38,15 +38,22 @@ def opened(project: Settings, engine: Engine, folder: Path, count: int, *, small
         yield lab
 
 
-@contextmanager
-def served(lab: Lab, programs: Programs, folder: Path) -> Iterator[RunningRegistry]:
-    """Run a registry in the hub of a lab."""
+@pytest.fixture(scope="module")
+def registry(lab: Lab, programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegistry]:
+    """Run the registry that the nodes fetch from, in the hub of the lab."""
+    folder = tmp_path_factory.mktemp("served")
     script = folder / "registry.sh"
     script.write_text(f'#!/bin/sh\nexec {" ".join(lab.enter(programs.registry))} "$@"\n')
     script.chmod(0o755)
     shape = Shape(password=False, address=HUB)
     with running(Programs(str(script), programs.openssl), folder / "registry", shape) as registry:
         yield registry
+
+
+def assert_no_failure(counted: dict[str, int], least: int) -> None:
+    """Hold that every request was answered."""
+    assert {said: count for said, count in counted.items() if said.startswith("failed")} == {}
+    assert sum(counted.values()) >= least
 
 
 def furnished(

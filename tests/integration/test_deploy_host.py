@@ -24,12 +24,13 @@ from dockyard.process import Command, capture
 from dockyard.settings import Settings
 from tests.integration import deploy_lab, ssh_door
 from tests.integration.checkout import copied
+from tests.integration.deploy_lab import assert_no_failure, registry
 from tests.integration.engine_lab import Lab
 from tests.integration.registry_process import Authority, Programs, RunningRegistry, programs
 from tests.integration.shop import PRODUCTION, Shop, carry_images, write_project
 from tests.integration.tls_front import behind_tls
 
-__all__ = ["programs"]
+__all__ = ["programs", "registry"]
 pytestmark = deploy_lab.MARKS
 NAME = f"dockyard-test-{secrets.token_hex(4)}"
 TOKEN = "a-token-that-nobody-else-has"
@@ -47,13 +48,6 @@ def lab(project: Settings, engine: Engine, tmp_path_factory: pytest.TempPathFact
     """Run one engine, whose disk is small."""
     with deploy_lab.opened(project, engine, tmp_path_factory.mktemp("lab"), 1, small="900m") as lab:
         yield lab
-
-
-@pytest.fixture(scope="module")
-def registry(lab: Lab, programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegistry]:
-    """Run the registry that the host fetches from."""
-    with deploy_lab.served(lab, programs, tmp_path_factory.mktemp("served")) as registry:
-        yield registry
 
 
 @pytest.fixture(scope="module")
@@ -105,12 +99,6 @@ def assert_whole(shop: Shop) -> None:
     kept = list_containers(shop, "created")
     assert all("dockyard-v" in name for name in kept), kept
     assert list_containers(shop, "exited") == []
-
-
-def assert_no_failure(counted: dict[str, int], least: int) -> None:
-    """Hold that every request was answered."""
-    assert {said: count for said, count in counted.items() if said.startswith("failed")} == {}
-    assert sum(counted.values()) >= least
 
 
 def test_no_request_fails_while_the_front_turns(shop: Shop) -> None:

@@ -18,11 +18,12 @@ import pytest
 from dockyard.engine.client import Engine
 from dockyard.settings import Settings
 from tests.integration import deploy_lab, ssh_door
+from tests.integration.deploy_lab import assert_no_failure, registry
 from tests.integration.engine_lab import Lab, Node
-from tests.integration.registry_process import Programs, RunningRegistry, programs
+from tests.integration.registry_process import RunningRegistry, programs
 from tests.integration.shop import Shop
 
-__all__ = ["programs"]
+__all__ = ["programs", "registry"]
 pytestmark = deploy_lab.MARKS
 SETTLES_WITHIN = 90.0
 PLACE: dict[str, Any] = {
@@ -45,13 +46,6 @@ def lab(project: Settings, engine: Engine, tmp_path_factory: pytest.TempPathFact
             words = ("--advertise-addr", node.address, "--listen-addr", node.address)
             lab.docker(node, "swarm", "join", "--token", token, *words, f"{first.address}:2377")
         yield lab
-
-
-@pytest.fixture(scope="module")
-def registry(lab: Lab, programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegistry]:
-    """Run the registry that the nodes fetch from."""
-    with deploy_lab.served(lab, programs, tmp_path_factory.mktemp("served")) as registry:
-        yield registry
 
 
 @pytest.fixture(scope="module")
@@ -96,12 +90,6 @@ def assert_idle(shop: Shop, node: Node) -> None:
 def other(shop: Shop) -> str:
     """Return a good version that does not run."""
     return next(version for version in ("two", "three") if version != runs(shop))
-
-
-def assert_no_failure(counted: dict[str, int], least: int) -> None:
-    """Hold that every request was answered."""
-    assert {said: count for said, count in counted.items() if said.startswith("failed")} == {}
-    assert sum(counted.values()) >= least
 
 
 def test_no_request_fails_while_a_new_version_rolls(shop: Shop) -> None:

@@ -120,7 +120,8 @@ def _chosen(snapshot: Snapshot, candidates: tuple[Candidate, ...], names: frozen
     ranks = {one: _rank(snapshot, one, names) for one in shipped}
     everything = sorted(shipped, key=ranks.__getitem__)
     equal = [one for one in everything if ranks[one][:4] == ranks[everything[0]][:4]]
-    equal = [one for one in equal if _is_used(snapshot, one)] or equal
+    # An object that its module does nothing with is there for a test.
+    equal = [one for one in equal if re.search(rf"\b{one.name}\.\w", snapshot.text(one.path))] or equal
     if len({one.path for one in equal}) > 1:
         shown = [_reference(snapshot, one) for one in equal[:3]]
         if len(set(shown)) < len(shown):  # of several folders
@@ -152,11 +153,6 @@ def _unexplained(snapshot: Snapshot, path: str, wanted: str = "") -> Candidate |
     if _is_entry(path):
         interface = "asgi" if "asgi" in path else "wsgi"
     return Candidate(path, name, framework, interface, () if name in FACTORIES else None) if name else None
-
-
-def _is_used(snapshot: Snapshot, one: Candidate) -> bool:
-    """Return whether its module does anything with an object: one that is only made is there for a test."""
-    return bool(re.search(rf"\b{one.name}\.\w", snapshot.text(one.path)))
 
 
 def _rank(snapshot: Snapshot, one: Candidate, names: frozenset[str]) -> tuple[bool, int, int, int, bool, str]:

@@ -86,13 +86,15 @@ def render(
 
     Settings that were written for `before`, and are as they were written, become those of the project.
     """
+    # BuildKit looks for the Dockerfile's own one first.
+    ignore = ".dockerignore" if project.dockerfile == "Dockerfile" else f"{project.dockerfile}.dockerignore"
     files = {
         **project.entry,
         project.dockerfile: render_dockerfile(project),
         "compose.yaml": render_compose(project),
         "compose.production.yaml": render_production(project),
         "compose.env": render_environment(project),
-        ignore_name(project): render_ignore(project),
+        ignore: render_ignore(project),
         PRODUCTION: render_production_inputs(project),
         "requirements/test.in": render_test_inputs(project),
         "requirements/frontend.in": FRONTEND if project.frontend else "",
@@ -113,11 +115,6 @@ def render(
         if stack:
             files[stack.production_file] = render_adapted(project, stack)
     return {path: text for path, text in files.items() if text}
-
-
-def ignore_name(project: Project) -> str:
-    """Return the name of the file that says what a build sees: BuildKit looks for the Dockerfile's own one first."""
-    return ".dockerignore" if project.dockerfile == "Dockerfile" else f"{project.dockerfile}.dockerignore"
 
 
 def render_ignore(project: Project) -> str:

@@ -106,7 +106,7 @@ def _read_variables(snapshot: Snapshot, path: str, shared: set[str]) -> Iterator
     imports = code.imported_names(tree)
     # Settings in parts import such an object from another one of them, often with a star.
     makers = _makers(tree) | {
-        name for name in shared if imports.get(name, "").startswith(".") or _has_star(tree)
+        name for name in shared if imports.get(name, "").startswith(".") or "*" in imports
     }  # fmt: skip
     for node in code.walk(tree):
         if isinstance(node, ast.Subscript) and code.resolved_name(node.value, imports) == "os.environ":
@@ -119,10 +119,6 @@ def _read_variables(snapshot: Snapshot, path: str, shared: set[str]) -> Iterator
             code.dotted_name(base).endswith("BaseSettings") for base in node.bases
         ):
             yield from _fields(node, path)
-
-
-def _has_star(tree: ast.Module) -> bool:
-    return any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in tree.body)
 
 
 def _without_module(full: str, makers: set[str]) -> str:
@@ -144,22 +140,18 @@ def _called(node: ast.Call, path: str, full: str, makers: set[str]) -> Iterator[
 
 def _fields(node: ast.ClassDef, path: str) -> Iterator[Variable]:
     """Yield the fields of pydantic settings: each is read from the variable of its name, with the prefix."""
-    prefix = next(
-        (text for inner in ast.walk(node) if isinstance(inner, ast.keyword | ast.Assign) and _is_prefix(inner)
-         and (text := code.text_of(inner.value)) is not None), "",
-    )  # fmt: skip
+    prefix = ""
+    for inner in ast.walk(node):
+        match inner:
+            case (
+                ast.keyword(arg="env_prefix", value=ast.Constant(value=str(prefix)))
+                | ast.Assign(targets=[ast.Name(id="env_prefix")], value=ast.Constant(value=str(prefix)))
+            ):
+                break
     for field in node.body:
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and field.target.id[0] != "_":
-            if field.target.id == "model_config":
-                continue
-            name = (prefix + field.target.id).upper()
-            yield Variable(name, f"{path}:{field.lineno}", field.value is None, code.text_of(field.value))
-
-
-def _is_prefix(node: ast.keyword | ast.Assign) -> bool:
-    if isinstance(node, ast.keyword):
-        return node.arg == "env_prefix"
-    return any(code.dotted_name(target) == "env_prefix" for target in node.targets)
+        match field:
+            case ast.AnnAssign(target=ast.Name(id=name), value=value) if name[0] != "_" and name != "model_config":
+                yield Variable((prefix + name).upper(), f"{path}:{field.lineno}", value is None, code.text_of(value))
 
 
 def detect_writable(snapshot: Snapshot, app: App, backends: Sequence[Backend], overrides: Overrides) -> Found[Writable]:

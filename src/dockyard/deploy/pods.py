@@ -3,13 +3,14 @@
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 from dockyard.deploy.destination import Destination
 from dockyard.deploy.docker import SENSITIVE
+from dockyard.deploy.goal import drop_empty
 from dockyard.deploy.model import ONE_SHOT, WEB, Check, Mount, Workload
 from dockyard.deploy.stackfile import hash_text
 
@@ -53,16 +54,17 @@ def make_pod(release: Release, one: Workload) -> dict[str, Any]:
     if user and any(mount.volume for mount in one.mounts):
         security["fsGroup"] = security["runAsGroup"]
     security["seccompProfile"] = {"type": "RuntimeDefault"}
-    return {
+    made = {
         "serviceAccountName": release.name,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": math.ceil(one.grace) + drain,
-        **({} if one.role == ONE_SHOT else {"topologySpreadConstraints": [spread]}),
+        "topologySpreadConstraints": [] if one.role == ONE_SHOT else [spread],
         "securityContext": security,
         "containers": [_make_container(release, one, drain)],
-        **_section("volumes", [*_make_volumes(release, one)]),
+        "volumes": [*_make_volumes(release, one)],
     }
+    return drop_empty(made)
 
 
 def _make_container(release: Release, one: Workload, drain: int) -> dict[str, Any]:
@@ -71,15 +73,15 @@ def _make_container(release: Release, one: Workload, drain: int) -> dict[str, An
         {"name": key, "valueFrom": {"secretKeyRef": {"name": f"{release.name}-{ENVIRONMENT}", "key": key}}}
         for key in list_private(release, one)
     ]
-    return {
+    made = {
         "name": make_name(one.name),
         "image": one.image,
-        **({} if one.entrypoint is None else {"command": list(one.entrypoint)}),
-        **({} if one.command is None else {"args": list(one.command)}),
-        **({"workingDir": one.folder} if one.folder else {}),
-        **_section("ports", [{"containerPort": port, "protocol": "TCP"} for port in one.ports]),
-        **_section("envFrom", [{"configMapRef": {"name": name_settings(one, public)}}] if public else []),
-        **_section("env", hidden),
+        "command": list(one.entrypoint or ()),
+        "args": list(one.command or ()),
+        "workingDir": one.folder,
+        "ports": [{"containerPort": port, "protocol": "TCP"} for port in one.ports],
+        "envFrom": [{"configMapRef": {"name": name_settings(one, public)}}] if public else [],
+        "env": hidden,
         "resources": _make_resources(one),
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -87,9 +89,10 @@ def _make_container(release: Release, one: Workload, drain: int) -> dict[str, An
             "capabilities": {"drop": ["ALL"]},
         },
         **(_make_probes(one, one.check) if one.check else {}),
-        **({"lifecycle": {"preStop": {"sleep": {"seconds": drain}}}} if drain else {}),
-        **_section("volumeMounts", [*_make_mounts(one)]),
+        "lifecycle": {"preStop": {"sleep": {"seconds": drain}}} if drain else None,
+        "volumeMounts": [*_make_mounts(one)],
     }
+    return drop_empty(made)
 
 
 def _make_resources(one: Workload) -> dict[str, Any]:
@@ -97,13 +100,11 @@ def _make_resources(one: Workload) -> dict[str, Any]:
     cpus = limits.reserved_cpus or limits.cpus / 4 or 0.1
     memory = limits.reserved_memory or limits.memory or 128 * 2**20
     most = {
-        **({"cpu": format_cpus(limits.cpus)} if limits.cpus else {}),
-        **({"memory": format_size(limits.memory)} if limits.memory else {}),
+        "cpu": format_cpus(limits.cpus) if limits.cpus else "",
+        "memory": format_size(limits.memory) if limits.memory else "",
     }
-    return {
-        "requests": {"cpu": format_cpus(cpus), "memory": format_size(memory)},
-        **({"limits": most} if most else {}),
-    }
+    requests = {"cpu": format_cpus(cpus), "memory": format_size(memory)}
+    return drop_empty({"requests": requests, "limits": drop_empty(most)})
 
 
 def _make_probes(one: Workload, check: Check) -> dict[str, Any]:
@@ -206,11 +207,6 @@ def name_claim(release: Release, volume: str) -> str:
 
 def _mount_name(mount: Mount) -> str:
     return make_name(mount.volume or f"memory{mount.target}")
-
-
-def _section(key: str, values: Iterable[Any]) -> dict[str, Any]:
-    found = list(values)
-    return {key: found} if found else {}
 
 
 def format_cpus(cpus: float) -> str:

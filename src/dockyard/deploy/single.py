@@ -187,7 +187,10 @@ class Host(EngineDeployer):
                 self._end([box for box in before if box.colour == old and old])
             self._up(hostfile.colour_set(stack, new, number))
             if FRONT in stack.services:
-                self._turn(stack, new)
+                if not any(box.service == FRONT for box in self._boxes()):
+                    self._compose(stack.select(FRONT), "up", "--no-start", FRONT)
+                self._point(new)
+                self._up(stack.select(FRONT))
                 self.sleep(self.destination.drain if old else 0)
         # From here on there is nothing to return from: what is left of the old set goes now, or with the next deploy.
         self._end([box for box in self._boxes() if box.colour == old and old])
@@ -204,13 +207,6 @@ class Host(EngineDeployer):
         if old and self._serving(boxes) == new and any(box.service == FRONT for box in boxes):
             self._point(old)
         self._end([box for box in self._boxes() if box.colour == new or not old])
-
-    def _turn(self, stack: StackFile, colour: str) -> None:
-        """Turn the front to the copies of a set, starting the front where there is none."""
-        if not any(box.service == FRONT for box in self._boxes()):
-            self._compose(stack.select(FRONT), "up", "--no-start", FRONT)
-        self._point(colour)
-        self._up(stack.select(FRONT))
 
     def _point(self, colour: str) -> None:
         """Give the front the names of the copies of a set; it lets those go that are no longer among them."""

@@ -85,7 +85,10 @@ def make_stack(goal: Goal) -> StackFile:
     files |= {_config_key(name): body["content"] for name, body in (goal.document.get("configs") or {}).items()}
     if any(one["source"] == "drain" for body in services.values() for one in body.get("configs") or ()):
         files["drain.py"] = (resources.files("dockyard.payload") / "drain.py").read_text("utf-8")
-    configs = {_stem(name): _config(goal, name, text) for name, text in files.items()}
+    configs = {}
+    for name, text in files.items():
+        stem = name.partition(".")[0]
+        configs[stem] = {"file": f"./{name}", "name": f"{goal.stack}_{stem}-{hash_text(text)}"}
     document = {
         "services": {name: _marked(body, configs) for name, body in services.items()},
         "networks": {name: _network(body) for name, body in (goal.document.get("networks") or {}).items()},
@@ -121,7 +124,8 @@ def _service(goal: Goal, name: str, body: Document) -> dict[str, Any]:
         net: {"aliases": said["aliases"]} if said and said.get("aliases") else None for net, said in networks.items()
     }
     made["volumes"] = [*_volumes(body)]
-    made["secrets"] = [*_mounted_secrets(goal, body, own=own)]
+    mounted = [*(body.get("secrets") or ()), *({"source": one} for one in goal.destination.secrets if own)]
+    made["secrets"] = [{"mode": 0o444, **one, "target": one.get("target") or one["source"]} for one in mounted]
     made["configs"] = [{**one, "source": _config_key(one["source"])} for one in body.get("configs") or ()]
     made["deploy"] = describe_deploy(goal, body, own=own)
     if own and goal.destination.environment:
@@ -259,13 +263,6 @@ def _volumes(body: Document) -> Iterator[dict[str, Any]]:
         yield {"type": "tmpfs", "target": target, **({"tmpfs": {"size": size}} if size else {})}
 
 
-def _mounted_secrets(goal: Goal, body: Document, *, own: bool) -> Iterator[dict[str, Any]]:
-    for secret in body.get("secrets") or ():
-        yield {"mode": 0o444, **secret, "target": secret.get("target") or secret["source"]}
-    for name in goal.destination.secrets if own else ():
-        yield {"source": name, "target": name, "mode": 0o444}
-
-
 def _secrets(goal: Goal) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the secrets: the destination holds them already, so that none passes through a file of the project."""
     for name, body in (goal.document.get("secrets") or {}).items():
@@ -274,17 +271,9 @@ def _secrets(goal: Goal) -> Iterator[tuple[str, dict[str, Any]]]:
         yield name, {"external": True, "name": name}
 
 
-def _config(goal: Goal, name: str, text: str) -> dict[str, str]:
-    return {"file": f"./{name}", "name": f"{goal.stack}_{_stem(name)}-{hash_text(text)}"}
-
-
 def _config_key(name: str) -> str:
     """Return what a config of the Compose files is called in a stack, where ours have names too."""
     return f"config-{name.replace('.', '-')}"
-
-
-def _stem(name: str) -> str:
-    return name.partition(".")[0]
 
 
 def _marked(body: dict[str, Any], configs: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
