@@ -44,12 +44,12 @@ def write_atomically(path: Path, text: str) -> None:
         fresh.replace(path)
 
 
-def replace_files(wanted: Mapping[Path, str | None]) -> None:
-    """Give every path its text, or remove it where that is None; on any error leave all as they were."""
+def replace_files(wanted: Mapping[Path, str | bytes | None]) -> None:
+    """Give every path its content, or remove it where that is None; on any error leave all as they were."""
     try:
         with contextlib.ExitStack() as stack:
             fresh = {
-                path: stack.enter_context(_beside(path, text)) for path, text in wanted.items() if text is not None
+                path: stack.enter_context(_beside(path, new)) for path, new in wanted.items() if new is not None
             }
             old = {path: path.read_bytes() if path.exists() else None for path in wanted}
             try:
@@ -64,17 +64,18 @@ def replace_files(wanted: Mapping[Path, str | None]) -> None:
 
 
 @contextlib.contextmanager
-def _beside(path: Path, text: str) -> Iterator[Path]:
-    """Write a text to a temporary file in the folder of its target; it is gone at the end unless it was moved."""
+def _beside(path: Path, content: str | bytes) -> Iterator[Path]:
+    """Write something to a temporary file in the folder of its target; it is gone at the end unless it was moved."""
     made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
     make_folder(path.parent)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).chmod(0o644)
+        # A new .env holds secrets: its owner alone reads it.
+        Path(name).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o600 if path.name == ".env" else 0o644)
         yield Path(name)
     finally:
         Path(name).unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from dockyard.adopt import writing
 from dockyard.adopt.model import Finding
 from dockyard.adopt.writing import plan_changes, write_changes
 from dockyard.bases.lookup import Answer, remember_answers
+from dockyard.errors import DockyardError
 from dockyard.settings import load
 from dockyard.tasks import make_program, namespace
 from dockyard.tasks.init import arrange
@@ -343,11 +344,11 @@ def test_all_or_nothing(app: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def fail(self: Path, target: Path) -> Path:
         if target.name == "z.txt":
-            raise OSError(28, "No space left on device")
+            raise OSError(28, "No space left on device", str(target))
         return replace(self, target)
 
     monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(DockyardError, match=r"z\.txt: No space"):
         write_changes(app, changes)
     assert contents(app) == before
     assert not (app / "a").exists()

@@ -3,12 +3,12 @@
 import contextlib
 import difflib
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from dockyard.adopt.snapshot import Snapshot
+from dockyard.files import replace_files
 
 GROWING = {"pyproject.toml", ".gitignore", ".env", "Aptfile"}
 """Files that get lines where they exist, at their end but for answers in the settings, and lose none."""
@@ -86,50 +86,18 @@ def differences(changes: Iterable[Change]) -> Iterator[str]:
 
 
 def write_changes(root: Path, changes: Iterable[Change]) -> None:
-    """Write all files or none: each is written beside its place first, and what was moved is moved back on an error."""
-    wanted = [(root / change.path, change) for change in changes if change.writes]
-    with contextlib.ExitStack() as undo:
-        for folder in _list_missing_folders(file for file, _ in wanted):
-            folder.mkdir()
-            undo.callback(folder.rmdir)
-        prepared = []
-        for file, change in wanted:
-            prepared.append((_prepare(file, change), file))
-            undo.callback(prepared[-1][0].unlink, missing_ok=True)
-        for temporary, file in prepared:
-            undo.callback(_restore, file, file.read_bytes() if file.exists() else None)
-            temporary.replace(file)
-        undo.pop_all()
+    """Write all files or none."""
+    replace_files({root / change.path: _encode(root / change.path, change) for change in changes if change.writes})
 
 
-def _restore(file: Path, content: bytes | None) -> None:
-    if content is None:
-        file.unlink(missing_ok=True)
-    else:
-        file.write_bytes(content)
-
-
-def _list_missing_folders(files: Iterable[Path]) -> list[Path]:
-    """Return the folders to make, each after the one that it lies in."""
-    folders = {folder for file in files for folder in file.parents}
-    return sorted(folder for folder in folders if not folder.exists())
-
-
-def _prepare(file: Path, change: Change) -> Path:
-    """Write a file's content beside it; one that grows keeps its own bytes, line ends included."""
+def _encode(file: Path, change: Change) -> bytes:
+    """Return a file's content; one that grows keeps its own bytes, line ends included."""
     content = change.text.encode()
+    if change.action == "create":
+        return content
+    old = file.read_bytes()
+    ends = b"\r\n" if b"\r\n" in old else b"\n"
     if change.action == "append":
-        old = file.read_bytes()
         added = change.text[len(change.before.rstrip("\n")) :]
-        ends = b"\r\n" if b"\r\n" in old else b"\n"
-        content = old.rstrip(b"\r\n") + added.encode().replace(b"\n", ends)
-    elif change.action == "update" and b"\r\n" in file.read_bytes():
-        content = content.replace(b"\n", b"\r\n")
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".dockyard-")
-    with os.fdopen(handle, "wb") as opened:
-        opened.write(content)
-    temporary = Path(name)
-    if change.path == ".env" and change.action == "create":
-        return temporary  # it is as mkstemp made it: its owner alone reads secrets
-    temporary.chmod(file.stat().st_mode & 0o777 if change.action in {"append", "update"} else 0o644)
-    return temporary
+        return old.rstrip(b"\r\n") + added.encode().replace(b"\n", ends)
+    return content.replace(b"\n", ends)

@@ -16,7 +16,7 @@ from dockyard.deploy.manifests import COMMENTS, list_notes, make_objects
 from dockyard.deploy.model import read_habits, read_workloads
 from dockyard.deploy.pods import Release
 from dockyard.errors import ChangesPending, UsageError
-from dockyard.files import write_atomically
+from dockyard.files import replace_files
 from dockyard.image.dockerfile import parse_dockerfile, read_dockerfile
 from dockyard.settings import Settings
 
@@ -146,12 +146,7 @@ def write_files(folder: Path, files: Mapping[str, str], once: Mapping[str, str])
     """Write what differs, remove what is there no more, and write what is the user's where it is absent."""
     missing = {name: text for name, text in once.items() if not (folder / name).exists()}
     changed = compare_files(folder, files)
-    for name in changed:
-        if name not in files:
-            (folder / name).unlink()
-    for name, text in ({name: files[name] for name in changed if name in files} | missing).items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / name, text)
+    replace_files({folder / name: missing.get(name, files.get(name)) for name in (*changed, *missing)})
     return (*changed, *missing)
 
 
