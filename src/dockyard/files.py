@@ -48,9 +48,7 @@ def replace_files(wanted: Mapping[Path, str | bytes | None]) -> None:
     """Give every path its content, or remove it where that is None; on any error leave all as they were."""
     try:
         with contextlib.ExitStack() as stack:
-            fresh = {
-                path: stack.enter_context(_beside(path, new)) for path, new in wanted.items() if new is not None
-            }
+            fresh = {path: stack.enter_context(_beside(path, new)) for path, new in wanted.items() if new is not None}
             old = {path: path.read_bytes() if path.exists() else None for path in wanted}
             try:
                 for path in wanted:
