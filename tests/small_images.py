@@ -175,4 +175,4 @@ def worked(**changes: Any) -> Trial:
 def case(more: Mapping[str, File] | None = None, *, trial: Trial | None = None, **wishes: Any) -> Case:
     """Return a good image with a second layer, and what is expected of it."""
     layers: Iterable[Mapping[str, File]] = (good(), more) if more else (good(),)
-    return Case(facts(*layers), expected(**wishes), trial)
+    return Case(facts(*layers), expected(**wishes), trial or Trial())

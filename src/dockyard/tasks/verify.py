@@ -75,9 +75,9 @@ def print_report(found: Any) -> None:
         len(verdict.checked),
         len({finding.rule for finding in verdict.violations}),
         console.size(facts.size),
-        f"{trial.answer:.2f} s" if trial and trial.answer is not None else "-",
-        console.size(trial.memory) if trial and trial.memory is not None else "-",
-        f"{trial.stop:.1f} s" if trial and trial.stop is not None else "-",
+        f"{trial.answer:.2f} s" if trial.answer is not None else "-",
+        console.size(trial.memory) if trial.memory is not None else "-",
+        f"{trial.stop:.1f} s" if trial.stop is not None else "-",
     )
     console.table(("image", *MEASURED), [summary], right=MEASURED)
 

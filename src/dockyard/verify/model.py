@@ -107,12 +107,13 @@ def follow_links(files: Mapping[str, Entry], path: str, hops: int = 20) -> str:
 class Trial:
     """How a container of the image did; times are in seconds, None where it never came to that.
 
-    `refused` is what the engine said where it could not start the container at all, `exit_code` the status
-    of one that ended by itself. `listening` holds addresses as host:port. `plain` is the same trial without
-    any hardening, made where the hardened one failed, so that the two causes can be told apart.
+    `port` is that of the service, 0 where nothing was tried. `refused` is what the engine said where it could not
+    start the container at all, `exit_code` the status of one that ended by itself. `listening` holds addresses as
+    host:port. `plain` is the same trial without any hardening, made where the hardened one failed, so that the two
+    causes can be told apart.
     """
 
-    port: int
+    port: int = 0
     refused: str = ""
     exit_code: int | None = None
     out_of_memory: bool = False
@@ -131,6 +132,11 @@ class Trial:
     def serves(self) -> bool:
         """Whether the service came up: it answers, and its health check, if there is one, passes."""
         return self.answer is not None and self.healthy is not False
+
+    @property
+    def telling(self) -> "Trial":
+        """The trial that shows what is wrong with the service itself: the one without hardening, if there is one."""
+        return self if self.serves else self.plain or self
 
 
 class Scope(StrEnum):
@@ -179,7 +185,7 @@ class Case:
 
     facts: Facts
     expected: Expected
-    trial: Trial | None = None
+    trial: Trial = Trial()
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from dockyard.files import write_atomically
 from dockyard.image import records
 from dockyard.image.record_types import Details, PackageRecord
 from dockyard.registry import documents
-from dockyard.verify.model import Case, Facts, Finding, Rule, Trial, Verdict
+from dockyard.verify.model import Case, Facts, Finding, Rule, Verdict
 from dockyard.verify.rules.judge import RULES
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sar
 SARIF_LEVELS = {"critical": "error", "high": "error", "low": "note", "none": "note"}
 """SARIF's words for vulnerabilities; all others, and what nobody has rated, are warnings."""
 MOST_FINDINGS = 200
-NO_TRIAL = Trial(0)
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -48,7 +47,7 @@ def describe_report(report: Report) -> Details:
     """Return what a run record holds of a report and of what was found in the image."""
     accepted, facts = report.verdict.accepted, report.case.facts
     first = [*report.verdict.violations, *accepted][:MOST_FINDINGS]
-    trial = report.case.trial or NO_TRIAL
+    trial = report.case.trial
     details: Details = {
         "target": report.case.expected.target,
         "python": report.case.expected.python,
@@ -70,38 +69,31 @@ def describe_report(report: Report) -> Details:
                 for one in first
             ],
         },
-    }
-    if not report.ok:
-        rules = sorted({finding.rule for finding in report.verdict.violations})
-        details["error"] = records.shorten_line(f"the image breaks {', '.join(rules)}")
-    if facts.digest:
-        details["image"] = {
+        "image": {
             "reference": report.image,
             "digest": facts.manifest or facts.digest,
             "pull_bytes": facts.size,
             "packages": find_packages(facts),
-        }
+        },
+    }
+    if not report.ok:
+        rules = sorted({finding.rule for finding in report.verdict.violations})
+        details["error"] = records.shorten_line(f"the image breaks {', '.join(rules)}")
     return details
 
 
 def find_packages(found: Facts) -> list[PackageRecord]:
     """Return the distributions and Debian packages that an image has, by name (pure)."""
-    telling = [
-        (path, entry.data) for path, entry in found.files.items() if entry.data and documents.WANTED.fullmatch(path)
-    ]
-    held = documents.collect_contents([telling])
-    python: list[PackageRecord] = [
-        {"name": name, "version": version, "type": "python"} for name, version, _ in held.distributions
-    ]
-    debian: list[PackageRecord] = [
-        {"name": stanza["Package"], "version": stanza.get("Version", ""), "type": "debian"} for stanza in held.packages
-    ]
-    return [*python, *debian]
+    kept = [entry for entry in found.files.values() if entry.data and documents.WANTED.fullmatch(entry.path)]
+    held = documents.collect_contents([[(entry.path, entry.data) for entry in kept]])
+    python = [PackageRecord(name=name, version=version, type="python") for name, version, _ in held.distributions]
+    debian = ((stanza["Package"], stanza.get("Version", "")) for stanza in held.packages)
+    return [*python, *(PackageRecord(name=name, version=version, type="debian") for name, version in debian)]
 
 
 def format_json(report: Report) -> dict[str, Any]:
     """Return a report as `invoke verify --json` prints it."""
-    facts, trial = report.case.facts, report.case.trial or NO_TRIAL
+    facts, trial = report.case.facts, report.case.trial
     return {
         "image": report.image,
         "digest": facts.digest,
@@ -146,6 +138,7 @@ def format_audit_sarif(audit: "Audit") -> dict[str, Any]:
             "properties": {"tags": ["security"], **score},
         }
         mended = f"mended in {', '.join(each.mended_in)}" if each.mended_in else "no version mends it yet"
+        accepted = each.acceptance.reason if each.acceptance and not each.counts else ""
         names = ", ".join((each.id, *each.aliases))
         places = [
             {"physicalLocation": {"artifactLocation": {"uri": path}, "region": {"startLine": line}}}
@@ -154,20 +147,16 @@ def format_audit_sarif(audit: "Audit") -> dict[str, Any]:
         results.append({
             "ruleId": each.id, "level": severity,
             "message": {"text": f"{each.package} {each.version}: {names}, {each.severity}; {mended}."},
-            "locations": places, **_mark(each.id, each.package, each.version),
-            **_suppress(each.acceptance.reason if each.acceptance and not each.counts else ""),
+            "locations": places, **_mark(accepted, each.id, each.package, each.version),
         })  # fmt: skip
     return format_sarif_log("audit", list(rules.values()), results)
 
 
-def _mark(*parts: str) -> dict[str, Any]:
-    """Return what tells a result from others, wherever it stands."""
-    return {"partialFingerprints": {"dockyardFinding/v1": sha256("\n".join(parts).encode()).hexdigest()}}
-
-
-def _suppress(reason: str) -> dict[str, Any]:
-    """Return what says that a result is accepted, with the reason; nothing where it is not."""
-    return {"suppressions": [{"kind": "external", "status": "accepted", "justification": reason}]} if reason else {}
+def _mark(accepted: str, *parts: str) -> dict[str, Any]:
+    """Return what tells a result from others, wherever it stands, and why it is accepted where it is."""
+    mark = {"partialFingerprints": {"dockyardFinding/v1": sha256("\n".join(parts).encode()).hexdigest()}}
+    suppressed = [{"kind": "external", "status": "accepted", "justification": accepted}]
+    return {**mark, "suppressions": suppressed} if accepted else mark
 
 
 def format_sarif_log(
@@ -233,9 +222,8 @@ def _sarif_result(finding: Finding) -> dict[str, Any]:
         "level": str(finding.severity),
         "message": {"text": f"{_sentence(finding.message)}\n{_sentence(finding.hint)}"},
         "locations": [place],
-        **_mark(finding.rule, finding.path, finding.message.splitlines()[0]),
+        **_mark(finding.accepted, finding.rule, finding.path, finding.message.splitlines()[0]),
         "properties": {"layer": finding.layer, "instruction": finding.instruction},
-        **_suppress(finding.accepted),
     }
 
 

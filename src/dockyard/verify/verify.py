@@ -40,7 +40,7 @@ def verify_image(
     expected = expect(settings, variant, query, config.get("Labels") or {})
     with records.record_run(settings, "verify") as recording:
         recording.details = {"engine": records.describe_engine(engine), "python": variant.python}
-        result = None
+        result = Trial()
         if expected.scope is Scope.EVERY:  # it does not serve
             log.info(f"reading {reference}")
             with recording.step("read the image"):
@@ -55,11 +55,11 @@ def verify_image(
                 with recording.step("run and read the image"):
                     found, result = read_and_try(engine, reference, setup)
         lock = settings.root / expected.lock
-        doubtful = bytecode.find_uncompiled(found, expected.python) if result else ()
+        doubtful = bytecode.find_uncompiled(found, expected.python) if result.port else ()
         expected = replace(
             expected,
             uncompilable=trial.find_uncompilable(engine, reference, doubtful) if doubtful else {},
-            in_base=search_base(settings, engine, expected.python, result) if result else (),
+            in_base=search_base(settings, engine, expected.python, result),
             pins=distributions.read_pins(lock.read_text("utf-8-sig"), found, expected.python)
             if lock.is_file()
             else None,
@@ -95,7 +95,7 @@ def read_and_try(engine: Engine, reference: str, setup: trial.Setup) -> tuple[Fa
 
 def search_base(settings: Settings, engine: Engine, python: str, result: Trial) -> tuple[str, ...]:
     """Return the paths under which the base image has what a failed service lacked."""
-    wanted = "" if result.serves else diagnose(result.plain or result).wanted
+    wanted = "" if result.serves else diagnose(result.telling).wanted
     if not wanted or python not in settings.pythons:
         return ()
     bases, _ = ensure_bases(settings, engine, (python,))

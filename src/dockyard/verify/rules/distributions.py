@@ -5,6 +5,7 @@ import csv
 import io
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.parser import BytesHeaderParser
@@ -54,12 +55,11 @@ def locked(case: Case) -> Iterator[Violation]:
             yield _at(one, f"{one.name} {one.version} is installed, but is not in {case.expected.lock}")
         elif pin and pin.version and not equal_versions(pin.version, one.version):
             yield _at(one, f"{one.name} {one.version} is installed, but {case.expected.lock} says {pin.version}")
-    names = {one.name for one in found}
+    names = Counter(one.name for one in found)
     for pin in pins.values():
         if pin.name not in names:
             yield Violation(f"{pin.name} {pin.version} is in {case.expected.lock}, but not installed")
-    for name in sorted(name for name in names if [one.name for one in found].count(name) > 1):
-        yield Violation(f"{name} is installed more than once")
+    yield from (Violation(f"{name} is installed more than once") for name, times in names.items() if times > 1)
 
 
 @rule(

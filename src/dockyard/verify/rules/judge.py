@@ -44,7 +44,7 @@ def refuse_unknown_rules(allow: Iterable[str]) -> None:
 def applies(rule: Rule, case: Case) -> bool:
     """Say whether an image is held to a rule: by its target, and whether there was a trial where the rule needs one."""
     wider = list(Scope)  # each holds for the images of those behind it too
-    return wider.index(rule.scope) <= wider.index(case.expected.scope) and (case.trial is not None or not rule.runs)
+    return wider.index(rule.scope) <= wider.index(case.expected.scope) and (case.trial.port > 0 or not rule.runs)
 
 
 def covers(key: str, rule: str, path: str) -> bool:

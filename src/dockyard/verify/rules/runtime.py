@@ -42,9 +42,7 @@ def debian_package(library: str) -> str:
 @rule("starts", "the log above says why", runs=True)
 def starts(case: Case) -> Iterator[Violation]:
     """The container starts and does not end by itself."""
-    trial = _broken(case)
-    if trial is None:
-        return
+    trial = case.trial.telling
     cause = diagnose(trial, case.expected.in_base)
     if trial.refused:
         yield _told(trial, "the container cannot be tried", replace(cause, cause=cause.cause or trial.refused))
@@ -57,8 +55,8 @@ def starts(case: Case) -> Iterator[Violation]:
 @rule("listens", "the log above may say why", runs=True)
 def listens(case: Case) -> Iterator[Violation]:
     """The service answers on its port, from outside too."""
-    trial = _broken(case) or case.trial
-    if trial is None or trial.refused or trial.exit_code is not None:
+    trial = case.trial.telling
+    if trial.refused or trial.exit_code is not None:
         return
     here = [address for address in trial.listening if address.rpartition(":")[2] == str(trial.port)]
     listen = f"make it listen on 0.0.0.0:{trial.port}"
@@ -92,8 +90,8 @@ def healthy(case: Case) -> Iterator[Violation]:
     if test[0] == "CMD-SHELL" and case.facts.resolve("/bin/sh") is None:
         hint = 'write it as a list: HEALTHCHECK CMD ["python", …]'
         yield Violation("the health check needs a shell, and the image has none", hint=hint)
-    trial = _broken(case) or case.trial
-    if trial and trial.answer is not None and trial.healthy is False:
+    trial = case.trial.telling
+    if trial.answer is not None and trial.healthy is False:
         said = trial.health_output.strip().splitlines()
         telling = said[-1 if "Traceback" in trial.health_output else 0][:200] if said else ""
         because = f", it says: {telling}" if telling else ""
@@ -109,7 +107,7 @@ def healthy(case: Case) -> Iterator[Violation]:
 def hardened(case: Case) -> Iterator[Violation]:
     """The service works read-only, with no capability or new privilege, as user 65532."""
     trial = case.trial
-    if trial and trial.plain and trial.plain.serves:
+    if trial.plain and trial.plain.serves:
         yield _told(trial, "the service works, but not on a read-only root without capabilities", diagnose(trial))
 
 
@@ -117,12 +115,10 @@ def hardened(case: Case) -> Iterator[Violation]:
 def stops(case: Case) -> Iterator[Violation]:
     """The service ends within 10 s of SIGTERM, with status 0."""
     trial = case.trial
-    if trial is None or not trial.serves:
-        return
-    if trial.stop is None:
+    if trial.serves and trial.stop is None:
         hint = "run the server itself as process 1 (CMD as a list, or exec in a script), and shorten its grace time"
         yield Violation(f"the service is still there {STOP_SECONDS:g} s after SIGTERM", hint=hint)
-    elif trial.stop_code:
+    elif trial.serves and trial.stop_code:
         end = Lesson(edit="end with status 0 when told to stop: an orchestrator takes any other for a crash")
         yield _told(trial, f"the service ends on SIGTERM with status {trial.stop_code}", end)
 
@@ -142,7 +138,7 @@ def size_budget(case: Case) -> Iterator[Violation]:
 def start_budget(case: Case) -> Iterator[Violation]:
     """The first answer comes within the budget."""
     budget, trial = case.expected.start_budget, case.trial
-    if budget is not None and trial and trial.answer is not None and trial.answer > budget:
+    if budget is not None and trial.answer is not None and trial.answer > budget:
         yield Violation(f"the first answer took {trial.answer:.2f} s, the budget is {budget:g} s")
 
 
@@ -150,7 +146,7 @@ def start_budget(case: Case) -> Iterator[Violation]:
 def memory_budget(case: Case) -> Iterator[Violation]:
     """The healthy service uses no more memory than the budget."""
     budget, trial = case.expected.memory_budget, case.trial
-    if budget is None or trial is None or not trial.serves:
+    if budget is None or not trial.serves:
         return
     if trial.memory is None:
         hint = "take memory-budget out of [tool.dockyard], or use an engine with cgroups"
@@ -158,12 +154,6 @@ def memory_budget(case: Case) -> Iterator[Violation]:
     elif trial.memory > budget:
         used, allowed = console.size(trial.memory), console.size(budget)
         yield Violation(f"the service uses {used} of memory when it is healthy, the budget is {allowed}")
-
-
-def _broken(case: Case) -> Trial | None:
-    """Return the trial that shows what is wrong with the service itself: the one without hardening, if there is one."""
-    trial = case.trial
-    return None if trial is None or trial.serves else trial.plain or trial
 
 
 NO_LESSON = Lesson()

@@ -104,11 +104,11 @@ def private_keys(case: Case) -> Iterator[Violation]:
     """
     owners = find_owners(case)
     published: dict[str, list[Entry]] = {}
-    told: set[str] = set()
+    keys: dict[str, Entry] = {}
     for entry in _all(case):
-        if PRIVATE_KEY not in entry.leaks or entry.path in told:
-            continue
-        told.add(entry.path)
+        if PRIVATE_KEY in entry.leaks:
+            keys.setdefault(entry.path, entry)
+    for entry in keys.values():
         owner = owners.get(entry.path)
         if owner and TESTS.search(entry.path):
             published.setdefault(f"{owner.name} {owner.version}", []).append(entry)
