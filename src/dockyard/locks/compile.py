@@ -16,7 +16,7 @@ from dockyard.errors import CommandError, DockyardError
 from dockyard.locks import check
 from dockyard.locks.failures import Blame, Failure, TransientError, explain_failure, find_yanked, require_heard
 from dockyard.locks.indexes import Access, select_options
-from dockyard.locks.pins import Offer, list_environments
+from dockyard.locks.pins import Environment, Offer, list_environments
 from dockyard.locks.plan import Batch, Wish, finish_locks
 from dockyard.process import Command, redact
 
@@ -79,18 +79,6 @@ class JobRequest:
 
 
 @dataclass(frozen=True)
-class EnvironmentRequest:
-    """What markers read in an environment, its machine's tags in wheels, and what uv calls it.
-
-    `asked` says that the settings name it: then only files that fit it count.
-    """
-
-    markers: Mapping[str, str]
-    uv: str
-    asked: bool
-
-
-@dataclass(frozen=True)
 class Request:
     """What goes to a container on its standard input, as JSON: the inputs, the compiler's own lock, the way out."""
 
@@ -108,7 +96,7 @@ class Request:
     pauses: tuple[float, ...]
     """Seconds to wait before a lookup that the network spoilt is tried again, and again."""
 
-    environments: Mapping[str, EnvironmentRequest]
+    environments: Mapping[str, Environment]
     jobs: tuple[JobRequest, ...]
 
 
@@ -194,7 +182,6 @@ def compile_command(run: Run, batch: Batch, place: Place) -> Command:
 def build_request(run: Run, batch: Batch, place: Place) -> Request:
     """Return what the program in the container is asked to do, as payload/lock.py reads it."""
     index = {"PIP_INDEX_URL": run.access.index, "UV_DEFAULT_INDEX": run.access.index} if run.access.index else {}
-    platforms = batch.jobs[0].lock.asked_platforms
     jobs = tuple(
         JobRequest(
             purpose=job.lock.purpose,
@@ -221,10 +208,7 @@ def build_request(run: Run, batch: Batch, place: Place) -> Request:
         retries=RETRIES,
         timeout=TIMEOUT,
         pauses=PAUSES,
-        environments={
-            name: EnvironmentRequest(each.markers, each.uv, asked=name in platforms)
-            for name, each in list_environments(platforms).items()
-        },
+        environments=list_environments(batch.jobs[0].lock.asked_platforms),
         jobs=jobs,
     )
 

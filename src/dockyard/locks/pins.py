@@ -24,7 +24,7 @@ from dockyard.locks.inputs import PER_LINE, Input, InputError, Line
 log = logging.getLogger(__name__)
 
 PIN = re.compile(
-    r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?[ \t]*(==[ \t]*[^\s;\\]+|@[ \t]*[^\s\\]+)"
+    r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?[ \t]*(?:==[ \t]*([^\s;\\]+)|@[ \t]*([^\s\\]+))"
     r"[ \t]*(?:;[ \t]*((?:(?! --)[^\\#])*))?"
 )
 HASH = re.compile(r"--hash=(\w+:[0-9a-f]+)")
@@ -70,10 +70,8 @@ def parse_pins(text: str) -> tuple[Pin, ...]:
     for number, line in enumerate(text.splitlines(), 1):
         match = PIN.match(line)
         if match:
-            name, source, marker = canonicalize_name(match[1]), match[2], " ".join((match[3] or "").split())
-            pin = Pin(name, source[2:].strip(), line=number, marker=marker)
-            if source.startswith("@"):
-                pin = pin._replace(version="", address=source[1:].strip())
+            marker = " ".join((match[4] or "").split())
+            pin = Pin(canonicalize_name(match[1]), match[2] or "", address=match[3] or "", line=number, marker=marker)
             current = pin.name, pin.marker
             found.setdefault(current, pin)
         elif not line.startswith((" ", "\t")):
@@ -161,24 +159,27 @@ NAMED = {5: "manylinux1", 12: "manylinux2010", 17: "manylinux2014"}
 PYTHONS = ("2.7", *(f"3.{minor}" for minor in range(30)))
 
 
+SYSTEMS = {"linux": ("Linux", "posix"), "darwin": ("Darwin", "posix"), "win32": ("Windows", "nt")}
+"""How markers call a system besides its `sys_platform`: `platform_system` and `os_name`."""
+
+
 @dataclass(frozen=True)
 class Environment:
-    """A kind of machine: what markers read of it, and what uv calls it, empty where it knows none."""
+    """A kind of machine: what markers read of it, but for what belongs to the Python, and what uv calls it, if at all.
 
-    sys_platform: str
-    platform_machine: str
+    `asked` says that the settings name it: then only files that fit it count.
+    """
+
+    markers: Mapping[str, str]
     uv: str = ""
+    asked: bool = False
 
-    @property
-    def markers(self) -> dict[str, str]:
-        """What markers read, but for what belongs to the Python."""
-        system = {"linux": "Linux", "darwin": "Darwin", "win32": "Windows"}[self.sys_platform]
-        return {
-            "sys_platform": self.sys_platform,
-            "platform_machine": self.platform_machine,
-            "platform_system": system,
-            "os_name": "nt" if self.sys_platform == "win32" else "posix",
-        }
+
+def describe_environment(system: str, machine: str, uv: str = "", *, asked: bool = False) -> Environment:
+    """Return the environment of a system and a machine, by the names that Python has for them."""
+    platform_system, os_name = SYSTEMS[system]
+    names = {"sys_platform": system, "platform_system": platform_system, "os_name": os_name}
+    return Environment({**names, "platform_machine": machine}, uv, asked)
 
 
 @dataclass(frozen=True)
@@ -194,18 +195,20 @@ class Selection:
 
 
 ELSEWHERE = {
-    "macos/arm64": Environment("darwin", "arm64", "macos"),
-    "macos/amd64": Environment("darwin", "x86_64", "x86_64-apple-darwin"),
-    "windows/amd64": Environment("win32", "AMD64", "windows"),
+    "macos/arm64": describe_environment("darwin", "arm64", "macos"),
+    "macos/amd64": describe_environment("darwin", "x86_64", "x86_64-apple-darwin"),
+    "windows/amd64": describe_environment("win32", "AMD64", "windows"),
 }
 """Where ./bootstrap may install a lock although no image is made there."""
 
 
 def list_environments(platforms: Sequence[str]) -> dict[str, Environment]:
     """Return the environments that a lock can be resolved for, those of Linux first."""
-    machines = {name: machine_name(name) for name in platforms or DEFAULTS}
     known = {"x86_64": "x86_64-unknown-linux-gnu", "aarch64": "aarch64-unknown-linux-gnu"}
-    linux = {name: Environment("linux", machine, known.get(machine, "")) for name, machine in machines.items()}
+    linux = {}
+    for name in platforms or DEFAULTS:
+        machine = machine_name(name)
+        linux[name] = describe_environment("linux", machine, known.get(machine, ""), asked=name in platforms)
     return {**linux, **ELSEWHERE}
 
 
@@ -238,7 +241,7 @@ def merge_pins(
     `same` names the environments that need no resolving, each with one whose pins it shares.
     """
     first = next(iter(found))
-    known = {HERE: Environment("linux", ""), **list_environments(platforms)}
+    known = {HERE: describe_environment("linux", ""), **list_environments(platforms)}
     every = {name: tuple(pins) for name, pins in found.items()}
     every |= {name: every[first] for name in known if name not in (HERE, *ELSEWHERE, *found)}
     if any(name in ELSEWHERE for name in found):
@@ -259,12 +262,12 @@ def merge_pins(
 
 def write_marker(names: Iterable[str], among: Iterable[str], known: Mapping[str, Environment]) -> str:
     """Return the shortest marker that holds in these environments and in no other among those that were resolved."""
-    chosen, every = [known[name] for name in names], [known[name] for name in among]
-    systems = list(dict.fromkeys(each.sys_platform for each in every))
+    chosen, every = ([known[name].markers for name in several] for several in (names, among))
+    systems = list(dict.fromkeys(each["sys_platform"] for each in every))
     parts, whole = list[str](), list[str]()
     for system in systems:
-        own = [each.platform_machine for each in every if each.sys_platform == system]
-        machines = [each.platform_machine for each in chosen if each.sys_platform == system]
+        own = [each["platform_machine"] for each in every if each["sys_platform"] == system]
+        machines = [each["platform_machine"] for each in chosen if each["sys_platform"] == system]
         if len(machines) == len(own):
             whole.append(system)
         elif machines:
@@ -279,7 +282,7 @@ def write_marker(names: Iterable[str], among: Iterable[str], known: Mapping[str,
 
 def holds_on(marker: str, platform: str, python: str, full: str = "") -> bool:
     """Return whether a pin with this marker counts on a platform of Docker, for a release of a Python or its first."""
-    return not marker or _holds(Marker(marker), Environment("linux", machine_name(platform)), python, full)
+    return not marker or _holds(Marker(marker), describe_environment("linux", machine_name(platform)), python, full)
 
 
 def machine_name(platform: str) -> str:
@@ -314,13 +317,10 @@ def _read_marker(path: str, line: Line, python: str, known: Mapping[str, Environ
             # what other tools export has lines for PyPy and rare machines
             nowhere = f"its marker holds nowhere that locks are made for ({', '.join(known)})"
             log.warning(f"{path}:{number}: {text} is in no lock: {nowhere}", extra=ONCE)
-    except (InvalidRequirement, InvalidMarker) as error:
+    except (InvalidRequirement, InvalidMarker, UndefinedEnvironmentName, UndefinedComparison) as error:
         said = str(error).splitlines()[0]
-        hint = "write it as NAME, NAME>=VERSION or NAME @ ADDRESS"
+        hint = "write it as NAME, NAME>=VERSION or NAME @ ADDRESS; a marker compares what a Python and its platform are"
         raise InputError(path, number, f"not a requirement: {text!r}: {said}", hint) from None
-    except (UndefinedEnvironmentName, UndefinedComparison) as error:
-        hint = "markers of an input compare what a Python and its platform are"
-        raise InputError(path, number, f"{text}: {error}", hint) from None
     return marker
 
 
