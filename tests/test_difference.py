@@ -55,6 +55,7 @@ CHANGES: list[tuple[str, Entry | None, Entry | None, tuple[str, str, str]]] = [
         Entry("/a", b"\x7fELF\0\2"),
         ("content", "sha256:7ab58c495f91", "sha256:9ac5a273a5dc"),
     ),
+    ("a program that was a text", FILE, Entry("/a", b"\0"), ("content", "sha256:73cb3858a687", "sha256:6e340b9cffb3")),
     (
         "bytecode",
         Entry("/a.pyc", b"one"),

@@ -1,12 +1,12 @@
 """Say how two builds of one image differ: which layer, which file or setting, and how (pure)."""
 
 import difflib
+import tarfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from itertools import zip_longest
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from dockyard.engine.archive import Image, Layer
 from dockyard.verify.contents import visit
@@ -45,8 +45,10 @@ class Difference:
     diff: tuple[str, ...] = ()
 
 
-read_entry = partial(visit, most=LARGEST_TEXT)
-"""Returns one entry of a layer with the content of a text, for showing how two differ."""
+def read_entry(member: tarfile.TarInfo, content: IO[bytes] | None) -> Entry:
+    """Return one entry of a layer with its content where that is text, for showing how two differ."""
+    found = visit(member, content, LARGEST_TEXT)
+    return replace(found, data=b"") if b"\0" in found.data else found
 
 
 def compare_images(before: Image[Entry], after: Image[Entry]) -> tuple[Likeness, tuple[Difference, ...]]:
@@ -132,18 +134,14 @@ def _own(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def list_values(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
     """Yield every value of a document with its path: config.Env.PATH, history.3.created_by."""
-    if key == "config.Env" and isinstance(value, list):
-        value = dict(str(line).partition("=")[::2] for line in value)
+    if isinstance(value, list):
+        env = key == "config.Env"
+        value = dict(str(line).partition("=")[::2] for line in value) if env else dict(enumerate(value))
     if isinstance(value, Mapping):
-        pairs: Iterable[tuple[Any, Any]] = value.items()
-    elif isinstance(value, list):
-        pairs = enumerate(value)
-    else:
-        if value is not None:
-            yield key, str(value)
-        return
-    for name, inner in pairs:
-        yield from list_values(inner, f"{key}.{name}" if key else str(name))
+        for name, inner in value.items():
+            yield from list_values(inner, f"{key}.{name}" if key else str(name))
+    elif value is not None:
+        yield key, str(value)
 
 
 def suggest_hint(differences: Iterable[Difference]) -> str:
@@ -162,7 +160,7 @@ def format_time(time: float) -> str:
 
 def compare_texts(old: Entry, new: Entry) -> tuple[str, ...]:
     """Return the beginning of a line-by-line difference of two texts, empty where either is none."""
-    if max(old.size, new.size) > LARGEST_TEXT or b"\0" in old.data + new.data:
+    if max(old.size, new.size) > LARGEST_TEXT or any(entry.size and not entry.data for entry in (old, new)):
         return ()
     try:
         before, after = (entry.data.decode("utf-8").splitlines() for entry in (old, new))

@@ -83,12 +83,11 @@ def unchanged(case: Case) -> Iterator[Violation]:
                 continue
             missing = "is missing, although RECORD names it"
             wrong = "is not the file that was published: its hash differs from RECORD" if held else missing
-            yield Violation(f"{path} {wrong} ({one.name} {one.version})", path, (held or one.record or one.info).layer)
+            yield Violation(f"{path} {wrong} ({one.name} {one.version})", path, (held or one.info).layer)
     for entry in files.values():
         folder, _, name = entry.path.rpartition("/")
         if folder in folders and RUNS_BY_ITSELF.fullmatch(name) and entry.path not in owned:
-            said = f"{entry.path} runs at every start of Python, and no distribution brought it"
-            yield Violation(said, entry.path, entry.layer)
+            yield Violation.at(entry, "runs at every start of Python, and no distribution brought it")
 
 
 def find_distributions(case: Case) -> Iterator[Distribution]:
