@@ -130,7 +130,7 @@ def audit_locks(settings: "Settings", today: date) -> Audit:
     # A missing lock would pass for one without vulnerabilities.
     lost = [problem for lock in state.locks if not lock.body for problem in lock.problems]
     for problem in (*state.broken, *lost):
-        raise InputError(*problem)
+        raise InputError(problem.path, problem.line, problem.message, problem.mend)
     if any(lock.problems for lock in state.locks):
         log.info("the locks are audited as they are, but `invoke lock --check` finds something wrong with them")
     places = locate_releases({lock.path: lock.pins for lock in state.locks})

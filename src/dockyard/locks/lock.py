@@ -91,7 +91,7 @@ def make_locks(settings: "Settings", wish: Wish, *, find_engine: Callable[[], "E
     """
     state = inspect_locks(settings)
     for problem in state.broken:
-        raise InputError(*problem)
+        raise InputError(problem.path, problem.line, problem.message, problem.mend)
     batches = plan_batches(state, wish)
     inputs = [file for batch in batches for job in batch.jobs for file in job.lock.made.inputs]
     access = read_access(dict.fromkeys(inputs), settings.index_url, os.environ)
