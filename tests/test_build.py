@@ -11,7 +11,7 @@ import pytest
 from dockyard.bases.resolve import Base
 from dockyard.engine.archive import describe_instruction
 from dockyard.engine.client import Engine
-from dockyard.errors import CommandError, DockyardError, ExitCode, UsageError
+from dockyard.errors import DockyardError, ExitCode, UsageError
 from dockyard.git import Git
 from dockyard.image import bake, build, records
 from dockyard.image.build import Job, Request, World
@@ -229,12 +229,12 @@ SHOWN = "#6 [a 1/2] FROM x\n#6 CACHED\n#7 [a 2/2] RUN y\n#7 DONE 1s\n"
 
 
 class Bench(Docker):
-    """A Docker that builds, beside the project that it builds: `endings` are errors with which the first builds end."""
+    """A Docker that builds, beside the project that it builds: `endings` are how the first builds end."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(cpus=4)
         self.root = root
-        self.endings: list[BaseException] = []
+        self.endings: list[Completed | BaseException] = []
         self.registry = {"python:3.13-slim": "sha256:3.13"}
         whole = {"Id": "sha256:1", "Size": 1000, "RootFS": {"Layers": ["sha256:a", "sha256:b"]}}
         layers = [{"Size": size, "CreatedBy": made_by} for size, made_by in HISTORY]
@@ -379,14 +379,14 @@ def test_a_pushed_build_is_not_inspected(settings: Settings, bench: Bench) -> No
 
 
 ENDINGS = {
-    "failed": (CommandError("no", returncode=1, output="x"), DockyardError, "failed"),
+    "failed": (Completed(1, "x", "", 1.0), DockyardError, "failed"),
     "interrupted": (KeyboardInterrupt(), KeyboardInterrupt, "interrupted"),
 }
 
 
 @pytest.mark.parametrize(("ending", "raised", "outcome"), ENDINGS.values(), ids=ENDINGS)
 def test_a_build_that_does_not_finish_is_recorded(
-    settings: Settings, bench: Bench, ending: BaseException, raised: type[BaseException], outcome: str
+    settings: Settings, bench: Bench, ending: Completed | BaseException, raised: type[BaseException], outcome: str
 ) -> None:
     """One record tells of it, and no metadata file stays behind."""
     bench.endings = [ending]
@@ -399,7 +399,7 @@ def test_a_build_that_does_not_finish_is_recorded(
     assert not Path(metadata).parent.exists()
 
 
-RACE = CommandError("…", returncode=1, output="ERROR: parent snapshot sha256:1 does not exist: not found")
+RACE = Completed(1, "ERROR: parent snapshot sha256:1 does not exist: not found", "", 1.0)
 
 
 def test_a_race_inside_the_engine_is_met_by_trying_again(settings: Settings, bench: Bench, said: list[str]) -> None:
@@ -413,8 +413,8 @@ def test_a_race_inside_the_engine_is_met_by_trying_again(settings: Settings, ben
     assert [record["outcome"] for record in bench.records] == ["passed"]
 
 
-@pytest.mark.parametrize(("endings", "tries"), [([RACE, RACE], 2), ([CommandError("no", returncode=1, output="x")], 1)])
-def test_nothing_is_tried_for_ever(settings: Settings, bench: Bench, endings: list[BaseException], tries: int) -> None:
+@pytest.mark.parametrize(("endings", "tries"), [([RACE, RACE], 2), ([Completed(1, "x", "", 1.0)], 1)])
+def test_nothing_is_tried_for_ever(settings: Settings, bench: Bench, endings: list[Completed], tries: int) -> None:
     """A second race is told, and a failure of the project's own is told at once."""
     bench.endings = [*endings]
     with pytest.raises(DockyardError, match="the build failed") as caught:

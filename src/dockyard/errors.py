@@ -50,8 +50,6 @@ class CommandError(DockyardError):
         super().__init__(message, hint)
         self.returncode = returncode
         self.output = output
-        self.arrivals: tuple[tuple[float, str], ...] = ()
-        """Of a program whose output was shown: see process.Completed."""
 
 
 class ChangesPending(DockyardError):

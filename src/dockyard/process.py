@@ -334,13 +334,8 @@ def checked(command: Command, done: Completed) -> Completed:
         return done
     said = redact((done.stderr.strip() or done.stdout.strip()), command.secrets)
     tail = "\n".join(said.splitlines()[-TAIL_LINES:])
-    failed = CommandError(
-        f"exit status {done.returncode} from: {command.display()}" + (f"\n{tail}" if tail else ""),
-        returncode=done.returncode,
-        output=said,
-    )
-    failed.arrivals = done.arrivals
-    raise failed
+    what = f"exit status {done.returncode} from: {command.display()}"
+    raise CommandError(f"{what}\n{tail}" if tail else what, returncode=done.returncode, output=said)
 
 
 def _text(raw: bytes) -> str:

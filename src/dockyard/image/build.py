@@ -26,7 +26,7 @@ from dockyard.image.record_types import Details, ImageRecord, LayerRecord, Packa
 from dockyard.locks import check
 from dockyard.locks.indexes import Logins, read_logins
 from dockyard.locks.pins import parse_pins
-from dockyard.process import Command, Completed
+from dockyard.process import Command, Completed, checked
 from dockyard.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -275,19 +275,18 @@ def _run(job: Job) -> tuple[Built, ...]:
 
 def solve(job: Job, metadata: Path) -> Completed:
     """Run BuildKit; where the engine tripped over its own work, run it once more: it has cached what was done."""
+    command = make_command(job, metadata)
     for last in (False, True):
         began = job.recording.seconds()
+        done = job.engine.runner.tee(command, check=False)
+        job.recording.steps += records.describe_solve(bake.read_steps(done.arrivals), began)
         try:
-            done = job.engine.runner.tee(make_command(job, metadata))
+            return checked(command, done)
         except CommandError as error:
-            job.recording.steps += records.describe_solve(bake.read_steps(error.arrivals), began)
             told = explain_failure(error)
             if last or not is_race(error):
                 raise told from None
             log.info(f"{told.message}: trying once more")
-        else:
-            job.recording.steps += records.describe_solve(bake.read_steps(done.arrivals), began)
-            return done
     raise AssertionError("unreachable")
 
 
