@@ -66,7 +66,7 @@ def test_a_package_never_moves() -> None:
 
 
 def test_what_is_large_lies_in_the_first_layer(tmp_path: Path) -> None:
-    """With the environment, in the lock's order; what is still to be fetched counts as small."""
+    """With the environment, in the lock's order; all others go where their names say."""
     wanted = packages("gunicorn", "sqlalchemy", "alembic", "flask")
     for name, most in {"gunicorn": 5, "sqlalchemy": install.LARGE - 1, "alembic": install.LARGE - 2}.items():
         (tmp_path / f"key-{name}" / "b").mkdir(parents=True)
@@ -76,8 +76,7 @@ def test_what_is_large_lies_in_the_first_layer(tmp_path: Path) -> None:
     venv = tmp_path / "venv"
     gunicorn, sqlalchemy, alembic, flask = (tmp_path / package.key for package in wanted)
     assert install.arrange(wanted, tmp_path, 4, venv) == [[venv, gunicorn, sqlalchemy, flask], [], [alembic], []]
-    nowhere = tmp_path / "empty"
-    assert install.arrange(wanted, nowhere, 4, venv)[3] == [nowhere / "key-sqlalchemy"]
+    assert install.arrange(wanted[1:], tmp_path, 4, venv)[0] == [venv, sqlalchemy, flask]
     assert install.arrange([], tmp_path, 1, venv) == [[venv]]
 
 
@@ -201,6 +200,27 @@ def test_trees_are_copied_one_over_the_other(tmp_path: Path) -> None:
     assert list((tmp_path / "empty").iterdir()) == []
     with pytest.raises(subprocess.CalledProcessError):
         install.start_copy([tmp_path / "absent"], tmp_path / "made")()
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    "copied", [(), ("one",), ("two",), ("one", "three"), ("two", "three"), ("one", "two", "three")]
+)
+@pytest.mark.parametrize("shared", ["bin/run", "more"])
+def test_the_last_one_wins_whichever_was_there_first(tmp_path: Path, copied: tuple[str, ...], shared: str) -> None:
+    """What a build finds in its cache changes no byte of a layer."""
+    for name in ("one", "two", "three"):
+        (tmp_path / name / "bin").mkdir(parents=True)
+        (tmp_path / name / "bin" / name).write_text(name)
+        if name != "three":
+            (tmp_path / name / shared).write_text(name)
+    trees = [tmp_path / name for name in ("one", "two", "three")]
+    there = [tmp_path / name for name in copied]
+    made = tmp_path / "made"
+    install.start_copy(there, made)()
+    install.copy_rest(trees, there, made)
+    files = {str(path.relative_to(made)): path.read_text() for path in made.rglob("*") if path.is_file()}
+    assert files == {shared: "two", **{f"bin/{name}": name for name in ("one", "two", "three")}}
 
 
 def test_objects_of_all_trees_come_together(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ image's others are known again by their content.
 
 import contextlib
 import csv
+import functools
 import hashlib
 import importlib.util
 import os
@@ -79,19 +80,16 @@ def install_lock(lock: Path, wheels: Path | None, venv: Path, layers: Path | Non
         return
     made = [layers / str(number + 1) for number in range(parts)]
     targets = [inside(layer, venv) for layer in made]
-    # What lacks nothing is copied while pip waits for the index, as if what is still to come were small.
-    likely = arrange(packages, CACHE, parts, venv)
-    ready = [number for number, trees in enumerate(likely) if all(tree.is_dir() for tree in trees)]
-    copies = {number: start_copy(likely[number], targets[number]) for number in ready}
+    # What there is already is copied while pip waits for the index.
+    held = arrange([package for package in packages if (CACHE / package.key).is_dir()], CACHE, parts, venv)
+    copies = [start_copy(trees, target) for trees, target in zip(held, targets, strict=True)]
     try:
         add_missing(CACHE, packages, pip.install, venv)
     finally:
-        for finish in copies.values():
+        for finish in copies:
             finish()
-    for number, trees in enumerate(arrange(packages, CACHE, parts, venv)):
-        if number not in copies or trees != likely[number]:
-            shutil.rmtree(targets[number], ignore_errors=True)
-            start_copy(trees, targets[number])()
+    for trees, copied, target in zip(arrange(packages, CACHE, parts, venv), held, targets, strict=True):
+        copy_rest(trees, copied, target)
     link_objects(targets, venv)
     add_libraries(made, venv, this_base())
     for layer in made:
@@ -107,10 +105,29 @@ def arrange(packages: Sequence[Package], store: Path, parts: int, venv: Path) ->
     return trees
 
 
+@functools.cache
 def size(tree: Path) -> int:
-    """Return the bytes of all files below a folder; none where there is no such folder."""
+    """Return the bytes of all files below a folder, which stays as it is."""
     names = (os.path.join(folder, name) for folder, _, names in os.walk(tree) for name in names)  # noqa: PTH118 - thousands
     return sum(os.lstat(name).st_size for name in names)
+
+
+def copy_rest(trees: Sequence[Path], copied: Sequence[Path], target: Path) -> None:
+    """Copy those trees into one folder that are not there yet.
+
+    Where two have a file in common, the last one wins, whichever was there first: then all are copied anew.
+    """
+    rest = [tree for tree in trees if tree not in copied]
+    if [*copied, *rest] != [*trees] and any(overlaps(tree, target) for tree in rest):
+        shutil.rmtree(target)
+        rest = [*trees]
+    start_copy(rest, target)()
+
+
+def overlaps(tree: Path, target: Path) -> bool:
+    """Return whether any file of a tree has its like in another one."""
+    files = (f"{folder.removeprefix(str(tree))}/{name}" for folder, _, names in os.walk(tree) for name in names)
+    return any(os.path.lexists(f"{target}{path}") for path in files)
 
 
 def read_lock(text: str, base: str) -> tuple[list[str], list[Package]]:
