@@ -230,10 +230,10 @@ def test_where_a_build_of_the_package_reads_them(
 
 def test_what_no_index_has_is_told() -> None:
     """A checkout, a folder and a wheel are left out, and named; the project itself is its sources."""
-    lines = "-e .\nflask\ngit+https://here/tea.git\n./vendored/pot\nwheels/cup-1-py3-none-any.whl\n-e ./spoon\n"
+    lines = "-e .\nflask\npot @ git+https://here/tea.git\n./vendored/pot\nwheels/cup-1-py3-none-any.whl\n-e ./spoon\n"
     found = detect_dependencies(snapshot({"requirements.txt": lines}))
     assert found.value.runtime == ("flask",)
-    left = "git+https://here/tea.git, ./vendored/pot, wheels/cup-1-py3-none-any.whl, -e ./spoon"
+    left = "pot @ git+https://here/tea.git, ./vendored/pot, wheels/cup-1-py3-none-any.whl, -e ./spoon"
     assert found.source == f"requirements.txt, without {left}, which no index has: put its wheel onto one"
 
 

@@ -15,6 +15,7 @@ from dockyard.adopt import code
 from dockyard.adopt.model import Dependencies, Found
 from dockyard.adopt.snapshot import Snapshot
 from dockyard.errors import SettingsError
+from dockyard.locks.inputs import INCLUDE, is_lockable, logical_lines
 
 RUNTIME_FILES = (
     "requirements/base.in", "requirements.in", "requirements.txt",
@@ -42,18 +43,8 @@ EXTRAS = {("psycopg", "c"): "psycopg-c", ("psycopg", "binary"): "psycopg-binary"
 
 IMPORTED = "what the code imports: no file names its dependencies"
 CONDA = ("environment.yml", "environment.yaml", "conda.yaml")
-UNLOCKABLE = re.compile(
-    r"\s*(?:-e\b|--editable\b|\.{0,2}/|\.{1,2}(?:\[|$)|file:|(?:git|hg|svn|bzr)\+|[\w./-]+\.(?:whl|zip|tar\.\w+)(?:\s|$))"
-)
-"""Lines that no lock can hold: the project itself, checkouts, and files of this machine."""
-
 ELSEWHERE = {"git", "path", "url", "file", "editable"}
 """Keys of a package that comes from elsewhere than an index."""
-
-INCLUDE = re.compile(r"-r\s*(\S+)|--requirement[= ](\S+)")
-OPTIONS = re.compile(r"(?:-c|--constraint|-i|--index-url|--extra-index-url)(?:[= ]|$)")
-"""Lines of a file of requirements that say how the others are resolved."""
-
 
 Read = tuple[tuple[str, ...], tuple[str, ...], str]
 """What a form of the ecosystem says: the lines to run with, those to test with, and where they stand."""
@@ -163,7 +154,7 @@ def _from_project(snapshot: Snapshot) -> Read | None:
     tests = [
         *(line for name in wanted for line in extras.get(name, ())),
         *(line for name in wanted for line in _group(groups, name, frozenset())),
-        *(line for name in wanted for line in pdm.get(name, ()) if not UNLOCKABLE.match(line)),
+        *(line for name in wanted for line in pdm.get(name, ()) if is_lockable(line)),
         *(line for name in wanted for line in _table_lines(poetry.get(name, {}).get("dependencies", {}))),
     ]
     named = [name for name in ("prod", "production", "server", "deploy") if name in extras]
@@ -290,10 +281,11 @@ def _lockable(snapshot: Snapshot, lines: Iterable[str]) -> tuple[str, ...]:
     for line in lines:
         path = line.removeprefix("-r ../")
         said = tuple(_expand(snapshot, (line,))) if line.startswith("-r ") else ()
-        if any(UNLOCKABLE.match(one) or "--hash=" in one for one in said):
+        if any("--hash=" in one or not (INCLUDE.match(one) or is_lockable(one)) for one in said):
             folder = path.rpartition("/")[0]
             limits = f"-c ../{folder}/" if folder else "-c ../"
-            options = (one for one in _lines(snapshot.text(path)) if OPTIONS.match(one))
+            options = [one for one in _lines(snapshot.text(path)) if one.startswith("-")]
+            options = [one for one in options if is_lockable(one) or one.startswith(("-c", "--constraint"))]
             kept += [re.sub(r"^(-c|--constraint)[= ]\s*", limits, one) for one in options]
             kept += map(str, _requirements(snapshot, (line,)))
         else:
@@ -307,8 +299,8 @@ def _expand(
     """Yield lines of a file of requirements in a folder, and behind one that includes another file those of that."""
     for line in lines:
         yield line
-        if include := INCLUDE.match(line):
-            path = posixpath.normpath(posixpath.join(folder, include[1] or include[2]))
+        if (include := INCLUDE.match(line)) and (include[1] or include[2]).startswith(("-r", "--r")):
+            path = posixpath.normpath(posixpath.join(folder, include[4]))
             if path not in above:
                 yield from _expand(snapshot, _lines(snapshot.text(path)), posixpath.dirname(path), above | {path})
 
@@ -317,19 +309,23 @@ def _left_out(snapshot: Snapshot, lines: Iterable[str]) -> str:
     """Return what is said of the lines of files that no lock can hold."""
     sources = re.compile(r"(?:-e|--editable)?\s*\.(?:\[.*\])?")  # those of the project itself are in the image
     said = _expand(snapshot, (line for line in lines if line.startswith("-r ")))
-    return _say_left(line for line in said if UNLOCKABLE.match(line) and not sources.fullmatch(line))
+    asked = (_without_options(one) for one in said if one.startswith(("-e", "--editable")) or not one.startswith("-"))
+    return _say_left(one for one in asked if not is_lockable(one) and not sources.fullmatch(one))
 
 
 def _requirements(snapshot: Snapshot, lines: Iterable[str]) -> Iterator[Requirement]:
     """Yield what lines ask for, and the files that they include; what cannot be read is left out."""
     for line in _expand(snapshot, lines):
-        if not UNLOCKABLE.match(line):
+        bare = _without_options(line)
+        if is_lockable(bare):
             with contextlib.suppress(InvalidRequirement):
-                yield Requirement(re.split(r"\s+--?\w", line, maxsplit=1)[0].rstrip("\\ "))
+                yield Requirement(bare)
+
+
+def _without_options(line: str) -> str:
+    """Return a requirement without what stands behind it, such as hashes."""
+    return re.split(r"\s+--?\w", line, maxsplit=1)[0]
 
 
 def _lines(text: str) -> Iterator[str]:
-    for line in text.replace("\\\n", " ").splitlines():
-        said = re.sub(r"(?:^|\s)#.*", "", line).strip()
-        if said:
-            yield said
+    return (line.text for line in logical_lines(text))

@@ -191,6 +191,11 @@ def read_options(said: str) -> Iterator[tuple[str, str]]:
         yield name, value.strip("'\"")
 
 
+def is_lockable(said: str) -> bool:
+    """Tell whether a lock can hold what a line asks for, or obey its option."""
+    return not (_wrong_option(said, said) if said.startswith("-") else _wrong_requirement(said, said))[0]
+
+
 def _wrong_option(said: str, shown: str) -> tuple[str, str]:
     for name, value in read_options(said):
         if name in ("-e", "--editable"):
