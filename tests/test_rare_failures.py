@@ -22,7 +22,7 @@ from dockyard.errors import DockyardError, EngineError, UsageError
 from dockyard.process import Completed
 from dockyard.registry.push import preflight
 from dockyard.settings import Settings
-from dockyard.tasks.base import supported
+from dockyard.tasks.build import read_request
 
 
 @pytest.fixture
@@ -181,8 +181,7 @@ def test_a_digest_is_no_name_to_push_to() -> None:
 
 
 def test_a_python_that_is_not_the_projects(settings: Settings) -> None:
-    """Its bases are none of ours; the project's are named."""
-    with pytest.raises(UsageError, match=r"3\.9 is not among") as caught:
-        supported(settings, ["3.9"])
-    assert caught.value.hint == "pythons = 3.12, 3.13"
-    assert supported(settings, []) == ("3.12", "3.13")
+    """Its bases and images are none of ours; the project's are named. All of them have a word of their own."""
+    with pytest.raises(UsageError, match=r"3\.9 is not supported by this project: 3\.12, 3\.13 are"):
+        read_request(settings, (), ["3.9"], ()).variants(settings)
+    assert [each.python for each in read_request(settings, (), ["all"], ()).variants(settings)] == ["3.12", "3.13"]

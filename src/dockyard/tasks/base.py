@@ -1,10 +1,10 @@
 """`invoke base.list` and `invoke base.update`: the images that a Dockerfile's FROM stands for."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dockyard import console
 from dockyard.tasks.boundary import settings, task
+from dockyard.tasks.build import read_request
 
 if TYPE_CHECKING:
     from dockyard.engine.client import Engine
@@ -49,7 +49,7 @@ def update(python: list[str], dry_run: bool = False, json: bool = False) -> None
     from dockyard.errors import ChangesPending
 
     chosen = settings()
-    pythons = supported(chosen, python)
+    pythons = [each.python for each in read_request(chosen, (), python or ["all"], ()).variants(chosen)]
     engine = find_engine(chosen)
     images = () if python else list_services(chosen, engine)
     changes, missing = updating.plan_updates(chosen, engine, (*pythons, *images))
@@ -81,13 +81,3 @@ def list_services(chosen: "Settings", engine: "Engine") -> tuple[str, ...]:
         return ()
     stack = Stack(chosen, engine, find_files(chosen.root, production=False))
     return prepare.list_official_images(read_model(stack))
-
-
-def supported(chosen: "Settings", asked: Sequence[str]) -> tuple[str, ...]:
-    """Return the Pythons asked for, or all of the project's; raise UsageError for one that is not among those."""
-    from dockyard.errors import UsageError
-
-    for python in asked:
-        if python not in chosen.pythons:
-            raise UsageError(f"Python {python} is not among the project's", f"pythons = {', '.join(chosen.pythons)}")
-    return tuple(dict.fromkeys(asked)) or chosen.pythons
