@@ -385,7 +385,7 @@ def test_a_missing_engine_has_a_status(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert found.disk == 0
     assert found.pid is None
     assert not lifecycle.stop()
-    assert not lifecycle.remove()
+    assert not lifecycle.stop(delete=True)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -397,7 +397,7 @@ def test_a_cache_that_is_a_link_is_not_followed(monkeypatch: pytest.MonkeyPatch,
     (tmp_path / "dockyard/engine").symlink_to(tmp_path / "elsewhere")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(EngineError, match="is a link"):
-        lifecycle.remove()
+        lifecycle.stop(delete=True)
     assert (tmp_path / "elsewhere/precious").exists()
 
 
@@ -405,9 +405,9 @@ def test_only_root_may_stop_it(somewhere: Place, monkeypatch: pytest.MonkeyPatch
     """The engine runs as root, so another user is told to use sudo."""
     somewhere.home.mkdir()
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    for verb in (lifecycle.stop, lifecycle.remove):
+    for delete in (False, True):
         with pytest.raises(EngineError, match="not root"):
-            verb(somewhere)
+            lifecycle.stop(somewhere, delete=delete)
 
 
 def test_used_disk_is_counted_once_and_not_through_links(tmp_path: Path) -> None:

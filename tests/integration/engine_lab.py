@@ -6,6 +6,7 @@ Nothing of the host's network changes. What talks to the nodes over the network 
 
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import shutil
@@ -164,7 +165,7 @@ def main(arguments: list[str]) -> int:
     finally:
         with ThreadPoolExecutor() as pool:
             list(pool.map(kill, places.values()))  # what runs there would take its time to stop
-            list(pool.map(lifecycle.remove, places.values()))
+            list(pool.map(functools.partial(lifecycle.stop, delete=True), places.values()))
         shutil.rmtree(home, ignore_errors=True)
     return 0
 

@@ -96,7 +96,7 @@ def main(arguments: list[str]) -> int:
                 sys.stdout.flush()
                 sys.stdin.read()
             finally:
-                inside.submit(lifecycle.remove, where).result()
+                inside.submit(lifecycle.stop, where, delete=True).result()
     return 0
 
 

@@ -162,9 +162,11 @@ def test_an_engine_without_it_gets_it_from_the_cache(engine: Engine, project: Se
     record = cache.read_record(PYTHON, debian.architecture())
     assert record is not None
     capture(engine.command("rmi", "--force", base.image))
-    assert cache.list_layers(engine, [base.image]) == {}
+    assert engine.inspect_image(base.image) is None
     resolve.ensure_bases(project._replace(base="debian"), engine, [PYTHON])
-    assert cache.list_layers(engine, [base.image]) == {base.image: record.image.diff_id}
+    held = engine.inspect_image(base.image)
+    assert held
+    assert held["RootFS"]["Layers"] == [record.image.diff_id]
 
 
 def test_made_again_it_is_the_same(base: Base, empty_cache: Path) -> None:

@@ -93,7 +93,7 @@ def place(own_network: None, downloads: Path, tmp_path: Path, monkeypatch: pytes
     shutil.copytree(downloads / "root", where.root, symlinks=True, copy_function=os.link)
     where.recipe.write_text(install.recipe(codename()), "utf-8")
     yield where
-    lifecycle.remove()
+    lifecycle.stop(delete=True)
 
 
 def host(place: Place) -> Host:
@@ -196,7 +196,7 @@ def test_a_whole_life(place: Place, downloads: Path) -> None:
     assert not lifecycle.stop()
     assert not lifecycle.status().running
     assert docker(started(), "images", "--quiet", "tiny")
-    assert lifecycle.remove()
+    assert lifecycle.stop(delete=True)
     assert not place.home.exists()
     assert not place.run.exists()
 
@@ -300,7 +300,7 @@ def test_a_long_cache_path_gets_a_short_socket(
         assert docker(started(), "version")
         assert where.run.parent == Path("/run")
     finally:
-        lifecycle.remove()
+        lifecycle.stop(delete=True)
     assert not where.run.exists()
     assert not where.home.exists()
 

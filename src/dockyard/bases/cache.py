@@ -11,7 +11,7 @@ import io
 import json
 import shutil
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,7 +56,9 @@ def write_layout(tree: Path, into: Path, architecture: str, made_by: str, config
     blobs = into / "blobs" / "sha256"
     blobs.mkdir(parents=True)
     diff_id = compress(tree, blobs / "layer")
-    layer = _describe("layer", _named(blobs / "layer"))
+    with (blobs / "layer").open("rb") as file:
+        packed = hashlib.file_digest(file, "sha256").hexdigest()
+    layer = _describe("layer", (blobs / "layer").rename(blobs / packed))
     created = datetime.fromtimestamp(EPOCH, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     document = {
         "architecture": architecture,
@@ -66,9 +68,9 @@ def write_layout(tree: Path, into: Path, architecture: str, made_by: str, config
         "rootfs": {"type": "layers", "diff_ids": [diff_id]},
         "history": [{"created": created, "created_by": made_by}],
     }
-    described = _describe("config", _add(blobs, document))
+    described = _add(blobs, "config", document)
     head = {"schemaVersion": 2, "mediaType": TYPES["manifest"]}
-    manifest = _describe("manifest", _add(blobs, {**head, "config": described, "layers": [layer]}))
+    manifest = _add(blobs, "manifest", {**head, "config": described, "layers": [layer]})
     entry = {**manifest, "platform": {"architecture": architecture, "os": "linux"}}
     index = {"schemaVersion": 2, "mediaType": TYPES["index"], "manifests": [entry]}
     (into / "index.json").write_bytes(_json(index))
@@ -131,15 +133,10 @@ def _describe(kind: str, blob: Path) -> dict[str, Any]:
     return {"mediaType": TYPES[kind], "digest": f"sha256:{blob.name}", "size": blob.stat().st_size}
 
 
-def _add(blobs: Path, document: Mapping[str, Any]) -> Path:
-    (blobs / "new").write_bytes(_json(document))
-    return _named(blobs / "new")
-
-
-def _named(blob: Path) -> Path:
-    with blob.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return blob.rename(blob.with_name(digest))
+def _add(blobs: Path, kind: str, document: Mapping[str, Any]) -> dict[str, Any]:
+    blob = blobs / hashlib.sha256(_json(document)).hexdigest()
+    blob.write_bytes(_json(document))
+    return _describe(kind, blob)
 
 
 def _json(document: Any) -> bytes:
@@ -198,13 +195,10 @@ def make_base(record: Record, *, layouts: bool) -> Base:
 
 
 def load_images(engine: "Engine", records: Mapping[str, Record]) -> None:
-    """Give the engine every image, by its name there, that it lacks or has in another state.
-
-    That is one question, and nothing else if it has all.
-    """
-    held = list_layers(engine, tuple(records))
+    """Give the engine every image, by its name there, that it lacks or has in another state."""
     for name, record in records.items():
-        if held.get(name) == record.image.diff_id:
+        held = engine.inspect_image(name)
+        if held and held["RootFS"]["Layers"] == [record.image.diff_id]:
             continue
         content = pack_archive(files.folder() / record.folder, record.image, name)
         try:
@@ -214,14 +208,3 @@ def load_images(engine: "Engine", records: Mapping[str, Record]) -> None:
                 f"the engine did not take the image {name}: {error.output}",
                 "`invoke doctor` shows how much its disk has left; then run this again",
             ) from None
-
-
-def list_layers(engine: "Engine", names: Sequence[str]) -> dict[str, str]:
-    """Return, of the images that the engine has, the digest of the layer of those with a single one."""
-    found: dict[str, str] = {}
-    said = engine.attempt("image", "inspect", *names).stdout if names else ""
-    for image in json.loads(said or "[]"):
-        layers = (image.get("RootFS") or {}).get("Layers") or []
-        if len(layers) == 1:
-            found.update(dict.fromkeys(image.get("RepoTags") or (), layers[0]))
-    return found

@@ -154,8 +154,14 @@ def make_image(plan: ImagePlan, *, allow_expired: bool) -> Record:
     """Make an image and keep it; raise UnavailableError where a mirror has not what it needs."""
     release = plan.contents.release
     files.folder().mkdir(parents=True, exist_ok=True)
-    with workplace(plan.contents, allow_expired) as job, half_made(plan.name) as made:
+    with (
+        workplace(plan.contents, allow_expired) as job,
+        # What is still there afterwards is no finished image, and goes.
+        tempfile.TemporaryDirectory(prefix=".making-", dir=files.folder(), ignore_cleanup_errors=True) as folder,
+    ):
         run(job)
+        made = Path(folder)
+        made.chmod(0o755)
         held = cache.read_packages(job.tree)
         version = plan.read_version(held)
         made_by = f"dockyard: {plan.software} {version} from Debian {release}"
@@ -167,13 +173,7 @@ def make_image(plan: ImagePlan, *, allow_expired: bool) -> Record:
 def simulate(python: str, *, allow_expired: bool) -> dict[str, str]:
     """Return the versions of packages that a base of a Python would get from the mirror now."""
     with workplace(recipe.python_contents(python), allow_expired) as job:
-        command = Command(
-            recipe.command(job, simulate=True), env=recipe.child_environment(job, os.environ), timeout=LONGEST
-        )
-        done = process.capture(command, check=False)
-        if not done.ok:
-            raise explain(job.contents.name, done.stderr + done.stdout)
-        return recipe.parse_simulation(done.stdout + done.stderr)
+        return recipe.parse_simulation(run(job, simulate=True))
 
 
 def fetch_tool() -> Path:
@@ -216,18 +216,19 @@ def explain(name: str, said: str) -> DockyardError:
     )
 
 
-def run(job: recipe.Job) -> None:
-    """Make the tree of a job, and show how it goes."""
-    command = Command(recipe.command(job), env=recipe.child_environment(job, os.environ), timeout=LONGEST)
+def run(job: recipe.Job, *, simulate: bool = False) -> str:
+    """Make the tree of a job, or find out what it would hold, and show how it goes; return all that was said."""
+    environment = recipe.child_environment(job, os.environ)
     heard: list[str] = []
     try:
-        for line in process.lines(command):
+        for line in process.lines(Command(recipe.command(job, simulate=simulate), env=environment, timeout=LONGEST)):
             heard.append(line)
             phase = next((phase for start, phase in PHASES.items() if line.startswith(start)), "")
             if phase:
                 log.info(f"  {job.contents.name}: {phase.format(job.contents.name)}")
     except CommandError as error:
         raise explain(job.contents.name, "\n".join(heard) or error.message) from None
+    return "\n".join(heard)
 
 
 @contextlib.contextmanager
@@ -242,9 +243,6 @@ def workplace(contents: recipe.Contents, allow_expired: bool) -> Iterator[recipe
         work.chmod(0o755)  # in a user namespace the tool is another user, who cannot look into a home
         shutil.copytree(tools / "usr", work / "tools" / "usr", ignore=shutil.ignore_patterns("doc", "man"))
         (work / "tools").chmod(0o755)
-        shipped = ("dpkg.cfg", "clean.sh", contents.script, *contents.files)
-        for name in shipped:
-            (work / Path(name).name).write_bytes(read_shipped(name))
         archives = recipe.archives(mirror, release, apt.host_sources())
         dump = process.capture(Command(("apt-config", "dump"), env={"LC_ALL": "C"}), check=False).stdout
         kept = [recipe.without_password(archive) for archive in archives]
@@ -253,25 +251,15 @@ def workplace(contents: recipe.Contents, allow_expired: bool) -> Iterator[recipe
             "kept.list": recipe.sources(kept, recipe.KEYRING, allow_expired=allow_expired and release == "testing"),
             "apt.conf": recipe.apt_configuration(recipe.parse_proxies(dump), allow_expired=allow_expired),
         }
-        for name, text in texts.items():
-            (work / name).write_text(text, "utf-8")
-        for name in (*shipped, *texts):
-            (work / Path(name).name).chmod(0o644)
+        shipped = ("dpkg.cfg", "clean.sh", contents.script, *contents.files)
+        written = {name: text.encode() for name, text in texts.items()}
+        for name, content in {**written, **{Path(name).name: read_shipped(name) for name in shipped}}.items():
+            (work / name).write_bytes(content)
+            (work / name).chmod(0o644)
         yield recipe.Job(contents, chosen, work / "tools", work)
     finally:
         files.unmount((work,))  # what a killed mmdebstrap left: the host's own files would go
         shutil.rmtree(work, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def half_made(name: str) -> Iterator[Path]:
-    """Yield an empty folder in the cache; what is still there afterwards is no finished base and goes."""
-    made = Path(tempfile.mkdtemp(prefix=f".making-{name}-", dir=files.folder()))
-    try:
-        made.chmod(0o755)
-        yield made
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
 
 
 def read_shipped(name: str) -> bytes:

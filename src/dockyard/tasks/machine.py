@@ -53,7 +53,7 @@ def remove() -> None:
 
     where = install.here().shown()
     console.log.info(
-        f"the embedded engine in {where} is removed" if lifecycle.remove() else f"there is none in {where}"
+        f"the embedded engine in {where} is removed" if lifecycle.stop(delete=True) else f"there is none in {where}"
     )
 
 

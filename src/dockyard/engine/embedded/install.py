@@ -64,9 +64,7 @@ class Place:
 
     def shown(self) -> str:
         """Return the home folder as a person writes it."""
-        user = str(Path.home())
-        text = str(self.home)
-        return f"~{text[len(user) :]}" if text.startswith(f"{user}/") else text
+        return re.sub(rf"^{re.escape(str(Path.home()))}/", "~/", str(self.home))
 
 
 def here(environment: Mapping[str, str] = os.environ) -> Place:
@@ -214,16 +212,13 @@ def lay_out(place: Place) -> None:
     _link(place.links / "docker-init", place.root / "usr/bin/tini-static")
     for plugin in PLUGINS:
         _link(place.config / "cli-plugins" / plugin, place.root / "usr/libexec/docker/cli-plugins" / plugin)
-    link_firewall(place, "nft")
-    if not firewall(place, "iptables-save").ok:
-        link_firewall(place, "legacy")
-
-
-def link_firewall(place: Place, kind: str) -> None:
-    """Give the iptables programs of one kind ("nft" or "legacy") their usual names."""
-    for program in ("iptables", "ip6tables"):
-        for suffix in ("", "-save", "-restore"):
-            _link(place.links / f"{program}{suffix}", place.root / "usr/sbin" / f"xtables-{kind}-multi")
+    for kind in ("nft", "legacy"):  # what the kernel of a machine can do
+        for name in (
+            f"{program}{suffix}" for program in ("iptables", "ip6tables") for suffix in ("", "-save", "-restore")
+        ):
+            _link(place.links / name, place.root / "usr/sbin" / f"xtables-{kind}-multi")
+        if firewall(place, "iptables-save").ok:
+            break
 
 
 def firewall(place: Place, *argv: str, script: str = "") -> process.Completed:

@@ -154,31 +154,24 @@ def refuse_rivals(rivals: Iterable[processes.Process]) -> None:
         )
 
 
-def stop(place: Place | None = None) -> bool:
-    """Stop the engine, or clean up after one that was killed; return whether there was anything to do."""
-    place = place or install.here()
-    if not place.home.exists() and not place.run.exists():
-        return False
-    _require_root(place)
-    with locked(place.home.parent):
-        return clean(place)
+def stop(place: Place | None = None, *, delete: bool = False) -> bool:
+    """Stop the engine, or clean up after one that was killed, and on wish `delete` all that it ever stored.
 
-
-def remove(place: Place | None = None) -> bool:
-    """Stop the engine and delete all that it ever stored; return whether there was anything."""
+    Return whether there was anything to do.
+    """
     place = place or install.here()
     if not os.path.lexists(place.home) and not place.run.exists():
         return False
-    if place.home.is_symlink():
+    if os.geteuid() != 0:
+        raise EngineError(f"the embedded engine in {place.shown()} runs as root, and this user is not root", "use sudo")
+    if delete and place.home.is_symlink():
         hint = "delete the link and what it points to yourself"
         raise EngineError(f"{place.home} is a link: nothing outside the cache is deleted", hint)
-    _require_root(place)
     with locked(place.home.parent):
-        clean(place)
-        for folder in (place.run, place.home):
-            if folder.exists():
-                shutil.rmtree(folder)
-    return True
+        found = clean(place)
+        if delete and place.home.exists():
+            shutil.rmtree(place.home)
+    return found or delete
 
 
 def clean(place: Place) -> bool:
@@ -216,10 +209,9 @@ def restore(place: Place, state: State, firewall: Callable[..., Completed] = ins
     if shared:
         return
     for sysctl, value in state.sysctls.items():
-        file = Path("/proc/sys") / sysctl
-        with contextlib.suppress(OSError):
-            if file.read_text("ascii").strip() != value:
-                file.write_text(value, "ascii")
+        if read_sysctl(sysctl) != value:
+            with contextlib.suppress(OSError):
+                (Path("/proc/sys") / sysctl).write_text(value, "ascii")
     for folder in state.absent:
         for inner, _, _ in os.walk(folder, topdown=False):
             with contextlib.suppress(OSError):
@@ -250,11 +242,6 @@ def _end_processes(
         processes.kill(left)
         time.sleep(0.05)
     return bool(found)
-
-
-def _require_root(place: Place) -> None:
-    if os.geteuid() != 0:
-        raise EngineError(f"the embedded engine in {place.shown()} runs as root, and this user is not root", "use sudo")
 
 
 def status() -> Status:
