@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import platform
@@ -213,10 +214,8 @@ def lay_out(place: Place) -> None:
     for plugin in PLUGINS:
         _link(place.config / "cli-plugins" / plugin, place.root / "usr/libexec/docker/cli-plugins" / plugin)
     for kind in ("nft", "legacy"):  # what the kernel of a machine can do
-        for name in (
-            f"{program}{suffix}" for program in ("iptables", "ip6tables") for suffix in ("", "-save", "-restore")
-        ):
-            _link(place.links / name, place.root / "usr/sbin" / f"xtables-{kind}-multi")
+        for program, suffix in itertools.product(("iptables", "ip6tables"), ("", "-save", "-restore")):
+            _link(place.links / f"{program}{suffix}", place.root / "usr/sbin" / f"xtables-{kind}-multi")
         if firewall(place, "iptables-save").ok:
             break
 
