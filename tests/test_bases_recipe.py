@@ -7,7 +7,7 @@ import pytest
 from dockyard.apt import Mirror, Source
 from dockyard.bases import debian, recipe
 from dockyard.bases.lookup import UnavailableError
-from dockyard.bases.recipe import Archive, Job
+from dockyard.bases.recipe import Job
 
 MIRROR = Mirror("http://mirror/debian", Path("/keys.gpg"))
 JOB = Job(recipe.python_contents("3.13"), "root", Path("/tools"), Path("/work"))
@@ -35,9 +35,9 @@ def test_security_updates_are_taken_where_the_host_takes_them() -> None:
     """The suites beside a release follow the host's own sources, with the release's name."""
     host = (source("bookworm bookworm-updates"), source("bookworm-security", "http://mirror/debian-security"))
     assert recipe.archives(MIRROR, "trixie", host) == (
-        Archive("http://mirror/debian", "trixie"),
-        Archive("http://mirror/debian", "trixie-updates"),
-        Archive("http://mirror/debian-security", "trixie-security"),
+        "http://mirror/debian trixie",
+        "http://mirror/debian trixie-updates",
+        "http://mirror/debian-security trixie-security",
     )
 
 
@@ -52,12 +52,12 @@ def test_security_updates_are_taken_where_the_host_takes_them() -> None:
 )
 def test_only_debians_own_suites_count(host: tuple[Source, ...]) -> None:
     """Nothing else of the host's sources gets into a base."""
-    assert recipe.archives(MIRROR, "testing", host) == (Archive("http://mirror/debian", "testing"),)
+    assert recipe.archives(MIRROR, "testing", host) == ("http://mirror/debian testing",)
 
 
 def test_sources_check_the_date_unless_allowed() -> None:
     """The release's date is left unchecked only where the setting says so."""
-    one = [Archive("http://mirror/debian", "testing")]
+    one = ["http://mirror/debian testing"]
     assert recipe.sources(one, "/k") == "deb [signed-by=/k] http://mirror/debian testing main\n"
     assert "check-valid-until=no" in recipe.sources(one, "/k", allow_expired=True)
     assert 'Check-Valid-Until "true"' in recipe.apt_configuration({}, allow_expired=False)
@@ -66,8 +66,8 @@ def test_sources_check_the_date_unless_allowed() -> None:
 
 def test_no_password_stays_in_an_image() -> None:
     """The address of a mirror is kept in the image without its user and password."""
-    kept = recipe.without_password(Archive("https://me:secret@mirror:8443/debian", "trixie"))
-    assert kept.uri == "https://mirror:8443/debian"
+    kept = recipe.without_password("https://me:secret@mirror:8443/debian trixie")
+    assert kept == "https://mirror:8443/debian trixie"
 
 
 def test_proxies_of_the_host_are_used() -> None:
@@ -177,6 +177,14 @@ def test_fingerprint_follows_the_recipe() -> None:
         pytest.param("tar: write: No space left on device", Exception, "the disk is full", "TMPDIR", id="disk"),
         pytest.param(
             "unshare() failed: Operation not permitted", Exception, "does not permit", "registry", id="sandbox"
+        ),
+        pytest.param("E: cannot find newuidmap", Exception, "program newuidmap", "uidmap", id="no program"),
+        pytest.param(
+            "W: /etc/subuid is empty\nE: failed to parse /etc/subuid and /etc/subgid",
+            Exception,
+            "subordinate ids",
+            "usermod",
+            id="no ids",
         ),
         pytest.param("Can't locate Pod/Usage.pm in @INC", Exception, "Perl", "install the package perl", id="perl"),
         pytest.param("E: Could not resolve 'mirror'", Exception, "cannot be reached", "network", id="network"),

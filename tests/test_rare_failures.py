@@ -41,18 +41,6 @@ def test_a_machine_that_debian_has_no_base_for() -> None:
 
 
 @pytest.mark.host
-@pytest.mark.parametrize(("program", "lacks"), [(False, "program newuidmap"), (True, "none for nobody-here")])
-def test_a_user_who_cannot_make_bases(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: bool, lacks: str
-) -> None:
-    """Without root, a program and a range of ids are needed, and each is named."""
-    monkeypatch.setenv("PATH", str(tmp_path))
-    if program:
-        (tmp_path / "newuidmap").touch(mode=0o755)
-    with pytest.raises(DockyardError, match=lacks):
-        debian.mode({"USER": "nobody-here"}, 4_000_000_001)
-
-
 def mounted(at: Path, table: Path) -> Path:
     """Return a mountinfo file that names one mount."""
     point = str(at).replace(" ", r"\040")

@@ -8,7 +8,6 @@ import contextlib
 import logging
 import os
 import platform
-import re
 import shutil
 import tempfile
 import time
@@ -50,6 +49,16 @@ SIGNS = (
         r"(.*(?:operation not permitted|cannot open user namespace|unshare\(\) failed).*)",
         "this system does not permit making base images: {0}",
         f"outside a container it may; or {INSTEAD}",
+    ),
+    Sign(
+        r"cannot find newuidmap",
+        "without root, base images need the program newuidmap",
+        f"install the package uidmap; or {INSTEAD}",
+    ),
+    Sign(
+        r"failed to parse /etc/subuid",
+        "without root, base images need subordinate ids, and /etc/subuid has none for this user",
+        f"`usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER` as root gives them; or {INSTEAD}",
     ),
     *apt.SIGNS,
 )
@@ -185,24 +194,6 @@ def fetch_tool() -> Path:
     return folder
 
 
-def mode(environment: Mapping[str, str] = os.environ, uid: int = os.geteuid()) -> str:
-    """Return how mmdebstrap may work for this user; raise DockyardError saying what is missing."""
-    if uid == 0:
-        return "root"
-    user = environment.get("USER") or environment.get("LOGNAME") or ""
-    if process.which("newuidmap") is None:
-        raise DockyardError(
-            "without root, base images need the program newuidmap", f"install the package uidmap; or {INSTEAD}"
-        )
-    with contextlib.suppress(OSError):
-        if re.search(rf"^(?:{re.escape(user)}|{uid}):", Path("/etc/subuid").read_text("utf-8"), re.MULTILINE):
-            return "unshare"
-    raise DockyardError(
-        f"without root, base images need subordinate ids, and /etc/subuid has none for {user or uid}",
-        f"`usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}` as root gives them; or {INSTEAD}",
-    )
-
-
 def explain(name: str, said: str) -> DockyardError:
     """Return the error that tells why no base was made, from what mmdebstrap and apt said."""
     if sign := read_signs(UNAVAILABLE, said):
@@ -236,7 +227,6 @@ def workplace(contents: recipe.Contents, allow_expired: bool) -> Iterator[recipe
     """Prepare a folder for one run of mmdebstrap, and leave nothing of it, mounts included."""
     release = contents.release
     mirror = apt.mirror()
-    chosen = mode()
     tools = fetch_tool()
     work = Path(tempfile.mkdtemp(prefix="dockyard-tree-"))
     try:
@@ -256,7 +246,7 @@ def workplace(contents: recipe.Contents, allow_expired: bool) -> Iterator[recipe
         for name, content in {**written, **{Path(name).name: read_shipped(name) for name in shipped}}.items():
             (work / name).write_bytes(content)
             (work / name).chmod(0o644)
-        yield recipe.Job(contents, chosen, work / "tools", work)
+        yield recipe.Job(contents, "unshare" if os.geteuid() else "root", work / "tools", work)
     finally:
         files.unmount((work,))  # what a killed mmdebstrap left: the host's own files would go
         shutil.rmtree(work, ignore_errors=True)

@@ -152,8 +152,7 @@ MEMORY = "answers.json"
 
 def ask_registry(engine: "Engine", references: Sequence[str]) -> dict[str, Answer]:
     """Return what the registry says about each reference; all are asked at the same time, and remembered."""
-    said = run_each(lambda reference: ask_once(engine, reference), references)
-    answers = {reference: answer for reference, answer in said.items() if isinstance(answer, Answer)}
+    answers = run_each(lambda reference: ask_once(engine, reference), references)
     remember_answers(answers)
     return answers
 

@@ -22,8 +22,8 @@ def run_each(
     items: Iterable[str],
     workers: int = os.cpu_count() or 1,
     end: Callable[[Iterable[int], Set[int]], set[int]] | None = None,
-) -> dict[str, T | DockyardError]:
-    """Return what `work` returns, or the DockyardError that it raises, for every item, in their order.
+) -> dict[str, T]:
+    """Return what `work` returns for every item, in their order; raise an error of its once all have ended.
 
     Only the main thread hears of an interrupt: it ends the programs that the others wait for, so that
     each of them cleans up what it has begun, and then goes on with the interrupt.
@@ -32,13 +32,13 @@ def run_each(
     working: set[int] = set()
     stopped = threading.Event()
 
-    def run(item: str) -> T | DockyardError:
+    def run(item: str) -> T:
         thread = threading.get_native_id()
         working.add(thread)
         try:
-            return DockyardError("interrupted") if stopped.is_set() else work(item)
-        except DockyardError as error:
-            return error
+            if stopped.is_set():
+                raise DockyardError("interrupted")
+            return work(item)
         finally:
             working.discard(thread)
 

@@ -11,7 +11,6 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 from dockyard.apt import Mirror, Source
 from dockyard.bases.lookup import UnavailableError
@@ -32,14 +31,6 @@ ARCHITECTURES: Mapping[str, str] = {
     "s390x": "s390x",
 }
 """A machine's name to the architecture's name in image configurations."""
-
-
-@dataclass(frozen=True)
-class Archive:
-    """A part of a Debian archive that packages may come from, such as trixie-security."""
-
-    uri: str
-    suite: str
 
 
 @dataclass(frozen=True)
@@ -91,29 +82,29 @@ def release_of(python: str) -> str:
     )
 
 
-def archives(mirror: Mirror, release: str, host: Iterable[Source]) -> tuple[Archive, ...]:
-    """Return where packages come from: the release, and its updates and security fixes if the host uses its own."""
-    found = [Archive(mirror.uri, release)]
+def archives(mirror: Mirror, release: str, host: Iterable[Source]) -> tuple[str, ...]:
+    """Return where packages come from, each as `URI SUITE`: the release, its updates and its security fixes.
+
+    Those two are taken if the host uses those of its own release.
+    """
+    found = [f"{mirror.uri} {release}"]
     for source in host:
-        if not source.is_debian:
-            continue
-        for suite in source.suites:
+        for suite in source.suites if source.is_debian else ():
             ending = re.search(r"-(updates|security)$", suite)
             if ending and not (ending[1] == "updates" and release == "testing"):
-                found.append(Archive(source.uri, release + ending[0]))
+                found.append(f"{source.uri} {release}{ending[0]}")
     return tuple(dict.fromkeys(found))
 
 
-def sources(wanted: Iterable[Archive], keyring: str, *, allow_expired: bool = False) -> str:
-    """Return a sources.list."""
+def sources(wanted: Iterable[str], keyring: str, *, allow_expired: bool = False) -> str:
+    """Return a sources.list of archives."""
     options = f"signed-by={keyring}" + (" check-valid-until=no" if allow_expired else "")
-    return "".join(f"deb [{options}] {archive.uri} {archive.suite} main\n" for archive in wanted)
+    return "".join(f"deb [{options}] {archive} main\n" for archive in wanted)
 
 
-def without_password(archive: Archive) -> Archive:
+def without_password(archive: str) -> str:
     """Return an archive whose address names no user: what stays in an image is no secret."""
-    parts = urlsplit(archive.uri)
-    return Archive(urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), archive.suite)
+    return re.sub(r"(?<=://)[^/]*@", "", archive)
 
 
 def apt_configuration(proxies: Mapping[str, str], *, allow_expired: bool) -> str:

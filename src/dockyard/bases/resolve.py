@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dockyard import console, files
 from dockyard.bases import cache, debian, lookup, recipe
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dockyard.settings import Settings
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 __all__ = ["Base", "Missing", "Source", "UnavailableError", "ensure_bases", "local_name", "reference"]
 
@@ -77,12 +78,12 @@ def ensure_bases(
             if isinstance(outcome, Missing):
                 heed(outcome)
         allowed = settings.allow_expired_release
-        for python, made in run_each(lambda one: debian.ensure_base(one, allow_expired=allowed), packaged).items():
-            if isinstance(made, UnavailableError):
-                outcomes[python] = lost = explain_missing(python, made, known[python].answer)
-                heed(lost)
-            elif isinstance(made, DockyardError):
-                raise made
+        for python, made in run_work(
+            lambda one: debian.ensure_base(one, allow_expired=allowed), packaged, known
+        ).items():
+            if isinstance(made, Missing):
+                outcomes[python] = made
+                heed(made)
             else:
                 records[local_name(python)] = made
                 outcomes[python] = cache.make_base(made, layouts=engine.snapshotter)
@@ -154,6 +155,18 @@ def decide_base(mode: str, python: str, known: Known) -> Base | Missing | None:
     )
 
 
+def run_work(work: Callable[[str], T], pythons: Sequence[str], known: Mapping[str, Known]) -> dict[str, T | Missing]:
+    """Return what some work with Debian packages gives for each Python; one that cannot be had is Missing."""
+
+    def attempt(python: str) -> T | Missing:
+        try:
+            return work(python)
+        except UnavailableError as error:
+            return explain_missing(python, error, known.get(python, Known()).answer)
+
+    return run_each(attempt, pythons)
+
+
 def explain_missing(python: str, error: UnavailableError, answer: Answer | None = None) -> Missing:
     """Return why a Python has no base: what Debian packages lack, and what the registry said."""
     also = f"; the registry: {answer.reason}" if answer and answer.reason else ""
@@ -175,11 +188,9 @@ def choose_source(mode: str, known: Known) -> Choice:
 
 def summarize_sources(sources: Mapping[str, str], why: str = "") -> str:
     """Return the one line that says where the bases of some Pythons come from."""
-    names = {"registry": "the registry", "debian": "Debian packages"}
     parts = []
-    for source, name in names.items():
-        pythons = [python for python, chosen in sources.items() if chosen == source]
-        if pythons:
+    for source, name in (("registry", "the registry"), ("debian", "Debian packages")):
+        if pythons := [python for python, chosen in sources.items() if chosen == source]:
             parts.append(f"{', '.join(pythons)} from {name}")
     return f"base images: Python {'; '.join(parts)}" + (f" ({why})" if why else "")
 
@@ -228,14 +239,12 @@ def plan_updates(
         packaged = [python for python, outcome in outcomes.items() if outcome is None]
         if packaged:
             log.info(f"asking the Debian mirror about Python {', '.join(packaged)}")
-        allowed = settings.allow_expired_release
-        for python, offered in run_each(lambda one: debian.simulate(one, allow_expired=allowed), packaged).items():
-            if isinstance(offered, UnavailableError):
-                outcomes[python] = explain_missing(python, offered)
-            elif isinstance(offered, DockyardError):
-                raise offered
-            else:
-                outcomes[python] = move_packages(python, debian.cached(python), debian.current(python), offered)
+
+        def plan(python: str) -> Change:
+            offered = debian.simulate(python, allow_expired=settings.allow_expired_release)
+            return move_packages(python, debian.cached(python), debian.current(python), offered)
+
+        outcomes |= run_work(plan, packaged, {})
     changes = tuple(outcome for outcome in outcomes.values() if isinstance(outcome, Change))
     return changes, tuple(outcome for outcome in outcomes.values() if isinstance(outcome, Missing))
 
@@ -249,10 +258,7 @@ def apply_updates(settings: "Settings", engine: "Engine", changes: Sequence[Chan
         stale = [change.python for change in changes if change.source == "debian" and change.pending]
         allowed = settings.allow_expired_release
         remade = run_each(lambda python: debian.ensure_base(python, allow_expired=allowed, anew=True), stale)
-        for outcome in remade.values():
-            if isinstance(outcome, DockyardError):
-                raise outcome
-            cache.load_images(engine, {local_name(outcome.python): outcome})
+        cache.load_images(engine, {local_name(python): record for python, record in remade.items()})
 
 
 def move_packages(python: str, record: cache.Record | None, current: str, offered: Mapping[str, str]) -> Change:
