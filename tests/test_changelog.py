@@ -23,8 +23,7 @@ All that users notice. See [Keep a Changelog].
 - A button, see [the manual].
 
 ```md
-## [0.9.0] - 2020-01-01
-[the manual]: https://inside.example/
+## A heading
 ```
 
 ### Fixed
@@ -64,7 +63,7 @@ def test_the_versions_in_their_order() -> None:
 def test_a_section_is_what_stands_below_its_heading() -> None:
     """It ends at the next version, and brings the links that it uses: those of others stay behind."""
     body = preconditions.find_section(preconditions.parse_sections(TEXT), "1.2.0").body
-    assert body.startswith("### Added\n\n- A button, see [the manual].\n\n```md\n## [0.9.0] - 2020-01-01\n")
+    assert body.startswith("### Added\n\n- A button, see [the manual].\n\n```md\n## A heading\n")
     assert body.endswith("### Fixed\n\n- Nothing.\n\n[the manual]: https://manual.example/")
     assert "code.example" not in body
     assert "keepachangelog" not in body
@@ -105,14 +104,10 @@ def test_the_newest() -> None:
     assert preconditions.find_newest(preconditions.parse_sections("")) == ""
 
 
-def test_other_words_are_no_version() -> None:
-    """A version that no order knows is compared as it is written."""
-    assert (
-        preconditions.find_section(
-            preconditions.parse_sections("\ufeff## [Winter-2026]\r\n\r\n- snow\r\n"), "winter-2026"
-        ).body
-        == "- snow"
-    )
+def test_other_systems_write_files_otherwise() -> None:
+    """A byte order mark and the line endings of Windows are gone when a file is read; other headings are text."""
+    (found,) = preconditions.parse_sections("## Summer\n- sun\n## [1.0]\n\n## Winter\n- snow\n")
+    assert (found.version, found.body) == ("1.0", "## Winter\n- snow")
 
 
 def test_a_heading_with_a_link() -> None:

@@ -4,7 +4,6 @@ Nothing goes to a public transparency log: its entries name registry and image f
 own needs no log to be checked. Whoever checks says so too: `cosign verify --key KEY --insecure-ignore-tlog=true`.
 """
 
-import hashlib
 import json
 import re
 import tempfile
@@ -40,11 +39,6 @@ class Signer:
     configured: bool
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     runner: Runner = field(default=process, repr=False, compare=False)
-
-    @property
-    def fingerprint(self) -> str:
-        """What tells this key from others."""
-        return hashlib.sha256(self.public.strip().encode()).hexdigest()
 
 
 def explain_hindrance(key: str, runner: Runner = process) -> str:

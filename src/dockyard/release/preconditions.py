@@ -6,7 +6,7 @@ section of the version becomes the release notes.
 
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,11 +27,12 @@ from dockyard.verify import matrix
 
 FILE = "CHANGELOG.md"
 UNRELEASED = "unreleased"
-HEADING = re.compile(r"##\s+\[?v?(?P<version>[^\]\s(]+)\]?(?:\([^)]*\))?(?P<rest>.*)")
+HEADING = re.compile(
+    r"^##[ \t]+\[?v?(?P<version>\d[^\]\s(]*|unreleased)\]?(?:\([^)]*\))?(?P<rest>.*)$", re.MULTILINE | re.IGNORECASE
+)
+"""A version's own heading: another one of the second level, as in a block of code, belongs to the text."""
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
-DEFINITION = re.compile(r" {0,3}\[(?P<label>[^\]]+)\]:\s*\S+")
-REFERENCE = re.compile(r"\[([^\[\]]+)\]")
+DEFINITION = re.compile(r"^ {0,3}(\[[^\]\n]+\]):[ \t]*\S.*\n?", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -49,28 +50,18 @@ class Section:
 
 
 def parse_sections(text: str) -> tuple[Section, ...]:
-    """Return a changelog's sections in their order; headings inside code blocks are none.
+    """Return a changelog's sections in their order.
 
     The link definitions that a section uses come with it, wherever they stand in the file.
     """
-    found: list[tuple[re.Match[str], list[str]]] = []
-    definitions: dict[str, str] = {}
-    for line, code in _lines(text):
-        heading = None if code else HEADING.fullmatch(line.rstrip())
-        definition = None if code else DEFINITION.match(line)
-        if heading:
-            found.append((heading, []))
-        elif definition:
-            definitions[definition["label"].casefold()] = line.strip()
-        elif found:
-            found[-1][1].append(line)
+    definitions = {found[1].casefold(): found[0].strip() for found in DEFINITION.finditer(text)}
+    text = DEFINITION.sub("", text)
+    headings = list(HEADING.finditer(text))
     sections = []
-    for heading, lines in found:
-        body, date = "\n".join(lines).strip("\n"), DATE.search(heading["rest"])
-        used = dict.fromkeys(label.casefold() for label in REFERENCE.findall(body))
-        links = "\n".join(definitions[label] for label in used if label in definitions)
-        text = "\n\n".join(filter(None, (body, links)))
-        sections.append(Section(heading["version"], date[0] if date else "", text))
+    for heading, end in zip(headings, [*(one.start() for one in headings[1:]), len(text)], strict=False):
+        body, date = text[heading.end() : end].strip("\n"), DATE.search(heading["rest"])
+        links = "\n".join(link for label, link in definitions.items() if label in body.casefold())
+        sections.append(Section(heading["version"], date[0] if date else "", "\n\n".join(filter(None, (body, links)))))
     return tuple(sections)
 
 
@@ -100,21 +91,6 @@ def format_notes(name: str, found: Section, pinned: str, tags: Iterable[str]) ->
     date = f" ({found.date})" if found.date else ""
     named = ", ".join(f"`{tag}`" for tag in tags)
     return f"# {name} {found.version}{date}\n\n{found.body}\n\n## Image\n\n```text\n{pinned}\n```\n\nTags: {named}\n"
-
-
-def _lines(text: str) -> Iterator[tuple[str, bool]]:
-    """Yield every line, and whether it belongs to a fenced block of code."""
-    fence = ""
-    for line in text.removeprefix("\ufeff").splitlines():
-        mark = FENCE.match(line)
-        if not fence and mark:
-            fence = mark[1]
-            yield line, True
-        elif fence and mark and mark[1].startswith(fence) and not line.strip().strip(fence[0]):
-            fence = ""
-            yield line, True
-        else:
-            yield line, bool(fence)
 
 
 SHOWN = 5
@@ -149,11 +125,9 @@ def read_project(settings: Settings) -> Local:
         section = find_section(sections, git.version) if git.version else None
     except DockyardError as error:
         wrong = error
-    except FileNotFoundError:
-        hint = "write one, keepachangelog.com shows how: it becomes the notes"
-        wrong = DockyardError(f"there is no {FILE} in {root}", hint)
     except (OSError, UnicodeDecodeError) as error:
-        wrong = DockyardError(f"{FILE} cannot be read: {error}")
+        hint = "keepachangelog.com shows how to write one: it becomes the notes"
+        wrong = DockyardError(f"{FILE} cannot be read: {error}", hint)
     tags = (VERSION_TAG.fullmatch(tag) for tag in _git(root, "tag", "--list").split())
     tagged = tuple(match[1] for match in tags if match)
     newest = find_newest(sections)

@@ -62,42 +62,36 @@ def inspect_release(
 def make_release(settings: Settings, key: str, *, engine: Engine | None = None, actions: Actions = PIPELINE) -> Shipped:
     """Do what the release of this commit still lacks, step by step, and return what the registry has then."""
     with actions.record_run(settings, "release") as recording:
-        shipped = _complete(settings, key, recording, engine=engine, actions=actions)
+        with recording.step("look at what there is"):
+            job, state = inspect_release(settings, key, engine=engine, actions=actions)
+        recording.details = {"python": settings.python, "target": PRODUCTION}
+        recording.details["engine"] = records.describe_engine(job.engine)
+        actions.preflight(job.engine, [job.reference(state.names.own)])
+        if any(step.name in BUILDING and step.status is Status.DUE for step in plan.plan_steps(state)):
+            actions.require_ready(settings, job.engine)
+        if "sign" in state.left_out:
+            log.info(f"the image will not be signed: {state.left_out['sign']}")
+        changed = False
+        try:
+            while step := plan.find_next_step(state):
+                log.info(f"{step.name}: {step.what}")
+                with recording.step(step.name):
+                    state = STEPS[step.name](job, state)
+                if plan.find_next_step(state) == step:
+                    raise RuntimeError(f"the step {step.name} has changed nothing")
+                changed = True
+        except KeyboardInterrupt:
+            log.info("the release is not complete: `invoke release` goes on from here")
+            raise
+        sizes = {tag: actions.verify_pushed(job.engine, job.reference(tag), state.digest) for tag in state.names.every}
+        shipped = Shipped(
+            version=job.version, commit=job.commit, repository=settings.repository, digest=state.digest,
+            size=sizes[state.names.own], names=state.names, unsigned=state.left_out.get("sign", ""), notes=job.notes,
+            changed=changed,
+        )  # fmt: skip
         recording.details |= describe_release(shipped)
-        recording.idle = not shipped.changed
+        recording.idle = not changed
     return shipped
-
-
-def _complete(
-    settings: Settings, key: str, recording: records.Recording, *, engine: Engine | None, actions: Actions
-) -> Shipped:
-    with recording.step("look at what there is"):
-        job, state = inspect_release(settings, key, engine=engine, actions=actions)
-    recording.details = {"python": settings.python, "target": PRODUCTION}
-    recording.details["engine"] = records.describe_engine(job.engine)
-    actions.preflight(job.engine, [job.reference(state.names.own)])
-    if any(step.name in BUILDING and step.status is Status.DUE for step in plan.plan_steps(state)):
-        actions.require_ready(settings, job.engine)
-    if "sign" in state.left_out:
-        log.info(f"the image will not be signed: {state.left_out['sign']}")
-    changed = False
-    try:
-        while step := plan.find_next_step(state):
-            log.info(f"{step.name}: {step.what}")
-            with recording.step(step.name):
-                state = STEPS[step.name](job, state)
-            if plan.find_next_step(state) == step:
-                raise RuntimeError(f"the step {step.name} has changed nothing")
-            changed = True
-    except KeyboardInterrupt:
-        log.info("the release is not complete: `invoke release` goes on from here")
-        raise
-    sizes = {tag: actions.verify_pushed(job.engine, job.reference(tag), state.digest) for tag in state.names.every}
-    return Shipped(
-        version=job.version, commit=job.commit, repository=settings.repository, digest=state.digest,
-        size=sizes[state.names.own], names=state.names, unsigned=state.left_out.get("sign", ""), notes=job.notes,
-        changed=changed,
-    )  # fmt: skip
 
 
 def describe_release(shipped: Shipped) -> Details:
@@ -141,12 +135,10 @@ def _verify(job: Job, state: State) -> State:
         violations = job.actions.verify_image(job.settings, ImageQuery(), engine=job.engine).verdict.violations
         for violation in violations:
             log.info(f"  {violation.rule}: {violation.message}")
-        if count := len(violations):
-            which = f" for {platform}" if platform else ""
-            raise DockyardError(
-                f"the image{which} breaks the policy: {count} violation{'s' if count > 1 else ''}",
-                "`invoke verify` shows where they come from",
-            )
+        if violations:
+            which = f"image for {platform}" if platform else "image"
+            text = f"the {which} breaks the policy (violations: {len(violations)})"
+            raise DockyardError(text, "`invoke verify` shows where they come from")
     after = _build(job, state) if any(platforms) else state
     if after.digest != state.digest:
         raise DockyardError(
@@ -197,15 +189,11 @@ def _attest(job: Job, state: State) -> State:
 
 
 def _sign(job: Job, state: State) -> State:
-    """Sign the digest, unless the registry has a signature by this key."""
+    """Sign the digest."""
     if job.signer is None:
         raise RuntimeError("there is no key to sign with")
-    pinned = job.pinned(state)
-    if job.actions.has_signature(job.signer, pinned):
-        log.info(f"{pinned} is signed with this key already")
-    else:
-        job.actions.sign_digest(job.signer, pinned)
-    return _mark_passed(job, state, "sign")
+    job.actions.sign_digest(job.signer, job.pinned(state))
+    return replace(state, passed=state.passed | {"sign"})
 
 
 def _tag(job: Job, state: State) -> State:
@@ -265,14 +253,14 @@ def _variant(job: Job) -> Variant:
 
 
 def _recall(job: Job, state: State, digest: str) -> State:
-    """Return the state with an image at hand: what it has passed, and whether its notes are written."""
+    """Return the state with an image at hand: what it has passed, whether it is signed and its notes are written."""
     passed = frozenset(job.journal.passed) if digest == job.journal.digest else frozenset()
-    after = replace(state, digest=digest, passed=passed)
-    signed = job.signer is not None and f"sign:{job.signer.fingerprint}" in passed
-    after = replace(after, passed=passed | {"sign"} if signed else passed)
+    after = replace(state, digest=digest)
+    if job.signer and digest in state.registry.values() and job.actions.has_signature(job.signer, job.pinned(after)):
+        passed |= {"sign"}
     with suppress(OSError, ValueError):
         after = replace(after, noted=job.notes.read_text(encoding="utf-8") == job.text(after))
-    return after
+    return replace(after, passed=passed)
 
 
 def _mark_passed(job: Job, state: State, step: str) -> State:
@@ -280,10 +268,8 @@ def _mark_passed(job: Job, state: State, step: str) -> State:
 
 
 def _write_progress(job: Job, state: State) -> State:
-    """Write down how far the release is; a signature counts for its key alone."""
-    key = f"sign:{job.signer.fingerprint}" if job.signer else ""
-    steps = {key if step == "sign" else step for step in state.passed} - {""}
-    journal = Journal(job.commit, state.digest, tuple(sorted(steps)))
+    """Write down how far the release is, but for the signature: the registry has it, or not, by this key."""
+    journal = Journal(job.commit, state.digest, tuple(sorted(state.passed - {"sign"})))
     write_atomically(job.file, json.dumps(asdict(journal), indent=2) + "\n")
     return state
 
