@@ -20,7 +20,7 @@ import urllib3.exceptions
 
 from dockyard.errors import UsageError
 from dockyard.registry.access import Access, Credentials, broken, extra_certificates, loopback
-from dockyard.registry.client import Reference, Registry, parse_reference, pause
+from dockyard.registry.client import Reference, Registry, parse_reference
 from dockyard.registry.content import Repository
 from dockyard.registry.errors import Kind, RegistryError
 from tests.progress import LINES
@@ -293,11 +293,12 @@ def test_patience_ends() -> None:
 
 
 def test_pauses_grow_and_differ() -> None:
-    """Several clients that failed together do not come back together; nobody waits longer than half a minute."""
-    assert [pause(attempt, spread=lambda: 1.0) for attempt in (1, 2, 3)] == [1, 2, 4]
-    assert pause(3, spread=lambda: 0.0) == 2
-    assert pause(30, spread=lambda: 1.0) == 30
-    assert pause(1, 12.0) == 12
+    """Several clients that failed together do not come back together; what the registry asks for is the least."""
+    answers = (Answer(502), Answer(502), Answer(429, {"Retry-After": "12"}), Answer(202))
+    registry, _, slept = client(sequence(*answers))
+    Repository(registry, "fleet/ship").check_push()
+    assert 0.5 <= slept[0] <= 1 <= slept[1] <= 2
+    assert slept[2] == 12
 
 
 def store(*documents: Mapping[str, object]) -> Handler:

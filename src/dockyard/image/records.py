@@ -166,10 +166,8 @@ def describe_engine(engine: Engine) -> EngineRecord:
 
 def detect_ci(environment: Mapping[str, str]) -> str | None:
     """Return the name of the CI that this runs on, or None on a person's machine (pure)."""
-    return next((name for variable, name in CI_SYSTEMS.items() if environment.get(variable, "") not in UNSET), None)
-
-
-UNSET = ("", "0", "false")
+    unset = ("", "0", "false")
+    return next((name for variable, name in CI_SYSTEMS.items() if environment.get(variable, "") not in unset), None)
 
 
 def keep_record(settings: Settings, record: RunRecord) -> None:

@@ -69,28 +69,25 @@ def is_installed(lock: str) -> bool:
 def install_packages(lock: Path, environment: Mapping[str, str] = os.environ, runner: Runner = process) -> Path:
     """Return a folder of the user's cache with what a lock pins, installed there once; the index is pip's own."""
     key = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:16]
-    into = files.folder(environment).parent / "report" / key
-    if into.is_dir():
-        return into
-    log.info("installing what the pages need, once")
-    files.make_folder(into.parent)
-    with tempfile.TemporaryDirectory(prefix=f".{key}-", dir=into.parent) as scratch:
-        made = Path(scratch) / "packages"
-        pip = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input")
-        try:
-            installing = (*pip, "--require-hashes", "--no-deps", f"--target={made}", f"--requirement={lock}")
-            runner.capture(Command(installing))
-        except CommandError as error:
-            said = error.output.strip().rpartition("\n")[2] or error.message
-            raise DockyardError(
-                f"what the pages need cannot be installed: {said}",
-                "is the package index in reach? pip's own settings are used",
-            ) from None
-        try:
+    into = files.cache_folder(environment) / "report" / key
+    with files.alone(into.parent.with_suffix(".lock")):
+        if into.is_dir():
+            return into
+        log.info("installing what the pages need, once")
+        files.make_folder(into.parent)
+        with tempfile.TemporaryDirectory(prefix=f".{key}-", dir=into.parent) as scratch:
+            made = Path(scratch) / "packages"
+            pip = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input")
+            options = ("--require-hashes", "--no-deps", f"--target={made}", f"--requirement={lock}")
+            try:
+                runner.capture(Command((*pip, *options)))
+            except CommandError as error:
+                said = error.output.strip().rpartition("\n")[2] or error.message
+                raise DockyardError(
+                    f"what the pages need cannot be installed: {said}",
+                    "is the package index in reach? pip's own settings are used",
+                ) from None
             made.replace(into)
-        except OSError:  # another run was quicker
-            if not into.is_dir():
-                raise
     return into
 
 

@@ -2,7 +2,7 @@
 
 import base64
 import contextlib
-import http
+import http.client
 import logging
 import random
 import re
@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 ATTEMPTS = 4
-LONGEST_PAUSE = 30.0
 PATIENCE = 120.0
 """Seconds beyond which a registry's wish to be left alone ends the push instead of delaying it."""
 MANIFESTS = (
@@ -42,7 +41,6 @@ _PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_PART}(?:/{_PART})*")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_STATUSES = frozenset(int(status) for status in http.HTTPStatus)
 
 
 @dataclass(frozen=True)
@@ -101,11 +99,6 @@ class Request:
         return {"Accept": ", ".join(MANIFESTS)} if self.actions == "pull" else {}
 
 
-def pause(attempt: int, asked: float = 0.0, spread: Callable[[], float] = random.random) -> float:
-    """Return the seconds before trying again: about 1, 2, 4 …, or what the registry asked for if that is more."""
-    return max(asked, min(LONGEST_PAUSE, 2.0 ** (attempt - 1)) * (0.5 + spread() / 2))
-
-
 def keep_trying(work: Callable[[], T], sleep: Callable[[float], None], again: str, attempts: int = ATTEMPTS) -> T:
     """Return what `work` returns, doing it anew after a pause as long as its RegistryErrors may pass by themselves.
 
@@ -117,7 +110,8 @@ def keep_trying(work: Callable[[], T], sleep: Callable[[float], None], again: st
         except RegistryError as error:
             if not error.may_pass or attempt == attempts or error.wait > PATIENCE:
                 raise
-            seconds = pause(attempt, error.wait)
+            # About 1, 2 and 4 s, so that clients who failed together do not come back together.
+            seconds = max(error.wait, 2.0 ** (attempt - 1) * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
             log.info(f"{error.message}; {again} in {console.duration(seconds)} ({attempt + 1} of {attempts})")
             sleep(seconds)
     raise AssertionError("unreachable")
@@ -248,7 +242,7 @@ class Registry:
         except ValueError:
             plain = answer.headers.get("Content-Type", "").startswith("text/plain")
             said = answer.text.strip()[:200] if plain else ""
-        phrase = http.HTTPStatus(answer.status_code).phrase if answer.status_code in _STATUSES else ""
+        phrase = http.client.responses.get(answer.status_code, "")
         said = ": ".join(filter(None, [f"{answer.status_code} {phrase}".strip(), said]))
         kind, host = classify(said, repository), self.access.host
         if kind is Kind.DENIED and self.access.credentials is None:

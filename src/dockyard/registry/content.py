@@ -6,8 +6,6 @@ What a registry gives is hashed before it is believed.
 import contextlib
 import hashlib
 import json
-import logging
-import socket
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,8 +17,6 @@ from dockyard.registry.errors import WORTH_RETRYING, Kind, RegistryError
 
 if TYPE_CHECKING:
     from dockyard.engine.client import Engine
-
-log = logging.getLogger(__name__)
 
 INDEX, MANIFEST = MANIFESTS[:2]
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
@@ -235,11 +231,6 @@ def reach_registry(engine: "Engine", info: Mapping[str, Any], host: str) -> Regi
     return Registry(find_access(engine, info, host))
 
 
-def is_remote(info: Mapping[str, Any]) -> bool:
-    """Tell whether an engine that describes itself so runs on another machine, which may reach what we cannot."""
-    return info.get("Name") != socket.gethostname()
-
-
 @contextlib.contextmanager
 def open_repository(engine: "Engine", name: str) -> Iterator[Repository]:
     """Yield a repository of a registry that answers; raise RegistryError where it cannot be asked."""
@@ -247,10 +238,5 @@ def open_repository(engine: "Engine", name: str) -> Iterator[Repository]:
     with contextlib.closing(engine.client()) as client:
         info = client.info()
     with reach_registry(engine, info, reference.host) as registry:
-        try:
-            registry.connect()
-        except RegistryError as error:
-            if error.kind is Kind.UNREACHABLE and is_remote(info):
-                log.info("the engine is a remote one: it may reach registries that this machine cannot")
-            raise
+        registry.connect()
         yield Repository(registry, reference.repository)

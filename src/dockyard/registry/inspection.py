@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 from dockyard import console
@@ -119,24 +120,28 @@ def summarize(attachment: Attachment) -> str:
 
 def describe_config(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield what a container starts from, as names and values that a person reads (pure)."""
-    check = config.get("Healthcheck") or {}
     yield "user", str(config.get("User") or "root")
-    for key, name in (("Entrypoint", "entrypoint"), ("Cmd", "command")):
+    for key, name, describe in FIELDS:
         if config.get(key):
-            yield name, json.dumps(config[key], ensure_ascii=False)
-    if config.get("WorkingDir"):
-        yield "folder", str(config["WorkingDir"])
-    if config.get("ExposedPorts"):
-        yield "ports", ", ".join(sorted(config["ExposedPorts"]))
-    if check.get("Test"):
-        every = f", every {console.duration(check['Interval'] / 1e9)}" if check.get("Interval") else ""
-        yield "health check", f"{' '.join(check['Test'])}{every}"
-    if config.get("StopSignal"):
-        yield "stops on", str(config["StopSignal"])
-    if config.get("Env"):
-        yield "environment", "\n".join(sorted(config["Env"]))
-    if labels := config.get("Labels"):
-        yield "labels", "\n".join(f"{key}={value}" for key, value in sorted(labels.items()))
+            yield name, describe(config[key])
+
+
+def _describe_check(check: Mapping[str, Any]) -> str:
+    every = f", every {console.duration(check['Interval'] / 1e9)}" if check.get("Interval") else ""
+    return f"{' '.join(check.get('Test') or ())}{every}"
+
+
+FIELDS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("Entrypoint", "entrypoint", partial(json.dumps, ensure_ascii=False)),
+    ("Cmd", "command", partial(json.dumps, ensure_ascii=False)),
+    ("WorkingDir", "folder", str),
+    ("ExposedPorts", "ports", lambda ports: ", ".join(sorted(ports))),
+    ("Healthcheck", "health check", _describe_check),
+    ("StopSignal", "stops on", str),
+    ("Env", "environment", lambda values: "\n".join(sorted(values))),
+    ("Labels", "labels", lambda values: "\n".join(f"{key}={value}" for key, value in sorted(values.items()))),
+)
+"""What of a configuration is shown: its key, its name for people, and how its value is written."""
 
 
 def _read_remote(repository: Repository, found: Document) -> Image:

@@ -7,6 +7,7 @@ registry answered behind a status code, and some retry for a minute what can nev
 import contextlib
 import logging
 import re
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from dockyard import console
 from dockyard.errors import DockyardError, EngineError, UsageError
 from dockyard.registry.client import Reference, Registry, keep_trying, parse_reference
-from dockyard.registry.content import Repository, is_remote, reach_registry
+from dockyard.registry.content import Repository, reach_registry
 from dockyard.registry.errors import Kind, RegistryError, classify, hint, wanted_pause
 
 if TYPE_CHECKING:
@@ -60,31 +61,24 @@ class Layers:
 @contextlib.contextmanager
 def display(layers: Layers) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """Yield what takes in an event and shows it: a bar for each layer on a terminal, else a line when it is done."""
-
-    def tell(event: Mapping[str, Any]) -> None:
-        before = len(layers.finished)
-        name = layers.feed(event)
-        if len(layers.finished) > before:
-            size = f", {console.size(layers.sizes[name])}" if layers.sizes[name] else ""
-            log.info(f"  {name}  {event['status']}{size}")
-
-    if not sys.stderr.isatty():
-        yield tell
-        return
+    plain = not sys.stderr.isatty()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=console.make_console(sys.stderr)) as progress:
+    with Progress(*columns, console=console.make_console(sys.stderr), disable=plain) as progress:
         bars: dict[str, TaskID] = {}
 
-        def draw(event: Mapping[str, Any]) -> None:
-            if name := layers.feed(event):
-                if name not in bars:
-                    bars[name] = progress.add_task(name, total=None)
-                total = layers.sizes[name] or None
-                sent = total or 1 if name in layers.finished else (event.get("progressDetail") or {}).get("current")
-                words = f"{name}  {event['status']}"
-                progress.update(bars[name], total=total or sent, completed=sent, description=words)
+        def show(event: Mapping[str, Any]) -> None:
+            before = len(layers.finished)
+            if not (name := layers.feed(event)):
+                return
+            words, size = f"{name}  {event['status']}", layers.sizes[name]
+            if plain and len(layers.finished) > before:
+                log.info(f"  {words}{f', {console.size(size)}' if size else ''}")
+            if name not in bars:
+                bars[name] = progress.add_task(name, total=None)
+            sent = size or 1 if name in layers.finished else (event.get("progressDetail") or {}).get("current")
+            progress.update(bars[name], total=size or sent, completed=sent, description=words)
 
-        yield draw
+        yield show
 
 
 Client = Any
@@ -201,7 +195,7 @@ def _contact(
                 try:
                     registries[host].connect()
                 except RegistryError as error:
-                    if not is_remote(info) or error.kind is not Kind.UNREACHABLE:
+                    if info.get("Name") == socket.gethostname() or error.kind is not Kind.UNREACHABLE:
                         raise
                     log.info(f"{error.message} from here, perhaps by the remote engine: what is pushed is not checked")
             yield client, registries
