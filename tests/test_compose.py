@@ -79,39 +79,36 @@ def test_no_containers(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("containers", "ready", "waiting", "failed"),
+    ("containers", "waiting", "failed"),
     [
-        pytest.param([WEB, JOB], True, (), None, id="a job that ended well is done"),
-        pytest.param([like(WEB, health=""), JOB], True, (), None, id="without a health check, running is enough"),
-        pytest.param([JOB], False, ("web",), None, id="one is not there yet"),
-        pytest.param([like(WEB, health="starting"), JOB], False, ("web",), None, id="starting"),
-        pytest.param([like(WEB, state="created", health=""), JOB], False, ("web",), None, id="created"),
-        pytest.param([WEB, like(WEB, id="3", health="starting"), JOB], False, ("web",), None, id="every replica"),
-        pytest.param([like(WEB, health="unhealthy"), JOB], False, (), "web", id="unhealthy"),
-        pytest.param([like(WEB, state="restarting", restarts=2), JOB], False, ("web",), None, id="restarted twice"),
-        pytest.param([like(WEB, state="restarting", restarts=3), JOB], False, (), "web", id="restarted too often"),
+        pytest.param([WEB, JOB], (), None, id="a job that ended well is done"),
+        pytest.param([like(WEB, health=""), JOB], (), None, id="without a health check, running is enough"),
+        pytest.param([JOB], ("web",), None, id="one is not there yet"),
+        pytest.param([like(WEB, health="starting"), JOB], ("web",), None, id="starting"),
+        pytest.param([like(WEB, state="created", health=""), JOB], ("web",), None, id="created"),
+        pytest.param([WEB, like(WEB, id="3", health="starting"), JOB], ("web",), None, id="every replica"),
+        pytest.param([like(WEB, health="unhealthy"), JOB], (), "web", id="unhealthy"),
+        pytest.param([like(WEB, state="restarting", restarts=2), JOB], ("web",), None, id="restarted twice"),
+        pytest.param([like(WEB, state="restarting", restarts=3), JOB], (), "web", id="restarted too often"),
         pytest.param(
             [like(WEB, state="exited", health=""), like(JOB, state="running")],
-            False,
             (),
             "web",
             id="a server may not end",
         ),
-        pytest.param([WEB, like(JOB, exit_code=3)], False, (), "job", id="a job failed"),
-        pytest.param([WEB, JOB, like(JOB, service="old", exit_code=3)], True, (), None, id="no service of this stack"),
+        pytest.param([WEB, like(JOB, exit_code=3)], (), "job", id="a job failed"),
+        pytest.param([WEB, JOB, like(JOB, service="old", exit_code=3)], (), None, id="no service of this stack"),
     ],
 )
-def test_judge(containers: list[Container], ready: bool, waiting: tuple[str, ...], failed: str | None) -> None:
+def test_judge(containers: list[Container], waiting: tuple[str, ...], failed: str | None) -> None:
     """A start is done when every service does its work, and lost when one cannot."""
-    verdict = compose.judge(containers, SERVICES)
-    assert (verdict.ready, verdict.waiting) == (ready, waiting)
-    assert (verdict.failed.service if verdict.failed else None) == failed
+    awaited, lost = compose.judge(containers, SERVICES)
+    assert (awaited, lost.service if lost else None) == (waiting, failed)
 
 
 def test_judge_when_all_ended() -> None:
     """A stack of which nothing runs is not up, even if nothing went wrong."""
-    verdict = compose.judge([JOB], (SERVICES[1],))
-    assert verdict.failed == JOB
+    assert compose.judge([JOB], (SERVICES[1],)) == ((), JOB)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ def read_closure(**files: str) -> tuple[Input, ...]:
 def test_a_line_that_moves_to_another_file_is_a_change() -> None:
     """The fingerprint covers names, lines and order, and not only their sum."""
     prints = {
-        check.source_fields(read_closure(**files))
+        tuple(check.origin_fields(Made("Python 3.13", "uv 1", read_closure(**files), ())))
         for files in (
             {"a": "x\ny\n", "b": "z\n"},
             {"a": "x\n", "b": "y\nz\n"},

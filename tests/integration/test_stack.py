@@ -429,6 +429,6 @@ def test_job_and_logs(small: Callable[..., Settings], engine: Engine) -> None:
     made = Stack(settings, engine)
     (settings.root / "compose.yaml").write_text("services: [")
     assert "migrated" in capture(stack.logs(made, "job", None, follow=False)).stdout
-    assert compose.judge(made.containers(), ()).ready
+    assert compose.judge(made.containers(), ()) == ((), None)
     stack.down(made, volumes=True)
     assert traces(engine, settings.stack) == []

@@ -124,16 +124,14 @@ def fingerprint(text: str) -> str:
     return f"sha256:{sha256(text.encode()).hexdigest()}"
 
 
-def source_fields(inputs: Iterable[Input]) -> tuple[str, ...]:
-    """Return the fields for a closure, in the order in which it is read: each file with a fingerprint of its lines."""
-    prints = ((file.path, fingerprint("\n".join(line.text for line in file.lines))) for file in inputs)
-    return tuple(f"from: {path} {digest}" for path, digest in prints)
-
-
 def origin_fields(made: Made) -> list[str]:
-    """Return the fields of a header that say what the lock was made from."""
-    constraints = (f"with: {path} {body}" for path, body in made.constraints)
-    return [f"for: {made.target}", f"by: {made.compiler}", *constraints, *source_fields(made.inputs)]
+    """Return the fields of a header that say what the lock was made from: of each input a fingerprint of its lines."""
+    rows = [f"for: {made.target}", f"by: {made.compiler}"]
+    rows += (f"with: {path} {body}" for path, body in made.constraints)
+    for file in made.inputs:
+        said = "\n".join(line.text for line in file.lines)
+        rows.append(f"from: {file.path} {fingerprint(said)}")
+    return rows
 
 
 def write_lock(made: Made, body: str, sources: Iterable[str] = ()) -> str:
@@ -267,24 +265,21 @@ def _compare(lock: Lock, fields: Sequence[tuple[int, str]], possible: Sequence[M
     made = next((made for made in possible if f"by: {made.compiler}" in said), possible[0])
     wanted = origin_fields(made)
     rows = [row for row in said if not row.startswith(MADE_OF)]
-    if rows == wanted:
-        return
     changed = [row for row in wanted if row not in said]
     for row in changed:
         field, _, rest = row.partition(" ")
-        old = next((old for old in said if old.startswith(field)), f"{field} nobody knows what")
-        if field in ("for:", "by:"):
+        path = rest.split()[0]
+        if field == "from:":
+            yield Problem(path, 1, "has changed since the locks were made")
+            continue
+        start = f"with: {path} " if field == "with:" else f"{field} "
+        old = next((old for old in said if old.startswith(start)), f"{start}nobody knows what")
+        changes = f"{path} has changed since this lock was made to agree with it"
+        if field != "with:":
             verb = f"made {field.removesuffix(':')}"
-            yield Problem(
-                lock.path, said.get(old, 1), f"was {verb} {old.partition(' ')[2]}, and should be {verb} {rest}"
-            )
-        elif field == "from:":
-            yield Problem(rest.split()[0], 1, "has changed since the locks were made")
-        else:
-            start = f"{field} {rest.split()[0]} "
-            number = next((number for old, number in said.items() if old.startswith(start)), 1)
-            yield Problem(lock.path, number, f"{rest.split()[0]} has changed since this lock was made to agree with it")
-    if not changed:
+            changes = f"was {verb} {old.removeprefix(start)}, and should be {verb} {rest}"
+        yield Problem(lock.path, said.get(old, 1), changes)
+    if rows != wanted and not changed:
         number = next((said[row] for row in rows if row not in wanted), 1)
         yield Problem(lock.path, number, "its header does not fit its inputs: it was edited by hand")
 

@@ -94,19 +94,6 @@ class Container:
         return done or (self.running and self.health in {"", "healthy"})
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """How a start goes: the services still awaited, and the first container that failed."""
-
-    waiting: tuple[str, ...] = ()
-    failed: Container | None = None
-
-    @property
-    def ready(self) -> bool:
-        """Whether nothing is left to wait for."""
-        return not self.waiting and self.failed is None
-
-
 def parse_model(text: str, project: str, web: Collection[int] = ()) -> Model:
     """Return the stack in the output of `docker compose config --format json`; the ports inside in `web` speak HTTP."""
     document = json.loads(text)
@@ -161,19 +148,22 @@ def _container(entry: Mapping[str, Any]) -> Container:
     )
 
 
-def judge(containers: Sequence[Container], services: Sequence[Service]) -> Verdict:
-    """Decide how a start goes: a service that publishes a port, or all of them, may not have ended."""
+def judge(containers: Sequence[Container], services: Sequence[Service]) -> tuple[tuple[str, ...], Container | None]:
+    """Return the services that a start still waits for, and the first container that failed.
+
+    One whose service publishes a port may not have ended, nor may all have.
+    """
     publishes = {service.name: bool(service.ports) for service in services}
     containers = [container for container in containers if container.service in publishes]
     for container in containers:
         if container.failed or (container.state == "exited" and publishes[container.service]):
-            return Verdict(failed=container)
+            return (), container
     unready = {container.service for container in containers if not container.ready}
     there = {container.service for container in containers}
     waiting = tuple(name for name in publishes if name in unready or name not in there)
     if not waiting and containers and not any(container.running for container in containers):
-        return Verdict(failed=containers[0])
-    return Verdict(waiting)
+        return (), containers[0]
+    return waiting, None
 
 
 def find_changed(

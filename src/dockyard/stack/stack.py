@@ -198,7 +198,7 @@ def _start(stack: Stack, model: Model, names: tuple[str, ...], seconds: float) -
         try:
             stack.run(stack.by_files(*words, timeout=seconds))
         except CommandError as error:
-            failed = compose.judge(_look(stack, model.services), model.services).failed
+            _, failed = compose.judge(_look(stack, model.services), model.services)
             if failed:
                 raise _failure(stack, failed) from None
             complaint = compose.complaint(error.output or error.message)
@@ -216,27 +216,27 @@ def wait(
     One that was not among those `before` and has no health check must still run a moment later; what is published
     must answer. `docker compose up --wait` knows neither, and takes a job that has ended for a failure.
     """
-    seen: frozenset[tuple[str, int]] | None = None
+    seen = frozenset[tuple[str, int]]()
     with console.status(f"waiting for {', '.join(service.name for service in services)}"):
         while True:
             found = _look(stack, services)
-            verdict = compose.judge(found, services)
-            if verdict.failed:
-                raise _failure(stack, verdict.failed)
+            waiting, failed = compose.judge(found, services)
+            if failed:
+                raise _failure(stack, failed)
             unsettled = compose.unsettled(found, before)
-            silent = _find_silent(stack, found) if verdict.ready and unsettled <= (seen or frozenset()) else None
+            silent = None if waiting or not unsettled <= seen else _find_silent(stack, found)
             if silent == ():
                 return found
-            over = stack.clock.monotonic() > began + seconds
-            if over and not verdict.ready:
-                late = next((one for one in found if one.service == verdict.waiting[0] and not one.ready), None)
-                if late is None:
-                    raise DockyardError(f"{verdict.waiting[0]} was not started within {seconds:g} s")
-                raise _failure(stack, late, f" after {seconds:g} s")
-            if over and silent:
-                raise _failure(stack, silent[0], f" after {seconds:g} s", silent[1])
-            seen = unsettled if verdict.ready else None
-            stack.clock.sleep(SETTLE_SECONDS if verdict.ready else POLL_SECONDS)
+            if stack.clock.monotonic() > began + seconds:
+                late = next((one for one in found if waiting and one.service == waiting[0] and not one.ready), None)
+                if late:
+                    raise _failure(stack, late, f" after {seconds:g} s")
+                if waiting:
+                    raise DockyardError(f"{waiting[0]} was not started within {seconds:g} s")
+                if silent:
+                    raise _failure(stack, silent[0], f" after {seconds:g} s", silent[1])
+            seen = frozenset() if waiting else unsettled
+            stack.clock.sleep(POLL_SECONDS if waiting else SETTLE_SECONDS)
 
 
 def _look(stack: Stack, services: tuple[Service, ...]) -> tuple[Container, ...]:
