@@ -336,8 +336,7 @@ def test_down(docker: Docker, settings: Settings, volumes: bool) -> None:
     """Containers go; data goes only when asked, and then all of it."""
     docker.states, docker.volumes = [[container()]], ["shop_data\nshop_old\n", "shop_old\n"]
     gone = stack.down(Stack(settings, docker.engine), volumes=volumes)
-    assert gone.containers == ("shop-web-1",)
-    assert gone.volumes == (("shop_data", "shop_old") if volumes else ())
+    assert gone == (["shop-web-1"], ["shop_data", "shop_old"] if volumes else [])
     data = [("docker", "volume", "rm", "shop_old")] if volumes else []
     assert docker.changing == [(*PROJECT, "down", "--remove-orphans", *(["--volumes"] if volumes else [])), *data]
 

@@ -55,14 +55,6 @@ class Up:
 
 
 @dataclass(frozen=True)
-class Down:
-    """What was taken down: names of containers and volumes."""
-
-    containers: tuple[str, ...]
-    volumes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Stack:
     """One project's stack on one engine; `files` are the Compose files, empty where only its name matters."""
 
@@ -335,8 +327,8 @@ def _tidy(stack: Stack, command: Command) -> None:
         log.info(f"not all of it could be removed: {compose.complaint(done.stderr)}; `invoke down` tries again")
 
 
-def down(stack: Stack, *, volumes: bool) -> Down:
-    """Stop and remove the stack's containers and networks, and with `volumes` its data; return what there was."""
+def down(stack: Stack, *, volumes: bool) -> tuple[list[str], list[str]]:
+    """Stop and remove the stack's containers and networks, and with `volumes` its data; return the names of both."""
     found = stack.containers()
     data = sorted(stack.volumes()) if volumes else []
     with console.status(f"taking down {stack.settings.stack}") if found else contextlib.nullcontext():
@@ -345,7 +337,7 @@ def down(stack: Stack, *, volumes: bool) -> Down:
     left = sorted(stack.volumes()) if data else []
     if left:
         stack.engine.run("volume", "rm", *left)
-    return Down(tuple(one.name for one in found), tuple(data))
+    return [one.name for one in found], data
 
 
 def restart(stack: Stack, service: str, timeout: float) -> tuple[Container, ...]:

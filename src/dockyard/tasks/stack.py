@@ -69,12 +69,10 @@ def down(volumes: bool = False, production: bool = False) -> None:  # noqa: ARG0
     """Stop the stack and remove its containers and networks; its data stays."""
     from dockyard.stack import stack
 
-    gone = stack.down(_stack(), volumes=volumes)
-    console.log.info(
-        f"removed: {', '.join(gone.containers)}" if gone.containers else "there was no container to remove"
-    )
-    if gone.volumes:
-        console.log.info(f"removed with all data: {', '.join(gone.volumes)}")
+    containers, data = stack.down(_stack(), volumes=volumes)
+    console.log.info(f"removed: {', '.join(containers)}" if containers else "there was no container to remove")
+    if data:
+        console.log.info(f"removed with all data: {', '.join(data)}")
 
 
 @task()
