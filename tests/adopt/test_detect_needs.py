@@ -181,7 +181,7 @@ def test_a_real_folder_of_odd_shapes(tmp_path: Path) -> None:
 
 def test_an_empty_folder_and_a_file_are_told(tmp_path: Path) -> None:
     """Neither is a project."""
-    with pytest.raises(DockyardError, match="holds no file yet"):
+    with pytest.raises(DockyardError, match="holds no Python file"):
         detect(read_snapshot(tmp_path), Overrides())
     with pytest.raises(DockyardError, match="is not a folder"):
         read_snapshot(tmp_path / "absent")

@@ -363,7 +363,7 @@ def test_modes_are_usual(app: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("files", "said", "code"),
     [
-        ({}, "holds no file yet", 1),
+        ({}, "holds no Python file", 1),
         ({"README.md": "hello\n"}, "it is no Python web service", 1),
         ({"app.py": APP, "main.py": APP}, "more than one application: app:app and main:app", 2),
         ({"a/app.py": APP, "b/app.py": APP}, "more than one application: a/app.py:app and b/app.py:app", 2),

@@ -189,14 +189,13 @@ def _serving(snapshot: Snapshot, words: tuple[str, ...], source: str) -> Found[A
 
 def _nothing(snapshot: Snapshot, candidates: Sequence[Candidate]) -> DockyardError:
     """Return what there is in place of an application, and what would make it one."""
-    if not snapshot.paths:
-        return DockyardError(f"{snapshot.name} holds no file yet", "run this in the folder of a Python web service")
     projects = {path.rpartition("/")[0] for path in snapshot.paths if path.rpartition("/")[2] in PROJECT_FILES}
     projects |= {one.path.rpartition("/")[0] for one in candidates}
     shown = sorted(one for one in projects if one and f"{one}/__init__.py" not in snapshot.paths and "doc" not in one)
     inside = f"; or run it in the folder of one: {', '.join(shown[:3])}" if shown else ""
     if not any(path.endswith(".py") for path in snapshot.paths):
-        return DockyardError(f"{snapshot.name} holds no Python file: it is no Python web service", inside[2:])
+        hint = f"run this in the folder of a Python web service{inside}"
+        return DockyardError(f"{snapshot.name} holds no Python file: it is no Python web service", hint)
     framework, path = _importing(snapshot, (*ADVICE, *OWN_SERVERS))
     code.parse(snapshot.text(path))
     if wrong := next((one for one in (path, *snapshot.modules) if snapshot.text(one) in code.broken), ""):

@@ -139,11 +139,10 @@ def own_program(snapshot: Snapshot, words: tuple[str, ...]) -> tuple[str, ...]:
     return ("python", "-c", f"from {module} import {function}; raise SystemExit({function}())", *words[1:])
 
 
-def django_program(paths: Collection[str], root: str) -> tuple[tuple[str, ...], str]:
-    """Return how Django's commands are started, and why: an application that is a package may have no manage.py."""
-    if (f"{root}/manage.py" if root else "manage.py") in paths:
-        return ("python", "manage.py"), "manage.py"
-    return ("python", "-m", "django"), "Django"
+def django_program(paths: Collection[str], root: str) -> tuple[str, ...]:
+    """Return how Django's commands are started: an application that is a package may have no manage.py."""
+    own = (f"{root}/manage.py" if root else "manage.py") in paths
+    return ("python", "manage.py") if own else ("python", "-m", "django")
 
 
 def is_ours(dockerfile: str) -> bool:

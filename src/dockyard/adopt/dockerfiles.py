@@ -142,7 +142,7 @@ def _sets_django(project: Project) -> bool:
     """Return whether manage.py, or its absence, leaves production without its settings."""
     production = project.django_production
     return bool(production) and (
-        production != project.django_settings or "-m" in django_program(project.source_files, project.app.value.root)[0]
+        production != project.django_settings or "-m" in django_program(project.source_files, project.app.value.root)
     )
 
 
@@ -233,7 +233,7 @@ def development_command(project: Project) -> list[str]:
     if app.framework == "flask":
         return ["flask", "--app", app.reference, "run", "--debug", "--host", "0.0.0.0", "--port", port]  # noqa: S104
     if app.framework == "django":
-        return [*django_program(project.source_files, project.app.value.root)[0], "runserver", f"0.0.0.0:{port}"]
+        return [*django_program(project.source_files, project.app.value.root), "runserver", f"0.0.0.0:{port}"]
     reload = (
         ["--reload"] if not app.command and project.program in {"uvicorn", "gunicorn", "granian", "hypercorn"} else []
     )

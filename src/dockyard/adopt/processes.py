@@ -109,8 +109,8 @@ def detect_release(snapshot: Snapshot, app: App, dependencies: Dependencies) -> 
     if said and said.words:
         return Found(said.words, "`release` in Procfile")
     if app.framework == "django":
-        program, source = commands.django_program(snapshot.paths, app.root)
-        return Found((*program, "migrate", "--no-input"), source)
+        program = commands.django_program(snapshot.paths, app.root)
+        return Found((*program, "migrate", "--no-input"), program[-1])
     named = (path.rpartition("/")[0] for path in snapshot.paths if path.endswith("migrations/env.py"))
     folder = min(named, key=lambda path: (path.count("/"), path), default="")
     folder = folder or ("migrations" if snapshot.has_folder("migrations") else "")
@@ -138,7 +138,7 @@ def detect_build_steps(snapshot: Snapshot, app: App, dependencies: Dependencies)
     collected = next((path for path in snapshot.containing("STATIC_ROOT") if setting.search(snapshot.text(path))), "")
     collects = any(True for _ in snapshot.containing("django.contrib.staticfiles"))
     if app.framework == "django" and collects and collected:
-        program, _ = commands.django_program(snapshot.paths, app.root)
+        program = commands.django_program(snapshot.paths, app.root)
         steps.append(BuildStep(f"{' '.join(program)} collectstatic --no-input", runs_app=True))
         sources.append(f"STATIC_ROOT in {collected}")
     return Found(tuple(steps), ", ".join(sources) or "nothing that has to be made")
