@@ -73,7 +73,7 @@ def render_compose(project: Project) -> str:
             *_services(project, common, web),
             *(line for backend in project.backends.value for line in _backend(backend)),
             *_secrets(project),
-            *_named_volumes(project, "development"),
+            *render_named_volumes(project, "development"),
         ]
     ) + "\n"  # fmt: skip
 
@@ -161,7 +161,8 @@ def _secrets(project: Project) -> list[str]:
     ]
 
 
-def _named_volumes(project: Project, stage: str) -> list[str]:
+def render_named_volumes(project: Project, stage: str) -> list[str]:
+    """Return the lines that name the volumes of a stack."""
     names = [volume_name(folder, stage) for folder in volumes(project)]
     names += backend_names(project) if stage == "development" else ()
     return ["", "volumes:", *(f"  {name}:" for name in names)] if names else []
@@ -185,7 +186,7 @@ def render_production(project: Project) -> str:
         for name in services:
             restart = [] if name == RELEASE else ["    restart: unless-stopped"]
             lines += [f"  {name}:", "    <<: *app", *restart]
-    lines += _named_volumes(project, "production")
+    lines += render_named_volumes(project, "production")
     return "\n".join(lines) + "\n"
 
 

@@ -215,8 +215,7 @@ def render_adapted(project: Project, stack: ExistingStack) -> str:
         if "healthcheck" not in stack.services[name]:
             test = f"  test: {json.dumps(['CMD-SHELL', CHECKS[kind]])}"
             lines += [f"  {name}:", *compose_files.indent(("healthcheck:", test, *compose_files.CHECKED), 4)]
-    named = [compose_files.volume_name(folder, "production") for folder in volumes(project)]
-    lines += ["", "volumes:", *(f"  {name}:" for name in named)] if named else []
+    lines += compose_files.render_named_volumes(project, "production")
     return "\n".join(lines) + "\n"
 
 

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -136,8 +136,13 @@ def parse_size(text: str) -> int:
     return math.ceil(float(found[1]) * {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}[found[2]]) if found else 0
 
 
-def parse_tmpfs(line: str) -> tuple[str, int]:
-    """Return where a tmpfs of a Compose file is mounted, and its size in bytes, 0 where none is said."""
-    target, _, options = line.partition(":")
-    size = re.search(r"size=([0-9]+[kmg]?)", options)
-    return target, parse_size(size[1]) if size else 0
+def list_memory(body: Document) -> Iterator[tuple[str, int]]:
+    """Yield the folders in memory that a service has, with the bytes of each, 0 where none are said."""
+    for volume in body.get("volumes") or ():
+        if volume["type"] == "tmpfs":
+            yield volume["target"], parse_size(str((volume.get("tmpfs") or {}).get("size") or ""))
+    shared = [f"/dev/shm:size={body['shm_size']}"] if body.get("shm_size") else []  # noqa: S108 - in the container
+    for line in (*(body.get("tmpfs") or ()), *shared):
+        target, _, options = line.partition(":")
+        size = re.search(r"size=([0-9]+[kmg]?)", options)
+        yield target, parse_size(size[1]) if size else 0

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dockyard.deploy.goal import Document, Goal, parse_seconds, parse_size, parse_tmpfs
+from dockyard.deploy.goal import Document, Goal, list_memory, parse_seconds, parse_size
 from dockyard.image.dockerfile import Dockerfile, Instruction
 
 WEB, WORKER, ONE_SHOT, SERVICE, DATABASE = "web", "worker", "one-shot", "service", "database"
@@ -223,18 +223,12 @@ def _read_limits(goal: Goal, body: Document, *, own: bool) -> Limits:
 
 def _list_mounts(body: Document, *, own: bool) -> Iterator[Mount]:
     """Yield what a service may write to; a program of ours always finds a /tmp."""
-    found = []
-    for volume in body.get("volumes") or ():
-        if volume["type"] == "volume":
-            found.append(Mount(volume["target"], volume.get("source") or "data", 0, bool(volume.get("read_only"))))
-        if volume["type"] == "tmpfs":
-            found.append(Mount(volume["target"], "", parse_size(str((volume.get("tmpfs") or {}).get("size") or 0))))
-    found += [Mount(target, "", size) for target, size in map(parse_tmpfs, body.get("tmpfs") or ())]
-    if body.get("shm_size"):
-        found.append(Mount("/dev/shm", "", parse_size(str(body["shm_size"]))))  # noqa: S108 - in the container
-    yield from found
-    if own and "/tmp" not in {one.target for one in found}:  # noqa: S108 - in the container
-        yield Mount("/tmp", "", 64 * 2**20)  # noqa: S108
+    volumes = [one for one in body.get("volumes") or () if one["type"] == "volume"]
+    yield from (Mount(one["target"], one.get("source") or "data", 0, bool(one.get("read_only"))) for one in volumes)
+    memory = dict(list_memory(body))
+    if own and all(one["target"] != "/tmp" for one in volumes):  # noqa: S108 - in the container
+        memory.setdefault("/tmp", 64 * 2**20)  # noqa: S108
+    yield from (Mount(target, "", size) for target, size in memory.items())
 
 
 def _list_lost(body: Document) -> Iterator[str]:

@@ -22,10 +22,9 @@ from dockyard.deploy.goal import (
     Goal,
     drop_empty,
     escape_all,
+    list_memory,
     list_targets,
     parse_seconds,
-    parse_size,
-    parse_tmpfs,
 )
 from dockyard.errors import SettingsError
 
@@ -255,11 +254,9 @@ def _ports(name: str, body: Document) -> Iterator[dict[str, Any]]:
 
 def _volumes(body: Document) -> Iterator[dict[str, Any]]:
     for volume in body.get("volumes") or ():
-        size = parse_size(str((volume.get("tmpfs") or {}).get("size") or ""))
-        kept = {key: volume[key] for key in ("type", "source", "target", "read_only") if volume.get(key)}
-        yield {**kept, **({"tmpfs": {"size": size}} if size else {})}
-    shared = [f"/dev/shm:size={body['shm_size']}"] if body.get("shm_size") else []  # noqa: S108 - in the container
-    for target, size in map(parse_tmpfs, [*(body.get("tmpfs") or ()), *shared]):
+        if volume["type"] != "tmpfs":
+            yield {key: volume[key] for key in ("type", "source", "target", "read_only") if volume.get(key)}
+    for target, size in list_memory(body):
         yield {"type": "tmpfs", "target": target, **({"tmpfs": {"size": size}} if size else {})}
 
 
