@@ -209,7 +209,7 @@ def make_goal(settings: Settings, destination: Destination, docker: Docker, imag
         destination=destination,
         image=image,
         document=read_document(settings, destination, docker),
-        facts=read_image_facts(docker, image),
+        facts=read_image_facts(docker, image) if destination.drain else ImageFacts(),
     )
 
 

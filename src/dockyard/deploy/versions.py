@@ -19,7 +19,7 @@ from typing import ClassVar, Protocol
 
 from dockyard.deploy.cluster import LostError
 from dockyard.deploy.destination import Destination
-from dockyard.deploy.docker import Docker, make_goal
+from dockyard.deploy.docker import Docker, make_goal, read_image_facts
 from dockyard.deploy.goal import Goal
 from dockyard.deploy.plan import Version
 from dockyard.deploy.stackfile import LABEL, StackFile
@@ -270,6 +270,7 @@ class EngineDeployer(Deployer):
     def apply(self, image: str) -> int:
         """Bring an image to run under the lock; on any failure what ran before runs."""
         goal = make_goal(self.settings, self.destination, self.docker, image)
+        read_image_facts(self.docker, image)  # it must be there before anything changes
         with self.hold():
             if self.destination.front:
                 goal = replace(goal, front_image=self.choose_front())
