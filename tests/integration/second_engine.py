@@ -97,6 +97,7 @@ def main(arguments: list[str]) -> int:
                 sys.stdin.read()
             finally:
                 inside.submit(lifecycle.stop, where, delete=True).result()
+                home.parent.rmdir()
     return 0
 
 

@@ -208,7 +208,7 @@ def test_the_bridge_keeps_its_hardware_address(place: Place, downloads: Path) ->
     (name,) = (each for each in network.list_interfaces() if each.startswith("dockyard"))
     first = hardware_address(name)
     with ThreadPoolExecutor(4) as threads:
-        run = ("run", "--detach", "tiny", "/bin/busybox", "sleep", "600")
+        run = ("run", "--detach", "--init", "tiny", "/bin/busybox", "sleep", "600")
         running = list(threads.map(lambda _: docker(found, *run), range(4)))
     assert hardware_address(name) == first
     for container in running[:2]:

@@ -120,7 +120,7 @@ def authority(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> A
 def yard(engine: Engine, image: str, tmp_path: Path, programs: Programs, authority: Authority) -> Iterator[Yard]:
     """Yield what is needed to push, with hardly a pause before a retry."""
     with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(client, "pause", lambda _attempt, _asked=0.0: 0.05)
+        patch.setattr(client, "PAUSE", 0.05)
         yield Yard(engine, image, tmp_path, programs, authority, stack)
 
 

@@ -58,6 +58,8 @@ elif verb == "public-key":
     if os.environ.get("COSIGN_PASSWORD") != "open sesame":
         sys.exit("Error: reading key: decrypt: encrypted: decryption failed")
     print("-----BEGIN PUBLIC KEY-----\\nMFkw\\n-----END PUBLIC KEY-----")
+elif "--help" in rest:
+    print("cosign sign: no option that this stand-in would miss")
 elif verb == "sign":
     kept.write_text(json.dumps([*signed, rest[-1]]))
 else:
@@ -141,7 +143,7 @@ def port(
         registry = stack.enter_context(running(programs, folder / "registry", Shape(authority.issue())))
         relay = stack.enter_context(Relay(registry.port))
         _log_in(engine, folder, relay.host, authority, patch)
-        patch.setattr(client, "pause", lambda _attempt, _asked=0.0: 0.05)
+        patch.setattr(client, "PAUSE", 0.05)
         root = _copied(project.root, folder / "project", relay.host)
         settings = load(root, {})
         made = Port(settings, engine, registry, relay)

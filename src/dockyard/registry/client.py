@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 ATTEMPTS = 4
+PAUSE = 1.0
+"""Seconds, at most, before the second attempt; each further pause is twice as long."""
 PATIENCE = 120.0
 """Seconds beyond which a registry's wish to be left alone ends the push instead of delaying it."""
 MANIFESTS = (
@@ -110,8 +112,8 @@ def keep_trying(work: Callable[[], T], sleep: Callable[[float], None], again: st
         except RegistryError as error:
             if not error.may_pass or attempt == attempts or error.wait > PATIENCE:
                 raise
-            # About 1, 2 and 4 s, so that clients who failed together do not come back together.
-            seconds = max(error.wait, 2.0 ** (attempt - 1) * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+            # By chance, so that clients who failed together do not come back together.
+            seconds = max(error.wait, PAUSE * 2.0 ** (attempt - 1) * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
             log.info(f"{error.message}; {again} in {console.duration(seconds)} ({attempt + 1} of {attempts})")
             sleep(seconds)
     raise AssertionError("unreachable")
