@@ -12,16 +12,16 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dockyard import apt, process
 from dockyard.engine.embedded import install, network, processes
-from dockyard.engine.embedded.install import Place, State, kernel, locked, read_state
+from dockyard.engine.embedded.install import Place, State, kernel, locked, read_state, write_state
 from dockyard.engine.socket import ask
 from dockyard.errors import EngineError
-from dockyard.files import disk_errors, unmount, write_atomically
+from dockyard.files import disk_errors, list_mounts, unmount, write_atomically
 from dockyard.process import Command, Completed
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,8 @@ def _start(place: Place, *, allow_expired: bool) -> dict[str, Any]:
 def _launch(place: Place) -> dict[str, Any]:
     existing = network.list_interfaces()
     name, addresses = network.free_name(existing), network.choose_addresses(network.list_taken())
-    write_atomically(place.state, json.dumps(before(place, existing, name)._asdict(), indent=2))
+    state = before(place, existing, name)
+    write_state(place.state, state)
     try:
         network.make_bridge(name, addresses)
     except OSError as error:
@@ -93,7 +94,9 @@ def _launch(place: Place) -> dict[str, Any]:
     dockerd = str(place.root / "usr/sbin/dockerd")
     environment = install.daemon_environment(place, os.environ)
     command = Command((dockerd, "--config-file", str(place.settings)), cwd=Path("/"), env=environment)
-    return _wait(place, process.detach(command, place.log))
+    pid = process.detach(command, place.log)
+    write_state(place.state, replace(state, pid=pid))
+    return _wait(place, pid)
 
 
 def before(place: Place, interfaces: tuple[str, ...], name: str) -> State:
@@ -262,8 +265,12 @@ def version(answer: Mapping[str, Any]) -> str:
 
 
 def disk_used(folder: Path) -> int:
-    """Return the bytes on disk below a folder, without what other file systems are mounted there."""
-    if not folder.exists():
-        return 0
-    command = Command(("du", "--summarize", "--one-file-system", "--block-size=1", str(folder)))
-    return int(process.capture(command, check=False).stdout.partition("\t")[0] or 0)
+    """Return the bytes on disk below a folder; of what is mounted there, that is the layers of containers, nothing."""
+    mounts = frozenset(list_mounts((folder,)))
+    total = 0
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if f"{parent}/{name}" not in mounts]
+        for name in (*folders, *names):
+            with contextlib.suppress(OSError):  # it is gone meanwhile
+                total += os.lstat(f"{parent}/{name}").st_blocks * 512
+    return total
