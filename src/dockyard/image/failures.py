@@ -45,6 +45,11 @@ RACES = (
         "the engine removed a layer that no image had any more while this one came to need it",
         "run it again: engines that keep images in containerd's store do so now and then",
     ),
+    Sign(
+        "failed to solve: not found",
+        "the engine removed what this image shares with another one, which was removed at the same time",
+        "run it again: engines that keep images in containerd's store do so now and then",
+    ),
 )
 """Signs in BuildKit's own words that the engine got into its own way."""
 
