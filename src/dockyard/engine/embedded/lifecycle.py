@@ -162,11 +162,11 @@ def stop(place: Place | None = None, *, delete: bool = False) -> bool:
     place = place or install.here()
     if not os.path.lexists(place.home) and not place.run.exists():
         return False
-    if os.geteuid() != 0:
-        raise EngineError(f"the embedded engine in {place.shown()} runs as root, and this user is not root", "use sudo")
     if delete and place.home.is_symlink():
         hint = "delete the link and what it points to yourself"
         raise EngineError(f"{place.home} is a link: nothing outside the cache is deleted", hint)
+    if os.geteuid() != 0:
+        raise EngineError(f"the embedded engine in {place.shown()} runs as root, and this user is not root", "use sudo")
     with locked(place.home.parent):
         found = clean(place)
         if delete and place.home.exists():
