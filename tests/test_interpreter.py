@@ -15,6 +15,7 @@ from dockyard import files
 from dockyard.bases.debian import own_platform
 from dockyard.bases.resolve import Base
 from dockyard.engine.client import Engine
+from dockyard.engine.inside import PAYLOAD
 from dockyard.image.bake import Image
 from dockyard.image.dockerfile import parse_dockerfile
 from dockyard.image.interpreter import INDEX, STAGE, Keeper, collect_stages, remove_layers
@@ -140,7 +141,9 @@ def edit(old: str, new: str) -> Callable[[Keeper], Keeper]:
 
 def write_program(keeper: Keeper) -> Keeper:
     """Give the project a program in the build that is its own."""
-    (keeper.settings.root / "src" / "dockyard" / "payload").mkdir(parents=True)
+    own = keeper.settings.root / "src" / "dockyard" / "payload"
+    own.mkdir(parents=True)
+    (own / "__main__.py").write_text("import this\n")
     return keeper
 
 
@@ -153,6 +156,7 @@ ANEW: dict[str, tuple[Callable[[Keeper], Keeper], Image]] = {
     "the base": (lambda keeper: replace(keeper, bases=(replace(BASE, digest="sha256:2"),)), image()),
     "the engine, which packs": (lambda keeper: replace(keeper, engine=replace(ENGINE, version="29.0")), image()),
     "the program": (write_program, image()),
+    "a program that is given": (lambda keeper: keeper, image(contexts={"dockyard": str(PAYLOAD)})),
 }
 
 
@@ -224,11 +228,17 @@ def test_an_end_in_between_leaves_nothing(keeper: Keeper) -> None:
 def test_a_faster_build(keeper: Keeper, maker: Maker) -> None:
     """Of two builds at a time, one finds the layers there when it has made its own: they are the same."""
 
+    def read_inode(supplied: Image) -> int:
+        return Path(supplied.contexts[STAGE].removeprefix("oci-layout://").partition("@")[0]).stat().st_ino
+
+    inodes: list[int] = []
+
     def make(wanted: Image) -> None:
-        keeper.supply(image(), anew=False)
+        inodes.append(read_inode(keeper.supply(image(), anew=False)))
         maker(wanted)
 
-    assert STAGE in replace(keeper, make=make).supply(image(), anew=False).contexts
+    slower = replace(keeper, make=make).supply(image(), anew=False)
+    assert [read_inode(slower)] == inodes
     assert len(maker.asked) == 2
 
 

@@ -169,7 +169,7 @@ def test_the_user_gets_a_name(settings: Settings, docker: Yard) -> None:
     matrix.run_matrix(settings, (), docker.engine)
     assert not [word for words in docker.containers for word in words if "/etc/" in word]
     line = "nonroot:x:65532:65532:nonroot:/tmp:/sbin/nologin\n"
-    docker.accounts = [json.dumps({"passwd": passwd, "group": ""}) for passwd in ("", line)]
+    docker.accounts = [json.dumps(passwd) for passwd in ("", line)]
     docker.asked.clear()
     matrix.run_matrix(settings._replace(pythons=("3.13",)), (), docker.engine)
     (words,) = (words for words in docker.containers if words[1] == "run")

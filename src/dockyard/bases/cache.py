@@ -68,13 +68,13 @@ def write_layout(tree: Path, into: Path, architecture: str, made_by: str, config
         "rootfs": {"type": "layers", "diff_ids": [diff_id]},
         "history": [{"created": created, "created_by": made_by}],
     }
-    described = _add(blobs, "config", document)
+    described = add_document(into, "config", document)
     head = {"schemaVersion": 2, "mediaType": TYPES["manifest"]}
-    manifest = _add(blobs, "manifest", {**head, "config": described, "layers": [layer]})
+    manifest = add_document(into, "manifest", {**head, "config": described, "layers": [layer]})
     entry = {**manifest, "platform": {"architecture": architecture, "os": "linux"}}
     index = {"schemaVersion": 2, "mediaType": TYPES["index"], "manifests": [entry]}
-    (into / "index.json").write_bytes(_json(index))
-    (into / "oci-layout").write_bytes(_json({"imageLayoutVersion": "1.0.0"}))
+    (into / "index.json").write_text(_json(index), "utf-8")
+    (into / "oci-layout").write_text(_json({"imageLayoutVersion": "1.0.0"}), "utf-8")
     return Image(manifest["digest"], described["digest"], layer["digest"], diff_id, layer["size"])
 
 
@@ -108,7 +108,7 @@ def pack_archive(layout: Path, image: Image, name: str) -> bytes:
     """Return the image as `docker load` takes it, under a name; every engine and store understands this form."""
     config, layer = (locate_blob(layout, digest) for digest in (image.config, image.layer))
     listing = [{"Config": f"{config.name}.json", "RepoTags": [name], "Layers": [f"{layer.name}.tar"]}]
-    made, text = io.BytesIO(), _json(listing)
+    made, text = io.BytesIO(), _json(listing).encode()
     information = tarfile.TarInfo("manifest.json")
     information.size = len(text)
     with tarfile.open(fileobj=made, mode="w") as file:
@@ -133,14 +133,17 @@ def _describe(kind: str, blob: Path) -> dict[str, Any]:
     return {"mediaType": TYPES[kind], "digest": f"sha256:{blob.name}", "size": blob.stat().st_size}
 
 
-def _add(blobs: Path, kind: str, document: Mapping[str, Any]) -> dict[str, Any]:
-    blob = blobs / hashlib.sha256(_json(document)).hexdigest()
-    blob.write_bytes(_json(document))
+def add_document(layout: Path, kind: str, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Add a configuration or a manifest to a layout, which others may read meanwhile; return its descriptor."""
+    text = _json(document)
+    blob = locate_blob(layout, f"sha256:{hashlib.sha256(text.encode()).hexdigest()}")
+    if not blob.is_file():
+        files.write_atomically(blob, text)
     return _describe(kind, blob)
 
 
-def _json(document: Any) -> bytes:
-    return json.dumps(document, separators=(",", ":")).encode()
+def _json(document: Any) -> str:
+    return json.dumps(document, separators=(",", ":"))
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from dockyard.host import ca_bundle
 from dockyard.image import bake, names, records
 from dockyard.image.dockerfile import Dockerfile, read_dockerfile
 from dockyard.image.failures import explain_failure, is_race
-from dockyard.image.interpreter import Keeper
+from dockyard.image.interpreter import OWN_PROGRAM, PROGRAM, Keeper
 from dockyard.image.names import Variant
 from dockyard.image.record_types import Details, ImageRecord, LayerRecord, PackageRecord
 from dockyard.locks import check
@@ -32,7 +32,6 @@ from dockyard.settings import Settings
 log = logging.getLogger(__name__)
 
 
-STAGE = "dockyard"
 KEEP = "KEEP"
 LOCKS = "LOCKS"
 WHEELS = "WHEELS_FROM"
@@ -49,6 +48,11 @@ class Request:
     tags: tuple[str, ...] = ()
     no_cache: bool = False
     push: bool = False
+
+    @property
+    def result(self) -> str:
+        """The option of buildx that says where images go."""
+        return "--push" if self.push else "--load"
 
     def variants(self, settings: Settings) -> tuple[Variant, ...]:
         """Return every image asked for; raise UsageError for a Python the project does not support."""
@@ -156,8 +160,8 @@ def _image(settings: Settings, found: World, request: Request, variant: Variant,
     # Without git the Dockerfile's own default stands.
     version = {VERSION: found.git.project_version} if found.git and VERSION in found.dockerfile.arguments else {}
     contexts = {base.reference: base.context}
-    if STAGE in found.dockerfile.targets and not (settings.root / "src" / "dockyard" / "payload").is_dir():
-        contexts[STAGE] = str(PAYLOAD)
+    if PROGRAM in found.dockerfile.targets and not (settings.root / OWN_PROGRAM).is_dir():
+        contexts[PROGRAM] = str(PAYLOAD)
     return bake.Image(
         dockerfile=settings.dockerfile,
         name=variant.name,
@@ -230,7 +234,7 @@ def for_here(settings: Settings) -> Settings:
 
 def make_command(job: Job, metadata: Path) -> Command:
     """Return the one command that builds everything planned."""
-    result = "" if any(image.output for image in job.planned) else "--push" if job.request.push else "--load"
+    result = "" if any(image.output for image in job.planned) else job.request.result
     arguments = bake.arguments(
         builder=job.settings.builder, no_cache=job.request.no_cache, result=result, metadata=str(metadata)
     )

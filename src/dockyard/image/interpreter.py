@@ -11,24 +11,27 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from dockyard import files
+from dockyard.bases.cache import add_document, locate_blob
 from dockyard.bases.debian import own_platform
 from dockyard.bases.lookup import Base
 from dockyard.engine.client import Engine
-from dockyard.engine.inside import PAYLOAD
 from dockyard.image.bake import Image
 from dockyard.image.dockerfile import Dockerfile, Instruction, Stage, read_dockerfile, split_words
 from dockyard.settings import Settings
 
 STAGE = "interpreter"
 PROGRAM = "dockyard"
-"""The stage of the program in the build, which most projects leave to a named context."""
+"""The stage of the program in the build, which all projects but one leave to a named context."""
+
+OWN_PROGRAM = Path("src", "dockyard", "payload")
+"""Where that one has the program itself."""
 
 EPOCH = "SOURCE_DATE_EPOCH"
 FORGOTTEN = 30 * 86400
@@ -76,8 +79,7 @@ class Keeper:
             return None
         lines = [line for stage in stages for line in stage.instructions]
         names = {word.partition("=")[0] for line in lines if line.keyword == "ARG" for word in split_words(line.rest)}
-        own = self.settings.root / "src" / "dockyard" / "payload"
-        program = sorted((own if own.is_dir() else PAYLOAD).glob("*.*"))
+        program = sorted(Path(image.contexts.get(PROGRAM, self.settings.root / OWN_PROGRAM)).glob("*.*"))
         parts = (
             *(self.engine.version, base.digest, *(stage.base for stage in stages)),
             *(str((line.keyword, line.flags, line.rest, line.heredocs)) for line in lines),
@@ -149,22 +151,14 @@ def remove_layers(place: Path) -> None:
 
 def date_image(layout: Path, epoch: int) -> str:
     """Return the digest of the manifest whose image was made at `epoch`, in seconds; its layers are the kept ones."""
-    blobs = layout / "blobs" / "sha256"
 
     def read(digest: str) -> Any:
-        return json.loads((blobs / digest.partition(":")[2]).read_text("utf-8"))
-
-    def write(document: Mapping[str, Any]) -> tuple[str, int]:
-        text = json.dumps(document)
-        digest = hashlib.sha256(text.encode()).hexdigest()
-        if not (blobs / digest).is_file():
-            files.write_atomically(blobs / digest, text)
-        return f"sha256:{digest}", len(text.encode())
+        return json.loads(locate_blob(layout, digest).read_text("utf-8"))
 
     (described,) = json.loads((layout / INDEX).read_text("utf-8"))["manifests"]
     manifest = read(described["digest"])
     config = read(manifest["config"]["digest"])
     created = datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     history = [{**entry, "created": created} for entry in config["history"]]
-    digest, size = write({**config, "created": created, "history": history})
-    return write({**manifest, "config": {**manifest["config"], "digest": digest, "size": size}})[0]
+    dated = add_document(layout, "config", {**config, "created": created, "history": history})
+    return str(add_document(layout, "manifest", {**manifest, "config": dated})["digest"])

@@ -76,8 +76,9 @@ def print_plan(chosen: "Settings", request: "Request", *, json: bool) -> None:
     pythons = request.pythons or (chosen.python,)
     bases = tuple(Base(python, reference(python), "registry", reference(python), "") for python in pythons)
     planned = building.plan_images(chosen, replace(building.read_world(chosen), bases=bases), request)
-    result = "--push" if request.push else "--load"
-    options = bake.arguments(builder=chosen.builder, no_cache=request.no_cache, result=result, metadata="metadata.json")
+    options = bake.arguments(
+        builder=chosen.builder, no_cache=request.no_cache, result=request.result, metadata="metadata.json"
+    )
     command = " ".join(("docker", *options))
     variants = zip(request.variants(chosen), planned, strict=True)
     images = [{**vars(variant), "references": image.references} for variant, image in variants]

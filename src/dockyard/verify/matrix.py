@@ -152,8 +152,8 @@ def run_one(run: Run, variant: Variant) -> Outcome:
     image, folder = names.local_name(run.settings, variant), run.settings.root / RESULTS_HERE
 
     def look(options: tuple[str, ...]) -> str | None:
-        said = ask_python(run.engine, image, "accounts", options=options)
-        return str(said["passwd"]) if said else None
+        said: str | None = ask_python(run.engine, image, "accounts", options=options)
+        return said
 
     named = name_user(look, folder / "accounts" / variant.name)
     container, into = run.container(variant), folder / variant.python
