@@ -4,6 +4,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -232,6 +233,38 @@ def test_a_variable_that_production_gives_is_given_to_the_trial(tried: Try) -> N
     (one,) = tried(service).verdict.violations
     assert "the environment variable SHOP_KEY is not set" in one.message
     assert tried(service, trial_environment={"SHOP_KEY": "x"}).ok
+
+
+BESIDE = """\
+services:
+  beside:
+    image: IMAGE
+    command: ["python", "-c", "import http.server as h; h.test(h.SimpleHTTPRequestHandler, port=9000)"]
+    healthcheck: {test: ["CMD", "python", "-c", "REQUEST"], interval: 1s}
+    volumes: ["data:/data"]
+  other:
+    image: not-to-be-started
+volumes: {data: {}}
+"""
+
+
+def test_a_service_of_the_stack_is_given_to_the_trial(
+    tried: Try, engine: Engine, production: str, tmp_path: Path
+) -> None:
+    """Its release step and the service reach it by its name; nothing of it stays, its data neither."""
+    request = "import urllib.request as r; r.urlopen('http://127.0.0.1:9000')"
+    text = BESIDE.replace("IMAGE", production).replace("REQUEST", request)
+    (tmp_path / "compose.yaml").write_text(text)
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "shop"\n')
+    reach = request.replace("127.0.0.1", "beside")
+    name = tmp_path.name.replace("_", "-")
+    given = {"root": tmp_path, "stack": name, "trial_services": ("beside",), "trial_release": ("python", "-c", reach)}
+    found = tried(serving(status=0, first=f"{reach}; "), **given)
+    assert found.case.trial.serves, found.verdict.violations
+    with pytest.raises(DockyardError, match="the release step `python -c"):
+        tried(serving(status=0), **{**given, "trial_release": ("python", "-c", reach.replace("beside", "other"))})
+    for listing in ("ps --all", "network ls", "volume ls"):
+        assert capture(engine.command(*listing.split(), "--quiet", f"--filter=name={name}-trial")).stdout == ""
 
 
 def test_an_accepted_rule_is_no_violation(tried: Try) -> None:
