@@ -264,6 +264,38 @@ def test_what_is_half_removed_does_not_count(keeper: Keeper, maker: Maker, monke
     assert len(maker.asked) == 2
 
 
+def spoil(blob: bool, content: bytes | None) -> Callable[[Path], None]:
+    """Return what spoils the index of a layout, or its layer: by other content, or by taking it away."""
+
+    def change(layout: Path) -> None:
+        layer = layout / "blobs" / "sha256" / hashlib.sha256(b"a layer").hexdigest()
+        path = layer if blob else layout / INDEX
+        path.unlink() if content is None else path.write_bytes(content)
+
+    return change
+
+
+SPOILT = {
+    "no index": spoil(False, None),
+    "half an index": spoil(False, b'{"manifests": [{"dig'),
+    "another index": spoil(False, b"[]"),
+    "no manifest": spoil(False, b'{"manifests": [{"digest": "sha256:0", "size": 1}]}'),
+    "no layer": spoil(True, None),
+    "half a layer": spoil(True, b"a la"),
+}
+
+
+@pytest.mark.parametrize("change", SPOILT.values(), ids=SPOILT)
+def test_what_is_spoilt_is_made_anew(keeper: Keeper, maker: Maker, change: Callable[[Path], None]) -> None:
+    """A disk may have been full, or somebody tidied up."""
+    first = keeper.supply(image(), anew=False).contexts[STAGE]
+    change(Path(first.removeprefix("oci-layout://").partition("@")[0]))
+    assert keeper.supply(image(), anew=False).contexts[STAGE] == first
+    assert len(maker.asked) == 2
+    assert read_context(keeper.supply(image(), anew=False))["layers"]
+    assert len(maker.asked) == 2
+
+
 STAGES = {
     "by name": ("FROM a AS x\nFROM scratch AS s\nCOPY --from=x /a /a\n", {"a"}, ["s", "x"]),
     "by number": ("FROM a\nFROM scratch AS s\nCOPY --from=0 /a /a\n", {"a"}, ["s", ""]),

@@ -63,7 +63,7 @@ class Keeper:
         if not place or anew:
             return image
         with files.disk_errors():
-            if not (place / INDEX).is_file():
+            if not read_manifest(place):
                 keep_layers(place, image, self.make)
             os.utime(place)
             context = f"oci-layout://{place}@{date_image(place, int(image.arguments[EPOCH]))}"
@@ -135,7 +135,7 @@ def keep_layers(place: Path, image: Image, make: Callable[[Image], None]) -> Non
                 cache_to="",
             )
         )
-        if not (place / INDEX).is_file():  # else another build was faster
+        if not read_manifest(place):  # else another build was faster
             shutil.rmtree(place, ignore_errors=True)
             layout.rename(place)
     for old in place.parent.glob(f"{STAGE}-*"):
@@ -149,15 +149,22 @@ def remove_layers(place: Path) -> None:
     shutil.rmtree(place, ignore_errors=True)
 
 
+def read_manifest(layout: Path) -> dict[str, Any]:
+    """Return the manifest of a layout; an empty one where it, or a part of what it names, is not there whole."""
+    try:
+        (described,) = json.loads((layout / INDEX).read_text("utf-8"))["manifests"]
+        manifest: dict[str, Any] = json.loads(locate_blob(layout, described["digest"]).read_text("utf-8"))
+        parts = (described, manifest["config"], *manifest["layers"])
+        whole = all(locate_blob(layout, part["digest"]).stat().st_size == part["size"] for part in parts)
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
+    return manifest if whole else {}
+
+
 def date_image(layout: Path, epoch: int) -> str:
     """Return the digest of the manifest whose image was made at `epoch`, in seconds; its layers are the kept ones."""
-
-    def read(digest: str) -> Any:
-        return json.loads(locate_blob(layout, digest).read_text("utf-8"))
-
-    (described,) = json.loads((layout / INDEX).read_text("utf-8"))["manifests"]
-    manifest = read(described["digest"])
-    config = read(manifest["config"]["digest"])
+    manifest = read_manifest(layout)
+    config = json.loads(locate_blob(layout, manifest["config"]["digest"]).read_text("utf-8"))
     created = datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     history = [{**entry, "created": created} for entry in config["history"]]
     dated = add_document(layout, "config", {**config, "created": created, "history": history})
