@@ -2,6 +2,7 @@
 
 import ast
 import io
+import json
 import shutil
 import subprocess
 import sys
@@ -139,3 +140,10 @@ def test_probes_answer_in_json() -> None:
     done = subprocess.run([sys.executable, *probe("find", sys.executable)], capture_output=True, text=True, check=True)
     assert done.stdout == f'["{sys.executable}"]'
     assert "socket" in probe("any")[2]
+
+
+@pytest.mark.processes
+def test_accounts_are_told_as_they_stand() -> None:
+    """The text of /etc/passwd, to which a line may be added."""
+    done = subprocess.run([sys.executable, *probe("accounts")], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == Path("/etc/passwd").read_text("utf-8", "replace")
