@@ -1,12 +1,13 @@
-"""Pins: read from what compilers write, written in one form."""
+"""Pins: read from what compilers write, merged from several environments, written in one form."""
 
 from hypothesis import given
 from hypothesis import strategies as st
-from packaging.utils import canonicalize_name
 
-from dockyard.locks.inputs import canonicalize_lock, logical_lines
-from dockyard.locks.pins import Pin, parse_pins, render_pins
+from dockyard.locks.inputs import canonicalize_lock, logical_lines, parse_input
+from dockyard.locks.markers import select_environments
+from dockyard.locks.pins import Pin, merge_pins, parse_pins, render_pins
 
+AMD, ARM, RISC = "linux/amd64", "linux/arm64", "linux/riscv64"
 BY_PIP_TOOLS = """\
 blinker==1.9.0 \\
     --hash=sha256:bb \\
@@ -80,8 +81,28 @@ def test_options_come_first() -> None:
     )
 
 
-def test_names_have_one_spelling() -> None:
-    """Dots, dashes and underscores are the same, and so is case."""
-    assert {canonicalize_name(name) for name in ("Ruamel.Yaml", "ruamel_yaml", "ruamel-yaml", "RUAMEL-_yaml")} == {
-        "ruamel-yaml"
-    }
+def pin(name: str, version: str = "1") -> Pin:
+    """Return a pin that an input asks for."""
+    return Pin(name, version, (f"sha256:{version}",), ("-r requirements/test.in",))
+
+
+def test_pins_that_differ_get_markers() -> None:
+    """What is the same everywhere stands without one; versions may differ; hashes and askers are put together."""
+    found = {AMD: [pin("a"), pin("b")], ARM: [pin("a"), pin("b", "2"), pin("c")]}
+    merged = merge_pins(found, (AMD, ARM, RISC), {})
+    assert [(each.requirement, each.marker) for each in merged] == [
+        ("a==1", ""),
+        ("b==1", 'platform_machine == "x86_64" or platform_machine == "riscv64"'),
+        ("b==2", 'platform_machine == "aarch64"'),
+        ("c==1", 'platform_machine == "aarch64"'),
+    ]
+    read = parse_pins(render_pins((), merged))
+    assert {each.line_text for each in read} == {each.line_text for each in merged}
+
+
+def test_a_system_that_shares_the_pins_of_linux_keeps_them() -> None:
+    """`uvloop ; sys_platform != "win32"` is resolved for Windows alone, and still counts on a Mac."""
+    wanted = parse_input("requirements/test.in", b"uvloop; sys_platform != 'win32'")
+    selected = select_environments([wanted], "3.13", (AMD,))
+    merged = merge_pins({AMD: [pin("uvloop")], "windows/amd64": []}, (AMD,), selected.same)
+    assert [each.marker for each in merged] == ['sys_platform != "win32"']

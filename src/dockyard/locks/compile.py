@@ -16,7 +16,8 @@ from dockyard.errors import CommandError, DockyardError
 from dockyard.locks import check
 from dockyard.locks.failures import Blame, Failure, TransientError, explain_failure, find_yanked, require_heard
 from dockyard.locks.indexes import Access, select_options
-from dockyard.locks.pins import Environment, Offer, list_environments
+from dockyard.locks.markers import Environment, list_environments
+from dockyard.locks.pins import Offer
 from dockyard.locks.plan import Batch, Wish, finish_locks
 from dockyard.process import Command, redact
 

@@ -10,17 +10,8 @@ from dockyard.errors import DockyardError, UsageError
 from dockyard.locks.check import Lock, State, fingerprint_lock, write_lock
 from dockyard.locks.indexes import select_options
 from dockyard.locks.inputs import SHA256, InputError, Line
-from dockyard.locks.pins import (
-    Offer,
-    Pin,
-    Selection,
-    merge_pins,
-    narrow_hashes,
-    parse_pins,
-    render_pins,
-    select_environments,
-    split_name,
-)
+from dockyard.locks.markers import Selection, select_environments
+from dockyard.locks.pins import Offer, Pin, merge_pins, narrow_hashes, parse_pins, render_pins, split_name
 
 
 @dataclass(frozen=True)

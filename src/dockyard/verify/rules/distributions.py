@@ -12,7 +12,8 @@ from email.parser import BytesHeaderParser
 
 from packaging.utils import canonicalize_name
 
-from dockyard.locks.pins import Pin, equal_versions, holds_on, parse_pins
+from dockyard.locks.markers import holds_on
+from dockyard.locks.pins import Pin, equal_versions, parse_pins
 from dockyard.verify.model import Case, Entry, Facts, Scope, Violation, rule
 
 METADATA = re.compile(

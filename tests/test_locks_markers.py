@@ -1,4 +1,4 @@
-"""Where a lock is resolved, and the markers of what does not count everywhere."""
+"""The markers of a lock: where it is resolved, and where a pin counts."""
 
 from collections.abc import Sequence
 
@@ -8,18 +8,7 @@ from hypothesis import strategies as st
 from packaging.markers import Marker
 
 from dockyard.locks.inputs import InputError, parse_input
-from dockyard.locks.pins import (
-    HERE,
-    Pin,
-    Selection,
-    holds_on,
-    list_environments,
-    merge_pins,
-    parse_pins,
-    render_pins,
-    select_environments,
-    write_marker,
-)
+from dockyard.locks.markers import HERE, Selection, holds_on, list_environments, select_environments, write_marker
 
 AMD, ARM, RISC = "linux/amd64", "linux/arm64", "linux/riscv64"
 
@@ -27,11 +16,6 @@ AMD, ARM, RISC = "linux/amd64", "linux/arm64", "linux/riscv64"
 def select(*lines: str, platforms: Sequence[str] = ()) -> Selection:
     """Return where a lock for Python 3.13 with these lines is resolved."""
     return select_environments([parse_input("requirements/test.in", "\n".join(lines).encode())], "3.13", platforms)
-
-
-def pin(name: str, version: str = "1") -> Pin:
-    """Return a pin that an input asks for."""
-    return Pin(name, version, (f"sha256:{version}",), ("-r requirements/test.in",))
 
 
 @pytest.mark.parametrize(
@@ -105,27 +89,6 @@ def test_a_marker_that_holds_nowhere_is_told_and_passed_over(line: str, caplog: 
 def test_a_machine_that_the_settings_name_is_resolved_for() -> None:
     """What nobody else builds for is a platform like any other."""
     assert select("a; platform_machine == 's390x'", platforms=(AMD, "linux/s390x")).needed == (AMD, "linux/s390x")
-
-
-def test_pins_that_differ_get_markers() -> None:
-    """What is the same everywhere stands without one; versions may differ; hashes and askers are put together."""
-    found = {AMD: [pin("a"), pin("b")], ARM: [pin("a"), pin("b", "2"), pin("c")]}
-    merged = merge_pins(found, (AMD, ARM, RISC), {})
-    assert [(each.requirement, each.marker) for each in merged] == [
-        ("a==1", ""),
-        ("b==1", 'platform_machine == "x86_64" or platform_machine == "riscv64"'),
-        ("b==2", 'platform_machine == "aarch64"'),
-        ("c==1", 'platform_machine == "aarch64"'),
-    ]
-    read = parse_pins(render_pins((), merged))
-    assert {each.line_text for each in read} == {each.line_text for each in merged}
-
-
-def test_a_system_that_shares_the_pins_of_linux_keeps_them() -> None:
-    """`uvloop ; sys_platform != "win32"` is resolved for Windows alone, and still counts on a Mac."""
-    selected = select("uvloop; sys_platform != 'win32'", platforms=(AMD,))
-    merged = merge_pins({AMD: [pin("uvloop")], "windows/amd64": []}, (AMD,), selected.same)
-    assert [each.marker for each in merged] == ['sys_platform != "win32"']
 
 
 names = sorted(list_environments((AMD, ARM, RISC)))
