@@ -30,7 +30,7 @@ from dockyard.locks import compile as compiling
 from dockyard.locks.check import check_project, inspect_locks
 from dockyard.locks.inputs import Problem
 from dockyard.locks.lock import make_locks
-from dockyard.locks.plan import Wish, finish_locks, plan_batches
+from dockyard.locks.plan import JobAnswer, Wish, finish_locks, plan_batches
 from dockyard.process import Command, capture
 from dockyard.settings import Settings
 
@@ -68,7 +68,7 @@ def check(root: Path) -> None:
     settings = project(root)
     pins = "".join(map(_pin, range(PINS)))
     for batch in plan_batches(inspect_locks(settings), Wish()):
-        made = finish_locks(batch, {name: {"here": pins} for name in PURPOSES}, verify.PIP_TOOLS)
+        made = finish_locks(batch, {name: JobAnswer({"here": pins}) for name in PURPOSES}, verify.PIP_TOOLS)
         replace_files({root / path: text for path, text in made.items()})
     inside = _median(lambda: _none(check_project(settings)))
     bare = Command((sys.executable, "-c", "pass"), cwd=root)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dockyard.locks import check
 from dockyard.locks.check import inspect_locks
-from dockyard.locks.plan import Wish, finish_locks, plan_batches
+from dockyard.locks.plan import JobAnswer, Wish, finish_locks, plan_batches
 from dockyard.settings import Settings
 
 INPUTS = {
@@ -40,9 +40,9 @@ def write_inputs(root: Path, inputs: Mapping[str, str] = INPUTS) -> None:
         (root / "requirements" / f"{name}.in").write_text(text, encoding="utf-8", newline="")
 
 
-def compiled_here(texts: Mapping[str, str]) -> dict[str, dict[str, str]]:
+def compiled_here(texts: Mapping[str, str]) -> dict[str, JobAnswer]:
     """Return the answers of a compiler that had one environment to resolve for."""
-    return {purpose: {"here": text} for purpose, text in texts.items()}
+    return {purpose: JobAnswer({"here": text}) for purpose, text in texts.items()}
 
 
 def lock_all(settings: Settings, compiled: Mapping[str, str] = COMPILED) -> None:

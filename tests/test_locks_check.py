@@ -3,6 +3,7 @@
 import re
 import string
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from dockyard.locks.check import (
     lock_path,
 )
 from dockyard.locks.inputs import canonicalize_lock, logical_lines, normalize_spaces
-from dockyard.locks.pins import Offer, parse_pins
+from dockyard.locks.pins import parse_pins
 from dockyard.locks.plan import finish_locks, plan_batches
 from dockyard.settings import Settings
 from tests.lock_project import COMPILED, INPUTS, compiled_here, lock_all, locked_project, pin, write_inputs
@@ -106,7 +107,7 @@ def _add_input(root: Path) -> None:
             f"{LOCK}:2: was made for Python 3.12, linux, all hashes, and should be made for Python 3.13",
             id="other interpreter",
         ),
-        pytest.param(_not_text, "is not UTF-8: it was edited by hand", id="not text"),
+        pytest.param(_not_text, EDITED, id="not text"),
         pytest.param(_folder, f"{LOCK}:1: cannot be read: Is a directory", id="folder"),
         pytest.param(
             _add_input,
@@ -309,15 +310,13 @@ def test_inputs_alone_are_reported_as_locks_that_are_missing(settings: Settings)
 NARROW = {"hashes": "platform", "platforms": ("linux/amd64",)}
 
 
-def offered(*purposes: str) -> dict[str, Offer]:
-    """Return what a compiler saw: every file is for any platform, but fastjsonschema has none that can be installed."""
-    offers = {}
-    for purpose in purposes:
-        pins = parse_pins(COMPILED[purpose])
-        files = {digest: "a-1-py3-none-any.whl" for each in pins for digest in each.hashes}
-        files |= {digest: "a-1.tar.gz" for each in pins if each.name == "fastjsonschema" for digest in each.hashes}
-        offers[purpose] = Offer(files, "2.41")
-    return offers
+def seen(text: str) -> dict[str, str]:
+    """Return the files that a compiler saw: each is for any platform, but those of fastjsonschema are for none."""
+    return {
+        digest: "a-1.tar.gz" if each.name == "fastjsonschema" else "a-1-py3-none-any.whl"
+        for each in parse_pins(text)
+        for digest in each.hashes
+    }
 
 
 @pytest.fixture
@@ -327,9 +326,8 @@ def narrow(settings: Settings) -> Settings:
     write_inputs(narrowed.root, {**INPUTS, "build": "setuptools\n"})
     compiled = {**COMPILED, "build": pin("setuptools", "80.1", "-r requirements/build.in")}
     for batch in plan_batches(inspect_locks(narrowed), plan.Wish()):
-        for path, text in finish_locks(
-            batch, compiled_here(compiled), check.PIP_TOOLS, offered("base", "production")
-        ).items():
+        answers = {name: replace(one, files=seen(compiled[name])) for name, one in compiled_here(compiled).items()}
+        for path, text in finish_locks(batch, answers, check.PIP_TOOLS, "2.41").items():
             (narrowed.root / path).parent.mkdir(exist_ok=True)
             (narrowed.root / path).write_text(text, encoding="utf-8")
     return narrowed

@@ -27,7 +27,7 @@ def failed(said: str = "", doing: str = "test", **more: Any) -> Failure:
 
 def asks(what: str, by: str = "", line: int = 2) -> Blame:
     """Return a requirement that pip blames."""
-    return Blame(what, by, "" if by else f"-r requirements/test.in (line {line})")
+    return Blame(what=what, by=by, line="" if by else f"-r requirements/test.in (line {line})")
 
 
 NO_TOOLS = "  x installing build dependencies for splice did not run successfully.\n  ╰─> [3 lines of output]\n"

@@ -144,7 +144,7 @@ def test_random_edits_of_an_input_give_locks_or_an_error(project: Settings, edit
             check_project(project)
             state = inspect_locks(project)
             for batch in plan_batches(state, Wish(everything=True)):
-                read_access([file for job in batch.jobs for file in job.lock.made.inputs], "", environment)
+                read_access([file for job in batch.jobs for file in job.lock.inputs], "", environment)
                 finish_locks(batch, compiled_here(COMPILED), "pip-tools 7")
         except DockyardError as error:
             told = error

@@ -1,7 +1,7 @@
 """The header of a lock: what it is made from."""
 
 from dockyard.locks import check
-from dockyard.locks.check import Made
+from dockyard.locks.check import Lock
 from dockyard.locks.inputs import Input, parse_input
 
 
@@ -13,7 +13,7 @@ def read_closure(**files: str) -> tuple[Input, ...]:
 def test_a_line_that_moves_to_another_file_is_a_change() -> None:
     """The fingerprint covers names, lines and order, and not only their sum."""
     prints = {
-        tuple(check.origin_fields(Made("Python 3.13", "uv 1", read_closure(**files), ())))
+        tuple(Lock("3.13", "a", read_closure(**files), {}).list_origins("uv 1"))
         for files in (
             {"a": "x\ny\n", "b": "z\n"},
             {"a": "x\n", "b": "y\nz\n"},
@@ -28,9 +28,9 @@ def test_a_line_that_moves_to_another_file_is_a_change() -> None:
 def test_what_is_written_is_read_back() -> None:
     """Every field of a header is found again with its line, and nothing below the header is one."""
     inputs = read_closure(a="flask\n", b="click\n")
-    made = Made("Python 3.13", "uv 1", inputs, (("requirements/3.13/b.txt", "sha256:1"),))
-    text = check.write_lock(made, "flask==1\n# for: a comment below\n", ["sail on linux/arm64"])
+    lock = Lock("3.13", "a", inputs, {"b": "sha256:1"})
+    text = lock.write("uv 1", "flask==1\n# for: a comment below\n", ["sail on linux/arm64"])
     fields = check.read_fields(text.encode())
-    assert [row for _, row in fields if not row.startswith(check.MADE_OF)] == check.origin_fields(made)
+    assert [row for _, row in fields if not row.startswith(check.MADE_OF)] == lock.list_origins("uv 1")
     assert [text.splitlines()[number - 1] for number, _ in fields] == [f"# {row}" for _, row in fields]
-    assert check.read_built(row for _, row in fields) == {"sail": ("linux/arm64",)}
+    assert [*check.read_built(text.encode())] == [(7, "sail", ("linux/arm64",))]

@@ -8,8 +8,8 @@ from dockyard.errors import DockyardError, UsageError
 from dockyard.locks import check
 from dockyard.locks.check import check_project, inspect_locks
 from dockyard.locks.inputs import InputError
-from dockyard.locks.pins import Offer, parse_pins
-from dockyard.locks.plan import Batch, Wish, finish_locks, plan_batches
+from dockyard.locks.pins import parse_pins
+from dockyard.locks.plan import Batch, JobAnswer, Wish, finish_locks, plan_batches
 from dockyard.settings import Settings
 from tests.lock_project import COMPILED, compiled_here, locked_project, write_inputs
 
@@ -118,7 +118,7 @@ def test_a_hash_in_an_input_is_the_only_one_in_the_lock(settings: Settings) -> N
 def test_a_lock_for_platforms_of_a_base_that_nobody_knows(project: Settings) -> None:
     """Which wheels fit is known by the base's glibc alone; the lock that cannot be made is named."""
     (batch,) = [batch for batch in planned(project, Wish(everything=True)) if batch.python == "3.13"]
-    job = replace(batch.jobs[0], lock=batch.jobs[0].lock._replace(platforms=("linux/amd64",)))
-    texts, offers = {job.lock.purpose: {"here": COMPILED[job.lock.purpose]}}, {job.lock.purpose: Offer({}, "")}
+    job = replace(batch.jobs[0], lock=batch.jobs[0].lock._replace(platforms=("linux/amd64",), hashes="platform"))
+    answers = {job.lock.purpose: JobAnswer({"here": COMPILED[job.lock.purpose]}, files={})}
     with pytest.raises(DockyardError, match=r"3\.13/production\.txt cannot be made: the base image has no glibc"):
-        finish_locks(replace(batch, jobs=(job,)), texts, "pip-tools 7", offers)
+        finish_locks(replace(batch, jobs=(job,)), answers, "pip-tools 7")

@@ -291,9 +291,9 @@ def test_what_is_built_from_source_is_listed(
 def test_what_is_built_from_source_is_read_from_all_locks() -> None:
     """From those that were made and those that stay; a package on other platforms elsewhere is told apart."""
 
-    def lock(name: str, *rows: str) -> check.Lock:
+    def lock(purpose: str, *rows: str) -> check.Lock:
         text = "".join(f"# built from source: {row}\n" for row in rows)
-        return check.Lock(name, "3.13", "production", check.Made("", "", (), ()), content=text.encode())
+        return check.Lock("3.13", purpose, (), {}, content=text.encode())
 
     found = collect_built(
         [
@@ -303,7 +303,7 @@ def test_what_is_built_from_source_is_read_from_all_locks() -> None:
         ]
     )
     assert found == (
-        Built("mast", ("linux/arm64",), ("a",)),
-        Built("sail", ("linux/386",), ("c",)),
-        Built("sail", ("linux/arm64",), ("a", "b")),
+        Built("mast", ("linux/arm64",), ("requirements/3.13/a.txt",)),
+        Built("sail", ("linux/386",), ("requirements/3.13/c.txt",)),
+        Built("sail", ("linux/arm64",), ("requirements/3.13/a.txt", "requirements/3.13/b.txt")),
     )

@@ -12,7 +12,7 @@ from packaging.tags import parse_tag, sys_tags
 from packaging.utils import parse_wheel_filename
 
 from dockyard.errors import DockyardError
-from dockyard.locks.pins import Offer, Pin, list_tags, narrow_hashes
+from dockyard.locks.pins import Pin, list_tags, narrow_hashes
 
 AMD, ARM, RISC = "linux/amd64", "linux/arm64", "linux/riscv64"
 SDIST = "sail-1.0.tar.gz"
@@ -35,7 +35,7 @@ def narrow(names: Sequence[str], *platforms: str) -> tuple[set[str], list[str]]:
     """Return which of some files a lock for Python 3.13 keeps, and what it has built."""
     files = {f"sha256:{number}": name for number, name in enumerate(names)}
     pin = Pin("sail", "1.0", tuple(files), ())
-    kept, sources = narrow_hashes([pin], Offer(files, "2.36"), "3.13", platforms)
+    kept, sources = narrow_hashes([pin], files, "2.36", "3.13", platforms)
     assert [each._replace(hashes=()) for each in kept] == [pin._replace(hashes=())]
     return {files[digest] for digest in kept[0].hashes}, sources
 
@@ -140,4 +140,4 @@ def test_what_cannot_be_installed_is_named_with_a_way_out() -> None:
 def test_another_c_library_is_refused() -> None:
     """Without glibc no manylinux wheel fits, and nobody says which others do."""
     with pytest.raises(DockyardError, match="no glibc"):
-        narrow_hashes([], Offer({}, ""), "3.13", (AMD,))
+        narrow_hashes([], {}, "", "3.13", (AMD,))

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockyard.locks import check
-from dockyard.locks.check import Made
+from dockyard.locks.check import Lock
 from dockyard.locks.inputs import parse_input
 from dockyard.locks.pins import Pin, parse_pins, render_pins
 from dockyard.payload import install, wheels
@@ -22,12 +21,11 @@ MAST = Pin("mast", "2.0", ("sha256:33",), ())
 AT_AN_ADDRESS = Pin("knot-x", "", ("sha256:44",), (), address="https://host/knot_x-7.tar.gz")
 
 
-def lock(*pins: Pin, sources: Sequence[str] = (), made_for: str = "Python 3.13, linux, all hashes") -> str:
+def lock(*pins: Pin, sources: Sequence[str] = (), platforms: Sequence[str] = (), hashes: str = "all") -> str:
     """Return a lock as Dockyard writes it."""
     source = parse_input("requirements/production.in", b"sail")
-    made = Made(made_for, "uv 1", (source,), ())
-    written = render_pins(OPTIONS, pins)
-    return check.write_lock(made, written, sources)
+    made = Lock("3.13", "production", (source,), {}, tuple(platforms), hashes)
+    return made.write("uv 1", render_pins(OPTIONS, pins), sources)
 
 
 def written(folder: Path, **texts: str) -> Path:
@@ -88,19 +86,19 @@ def test_nothing_is_selected_where_nothing_is_built(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("made_for", "names", "noted"),
+    ("platforms", "hashes", "names", "noted"),
     [
-        ("linux, all hashes", set(), False),
-        ("linux/amd64, all hashes", set(), False),
-        ("linux/amd64, linux/arm64/v8, platform hashes", set(), False),
-        ("linux/amd64, platform hashes", {"sail"}, True),
+        ((), "all", set(), False),
+        (("linux/amd64",), "all", set(), False),
+        (("linux/amd64", "linux/arm64/v8"), "platform", set(), False),
+        (("linux/amd64",), "platform", {"sail"}, True),
     ],
 )
 def test_a_platform_that_the_lock_is_not_for_builds_all_that_is_listed(
-    tmp_path: Path, made_for: str, names: set[str], noted: bool
+    tmp_path: Path, platforms: Sequence[str], hashes: str, names: set[str], noted: bool
 ) -> None:
     """Tests and stacks run on machines of every kind, and such a machine may have no wheel either."""
-    text = lock(SAIL, MAST, sources=("sail on linux/amd64",), made_for=f"Python 3.13, {made_for}")
+    text = lock(SAIL, MAST, sources=("sail on linux/amd64",), platforms=platforms, hashes=hashes)
     wheels.select(written(tmp_path, production=text, build="x==1\n"), "linux/arm64", tmp_path / "sources")
     assert wheels.chosen(text, "linux/arm64") == names
     assert (tmp_path / "sources" / "foreign.txt").is_file() == noted

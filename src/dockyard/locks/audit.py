@@ -126,14 +126,14 @@ class IncompleteError(DockyardError):
 
 def audit_locks(settings: "Settings", today: date) -> Audit:
     """Look up every pin of every lock; raise DockyardError where one is missing or could not be looked up."""
-    state = inspect_locks(settings)
+    known = inspect_locks(settings)
     # A missing lock would pass for one without vulnerabilities.
-    lost = [problem for lock in state.locks if not lock.body for problem in lock.problems]
-    for problem in (*state.broken, *lost):
+    lost = [problem for lock in known.locks if not lock.body for problem in lock.problems]
+    for problem in (*known.broken, *lost):
         raise InputError(problem.path, problem.line, problem.message, problem.mend)
-    if any(lock.problems for lock in state.locks):
+    if any(lock.problems for lock in known.locks):
         log.info("the locks are audited as they are, but `invoke lock --check` finds something wrong with them")
-    places = locate_releases({lock.path: lock.pins for lock in state.locks})
+    places = locate_releases({lock.path: lock.pins for lock in known.locks})
     log.info(f"asking for known vulnerabilities of {len(places)} packages")
     found: list[Finding] = []
     for release, records in ask_service(reach_service(settings, os.environ), tuple(places)).items():

@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from dockyard.errors import DockyardError
 from dockyard.locks.inputs import (
     FOLDER,
-    MEND,
     SUFFIX,
     Input,
     InputError,
@@ -60,37 +59,29 @@ MADE_OF = (BUILT, "body:")
 PYTHON = re.compile(r"[0-9]+\.[0-9]+")
 
 
-class Made(NamedTuple):
-    """What a lock is made from, and by what: everything that its header says before the pins."""
-
-    target: str
-    compiler: str
-    inputs: tuple[Input, ...]
-    constraints: tuple[tuple[str, str], ...]
-    """The locks that this one agrees with: their paths and the fingerprints of their bodies."""
-
-
 class Lock(NamedTuple):
     """One lock that should exist: what it should be made from, what it holds, and what is wrong with it."""
 
-    path: str
     python: str
     purpose: str
-    made: Made
-    platforms: tuple[str, ...] = ()
-    """The platforms whose hashes it holds; empty where it holds all."""
+    inputs: tuple[Input, ...]
+    agrees_with: Mapping[str, str]
+    """The purposes whose versions it takes over, and the fingerprints of their locks."""
 
-    asked_platforms: tuple[str, ...] = ()
+    platforms: tuple[str, ...] = ()
     """The platforms that it is resolved for; empty where that is any Linux."""
+
+    hashes: str = "all"
+    """Whose hashes it holds: 'all', or 'platform' for those of its platforms."""
 
     content: bytes = b""
     body: str = ""
     problems: tuple[Problem, ...] = ()
 
     @property
-    def agrees_with(self) -> tuple[str, ...]:
-        """The purposes whose versions it takes over."""
-        return tuple(path.rpartition("/")[2].removesuffix(".txt") for path, _ in self.made.constraints)
+    def path(self) -> str:
+        """Its place below the project's root."""
+        return lock_path(self.python, self.purpose)
 
     @property
     def pins(self) -> "tuple[Pin, ...]":
@@ -99,8 +90,25 @@ class Lock(NamedTuple):
 
         return parse_pins(self.content.decode("utf-8-sig", "replace"))
 
+    def list_origins(self, compiler: str) -> list[str]:
+        """Return the fields of a header that say what it is made from: of each input a fingerprint of its lines."""
+        platforms = ", ".join(self.platforms) or "linux"
+        rows = [f"for: Python {self.python}, {platforms}, {self.hashes} hashes", f"by: {compiler}"]
+        rows += (f"with: {lock_path(self.python, purpose)} {body}" for purpose, body in self.agrees_with.items())
+        for file in self.inputs:
+            said = "\n".join(line.text for line in file.lines)
+            rows.append(f"from: {file.path} {fingerprint(said)}")
+        return rows
 
-class State(NamedTuple):
+    def write(self, compiler: str, pins: str, sources: Iterable[str] = ()) -> str:
+        """Return its text: a header as comment lines, then the pins; `sources` name what is built, and where."""
+        title = f"Made by Dockyard from {self.inputs[0].path}: change that, then run `invoke lock`."
+        rows = (title, *self.list_origins(compiler), *(f"{BUILT} {source}" for source in sources))
+        header = "".join(f"# {row}\n" for row in rows)
+        return f"{header}# body: {fingerprint_lock((header + pins).encode())}\n\n{pins}"
+
+
+class ProjectLocks(NamedTuple):
     """All that a check finds: every lock that should exist, files that should not, and broken inputs."""
 
     locks: tuple[Lock, ...]
@@ -124,34 +132,18 @@ def fingerprint(text: str) -> str:
     return f"sha256:{sha256(text.encode()).hexdigest()}"
 
 
-def origin_fields(made: Made) -> list[str]:
-    """Return the fields of a header that say what the lock was made from: of each input a fingerprint of its lines."""
-    rows = [f"for: {made.target}", f"by: {made.compiler}"]
-    rows += (f"with: {path} {body}" for path, body in made.constraints)
-    for file in made.inputs:
-        said = "\n".join(line.text for line in file.lines)
-        rows.append(f"from: {file.path} {fingerprint(said)}")
-    return rows
-
-
-def write_lock(made: Made, body: str, sources: Iterable[str] = ()) -> str:
-    """Return a lock: its header as comment lines, then its pins; `sources` name what is built, and where."""
-    title = f"Made by Dockyard from {made.inputs[0].path}: change that, then run `invoke lock`."
-    rows = (title, *origin_fields(made), *(f"{BUILT} {source}" for source in sources))
-    header = "".join(f"# {row}\n" for row in rows)
-    return f"{header}# body: {fingerprint_lock((header + body).encode())}\n\n{body}"
-
-
 def fingerprint_lock(content: bytes) -> str:
     """Return the fingerprint of a lock's pins, and of what its header says is built from source."""
     built = (row for _, row in read_fields(content) if row.startswith(BUILT))
     return fingerprint("\n".join([canonicalize_lock(content), *built]))
 
 
-def read_built(fields: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Return the platforms on which each package is built from source, as a header's fields say."""
-    rows = (row.removeprefix(BUILT).strip().partition(" on ") for row in fields if row.startswith(BUILT))
-    return {name: tuple(platforms.split(", ")) for name, _, platforms in rows}
+def read_built(content: bytes) -> Iterator[tuple[int, str, tuple[str, ...]]]:
+    """Yield what a lock says is built from source: the line, the package, and the platforms that have no wheel."""
+    for number, row in read_fields(content):
+        if row.startswith(BUILT):
+            name, _, platforms = row.removeprefix(BUILT).strip().partition(" on ")
+            yield number, name, tuple(platforms.split(", "))
 
 
 def read_fields(content: bytes) -> list[tuple[int, str]]:
@@ -182,24 +174,22 @@ def check_project(settings: "Settings") -> tuple[Problem, ...]:
     return inspect_locks(settings).problems
 
 
-def inspect_locks(settings: "Settings") -> State:
+def inspect_locks(settings: "Settings") -> ProjectLocks:
     """Read all inputs and locks and compare them."""
     closures, broken = read_closures(settings.root)
     if not closures and not broken:
         broken = (Problem(FOLDER, 1, "there is no .in file here", f"write {FOLDER}/production{SUFFIX}"),)
     locks = tuple(lock for python in settings.pythons for lock in _read_locks(settings, python, closures))
-    return State(locks, tuple(_find_strays(settings)), broken)
+    return ProjectLocks(locks, tuple(_find_strays(settings)), broken)
 
 
 def find_unbuildable(locks: Sequence[Lock]) -> Iterator[Problem]:
     """Find what production has built from source while nothing says what builds it."""
-    if any(lock.purpose == BUILDS for lock in locks):
-        return
-    for lock in (lock for lock in locks if lock.purpose == DECIDES):
-        for number, row in read_fields(lock.content):
-            for name in read_built([row]):
-                wrong = f"{name} is built from source, and nothing says what builds it"
-                yield Problem(lock.path, number, wrong, f"name it, such as setuptools, in {FOLDER}/{BUILDS}{SUFFIX}")
+    known = {lock.purpose for lock in locks}
+    for lock in (lock for lock in locks if lock.purpose == DECIDES and BUILDS not in known):
+        for number, name, _ in read_built(lock.content):
+            wrong = f"{name} is built from source, and nothing says what builds it"
+            yield Problem(lock.path, number, wrong, f"name it, such as setuptools, in {FOLDER}/{BUILDS}{SUFFIX}")
 
 
 def read_closures(root: Path) -> tuple[dict[str, tuple[Input, ...]], tuple[Problem, ...]]:
@@ -222,63 +212,53 @@ def read_inputs(root: Path) -> tuple[Input, ...]:
 
 def _read_locks(settings: "Settings", python: str, closures: Mapping[str, tuple[Input, ...]]) -> Iterator[Lock]:
     bodies: dict[str, str] = {}
-    compilers, shipped = COMPILERS[settings.resolver], find_shipped(closures)
-    for purpose, agrees_with in find_agreements(closures).items():
-        agreed = tuple((lock_path(python, name), bodies[name]) for name in agrees_with)
+    shipped = find_shipped(closures)
+    for purpose, agreed in find_agreements(closures).items():
         hashes = settings.hashes if purpose in shipped else "all"
-        wanted_for = f"Python {python}, {', '.join(settings.platforms) or 'linux'}, {hashes} hashes"
-        made = Made(wanted_for, compilers[0], closures[purpose], agreed)
-        platforms = settings.platforms if hashes == "platform" else ()
-        path = lock_path(python, purpose)
-        lock = _read(settings.root, Lock(path, python, purpose, made, platforms, settings.platforms), compilers)
+        agrees_with = {name: bodies[name] for name in agreed}
+        wanted = Lock(python, purpose, closures[purpose], agrees_with, settings.platforms, hashes)
+        lock = _read_lock(settings.root, wanted, COMPILERS[settings.resolver])
         bodies[purpose] = lock.body
         yield lock
 
 
-def _read(root: Path, lock: Lock, compilers: Sequence[str]) -> Lock:
-    content, mend = b"", MEND
+def _read_lock(root: Path, lock: Lock, compilers: Sequence[str]) -> Lock:
     try:
         content = (root / lock.path).read_bytes()
-        lock = lock._replace(content=content, body=fingerprint_lock(content))
     except FileNotFoundError:
-        line, wrong = 1, f"is missing: nothing is locked for {lock.made.inputs[0].path}"
+        problem = Problem(lock.path, 1, f"is missing: nothing is locked for {lock.inputs[0].path}")
+        return lock._replace(problems=(problem,))
     except OSError as error:
-        line, wrong, mend = 1, f"cannot be read: {error.strerror}", "check what it is and who may read it"
-    except UnicodeDecodeError as error:
-        line, wrong = content.count(b"\n", 0, error.start) + 1, "is not UTF-8: it was edited by hand"
-    else:
-        possible = [lock.made._replace(compiler=name) for name in compilers]
-        return lock._replace(problems=tuple(_compare(lock, read_fields(content), possible)))
-    return lock._replace(content=content, problems=(Problem(lock.path, line, wrong, mend),))
+        wrong = f"cannot be read: {error.strerror}"
+        return lock._replace(problems=(Problem(lock.path, 1, wrong, "check what it is and who may read it"),))
+    lock = lock._replace(content=content, body=fingerprint_lock(content))
+    return lock._replace(problems=tuple(_compare(lock, read_fields(content), compilers)))
 
 
-def _compare(lock: Lock, fields: Sequence[tuple[int, str]], possible: Sequence[Made]) -> Iterator[Problem]:
+def _compare(lock: Lock, fields: Sequence[tuple[int, str]], compilers: Sequence[str]) -> Iterator[Problem]:
     """Compare a lock with the headers it may have; of several compilers' the one that it names counts."""
     if not fields:
         yield Problem(lock.path, 1, "was not made by Dockyard, or has lost its header")
         return
     said = {row: number for number, row in fields}
-    stamps = [(number, row) for number, row in fields if row.startswith("body:")]
-    if [row for _, row in stamps] != [f"body: {lock.body}"]:
-        line = stamps[0][0] if stamps else 1
+    stamps = [row for row in said if row.startswith("body:")]
+    if stamps != [f"body: {lock.body}"]:
+        line = said[stamps[0]] if stamps else 1
         yield Problem(lock.path, line, "a pin, a hash or what it says is built from source was edited by hand")
-    made = next((made for made in possible if f"by: {made.compiler}" in said), possible[0])
-    wanted = origin_fields(made)
+    wanted = lock.list_origins(next((name for name in compilers if f"by: {name}" in said), compilers[0]))
     rows = [row for row in said if not row.startswith(MADE_OF)]
     changed = [row for row in wanted if row not in said]
     for row in changed:
-        field, _, rest = row.partition(" ")
-        path = rest.split()[0]
+        field, subject = row.split()[:2]
         if field == "from:":
-            yield Problem(path, 1, "has changed since the locks were made")
-            continue
-        start = f"with: {path} " if field == "with:" else f"{field} "
-        old = next((old for old in said if old.startswith(start)), f"{start}nobody knows what")
-        changes = f"{path} has changed since this lock was made to agree with it"
-        if field != "with:":
-            verb = f"made {field.removesuffix(':')}"
-            changes = f"was {verb} {old.removeprefix(start)}, and should be {verb} {rest}"
-        yield Problem(lock.path, said.get(old, 1), changes)
+            yield Problem(subject, 1, "has changed since the locks were made")
+        elif field == "with:":
+            line = next((said[old] for old in rows if old.startswith(f"with: {subject} ")), 1)
+            yield Problem(lock.path, line, f"{subject} has changed since this lock was made to agree with it")
+        else:
+            old = next((old for old in rows if old.startswith(field)), f"{field} nobody knows what")
+            wrong = f"was made {old.replace(':', '', 1)}, and should be made {row.replace(':', '', 1)}"
+            yield Problem(lock.path, said.get(old, 1), wrong)
     if rows != wanted and not changed:
         number = next((said[row] for row in rows if row not in wanted), 1)
         yield Problem(lock.path, number, "its header does not fit its inputs: it was edited by hand")

@@ -14,11 +14,10 @@ from dockyard.engine.client import Engine
 from dockyard.engine.inside import archive
 from dockyard.errors import CommandError, DockyardError
 from dockyard.locks import check
-from dockyard.locks.failures import Blame, Failure, TransientError, explain_failure, find_yanked, require_heard
+from dockyard.locks.failures import Failure, TransientError, explain_failure, find_yanked, require_heard
 from dockyard.locks.indexes import Access, select_options
 from dockyard.locks.markers import Environment, list_environments
-from dockyard.locks.pins import Offer
-from dockyard.locks.plan import Batch, Wish, finish_locks
+from dockyard.locks.plan import Batch, JobAnswer, finish_locks
 from dockyard.process import Command, redact
 
 log = logging.getLogger(__name__)
@@ -58,7 +57,6 @@ class Run:
 
     engine: Engine
     access: Access
-    wish: Wish
     mark: str
 
 
@@ -102,27 +100,6 @@ class Request:
 
 
 @dataclass(frozen=True)
-class JobAnswer:
-    """What a compiler wrote for one purpose, by environment.
-
-    `files` names each file that it saw by its hash, where that was asked.
-    """
-
-    texts: Mapping[str, str]
-    said: str
-    files: Mapping[str, str] | None = None
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a container said: the locks by purpose, or why there are none, and the glibc of its image."""
-
-    locks: Mapping[str, JobAnswer]
-    glibc: str = ""
-    failed: Failure | None = None
-
-
-@dataclass(frozen=True)
 class Compiled:
     """The text of every lock by its path, and the pins in them that are yanked, each with the reason.
 
@@ -134,12 +111,12 @@ class Compiled:
     failed: DockyardError | None = None
 
 
-def compile_all(engine: Engine, work: Sequence[tuple[Batch, Place]], access: Access, wish: Wish) -> Compiled:
+def compile_all(engine: Engine, work: Sequence[tuple[Batch, Place]], access: Access) -> Compiled:
     """Return the locks of every batch; raise for the first that cannot be made, unless the network is the reason.
 
     On any error or interrupt every container of the run is removed before this returns.
     """
-    run = Run(engine, access, wish, secrets.token_hex(6))
+    run = Run(engine, access, secrets.token_hex(6))
     names = ", ".join(dict.fromkeys(job.lock.purpose for batch, _ in work for job in batch.jobs))
     pythons = ", ".join(batch.python for batch, _ in work)
     pending: list[Future[Compiled]] = []
@@ -186,13 +163,13 @@ def build_request(run: Run, batch: Batch, place: Place) -> Request:
     jobs = tuple(
         JobRequest(
             purpose=job.lock.purpose,
-            input=job.lock.made.inputs[0].path,
+            input=job.lock.inputs[0].path,
             output=job.lock.path,
-            agrees_with=job.lock.agrees_with,
+            agrees_with=tuple(job.lock.agrees_with),
             pins=job.pins,
             needed=job.environments.needed,
             perhaps=job.environments.perhaps,
-            options=tuple(select_options(job.lock.made.inputs)) if job.lock.platforms else None,
+            options=tuple(select_options(job.lock.inputs)) if job.lock.hashes == "platform" else None,
         )
         for job in batch.jobs
     )
@@ -202,14 +179,14 @@ def build_request(run: Run, batch: Batch, place: Place) -> Request:
         tools=resources.files(__package__).joinpath("tools", f"{place.resolver}.txt").read_text(encoding="utf-8"),
         files=batch.files,
         agreed=batch.agreed,
-        wanted=run.wish.wanted,
+        wanted=batch.wanted,
         environment={**run.access.environment, **index},
         netrc=run.access.netrc,
         ca=run.access.ca,
         retries=RETRIES,
         timeout=TIMEOUT,
         pauses=PAUSES,
-        environments=list_environments(batch.jobs[0].lock.asked_platforms),
+        environments=list_environments(batch.jobs[0].lock.platforms),
         jobs=jobs,
     )
 
@@ -217,31 +194,21 @@ def build_request(run: Run, batch: Batch, place: Place) -> Request:
 def _compile(run: Run, batch: Batch, place: Place) -> Compiled:
     started = time.monotonic()
     command = compile_command(run, batch, place)
-    answer = read_answer(redact(run.engine.runner.capture(command).stdout, run.access.secrets), command)
-    failed = explain_failure(batch, answer.failed) if answer.failed else None
-    if failed and not isinstance(failed, TransientError):
-        raise failed
-    said = "\n".join(one.said for one in answer.locks.values())
-    require_heard(said)
-    texts = {purpose: one.texts for purpose, one in answer.locks.items()}
-    offers = {purpose: Offer(one.files, answer.glibc) for purpose, one in answer.locks.items() if one.files is not None}
-    if texts:
-        took = time.monotonic() - started
-        log.info(f"Python {batch.python}: {', '.join(texts)} in {took:.1f} s with {place.compiler}")
-    return Compiled(finish_locks(batch, texts, place.compiler, offers), find_yanked(said), failed)
-
-
-def read_answer(said: str, command: Command) -> Answer:
-    """Return what a container answered; raise CommandError where that is no answer."""
+    said = redact(run.engine.runner.capture(command).stdout, run.access.secrets)
     try:
         given = json.loads(said)
-        locks = {purpose: JobAnswer(**one) for purpose, one in given.get("locks", {}).items()}
-        failed = None
-        if said_why := given.get("failed"):
-            failed = Failure(**{**said_why, "causes": tuple(Blame(**cause) for cause in said_why["causes"])})
-        return Answer(locks, given.get("glibc", ""), failed)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except ValueError:
         raise CommandError(f"no answer from: {command.display()}", output=said) from None
+    failed = explain_failure(batch, Failure(**given["failed"])) if "failed" in given else None
+    if failed and not isinstance(failed, TransientError):
+        raise failed
+    answers = {purpose: JobAnswer(**answer) for purpose, answer in given["locks"].items()}
+    words = "\n".join(answer.said for answer in answers.values())
+    require_heard(words)
+    if answers:
+        took = time.monotonic() - started
+        log.info(f"Python {batch.python}: {', '.join(answers)} in {took:.1f} s with {place.compiler}")
+    return Compiled(finish_locks(batch, answers, place.compiler, given["glibc"]), find_yanked(words), failed)
 
 
 def remove_containers(run: Run) -> None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypedDict
 
 from packaging.utils import canonicalize_name
 
@@ -53,8 +54,7 @@ SIGNS = (
 """What needs no more than the compiler's own words."""
 
 
-@dataclass(frozen=True)
-class Blame:
+class Blame(TypedDict):
     """A requirement that pip gave up on: what it is, the package that needs it, or the line of an input."""
 
     what: str
@@ -72,7 +72,7 @@ class Failure:
 
     doing: str
     said: str
-    causes: tuple[Blame, ...] = ()
+    causes: Sequence[Blame] = ()
     network: str = ""
     agreed: Mapping[str, Sequence[str]] = field(default_factory=dict)
     transient: bool = False
@@ -102,7 +102,7 @@ def explain_failure(batch: Batch, failed: Failure) -> DockyardError:
     else:
         own = (_tail(said), "the lines above are the compiler's own; no lock was changed")
         message, hint = _refused(batch, failed) or _unbuilt(job, said) or own
-    if failed.environment in job.lock.asked_platforms:
+    if failed.environment in job.lock.platforms:
         hint += f"; or take {failed.environment} out of platforms in [tool.dockyard]"
     return CommandError(f"{place}: {message}", hint, output=said)
 
@@ -121,11 +121,11 @@ def _refused(batch: Batch, failed: Failure) -> tuple[str, str] | None:
         return None
     sides = []
     for cause in failed.causes:
-        place = PLACE.search(cause.line)
-        asks = f"{place[1]}:{place[2]} asks for {cause.what}" if place else f"{cause.what} is asked for"
-        sides.append(f"{cause.by} needs {cause.what}" if cause.by else asks)
+        what, by, place = cause["what"], cause["by"], PLACE.search(cause["line"])
+        asks = f"{place[1]}:{place[2]} asks for {what}" if place else f"{what} is asked for"
+        sides.append(f"{by} needs {what}" if by else asks)
     sides = list(dict.fromkeys(sides))
-    names = {canonicalize_name(split_name(cause.what)) for cause in failed.causes}
+    names = {canonicalize_name(split_name(cause["what"])) for cause in failed.causes}
     for purpose, pins in failed.agreed.items():
         for pin in (pin for pin in pins if split_name(pin) in names):
             return f"{sides[0]}, but the lock for {purpose} has {pin}", BOTH_HINT
@@ -146,7 +146,7 @@ def _unbuilt(job: Job, said: str) -> tuple[str, str] | None:
         return f"{name} is a source archive, and what builds it cannot be installed: {reason}", INDEX_HINT
     lines = [
         f"{file.path}:{line.number} asks for {line.text}"
-        for file in job.lock.made.inputs
+        for file in job.lock.inputs
         for line in file.lines
         if canonicalize_name(split_name(line.text)) == name
     ]

@@ -263,11 +263,10 @@ def normalize_spaces(text: str) -> str:
 
 
 def canonicalize_lock(content: bytes) -> str:
-    """Return what counts in a lock: its logical lines with single spaces; raise UnicodeDecodeError."""
-    content = content.removeprefix(b"\xef\xbb\xbf")
-    if b"\r" in content:
-        content = content.replace(b"\r\n", b"\n")
-    return _regular(content) or "\n".join(GAP.sub(" ", line.text) for line in logical_lines(content.decode()))
+    """Return what counts in a lock: its logical lines with single spaces."""
+    content = content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
+    lines = logical_lines(content.decode("utf-8", "replace"))
+    return _regular(content) or "\n".join(GAP.sub(" ", line.text) for line in lines)
 
 
 def _regular(content: bytes) -> str:

@@ -14,7 +14,7 @@ from packaging.version import InvalidVersion, Version
 from dockyard.errors import DockyardError
 from dockyard.files import replace_files
 from dockyard.host import ca_bundle
-from dockyard.locks.check import Lock, State, find_unbuildable, inspect_locks, read_built, read_fields
+from dockyard.locks.check import Lock, ProjectLocks, find_unbuildable, inspect_locks, read_built
 from dockyard.locks.compile import Compiled, Place, compile_all
 from dockyard.locks.failures import describe_yanked
 from dockyard.locks.indexes import read_access, read_certificates
@@ -89,19 +89,19 @@ def make_locks(settings: "Settings", wish: Wish, *, find_engine: Callable[[], "E
 
     No engine is looked for where nothing needs compiling. Raise InputError for the first broken input.
     """
-    state = inspect_locks(settings)
-    for problem in state.broken:
+    found = inspect_locks(settings)
+    for problem in found.broken:
         raise InputError(problem.path, problem.line, problem.message, problem.mend)
-    batches = plan_batches(state, wish)
-    inputs = [file for batch in batches for job in batch.jobs for file in job.lock.made.inputs]
+    batches = plan_batches(found, wish)
+    inputs = [file for batch in batches for job in batch.jobs for file in job.lock.inputs]
     access = read_access(dict.fromkeys(inputs), settings.index_url, os.environ)
     access = replace(access, ca=read_certificates(ca_bundle()))
     made = Compiled({})
     if batches:
         engine = find_engine()
-        made = compile_all(engine, choose_places(settings, engine, batches), access, wish)
+        made = compile_all(engine, choose_places(settings, engine, batches), access)
     kept = (pin.partition(" ;")[0] for batch in batches for job in batch.jobs for pin in job.pins)
-    outcome = compare_outcome(settings.root, state, made.texts)
+    outcome = compare_outcome(settings.root, found, made.texts)
     return replace(outcome, yanked=tuple(describe_yanked(made.yanked, kept)), failed=made.failed)
 
 
@@ -110,13 +110,13 @@ def write_outcome(settings: "Settings", outcome: Outcome) -> None:
     replace_files({settings.root / path: new for path, new in outcome.files.items()})
 
 
-def compare_outcome(root: Path, state: State, made: Mapping[str, str]) -> Outcome:
+def compare_outcome(root: Path, found: ProjectLocks, made: Mapping[str, str]) -> Outcome:
     """Compare locks as they were made with those on disk; locks of ours that nothing asks for are to go."""
-    strays = (problem.path for problem in state.strays)
+    strays = (problem.path for problem in found.strays)
     gone = {path: None for path in strays if b"# Made by Dockyard" in (root / path).read_bytes()[:200]}
-    fresh = tuple(lock._replace(content=made.get(lock.path, "").encode() or lock.content) for lock in state.locks)
-    stale = {old.path: new for old, new in zip(state.locks, fresh, strict=True) if old.content != new.content}
-    before = {lock.path: lock.pins for lock in state.locks if lock.path in stale}
+    fresh = tuple(lock._replace(content=made.get(lock.path, "").encode() or lock.content) for lock in found.locks)
+    stale = {old.path: new for old, new in zip(found.locks, fresh, strict=True) if old.content != new.content}
+    before = {lock.path: lock.pins for lock in found.locks if lock.path in stale}
     after = {path: new.pins for path, new in stale.items()}
     return Outcome(
         {**{path: made[path] for path in stale}, **gone},
@@ -132,8 +132,8 @@ def collect_built(locks: Iterable[Lock]) -> tuple[Built, ...]:
     """Return what locks say is built from source; what is so in several of them is told once."""
     found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for lock in locks:
-        for key in read_built(row for _, row in read_fields(lock.content)).items():
-            found.setdefault(key, []).append(lock.path)
+        for _, name, platforms in read_built(lock.content):
+            found.setdefault((name, platforms), []).append(lock.path)
     return tuple(Built(*key, tuple(paths)) for key, paths in sorted(found.items()))
 
 

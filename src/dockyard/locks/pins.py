@@ -166,30 +166,24 @@ def merge_pins(
     )
 
 
-class Offer(NamedTuple):
-    """What a compiler saw: the name of each file by its digest, `sha256:…`, and the base image's glibc, `2.41`."""
-
-    files: Mapping[str, str]
-    glibc: str
-
-
 def narrow_hashes(
-    pins: Iterable[Pin], offer: Offer, python: str, platforms: Sequence[str]
+    pins: Iterable[Pin], files: Mapping[str, str], glibc: str, python: str, platforms: Sequence[str]
 ) -> tuple[tuple[Pin, ...], list[str]]:
     """Return the pins with the hashes that count, and which of them is built from source on which of the platforms.
 
+    `files` names the files by their hashes, as far as they are known; `glibc` is the version of the base image's.
     Raise DockyardError for a package that a platform can neither install nor build.
     """
-    if not offer.glibc:
+    if not glibc:
         raise DockyardError("the base image has no glibc, so which wheels fit it is not known", 'use hashes = "all"')
-    known = {platform: list_tags(python, platform, offer.glibc) for platform in platforms}
+    known = {platform: list_tags(python, platform, glibc) for platform in platforms}
     kept, sources = [], []
     for pin in pins:
         counting = [platform for platform in platforms if holds_on(pin.marker, platform, python)]
         if not counting:  # for another system, and so in no image
             kept.append(pin)
             continue
-        tags = {digest: _read_tags(offer.files.get(digest, "")) for digest in pin.hashes}
+        tags = {digest: _read_tags(files.get(digest, "")) for digest in pin.hashes}
         wheels = {
             platform: {digest for digest in pin.hashes if not known[platform].isdisjoint(tags[digest])}
             for platform in counting
@@ -197,7 +191,7 @@ def narrow_hashes(
         lacking = [platform for platform in counting if not wheels[platform]]
         hashes = {digest for found in wheels.values() for digest in found}
         if lacking:
-            found = {digest for digest in pin.hashes if offer.files.get(digest, "").endswith(SDIST)}
+            found = {digest for digest in pin.hashes if files.get(digest, "").endswith(SDIST)}
             if not found:
                 where = f"Python {python} on {', '.join(lacking)}"
                 raise DockyardError(

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from packaging.utils import canonicalize_name
 
 from dockyard.errors import DockyardError, UsageError
-from dockyard.locks.check import Lock, State, fingerprint_lock, write_lock
+from dockyard.locks.check import Lock, ProjectLocks, fingerprint_lock
 from dockyard.locks.indexes import select_options
 from dockyard.locks.inputs import SHA256, InputError, Line
 from dockyard.locks.markers import Selection, select_environments
-from dockyard.locks.pins import Offer, Pin, merge_pins, narrow_hashes, parse_pins, render_pins, split_name
+from dockyard.locks.pins import Pin, merge_pins, narrow_hashes, parse_pins, render_pins, split_name
 
 
 @dataclass(frozen=True)
@@ -48,24 +48,38 @@ class Batch:
     python: str
     jobs: tuple[Job, ...]
     agreed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    wanted: tuple[str, ...] = ()
+    """The packages that must get a certain version."""
 
     @property
     def files(self) -> dict[str, str]:
         """Every input that the jobs read, by its path."""
-        return {file.path: file.text for job in self.jobs for file in job.lock.made.inputs}
+        return {file.path: file.text for job in self.jobs for file in job.lock.inputs}
 
 
-def plan_batches(state: State, wish: Wish) -> tuple[Batch, ...]:
+@dataclass(frozen=True)
+class JobAnswer:
+    """What a compiler wrote for one purpose, by environment, and all that it said.
+
+    `files` names each file that it saw by its hash, `sha256:…`, where the lock is for certain platforms only.
+    """
+
+    texts: Mapping[str, str]
+    said: str = ""
+    files: Mapping[str, str] | None = None
+
+
+def plan_batches(found: ProjectLocks, wish: Wish) -> tuple[Batch, ...]:
     """Return what to compile; raise UsageError for a package that no lock has."""
-    pins = {lock.path: lock.pins for lock in state.locks}
+    pins = {lock.path: lock.pins for lock in found.locks}
     known = sorted({pin.name for several in pins.values() for pin in several})
     for name in sorted(wish.names - set(known)):
         close = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean {close[0]}?" if close else "add it to a .in file to lock it"
         raise UsageError(f"no lock has a package {name}", hint)
     batches = []
-    for python in dict.fromkeys(lock.python for lock in state.locks):
-        locks = [lock for lock in state.locks if lock.python == python]
+    for python in dict.fromkeys(lock.python for lock in found.locks):
+        locks = [lock for lock in found.locks if lock.python == python]
         jobs = _plan_jobs(locks, pins, wish)
         made = {job.lock.purpose for job in jobs}
         agreed = {name for job in jobs for name in job.lock.agrees_with} - made
@@ -73,7 +87,7 @@ def plan_batches(state: State, wish: Wish) -> tuple[Batch, ...]:
             lock.purpose: tuple(pin.line_text for pin in pins[lock.path]) for lock in locks if lock.purpose in agreed
         }
         if jobs:
-            batches.append(Batch(python, tuple(jobs), kept))
+            batches.append(Batch(python, tuple(jobs), kept, wish.wanted))
     return tuple(batches)
 
 
@@ -84,35 +98,31 @@ def _plan_jobs(locks: Sequence[Lock], pins: Mapping[str, tuple[Pin, ...]], wish:
         asked = wish.everything or any(pin.name in wish.names for pin in pins[lock.path])
         if lock.problems or follows or asked:
             kept = () if wish.everything else (pin for pin in pins[lock.path] if pin.name not in wish.names)
-            selected = select_environments(lock.made.inputs, lock.python, lock.asked_platforms)
+            selected = select_environments(lock.inputs, lock.python, lock.platforms)
             jobs.append(Job(lock, tuple(pin.line_text for pin in kept if pin.version), selected))
     return jobs
 
 
-def finish_locks(
-    batch: Batch, texts: Mapping[str, Mapping[str, str]], compiler: str, offers: Mapping[str, Offer] | None = None
-) -> dict[str, str]:
-    """Return the locks of a batch as they are to be written, by path.
+def finish_locks(batch: Batch, answers: Mapping[str, JobAnswer], compiler: str, glibc: str = "") -> dict[str, str]:
+    """Return the locks of a batch as they are to be written, by path; a purpose without an answer is left out.
 
-    `texts` holds what the compiler wrote by purpose and environment, in the order of making; a purpose that is not
-    among them is left out. `offers` holds what it saw for each purpose whose lock is for certain platforms only.
+    `glibc` is the version of the base image's, `2.41`, nothing where it has another C library.
     """
     done: dict[str, str] = {}
-    for job in (job for job in batch.jobs if job.lock.purpose in texts):
-        lock, sources = job.lock, list[str]()
-        found = {name: parse_pins(text) for name, text in texts[lock.purpose].items()}
-        pins = keep_asked_hashes(lock, merge_pins(found, lock.asked_platforms, job.environments.same))
-        if lock.platforms:
+    bodies: dict[str, str] = {}
+    for job in (job for job in batch.jobs if job.lock.purpose in answers):
+        lock, answer, sources = job.lock, answers[job.lock.purpose], list[str]()
+        found = {name: parse_pins(text) for name, text in answer.texts.items()}
+        pins = keep_asked_hashes(lock, merge_pins(found, lock.platforms, job.environments.same))
+        if lock.hashes == "platform":
             try:
-                pins, sources = narrow_hashes(pins, (offers or {})[lock.purpose], lock.python, lock.platforms)
+                pins, sources = narrow_hashes(pins, answer.files or {}, glibc, lock.python, lock.platforms)
             except DockyardError as error:
                 raise DockyardError(f"{lock.path} cannot be made: {error.message}", error.hint) from None
-        written = render_pins(select_options(lock.made.inputs), pins)
-        bodies = dict(lock.made.constraints)
-        for path in bodies.keys() & done.keys():
-            bodies[path] = fingerprint_lock(done[path].encode())
-        complete = lock.made._replace(compiler=compiler, constraints=tuple(bodies.items()))
-        done[lock.path] = write_lock(complete, written, sources)
+        agreed = {purpose: bodies.get(purpose, body) for purpose, body in lock.agrees_with.items()}
+        written = render_pins(select_options(lock.inputs), pins)
+        done[lock.path] = lock._replace(agrees_with=agreed).write(compiler, written, sources)
+        bodies[lock.purpose] = fingerprint_lock(done[lock.path].encode())
     return done
 
 
@@ -122,7 +132,7 @@ def keep_asked_hashes(lock: Lock, pins: Iterable[Pin]) -> tuple[Pin, ...]:
     Raise InputError where an input names a hash that no file of the locked version has.
     """
     asked: dict[str, tuple[str, Line, set[str]]] = {}
-    for file in lock.made.inputs:
+    for file in lock.inputs:
         for line in file.lines:
             if found := set(SHA256.findall(line.text)):
                 first = line.text.split()[0]

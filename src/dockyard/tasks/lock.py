@@ -84,9 +84,9 @@ def warn_of_stale_locks(project: "Settings", *, locked: bool) -> None:
     """Say that a build takes locks which are not as their inputs want them; with `locked` raise instead."""
     from dockyard.locks.check import inspect_locks, list_purposes
 
-    state = inspect_locks(project)
-    problems = state.problems if list_purposes(project.root) else ()
-    if not problems or (state.unmade and not locked):  # a build says itself that there is no lock at all
+    found = inspect_locks(project)
+    problems = found.problems if list_purposes(project.root) else ()
+    if not problems or (found.unmade and not locked):  # a build says itself that there is no lock at all
         return
     first = problems[0]
     more = f", and {_count(len(problems) - 1, 'more problem')} with the locks" if len(problems) > 1 else ""
