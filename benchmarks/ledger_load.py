@@ -30,7 +30,7 @@ from dockyard.engine.client import Engine, find_engine
 from dockyard.process import capture
 from dockyard.settings import Settings, load
 from dockyard.stack import stack
-from dockyard.stack.prepare import next_free
+from dockyard.stack.ports import find_free_port
 from dockyard.stack.stack import Request, Stack
 
 AIM = 1.5
@@ -109,7 +109,7 @@ def write_backup(file: Path, count: int) -> None:
 def running(settings: Settings, engine: Engine, count: int) -> Iterator[Ledger]:
     """Start a production stack with so many runs, and take it down with its data."""
     own = settings._replace(stack=f"{settings.stack}-load-{count}-{secrets.token_hex(2)}")
-    port = next_free("127.0.0.1", 18_000)
+    port = find_free_port("127.0.0.1", 18_000)
     try:
         up = stack.up(own, engine, Request(production=True, port=port, timeout=300))
         (container,) = (one.id for one in up.containers if one.service == "ledger")

@@ -136,15 +136,6 @@ def test_unsettled() -> None:
     assert not compose.unsettled([WEB, JOB], [])
 
 
-def test_addresses() -> None:
-    """Ports that speak HTTP inside are shown as URLs of this machine, once for both families."""
-    web = like(WEB, addresses=(("0.0.0.0", 80, 8000), ("::", 80, 8000), ("::1", 81, 8000)))
-    database = Container("3", "shop-db-1", "db", "postgres", "running", addresses=(("127.0.0.1", 5432, 5432),))
-    assert compose.format_addresses(web, (8000,)) == ("http://127.0.0.1:80", "http://[::1]:81")
-    assert compose.format_addresses(database, (8000,)) == ("127.0.0.1:5432",)
-    assert compose.format_addresses(JOB, (8000,)) == ()
-
-
 PUBLISHED = [{"mode": "ingress", "target": 8000, "published": "8000", "protocol": "tcp"}]
 
 

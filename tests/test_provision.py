@@ -1,91 +1,21 @@
 """What a stack needs before it starts: ports, images, secret files."""
 
 import json
-import socket
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError, SettingsError, UsageError
 from dockyard.git import Git
 from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 from dockyard.stack import prepare
-from dockyard.stack.compose import Container, Model, Port, Service
+from dockyard.stack.compose import Model, Service
 from dockyard.stack.stack import Stack
 from tests.conftest import replace_everywhere
 from tests.progress import LINES
 from tests.scripted_docker import Docker, write_metadata
-
-RUNNING = Container("1", "shop-web-1", "web", "shop:production", "running", addresses=(("127.0.0.1", 8000, 8000),))
-
-
-@pytest.fixture
-def listening() -> Iterator[int]:
-    """Yield a port of 127.0.0.1 on which this process listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
-
-
-def publishing(port: int) -> Model:
-    """Return a stack that publishes at a port of 127.0.0.1."""
-    return Model((Service("web", "shop:production", ports=(Port("127.0.0.1", port),)),))
-
-
-@pytest.mark.parametrize(
-    ("containers", "holder", "hint"),
-    [
-        ("other-web-1 other\nx \n", "the container other-web-1 of the stack other", "stop it, or publish"),
-        ("lonely \n", "the container lonely", "stop it, or publish"),
-        ("", "another program", "`ss -ltnp sport = :{port}` names it: stop it, or publish"),
-    ],
-)
-def test_port_in_use(listening: int, containers: str, holder: str, hint: str) -> None:
-    """The error names port and holder, and the tip a port that is free."""
-    docker = Docker()
-    docker.says["ps"] = containers
-    with pytest.raises(DockyardError) as caught:
-        prepare.require_ports(docker.engine, publishing(listening), ())
-    assert caught.value.message == f"port {listening} of 127.0.0.1 is in use by {holder}"
-    assert caught.value.hint.startswith(hint.format(port=listening))
-    free = int(caught.value.hint.rpartition("--port ")[2].rstrip("`"))
-    assert not prepare.is_taken("127.0.0.1", free)
-
-
-def test_port_of_the_stack_itself(listening: int) -> None:
-    """The port that the running stack publishes is its own."""
-    own = replace(RUNNING, addresses=(("127.0.0.1", listening, 8000),))
-    prepare.require_ports(Docker().engine, publishing(listening), (own,))
-
-
-def test_port_of_an_engine_elsewhere(listening: int) -> None:
-    """This machine's ports say nothing about those of an engine on another one."""
-    elsewhere = Engine("host", "28", True, environment={"DOCKER_HOST": "tcp://192.0.2.1:2376"})
-    prepare.require_ports(elsewhere, publishing(listening), ())
-
-
-def test_taken(listening: int) -> None:
-    """A port with a listener is taken, for its own address and for every address."""
-    assert prepare.is_taken("127.0.0.1", listening)
-    assert prepare.is_taken("", listening)
-    assert not prepare.is_taken("127.0.0.2", listening)
-
-
-@pytest.mark.parametrize("host", ["192.0.2.1", "no such host"])
-def test_taken_where_it_cannot_be_told(host: str) -> None:
-    """An address that this machine does not have is the engine's to refuse."""
-    assert not prepare.is_taken(host, 8000)
-
-
-def test_next_free(listening: int) -> None:
-    """The next free port is above the taken one, and the last port has none above it."""
-    free = prepare.next_free("127.0.0.1", listening)
-    assert free is not None
-    assert free > listening
-    assert prepare.next_free("127.0.0.1", 65535) is None
 
 
 class Yard(Docker):

@@ -12,7 +12,7 @@ import pytest
 from dockyard.errors import CommandError, DockyardError, SettingsError, UsageError
 from dockyard.process import Completed
 from dockyard.settings import Settings
-from dockyard.stack import prepare, stack
+from dockyard.stack import ports, stack
 from dockyard.stack.stack import Request, Stack
 from tests.scripted_docker import MODEL, PROJECT, Docker, container
 
@@ -37,8 +37,8 @@ def docker(monkeypatch: pytest.MonkeyPatch) -> Docker:
     """Return a scripted Docker, on a machine whose ports are free, and answer as it is scripted."""
     docker = Docker()
     docker.images["shop:development"] = {"Id": "sha256:1"}
-    monkeypatch.setattr(prepare, "answers", lambda *_: docker.answers.pop(0) if docker.answers else True)
-    monkeypatch.setattr(prepare, "is_taken", lambda _host, _port: False)
+    monkeypatch.setattr(ports, "answers", lambda *_: docker.answers.pop(0) if docker.answers else True)
+    monkeypatch.setattr(ports, "is_taken", lambda _host, _port: False)
     return docker
 
 

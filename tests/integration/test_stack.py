@@ -22,7 +22,7 @@ from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError, SettingsError, UsageError
 from dockyard.process import capture
 from dockyard.settings import Settings
-from dockyard.stack import compose, prepare, shell, stack
+from dockyard.stack import compose, ports, shell, stack
 from dockyard.stack.compose import Container
 from dockyard.stack.stack import Request, Stack
 
@@ -128,7 +128,7 @@ def test_development(copy: Settings, engine: Engine, port: int, capsys: pytest.C
     """A change of a source file is served without a restart; a second start changes nothing; down leaves nothing."""
     done = stack.up(copy, engine, Request(port=port))
     container = select_web(done.containers)
-    assert compose.format_addresses(container, (8000,)) == (f"http://127.0.0.1:{port}",)
+    assert ports.format_addresses(container, (8000,)) == (f"http://127.0.0.1:{port}",)
     assert json.loads(get(port, "/healthz")[1]) == {"status": "ok"}
     assert json.loads(get(port, "/api/runs?project=shop&limit=1")[1])["runs"], "the sample is not there"
     facts = inspect(engine, container.id)
@@ -303,13 +303,13 @@ def test_whether_a_port_answers(there: bool) -> None:
     """A server that waits for a question answers; a port where none listens, and one that hangs up, do not."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert prepare.answers("127.0.0.1", port)
+        assert ports.answers("127.0.0.1", port)
         hanging_up = threading.Thread(target=lambda: server.accept()[0].close() if there else None)
         server.accept()[0].close()
         hanging_up.start()
-        assert prepare.answers("127.0.0.1", port, b"GET / HTTP/1.0\r\n\r\n") is not there
+        assert ports.answers("127.0.0.1", port, b"GET / HTTP/1.0\r\n\r\n") is not there
         hanging_up.join()
-    assert not prepare.answers("127.0.0.1", port)
+    assert not ports.answers("127.0.0.1", port)
 
 
 BROKEN: dict[str, tuple[dict[str, Any], float, str]] = {

@@ -16,7 +16,7 @@ from dockyard.engine import client
 from dockyard.engine.embedded import install, lifecycle, processes
 from dockyard.errors import DockyardError
 from dockyard.process import Command, Runner
-from dockyard.stack.prepare import is_taken
+from dockyard.stack.ports import is_taken
 
 if TYPE_CHECKING:
     from dockyard.settings import Settings

@@ -193,21 +193,6 @@ def unsettled(containers: Sequence[Container], before: Sequence[Container]) -> f
     )
 
 
-def format_addresses(container: Container, web: Collection[int]) -> tuple[str, ...]:
-    """Return where a container is reached from this machine; ports inside that are in `web` speak HTTP."""
-    found: dict[str, None] = {}
-    for host, published, target in container.addresses:
-        here = local_host(host)
-        address = f"[{here}]:{published}" if ":" in here else f"{here}:{published}"
-        found[f"http://{address}" if target in web else address] = None
-    return tuple(found)
-
-
-def local_host(host: str) -> str:
-    """Return the address of this machine at which a port is reached that is published at `host`."""
-    return "127.0.0.1" if host in {"", "0.0.0.0", "::"} else host  # noqa: S104 - not bound
-
-
 def explain(name: str, state: Mapping[str, Any]) -> str:
     """Say in one line why a container is not up, from the State of `docker inspect`."""
     code, status = state.get("ExitCode", 0), state.get("Status", "")

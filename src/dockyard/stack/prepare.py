@@ -1,14 +1,11 @@
-"""Have what a stack needs before it starts: free ports, images, secrets, also those that compose.env names."""
+"""Have what a stack needs before it starts: images, locks, secrets, also those that compose.env names."""
 
-import contextlib
-import errno
 import json
 import logging
 import os
 import re
 import secrets as randomness
-import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +25,7 @@ from dockyard.locks.check import inspect_locks
 from dockyard.locks.lock import make_locks, write_outcome
 from dockyard.locks.plan import Wish
 from dockyard.settings import Settings
-from dockyard.stack.compose import Container, Model, Service
+from dockyard.stack.compose import Model, Service
 
 if TYPE_CHECKING:
     from dockyard.stack.stack import Stack
@@ -41,61 +38,6 @@ VARIABLES = "compose.env"
 OVERRIDE = Path(".dockyard") / "services.json"
 """JSON is YAML, so Compose reads it; the folder is no part of a commit."""
 REVISION = "org.opencontainers.image.revision"
-
-
-def require_ports(engine: Engine, model: Model, before: Sequence[Container]) -> None:
-    """Raise DockyardError naming the holder when a port is taken by anything but the stack itself."""
-    own = {published for container in before if container.running for _, published, _ in container.addresses}
-    if not engine.is_local():
-        return  # it publishes on its own machine, whose ports cannot be seen from here
-    for port in model.ports:
-        if port.published in own or not is_taken(port.host, port.published):
-            continue
-        form = '{{.Names}} {{.Label "com.docker.compose.project"}}'
-        listed = engine.attempt("ps", "--filter", f"publish={port.published}", "--format", form)
-        name, _, project = (listed.stdout.splitlines() or [""])[0].partition(" ")
-        where = f"port {port.published}" + (f" of {port.host}" if port.host else "")
-        free = next_free(port.host, port.published)
-        other = f"publish at another port{f': `invoke up --port {free}`' if free else ''}"
-        if name:
-            holder = f"the container {name}" + (f" of the stack {project.strip()}" if project.strip() else "")
-            raise DockyardError(f"{where} is in use by {holder}", f"stop it, or {other}")
-        who = f"`ss -ltnp sport = :{port.published}` names it"
-        raise DockyardError(f"{where} is in use by another program", f"{who}: stop it, or {other}")
-
-
-def is_taken(host: str, port: int) -> bool:
-    """Return whether a program listens where `host` (empty: everywhere) would be bound; never raises."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with contextlib.suppress(OSError), socket.socket(family) as probe:
-        # With this option a port that only lingers after a connection counts as free, as it does for the engine.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            return error.errno == errno.EADDRINUSE
-    return False
-
-
-def answers(host: str, port: int, request: bytes = b"", seconds: float = 0.3) -> bool:
-    """Tell whether a program takes connections at a published port, and says something to a request; never raises.
-
-    The engine's own proxy does so at once, and hangs up where nothing listens behind it, as a server does whose
-    application fails.
-    """
-    with contextlib.suppress(OSError), socket.create_connection((host, port), seconds) as there:
-        try:
-            there.sendall(request)
-            return bool(there.recv(1))
-        except TimeoutError:
-            return True  # it waits for us to speak first, as servers of HTTP do
-    return False
-
-
-def next_free(host: str, port: int, tries: int = 100) -> int | None:
-    """Return the first free port after `port`, or None where none of the next `tries` is."""
-    following = range(port + 1, min(port + 1 + tries, 65536))
-    return next((candidate for candidate in following if not is_taken(host, candidate)), None)
 
 
 def require_images(stack: "Stack", model: Model, mode: str) -> None:

@@ -19,7 +19,7 @@ from dockyard.engine.client import Engine
 from dockyard.errors import CommandError, DockyardError, SettingsError, UsageError
 from dockyard.process import Command, Completed
 from dockyard.settings import Settings
-from dockyard.stack import compose, prepare
+from dockyard.stack import compose, ports, prepare
 from dockyard.stack.compose import Container, Model, Service
 
 log = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ def up(settings: Settings, engine: Engine, request: Request, clock: Any = time) 
     stack = Stack(settings, engine, files, request.port, secrets, clock)
     stack, model = prepare.substitute_services(stack, read_model(stack))
     before = stack.containers()
-    prepare.require_ports(engine, model, before)
+    ports.require_free_ports(engine, model, before)
     if request.build != "never":
         prepare.require_locks(settings, engine)
     prepare.require_images(stack, model, request.build)
@@ -216,9 +216,11 @@ def wait(
             if failed:
                 raise _failure(stack, failed)
             unsettled = compose.unsettled(found, before)
-            silent = None if waiting or not unsettled <= seen else _find_silent(stack, found)
-            if silent == ():
-                return found
+            silent = None
+            if not waiting and unsettled <= seen:
+                silent = ports.find_silent(stack.engine, found, stack.settings.ports)
+                if silent is None:
+                    return found
             if stack.clock.monotonic() > began + seconds:
                 late = next((one for one in found if waiting and one.service == waiting[0] and not one.ready), None)
                 if late:
@@ -244,24 +246,6 @@ def _look(stack: Stack, services: tuple[Service, ...]) -> tuple[Container, ...]:
     counted = stack.engine.attempt("inspect", "--format", "{{.RestartCount}}", *doubtful)
     counts = dict(zip(doubtful, counted.stdout.split(), strict=False))
     return tuple(replace(one, restarts=int(counts.get(one.id, "0"))) for one in found)
-
-
-def _find_silent(stack: Stack, containers: tuple[Container, ...]) -> tuple[()] | tuple[Container, int]:
-    """Return which container does not answer at a port of this machine, and the port; nothing where all do.
-
-    A health check asks inside of the container: it knows nothing of a server that listens there alone, and one that
-    asks the port knows nothing of an application that fails at each request.
-    """
-    if not stack.engine.is_local():
-        return ()  # it publishes on its own machine, whose ports cannot be reached from here
-    for one in containers:
-        for host, published, inside in one.addresses if one.running else ():
-            web = inside in stack.settings.ports
-            # The first request may import and connect first; a hang-up after that is no answer either.
-            asked = (b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n", 5.0) if web else (b"", 0.3)
-            if (web or not one.health) and not prepare.answers(compose.local_host(host), published, *asked):
-                return one, published
-    return ()
 
 
 def _failure(stack: Stack, container: Container, when: str = "", port: int = 0) -> DockyardError:

@@ -35,7 +35,7 @@ def up(
     """Start the stack, building what is absent, wait until it is ready, and print where it answers."""
     from dockyard.engine.client import find_engine
     from dockyard.stack import stack
-    from dockyard.stack.compose import format_addresses
+    from dockyard.stack.ports import format_addresses
 
     if build and no_build:
         raise UsageError("--build and --no-build exclude each other", "leave one of them out")
@@ -78,7 +78,7 @@ def down(volumes: bool = False, production: bool = False) -> None:  # noqa: ARG0
 @task()
 def ps(json: bool = False) -> None:
     """Show the stack's containers, how they do, and where they answer."""
-    from dockyard.stack.compose import format_addresses
+    from dockyard.stack.ports import format_addresses
 
     stack = _stack()
     found = stack.containers()
@@ -138,7 +138,7 @@ def _stack(*, files: bool = False) -> "Stack":
 
 
 def _as_json(container: "Container", web: tuple[int, ...]) -> dict[str, Any]:
-    from dockyard.stack.compose import format_addresses
+    from dockyard.stack.ports import format_addresses
 
     return {
         "service": container.service,
