@@ -20,7 +20,6 @@ from dockyard.engine.embedded import lifecycle, network
 from dockyard.engine.embedded.install import Place, State
 from dockyard.errors import DockyardError, EngineError, UsageError
 from dockyard.process import Completed
-from dockyard.registry.push import preflight
 from dockyard.settings import Settings
 from dockyard.tasks.build import read_request
 
@@ -160,12 +159,6 @@ def test_firewall_rules_that_stay(place: Place) -> None:
     state = State("k", "dockyard0", firewall={"iptables": "*filter\nCOMMIT\n"})
     with pytest.raises(EngineError, match="remain: line 2 failed"):
         lifecycle.restore(place, state, answer)
-
-
-def test_a_digest_is_no_name_to_push_to() -> None:
-    """A registry gives digests by itself."""
-    with pytest.raises(UsageError, match="only names can be pushed to"):
-        preflight(Engine("host", "28", True), [f"registry.example/shop@sha256:{'a' * 64}"])
 
 
 def test_a_python_that_is_not_the_projects(settings: Settings) -> None:

@@ -17,9 +17,8 @@ from dockyard.image.bake import Cache
 from dockyard.image.build import Built, Request
 from dockyard.image.names import Variant
 from dockyard.image.records import record_run
-from dockyard.registry.push import Pushed
-from dockyard.release import push as shipping
-from dockyard.release.push import PushActions
+from dockyard.registry import push as shipping
+from dockyard.registry.push import PushActions, Pushed
 from dockyard.settings import Settings
 from tests.conftest import replace_everywhere
 

@@ -19,8 +19,8 @@ from dockyard.image import build
 from dockyard.image.bake import Cache
 from dockyard.image.build import Built, Request
 from dockyard.image.names import Variant
+from dockyard.registry import push
 from dockyard.registry.push import Pushed
-from dockyard.release import push
 from dockyard.settings import Settings
 from dockyard.tasks import namespace
 from tests.conftest import keep_temporary_files, replace_everywhere

@@ -1,4 +1,4 @@
-"""Push images through the engine, and make sure that the registry really has them.
+"""Push images: choose their names, let the engine push, make sure that the registry has them, record how it ended.
 
 A push is asked of the registry first, with our own eyes: engines check no certificate on loopback, hide what a
 registry answered behind a status code, and some retry for a minute what can never succeed.
@@ -11,21 +11,30 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import requests
 import urllib3.exceptions
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
 from dockyard import console
+from dockyard.bases.resolve import Missing
+from dockyard.engine.client import Engine, find_engine
 from dockyard.errors import DockyardError, EngineError, UsageError
+from dockyard.git import read_git
+from dockyard.image import names as images
+from dockyard.image import records
+from dockyard.image.build import Built, Request, build_images, require_targets
+from dockyard.image.dockerfile import read_dockerfile
+from dockyard.image.names import Variant
+from dockyard.image.record_types import ImageRecord
+from dockyard.image.record_types import Kind as RunKind
 from dockyard.registry.client import Reference, Registry, keep_trying, parse_reference
 from dockyard.registry.content import Repository, reach_registry
 from dockyard.registry.errors import Kind, RegistryError, classify, hint, wanted_pause
-
-if TYPE_CHECKING:
-    from dockyard.engine.client import Engine
+from dockyard.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +93,7 @@ def display(layers: Layers) -> Iterator[Callable[[Mapping[str, Any]], None]]:
 Client = Any
 """A docker.DockerClient: its module is imported in engine/client.py."""
 
-Reach = Callable[["Engine", Mapping[str, Any], str], Registry]
+Reach = Callable[[Engine, Mapping[str, Any], str], Registry]
 """Returns the registry of a host, as an engine that describes itself so would reach it."""
 
 SILENCE_SECONDS = 600.0
@@ -111,22 +120,8 @@ class Pushed:
         return f"{parse_reference(self.reference).name}@{self.digest}"
 
 
-def explain_refusal(references: Sequence[str], *, force: bool) -> str:
-    """Return why these are not pushed: a tag says that it was built from uncommitted changes; '' when forced (pure)."""
-    dirty = [reference for reference in references if _DIRTY.search(parse_reference(reference).tag)]
-    if not dirty or force:
-        return ""
-    return f"{', '.join(dirty)}: built from uncommitted changes, so nobody could build the same image again"
-
-
-def refuse_dirty(references: Sequence[str], force: bool) -> None:
-    """Raise DockyardError where a tag says that it was built from uncommitted changes, unless forced."""
-    if why := explain_refusal(references, force=force):
-        raise DockyardError(why, "commit first, or push it all the same with --force")
-
-
 def push_images(
-    engine: "Engine",
+    engine: Engine,
     references: Sequence[str],
     *,
     arrived: Callable[[Pushed], None] = lambda _image: None,
@@ -137,52 +132,49 @@ def push_images(
     Nothing is uploaded unless every image exists and every registry would take it. `arrived` is told of each image
     that did. Raise RegistryError with the kind of what went wrong.
     """
-    pushed: list[Pushed] = []
-    wanted = [_qualified(reference) for reference in references]
+    wanted = _read_names(references)
     for reference in wanted:
         if engine.inspect_image(str(reference)) is None:
-            advice = hint(Kind.MISSING, "", "")
-            raise RegistryError(Kind.MISSING, f"the engine has no image {reference}", advice)
-    with _contact(engine, wanted, reach) as (client, registries):
-        _check(registries, wanted)
-        for reference in wanted:
-            pushed.append(_push(client, registries[reference.host], reference))
+            raise RegistryError(Kind.MISSING, f"the engine has no image {reference}", hint(Kind.MISSING, "", ""))
+    pushed: list[Pushed] = []
+    with _contact(engine, wanted, reach) as (client, repositories):
+        _check(repositories)
+        for reference, there in repositories.items():
+            pushed.append(_push(client, there, reference))
             arrived(pushed[-1])
     return tuple(pushed)
 
 
-def preflight(engine: "Engine", references: Sequence[str], *, reach: Reach = reach_registry) -> None:
+def preflight(engine: Engine, references: Sequence[str], *, reach: Reach = reach_registry) -> None:
     """Raise RegistryError unless a push of these could begin now: worth asking before a long build."""
-    wanted = [_qualified(reference) for reference in references]
-    with _contact(engine, wanted, reach) as (_, registries):
-        _check(registries, wanted)
+    with _contact(engine, _read_names(references), reach) as (_, repositories):
+        _check(repositories)
 
 
-def verify_pushed(engine: "Engine", reference: str, digest: str, *, reach: Reach = reach_registry) -> int:
+def verify_pushed(engine: Engine, reference: str, digest: str, *, reach: Reach = reach_registry) -> int:
     """Return the bytes that an image has in its registry; raise RegistryError unless the tag means `digest` there.
 
     For images that BuildKit pushed by itself.
     """
-    wanted = _qualified(reference)
-    with _contact(engine, [wanted], reach) as (_, registries):
-        return _verify(registries[wanted.host], wanted, digest)
+    with _contact(engine, _read_names([reference]), reach) as (_, repositories):
+        ((wanted, there),) = repositories.items()
+        return _verify(there, wanted, digest)
 
 
-def _qualified(text: str) -> Reference:
-    reference = parse_reference(text)
-    if reference.digest:
-        raise UsageError(f"{text} is a digest, and only names can be pushed to", "name a tag instead")
-    if not reference.host and "/" not in reference.repository:
-        advice = "set registry in [tool.dockyard], or tag the image for one: invoke tag"
-        raise UsageError(f"{text} names no registry to push to", advice)
-    return reference
+def _read_names(texts: Sequence[str]) -> list[Reference]:
+    references = [parse_reference(text) for text in texts]
+    for reference in references:
+        if not reference.host and "/" not in reference.repository:
+            advice = "set registry in [tool.dockyard], or tag the image for one: invoke tag"
+            raise UsageError(f"{reference} names no registry to push to", advice)
+    return references
 
 
 @contextlib.contextmanager
 def _contact(
-    engine: "Engine", references: Sequence[Reference], reach: Reach
-) -> Iterator[tuple[Client, dict[str, Registry]]]:
-    """Yield the engine's client and a conversation with each registry.
+    engine: Engine, references: Sequence[Reference], reach: Reach
+) -> Iterator[tuple[Client, dict[Reference, Repository]]]:
+    """Yield the engine's client, and where each image goes.
 
     Only a registry that just a remote engine can reach may be unconnected.
     """
@@ -198,31 +190,34 @@ def _contact(
                     if info.get("Name") == socket.gethostname() or error.kind is not Kind.UNREACHABLE:
                         raise
                     log.info(f"{error.message} from here, perhaps by the remote engine: what is pushed is not checked")
-            yield client, registries
+            yield client, {one: Repository(registries[one.host], one.repository) for one in references}
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             advice = "`invoke doctor` looks at it; then push again"
             raise EngineError(f"the engine stopped answering: {error}", advice) from None
 
 
-def _check(registries: Mapping[str, Registry], references: Sequence[Reference]) -> None:
-    for host, repository in dict.fromkeys((reference.host, reference.repository) for reference in references):
-        if registries[host].connected:
-            Repository(registries[host], repository).check_push()
+def _check(repositories: Mapping[Reference, Repository]) -> None:
+    for there in dict.fromkeys(repositories.values()):
+        if there.registry.connected:
+            there.check_push()
 
 
-def _push(client: Client, registry: Registry, reference: Reference) -> Pushed:
+def _push(client: Client, there: Repository, reference: Reference) -> Pushed:
+    """Push until it is done, or until trying again is of no use."""
     started = time.monotonic()
     log.info(f"pushing {reference}")
     try:
-        digest, layers = _persist(client, registry, reference)
-        size = _verify(registry, reference, digest)
-        if size:
-            log.info(f"the registry has it: {console.size(size)}")
+        digest, layers = keep_trying(
+            lambda: _push_once(client, there, reference), there.registry.sleep, "pushing again"
+        )
+        size = _verify(there, reference, digest)
     except KeyboardInterrupt:
         log.info(
             f"stopped: {reference} is in the registry what it was before; layers that arrived whole are kept there"
         )
         raise
+    if size:
+        log.info(f"the registry has it: {console.size(size)}")
     counts = (layers.count("pushed"), layers.count("mounted"), layers.count("existing"))
     done = Pushed(str(reference), digest, size, *counts, time.monotonic() - started)
     what = "{} layers pushed, {} mounted, {} already there".format(*counts)
@@ -230,29 +225,25 @@ def _push(client: Client, registry: Registry, reference: Reference) -> Pushed:
     return done
 
 
-def _persist(client: Client, registry: Registry, reference: Reference) -> tuple[str, Layers]:
-    """Push until it is done, or until trying again is of no use; return the digest and what became of the layers."""
-
-    def once() -> tuple[str, Layers]:
-        layers = Layers()
-        try:
-            return _push_once(client, registry, reference, layers), layers
-        except RegistryError as error:
-            if error.kind is Kind.SERVER and registry.connected:
-                # Engines keep the registry's own words (disk full, read-only) from us: ask it.
-                try:
-                    Repository(registry, reference.repository).check_push(attempts=1)
-                except RegistryError as reason:
-                    if not reason.may_pass:
-                        raise
-            # Engines without containerd's image store have tried five times already when they give up.
-            error.may_pass &= not layers.retried and (registry.connected or error.kind is not Kind.UNREACHABLE)
-            raise
-
-    return keep_trying(once, registry.sleep, "pushing again")
+def _push_once(client: Client, there: Repository, reference: Reference) -> tuple[str, Layers]:
+    """Return the digest that an engine has pushed, and what became of the layers."""
+    layers, registry = Layers(), there.registry
+    try:
+        return _follow_push(client, registry, reference, layers), layers
+    except RegistryError as error:
+        if error.kind is Kind.SERVER and registry.connected:
+            # Engines keep the registry's own words (disk full, read-only) from us: ask it.
+            try:
+                there.check_push(attempts=1)
+            except RegistryError as reason:
+                if not reason.may_pass:
+                    raise
+        # Engines without containerd's image store have tried five times already when they give up.
+        error.may_pass &= not layers.retried and (registry.connected or error.kind is not Kind.UNREACHABLE)
+        raise
 
 
-def _push_once(client: Client, registry: Registry, reference: Reference, layers: Layers) -> str:
+def _follow_push(client: Client, registry: Registry, reference: Reference, layers: Layers) -> str:
     digest = ""
     login = registry.access.credentials
     # An empty login keeps the SDK from reading a config.json of its own choice.
@@ -262,9 +253,8 @@ def _push_once(client: Client, registry: Registry, reference: Reference, layers:
     # Leaving early, by whatever exception, hangs up, and with that the engine stops the upload.
     with contextlib.closing(stream) as events, display(layers) as show:
         for event in events:
-            if "error" in event or "errorDetail" in event:
-                detail = event.get("errorDetail")
-                said = str((detail.get("message") if isinstance(detail, dict) else detail) or event.get("error"))
+            if event.keys() & {"error", "errorDetail"}:  # new engines tell the second alone
+                said = str((event.get("errorDetail") or {}).get("message") or event.get("error"))
                 said = re.sub(r"\?_state=\S+?(?=:? |$)", "", said).strip()
                 kind = classify(said, reference.repository)
                 text = f"push of {reference} failed, {kind}: {said}"
@@ -277,13 +267,99 @@ def _push_once(client: Client, registry: Registry, reference: Reference, layers:
     return digest
 
 
-def _verify(registry: Registry, reference: Reference, digest: str) -> int:
+def _verify(there: Repository, reference: Reference, digest: str) -> int:
     """Return the image's bytes in the registry; raise RegistryError unless the tag means `digest` there."""
-    if not registry.connected:
+    if not there.registry.connected:
         return 0
-    there = Repository(registry, reference.repository)
     found = there.find_document(reference.tag)
     if found is None or found.digest != digest:
         text = f"{reference} is {found.digest if found else 'absent'} in the registry, where {digest} was pushed"
-        raise registry.error(Kind.MISMATCH, text, there.name)
+        raise there.registry.error(Kind.MISMATCH, text, there.name)
     return there.measure(found)
+
+
+@dataclass(frozen=True)
+class PushActions:
+    """What a push has the rest of the pipeline do; a test hands in its own and patches nothing."""
+
+    find_engine: Callable[[Settings], Engine] = find_engine
+    preflight: Callable[[Engine, Sequence[str]], None] = preflight
+    build_images: Callable[..., tuple[tuple[Built, ...], tuple[Missing, ...]]] = build_images
+    verify_pushed: Callable[[Engine, str, str], int] = verify_pushed
+    push_images: Callable[..., tuple[Pushed, ...]] = push_images
+    record_run: Callable[[Settings, RunKind], AbstractContextManager[records.Recording]] = records.record_run
+
+
+PUSH_ACTIONS = PushActions()
+
+
+def choose_references(settings: Settings, request: Request) -> dict[Variant, tuple[str, ...]]:
+    """Return the names under which each image is pushed; raise UsageError where nothing says what they are.
+
+    A target that the Dockerfile has not is told here too, before anybody looks for an engine or a registry.
+    """
+    require_targets(request.targets, read_dockerfile(settings.root, settings.dockerfile))
+    git = read_git(settings.root)
+    chosen = {
+        variant: images.choose_tags(settings, git, variant, request.tags) for variant in request.variants(settings)
+    }
+    if not all(chosen.values()):
+        raise UsageError("there is no git commit to take a tag from", "name one: `invoke push --tag 1.2.3`")
+    return chosen
+
+
+def explain_refusal(references: Sequence[str], *, force: bool) -> str:
+    """Return why these are not pushed: a tag says that it was built from uncommitted changes; '' when forced (pure)."""
+    dirty = [reference for reference in references if _DIRTY.search(parse_reference(reference).tag)]
+    if not dirty or force:
+        return ""
+    return f"{', '.join(dirty)}: built from uncommitted changes, so nobody could build the same image again"
+
+
+def refuse_dirty(references: Sequence[str], force: bool) -> None:
+    """Raise DockyardError where a tag says that it was built from uncommitted changes, unless forced."""
+    if why := explain_refusal(references, force=force):
+        raise DockyardError(why, "commit first, or push it all the same with --force")
+
+
+def build_and_push(
+    settings: Settings, request: Request, *, force: bool, actions: PushActions = PUSH_ACTIONS
+) -> tuple[tuple[Built, ...], tuple[Missing, ...]]:
+    """Let BuildKit push what it builds; ask the registry before, and check that it has the images after."""
+    names = [name for named in choose_references(settings, request).values() for name in named]
+    refuse_dirty(names, force)
+    engine = actions.find_engine(settings)
+    actions.preflight(engine, names)
+    built, missing = actions.build_images(settings, request, engine=engine)
+    sizes = [[actions.verify_pushed(engine, name, image.digest) for name in image.references] for image in built]
+    log.info(f"the registry has {'it' if len(names) == 1 else 'all of them'}")
+    return tuple(replace(image, size=size[0]) for image, size in zip(built, sizes, strict=True)), missing
+
+
+def push_variants(
+    settings: Settings, wanted: Mapping[Variant, Sequence[str]], *, force: bool, actions: PushActions = PUSH_ACTIONS
+) -> tuple[Pushed, ...]:
+    """Push every image under all its names and record how each ended; uncommitted changes need `force`."""
+    names = [name for named in wanted.values() for name in named]
+    refuse_dirty(names, force)
+    engine = actions.find_engine(settings)
+    arrived: dict[str, Pushed] = {}
+    with actions.record_run(settings, "push") as recording:
+
+        def note(image: Pushed) -> None:
+            arrived[image.reference] = image
+            recording.steps.append({
+                "name": image.reference, "started_seconds": round(max(0.0, recording.seconds() - image.seconds), 3),
+                "duration_seconds": round(image.seconds, 3), "cached": not image.pushed, "outcome": "passed",
+            })  # fmt: skip
+
+        recording.details["engine"] = records.describe_engine(engine)
+        try:
+            return actions.push_images(engine, names, arrived=note)
+        finally:
+            for variant, named in wanted.items():
+                found: ImageRecord | None = None
+                if arrived.keys() >= set(named):
+                    image = arrived[named[0]]
+                    found = {"reference": image.reference, "digest": image.digest, "pull_bytes": image.size}
+                recording.parts.append({"target": variant.target, "python": variant.python, "image": found})

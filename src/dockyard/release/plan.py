@@ -28,7 +28,6 @@ from dockyard.registry.push import Pushed
 from dockyard.registry.sign import Signer
 from dockyard.release import preconditions
 from dockyard.release.preconditions import Local
-from dockyard.release.push import push_variants
 from dockyard.settings import Settings
 from dockyard.verify import contents, matrix, reproduce, verify
 from dockyard.verify.model import Facts
@@ -209,7 +208,7 @@ class Actions:
     run_matrix: Callable[..., tuple[tuple[matrix.Outcome, ...], tuple[Missing, ...]]] = matrix.run_matrix
     preflight: Callable[[Engine, list[str]], None] = push.preflight
     open_repository: Callable[[Engine, str], AbstractContextManager[Repository]] = content.open_repository
-    push_variants: Callable[..., tuple[Pushed, ...]] = push_variants
+    push_variants: Callable[..., tuple[Pushed, ...]] = push.push_variants
     verify_pushed: Callable[[Engine, str, str], int] = push.verify_pushed
     attest_image: Callable[..., tuple[Attached, ...]] = documents.attest_image
     record_run: Callable[[Settings, Kind], AbstractContextManager[records.Recording]] = records.record_run

@@ -48,7 +48,7 @@ def build(
         return
     warn_of_stale_locks(chosen, locked=locked)
     if push:
-        from dockyard.release.push import build_and_push
+        from dockyard.registry.push import build_and_push
 
         built, missing = build_and_push(chosen, request, force=force)
     else:

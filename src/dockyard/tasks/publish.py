@@ -26,8 +26,7 @@ def push(
     json: bool = False,
 ) -> None:
     """Push images under their tags, and check that the registry has them."""
-    from dockyard.registry.push import explain_refusal
-    from dockyard.release.push import choose_references, push_variants
+    from dockyard.registry.push import choose_references, explain_refusal, push_variants
 
     chosen = settings()
     wanted = choose_references(chosen, read_request(chosen, target, python, tag))
