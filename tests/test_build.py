@@ -133,7 +133,7 @@ def test_what_lies_outside_the_project(settings: Settings) -> None:
 
 def test_logins_are_secrets_from_the_environment(settings: Settings) -> None:
     """A netrc, and each variable that an address in a lock holds, under its own name; the output shows none of them."""
-    logins = Logins("", "machine x login me password hunter2\n", {"WORD": "me:hunter2"}, ("hunter2",))
+    logins = Logins({}, "machine x login me password hunter2\n", {"WORD": "me:hunter2"}, ("hunter2",))
     found = replace(FOUND, logins=logins)
     planned = build.plan_images(settings, found, Request())
     command = build.make_command(Job(settings, ENGINE, found, Request(), planned, records.Recording()), Path("/m"))

@@ -66,11 +66,11 @@ def _halves(command: Command) -> tuple[bytes, bytes]:
 def test_a_request_holds_the_inputs_and_the_pinned_compiler(batches: tuple[Batch, ...]) -> None:
     """The compiler's own lock travels too, and is that of the version which headers name."""
     batch = replace(batches[0], wanted=("a==1",))
-    asked = build_request(Run(ENGINE, Access(index="https://m/simple"), "x"), batch, Place("i", "uv"))
+    asked = build_request(Run(ENGINE, Access({"PIP_INDEX_URL": "https://m/simple"}), "x"), batch, Place("i", "uv"))
     assert asked.python == "3.12"
     assert verify.UV.replace(" ", "==") in asked.tools
     assert asked.wanted == ("a==1",)
-    assert asked.environment == {"PIP_INDEX_URL": "https://m/simple", "UV_DEFAULT_INDEX": "https://m/simple"}
+    assert asked.environment == {"PIP_INDEX_URL": "https://m/simple"}
     both = build_request(Run(ENGINE, Access(), "x"), batches[0], Place("i", "pip-tools"))
     assert verify.PIP_TOOLS.replace(" ", "==") in both.tools
 

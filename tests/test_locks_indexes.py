@@ -42,7 +42,8 @@ def test_a_variable_that_is_not_set_is_named_with_its_line() -> None:
 def test_the_address_of_a_mirror_travels_without_its_password() -> None:
     """DOCKYARD_INDEX_URL may hold a login: it goes to the netrc, odd characters quoted, and never into an address."""
     way = read_access(inputs(), "https://me:a%20%22b%23@mirror:8443/simple", {"HOME": "/nowhere"})
-    assert way.index == "https://mirror:8443/simple"
+    bare = "https://mirror:8443/simple"
+    assert way.environment == {"PIP_INDEX_URL": bare, "UV_DEFAULT_INDEX": bare}
     assert way.netrc == 'machine mirror login me password "a \\"b#"\n'
     assert not way.loopback
 

@@ -72,7 +72,7 @@ def test_a_lone_user_gets_its_password(keyring: Keyring, tmp_path: Path) -> None
     )
     found = read_logins(inputs(*lines), "", environment, keyring)
     assert found.variables == {"WHO": "us:w0rd", "TOKEN": "t0ken"}
-    assert found.pip_conf == "[global]\nindex-url = https://sailor:p%40ss@mirror/simple\ntrusted-host = x\n\n"
+    assert found.pip_conf == "[global]\nindex-url = https://sailor:p%40ss@mirror/simple\ntrusted-host = x\n"
 
 
 def test_a_variable_that_is_not_set_is_left_out(keyring: Keyring, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from packaging.version import Version
 
 from dockyard.git import Git, newest, read_git
-from dockyard.host import ca_bundle, count_certificates, pip_conf
+from dockyard.host import ca_bundle, count_certificates, read_pip_settings
 
 GitCommand = Callable[..., str]
 FAKE_GPG = """\
@@ -227,9 +227,9 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def read_pip_conf(environment: Mapping[str, str], home: Path) -> str:
+def read_settings(environment: Mapping[str, str], home: Path) -> dict[str, str]:
     """Return what a build gets."""
-    return pip_conf(environment, home, home / "etc" / "pip.conf")
+    return read_pip_settings(environment, home, home / "etc" / "pip.conf")
 
 
 def put(file: Path, text: str) -> Path:
@@ -241,7 +241,7 @@ def put(file: Path, text: str) -> Path:
 
 def test_pip_conf_of_a_plain_host(home: Path) -> None:
     """Nothing set, nothing passed on."""
-    assert read_pip_conf({"XDG_CONFIG_DIRS": str(home)}, home) == ""
+    assert read_settings({"XDG_CONFIG_DIRS": str(home)}, home) == {}
 
 
 def test_pip_conf_user_beats_machine(home: Path) -> None:
@@ -249,15 +249,15 @@ def test_pip_conf_user_beats_machine(home: Path) -> None:
     put(home / "xdg" / "pip" / "pip.conf", "[global]\nindex-url = https://all/\ntrusted-host = all\n")
     put(home / "etc" / "pip.conf", "[global]\nindex-url = https://machine/\n")
     put(home / ".config" / "pip" / "pip.conf", "[global]\nindex-url = https://me:pw%40@mine/simple\n")
-    written = read_pip_conf({"XDG_CONFIG_DIRS": str(home / "xdg")}, home)
-    assert written == "[global]\nindex-url = https://me:pw%40@mine/simple\ntrusted-host = all\n"
+    written = read_settings({"XDG_CONFIG_DIRS": str(home / "xdg")}, home)
+    assert written == {"index-url": "https://me:pw%40@mine/simple", "trusted-host": "all"}
 
 
 def test_pip_conf_environment_beats_files(home: Path) -> None:
     """A variable wins over any file."""
     put(home / ".config" / "pip" / "pip.conf", "[global]\nindex-url = https://mine/\n")
     environment = {"PIP_INDEX_URL": "https://other/", "XDG_CONFIG_DIRS": str(home)}
-    assert "index-url = https://other/\n" in read_pip_conf(environment, home)
+    assert read_settings(environment, home) == {"index-url": "https://other/"}
 
 
 def test_pip_conf_named_file(home: Path) -> None:
@@ -266,14 +266,14 @@ def test_pip_conf_named_file(home: Path) -> None:
     put(home / ".config" / "pip" / "pip.conf", "[global]\nextra-index-url = https://mine/\n")
     named = put(home / "named", "[global]\nindex-url = https://named/\n")
     environment = {"PIP_CONFIG_FILE": str(named), "XDG_CONFIG_DIRS": str(home)}
-    assert read_pip_conf(environment, home) == "[global]\nindex-url = https://named/\ntrusted-host = machine\n"
-    assert read_pip_conf({"PIP_CONFIG_FILE": os.devnull}, home) == ""
+    assert read_settings(environment, home) == {"index-url": "https://named/", "trusted-host": "machine"}
+    assert read_settings({"PIP_CONFIG_FILE": os.devnull}, home) == {}
 
 
 def test_pip_conf_leaves_out_what_a_container_cannot_reach(home: Path) -> None:
     """Folders of this machine are of no use in a build."""
     put(home / ".pip" / "pip.conf", "[global]\nindex-url = file:///x\nextra-index-url =\n  file:///a\n  https://b/\n")
-    assert read_pip_conf({"XDG_CONFIG_DIRS": str(home)}, home) == "[global]\nextra-index-url = https://b/\n"
+    assert read_settings({"XDG_CONFIG_DIRS": str(home)}, home) == {"extra-index-url": "https://b/"}
 
 
 @pytest.mark.parametrize("text", ["no section\n", "[global\n", "[global]\nindex-url = a\nindex-url = b\n", "\xff"])
@@ -282,4 +282,4 @@ def test_pip_conf_that_cannot_be_read(home: Path, text: str) -> None:
     (home / ".config" / "pip").mkdir(parents=True)
     (home / ".config" / "pip" / "pip.conf").write_bytes(text.encode("latin-1"))
     put(home / ".pip" / "pip.conf", "[global]\nindex-url = https://legacy/\n")
-    assert "https://legacy/" in read_pip_conf({"XDG_CONFIG_DIRS": str(home)}, home)
+    assert read_settings({"XDG_CONFIG_DIRS": str(home)}, home) == {"index-url": "https://legacy/"}

@@ -28,13 +28,12 @@ def count_certificates(bundle: Path) -> int:
     return bundle.read_text("ascii", "replace").count("-----BEGIN ")
 
 
-def pip_conf(
+def read_pip_settings(
     environment: Mapping[str, str] = os.environ, home: Path | None = None, machine: Path = MACHINE_PIP_CONF
-) -> str:
-    """Return a pip.conf with the host's package indexes, credentials included, for use as a build secret.
+) -> dict[str, str]:
+    """Return what pip's configuration says of the host's package indexes, by its own names, credentials included.
 
-    Only what a container can reach counts: local folders and file: addresses are left out. Empty where
-    the host names no index of its own.
+    Only what a container can reach counts: local folders and file: addresses are left out.
     """
     wanted = {"index-url": "", "extra-index-url": "", "trusted-host": ""}
     for file in _pip_files(environment, home or Path.home(), machine):
@@ -46,8 +45,7 @@ def pip_conf(
         wanted = {key: parser.get("global", key, fallback=value) for key, value in wanted.items()}
     wanted = {key: environment.get("PIP_" + key.upper().replace("-", "_"), value) for key, value in wanted.items()}
     reachable = {key: [part for part in value.split() if not part.startswith("file:")] for key, value in wanted.items()}
-    lines = [f"{key} = {' '.join(parts)}\n" for key, parts in reachable.items() if parts]
-    return "".join(("[global]\n", *lines)) if lines else ""
+    return {key: " ".join(parts) for key, parts in reachable.items() if parts}
 
 
 def _pip_files(environment: Mapping[str, str], home: Path, last: Path) -> tuple[Path, ...]:

@@ -3,7 +3,6 @@
 Here are the checks of what is reached over the network, of the project, and what runs them all.
 """
 
-import configparser
 import contextlib
 import functools
 import os
@@ -99,10 +98,8 @@ def check_registry(machine: Machine) -> Iterable[Row]:
 def check_index(machine: Machine) -> Iterable[Row]:
     """Let pip ask for its own versions at the indexes that a build would use."""
     keyring = functools.partial(ask_keyring, runner=machine.runner)
-    written = read_logins((), machine.settings.index_url, machine.environment, keyring).pip_conf
-    parser = configparser.RawConfigParser()
-    parser.read_string(written)
-    asked = {f"PIP_{key.upper().replace('-', '_')}": value for key, value in parser.items("global")} if written else {}
+    settings = read_logins((), machine.settings.index_url, machine.environment, keyring).pip
+    asked = {f"PIP_{key.upper().replace('-', '_')}": value for key, value in settings.items()}
     if bundle := ca_bundle(machine.environment):
         asked["PIP_CERT"] = str(bundle)
     clean = {name: None for name in machine.environment if name.startswith("PIP_")}

@@ -159,7 +159,6 @@ def compile_command(run: Run, batch: Batch, place: Place) -> Command:
 
 def build_request(run: Run, batch: Batch, place: Place) -> Request:
     """Return what the program in the container is asked to do, as payload/lock.py reads it."""
-    index = {"PIP_INDEX_URL": run.access.index, "UV_DEFAULT_INDEX": run.access.index} if run.access.index else {}
     jobs = tuple(
         JobRequest(
             purpose=job.lock.purpose,
@@ -180,7 +179,7 @@ def build_request(run: Run, batch: Batch, place: Place) -> Request:
         files=batch.files,
         agreed=batch.agreed,
         wanted=batch.wanted,
-        environment={**run.access.environment, **index},
+        environment=run.access.environment,
         netrc=run.access.netrc,
         ca=run.access.ca,
         retries=RETRIES,

@@ -5,15 +5,12 @@ from the host's keyring. They travel to a container on standard input and to a b
 comes back has them taken out.
 """
 
-import configparser
 import contextlib
 import importlib.util
-import io
-import itertools
 import netrc
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
@@ -42,7 +39,6 @@ class Access:
     environment: Mapping[str, str] = field(default_factory=dict)
     netrc: str = ""
     ca: str = ""
-    index: str = ""
     secrets: tuple[str, ...] = ()
     loopback: bool = False
     logins: Mapping[str, tuple[str, str]] = field(default_factory=dict, repr=False)
@@ -53,17 +49,27 @@ class Access:
 class Logins:
     """What goes into a build and into no argument: `variables` are those of the locks' addresses, by name."""
 
-    pip_conf: str = field(default="", repr=False)
+    pip: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What pip's configuration on this machine says of indexes, such as 'index-url', passwords included."""
+
     netrc: str = field(default="", repr=False)
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def pip_conf(self) -> str:
+        """Pip's configuration as a file, nothing where there is none."""
+        lines = [f"{key} = {value}\n" for key, value in self.pip.items()]
+        return "".join(("[global]\n", *lines)) if lines else ""
 
 
 def ask_keyring(address: str, user: str, runner: Runner = process) -> str:
     """Return a user's password for an index whose address holds no login; nothing where there is none."""
     found = runner.which("keyring")
     program = (found,) if found else (sys.executable, "-m", "keyring") if importlib.util.find_spec("keyring") else ()
-    for service in list_services(address) if program and user else ():
+    # As pip asks, as it is written, and its host and port.
+    names = dict.fromkeys((address.rstrip("/") + "/", address, urlsplit(address).netloc))
+    for service in names if program and user else ():
         command = Command((*program, "get", service, user), env={"PYTHONIOENCODING": "utf-8"}, timeout=SECONDS)
         try:
             done = runner.capture(command, check=False)
@@ -72,14 +78,6 @@ def ask_keyring(address: str, user: str, runner: Runner = process) -> str:
         if done.ok and (found := done.stdout.rstrip("\r\n")):
             return found
     return ""
-
-
-def list_services(address: str) -> Iterator[str]:
-    """Yield the names under which an index may be kept: as pip asks, as it is written, and its host and port."""
-    yield address.rstrip("/") + "/"
-    if not address.endswith("/"):
-        yield address
-    yield urlsplit(address).netloc
 
 
 def select_options(inputs: Iterable[Input]) -> list[str]:
@@ -129,12 +127,12 @@ def read_access(
     users = {"", *({user for user, password in logins.values() if password} - set(passwords))}
     hosts = [match[1] for file in inputs for line in file.lines if (match := TRUSTED.match(line.text))]
     trusted = {"UV_INSECURE_HOST": " ".join(dict.fromkeys(hosts))} if hosts else {}
+    mirror = dict.fromkeys(("PIP_INDEX_URL", "UV_DEFAULT_INDEX"), _bare(index)) if index else {}
     return Access(
-        environment={**variables, **proxies, **trusted},
+        environment={**variables, **proxies, **trusted, **mirror},
         netrc="".join(
             f"machine {host} login {_quoted(user)} password {_quoted(word)}\n" for host, (user, word) in logins.items()
         ),
-        index=_bare(index),
         secrets=tuple(word for word in dict.fromkeys((*variables.values(), *passwords, *inside)) if word not in users),
         loopback=any(name in {"localhost", "::1"} or name.startswith("127.") for name in names),
         logins=logins,
@@ -152,24 +150,17 @@ def read_logins(
     inputs = tuple(inputs)
     named = {name for file in inputs for line in file.lines for name in VARIABLE.findall(line.text)}
     known = {**dict.fromkeys(named, ""), **environment}
-    pip_conf = host.pip_conf({**environment, "PIP_INDEX_URL": index} if index else environment)
-    parser = configparser.RawConfigParser()
-    parser.read_string(pip_conf)
-    configured = {key: words for key in KEYS if (words := parser.get("global", key, fallback="").split())}
-    access = read_access(inputs, "", known, more=itertools.chain(*configured.values()), keyring=keyring)
+    pip = host.read_pip_settings({**environment, "PIP_INDEX_URL": index} if index else environment)
+    configured = [address for key in KEYS for address in pip.get(key, "").split()]
+    access = read_access(inputs, "", known, more=configured, keyring=keyring)
     variables = {name: word for name in sorted(named) if (word := environment.get(name))}
     for address in list_addresses(inputs):
         if (match := USER.search(address)) and match[1] in variables:
             whole = _whole(VARIABLE.sub(lambda found: known[found[1]], address), access.logins)
             variables[match[1]] = urlsplit(whole).netloc.rpartition("@")[0]
     hidden = tuple(dict.fromkeys((*access.secrets, *(quote(word, safe="") for word in access.secrets))))
-    if configured:
-        for key, words in configured.items():
-            parser.set("global", key, " ".join(_whole(word, access.logins) for word in words))
-        text = io.StringIO()
-        parser.write(text)
-        pip_conf = text.getvalue()
-    return Logins(pip_conf, access.netrc, variables, hidden)
+    filled = {key: " ".join(_whole(one, access.logins) for one in pip[key].split()) for key in KEYS if key in pip}
+    return Logins({**pip, **filled}, access.netrc, variables, hidden)
 
 
 def list_addresses(inputs: Iterable[Input]) -> list[str]:

@@ -29,12 +29,6 @@ VALUED = (*SOURCES, "--trusted-host", "--no-binary", "--only-binary", "--all-rel
 FLAGS = ("--pre", "--prefer-binary", "--no-index")
 """The options that a lock repeats, with a value and without one; docs/reference/locks.md has a row for every option."""
 
-REFUSED = {
-    **dict.fromkeys(
-        ("--require-hashes", "--no-require-hashes"), "every lock has hashes, and every installation asks for them"
-    ),
-    "--use-feature": "changes how pip works, and the compiler is pinned",
-}
 FOLDER_HINT = (
     "a container that compiles cannot see it, and would take a public package of that name: name a release, "
     "the address of an archive, or an index that serves the file, such as `python -m http.server`"
@@ -93,18 +87,11 @@ Load = Callable[[str], Input]
 
 
 def make_loader(root: Path) -> Load:
-    """Return a function that reads and parses a file below `root`, each one only once."""
+    """Return a function that reads and parses a file below `root`, each one only once; it raises OSError."""
 
     @cache
     def load(path: str) -> Input:
-        try:
-            content = (root / path).read_bytes()
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            hint = "check what it is and who may read it"
-            raise InputError(path, 1, f"cannot be read: {error.strerror}", hint) from None
-        return parse_input(path, content)
+        return parse_input(path, (root / path).read_bytes())
 
     return load
 
@@ -112,28 +99,28 @@ def make_loader(root: Path) -> Load:
 def read_closure(purpose: str, load: Load) -> tuple[Input, ...]:
     """Return the file of a purpose and all that it includes through -r and -c, in the order pip reads them."""
     found: dict[str, Input] = {}
-    path = f"{FOLDER}/{purpose}{SUFFIX}"
-    try:
-        _visit(path, (), load, found)
-    except FileNotFoundError:
-        raise InputError(path, 1, "there is no such file", "write it, or restore it from version control") from None
+
+    def visit(path: str, above: tuple[str, ...], asker: str, line: int, said: str = "") -> None:
+        try:
+            found[path] = current = load(path)
+        except FileNotFoundError:
+            hint = "correct the name, or write the file"
+            raise InputError(asker, line, f"{said}there is no such file", hint) from None
+        except OSError as error:
+            hint = "check what it is and who may read it"
+            raise InputError(path, 1, f"cannot be read: {error.strerror}", hint) from None
+        names = (*above, path)
+        for include in current.includes:
+            if include.path in names:
+                ring = " -> ".join([*names[names.index(include.path) :], include.path])
+                wrong = f"the files include one another: {ring}"
+                raise InputError(path, include.line, wrong, "take one of these lines out")
+            if include.path not in found:
+                visit(include.path, names, path, include.line, f"{include.option} {include.path}: ")
+
+    start = f"{FOLDER}/{purpose}{SUFFIX}"
+    visit(start, (), start, 1)
     return tuple(found.values())
-
-
-def _visit(path: str, above: tuple[str, ...], load: Load, found: dict[str, Input]) -> None:
-    found[path] = current = load(path)
-    names = (*above, path)
-    for include in current.includes:
-        if include.path in names:
-            ring = " -> ".join([*names[names.index(include.path) :], include.path])
-            wrong = f"the files include one another: {ring}"
-            raise InputError(path, include.line, wrong, "take one of these lines out")
-        if include.path not in found:
-            try:
-                _visit(include.path, names, load, found)
-            except FileNotFoundError:
-                wrong = f"{include.option} {include.path}: there is no such file"
-                raise InputError(path, include.line, wrong, "correct the name, or write the file") from None
 
 
 def parse_input(path: str, content: bytes) -> Input:
@@ -141,24 +128,22 @@ def parse_input(path: str, content: bytes) -> Input:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            path, line, f"byte {content[error.start]:#04x} is not UTF-8", "save the file as UTF-8"
-        ) from None
+        line, wrong = content.count(b"\n", 0, error.start) + 1, f"byte {content[error.start]:#04x} is not UTF-8"
+        raise InputError(path, line, wrong, "save the file as UTF-8") from None
     lines, includes = list[Line](), list[Include]()
     for number, said in logical_lines(text):
         match = INCLUDE.match(said)
         if match:
             includes.append(_include(path, number, match))
         else:
-            shown = PASSWORD.sub("://***@", said) if "ssh://" not in said else said
             # What a line names is told before who may read it.
-            wrong, hint = _wrong_option(said, shown) if said.startswith("-") else _wrong_requirement(said, shown)
+            wrong, hint = _explain_unlockable(said)
             if not wrong and PASSWORD.search(said):
                 wrong = "a user name or password does not belong in this file"
                 hint = "keep it in ~/.netrc, or write ${NAME} and set NAME in the environment"
             if wrong:
-                raise InputError(path, number, wrong, hint)
+                shown = wrong if "ssh://" in said else PASSWORD.sub("://***@", wrong)
+                raise InputError(path, number, shown, hint)
         lines.append(Line(number, f"{includes[-1].option} {match[4]}" if match else normalize_spaces(said)))
     if not lines:
         raise InputError(path, 1, "asks for nothing", "name a package in it, or delete it")
@@ -168,14 +153,12 @@ def parse_input(path: str, content: bytes) -> Input:
 def _include(path: str, number: int, match: re.Match[str]) -> Include:
     option, target = "-" + (match[1] or match[2]).lstrip("-")[0], match[4]
     place = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
-    copy = "keep a copy of it in the project"
     if "://" in target:
         wrong = f"{GAP.sub(' ', match[0])}: what is behind an address can change unseen"
-        raise InputError(path, number, wrong, copy)
-    if target.startswith("/"):
-        raise InputError(path, number, f"{option} {target}: is an absolute path", "name it relative to this file")
-    if place.startswith("../"):
-        raise InputError(path, number, f"{option} {target}: is outside the project", copy)
+        raise InputError(path, number, wrong, "keep a copy of it in the project")
+    if place.startswith(("/", "../")):
+        hint = "keep a copy of it in the project, and name it relative to this file"
+        raise InputError(path, number, f"{option} {target}: is outside the project", hint)
     return Include(number, option, place)
 
 
@@ -193,41 +176,46 @@ def read_options(said: str) -> Iterator[tuple[str, str]]:
 
 def is_lockable(said: str) -> bool:
     """Tell whether a lock can hold what a line asks for, or obey its option."""
-    return not (_wrong_option(said, said) if said.startswith("-") else _wrong_requirement(said, said))[0]
+    return not _explain_unlockable(said)[0]
 
 
-def _wrong_option(said: str, shown: str) -> tuple[str, str]:
+def _explain_unlockable(said: str) -> tuple[str, str]:
+    """Return what is wrong with a line that no lock can hold, and what to do; nothing where one can."""
+    return _wrong_option(said) if said.startswith("-") else _wrong_requirement(said)
+
+
+def _wrong_option(said: str) -> tuple[str, str]:
     for name, value in read_options(said):
         if name in ("-e", "--editable"):
-            return f"{shown}: a folder has no hash to lock", FOLDER_HINT
-        if name in REFUSED:
-            return f"{name}: {REFUSED[name]}", "take the line out"
+            return f"{said}: a folder has no hash to lock", FOLDER_HINT
+        if name in ("--require-hashes", "--no-require-hashes"):
+            return f"{name}: every lock has hashes, and every installation asks for them", "take the line out"
         if name not in (*VALUED, *FLAGS):
-            return (f"{name}: no such option can stand in a lock", "leave it out, or set it in [tool.dockyard]")
+            return f"{name}: no such option can stand in a lock", "leave it out, or set it in [tool.dockyard]"
         if name in VALUED and not value:
             return f"{name}: its value is missing", "write it behind the option"
         if name in SOURCES and not re.match(r"https?://|\$\{", value):
-            return f"{shown}: an index or a folder of files on this machine", FOLDER_HINT
+            return f"{said}: an index or a folder of files on this machine", FOLDER_HINT
     return "", ""
 
 
-def _wrong_requirement(said: str, shown: str) -> tuple[str, str]:
+def _wrong_requirement(said: str) -> tuple[str, str]:
     option = PER_LINE.search(said)
     named = said[: option.start()].strip() if option else said
     words = said[option.start() :] if option else ""
     if VERSION_CONTROL.search(named):
         hint = "name a release, or the address of an archive of that commit"
-        return f"{shown}: a checkout has no hash to lock", hint
+        return f"{said}: a checkout has no hash to lock", hint
     name, at, address = named.partition("@")
     place = (address if at and re.fullmatch(r"[\w.-]+\s*(\[.*\])?\s*", name) else named).partition(";")[0].strip()
     plain = re.sub(r"\[[^\]]*\]$", "", place).lower()
     local = bool(at) and place == address.partition(";")[0].strip()
     local = local or "/" in plain or plain.startswith(".") or plain.endswith(ARCHIVES)
     if local and not re.match(r"https?://|\$\{", place):
-        return f"{shown}: a folder or local file has no hash to lock", FOLDER_HINT
+        return f"{said}: a folder or local file has no hash to lock", FOLDER_HINT
     left = SHA256.sub("", words).strip()
     if left.startswith("--hash"):
-        return f"{shown}: only sha256 can be compared with what an index states", "write --hash=sha256: and 64 digits"
+        return f"{said}: only sha256 can be compared with what an index states", "write --hash=sha256: and 64 digits"
     if left:
         hint = "take it out, or name the address of a wheel that was built so"
         return f"{left.split()[0]}: no lock can hold this option of one package", hint
