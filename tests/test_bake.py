@@ -3,7 +3,8 @@
 import pytest
 
 from dockyard.image import bake
-from dockyard.image.bake import Cache, Image
+from dockyard.image.bake import Image
+from dockyard.image.record_types import CacheRecord, StepRecord
 
 PLAIN = """\
 #0 building with "default" instance using docker driver
@@ -55,7 +56,7 @@ TERMINAL = (
 )
 
 
-def used(log: str) -> Cache:
+def used(log: str) -> CacheRecord:
     """Return what came from the cache by a log that came at once."""
     return bake.cache_use(bake.read_steps([(0.0, log)]))
 
@@ -65,7 +66,7 @@ def used(log: str) -> Cache:
 )
 def test_cache_use(log: str) -> None:
     """Three steps of the Dockerfile, two of them cached; BuildKit's own work does not count."""
-    assert used(log) == Cache(steps=3, cached=2)
+    assert used(log) == {"steps": 3, "cached": 2}
 
 
 def test_libraries_that_steps_found_missing() -> None:
@@ -84,25 +85,25 @@ def test_cache_use_of_a_shared_step() -> None:
     """A step that BuildKit lists twice under one name counts once, in both forms of the log."""
     plain = "#6 [y a 1/1] COPY a /a\n#6 CACHED\n\n#11 [y a 1/1] COPY a /a\n#11 CACHED\n"
     drawn = " => CACHED [y a 1/1] COPY a /a  0.0s\r\n => CACHED [y a 1/1] COPY a /a  0.0s\r\n"
-    assert used(plain) == used(drawn) == Cache(1, 1)
+    assert used(plain) == used(drawn) == {"steps": 1, "cached": 1}
 
 
 def test_cache_use_of_a_failed_step() -> None:
     """A step that failed or was cancelled is one that ran, not one that was cached."""
     drawn = " => ERROR [x 1/2] RUN false  0.1s\r\n => CANCELED [x 2/2] RUN sleep 9  0.1s\r\n"
-    assert used(drawn) == Cache(2, 0)
+    assert used(drawn) == {"steps": 2, "cached": 0}
 
 
 @pytest.mark.parametrize("log", ["", "ERROR: no builder\n", "\x1b[31m\xff\x00"])
 def test_cache_use_of_something_else(log: str) -> None:
     """No step, no hit, no exception."""
-    assert used(log) == Cache(0, 0)
+    assert used(log) == {"steps": 0, "cached": 0}
 
 
 def test_a_build_with_a_platform_in_its_step_names() -> None:
     """A build for several platforms names them in each step."""
     plain = "#6 [linux/amd64 x a 1/1] COPY a /a\n#6 CACHED\n#7 [linux/arm64 x a 1/1] COPY a /a\n#7 DONE 0.1s\n"
-    assert used(plain) == Cache(2, 1)
+    assert used(plain) == {"steps": 2, "cached": 1}
 
 
 def test_document_builds_all_in_one_solve() -> None:
@@ -188,9 +189,14 @@ def arriving(text: str, every: float = 0.5) -> list[tuple[float, str]]:
     return pieces
 
 
+def tuple_of(step: StepRecord) -> tuple[str, float, bool, bool]:
+    """Return what matters of a step."""
+    return step["name"], step["duration_seconds"], step["cached"], step.get("outcome") == "failed"
+
+
 def test_steps_of_plain_progress() -> None:
     """What took how long, what came from the cache, and what failed; the log's own lines are no steps."""
-    steps = [(step.name, step.seconds, step.cached, step.failed) for step in bake.read_steps(arriving(PLAIN))]
+    steps = [tuple_of(step) for step in bake.read_steps(arriving(PLAIN))]
     assert sorted(steps) == [
         ("[build 1/2] FROM x", 0.0, True, False),
         ("[build 2/2] RUN install", 2.5, False, False),
@@ -198,10 +204,10 @@ def test_steps_of_plain_progress() -> None:
         ("[test 1/1] RUN false", 1.5, False, True),
         ("exporting to image", 0.4, False, False),
     ]
-    starts = [step.started for step in bake.read_steps(arriving(PLAIN))]
+    starts = [step["started_seconds"] for step in bake.read_steps(arriving(PLAIN))]
     assert starts == sorted(starts)
-    (install,) = [step for step in bake.read_steps(arriving(PLAIN)) if "install" in step.name]
-    assert install.started == 3.0  # it ended at 5.5
+    (install,) = [step for step in bake.read_steps(arriving(PLAIN)) if "install" in step["name"]]
+    assert install["started_seconds"] == 3.0  # it ended at 5.5
 
 
 DRAWN = (
@@ -215,9 +221,9 @@ DRAWN = (
 def test_steps_of_drawn_progress() -> None:
     """The same, from what is drawn anew on a terminal: the last time beside a name is its own."""
     steps = bake.read_steps((0.2 + number, piece) for number, piece in enumerate(DRAWN))
-    assert [(step.name, step.seconds, step.cached, step.failed) for step in steps] == [
+    assert [tuple_of(step) for step in steps] == [
         ("[build 2/2] RUN install", 2.4, False, True),
         ("[build 1/2] FROM x", 0.0, True, False),
         ("exporting to image", 0.3, False, False),
     ]
-    assert [round(step.started, 1) for step in steps] == [0.1, 0.2, 1.9]
+    assert [round(step["started_seconds"], 1) for step in steps] == [0.1, 0.2, 1.9]

@@ -131,7 +131,7 @@ def test_random_edits_give_a_result_or_a_clear_error(settings: Settings, edits: 
     for number, text in edit_texts(seeds, PIECES, edits):
         (settings.root / "Dockerfile").write_bytes(text)
         try:
-            found = World(None, None, "", (), read_dockerfile(settings.root))
+            found = World(None, None, (), read_dockerfile(settings.root))
             plan_images(settings, found, Request())
             outcomes["result"] += 1
         except DockyardError as error:

@@ -14,7 +14,6 @@ from dockyard.doctor import machine
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.git import VERSION_TAG, Git
-from dockyard.image.bake import Cache
 from dockyard.image.build import Built, Request
 from dockyard.image.names import Variant
 from dockyard.process import Command, Completed
@@ -274,7 +273,9 @@ class Yard:
         assert self.local.git
         for tag in ("1.2.3", self.local.git.commit[:12], "production"):
             self.here[f"{settings.repository if tag != 'production' else settings.image}:{tag}"] = self.image
-        return (Built(Variant("production", settings.python), (), self.image, 1_000, (), 0.1, Cache(1, 0)),), ()
+        return (
+            Built(Variant("production", settings.python), (), self.image, 1_000, (), 0.1, {"steps": 1, "cached": 0}),
+        ), ()
 
     def verify(self, settings: Settings, asked: ImageQuery, *, engine: Engine) -> Report:
         """Judge the image."""

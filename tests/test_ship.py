@@ -13,7 +13,6 @@ from dockyard.bases.resolve import Missing
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError, UsageError
 from dockyard.git import Git
-from dockyard.image.bake import Cache
 from dockyard.image.build import Built, Request
 from dockyard.image.names import Variant
 from dockyard.image.records import record_run
@@ -65,7 +64,9 @@ class Harbour:
         """Stand in for a build that pushes."""
         self.asked.append("build")
         named = ("shop:1.2.3", "shop:0123456789ab")
-        return (Built(PRODUCTION, named, DIGEST, 0, (), 1.0, Cache(1, 0)),), (Missing("3.12", "nobody ships it"),)
+        return (Built(PRODUCTION, named, DIGEST, 0, (), 1.0, {"steps": 1, "cached": 0}),), (
+            Missing("3.12", "nobody ships it"),
+        )
 
     def verify(self, _engine: Engine, name: str, digest: str) -> int:
         """Stand in for the registry's answer about what has arrived."""

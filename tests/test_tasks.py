@@ -16,7 +16,6 @@ from dockyard.bases.resolve import Missing
 from dockyard.errors import DockyardError
 from dockyard.git import Git
 from dockyard.image import build
-from dockyard.image.bake import Cache
 from dockyard.image.build import Built, Request
 from dockyard.image.names import Variant
 from dockyard.registry import push
@@ -30,7 +29,8 @@ GIT = Git("0123456789abcdef0123456789abcdef01234567", 1_700_000_000, "main", "v1
 DIGEST = "sha256:" + "a" * 64
 BUILT = Built(
     Variant("production", "3.13"), ("shop:1.2.3", "shop:production"), DIGEST, 81_700_000,
-    ((70_000_000, ""), (30, "COPY src /app")), 3.25, Cache(9, 7),
+    ({"size_bytes": 70_000_000, "created_by": ""}, {"size_bytes": 30, "created_by": "COPY src /app"}), 3.25,
+    {"steps": 9, "cached": 7},
 )  # fmt: skip
 PUSHED = Pushed("registry.test/shop:1.2.3", DIGEST, 81_700_000, 2, 0, 3, 4.0)
 

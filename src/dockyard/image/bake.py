@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dockyard.image.failures import plain
+from dockyard.image.record_types import CacheRecord, StepRecord
 
 NUMBERED = re.compile(r"\[([^\]]*\d+/\d+)\]")
 BEGUN = re.compile(r"^#(\d+) (\[[^\]]+\].*|(?:ex|im)porting (?!.* done$).*)$")
@@ -14,6 +15,7 @@ DRAWN = re.compile(
     r"=> (?:(CACHED|ERROR|CANCELED) )?((?:\[[^\]]+\]|(?:ex|im)porting to).*?)\s+(\d+(?:\.\d+)?)s\s*$", re.MULTILINE
 )
 MISSING_LIBRARY = re.compile(r"missing shared library: ([^\n]+)")
+LONGEST_STEP = 300
 ENVIRONMENT = {"BUILDX_BAKE_ENTITLEMENTS_FS": "0"}
 """From buildx 0.20 a bake may read nothing outside its folder unless a person says so; here no stranger wrote the file.
 
@@ -88,50 +90,44 @@ def arguments(*, builder: str = "", no_cache: bool = False, result: str = "--loa
     )
 
 
-@dataclass(frozen=True)
-class Cache:
-    """How many build steps there were, and how many came from the cache."""
-
-    steps: int
-    cached: int
-
-
-@dataclass
-class Solved:
-    """One thing that BuildKit did: when it started and how long it took, in seconds after the start of the build."""
-
-    name: str
-    started: float
-    seconds: float = 0.0
-    cached: bool = False
-    failed: bool = False
-
-
-def read_steps(arrivals: Iterable[tuple[float, str]]) -> list[Solved]:
+def read_steps(arrivals: Iterable[tuple[float, str]], began: float = 0.0) -> list[StepRecord]:
     """Return what BuildKit did, in the order of the starts, from its progress and when each piece of it came.
 
-    Plain progress says when a step ends and how long it took; one that is drawn repeats the time beside each name.
+    It was started `began` seconds after the run. Plain progress says when a step ends and how long it took; one that
+    is drawn repeats the time beside each name.
     """
-    steps: dict[str, Solved] = {}
+    steps: dict[str, StepRecord] = {}
     rest = ""
     for moment, piece in arrivals:
         *lines, rest = (rest + plain(piece)).split("\n")
         for line in lines:
             if begun := BEGUN.match(line):
-                steps.setdefault(begun[1], Solved(begun[2], moment))
+                steps.setdefault(begun[1], _begin_step(begun[2], moment))
             elif (ended := ENDED.match(line)) and ended[1] in steps:
                 step, how = steps[ended[1]], ended[2]
-                step.cached, step.failed = how == "CACHED", how == "ERROR"
-                step.seconds = float(ended[3] or 0) if how == "DONE" else 0.0 if step.cached else moment - step.started
                 if how == "DONE":
-                    step.started = max(0.0, moment - step.seconds)
+                    step["started_seconds"] = max(0.0, moment - float(ended[3] or 0))
+                _end_step(step, how, 0.0 if how == "CACHED" else moment - step["started_seconds"])
             elif drawn := DRAWN.search(line):
-                step = steps.setdefault(drawn[2], Solved(drawn[2], max(0.0, moment - float(drawn[3]))))
-                step.seconds, step.cached, step.failed = float(drawn[3]), drawn[1] == "CACHED", drawn[1] == "ERROR"
-    return sorted(steps.values(), key=lambda step: step.started)
+                seconds = float(drawn[3])
+                step = steps.setdefault(drawn[2], _begin_step(drawn[2], max(0.0, moment - seconds)))
+                _end_step(step, drawn[1], seconds)
+    for step in steps.values():
+        step["started_seconds"] = round(began + step["started_seconds"], 3)
+    return sorted(steps.values(), key=lambda step: step["started_seconds"])
 
 
-def cache_use(steps: Iterable[Solved]) -> Cache:
+def _begin_step(name: str, moment: float) -> StepRecord:
+    return {"name": name[:LONGEST_STEP], "started_seconds": moment, "duration_seconds": 0.0, "cached": False}
+
+
+def _end_step(step: StepRecord, how: str, seconds: float) -> None:
+    step["duration_seconds"], step["cached"] = round(seconds, 3), how == "CACHED"
+    if how == "ERROR":
+        step["outcome"] = "failed"
+
+
+def cache_use(steps: Iterable[StepRecord]) -> CacheRecord:
     """Count the steps of a Dockerfile among what BuildKit did, and those of them that came from its cache (pure).
 
     Such a step carries its number within its stage, `[test 3/7]`: what BuildKit does on its own account (loading the
@@ -139,9 +135,9 @@ def cache_use(steps: Iterable[Solved]) -> Cache:
     """
     cached: dict[str, bool] = {}
     for step in steps:
-        if numbered := NUMBERED.search(step.name):
-            cached[numbered[1]] = step.cached or cached.get(numbered[1], False)
-    return Cache(len(cached), sum(cached.values()))
+        if numbered := NUMBERED.search(step["name"]):
+            cached[numbered[1]] = step["cached"] or cached.get(numbered[1], False)
+    return {"steps": len(cached), "cached": sum(cached.values())}
 
 
 def missing_libraries(log: str) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from dockyard.image.dockerfile import Dockerfile, read_dockerfile
 from dockyard.image.failures import explain_failure, is_race
 from dockyard.image.interpreter import OWN_PROGRAM, PROGRAM, Keeper
 from dockyard.image.names import Variant
-from dockyard.image.record_types import Details, ImageRecord, LayerRecord, PackageRecord
+from dockyard.image.record_types import CacheRecord, Details, ImageRecord, LayerRecord, PackageRecord
 from dockyard.locks import check
 from dockyard.locks.indexes import Logins, read_logins
 from dockyard.locks.pins import parse_pins
@@ -68,11 +68,10 @@ class Request:
 
 @dataclass(frozen=True)
 class World:
-    """What is true before a build: the commit, the host's certificates, index and logins, the bases at hand."""
+    """What is true before a build: the commit, the host's certificates and logins of indexes, the bases at hand."""
 
     git: Git | None
     ca: Path | None
-    pip_conf: str
     bases: tuple[Base, ...] = ()
     dockerfile: Dockerfile = field(default_factory=Dockerfile)
     logins: Logins = field(default_factory=Logins)
@@ -80,17 +79,15 @@ class World:
 
 @dataclass(frozen=True)
 class Built:
-    """One finished image: its references, digest, size in bytes, and layers as (bytes, instruction)."""
+    """One finished image: its references, digest, size in bytes, and layers."""
 
     variant: Variant
     references: tuple[str, ...]
     digest: str
     size: int
-    layers: tuple[tuple[int, str], ...]
+    layers: tuple[LayerRecord, ...]
     seconds: float
-    cache: bake.Cache
-    diff_ids: tuple[str, ...] = ()
-    """The digests of the layers' content; none where they cannot be told apart."""
+    cache: CacheRecord
 
 
 @dataclass(frozen=True)
@@ -107,13 +104,11 @@ class Job:
 
 def read_world(settings: Settings) -> World:
     """Read what needs no engine."""
-    logins = read_logins(check.read_inputs(settings.root), settings.index_url, os.environ)
     return World(
         git=read_git(settings.root),
         ca=ca_bundle(),
-        pip_conf=logins.pip_conf,
         dockerfile=read_dockerfile(settings.root, settings.dockerfile),
-        logins=logins,
+        logins=read_logins(check.read_inputs(settings.root), settings.index_url, os.environ),
     )
 
 
@@ -125,8 +120,8 @@ def require_targets(targets: Sequence[str], dockerfile: Dockerfile) -> None:
             continue
         if known:
             raise UsageError(f"the Dockerfile has no target {target!r}", f"its targets are {', '.join(known)}")
-        told = "none of its stages has a name" if dockerfile.stages else "it has no stage at all"
-        raise UsageError(f"the Dockerfile has no target {target!r}: {told}", f"begin one with FROM IMAGE AS {target}")
+        told = f"the Dockerfile has no target {target!r}: none of its stages has a name"
+        raise UsageError(told, f"begin one with FROM IMAGE AS {target}")
 
 
 def plan_images(settings: Settings, found: World, request: Request) -> tuple[bake.Image, ...]:
@@ -153,7 +148,7 @@ def _image(settings: Settings, found: World, request: Request, variant: Variant,
     moving = () if request.push else (names.local_name(settings, variant),)
     secrets = (
         *((f"id=ca,src={found.ca}",) if found.ca else ()),
-        *(("id=pip,env=DOCKYARD_PIP_CONF",) if found.pip_conf else ()),
+        *(("id=pip,env=DOCKYARD_PIP_CONF",) if found.logins.pip_conf else ()),
         *(("id=netrc,env=DOCKYARD_NETRC",) if found.logins.netrc else ()),
         *(f"id={name},env={name}" for name in found.logins.variables),
     )
@@ -240,7 +235,7 @@ def make_command(job: Job, metadata: Path) -> Command:
     )
     text = json.dumps(bake.document(job.planned), indent=2)
     logins = job.found.logins
-    secret = {"DOCKYARD_PIP_CONF": job.found.pip_conf, "DOCKYARD_NETRC": logins.netrc, **logins.variables}
+    secret = {"DOCKYARD_PIP_CONF": logins.pip_conf, "DOCKYARD_NETRC": logins.netrc, **logins.variables}
     env = bake.ENVIRONMENT | {name: value for name, value in secret.items() if value}
     return job.engine.command(*arguments, cwd=job.settings.root, env=env, input=text.encode(), secrets=logins.secrets)
 
@@ -283,7 +278,7 @@ def solve(job: Job, metadata: Path) -> Completed:
     for last in (False, True):
         began = job.recording.seconds()
         done = job.engine.runner.tee(command, check=False)
-        job.recording.steps += records.describe_solve(bake.read_steps(done.arrivals), began)
+        job.recording.steps += bake.read_steps(done.arrivals, began)
         try:
             return checked(command, done)
         except CommandError as error:
@@ -301,19 +296,21 @@ def _inspected(engine: Engine, image: Built) -> Built:
     if size is None or history is None:  # an engine without a local socket
         said = engine.run("history", "--no-trunc", "--human=false", "--format=json", name).stdout
         size, history = engine.inspect_image(name), [json.loads(line) for line in said.splitlines()]
-    layers = [(int(entry["Size"]), describe_instruction(entry["CreatedBy"])) for entry in reversed(history)]
-    layers = [layer for layer in layers if layer[0]]
-    diff_ids = (size.get("RootFS") or {}).get("Layers") or ()
-    told_apart = tuple(diff_ids) if len(diff_ids) == len(layers) else ()
-    return replace(image, size=int(size["Size"]), layers=tuple(layers), diff_ids=told_apart)
+    layers = tuple(
+        LayerRecord(size_bytes=int(entry["Size"]), created_by=describe_instruction(entry["CreatedBy"]))
+        for entry in reversed(history)
+        if int(entry["Size"])
+    )
+    digests = (size.get("RootFS") or {}).get("Layers") or ()
+    if len(digests) == len(layers):  # else it cannot be told which is whose
+        for layer, digest in zip(layers, digests, strict=True):
+            layer["digest"] = digest
+    return replace(image, size=int(size["Size"]), layers=layers)
 
 
 def _describe_built(settings: Settings, image: Built) -> Details:
     """Return what an image's own record holds beside what all of one build have."""
-    layers: list[LayerRecord] = [{"size_bytes": size, "created_by": made_by} for size, made_by in image.layers]
-    for layer, digest in zip(layers, image.diff_ids, strict=False):
-        layer["digest"] = digest
-    found: ImageRecord = {"reference": image.references[0], "digest": image.digest, "layers": layers}
+    found: ImageRecord = {"reference": image.references[0], "digest": image.digest, "layers": [*image.layers]}
     if image.size:
         found["size_bytes"] = image.size
     if packages := read_locked_packages(settings, image.variant):
@@ -321,7 +318,7 @@ def _describe_built(settings: Settings, image: Built) -> Details:
     return {
         "target": image.variant.target,
         "python": image.variant.python,
-        "cache": {"steps": image.cache.steps, "cached": image.cache.cached},
+        "cache": image.cache,
         "image": found if image.digest else None,
     }
 

@@ -8,7 +8,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,7 +20,6 @@ from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError, UsageError
 from dockyard.files import write_atomically
 from dockyard.git import Git, read_git
-from dockyard.image.bake import Solved
 from dockyard.image.record_types import Details, EngineRecord, GitRecord, Kind, Outcome, RunRecord, StepRecord
 from dockyard.settings import Settings
 
@@ -34,7 +33,6 @@ FOLDER = Path(".dockyard") / "runs"
 TOKEN = "DOCKYARD_LEDGER_TOKEN"  # noqa: S105 - the name of a variable, not a token
 MOST_STEPS = 2000
 LONGEST_ERROR = 500
-LONGEST_STEP = 300
 CI_SYSTEMS = {
     "GITHUB_ACTIONS": "GitHub Actions",
     "GITLAB_CI": "GitLab CI",
@@ -287,18 +285,6 @@ def make_record(
         "git": commit,
         **more,
     }
-
-
-def describe_solve(steps: Iterable[Solved], began: float) -> Iterator[StepRecord]:
-    """Yield what BuildKit did in a build that began so many seconds after the run's start (pure)."""
-    for step in steps:
-        told: StepRecord = {
-            "name": step.name[:LONGEST_STEP],
-            "started_seconds": round(began + step.started, 3),
-            "duration_seconds": round(step.seconds, 3),
-            "cached": step.cached,
-        }
-        yield {**told, "outcome": "failed"} if step.failed else told
 
 
 def shorten_line(text: str) -> str:

@@ -96,14 +96,17 @@ def show(built: "Sequence[Built]") -> None:
             image.digest[:19],
             console.size(image.size) if image.size else "-",
             console.duration(image.seconds),
-            f"{image.cache.cached}/{image.cache.steps}",
+            "{cached}/{steps}".format(**image.cache),
         )
         for image in built
     ]
     console.table(columns, rows, right=columns[2:])
     for image in built:
         if image.layers:
-            layers = [(console.size(size), instruction[:110] or "the base image") for size, instruction in image.layers]
+            layers = [
+                (console.size(layer["size_bytes"]), layer["created_by"][:110] or "the base image")
+                for layer in image.layers
+            ]
             console.table(("adds", "layer, unpacked"), layers, title=image.references[0], right=("adds",))
 
 
@@ -116,7 +119,7 @@ def as_json(image: "Built") -> dict[str, Any]:
         "size_bytes": image.size,
         "seconds": image.seconds,
         "cache": image.cache,
-        "layers": [{"size_bytes": size, "created_by": instruction} for size, instruction in image.layers],
+        "layers": image.layers,
     }
 
 
