@@ -27,7 +27,8 @@ from tests.test_registry import ACCESS
 HOST = "registry.example:5000"
 SHIP = f"{HOST}/fleet/ship:1"
 WAY = dataclasses.replace(ACCESS, host=HOST, api=HOST, credentials=None)
-MANIFEST = json.dumps({"layers": [{"digest": "sha256:" + "c" * 64, "size": 20_000_000}]}).encode()
+LAYER = {"digest": "sha256:" + "c" * 64, "size": 20_000_000}
+MANIFEST = json.dumps({"config": {"digest": "sha256:" + "d" * 64, "size": 700}, "layers": [LAYER, LAYER]}).encode()
 DIGEST = "sha256:" + hashlib.sha256(MANIFEST).hexdigest()
 
 FRESH = (
@@ -148,7 +149,7 @@ def test_a_push_ends_with_its_digest_and_its_layers(
     engine = FakeEngine(story)
     (pushed,), said = attempt(registry, engine)
     assert (pushed.pushed, pushed.mounted, pushed.existing) == counts
-    assert (pushed.reference, pushed.digest, pushed.size) == (SHIP, DIGEST, 20_000_000)
+    assert (pushed.reference, pushed.digest, pushed.size) == (SHIP, DIGEST, 20_000_700)
     assert pushed.pinned == f"{HOST}/fleet/ship@{DIGEST}"
     assert any(line.startswith(pushed.pinned) for line in said)
     assert registry.checks == [f"fleet/ship {ATTEMPTS}"]
@@ -336,7 +337,7 @@ def test_preflight_needs_no_image(registry: FakeRegistry) -> None:
 
 def test_what_buildkit_pushed_is_verified(registry: FakeRegistry) -> None:
     """The same check, for a push that did not go through the engine."""
-    assert verify_pushed(cast("Engine", FakeEngine()), SHIP, DIGEST, reach=lambda *_: registry) == 20_000_000
+    assert verify_pushed(cast("Engine", FakeEngine()), SHIP, DIGEST, reach=lambda *_: registry) == 20_000_700
     registry.absent = True
     with pytest.raises(RegistryError, match="is absent in the registry") as caught:
         verify_pushed(cast("Engine", FakeEngine()), SHIP, DIGEST, reach=lambda *_: registry)

@@ -5,7 +5,8 @@ import os
 
 import pytest
 
-from dockyard.registry.errors import HINTS, Kind, classify, hint, spoken, wanted_pause
+from dockyard.registry.access import Access
+from dockyard.registry.errors import HINTS, Kind, classify, spoken, wanted_pause
 
 AT = "https://registry.example:5000/v2/fleet/ship"
 MESSAGES = (
@@ -115,5 +116,6 @@ def test_an_answer_of_another_shape_says_nothing(document: object) -> None:
 def test_every_kind_but_the_unknown_one_has_a_hint() -> None:
     """Who reads an error learns what to do, and the hint names the registry's host where it speaks of it."""
     assert set(HINTS) == set(Kind) - {Kind.OTHER}
-    assert "`docker login registry.example:5000`" in hint(Kind.DENIED, "registry.example:5000", "fleet/ship")
-    assert not any("{" in hint(kind, "host", "name") for kind in Kind)
+    registry = Access("registry.example:5000", "")
+    assert "`docker login registry.example:5000`" in registry.error(Kind.DENIED, "no", "fleet/ship").hint
+    assert not any("{" in registry.error(kind, "", "name").hint for kind in Kind)

@@ -25,7 +25,7 @@ import urllib3.exceptions
 
 from dockyard.errors import list_causes, name_cause
 from dockyard.host import ca_bundle
-from dockyard.registry.errors import Kind, RegistryError, hint
+from dockyard.registry.errors import HINTS, Kind, RegistryError
 
 if TYPE_CHECKING:
     from docker.auth import AuthConfig
@@ -128,6 +128,11 @@ class Access:
             return "nobody"
         return self.credentials.username or "the owner of the identity token"
 
+    def error(self, kind: Kind, message: str, repository: str = "", wait: float = 0.0) -> RegistryError:
+        """Return an error of this registry, with what a person can do about it."""
+        hint = HINTS.get(kind, "").format(host=self.host, repository=repository)
+        return RegistryError(kind, message, hint, wait=wait)
+
 
 def select_rules(info: Mapping[str, Any], host: str, resolve: Callable[[str], Sequence[str]]) -> Access:
     """Return how an engine treats a registry, from the engine's own description of itself; no login yet (pure).
@@ -207,20 +212,21 @@ def broken(error: requests.RequestException, address: str, access: Access) -> Re
         return _untrusted(refused, address, access)
     tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError) and cause.reason), None)
     if tls:
-        plain = tls.reason in _NOT_TLS
-        kind = Kind.PLAIN_HTTP if plain else Kind.TLS
-        text = "speaks plain HTTP where HTTPS is expected" if plain else f"makes no TLS connection: {tls.reason}"
-        return RegistryError(kind, f"{address} {text}", hint(kind, access.host, ""))
+        if tls.reason in _NOT_TLS:
+            return access.error(Kind.PLAIN_HTTP, f"{address} speaks plain HTTP where HTTPS is expected")
+        return access.error(Kind.TLS, f"{address} makes no TLS connection: {tls.reason}")
     kind, text = next((kind, text) for cause, kind, text in _BROKEN if any(isinstance(one, cause) for one in causes))
-    return RegistryError(kind, text.format(address=address, words=name_cause(causes)), hint(kind, access.host, ""))
+    return access.error(kind, text.format(address=address, words=name_cause(causes)))
 
 
 def _untrusted(cause: ssl.SSLCertVerificationError, address: str, access: Access) -> RegistryError:
     tried = ", ".join(map(str, (access.bundle, *access.extra)))
     text = f"the certificate of {address} is not trusted: {cause.verify_message.rstrip('.')} (tried {tried})"
-    # On loopback the engine checks no certificate: there it is enough that we know the authority.
-    other = ", or name a bundle that holds it in SSL_CERT_FILE" if access.plain else ""
-    return RegistryError(Kind.TLS, text, _CURES.get(cause.verify_code) or hint(Kind.TLS, access.host, "") + other)
+    error = access.error(Kind.TLS, text)
+    if access.plain:  # on loopback the engine checks no certificate: there it is enough that we know the authority
+        error.hint += ", or name a bundle that holds it in SSL_CERT_FILE"
+    error.hint = _CURES.get(cause.verify_code, error.hint)
+    return error
 
 
 def loopback(host: str) -> bool:

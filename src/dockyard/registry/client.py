@@ -23,7 +23,7 @@ from urllib3.exceptions import InsecureRequestWarning, InvalidHeader
 from dockyard import console
 from dockyard.errors import UsageError
 from dockyard.registry.access import CONNECT_SECONDS, READ_SECONDS, Access, Credentials, broken, loopback
-from dockyard.registry.errors import Kind, RegistryError, classify, hint, spoken, wanted_pause
+from dockyard.registry.errors import Kind, RegistryError, classify, spoken, wanted_pause
 
 log = logging.getLogger(__name__)
 
@@ -255,11 +255,7 @@ class Registry:
             text = f"{host} does not let {self.access.who} push to {repository} ({said})"
         else:
             text = f"{host} answered for {repository}: {said}"
-        return self.error(kind, text, repository, _retry_after(answer) or wanted_pause(said))
-
-    def error(self, kind: Kind, message: str, repository: str, wait: float = 0.0) -> RegistryError:
-        """Return an error of this registry, with what a person can do about it."""
-        return RegistryError(kind, message, hint(kind, self.access.host, repository), wait=wait)
+        return self.access.error(kind, text, repository, _retry_after(answer) or wanted_pause(said))
 
 
 class _Adapter(HTTPAdapter):

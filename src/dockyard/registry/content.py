@@ -85,14 +85,9 @@ class Repository:
 
     def measure(self, top: Document) -> int:
         """Return the bytes of an image's configuration and layers, all platforms together, as the registry has them."""
-        blobs: dict[str, int] = {}
-        waiting = [top]
-        while waiting:
-            document = waiting.pop().fields
-            waiting += [self.read_document(child["digest"]) for child in document.get("manifests") or ()]
-            for blob in (*(document.get("layers") or ()), *filter(None, [document.get("config")])):
-                blobs[blob["digest"]] = blob["size"]
-        return sum(blobs.values())
+        manifests = [image.fields for image in self.list_images(top)]
+        blobs = (blob for one in manifests for blob in (one["config"], *(one.get("layers") or ())))
+        return sum({blob["digest"]: blob["size"] for blob in blobs}.values())
 
     def read_blob(self, digest: str) -> bytes:
         """Return a blob."""
@@ -194,7 +189,7 @@ class Repository:
         """Raise RegistryError where something was asked for by its digest and does not have it."""
         if ":" in wanted and (found := digest_of(content)) != wanted:
             text = f"{self.registry.access.host} gave something of {self.name} with the digest {found}, not {wanted}"
-            raise self.registry.error(Kind.MISMATCH, text, self.name)
+            raise self.registry.access.error(Kind.MISMATCH, text, self.name)
 
 
 def describe_artifact(subject: Descriptor, content: bytes, media_type: str, annotations: Mapping[str, str]) -> bytes:

@@ -89,11 +89,6 @@ def classify(message: str, repository: str = "") -> Kind:
     return next((kind for kind, sign in SIGNS if re.search(sign, said)), Kind.OTHER)
 
 
-def hint(kind: Kind, host: str, repository: str) -> str:
-    """Return what a person can do about a kind of error."""
-    return HINTS.get(kind, "").format(host=host, repository=repository)
-
-
 def wanted_pause(message: str) -> float:
     """Return the seconds that a message asks to wait ("retry-after: 1.5s", "retry after 300ms"), or 0."""
     found = re.search(r"retry[- ]after:?\s*(\d+(?:\.\d+)?)\s*(ms)?", message, re.IGNORECASE)

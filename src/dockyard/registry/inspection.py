@@ -100,24 +100,6 @@ def select_attached(found: Inspected, kind: str) -> Iterator[bytes]:
     yield from contents
 
 
-def summarize(attachment: Attachment) -> str:
-    """Return what a document says, in a few words (pure)."""
-    if attachment.kind not in KINDS.values():
-        return console.size(len(attachment.content))
-    try:
-        said = json.loads(attachment.content)
-        if attachment.kind == "SBOM":
-            kinds = [str(one.get("purl", "")).partition("/")[0].removeprefix("pkg:") for one in said["components"]]
-            return ", ".join(f"{kinds.count(kind)} {kind}" for kind in sorted(set(kinds))) or "nothing"
-        inputs = said["predicate"]["buildDefinition"]["resolvedDependencies"]
-        return ", ".join(
-            f"{one.get('name') or one.get('uri')} {next(iter((one.get('digest') or {}).values()), '?')[:12]}"
-            for one in inputs
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return "not in a form that is known here"
-
-
 def describe_config(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield what a container starts from, as names and values that a person reads (pure)."""
     yield "user", str(config.get("User") or "root")

@@ -33,7 +33,7 @@ from dockyard.image.record_types import ImageRecord
 from dockyard.image.record_types import Kind as RunKind
 from dockyard.registry.client import Reference, Registry, keep_trying, parse_reference
 from dockyard.registry.content import Repository, reach_registry
-from dockyard.registry.errors import Kind, RegistryError, classify, hint, wanted_pause
+from dockyard.registry.errors import HINTS, Kind, RegistryError, classify, wanted_pause
 from dockyard.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ def push_images(
     wanted = _read_names(references)
     for reference in wanted:
         if engine.inspect_image(str(reference)) is None:
-            raise RegistryError(Kind.MISSING, f"the engine has no image {reference}", hint(Kind.MISSING, "", ""))
+            raise RegistryError(Kind.MISSING, f"the engine has no image {reference}", HINTS[Kind.MISSING])
     pushed: list[Pushed] = []
     with _contact(engine, wanted, reach) as (client, repositories):
         _check(repositories)
@@ -258,7 +258,7 @@ def _follow_push(client: Client, registry: Registry, reference: Reference, layer
                 said = re.sub(r"\?_state=\S+?(?=:? |$)", "", said).strip()
                 kind = classify(said, reference.repository)
                 text = f"push of {reference} failed, {kind}: {said}"
-                raise registry.error(kind, text, reference.repository, wanted_pause(said))
+                raise registry.access.error(kind, text, reference.repository, wanted_pause(said))
             found = _DIGEST.search(str(event.get("status") or ""))
             digest = (found[1] if found else (event.get("aux") or {}).get("Digest")) or digest
             show(event)
@@ -274,7 +274,7 @@ def _verify(there: Repository, reference: Reference, digest: str) -> int:
     found = there.find_document(reference.tag)
     if found is None or found.digest != digest:
         text = f"{reference} is {found.digest if found else 'absent'} in the registry, where {digest} was pushed"
-        raise there.registry.error(Kind.MISMATCH, text, there.name)
+        raise there.registry.access.error(Kind.MISMATCH, text, there.name)
     return there.measure(found)
 
 

@@ -144,7 +144,7 @@ def print_image(found: "Inspected", *, sbom: bool = False, provenance: bool = Fa
 
 def print_inspected(found: "Inspected") -> None:
     """Print an image, or each image of an index, as tables."""
-    from dockyard.registry.inspection import describe_config, summarize
+    from dockyard.registry.inspection import describe_config
 
     for image in found.images:
         rows = [
@@ -158,8 +158,8 @@ def print_inspected(found: "Inspected") -> None:
         layers = [(console.size(layer.size), layer.diff_id[:19], layer.instruction) for layer in image.layers]
         console.table(("size", "diff ID", "layer"), layers, right=("size",))
         if image.attachments:
-            attached = [(one.kind, one.digest[:19], summarize(one)) for one in image.attachments]
-            console.table(("attached", "digest", "says"), attached)
+            attached = [(one.kind, one.digest[:19], console.size(len(one.content))) for one in image.attachments]
+            console.table(("attached", "digest", "size"), attached, right=("size",))
 
 
 def _describe_image(image: "Image") -> dict[str, Any]:
