@@ -102,10 +102,10 @@ def compile_matrix(root: Path) -> None:
     host = client.find_engine(settings)
     compiling.VOLUME = "dockyard-bench"
     images = {base.python: base.image for base in resolve.ensure_bases(settings, host, settings.pythons)[0]}
-    make_locks(settings, Wish(), find_engine=lambda: host)  # installs the compilers
+    make_locks(settings, Wish(), host)  # installs the compilers
     for image, python in ((image, python) for python, image in images.items()):
         _run(host, image, python, ("rm", "-rf", "/cache/pip", "/cache/pip-tools"))
-    ours = _time(lambda: make_locks(settings, Wish(), find_engine=lambda: host))
+    ours = _time(lambda: make_locks(settings, Wish(), host))
     theirs = 0.0
     for python, image in images.items():
         _run(host, image, python, ("rm", "-rf", "/cache/pip", "/cache/pip-tools"))

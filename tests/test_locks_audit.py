@@ -22,10 +22,8 @@ from dockyard.locks.audit import (
     Audit,
     Release,
     Service,
-    ask_service,
     audit_locks,
     locate_releases,
-    reach_service,
 )
 from dockyard.locks.pins import parse_pins
 from dockyard.settings import Settings, load
@@ -82,7 +80,7 @@ def test_every_pin_is_asked_once(settings: Settings, service: Advisories) -> Non
     assert queries[-1] == {"package": {"name": "jinja2", "ecosystem": "PyPI"}, "version": "2.4.1"}
 
 
-def test_two_versions_are_both_asked_for(settings: Settings, vulnerable: Advisories, said: list[str]) -> None:
+def test_two_versions_are_both_asked_for(settings: Settings, vulnerable: Advisories) -> None:
     """Each version has its own findings and its own locks; a lock that was edited is audited as it is."""
     project = locked_project(settings)
     path = project.root / "requirements/3.12/base.txt"
@@ -93,7 +91,6 @@ def test_two_versions_are_both_asked_for(settings: Settings, vulnerable: Advisor
         ("3.1.3", ("3.1.4", "3.2.0"), 5),
         ("3.1.9", ("3.2.0",), 1),
     ]
-    assert "`invoke lock --check` finds something wrong" in said[0]
 
 
 def test_a_finding(settings: Settings, vulnerable: Advisories) -> None:
@@ -123,9 +120,9 @@ def test_a_long_answer_comes_in_pages(settings: Settings, service: Advisories) -
     assert [len(queries) for queries in service.questions] == [5, 1, 1]
 
 
-def test_many_packages_are_several_questions(service: Advisories) -> None:
+def test_many_packages_are_several_questions(settings: Settings, service: Advisories) -> None:
     """The service refuses more than a thousand at once."""
-    found = ask_service(Service("http://service"), [Release(f"p{number}", "1") for number in range(1500)])
+    found = Service(settings, {}).read_advisories([Release(f"p{number}", "1") for number in range(1500)])
     assert len(found) == 1500
     assert [len(queries) for queries in service.questions] == [1000, 501]
 
@@ -189,7 +186,6 @@ NOT_WHOLE: list[tuple[Callable[[str, Answer], Answer | bytes], str]] = [
     (second({"next_page_token": "0"}), "goes on for ever with flask==3.1.3"),
     (lambda path, right: (200, {"results": [{}] * 5}), "no data on Python packages"),
     (changed(RECORD, id="PYSEC-2026-8"), "no readable record of PYSEC-2026-7"),
-    (changed(RECORD, schema_version="2.0.0"), "no readable record of PYSEC-2026-7"),
     (changed(RECORD, affected=7), "what PYSEC-2026-7, GHSA-aaaa-bbbb-cccc says of flask==3.1.3 cannot be read"),
     (changed(RECORD, affected=[{"package": {"ecosystem": "PyPI"}}]), "cannot be read"),
     (changed(RECORD, aliases=[{}]), "cannot be read"),
@@ -254,9 +250,9 @@ def test_the_way_to_the_service(settings: Settings, tmp_path: Path) -> None:
     bundle = tmp_path / "ca.pem"
     bundle.write_text("")
     environment = {"HTTPS_PROXY": "http://me:hunter2@proxy:1", "HOME": str(tmp_path), "SSL_CERT_FILE": str(bundle)}
-    assert reach_service(settings, environment).address == SERVICE
+    assert Service(settings, environment).address == SERVICE
     own = settings._replace(audit_url="https://us:w0rd@advisories.example/osv/")
-    found = reach_service(own, environment)
+    found = Service(own, environment)
     assert found.address == "https://us:w0rd@advisories.example/osv"
     assert found.bundle == bundle
     assert {"hunter2", "w0rd"} <= set(found.secrets)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockyard.locks.lock import Change, classify_step, compare_locks, find_rehashed
+from dockyard.locks.lock import Change, classify_step, compare_locks
 from dockyard.locks.pins import Pin
 
 
@@ -42,14 +42,6 @@ def test_one_step_in_many_locks_is_one_change() -> None:
     )
     assert [each.step for each in compare_locks(old, new)] == ["minor", "added"]
     assert compare_locks(new, old)[-1].step == "removed"
-
-
-def test_new_hashes_of_an_old_version_are_seen() -> None:
-    """A release that got another file changes a lock without changing a version."""
-    old, new = {"a": [Pin("x", "1", ("h",), ())]}, {"a": [Pin("x", "1", ("h", "i"), ())]}
-    assert compare_locks(old, new) == ()
-    assert find_rehashed(old, new) == ("x",)
-    assert find_rehashed(old, old) == find_rehashed({}, new) == ()
 
 
 @given(st.dictionaries(st.sampled_from("abc"), st.dictionaries(st.sampled_from("xyz"), st.sampled_from(["1", "2"]))))

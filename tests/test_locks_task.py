@@ -195,16 +195,6 @@ def test_a_broken_input_stops_a_compile(project: Settings) -> None:
         make_and_print(project, Wish(), dry_run=False, as_json=False)
 
 
-def test_new_hashes_alone_are_said(
-    project: Settings, compiled: dict[str, str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A release that got another file is a change of its own kind."""
-    compiled["test"] = compiled["test"].replace("# via -r requirements/test.in", "# via x") + ""
-    compiled["test"] = compiled["test"].replace("pytest==9.2.0 \\\n", "pytest==9.2.0 \\\n    --hash=sha256:0123 \\\n")
-    make_and_print(project, Wish(everything=True), dry_run=False, as_json=False)
-    assert "2 locks written; new hashes for pytest" in capsys.readouterr().err
-
-
 def test_reasons_are_chains_from_the_inputs(project: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     """--why says who asks for a package and in which locks; an unknown one is a usage error."""
     print_chains(project, "Flask", as_json=False)
@@ -274,7 +264,7 @@ def test_what_is_built_from_source_is_listed(
     paths = tuple(f"requirements/{python}/production.txt" for python in project.pythons)
     built = (Built("sail", ("linux/arm64", "linux/s390x"), paths),)
     missing = Problem(paths[0], 7, "sail is built from source, and nothing says what builds it", "name it")
-    outcome = Outcome({}, (), (), 0, built=built, unbuildable=(missing,))
+    outcome = Outcome({}, (), 0, built=built, unbuildable=(missing,))
     monkeypatch.setattr(locks, "make_locks", lambda *_arguments, **_options: outcome)
     make_and_print(project, Wish(), dry_run=False, as_json=as_json)
     out, err = capsys.readouterr()

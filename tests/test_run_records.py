@@ -61,7 +61,7 @@ def test_a_lock(settings: Settings) -> None:
     """A package that moved alike in several locks is told once; one that came or went has null."""
     moved = Change("flask", "1.0", "1.1", ("a",), ())
     changes = (moved, replace(moved, locks=("b",)), Change("new", "", "2", ("a",), ()))
-    record = valid(settings, "lock", {"lock": describe_changes(LockOutcome({}, changes, (), 3))})
+    record = valid(settings, "lock", {"lock": describe_changes(LockOutcome({}, changes, 3))})
     assert record["lock"] == {
         "locks": 3,
         "changes": [{"name": "flask", "from": "1.0", "to": "1.1"}, {"name": "new", "from": None, "to": "2"}],

@@ -98,7 +98,7 @@ class Yard:
     def lock(self, wish: Wish | None = None, **settings: str) -> Outcome:
         """Make the locks and write them."""
         asked = self.with_settings(**settings)
-        outcome = make_locks(asked, wish or Wish(), find_engine=lambda: self.engine)
+        outcome = make_locks(asked, wish or Wish(), self.engine)
         write_outcome(asked, outcome)
         if outcome.failed:
             raise outcome.failed
@@ -183,8 +183,8 @@ def test_a_compile_after_a_compile_changes_nothing(yard: Yard, index: Index) -> 
     yard.write(index)
     assert len(yard.lock().files) == 3
     before = yard.tree()
-    assert not yard.lock().pending
-    assert not yard.lock(Wish(everything=True)).pending
+    assert not yard.lock().files
+    assert not yard.lock(Wish(everything=True)).files
     assert yard.tree() == before
 
 
@@ -381,7 +381,7 @@ def test_a_python_without_a_base_gets_the_same_locks_from_uv(
 
     monkeypatch.setattr(resolve, "ensure_bases", ensure)
     both = yard.settings._replace(pythons=(yard.settings.python, "3.12"))
-    outcome = make_locks(both, Wish(), find_engine=lambda: yard.engine)
+    outcome = make_locks(both, Wish(), yard.engine)
     write_outcome(both, outcome)
     assert list(yard.settings.root.glob("requirements/3.12/*.txt"))
     for purpose in INPUTS:

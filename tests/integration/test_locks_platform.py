@@ -64,7 +64,7 @@ def test_only_what_the_platforms_install_is_locked(yard: Yard, resolver: str, fo
         assert len(names(yard, index, "test", "hull")) == 10
         assert check_project(yard.settings) == ()
         before = yard.tree()
-        assert not yard.lock(Wish(everything=True)).pending
+        assert not yard.lock(Wish(everything=True)).files
         assert yard.tree() == before
         yard.settings = yard.with_settings(platforms=(AMD, ARM))
         assert {each.mend for each in check_project(yard.settings)} == {"invoke lock"}

@@ -121,7 +121,7 @@ def test_several_pythons_lock_in_parallel(yard: Yard, private: Index) -> None:
     """Every Python that has a base here gets its locks from the private index in one run."""
     both = yard.settings._replace(pythons=(yard.settings.python, "3.11"))
     yard.write(private)
-    outcome = make_locks(both, Wish(), find_engine=lambda: yard.engine)
+    outcome = make_locks(both, Wish(), yard.engine)
     assert len(outcome.files) == 2 * len(INPUTS)
 
 

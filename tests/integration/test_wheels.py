@@ -84,7 +84,7 @@ def yard(
         platforms=(platform,),
         resolver="uv",
     )
-    outcome = make_locks(made, Wish(), find_engine=lambda: engine)
+    outcome = make_locks(made, Wish(), engine)
     write_outcome(made, outcome)
     assert [each.package for each in outcome.built] == ["knot", "splice"]
     yield made

@@ -6,6 +6,7 @@ knows a package at all, so a release that is known to be vulnerable is asked for
 nothing against that one either.
 """
 
+import contextlib
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
 from operator import attrgetter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
@@ -131,12 +131,10 @@ def audit_locks(settings: "Settings", today: date) -> Audit:
     lost = [problem for lock in known.locks if not lock.body for problem in lock.problems]
     for problem in (*known.broken, *lost):
         raise InputError(problem.path, problem.line, problem.message, problem.mend)
-    if any(lock.problems for lock in known.locks):
-        log.info("the locks are audited as they are, but `invoke lock --check` finds something wrong with them")
     places = locate_releases({lock.path: lock.pins for lock in known.locks})
     log.info(f"asking for known vulnerabilities of {len(places)} packages")
     found: list[Finding] = []
-    for release, records in ask_service(reach_service(settings, os.environ), tuple(places)).items():
+    for release, records in Service(settings, os.environ).read_advisories(tuple(places)).items():
         try:
             found += merge_records(release, records)
         except (KeyError, TypeError, AttributeError, ValueError):
@@ -250,10 +248,15 @@ def _list_fixes(record: Mapping[str, Any], release: Release) -> Iterator[str]:
 class Service:
     """A session with an OSV service; whatever it does not answer plainly is an IncompleteError.
 
-    `secrets` are what no message may show.
+    It is reached through the proxy and the certificates of the environment, whose passwords no message shows.
     """
 
-    def __init__(self, address: str, bundle: Path | None = None, secrets: tuple[str, ...] = ()) -> None:
+    def __init__(self, settings: "Settings", environment: Mapping[str, str]) -> None:
+        self.address = (settings.audit_url or SERVICE).rstrip("/")
+        self.secrets = read_access((), self.address, environment).secrets
+        self.name = redact(self.address, self.secrets)
+        self.bundle = ca_bundle(environment)
+        self.session = requests.Session()
         retry = urllib3.Retry(
             RETRIES,
             allowed_methods=None,
@@ -262,18 +265,25 @@ class Service:
             raise_on_status=False,
             retry_after_max=LONGEST_WAIT,
         )
-        self.address = address
-        self.secrets = secrets
-        self.name = redact(address, secrets)
-        self.session = requests.Session()
         for scheme in ("https://", "http://"):
             self.session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=WORKERS, max_retries=retry))
-        self.bundle = bundle
 
-    def list_identifiers(self, releases: Sequence[Release]) -> dict[Release, tuple[str, ...]]:
+    def read_advisories(self, releases: Sequence[Release]) -> dict[Release, list[Mapping[str, Any]]]:
+        """Return the records of all advisories for each release."""
+        with self.session:
+            named = self.list_identifiers(dict.fromkeys((*releases, SENTINEL)))
+            if not named[SENTINEL]:
+                said = f"{self.name} knows nothing against {SENTINEL}, which is known to be vulnerable"
+                raise IncompleteError(f"{said}: it has no data on Python packages")
+            identifiers = sorted({name for release in releases for name in named[release]})
+            with ThreadPoolExecutor(WORKERS) as pool:
+                records = dict(zip(identifiers, pool.map(self.read_advisory, identifiers), strict=True))
+        return {release: [records[name] for name in dict.fromkeys(named[release])] for release in releases}
+
+    def list_identifiers(self, releases: Iterable[Release]) -> dict[Release, list[str]]:
         """Return the identifiers of the advisories for each release."""
-        found: dict[Release, tuple[str, ...]] = {}
         waiting = [(release, "") for release in releases]
+        found: dict[Release, list[str]] = {release: [] for release, _ in waiting}
         for _ in range(PAGES):
             if not waiting:
                 return found
@@ -286,7 +296,7 @@ class Service:
             try:
                 results = self._ask("POST", "/v1/querybatch", {"queries": queries})["results"]
                 for (release, _), result in zip(asked, results, strict=True):
-                    found[release] = (*found.get(release, ()), *(str(each["id"]) for each in result.get("vulns") or ()))
+                    found[release] += [str(each["id"]) for each in result.get("vulns") or ()]
                     waiting += [(release, token)] if (token := result.get("next_page_token")) else []
             except (AttributeError, KeyError, TypeError, ValueError):
                 said = _name(release for release, _ in asked)
@@ -296,8 +306,7 @@ class Service:
     def read_advisory(self, identifier: str) -> Mapping[str, Any]:
         """Return the record of an advisory."""
         record = self._ask("GET", f"/v1/vulns/{quote(identifier, safe='')}")
-        version = record.get("schema_version", "1")
-        if record.get("id") != identifier or not isinstance(version, str) or version.split(".")[0] != "1":
+        if record.get("id") != identifier:
             raise IncompleteError(f"{self.name} has no readable record of {identifier}")
         return record
 
@@ -307,40 +316,16 @@ class Service:
             # Certificates are named for each request: a session's own choice gives way to REQUESTS_CA_BUNDLE.
             verify = str(self.bundle) if self.bundle else True
             answer = self.session.request(method, address, json=question, timeout=SECONDS, verify=verify)
-            document = answer.json() if answer.ok else None
-        except requests.exceptions.JSONDecodeError:
-            document = None
         except requests.RequestException as error:
             reason = redact(f"{type(error).__name__}: {name_cause(list_causes(error))}", self.secrets)
             raise IncompleteError(f"{self.name}{path} cannot be had: {reason}") from None
-        if not isinstance(document, dict):
-            said = (
-                f"status {answer.status_code} {answer.reason}".rstrip() if not answer.ok else "what is no JSON object"
-            )
-            raise IncompleteError(f"{self.name}{path} answered with {redact(said, self.secrets)}")
-        return document
-
-
-def reach_service(settings: "Settings", environment: Mapping[str, str]) -> Service:
-    """Return the service, as it is reached through the proxy and the certificates of the environment."""
-    address = (settings.audit_url or SERVICE).rstrip("/")
-    return Service(address, ca_bundle(environment), read_access((), address, environment).secrets)
-
-
-def ask_service(service: Service, releases: Sequence[Release]) -> dict[Release, list[Mapping[str, Any]]]:
-    """Return the records of all advisories for each release; raise IncompleteError unless all is answered."""
-    with service.session:
-        named = service.list_identifiers([*releases, *(() if SENTINEL in releases else (SENTINEL,))])
-        if not named[SENTINEL]:
-            raise IncompleteError(
-                f"{service.name} knows nothing against {SENTINEL}, "
-                "which is known to be vulnerable: it has no data on Python packages"
-            )
-        wanted = {release: tuple(dict.fromkeys(named[release])) for release in releases}
-        identifiers = sorted({name for names in wanted.values() for name in names})
-        with ThreadPoolExecutor(WORKERS) as pool:
-            records = dict(zip(identifiers, pool.map(service.read_advisory, identifiers), strict=True))
-    return {release: [records[name] for name in names] for release, names in wanted.items()}
+        said = f"status {answer.status_code} {answer.reason}"
+        if answer.ok:
+            said = "what is no JSON object"
+            with contextlib.suppress(ValueError):
+                if isinstance(document := answer.json(), dict):
+                    return document
+        raise IncompleteError(f"{self.name}{path} answered with {redact(said, self.secrets)}")
 
 
 def _name(releases: Iterable[Release], most: int = 3) -> str:

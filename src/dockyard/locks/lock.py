@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, zip_longest
 from operator import attrgetter
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from packaging.version import InvalidVersion, Version
 
+from dockyard.engine.client import find_engine
 from dockyard.errors import DockyardError
 from dockyard.files import replace_files
 from dockyard.host import ca_bundle
@@ -66,7 +67,6 @@ class Outcome:
 
     files: Mapping[str, str | None]
     changes: tuple[Change, ...]
-    rehashed: tuple[str, ...]
     locks: int
     yanked: tuple[str, ...] = ()
     """What is to be said of pins that their index has yanked."""
@@ -78,31 +78,26 @@ class Outcome:
     failed: DockyardError | None = None
     """Why some locks could not be made although those in `files` were: the network."""
 
-    @property
-    def pending(self) -> bool:
-        """Whether anything on disk would be another."""
-        return bool(self.files)
 
-
-def make_locks(settings: "Settings", wish: Wish, *, find_engine: Callable[[], "Engine"]) -> Outcome:
+def make_locks(settings: "Settings", wish: Wish, engine: "Engine | None" = None) -> Outcome:
     """Compile what is stale or asked for, and return what would change; nothing is written yet.
 
     No engine is looked for where nothing needs compiling. Raise InputError for the first broken input.
     """
-    found = inspect_locks(settings)
-    for problem in found.broken:
+    known = inspect_locks(settings)
+    for problem in known.broken:
         raise InputError(problem.path, problem.line, problem.message, problem.mend)
-    batches = plan_batches(found, wish)
-    inputs = [file for batch in batches for job in batch.jobs for file in job.lock.inputs]
-    access = read_access(dict.fromkeys(inputs), settings.index_url, os.environ)
-    access = replace(access, ca=read_certificates(ca_bundle()))
+    batches = plan_batches(known, wish)
+    jobs = [job for batch in batches for job in batch.jobs]
     made = Compiled({})
     if batches:
-        engine = find_engine()
+        inputs = dict.fromkeys(file for job in jobs for file in job.lock.inputs)
+        access = read_access(inputs, settings.index_url, os.environ)
+        access = replace(access, ca=read_certificates(ca_bundle()))
+        engine = engine or find_engine(settings)
         made = compile_all(engine, choose_places(settings, engine, batches), access)
-    kept = (pin.partition(" ;")[0] for batch in batches for job in batch.jobs for pin in job.pins)
-    outcome = compare_outcome(settings.root, found, made.texts)
-    return replace(outcome, yanked=tuple(describe_yanked(made.yanked, kept)), failed=made.failed)
+    kept = [pin.partition(" ;")[0] for job in jobs for pin in job.pins]
+    return compare_with_disk(settings.root, known, made, describe_yanked(made.yanked, kept))
 
 
 def write_outcome(settings: "Settings", outcome: Outcome) -> None:
@@ -110,21 +105,22 @@ def write_outcome(settings: "Settings", outcome: Outcome) -> None:
     replace_files({settings.root / path: new for path, new in outcome.files.items()})
 
 
-def compare_outcome(root: Path, found: ProjectLocks, made: Mapping[str, str]) -> Outcome:
+def compare_with_disk(root: Path, known: ProjectLocks, made: Compiled, yanked: Iterable[str]) -> Outcome:
     """Compare locks as they were made with those on disk; locks of ours that nothing asks for are to go."""
-    strays = (problem.path for problem in found.strays)
-    gone = {path: None for path in strays if b"# Made by Dockyard" in (root / path).read_bytes()[:200]}
-    fresh = tuple(lock._replace(content=made.get(lock.path, "").encode() or lock.content) for lock in found.locks)
-    stale = {old.path: new for old, new in zip(found.locks, fresh, strict=True) if old.content != new.content}
-    before = {lock.path: lock.pins for lock in found.locks if lock.path in stale}
-    after = {path: new.pins for path, new in stale.items()}
+    old = {lock.path: lock for lock in known.locks}
+    new = {path: lock._replace(content=made.texts[path].encode()) for path, lock in old.items() if path in made.texts}
+    stale = [path for path in new if new[path].content != old[path].content]
+    strays = [problem.path for problem in known.strays]
+    held = tuple({**old, **new}.values())
     return Outcome(
-        {**{path: made[path] for path in stale}, **gone},
-        compare_locks(before, after),
-        find_rehashed(before, after),
-        len(made),
-        built=collect_built(fresh),
-        unbuildable=tuple(find_unbuildable(fresh)),
+        files={path: made.texts[path] for path in stale}
+        | {path: None for path in strays if b"# Made by Dockyard" in (root / path).read_bytes()[:200]},
+        changes=compare_locks({path: old[path].pins for path in stale}, {path: new[path].pins for path in stale}),
+        locks=len(made.texts),
+        yanked=tuple(yanked),
+        built=collect_built(held),
+        unbuildable=tuple(find_unbuildable(held)),
+        failed=made.failed,
     )
 
 
@@ -143,9 +139,8 @@ def choose_places(settings: "Settings", engine: "Engine", batches: Sequence[Batc
 
     wanted = [batch.python for batch in batches]
     found, missing = resolve.ensure_bases(settings, engine, wanted)
-    spare = [python for python in settings.pythons if python not in wanted]
-    if missing and not found and spare:
-        found, _ = resolve.ensure_bases(settings, engine, spare)
+    if not found and (others := [python for python in settings.pythons if python not in wanted]):
+        found, _ = resolve.ensure_bases(settings, engine, others)
     if not found:
         raise DockyardError(
             f"there is no base image for Python {missing[0].python}: {missing[0].reason}", "`invoke doctor` shows why"
@@ -178,15 +173,6 @@ def compare_locks(before: Mapping[str, Iterable[Pin]], after: Mapping[str, Itera
         Change(*key, tuple(path for path, _ in places), tuple(sorted({name for _, via in places for name in via})))
         for key, places in sorted(found.items())
     )
-
-
-def find_rehashed(before: Mapping[str, Iterable[Pin]], after: Mapping[str, Iterable[Pin]]) -> tuple[str, ...]:
-    """Return the packages whose version stays and whose hashes do not."""
-    names = set()
-    for path in after:
-        old = {(pin.name, pin.version): pin.hashes for pin in before.get(path, ())}
-        names |= {pin.name for pin in after[path] if old.get((pin.name, pin.version), pin.hashes) != pin.hashes}
-    return tuple(sorted(names))
 
 
 def classify_step(before: str, after: str) -> str:

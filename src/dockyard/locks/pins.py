@@ -21,11 +21,14 @@ from dockyard.locks.markers import (
 )
 
 PIN = re.compile(
-    r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?[ \t]*(?:==[ \t]*([^\s;\\]+)|@[ \t]*([^\s\\]+))"
-    r"[ \t]*(?:;[ \t]*((?:(?! --)[^\\#])*))?"
+    r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]\n]*\])?[ \t]*(?:==[ \t]*([^\s;\\]+)|@[ \t]*([^\s\\]+))"
+    r"[ \t]*(?:;[ \t]*((?:(?! --)[^\\#\n])*))?.*(?:\n[ \t].*)*",
+    re.MULTILINE,
 )
+"""A pin with the lines below it that stand further in."""
+
 HASH = re.compile(r"--hash=(\w+:[0-9a-f]+)")
-VIA = re.compile(r"[ \t]+#(?: via\b[ \t]*|[ \t]*)(.*)")
+VIA = re.compile(r"^[ \t]+#(?: via\b[ \t]*|[ \t]*)(.*)", re.MULTILINE)
 """Who asks for a pin: behind "# via", or a line each below it and further in, where "via" is a package's name."""
 
 
@@ -63,19 +66,29 @@ def split_name(requirement: str) -> str:
 def parse_pins(text: str) -> tuple[Pin, ...]:
     """Return the pins of a lock by name, and by marker where it has several; other lines are passed over."""
     found: dict[tuple[str, str], Pin] = {}
-    current: tuple[str, str] | None = None
-    for number, line in enumerate(text.splitlines(), 1):
-        match = PIN.match(line)
-        if match:
-            marker = " ".join((match[4] or "").split())
-            pin = Pin(canonicalize_name(match[1]), match[2] or "", address=match[3] or "", line=number, marker=marker)
-            current = pin.name, pin.marker
-            found.setdefault(current, pin)
-        elif not line.startswith((" ", "\t")):
-            current = None
-        if current:
-            found[current] = _extended(found[current], line)
-    return tuple(found[name]._replace(hashes=tuple(sorted(found[name].hashes))) for name in sorted(found))
+    for match in PIN.finditer(text):
+        entry, name, version, address, marker = (part or "" for part in match.group(0, 1, 2, 3, 4))
+        pin = Pin(
+            canonicalize_name(name),
+            version,
+            tuple(sorted(HASH.findall(entry))),
+            _read_askers(entry),
+            address,
+            text.count("\n", 0, match.start()) + 1,
+            " ".join(marker.split()),
+        )
+        found.setdefault((pin.name, pin.marker), pin)
+    return tuple(found[key] for key in sorted(found))
+
+
+def _read_askers(entry: str) -> tuple[str, ...]:
+    askers = set[str]()
+    for said in VIA.findall(entry):
+        if said.startswith("-r "):
+            askers.add(re.sub(r"[ \t]*\(line \d+\)\s*$", "", said))
+        elif said and not said.startswith(("-c ", "(")):
+            askers.update(canonicalize_name(re.sub(r"\[.*\]", "", name.strip())) for name in said.split(","))
+    return tuple(sorted(askers))
 
 
 def render_pins(options: Iterable[str], pins: Iterable[Pin]) -> str:
@@ -88,18 +101,6 @@ def render_pins(options: Iterable[str], pins: Iterable[Pin]) -> str:
         elif pin.via:
             lines.append(f"    # via {pin.via[0]}")
     return "".join(f"{line}\n" for line in lines)
-
-
-def _extended(pin: Pin, line: str) -> Pin:
-    if hashes := tuple(HASH.findall(line)):
-        return pin._replace(hashes=(*pin.hashes, *hashes))
-    match = VIA.match(line)
-    if not match or not match[1] or match[1].startswith(("-c ", "(")):
-        return pin
-    askers: list[str] = [canonicalize_name(re.sub(r"\[.*\]", "", name.strip())) for name in match[1].split(",")]
-    if match[1].startswith("-"):
-        askers = [re.sub(r"[ \t]*\(line \d+\)$", "", match[1])]
-    return pin._replace(via=tuple(sorted({*pin.via, *askers})))
 
 
 def equal_versions(one: str, other: str) -> bool:
@@ -116,18 +117,15 @@ def find_chains(name: str, pins: Mapping[str, Pin]) -> tuple[tuple[str, ...], ..
     `pins` is one lock by package name. Of two ways from one input the shorter counts.
     """
     found: dict[str, tuple[str, ...]] = {}
-    level: list[tuple[str, ...]] = [(canonicalize_name(name),)]
-    seen = {chain[0] for chain in level}
-    while level:
-        following: list[tuple[str, ...]] = []
-        for chain in level:
-            for asker in pins[chain[0]].via if chain[0] in pins else ():
-                if asker.startswith("-"):
-                    found.setdefault(asker[3:], (asker[3:], *chain))
-                elif asker not in seen:
-                    seen.add(asker)
-                    following.append((asker, *chain))
-        level = following
+    waiting: list[tuple[str, ...]] = [(canonicalize_name(name),)]
+    seen = {*waiting[0]}
+    for chain in waiting:  # which grows: the nearest come first
+        for asker in pins[chain[0]].via if chain[0] in pins else ():
+            if asker.startswith("-"):
+                found.setdefault(asker[3:], (asker[3:], *chain))
+            elif asker not in seen:
+                seen.add(asker)
+                waiting.append((asker, *chain))
     return tuple(found[start] for start in sorted(found))
 
 

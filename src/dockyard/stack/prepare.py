@@ -186,7 +186,7 @@ def require_locks(settings: Settings, engine: Engine) -> None:
     """Make the locks of a project that has none yet: a stale one is for `invoke lock` to say and to mend."""
     if inspect_locks(settings).unmade:
         log.info("there is no lock yet: making all of them")
-        made = make_locks(settings, Wish(), find_engine=lambda: engine)
+        made = make_locks(settings, Wish(), engine)
         write_outcome(settings, made)
         if made.failed:
             raise made.failed

@@ -55,10 +55,9 @@ def print_problems(project: "Settings", *, as_json: bool) -> None:
     from dockyard.locks.check import check_project
 
     problems = (*check_project(project), *find_uncopied_lines(project))
-    if as_json:
-        console.as_json([problem._asdict() for problem in problems])
-    elif problems:
-        console.table(("where", "what is wrong"), [(f"{each.path}:{each.line}", each.message) for each in problems])
+    if problems or as_json:
+        rows = [(f"{each.path}:{each.line}", each.message) for each in problems]
+        console.tell([each._asdict() for each in problems], ("where", "what is wrong"), rows, json=as_json)
     if problems:
         mends = "; ".join(dict.fromkeys(problem.mend for problem in problems))
         raise ChangesPending(f"{_count(len(problems), 'problem')} with the locks", f"to mend: {mends}")
@@ -98,19 +97,15 @@ def warn_of_stale_locks(project: "Settings", *, locked: bool) -> None:
 
 def make_and_print(project: "Settings", wish: "Wish", *, dry_run: bool, as_json: bool) -> None:
     """Compile, show what changed, and write it; in a dry run raise ChangesPending instead."""
-    from dockyard.engine.client import find_engine
     from dockyard.image.records import record_run
     from dockyard.locks.lock import make_locks, write_outcome
 
-    def make() -> "Outcome":
-        return make_locks(project, wish, find_engine=lambda: find_engine(project))
-
     if dry_run:
-        outcome = make()
+        outcome = make_locks(project, wish)
     else:
         with record_run(project, "lock") as recording:
             with recording.step("compile"):
-                outcome = make()
+                outcome = make_locks(project, wish)
             write_outcome(project, outcome)
             recording.details["lock"] = describe_changes(outcome)
             recording.failed = outcome.failed is not None
@@ -133,7 +128,7 @@ def make_and_print(project: "Settings", wish: "Wish", *, dry_run: bool, as_json:
     console.log.info(summarize_outcome(outcome, dry_run=dry_run))
     if outcome.failed:
         raise outcome.failed
-    if dry_run and outcome.pending:
+    if dry_run and outcome.files:
         raise ChangesPending("the locks would change", "run it again without --dry-run")
 
 
@@ -183,7 +178,6 @@ def describe_outcome(outcome: "Outcome") -> dict[str, Any]:
             }
             for each in outcome.changes
         ],
-        "rehashed": outcome.rehashed,
         "yanked": outcome.yanked,
         "built": [each._asdict() for each in outcome.built],
         "files": sorted(outcome.files),
@@ -197,10 +191,7 @@ def summarize_outcome(outcome: "Outcome", *, dry_run: bool) -> str:
     written = len(outcome.files) - removed
     would = "would be " if dry_run else ""
     said = f"{_count(written, 'lock')} {would}written" if written else "no lock changed" if outcome.locks else ""
-    parts = [said or "nothing was stale", f"{removed} {would}removed" if removed else ""]
-    if outcome.rehashed and not outcome.changes:
-        parts.append(f"new hashes for {', '.join(outcome.rehashed)}")
-    return "; ".join(filter(None, parts))
+    return (said or "nothing was stale") + (f"; {removed} {would}removed" if removed else "")
 
 
 def name_locks(project: "Settings", paths: Sequence[str]) -> str:
@@ -220,25 +211,20 @@ def name_locks(project: "Settings", paths: Sequence[str]) -> str:
 
 def print_outdated(project: "Settings", *, as_json: bool) -> None:
     """Print the newest version that each Python and the inputs allow, for every pin that is another."""
-    from dockyard.engine.client import find_engine
     from dockyard.locks.lock import make_locks
     from dockyard.locks.plan import Wish
 
-    outcome = make_locks(project, Wish(everything=True), find_engine=lambda: find_engine(project))
+    outcome = make_locks(project, Wish(everything=True))
     if outcome.failed:
         raise outcome.failed
     columns = ("package", "locked", "newest", "step", "locks")
     # What an upgrade adds or drops is not outdated.
-    behind = [
-        (each.package, each.before, each.after, each.step, each.locks)
-        for each in outcome.changes
-        if each.before and each.after
-    ]
-    if as_json:
-        console.as_json([dict(zip(columns, row, strict=True)) for row in behind])
-    elif behind:
-        console.table(columns, [(*row, name_locks(project, locks)) for *row, locks in behind])
-    count = len({package for package, *_ in behind})
+    behind = [each for each in outcome.changes if each.before and each.after]
+    told = [(each.package, each.before, each.after, each.step, each.locks) for each in behind]
+    if told or as_json:
+        rows = [(*row, name_locks(project, locks)) for *row, locks in told]
+        console.tell([dict(zip(columns, row, strict=True)) for row in told], columns, rows, json=as_json)
+    count = len({each.package for each in behind})
     said = _count(count, "package") + " behind" if count else "no package is behind"
     tip = "; `invoke lock --upgrade` takes the newest" if count else ""
     console.log.info(f"{said} what the .in files and each Python allow{tip}")
