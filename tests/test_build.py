@@ -437,6 +437,7 @@ def test_a_wrong_target_is_told_before_an_engine_is_sought(settings: Settings, b
 
 def test_retag(settings: Settings, bench: Bench) -> None:
     """The newest image of a target gets the tags from git."""
+    (settings.root / "Dockerfile").write_text(STAGES)
     bench.images["shop:test-py3.12"] = {"Id": "sha256:2"}
     named = build.retag(settings, bench.engine, "test", "3.12")
     assert named == ("shop:1.2.3-test-py3.12", "shop:0123456789ab-test-py3.12")
@@ -453,5 +454,6 @@ def test_retag_of_an_image_that_is_not_there(settings: Settings, bench: Bench) -
 def test_retag_without_git(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """No commit and no name given: a usage error."""
     replace_everywhere(monkeypatch, "read_git", lambda _root: None)
+    (settings.root / "Dockerfile").write_text(STAGES)
     with pytest.raises(UsageError, match="no git commit"):
         build.retag(settings, Docker().engine, "production", "3.13")

@@ -85,10 +85,8 @@ def test_flags_and_here_documents_stand_beside_an_instruction() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("RUN x\nFROM a", "line 1 of the Dockerfile: RUN comes before the first FROM"),
         ("FROM a\nFROM", "line 2 of the Dockerfile: FROM takes an image"),
         ("FROM a b c d", "line 1 of the Dockerfile: FROM takes an image"),
-        ('FROM a AS "one"', "cannot be the name of a stage"),
         ("FROM a\n\nRUN <<EOF\nno end", "line 3 of the Dockerfile: the here-document EOF has no end"),
     ],
 )

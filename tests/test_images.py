@@ -22,7 +22,6 @@ TAGS: dict[str, tuple[Git | None, Variant, tuple[str, ...], tuple[str, ...]]] = 
     "version first": (TAGGED, PRODUCTION, (), ("shop:1.2.3", "shop:0123456789ab")),
     "dirty hides the version": (DIRTY, PRODUCTION, (), ("shop:0123456789ab-dirty",)),
     "other target and python": (TAGGED, OTHER, (), ("shop:1.2.3-test-py3.12", "shop:0123456789ab-test-py3.12")),
-    "no git": (None, PRODUCTION, (), ()),
     "chosen": (DIRTY, OTHER, ("a", "b"), ("shop:a-test-py3.12", "shop:b-test-py3.12")),
     "chosen without git": (None, PRODUCTION, ("a",), ("shop:a",)),
     "local version": (dataclasses.replace(CLEAN, tag="v1.0+x"), PRODUCTION, (), ("shop:1.0-x", "shop:0123456789ab")),
@@ -36,6 +35,13 @@ def test_tags(
 ) -> None:
     """Tags tell version, commit, target and Python, in that order, and only where they differ from the default."""
     assert names.choose_tags(settings, git, variant, chosen) == expected
+
+
+def test_nothing_to_take_a_tag_from(settings: Settings) -> None:
+    """Without git and without a name of one's own."""
+    with pytest.raises(UsageError, match="no git commit to take a tag from") as caught:
+        names.choose_tags(settings, None, PRODUCTION)
+    assert "--tag" in caught.value.hint
 
 
 def test_tags_carry_the_registry(settings: Settings) -> None:

@@ -13,7 +13,7 @@ from dockyard.bases.resolve import Missing
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError, UsageError
 from dockyard.git import Git
-from dockyard.image.build import Built, Request
+from dockyard.image.build import Built, Request, choose_references
 from dockyard.image.names import Variant
 from dockyard.image.records import record_run
 from dockyard.registry import push as shipping
@@ -100,18 +100,18 @@ def harbour(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Harbour:
 def test_references(settings: Settings, harbour: Harbour) -> None:
     """Every image has its names from git, or those that were chosen, and never the one that moves."""
     request = Request(("production", "test"), ("3.13",))
-    assert shipping.choose_references(settings, request) == {
+    assert choose_references(settings, request) == {
         PRODUCTION: ("shop:1.2.3", "shop:0123456789ab"),
         Variant("test", "3.13"): ("shop:1.2.3-test", "shop:0123456789ab-test"),
     }
-    assert shipping.choose_references(settings, Request(tags=("7",))) == {PRODUCTION: ("shop:7",)}
+    assert choose_references(settings, Request(tags=("7",))) == {PRODUCTION: ("shop:7",)}
 
 
 def test_no_name(settings: Settings, harbour: Harbour) -> None:
     """Without git and without a tag it is a usage error."""
     harbour.git = None
     with pytest.raises(UsageError, match="no git commit to take a tag from"):
-        shipping.choose_references(settings, Request())
+        choose_references(settings, Request())
 
 
 def test_build_and_push(settings: Settings, harbour: Harbour) -> None:
@@ -148,7 +148,7 @@ def test_uncommitted_changes(settings: Settings, harbour: Harbour) -> None:
     harbour.git = DIRTY
     with pytest.raises(DockyardError, match="built from uncommitted changes"):
         shipping.build_and_push(settings, Request(push=True), force=False, actions=harbour.actions())
-    wanted = shipping.choose_references(settings, Request())
+    wanted = choose_references(settings, Request())
     with pytest.raises(DockyardError, match="built from uncommitted changes"):
         shipping.push_variants(settings, wanted, force=False, actions=harbour.actions())
     assert (harbour.asked, harbour.records) == ([], [])

@@ -132,11 +132,14 @@ def plan_images(settings: Settings, found: World, request: Request) -> tuple[bak
             f"the Dockerfile has no ARG {KEEP}, so nothing would come of keep in [tool.dockyard]",
             'give it one in the stage that makes the runtime, and there --keep "${KEEP}" to `python /dockyard runtime`',
         )
-    if request.push and not (request.tags or found.git):
-        raise UsageError("there is no git commit to take a tag from", "name one: `invoke build --push --tag 1.2.3`")
-    bases = {base.python: base for base in found.bases}
-    variants = [variant for variant in request.variants(settings) if variant.python in bases]
-    planned = [_image(settings, found, request, variant, bases[variant.python]) for variant in variants]
+    variants, bases = request.variants(settings), {base.python: base for base in found.bases}
+    if request.push:
+        names.choose_tags(settings, found.git, variants[0], request.tags)  # without a name, nothing needs to be built
+    planned = [
+        _image(settings, found, request, variant, bases[variant.python])
+        for variant in variants
+        if variant.python in bases
+    ]
     if settings.build_cache and len(planned) == 1:
         # Several images would overwrite each other's cache: they only read one.
         planned = [replace(planned[0], cache_to=f"{settings.build_cache},mode=max")]
@@ -144,8 +147,9 @@ def plan_images(settings: Settings, found: World, request: Request) -> tuple[bak
 
 
 def _image(settings: Settings, found: World, request: Request, variant: Variant, base: Base) -> bake.Image:
-    named = names.choose_tags(settings, found.git, variant, request.tags)
     moving = () if request.push else (names.local_name(settings, variant),)
+    tagged = found.git or request.tags or request.push
+    named = names.choose_tags(settings, found.git, variant, request.tags) if tagged else ()
     secrets = (
         *((f"id=ca,src={found.ca}",) if found.ca else ()),
         *(("id=pip,env=DOCKYARD_PIP_CONF",) if found.logins.pip_conf else ()),
@@ -334,13 +338,20 @@ def read_locked_packages(settings: Settings, variant: Variant) -> list[PackageRe
     return [{"name": pin.name, "version": pin.version or pin.address, "type": "python"} for pin in parse_pins(text)]
 
 
+def choose_references(settings: Settings, request: Request) -> dict[Variant, tuple[str, ...]]:
+    """Return the names under which each image is tagged or pushed; raise UsageError where nothing says what they are.
+
+    A target that the Dockerfile has not is told here too, before anybody looks for an engine or a registry.
+    """
+    require_targets(request.targets, read_dockerfile(settings.root, settings.dockerfile))
+    git, variants = read_git(settings.root), request.variants(settings)
+    return {variant: names.choose_tags(settings, git, variant, request.tags) for variant in variants}
+
+
 def retag(settings: Settings, engine: Engine, target: str, python: str, chosen: Sequence[str] = ()) -> tuple[str, ...]:
     """Give the newest image of a target the tags in `chosen`, or those from git; return the references."""
-    (variant,) = Request(targets=(target,), pythons=(python,)).variants(settings)
+    ((variant, references),) = choose_references(settings, Request((target,), (python,), tags=tuple(chosen))).items()
     local = names.local_name(settings, variant)
-    references = names.choose_tags(settings, read_git(settings.root), variant, chosen)
-    if not references:
-        raise UsageError("there is no git commit to take a tag from", "name one: `invoke tag --tag 1.2.3`")
     if engine.inspect_image(local) is None:
         raise DockyardError(
             f"there is no image {local}", f"`invoke build --target {target} --python {python}` makes it"

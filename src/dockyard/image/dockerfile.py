@@ -18,7 +18,6 @@ CONTINUED = re.compile(r"(?:^|(?<=[^\\]))\\[ \t]*$")
 WORD = re.compile(r"""(?:\\.|'[^']*(?:'|\Z)|"(?:\\.|[^"\\])*(?:"|\Z)|\S)+""", re.DOTALL)
 QUOTED = re.compile(r"""'([^']*)'|"((?:\\.|[^"])*)"|\\(.)|(["'])""")
 FLAG = re.compile(r"--[a-z][\w-]*(?:=(?:\"[^\"]*\"|'[^']*'|\S)*)?(?:\s+|$)")
-STAGE_NAME = re.compile(r"[a-z][a-z0-9_.-]*")
 VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?:(:?[-+?])([^{}]*))?\})")
 
 
@@ -70,7 +69,7 @@ def read_dockerfile(root: Path, name: str = NAME, values: Mapping[str, str] | No
 
 
 def parse_dockerfile(text: str, values: Mapping[str, str] | None = None) -> Dockerfile:
-    """Return what a Dockerfile says; raise DockyardError, with the line, for what BuildKit would not read either.
+    """Return what a Dockerfile says; raise DockyardError, with the line, where nobody can tell what the stages are.
 
     `values` are build arguments: they stand for the defaults of the arguments before the first FROM.
     """
@@ -88,8 +87,6 @@ def parse_dockerfile(text: str, values: Mapping[str, str] | None = None) -> Dock
             stages.append(Stage(name, len(stages), base, one.line, []))
         elif stages:
             stages[-1].instructions.append(one)
-        elif one.keyword != "ARG":
-            raise _wrong(one.line, f"{one.keyword} comes before the first FROM", "only ARG may stand there")
     return Dockerfile(tuple(stages), frozenset(arguments), known)
 
 
@@ -178,8 +175,6 @@ def _from(one: Instruction, known: Mapping[str, str]) -> tuple[str, str]:
     if len(words) != 1 and not (len(words) == 3 and words[1].upper() == "AS"):
         raise _wrong(one.line, "FROM takes an image, or an image, AS and a name", "write FROM IMAGE AS NAME")
     name = words[2].lower() if len(words) == 3 else ""
-    if name and not STAGE_NAME.fullmatch(name):
-        raise _wrong(one.line, f"{name} cannot be the name of a stage", "use letters, digits, - _ and .")
     return name, substitute(unquote(words[0]), known)
 
 

@@ -42,7 +42,8 @@ def local_name(settings: Settings, variant: Variant) -> str:
 def choose_tags(settings: Settings, git: Git | None, variant: Variant, chosen: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the full references of a variant, most telling first; `chosen` replaces those from git.
 
-    A version tag gives `1.2.3`, every commit its first twelve digits; uncommitted changes mark it `-dirty`.
+    A version tag gives `1.2.3`, every commit its first twelve digits; uncommitted changes mark it `-dirty`. Raise
+    UsageError where nothing says what they are.
     """
     # What tells a variant from the production image on the default Python:
     end = "" if variant.target == PRODUCTION else f"-{variant.target}"
@@ -50,7 +51,7 @@ def choose_tags(settings: Settings, git: Git | None, variant: Variant, chosen: S
     if chosen:
         words = list(chosen)
     elif git is None:
-        return ()
+        raise UsageError("there is no git commit to take a tag from", "name one, such as `--tag 1.2.3`")
     else:
         sha = git.commit[:12]
         words = [f"{sha}-dirty"] if git.dirty else [*([git.version.replace("+", "-")] if git.version else []), sha]

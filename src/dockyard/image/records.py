@@ -75,9 +75,6 @@ def _post(url: str, record: RunRecord, headers: Mapping[str, str]) -> "requests.
     return requests.post(url, json=record, headers=headers, timeout=POST_SECONDS)
 
 
-Post = Callable[[str, RunRecord, Mapping[str, str]], "requests.Response"]
-
-
 @dataclass(frozen=True)
 class Outbox:
     """The way to one ledger, and the folder of what it has not taken yet, oldest first by name."""
@@ -85,7 +82,7 @@ class Outbox:
     url: str
     token: str
     folder: Path
-    post: Post = _post
+    post: Callable[[str, RunRecord, Mapping[str, str]], "requests.Response"] = _post
     most: int = 500
 
     def deliver(self, record: RunRecord) -> None:
@@ -248,15 +245,14 @@ Keep = Callable[[Settings, RunRecord], object]
 def record_run(settings: Settings, kind: Kind, *, keep: Keep | None = None) -> Iterator[Recording]:
     """Keep a record of what is done inside, however it ends; one that was mistyped or had nothing to do is no run."""
     recording = Recording()
-    mistyped = False
     try:
         with recording.watch():
             yield recording
     except UsageError:
-        mistyped = True
+        recording.idle = True
         raise
     finally:
-        if not (mistyped or recording.idle):
+        if not recording.idle:
             git = recording.git or read_git(settings.root)
             steps = sorted(recording.steps, key=lambda step: step["started_seconds"])[:MOST_STEPS]
             for part in recording.parts or [Details()]:

@@ -23,11 +23,8 @@ from dockyard import console
 from dockyard.bases.resolve import Missing
 from dockyard.engine.client import Engine, find_engine
 from dockyard.errors import DockyardError, EngineError, UsageError
-from dockyard.git import read_git
-from dockyard.image import names as images
 from dockyard.image import records
-from dockyard.image.build import Built, Request, build_images, require_targets
-from dockyard.image.dockerfile import read_dockerfile
+from dockyard.image.build import Built, Request, build_images, choose_references
 from dockyard.image.names import Variant
 from dockyard.image.record_types import ImageRecord
 from dockyard.image.record_types import Kind as RunKind
@@ -291,21 +288,6 @@ class PushActions:
 
 
 PUSH_ACTIONS = PushActions()
-
-
-def choose_references(settings: Settings, request: Request) -> dict[Variant, tuple[str, ...]]:
-    """Return the names under which each image is pushed; raise UsageError where nothing says what they are.
-
-    A target that the Dockerfile has not is told here too, before anybody looks for an engine or a registry.
-    """
-    require_targets(request.targets, read_dockerfile(settings.root, settings.dockerfile))
-    git = read_git(settings.root)
-    chosen = {
-        variant: images.choose_tags(settings, git, variant, request.tags) for variant in request.variants(settings)
-    }
-    if not all(chosen.values()):
-        raise UsageError("there is no git commit to take a tag from", "name one: `invoke push --tag 1.2.3`")
-    return chosen
 
 
 def explain_refusal(references: Sequence[str], *, force: bool) -> str:

@@ -128,10 +128,8 @@ def tag(tag: list[str], target: str = "production", python: str = "") -> None:
     """Give the newest image of a target more tags: those named, or those that git says."""
     from dockyard.engine.client import find_engine
     from dockyard.image import build as building
-    from dockyard.image.dockerfile import read_dockerfile
 
     chosen = settings()
-    building.require_targets((target,), read_dockerfile(chosen.root, chosen.dockerfile))
     for reference in building.retag(chosen, find_engine(chosen), target, python or chosen.python, tuple(tag)):
         print(reference)
 

@@ -26,7 +26,8 @@ def push(
     json: bool = False,
 ) -> None:
     """Push images under their tags, and check that the registry has them."""
-    from dockyard.registry.push import choose_references, explain_refusal, push_variants
+    from dockyard.image.build import choose_references
+    from dockyard.registry.push import explain_refusal, push_variants
 
     chosen = settings()
     wanted = choose_references(chosen, read_request(chosen, target, python, tag))
