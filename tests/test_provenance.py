@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dockyard.errors import DockyardError
-from dockyard.registry.documents import Lock, Subject, make_statement
+from dockyard.registry.documents import Subject, make_statement
 
 PREFIX = "org.opencontainers.image."
 COMMIT = "0123456789" * 4
@@ -19,14 +19,16 @@ LABELS = {
     "io.dockyard.target": "production",
     "io.dockyard.python": "3.13",
 }
-LOCK = Lock("requirements/3.13/production.txt", b"flask==3.1.3\n")
+LOCK, LOCKED = "requirements/3.13/production.txt", b"flask==3.1.3\n"
 
 
 def made(**changes: str) -> dict[str, Any]:
     """Return the statement on an image with these labels changed; an empty one is absent."""
     labels = {**LABELS, **{PREFIX + key: value for key, value in changes.items()}}
     config = {"Labels": {key: value for key, value in labels.items() if value}}
-    return make_statement(Subject("sha256:d1", {"architecture": "arm64", "os": "linux", "config": config}), LOCK)
+    return make_statement(
+        Subject("sha256:d1", {"architecture": "arm64", "os": "linux", "config": config}), LOCK, LOCKED
+    )
 
 
 def test_the_whole_statement() -> None:
@@ -45,7 +47,7 @@ def test_the_whole_statement() -> None:
     assert definition["resolvedDependencies"] == [
         {"name": "source", "digest": {"gitCommit": COMMIT}},
         {"name": "python:3.13-slim", "digest": {"sha256": "ba5e"}},
-        {"name": LOCK.path, "digest": {"sha256": sha256(LOCK.content).hexdigest()}},
+        {"name": LOCK, "digest": {"sha256": sha256(LOCKED).hexdigest()}},
     ]
 
 

@@ -20,11 +20,10 @@ from dockyard.process import Command, Completed
 from dockyard.registry import sign
 from dockyard.registry.client import Registry
 from dockyard.registry.content import MANIFEST, Document, Repository
-from dockyard.registry.documents import Attached
 from dockyard.registry.push import Pushed
 from dockyard.registry.sign import Signer
 from dockyard.release import plan, preconditions, steps
-from dockyard.release.plan import FOLDER, Actions, Journal, Names, Shipped, State, Status, read_journal
+from dockyard.release.plan import FOLDER, Actions, Journal, Names, ReleaseState, Shipped, Status, read_journal
 from dockyard.release.preconditions import Local, find_section, parse_sections
 from dockyard.settings import Settings
 from dockyard.tasks import publish as task
@@ -92,7 +91,7 @@ def test_the_versions_among_tags() -> None:
     assert [tag[1] for tag in tags if tag] == ["1.2.3", "2.0"]
 
 
-def statuses(state: State) -> dict[str, Status]:
+def statuses(state: ReleaseState) -> dict[str, Status]:
     """Return how it stands with each step."""
     return {step.name: step.status for step in plan.plan_steps(state)}
 
@@ -102,7 +101,7 @@ NAMES = Names("1.2.3", SHA, ("1.2", "latest"))
 
 def test_the_plan_at_the_start() -> None:
     """Everything is to be done, and the names that people pull come last."""
-    found = statuses(State(NAMES, left_out={"sign": "no key"}))
+    found = statuses(ReleaseState(NAMES, left_out={"sign": "no key"}))
     assert [name for name, status in found.items() if status is Status.DUE] == ORDER
     assert found["sign"] is Status.LEFT_OUT
 
@@ -110,34 +109,37 @@ def test_the_plan_at_the_start() -> None:
 def test_the_plan_in_the_middle() -> None:
     """What the registry has and what was passed is done; a series that is behind is not."""
     passed = frozenset({"verify", "reproduce", "test"})
-    state = State(NAMES, IMAGE, passed, {SHA: IMAGE, "1.2.3": IMAGE, "1.2": IMAGE, "latest": OTHER})
+    state = ReleaseState(NAMES, IMAGE, passed, {SHA: IMAGE, "1.2.3": IMAGE, "1.2": IMAGE, "latest": OTHER})
     assert [name for name, status in statuses(state).items() if status is Status.DUE] == [
         "attest",
         "sign",
         "move",
         "notes",
     ]
-    assert plan.find_next_step(state) == plan.plan_steps(state)[5]
+
+
+def test_the_steps_are_done_in_the_order_of_the_plan() -> None:
+    """What is planned at a place is what is done there."""
+    assert list(steps.STEPS) == [step.name for step in plan.plan_steps(ReleaseState(NAMES))]
 
 
 def test_the_plan_at_the_end() -> None:
     """Nothing is due."""
     passed = frozenset({"verify", "reproduce", "test", "attest", "sign"})
     registry = dict.fromkeys(("1.2.3", SHA, "1.2", "latest"), IMAGE)
-    state = State(NAMES, IMAGE, passed, registry, noted=True)
-    assert plan.find_next_step(state) is None
+    state = ReleaseState(NAMES, IMAGE, passed, registry, noted=True)
     assert set(statuses(state).values()) == {Status.DONE}
 
 
 def test_a_candidate_moves_nothing() -> None:
     """The step is shown as left out, with the reason."""
-    found = plan.plan_steps(State(Names("1.2.3rc1", SHA)))
+    found = plan.plan_steps(ReleaseState(Names("1.2.3rc1", SHA)))
     assert next(step.what for step in found if step.name == "move") == "no series ends with this version"
 
 
 def test_the_plan_names_what_is_in_the_way() -> None:
     """Before the build nobody can tell whether the version in the registry is this one: it is shown."""
-    found = plan.plan_steps(State(NAMES, registry={"1.2.3": OTHER}))
+    found = plan.plan_steps(ReleaseState(NAMES, registry={"1.2.3": OTHER}))
     assert next(step.what for step in found if step.name == "tag") == f"1.2.3: in the registry as {OTHER}"
 
 
@@ -178,7 +180,7 @@ def test_allowed() -> None:
 
 def test_a_version_that_is_out_is_never_overwritten() -> None:
     """The error says both digests; until the image is built there is nothing to compare."""
-    there = State(NAMES, registry={"1.2.3": OTHER})
+    there = ReleaseState(NAMES, registry={"1.2.3": OTHER})
     plan.refuse_overwriting("shop", there)
     plan.refuse_overwriting("shop", replace(there, digest=OTHER))
     with pytest.raises(DockyardError, match="never overwritten") as caught:
@@ -311,7 +313,7 @@ class Yard:
         """Answer as a registry."""
         yield Shelf(REGISTRY, "shop", self)
 
-    def attest(self, _settings: Settings, _reference: str, *, engine: Engine) -> tuple[Attached, ...]:
+    def attest(self, _settings: Settings, _reference: str, *, engine: Engine) -> tuple[Document, ...]:
         """Attach nothing."""
         self.step("attest")
         return ()

@@ -84,10 +84,8 @@ def test_documents_refer_to_the_image_and_leave_it_alone(
     try:
         (pushed,) = push_images(sailor, [reference])
         bill, origin = documents.attest_image(shop, reference, engine=sailor)
-        assert (bill.subject, origin.subject) == (pushed.digest, pushed.digest)
-        assert (bill.new, origin.new) == (True, True)
-        again = documents.attest_image(shop, reference, engine=sailor)
-        assert again == (replace(bill, new=False), replace(origin, new=False))
+        assert {made.fields["subject"]["digest"] for made in (bill, origin)} == {pushed.digest}
+        assert documents.attest_image(shop, reference, engine=sailor) == (bill, origin)
         with open_repository(sailor, reference) as repository:
             assert repository.read_document("1.0").digest == pushed.digest
             listed = repository.read_document(fallback_tag(pushed.digest)).fields["manifests"]

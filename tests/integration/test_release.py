@@ -25,7 +25,7 @@ from dockyard.registry import push as pushing
 from dockyard.registry.content import open_repository
 from dockyard.registry.errors import RegistryError
 from dockyard.release import steps as release
-from dockyard.release.plan import FOLDER, Job, Shipped, State, Status, plan_steps
+from dockyard.release.plan import FOLDER, Job, ReleaseState, Shipped, Status, plan_steps
 from dockyard.settings import Settings, load
 from tests.progress import LINES
 
@@ -207,7 +207,7 @@ def dying_at(port: Port, step: str, patch: pytest.MonkeyPatch) -> None:
     """Let the registry go away when a step begins, and see the release fail."""
     real = release.STEPS[step]
 
-    def cut(job: Job, state: State) -> State:
+    def cut(job: Job, state: ReleaseState) -> ReleaseState:
         with port.away():
             return real(job, state)
 

@@ -329,10 +329,8 @@ def _describe_built(settings: Settings, image: Built) -> Details:
 
 def read_locked_packages(settings: Settings, variant: Variant) -> list[PackageRecord]:
     """Return what the lock of a variant pins, wherever it counts; nothing where the project has no such lock."""
-    purposes = check.list_purposes(settings.root)
-    purpose = variant.target if variant.target in purposes else names.PRODUCTION
     try:
-        text = (settings.root / check.lock_path(variant.python, purpose)).read_text("utf-8-sig")
+        text = (settings.root / check.choose_lock(settings.root, variant.target, variant.python)).read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError):
         return []
     return [{"name": pin.name, "version": pin.version or pin.address, "type": "python"} for pin in parse_pins(text)]

@@ -169,6 +169,11 @@ def list_purposes(root: Path) -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in (root / FOLDER).glob(f"[!.]*{SUFFIX}")))
 
 
+def choose_lock(root: Path, target: str, python: str) -> str:
+    """Return the place, below the project's root, of the lock that an image is made from: its target's own, if any."""
+    return lock_path(python, target if target in list_purposes(root) else DECIDES)
+
+
 def check_project(settings: "Settings") -> tuple[Problem, ...]:
     """Return everything that is wrong with the locks and inputs of a project, offline; empty means that all is well."""
     return inspect_locks(settings).problems

@@ -28,7 +28,7 @@ from dockyard.engine.archive import path_of, read_layer
 from dockyard.engine.client import Engine, find_engine
 from dockyard.errors import DockyardError
 from dockyard.git import read_git
-from dockyard.locks.check import list_purposes, lock_path
+from dockyard.locks.check import choose_lock
 from dockyard.locks.pins import Pin, parse_pins
 from dockyard.registry.client import parse_reference
 from dockyard.registry.content import Document, Repository, open_repository
@@ -82,16 +82,8 @@ class Subject:
         return found
 
 
-@dataclass(frozen=True)
-class Lock:
-    """The lock that an image's packages come from: its path in the project, and what it says."""
-
-    path: str
-    content: bytes
-
-
-def make_statement(subject: Subject, lock: Lock) -> dict[str, Any]:
-    """Return the provenance of an image, from its own labels and the lock of its commit.
+def make_statement(subject: Subject, path: str, lock: bytes) -> dict[str, Any]:
+    """Return the provenance of an image, from its own labels and the lock of its commit at `path` in the project.
 
     Uncommitted changes are in no commit, so that none is named by its digest then.
     """
@@ -121,7 +113,7 @@ def make_statement(subject: Subject, lock: Lock) -> dict[str, Any]:
                 "resolvedDependencies": [
                     source,
                     {"name": subject.label("base.name"), "digest": _digest(subject.label("base.digest"))},
-                    {"name": lock.path, "digest": {"sha256": sha256(lock.content).hexdigest()}},
+                    {"name": path, "digest": {"sha256": sha256(lock).hexdigest()}},
                 ],
             },
             "runDetails": {"builder": {"id": BUILDER, "version": {"dockyard": __version__}}},
@@ -264,31 +256,21 @@ def _deb(package: Mapping[str, str], release: Mapping[str, str]) -> str:
     return f"pkg:deb/{system}/{quote(package['Package'], safe='')}@{quote(package['Version'], safe='')}?{said}"
 
 
-@dataclass(frozen=True)
-class Attached:
-    """One document that refers to an image: `new` unless it had been there before."""
-
-    kind: str
-    subject: str
-    digest: str
-    new: bool
-
-
 def attest_image(
     settings: "Settings",
     reference: str,
     *,
     engine: Engine | None = None,
     reach: Callable[[Engine, str], AbstractContextManager[Repository]] = open_repository,
-) -> tuple[Attached, ...]:
-    """Attach both documents to every platform of an image that was pushed; return what is attached now."""
+) -> tuple[Document, ...]:
+    """Attach both documents to every platform of an image that was pushed; return the manifests that name them."""
     with reach(engine or find_engine(settings), reference) as repository:
         images = repository.list_images(repository.read_document(parse_reference(reference).wanted))
         return tuple(one for image in images for one in _attach(repository, image, settings))
 
 
-def read_lock(settings: "Settings", subject: Subject) -> Lock:
-    """Return the lock that an image was built from; raise DockyardError where this tree is of another commit."""
+def read_lock(settings: "Settings", subject: Subject) -> tuple[str, bytes]:
+    """Return the path and content of an image's lock; raise DockyardError where this tree is of another commit."""
     target, python = subject.label("io.dockyard.target"), subject.label("io.dockyard.python")
     git = read_git(settings.root)
     here = (git.commit + (DIRTY if git.dirty else "")) if git else ""
@@ -296,31 +278,30 @@ def read_lock(settings: "Settings", subject: Subject) -> Lock:
     if here != revision:
         text = f"the image was made from {revision}, and this tree is {here or 'in no repository'}: its lock may differ"
         raise DockyardError(text, f"git checkout {revision.removesuffix(DIRTY)[:12]}, or push a new image")
-    purpose = target if target in list_purposes(settings.root) else "production"
-    path = settings.root / lock_path(python, purpose)
+    path = choose_lock(settings.root, target, python)
     try:
-        return Lock(str(path.relative_to(settings.root)), path.read_bytes())
+        return path, (settings.root / path).read_bytes()
     except OSError as error:
         raise DockyardError(f"the lock of the image cannot be read: {error}", "run `invoke lock`") from None
 
 
-def _attach(repository: Repository, found: Document, settings: "Settings") -> Iterator[Attached]:
+def _attach(repository: Repository, found: Document, settings: "Settings") -> Iterator[Document]:
     config = json.loads(repository.read_blob(found.fields["config"]["digest"]))
     subject = Subject(found.digest, config)
-    lock = read_lock(settings, subject)
+    path, lock = read_lock(settings, subject)
     layers = []
     for layer in found.fields.get("layers") or ():
         content = repository.read_blob(layer["digest"])
         blob = io.BufferedReader(io.BytesIO(content))
         layers.append(read_layer(blob, keep_telling, layer["digest"], len(content)).items)
-    bill = make_document(subject, collect_contents(layers), parse_pins(lock.content.decode("utf-8-sig")))
+    bill = make_document(subject, collect_contents(layers), parse_pins(lock.decode("utf-8-sig")))
     created = {f"{PREFIX}created": subject.label("created")}
     for kind, media_type, document, said in (
         ("SBOM", SBOM_TYPE, bill, created),
-        ("provenance", PROVENANCE_TYPE, make_statement(subject, lock), {**created, PREDICATE_KEY: PREDICATE}),
+        ("provenance", PROVENANCE_TYPE, make_statement(subject, path, lock), {**created, PREDICATE_KEY: PREDICATE}),
     ):
         made, new = repository.attach(found.descriptor, encode(document), media_type, said)
         platform = f"{subject.config.get('os')}/{subject.architecture}"
         how = "attached" if new else "was attached already"
         log.info(f"{kind} of {found.digest[:19]} ({platform}) {how}: {made.digest}")
-        yield Attached(kind, found.digest, made.digest, new)
+        yield made

@@ -23,7 +23,6 @@ from dockyard.image.build import Built
 from dockyard.image.record_types import Kind
 from dockyard.registry import content, documents, push, sign
 from dockyard.registry.content import Repository
-from dockyard.registry.documents import Attached
 from dockyard.registry.push import Pushed
 from dockyard.registry.sign import Signer
 from dockyard.release import preconditions
@@ -66,7 +65,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class State:
+class ReleaseState:
     """How far a release is: `digest` is empty until its image is built here, `registry` maps tags to digests.
 
     `passed` holds the steps that leave nothing a registry could be asked for and that this very image has
@@ -114,7 +113,7 @@ def parse_version(version: str) -> Version | None:
         return None
 
 
-def plan_steps(state: State) -> tuple[Step, ...]:
+def plan_steps(state: ReleaseState) -> tuple[Step, ...]:
     """Return every step of a release in order: the names that people pull come last, when all behind them is there."""
     names = state.names
     there = "" if state.digest else state.registry.get(names.own, "")
@@ -139,12 +138,7 @@ def plan_steps(state: State) -> tuple[Step, ...]:
     )
 
 
-def find_next_step(state: State) -> Step | None:
-    """Return the next step, or None when the release is complete."""
-    return next((step for step in plan_steps(state) if step.status is Status.DUE), None)
-
-
-def refuse_overwriting(repository: str, state: State) -> None:
+def refuse_overwriting(repository: str, state: ReleaseState) -> None:
     """Raise DockyardError where the registry has the version as another image."""
     there = state.registry.get(state.names.own, "")
     if there and state.digest and there != state.digest:
@@ -210,7 +204,7 @@ class Actions:
     open_repository: Callable[[Engine, str], AbstractContextManager[Repository]] = content.open_repository
     push_variants: Callable[..., tuple[Pushed, ...]] = push.push_variants
     verify_pushed: Callable[[Engine, str, str], int] = push.verify_pushed
-    attest_image: Callable[..., tuple[Attached, ...]] = documents.attest_image
+    attest_image: Callable[..., tuple[content.Document, ...]] = documents.attest_image
     record_run: Callable[[Settings, Kind], AbstractContextManager[records.Recording]] = records.record_run
     explain_hindrance: Callable[[str], str] = sign.explain_hindrance
     unlock_key: Callable[[str, Mapping[str, str]], Signer] = sign.unlock_key
@@ -248,11 +242,11 @@ class Job:
         """Return the image's name with a tag."""
         return f"{self.settings.repository}:{tag}"
 
-    def pinned(self, state: State) -> str:
+    def pinned(self, state: ReleaseState) -> str:
         """Return the name that means the released image for ever."""
         return f"{self.settings.repository}@{state.digest}"
 
-    def text(self, state: State) -> str:
+    def text(self, state: ReleaseState) -> str:
         """Return what the release notes say."""
         name = self.settings.image.rsplit("/", 1)[-1]
         return preconditions.format_notes(name, self.section, self.pinned(state), state.names.every)

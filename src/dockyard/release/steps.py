@@ -21,7 +21,7 @@ from dockyard.image.record_types import Details
 from dockyard.registry import sign
 from dockyard.registry.client import parse_reference
 from dockyard.release import plan, preconditions
-from dockyard.release.plan import PIPELINE, Actions, Job, Journal, Shipped, State, Status, read_journal
+from dockyard.release.plan import PIPELINE, Actions, Job, Journal, ReleaseState, Shipped, Status, read_journal
 from dockyard.settings import Settings
 from dockyard.verify import matrix, reproduce
 from dockyard.verify.model import ImageQuery
@@ -34,7 +34,7 @@ BUILDING = {"build", "verify", "reproduce", "test"}
 
 def inspect_release(
     settings: Settings, key: str, *, engine: Engine | None = None, actions: Actions = PIPELINE
-) -> tuple[Job, State]:
+) -> tuple[Job, ReleaseState]:
     """Look at folder, engine and registry; raise DockyardError where this commit must not or cannot be released."""
     local = actions.read_project(settings)
     version, commit, section = preconditions.require_releasable(local)
@@ -49,7 +49,7 @@ def inspect_release(
     with actions.open_repository(engine, settings.repository) as there:
         names = plan.choose_tags(version, commit, local.versions, there.list_tags())
         left_out = {"sign": hindrance} if hindrance else {}
-        state = State(names, registry=there.read_digests(names.every), left_out=left_out)
+        state = ReleaseState(names, registry=there.read_digests(names.every), left_out=left_out)
     if digest := job.journal.digest:
         own = job.reference(names.own), job.reference(names.sha), images.local_name(settings, _variant(job))
         done = engine.attempt("image", "inspect", "--format={{.Id}}", *own)
@@ -73,13 +73,13 @@ def make_release(settings: Settings, key: str, *, engine: Engine | None = None, 
             log.info(f"the image will not be signed: {state.left_out['sign']}")
         changed = False
         try:
-            while step := plan.find_next_step(state):
-                log.info(f"{step.name}: {step.what}")
-                with recording.step(step.name):
-                    state = STEPS[step.name](job, state)
-                if plan.find_next_step(state) == step:
-                    raise RuntimeError(f"the step {step.name} has changed nothing")
-                changed = True
+            for number, do in enumerate(STEPS.values()):
+                step = plan.plan_steps(state)[number]
+                if step.status is Status.DUE:
+                    log.info(f"{step.name}: {step.what}")
+                    with recording.step(step.name):
+                        state = do(job, state)
+                    changed = True
         except KeyboardInterrupt:
             log.info("the release is not complete: `invoke release` goes on from here")
             raise
@@ -114,7 +114,7 @@ def describe_release(shipped: Shipped) -> Details:
     }
 
 
-def _build(job: Job, state: State) -> State:
+def _build(job: Job, state: ReleaseState) -> ReleaseState:
     """Build the image for all platforms; what an earlier run remembers counts if this is the very same image."""
     request = build.Request(platforms=job.settings.platforms)
     (image,), _ = job.actions.build_images(job.settings, request, engine=job.engine)
@@ -126,7 +126,7 @@ def _build(job: Job, state: State) -> State:
     return _write_progress(job, state)
 
 
-def _verify(job: Job, state: State) -> State:
+def _verify(job: Job, state: ReleaseState) -> ReleaseState:
     """Hold the image of every platform against the policy."""
     platforms = job.settings.platforms if len(job.settings.platforms) > 1 else ("",)
     for platform in platforms:
@@ -148,14 +148,14 @@ def _verify(job: Job, state: State) -> State:
     return _mark_passed(job, state, "verify")
 
 
-def _test(job: Job, state: State) -> State:
+def _test(job: Job, state: ReleaseState) -> ReleaseState:
     """Run the tests on every Python; one that could not be tested is as bad as one that failed."""
     outcomes, _ = job.actions.run_matrix(job.settings, ())
     matrix.require_success(outcomes, forbid_skips=bool(os.environ.get("CI")))
     return _mark_passed(job, state, "test")
 
 
-def _reproduce(job: Job, state: State) -> State:
+def _reproduce(job: Job, state: ReleaseState) -> ReleaseState:
     """Build once more without cache, and compare."""
     outcome = job.actions.reproduce_image(job.settings, ImageQuery(), engine=job.engine)
     log.info(reproduce.summarize(outcome))
@@ -167,7 +167,7 @@ def _reproduce(job: Job, state: State) -> State:
     return _mark_passed(job, state, "reproduce")
 
 
-def _push(job: Job, state: State) -> State:
+def _push(job: Job, state: ReleaseState) -> ReleaseState:
     """Bring the image's content to the registry, under the name of its commit alone."""
     sha = state.names.sha
     if state.digest in state.registry.values():
@@ -182,13 +182,13 @@ def _push(job: Job, state: State) -> State:
     return replace(state, registry={**state.registry, sha: state.digest})
 
 
-def _attest(job: Job, state: State) -> State:
+def _attest(job: Job, state: ReleaseState) -> ReleaseState:
     """Attach what is in the image, and where it comes from."""
     job.actions.attest_image(job.settings, job.pinned(state), engine=job.engine)
     return _mark_passed(job, state, "attest")
 
 
-def _sign(job: Job, state: State) -> State:
+def _sign(job: Job, state: ReleaseState) -> ReleaseState:
     """Sign the digest."""
     if job.signer is None:
         raise RuntimeError("there is no key to sign with")
@@ -196,7 +196,7 @@ def _sign(job: Job, state: State) -> State:
     return replace(state, passed=state.passed | {"sign"})
 
 
-def _tag(job: Job, state: State) -> State:
+def _tag(job: Job, state: ReleaseState) -> ReleaseState:
     """Give the image its version, unless somebody else has used it meanwhile."""
     with job.actions.open_repository(job.engine, job.settings.repository) as there:
         state = replace(state, registry={**state.registry, **there.read_digests((state.names.own,))})
@@ -204,13 +204,13 @@ def _tag(job: Job, state: State) -> State:
     return state if state.has(state.names.own) else _add_tags(job, state, (state.names.own,))
 
 
-def _write_notes(job: Job, state: State) -> State:
+def _write_notes(job: Job, state: ReleaseState) -> ReleaseState:
     """Write the release notes."""
     write_atomically(job.notes, job.text(state))
     return replace(state, noted=True)
 
 
-STEPS: Mapping[str, Callable[[Job, State], State]] = {
+STEPS: Mapping[str, Callable[[Job, ReleaseState], ReleaseState]] = {
     "build": _build,
     "verify": _verify,
     "reproduce": _reproduce,
@@ -224,14 +224,14 @@ STEPS: Mapping[str, Callable[[Job, State], State]] = {
 }
 
 
-def _add_tags(job: Job, state: State, tags: tuple[str, ...]) -> State:
+def _add_tags(job: Job, state: ReleaseState, tags: tuple[str, ...]) -> ReleaseState:
     """Give the image in the registry more names."""
     with job.actions.open_repository(job.engine, job.settings.repository) as there:
         there.add_tags(state.digest, tags)
     return replace(state, registry={**state.registry, **dict.fromkeys(tags, state.digest)})
 
 
-def _adopt_digest(job: Job, state: State, built: str) -> str:
+def _adopt_digest(job: Job, state: ReleaseState, built: str) -> str:
     """Return the digest to release: of the version that is out where that is the same image, compressed otherwise.
 
     Engines of different versions compress layers differently; the configuration names their content.
@@ -252,7 +252,7 @@ def _variant(job: Job) -> Variant:
     return Variant(PRODUCTION, job.settings.python)
 
 
-def _recall(job: Job, state: State, digest: str) -> State:
+def _recall(job: Job, state: ReleaseState, digest: str) -> ReleaseState:
     """Return the state with an image at hand: what it has passed, whether it is signed and its notes are written."""
     passed = frozenset(job.journal.passed) if digest == job.journal.digest else frozenset()
     after = replace(state, digest=digest)
@@ -263,11 +263,11 @@ def _recall(job: Job, state: State, digest: str) -> State:
     return replace(after, passed=passed)
 
 
-def _mark_passed(job: Job, state: State, step: str) -> State:
+def _mark_passed(job: Job, state: ReleaseState, step: str) -> ReleaseState:
     return _write_progress(job, replace(state, passed=state.passed | {step}))
 
 
-def _write_progress(job: Job, state: State) -> State:
+def _write_progress(job: Job, state: ReleaseState) -> ReleaseState:
     """Write down how far the release is, but for the signature: the registry has it, or not, by this key."""
     journal = Journal(job.commit, state.digest, tuple(sorted(state.passed - {"sign"})))
     write_atomically(job.file, json.dumps(asdict(journal), indent=2) + "\n")

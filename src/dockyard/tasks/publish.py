@@ -13,7 +13,7 @@ from dockyard.tasks.build import read_request
 
 if TYPE_CHECKING:
     from dockyard.registry.inspection import Image, Inspected
-    from dockyard.release.plan import Job, Shipped, State
+    from dockyard.release.plan import Job, ReleaseState, Shipped
 
 
 @task(help={"dry_run": "show what would be pushed"})
@@ -78,7 +78,7 @@ def release(key: str = "", dry_run: bool = False, json: bool = False) -> None:
         print_shipped(shipped)
 
 
-def show_plan(job: "Job", state: "State", json: bool) -> None:
+def show_plan(job: "Job", state: "ReleaseState", json: bool) -> None:
     """Print every step of a release without doing any of them."""
     from dockyard.release import plan
 

@@ -16,7 +16,7 @@ from dockyard.host import ca_bundle
 from dockyard.image import names, records
 from dockyard.image.build import Request
 from dockyard.image.names import Variant
-from dockyard.locks.check import list_purposes, lock_path
+from dockyard.locks.check import choose_lock
 from dockyard.settings import Settings
 from dockyard.verify import contents, trial
 from dockyard.verify.containers import ask_python
@@ -118,13 +118,12 @@ def expect(settings: Settings, variant: Variant, query: ImageQuery, labels: Mapp
     target = labels.get("io.dockyard.target", "") if query.image else variant.target
     python = labels.get("io.dockyard.python", variant.python) if query.image else variant.python
     labels = names.make_labels(settings, read_git(settings.root), Variant(target, python), "", "")
-    purpose = target if target in list_purposes(settings.root) else names.PRODUCTION
     project = tomllib.loads((settings.root / "pyproject.toml").read_text("utf-8-sig")).get("project") or {}
     return Expected(
         target=target,
         python=python,
         labels={} if query.image else labels,
-        lock=lock_path(python, purpose),
+        lock=choose_lock(settings.root, target, python),
         own=str(project.get("name", "")),
         private=secrets.find_private_certificates(ca_bundle()),
         writable=settings.writable,
