@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dockyard.bases.resolve import Missing
-from dockyard.doctor import machine
+from dockyard.doctor import FAIL, OK, Row
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.git import VERSION_TAG, Git
@@ -514,9 +514,8 @@ def test_what_a_release_needs_is_looked_at_once_and_first(yard: Yard) -> None:
     assert yard.looked == ["ready"]
 
 
-OK, FAIL = machine.State.OK, machine.State.FAIL
-GOOD_DISK, FULL_DISK = machine.Row("disk", OK, "x"), machine.Row("disk", FAIL, "1.0 MB free for the cache", "free some")
-UNREADY: dict[str, tuple[tuple[str, ...], machine.Row, str]] = {
+GOOD_DISK, FULL_DISK = Row("disk", OK, "x"), Row("disk", FAIL, "1.0 MB free for the cache", "free some")
+UNREADY: dict[str, tuple[tuple[str, ...], Row, str]] = {
     "all is there": ((), GOOD_DISK, ""),
     "no base to test on": (("3.12",), GOOD_DISK, "Python 3.12 cannot be tested here: no base"),
     "no base to ship on": (("3.13",), GOOD_DISK, "Python 3.13, which ships, cannot be built here: no base"),
@@ -527,7 +526,7 @@ UNREADY: dict[str, tuple[tuple[str, ...], machine.Row, str]] = {
 
 @pytest.mark.parametrize(("lost", "disk", "message"), UNREADY.values(), ids=UNREADY)
 def test_what_a_later_step_would_lack_is_said_at_the_start(
-    settings: Settings, lost: tuple[str, ...], disk: machine.Row, message: str
+    settings: Settings, lost: tuple[str, ...], disk: Row, message: str
 ) -> None:
     """Before minutes of building and testing."""
     (settings.root / "Dockerfile").write_text("FROM x AS production\nFROM x AS test\n")

@@ -88,6 +88,22 @@ def mirror(host: Host = HERE) -> Mirror:
     )
 
 
+def try_mirror(host: Host, seconds: float) -> str:
+    """Fetch a small file from the mirror and keep nothing of it; return its address, or raise DockyardError."""
+    uri = mirror(host).uri
+    shown = re.sub(r"//[^/@]*@", "//", uri)
+    options = ("Acquire::Retries=0", "Acquire::http::Timeout=4", "Acquire::https::Timeout=4", "APT::Sandbox::User=root")
+    with tempfile.TemporaryDirectory(prefix="dockyard-") as folder:
+        words = (*(word for option in options for word in ("-o", option)), "download-file")
+        wanted = (f"{uri.rstrip('/')}/dists/{codename(host)}/InRelease", f"{folder}/file")
+        helper = Command(("/usr/lib/apt/apt-helper", *words, *wanted), env={"LC_ALL": "C"}, timeout=seconds)
+        done = host.runner.capture(helper, check=False)
+    if done.ok:
+        return shown
+    said = explain((done.stderr + done.stdout).replace(uri, shown))
+    raise DockyardError(f"{shown}: {said.message}", said.hint)
+
+
 @disk_errors()
 def unpack(wanted: Sequence[str], into: Path, *, allow_expired: bool = False, host: Host = HERE) -> None:
     """Fetch packages, each as runc/bookworm, and unpack them, without their scripts, into a folder replaced whole.

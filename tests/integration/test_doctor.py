@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dockyard.doctor import checks
-from dockyard.doctor.machine import Row, State
+from dockyard.doctor import FAIL, LIMIT, WARN, Row, examine
 from dockyard.engine.client import Engine
 from dockyard.process import Command, Completed, capture
 from dockyard.settings import Settings
@@ -30,7 +29,7 @@ def examined(settings: Settings, engine: Engine, **environment: str) -> dict[str
     """Return the doctor's rows by their checks, on the engine that the tests use."""
     # An embedded engine is found as a person's shell would find it: without its environment.
     known = {} if engine.kind == "embedded" else engine.environment
-    rows = checks.examine(settings, {**os.environ, **known, **environment})
+    rows = examine(settings, {**os.environ, **known, **environment})
     return {row.check: row for row in rows}
 
 
@@ -47,14 +46,14 @@ def test_a_machine_with_an_engine(project: Settings, engine: Engine) -> None:
     """Engine, buildx, Compose, disk and memory are fine where the other integration tests run."""
     rows = examined(project, engine)
     for check in ("engine", "buildx", "Compose v2", "disk", "memory"):
-        assert rows[check].state is not State.FAIL, rows[check]
+        assert rows[check].state != FAIL, rows[check]
     assert engine.version in rows["engine"].found
 
 
 def test_a_port_that_is_taken(project: Settings, engine: Engine, busy: int) -> None:
     """The row says how to find out which program it is."""
     row = examined(project._replace(ports=(busy,)), engine)[f"port {busy}"]
-    assert row.state is State.WARN
+    assert row.state == WARN
     assert "another program" in row.found
 
 
@@ -64,7 +63,7 @@ def test_a_registry_that_is_not_there(project: Settings, engine: Engine, busy: i
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     row = examined(project._replace(registry=f"127.0.0.1:{port}"), engine)["registry"]
-    assert row.state is State.FAIL
+    assert row.state == FAIL
     assert row.fix
 
 
@@ -72,7 +71,7 @@ def test_an_index_that_is_not_there(project: Settings, engine: Engine) -> None:
     """Pip's own words are turned into something to do."""
     there = project._replace(index_url="http://127.0.0.1:9/simple")
     row = examined(there, engine, NO_PROXY="127.0.0.1", no_proxy="127.0.0.1")["package index"]
-    assert row.state is State.FAIL
+    assert row.state == FAIL
     assert "the index of pip's configuration" in row.found
 
 
@@ -82,7 +81,7 @@ def test_json_and_exit_code(tmp_path: Path) -> None:
     (tmp_path / "tasks.py").write_text("from dockyard.tasks import namespace as ns\n")
     started = time.monotonic()
     done = invoke("doctor", "--json", cwd=tmp_path, DOCKER_HOST=f"unix://{tmp_path}/nothing.sock", DOCKER_CONTEXT=None)
-    assert time.monotonic() - started < checks.LIMIT + 10
+    assert time.monotonic() - started < LIMIT + 10
     answer = json.loads(done.stdout)
     rows = {row["check"]: row for row in answer["checks"]}
     assert (done.returncode, answer["ok"], rows["engine"]["state"]) == (1, False, "fail")

@@ -5,14 +5,14 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dockyard import process
+from dockyard import apt, process
 from dockyard.engine import socket as ask
-from dockyard.engine.embedded import install, lifecycle
-from dockyard.errors import CommandError, EngineError
+from dockyard.engine.embedded import install, lifecycle, processes
+from dockyard.errors import CommandError, DockyardError, EngineError
 from dockyard.process import Command, Completed, Runner
 
 if TYPE_CHECKING:
@@ -125,21 +125,41 @@ class Probe:
 
 @dataclass(frozen=True)
 class Search:
-    """What was found of the host's engine: no `probe` where nothing points to one, `chosen` is how a person named one.
+    """What was found of the engines: no `probe` where nothing points to one of the host, `chosen` is how it was named.
 
-    `wanted` is the setting `engine`.
+    `wanted` is the setting `engine`. Of the embedded one, where it was looked at, `own` is what it says of itself where
+    it runs, and `refusal` why it cannot be used.
     """
 
     wanted: str
     chosen: str = ""
     probe: Probe | None = None
+    unpacked: bool = False
+    own: Probe | None = None
+    refusal: DockyardError | None = None
 
     @property
     def kind(self) -> str:
-        """The engine to use: host, embedded, or '' where a person's choice is of no use."""
+        """The engine to use: host, embedded, or '' where a person's choice is of no use, or none can be had."""
         if self.probe and not self.probe.wrong:
             return "host"
-        return "" if self.wanted == "host" or (self.probe and self.chosen) else "embedded"
+        return "" if self.wanted == "host" or (self.probe and self.chosen) or self.refusal else "embedded"
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """What that engine says of itself; empty where it does not run."""
+        probe = self.own if self.kind == "embedded" else self.probe
+        return probe.info if probe else {}
+
+    @property
+    def plugins(self) -> Mapping[str, Any]:
+        """What the docker command at hand says of itself, whether an engine answers it or not."""
+        return self.info or (self.probe.info if self.probe else {})
+
+    @property
+    def fetches(self) -> bool:
+        """Whether the next build would first fetch the embedded engine's packages."""
+        return self.kind == "embedded" and not self.unpacked
 
 
 def find_engine(
@@ -174,6 +194,26 @@ def search_host(
     if wanted == "auto" and not (chosen or DEFAULT_SOCKET.exists() or context_named(environment)):
         return Search(wanted)
     return Search(wanted, chosen, ask_docker(seconds=seconds, runner=runner))
+
+
+def look_at_engines(wanted: str, environment: Mapping[str, str], seconds: float) -> Search:
+    """Return what there is to know of the host's engine and the embedded one, without starting any."""
+    found = search_host(wanted, environment, seconds)
+    if found.kind != "embedded":
+        return found
+    where = install.here(environment)
+    try:
+        install.require_host()
+        found = replace(found, unpacked=install.is_unpacked(where))
+        if processes.daemon(processes.running(), where):
+            ours = install.client_environment(where, environment)
+            return replace(found, own=ask_docker(environment=ours, seconds=seconds))
+        if not found.unpacked:
+            apt.mirror()
+        lifecycle.refuse_rivals(processes.rivals(processes.running(), where))
+    except DockyardError as error:
+        return replace(found, refusal=error)
+    return found
 
 
 def context_named(environment: Mapping[str, str]) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dockyard import files
 from dockyard.bases.resolve import Missing, ensure_bases
-from dockyard.doctor.machine import Row, State, measure_disk
+from dockyard.doctor import FAIL, Row, measure_disk
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.git import VERSION_TAG, Git, read_git
@@ -196,7 +196,7 @@ def require_ready(
 
     build.require_targets((PRODUCTION, matrix.TARGET), read_dockerfile(settings.root, settings.dockerfile))
     for row in (look("the cache", files.folder()), look("temporary files", Path(tempfile.gettempdir()))):
-        if row.state is State.FAIL:
+        if row.state == FAIL:
             raise DockyardError(f"there is no room for a release: {row.found}", row.fix)
     if settings.platforms:
         ensure(settings, engine, (settings.python,), run=False, heed=heed)

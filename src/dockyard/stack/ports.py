@@ -18,17 +18,23 @@ def require_free_ports(engine: Engine, model: Model, before: Sequence[Container]
     for port in model.ports:
         if port.published in own or not is_taken(port.host, port.published):
             continue
-        form = '{{.Names}} {{.Label "com.docker.compose.project"}}'
-        listed = engine.attempt("ps", "--filter", f"publish={port.published}", "--format", form)
-        name, _, project = (listed.stdout.splitlines() or [""])[0].partition(" ")
+        name, project = find_holder(engine, port.published)
         where = f"port {port.published}" + (f" of {port.host}" if port.host else "")
         free = find_free_port(port.host, port.published)
         other = f"publish at another port{f': `invoke up --port {free}`' if free else ''}"
         if name:
-            holder = f"the container {name}" + (f" of the stack {project.strip()}" if project.strip() else "")
+            holder = f"the container {name}" + (f" of the stack {project}" if project else "")
             raise DockyardError(f"{where} is in use by {holder}", f"stop it, or {other}")
         who = f"`ss -ltnp sport = :{port.published}` names it"
         raise DockyardError(f"{where} is in use by another program", f"{who}: stop it, or {other}")
+
+
+def find_holder(engine: Engine, port: int, seconds: float | None = None) -> tuple[str, str]:
+    """Return the container that publishes a port and the stack it is of, each empty where there is none."""
+    form = '{{.Names}} {{.Label "com.docker.compose.project"}}'
+    listed = engine.attempt("ps", "--filter", f"publish={port}", "--format", form, timeout=seconds)
+    name, _, project = (listed.stdout.splitlines() or [""])[0].partition(" ")
+    return name, project.strip()
 
 
 def is_taken(host: str, port: int) -> bool:

@@ -10,7 +10,7 @@ from dockyard import console
 from dockyard.tasks.boundary import settings, task
 
 if TYPE_CHECKING:
-    from dockyard.doctor.machine import Row
+    from dockyard.doctor import Row
     from dockyard.engine.embedded.lifecycle import Status
 
 
@@ -78,12 +78,12 @@ engine = Collection("engine", status, start, stop, remove)
 @task()
 def doctor(json: bool = False) -> None:
     """Check everything the pipeline needs, and say how to mend what is missing; exits with 1 if a check fails."""
-    from dockyard.doctor import checks
+    from dockyard.doctor import LIMIT, examine
     from dockyard.errors import DockyardError
 
     chosen = settings()
-    with console.status(f"looking at this machine, {checks.LIMIT:g} s at most"):
-        rows = checks.examine(chosen, os.environ)
+    with console.status(f"looking at this machine, {LIMIT:g} s at most"):
+        rows = examine(chosen, os.environ)
     failed = sum(row.state == "fail" for row in rows)
     if json:
         console.as_json({"ok": not failed, "checks": rows})
