@@ -25,7 +25,6 @@ from dockyard.engine import client
 from dockyard.engine.client import Engine
 from dockyard.files import replace_files
 from dockyard.host import ca_bundle
-from dockyard.locks import check as verify
 from dockyard.locks import compile as compiling
 from dockyard.locks.check import check_project, inspect_locks
 from dockyard.locks.inputs import Problem
@@ -68,7 +67,7 @@ def check(root: Path) -> None:
     settings = project(root)
     pins = "".join(map(_pin, range(PINS)))
     for batch in plan_batches(inspect_locks(settings), Wish()):
-        made = finish_locks(batch, {name: JobAnswer({"here": pins}) for name in PURPOSES}, verify.PIP_TOOLS)
+        made = finish_locks(batch, {name: JobAnswer({"here": pins}) for name in PURPOSES})
         replace_files({root / path: text for path, text in made.items()})
     inside = _median(lambda: _none(check_project(settings)))
     bare = Command((sys.executable, "-c", "pass"), cwd=root)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from dockyard.locks import check
 from dockyard.locks.check import inspect_locks
 from dockyard.locks.plan import JobAnswer, Wish, finish_locks, plan_batches
 from dockyard.settings import Settings
@@ -49,7 +48,7 @@ def lock_all(settings: Settings, compiled: Mapping[str, str] = COMPILED) -> None
     """Write the locks that a compiler with these answers would leave."""
     state = inspect_locks(settings)
     for batch in plan_batches(state, Wish(everything=True)):
-        for path, text in finish_locks(batch, compiled_here(compiled), check.PIP_TOOLS).items():
+        for path, text in finish_locks(batch, compiled_here(compiled)).items():
             (settings.root / path).parent.mkdir(exist_ok=True)
             (settings.root / path).write_text(text, encoding="utf-8")
 

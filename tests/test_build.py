@@ -17,7 +17,7 @@ from dockyard.image import build, records
 from dockyard.image.build import Job, Request, World
 from dockyard.image.dockerfile import parse_dockerfile
 from dockyard.image.names import Variant
-from dockyard.locks.indexes import Logins
+from dockyard.locks.indexes import Access
 from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 from tests.conftest import kept_records, replace_everywhere
@@ -117,7 +117,7 @@ def test_a_base_in_a_layout(settings: Settings) -> None:
 
 def test_the_package_index_is_a_secret_from_the_environment(settings: Settings) -> None:
     """Its credentials are in no argument and no file: only in the environment of the one command."""
-    found = replace(FOUND, logins=Logins({"index-url": "https://me:hunter2@x/"}))
+    found = replace(FOUND, logins=Access(pip={"index-url": "https://me:hunter2@x/"}))
     planned = build.plan_images(settings, found, Request())
     command = build.make_command(Job(settings, ENGINE, found, Request(), planned, records.Recording()), Path("/m"))
     assert planned[0].secrets == ("id=ca,src=/ca.crt", "id=pip,env=DOCKYARD_PIP_CONF")
@@ -133,7 +133,7 @@ def test_what_lies_outside_the_project(settings: Settings) -> None:
 
 def test_logins_are_secrets_from_the_environment(settings: Settings) -> None:
     """A netrc, and each variable that an address in a lock holds, under its own name; the output shows none of them."""
-    logins = Logins({}, "machine x login me password hunter2\n", {"WORD": "me:hunter2"}, ("hunter2",))
+    logins = Access({"WORD": "me:hunter2"}, "machine x login me password hunter2\n", ("hunter2",))
     found = replace(FOUND, logins=logins)
     planned = build.plan_images(settings, found, Request())
     command = build.make_command(Job(settings, ENGINE, found, Request(), planned, records.Recording()), Path("/m"))

@@ -327,7 +327,7 @@ def narrow(settings: Settings) -> Settings:
     compiled = {**COMPILED, "build": pin("setuptools", "80.1", "-r requirements/build.in")}
     for batch in plan_batches(inspect_locks(narrowed), plan.Wish()):
         answers = {name: replace(one, files=seen(compiled[name])) for name, one in compiled_here(compiled).items()}
-        for path, text in finish_locks(batch, answers, check.PIP_TOOLS, "2.41").items():
+        for path, text in finish_locks(batch, answers, "2.41").items():
             (narrowed.root / path).parent.mkdir(exist_ok=True)
             (narrowed.root / path).write_text(text, encoding="utf-8")
     return narrowed

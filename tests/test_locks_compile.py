@@ -14,7 +14,7 @@ from dockyard.errors import CommandError
 from dockyard.locks import check as verify
 from dockyard.locks import compile as compiling
 from dockyard.locks.check import inspect_locks
-from dockyard.locks.compile import Place, Run, build_request, compile_all, compile_command
+from dockyard.locks.compile import Run, build_request, compile_all, compile_command
 from dockyard.locks.indexes import Access
 from dockyard.locks.plan import Batch, Wish, plan_batches
 from dockyard.process import Command, Completed
@@ -23,7 +23,7 @@ from tests.lock_project import COMPILED, write_inputs
 from tests.scripted_docker import Docker
 
 ENGINE = Engine(kind="host", version="28.5", snapshotter=True, environment={"DOCKER_HOST": "unix:///x"})
-SECRET = Access(environment={"WORD": "hush"}, netrc="machine h login me password hush\n", ca="CA", secrets=("hush",))
+SECRET = Access({"WORD": "hush"}, netrc="machine h login me password hush\n", ca="CA", secrets=("hush",))
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def batches(settings: Settings) -> tuple[Batch, ...]:
 
 def test_the_command_shows_no_secret_and_mounts_nothing_of_the_host(batches: tuple[Batch, ...]) -> None:
     """All that a container needs comes on its standard input: a process list and `docker inspect` tell nothing."""
-    command = compile_command(Run(ENGINE, SECRET, "5eed"), batches[1], Place("python:3.13-slim", "pip-tools"))
+    command = compile_command(Run(ENGINE, SECRET, "5eed"), replace(batches[1], image="python:3.13-slim"))
     assert command.argv[:8] == (
         *(
             "docker",
@@ -65,21 +65,20 @@ def _halves(command: Command) -> tuple[bytes, bytes]:
 
 def test_a_request_holds_the_inputs_and_the_pinned_compiler(batches: tuple[Batch, ...]) -> None:
     """The compiler's own lock travels too, and is that of the version which headers name."""
-    batch = replace(batches[0], wanted=("a==1",))
-    asked = build_request(Run(ENGINE, Access({"PIP_INDEX_URL": "https://m/simple"}), "x"), batch, Place("i", "uv"))
+    batch = replace(batches[0], wanted=("a==1",), resolver="uv")
+    asked = build_request(Run(ENGINE, Access({"PIP_INDEX_URL": "https://m/simple"}), "x"), batch)
     assert asked.python == "3.12"
     assert verify.UV.replace(" ", "==") in asked.tools
     assert asked.wanted == ("a==1",)
     assert asked.environment == {"PIP_INDEX_URL": "https://m/simple"}
-    both = build_request(Run(ENGINE, Access(), "x"), batches[0], Place("i", "pip-tools"))
+    both = build_request(Run(ENGINE, Access(), "x"), batches[0])
     assert verify.PIP_TOOLS.replace(" ", "==") in both.tools
 
 
 def test_an_index_on_loopback_is_reached_through_the_hosts_network(batches: tuple[Batch, ...]) -> None:
     """Inside a container's own network 127.0.0.1 is the container."""
-    place = Place("i", "pip-tools")
     for loopback, network in ((True, "host"), (False, "default")):
-        argv = compile_command(Run(ENGINE, Access(loopback=loopback), "x"), batches[0], place).argv
+        argv = compile_command(Run(ENGINE, Access(loopback=loopback), "x"), batches[0]).argv
         assert argv[argv.index("--network") + 1] == network
 
 
@@ -121,8 +120,7 @@ def _answer() -> str:
 def test_every_python_is_compiled_and_its_locks_are_complete(batches: tuple[Batch, ...], said: list[str]) -> None:
     """The answers of all containers become locks with headers."""
     docker = Containers(python3_12=_answer(), python3_13=_answer())
-    place = Place("i", "pip-tools")
-    done = compile_all(docker.engine, [(batch, place) for batch in batches], Access())
+    done = compile_all(docker.engine, batches, Access())
     made = done.texts
     assert len(made) == 6
     assert done.yanked == {"flask==3.1.3": "broken"}
@@ -136,9 +134,8 @@ def test_a_failure_of_one_removes_the_others(batches: tuple[Batch, ...]) -> None
     """When one lock cannot be made the run ends at once, with that reason, and no container goes on."""
     wrong = {"doing": "test", "said": "hush!", "causes": [], "network": "", "agreed": {}}
     docker = Containers(python3_12="endless", python3_13=json.dumps({"locks": {}, "glibc": "2.41", "failed": wrong}))
-    place = Place("i", "pip-tools")
     with pytest.raises(CommandError, match=r"3\.13/test\.txt cannot be made: \*\*\*!"):
-        compile_all(docker.engine, [(batch, place) for batch in batches], SECRET)
+        compile_all(docker.engine, batches, SECRET)
     assert docker.removed.is_set()
     assert not docker.forgotten
 
@@ -155,7 +152,7 @@ def test_an_interrupt_removes_every_container(batches: tuple[Batch, ...], monkey
 
     monkeypatch.setattr(compiling, "wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        compile_all(docker.engine, [(batch, Place("i", "uv")) for batch in batches], Access())
+        compile_all(docker.engine, batches, Access())
     assert docker.removed.is_set()
     assert not docker.forgotten
 
@@ -164,4 +161,4 @@ def test_an_answer_that_is_none_is_an_error(batches: tuple[Batch, ...]) -> None:
     """A container that prints something else is told with its command."""
     docker = Containers(python3_12="Killed", python3_13="Killed")
     with pytest.raises(CommandError, match="no answer from: docker run"):
-        compile_all(docker.engine, [(batches[0], Place("i", "uv"))], Access())
+        compile_all(docker.engine, batches[:1], Access())

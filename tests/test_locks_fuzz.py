@@ -145,7 +145,7 @@ def test_random_edits_of_an_input_give_locks_or_an_error(project: Settings, edit
             state = inspect_locks(project)
             for batch in plan_batches(state, Wish(everything=True)):
                 read_access([file for job in batch.jobs for file in job.lock.inputs], "", environment)
-                finish_locks(batch, compiled_here(COMPILED), "pip-tools 7")
+                finish_locks(batch, compiled_here(COMPILED))
         except DockyardError as error:
             told = error
         except Exception as error:

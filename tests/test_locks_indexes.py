@@ -27,7 +27,7 @@ def test_variables_of_an_input_travel_and_are_secret() -> None:
     """${NAME} in an input is taken from the environment, and nothing else of it."""
     environment = {"WORD": "p%40ss", "HOME": "/nowhere", "OTHER": "x", "PIP_INDEX_URL": "https://leak"}
     way = read_access(inputs("-i https://me:${WORD}@127.0.0.1:8080/simple"), "", environment)
-    assert way.environment == {"WORD": "p%40ss"}
+    assert way.variables == {"WORD": "p%40ss"}
     assert way.netrc == "machine 127.0.0.1 login me password p@ss\n"
     assert {"p%40ss", "p@ss"} <= set(way.secrets)
     assert way.loopback
@@ -43,7 +43,7 @@ def test_the_address_of_a_mirror_travels_without_its_password() -> None:
     """DOCKYARD_INDEX_URL may hold a login: it goes to the netrc, odd characters quoted, and never into an address."""
     way = read_access(inputs(), "https://me:a%20%22b%23@mirror:8443/simple", {"HOME": "/nowhere"})
     bare = "https://mirror:8443/simple"
-    assert way.environment == {"PIP_INDEX_URL": bare, "UV_DEFAULT_INDEX": bare}
+    assert way.variables == {"PIP_INDEX_URL": bare, "UV_DEFAULT_INDEX": bare}
     assert way.netrc == 'machine mirror login me password "a \\"b#"\n'
     assert not way.loopback
 
@@ -51,7 +51,7 @@ def test_the_address_of_a_mirror_travels_without_its_password() -> None:
 def test_uv_is_told_of_trusted_hosts_by_its_variable() -> None:
     """Pip reads the option in the inputs themselves; each host is named once."""
     way = read_access(inputs("--trusted-host a.corp", "--trusted-host=b.corp:81", "--trusted-host a.corp"), "", {})
-    assert way.environment == {"UV_INSECURE_HOST": "a.corp b.corp:81"}
+    assert way.variables == {"UV_INSECURE_HOST": "a.corp b.corp:81"}
 
 
 def test_proxies_travel(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_proxies_travel(tmp_path: Path) -> None:
     ca.write_text("CERTIFICATE")
     environment = {"https_proxy": "http://u:hush@proxy:3128", "NO_PROXY": "localhost", "HOME": "/nowhere"}
     way = read_access(inputs(), "", environment)
-    assert way.environment == {"https_proxy": "http://u:hush@proxy:3128", "NO_PROXY": "localhost"}
+    assert way.variables == {"https_proxy": "http://u:hush@proxy:3128", "NO_PROXY": "localhost"}
     assert "hush" in way.secrets
     assert read_certificates(ca) == "CERTIFICATE"
 

@@ -70,7 +70,7 @@ def test_a_mirror_with_a_user(keyring: Programs, tmp_path: Path) -> None:
     """DOCKYARD_INDEX_URL may name the user alone; the keyring is asked without it in the address."""
     keyring.kept[f"{ADDRESS}/", "sailor"] = "hush"
     way = read_access(inputs(), f"https://sailor@{HOST}/simple", {"HOME": str(tmp_path)}, keyring=keyring.ask)
-    assert (way.environment["PIP_INDEX_URL"], way.netrc) == (ADDRESS, "machine pip.corp login sailor password hush\n")
+    assert (way.variables["PIP_INDEX_URL"], way.netrc) == (ADDRESS, "machine pip.corp login sailor password hush\n")
 
 
 def test_who_is_not_asked_for(keyring: Programs, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dockyard.locks.indexes import Logins, read_logins
+from dockyard.locks.indexes import Access, read_logins
 from dockyard.locks.inputs import Input, parse_input
 
 KEPT = {("https://mirror/simple", "sailor"): "p@ss", ("https://c/simple", "us"): "w0rd"}
@@ -84,5 +84,5 @@ def test_a_variable_that_is_not_set_is_left_out(keyring: Keyring, tmp_path: Path
 def test_a_build_without_an_index_of_its_own(keyring: Keyring, tmp_path: Path) -> None:
     """Nothing is looked for: a netrc that cannot be read is nobody's business then."""
     (tmp_path / ".netrc").write_text("nonsense here\n")
-    assert read_logins(inputs(), "", host(tmp_path)) == Logins()
+    assert read_logins(inputs(), "", host(tmp_path)) == Access()
     assert keyring.asked == []

@@ -5,9 +5,9 @@ import json
 import pytest
 from invoke.context import Context
 
-from dockyard.locks import check, lock
+from dockyard.locks import lock
 from dockyard.locks.compile import Compiled
-from dockyard.locks.plan import finish_locks
+from dockyard.locks.plan import Batch, finish_locks
 from dockyard.settings import Settings
 from dockyard.tasks import lock as task
 from dockyard.tasks.lock import print_outdated
@@ -21,8 +21,8 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Stand in for the engine: return the texts that compiles give, to be changed by a test."""
     texts = dict(COMPILED)
 
-    def compile_all(_engine: object, work: list[tuple[object, object]], *_more: object) -> Compiled:
-        made = [finish_locks(batch, compiled_here(texts), check.PIP_TOOLS) for batch, place in work]  # type: ignore[arg-type]
+    def compile_all(_engine: object, batches: list[Batch], *_more: object) -> Compiled:
+        made = [finish_locks(batch, compiled_here(texts)) for batch in batches]
         return Compiled({path: text for each in made for path, text in each.items()})
 
     monkeypatch.setattr(lock, "compile_all", compile_all)

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 
 from dockyard.errors import DockyardError, UsageError
-from dockyard.locks import check
 from dockyard.locks.check import check_project, inspect_locks
 from dockyard.locks.inputs import InputError
 from dockyard.locks.pins import parse_pins
@@ -89,7 +88,7 @@ def test_finished_locks_carry_the_fingerprints_of_those_made_before_them(setting
     """What a batch writes passes the check, the compiler that it names included."""
     write_inputs(settings.root)
     for batch in planned(settings):
-        for path, text in finish_locks(batch, compiled_here(COMPILED), check.UV).items():
+        for path, text in finish_locks(replace(batch, resolver="uv"), compiled_here(COMPILED)).items():
             (settings.root / path).parent.mkdir(exist_ok=True)
             (settings.root / path).write_text(text, encoding="utf-8")
     assert check_project(settings) == ()
@@ -104,15 +103,12 @@ def test_a_hash_in_an_input_is_the_only_one_in_the_lock(settings: Settings) -> N
         settings.root, {"base": f"Flask==3.1.3 --hash={digests[0]} --hash={digests[2]}\n", "test": "-r base.in\n"}
     )
     batch = planned(settings)[0]
-    for text in finish_locks(batch, compiled_here({"base": flask, "test": flask}), check.PIP_TOOLS).values():
+    for text in finish_locks(batch, compiled_here({"base": flask, "test": flask})).values():
         (pin,) = parse_pins(text)
         assert pin.hashes == (digests[0], digests[2])
+    other = flask.replace("aa", "dd").replace("cc", "ee")
     with pytest.raises(InputError, match=r"base\.in:1: no file of flask==3\.1\.3 has the hash"):
-        finish_locks(
-            batch,
-            compiled_here(dict.fromkeys(("base", "test"), flask.replace("aa", "dd").replace("cc", "ee"))),
-            check.PIP_TOOLS,
-        )
+        finish_locks(batch, compiled_here({"base": other, "test": other}))
 
 
 def test_a_lock_for_platforms_of_a_base_that_nobody_knows(project: Settings) -> None:
@@ -121,4 +117,4 @@ def test_a_lock_for_platforms_of_a_base_that_nobody_knows(project: Settings) -> 
     job = replace(batch.jobs[0], lock=batch.jobs[0].lock._replace(platforms=("linux/amd64",), hashes="platform"))
     answers = {job.lock.purpose: JobAnswer({"here": COMPILED[job.lock.purpose]}, files={})}
     with pytest.raises(DockyardError, match=r"3\.13/production\.txt cannot be made: the base image has no glibc"):
-        finish_locks(replace(batch, jobs=(job,)), answers, "pip-tools 7")
+        finish_locks(replace(batch, jobs=(job,)), answers)

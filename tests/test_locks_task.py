@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,10 @@ from dockyard.errors import ChangesPending, DockyardError, UsageError
 from dockyard.locks import check
 from dockyard.locks import lock as locks
 from dockyard.locks.check import inspect_locks
-from dockyard.locks.compile import Compiled, Place
+from dockyard.locks.compile import Compiled
 from dockyard.locks.inputs import InputError, Problem
-from dockyard.locks.lock import Built, Outcome, choose_places, collect_built
-from dockyard.locks.plan import Wish, finish_locks, plan_batches
+from dockyard.locks.lock import Built, Outcome, choose_images, collect_built
+from dockyard.locks.plan import Batch, Wish, finish_locks, plan_batches
 from dockyard.process import Command, capture
 from dockyard.settings import Settings
 from dockyard.tasks.lock import make_and_print, print_chains, print_problems, warn_of_stale_locks
@@ -47,8 +48,8 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Stand in for the engine: return the texts that compiles give, to be changed by a test."""
     texts = dict(COMPILED)
 
-    def compile_all(_engine: object, work: list[tuple[object, object]], *_more: object) -> Compiled:
-        made = [finish_locks(batch, compiled_here(texts), check.PIP_TOOLS) for batch, place in work]  # type: ignore[arg-type]
+    def compile_all(_engine: object, batches: list[Batch], *_more: object) -> Compiled:
+        made = [finish_locks(batch, compiled_here(texts)) for batch in batches]
         return Compiled({path: text for each in made for path, text in each.items()}, YANKED)
 
     monkeypatch.setattr(locks, "compile_all", compile_all)
@@ -217,9 +218,9 @@ def test_a_python_without_a_base_is_compiled_by_uv_in_another_one(project: Setti
     docker = Docker()
     docker.registry = {f"python:{python}-slim": f"sha256:{python}" for python in ("3.9", "3.13")}
     project = project._replace(base="registry", pythons=("3.9", "3.12", "3.13"))
-    _, without, newest = choose_places(project, docker.engine, plan_batches(inspect_locks(project), Wish(True)))
-    assert newest[1] == Place("python:3.13-slim@sha256:3.13", "pip-tools")
-    assert without[1] == Place("python:3.13-slim@sha256:3.13", "uv")
+    _, without, newest = choose_images(project, docker.engine, plan_batches(inspect_locks(project), Wish(True)))
+    assert (newest.image, newest.resolver) == ("python:3.13-slim@sha256:3.13", "pip-tools")
+    assert (without.image, without.resolver) == ("python:3.13-slim@sha256:3.13", "uv")
     assert [line for line in said if line.startswith("Python 3.12: no base image here; uv")] == [
         "Python 3.12: no base image here; uv makes its locks from Python 3.13, with the same pins and hashes"
     ]
@@ -234,11 +235,11 @@ def test_with_no_base_at_all_another_python_is_looked_for(project: Settings, spa
     (project.root / "requirements/3.12/test.txt").unlink()
     batches = plan_batches(inspect_locks(project), Wish())
     if spare:
-        place = Place("python:3.13-slim@sha256:1", "uv")
-        assert choose_places(project, docker.engine, batches) == [(batches[0], place)]
+        placed = replace(batches[0], image="python:3.13-slim@sha256:1", resolver="uv")
+        assert choose_images(project, docker.engine, batches) == [placed]
     else:
         with pytest.raises(DockyardError, match=r"no base image for Python 3\.12: the registry has no"):
-            choose_places(project, docker.engine, batches)
+            choose_images(project, docker.engine, batches)
 
 
 def test_a_yanked_pin_that_stays_is_told(

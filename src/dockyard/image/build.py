@@ -24,7 +24,7 @@ from dockyard.image.interpreter import OWN_PROGRAM, PROGRAM, Keeper
 from dockyard.image.names import Variant
 from dockyard.image.record_types import CacheRecord, Details, ImageRecord, LayerRecord, PackageRecord
 from dockyard.locks import check
-from dockyard.locks.indexes import Logins, read_logins
+from dockyard.locks.indexes import Access, read_logins
 from dockyard.locks.pins import parse_pins
 from dockyard.process import Command, Completed, checked
 from dockyard.settings import Settings
@@ -74,7 +74,7 @@ class World:
     ca: Path | None
     bases: tuple[Base, ...] = ()
     dockerfile: Dockerfile = field(default_factory=Dockerfile)
-    logins: Logins = field(default_factory=Logins)
+    logins: Access = field(default_factory=Access)
 
 
 @dataclass(frozen=True)

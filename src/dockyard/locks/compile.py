@@ -13,7 +13,6 @@ from dockyard import console
 from dockyard.engine.client import Engine
 from dockyard.engine.inside import archive
 from dockyard.errors import CommandError, DockyardError
-from dockyard.locks import check
 from dockyard.locks.failures import Failure, TransientError, explain_failure, find_yanked, require_heard
 from dockyard.locks.indexes import Access, select_options
 from dockyard.locks.markers import Environment, list_environments
@@ -36,19 +35,6 @@ main()
 TIMEOUT = 15
 RETRIES = 3
 PAUSES = (3.0, 10.0)
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where one batch is compiled: an image with some Python, and the compiler that runs there."""
-
-    image: str
-    resolver: str
-
-    @property
-    def compiler(self) -> str:
-        """The compiler's name and version as a lock's header says it."""
-        return check.COMPILERS[self.resolver][0]
 
 
 @dataclass(frozen=True)
@@ -111,21 +97,21 @@ class Compiled:
     failed: DockyardError | None = None
 
 
-def compile_all(engine: Engine, work: Sequence[tuple[Batch, Place]], access: Access) -> Compiled:
+def compile_all(engine: Engine, batches: Sequence[Batch], access: Access) -> Compiled:
     """Return the locks of every batch; raise for the first that cannot be made, unless the network is the reason.
 
     On any error or interrupt every container of the run is removed before this returns.
     """
     run = Run(engine, access, secrets.token_hex(6))
-    names = ", ".join(dict.fromkeys(job.lock.purpose for batch, _ in work for job in batch.jobs))
-    pythons = ", ".join(batch.python for batch, _ in work)
+    names = ", ".join(dict.fromkeys(job.lock.purpose for batch in batches for job in batch.jobs))
+    pythons = ", ".join(batch.python for batch in batches)
     pending: list[Future[Compiled]] = []
     with (
         console.status(f"making locks for Python {pythons}: {names}"),
-        ThreadPoolExecutor(max_workers=max(len(work), 1)) as pool,
+        ThreadPoolExecutor(max_workers=max(len(batches), 1)) as pool,
     ):
         try:
-            pending += [pool.submit(_compile, run, batch, place) for batch, place in work]
+            pending += [pool.submit(_compile, run, batch) for batch in batches]
             wait(pending, return_when=FIRST_EXCEPTION)
             made = [one.result() for one in sorted(pending, key=lambda one: not (one.done() and one.exception()))]
         except BaseException:
@@ -141,23 +127,23 @@ def compile_all(engine: Engine, work: Sequence[tuple[Batch, Place]], access: Acc
     return Compiled(texts, yanked, next((one.failed for one in made if one.failed), None))
 
 
-def compile_command(run: Run, batch: Batch, place: Place) -> Command:
+def compile_command(run: Run, batch: Batch) -> Command:
     """Return the command that compiles a batch: everything it needs comes on its standard input."""
     package = archive()
-    asked = json.dumps(asdict(build_request(run, batch, place))).encode()
-    volume = f"{VOLUME}-{batch.python if place.resolver == 'pip-tools' else 'uv'}"  # a compiler and its downloads
+    asked = json.dumps(asdict(build_request(run, batch))).encode()
+    volume = f"{VOLUME}-{batch.python if batch.resolver == 'pip-tools' else 'uv'}"  # a compiler and its downloads
     return run.engine.command(
         *("run", "--rm", "--interactive", "--name", f"dockyard-lock-{batch.python}-{run.mark}"),
         *("--label", f"{LABEL}={run.mark}", "--network", "host" if run.access.loopback else "default"),
         *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only", "--tmpfs", "/tmp:exec"),  # noqa: S108 - the container's
         *("--mount", f"type=volume,src={volume},dst=/cache,volume-label={LABEL}"),
-        *("--entrypoint", "python", place.image, "-I", "-c", PROGRAM),
+        *("--entrypoint", "python", batch.image, "-I", "-c", PROGRAM),
         input=b"%d\n%s%s" % (len(package), package, asked),
         secrets=run.access.secrets,
     )
 
 
-def build_request(run: Run, batch: Batch, place: Place) -> Request:
+def build_request(run: Run, batch: Batch) -> Request:
     """Return what the program in the container is asked to do, as payload/lock.py reads it."""
     jobs = tuple(
         JobRequest(
@@ -174,12 +160,12 @@ def build_request(run: Run, batch: Batch, place: Place) -> Request:
     )
     return Request(
         python=batch.python,
-        resolver=place.resolver,
-        tools=resources.files(__package__).joinpath("tools", f"{place.resolver}.txt").read_text(encoding="utf-8"),
+        resolver=batch.resolver,
+        tools=resources.files(__package__).joinpath("tools", f"{batch.resolver}.txt").read_text(encoding="utf-8"),
         files=batch.files,
         agreed=batch.agreed,
         wanted=batch.wanted,
-        environment=run.access.environment,
+        environment=run.access.variables,
         netrc=run.access.netrc,
         ca=run.access.ca,
         retries=RETRIES,
@@ -190,9 +176,9 @@ def build_request(run: Run, batch: Batch, place: Place) -> Request:
     )
 
 
-def _compile(run: Run, batch: Batch, place: Place) -> Compiled:
+def _compile(run: Run, batch: Batch) -> Compiled:
     started = time.monotonic()
-    command = compile_command(run, batch, place)
+    command = compile_command(run, batch)
     said = redact(run.engine.runner.capture(command).stdout, run.access.secrets)
     try:
         given = json.loads(said)
@@ -206,8 +192,8 @@ def _compile(run: Run, batch: Batch, place: Place) -> Compiled:
     require_heard(words)
     if answers:
         took = time.monotonic() - started
-        log.info(f"Python {batch.python}: {', '.join(answers)} in {took:.1f} s with {place.compiler}")
-    return Compiled(finish_locks(batch, answers, place.compiler, given["glibc"]), find_yanked(words), failed)
+        log.info(f"Python {batch.python}: {', '.join(answers)} in {took:.1f} s with {batch.compiler}")
+    return Compiled(finish_locks(batch, answers, given["glibc"]), find_yanked(words), failed)
 
 
 def remove_containers(run: Run) -> None:

@@ -11,7 +11,7 @@ import netrc
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
@@ -34,27 +34,20 @@ SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Access:
-    """The way to the indexes: variables for the compiler, a netrc, certificates, and what must never be shown."""
+    """The way to the indexes, for a compile or a build, and what must never be shown: none of it in an argument."""
 
-    environment: Mapping[str, str] = field(default_factory=dict)
-    netrc: str = ""
-    ca: str = ""
-    secrets: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    netrc: str = field(default="", repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
     loopback: bool = False
     logins: Mapping[str, tuple[str, str]] = field(default_factory=dict, repr=False)
     """User and password for each host, as they stand in the netrc."""
 
-
-@dataclass(frozen=True)
-class Logins:
-    """What goes into a build and into no argument: `variables` are those of the locks' addresses, by name."""
+    ca: str = ""
+    """The certificates that a compile is to trust."""
 
     pip: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """What pip's configuration on this machine says of indexes, such as 'index-url', passwords included."""
-
-    netrc: str = field(default="", repr=False)
-    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
-    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """What pip's configuration on this machine says of indexes, such as 'index-url', with passwords: for a build."""
 
     @property
     def pip_conf(self) -> str:
@@ -129,7 +122,7 @@ def read_access(
     trusted = {"UV_INSECURE_HOST": " ".join(dict.fromkeys(hosts))} if hosts else {}
     mirror = dict.fromkeys(("PIP_INDEX_URL", "UV_DEFAULT_INDEX"), _bare(index)) if index else {}
     return Access(
-        environment={**variables, **proxies, **trusted, **mirror},
+        variables={**variables, **proxies, **trusted, **mirror},
         netrc="".join(
             f"machine {host} login {_quoted(user)} password {_quoted(word)}\n" for host, (user, word) in logins.items()
         ),
@@ -141,7 +134,7 @@ def read_access(
 
 def read_logins(
     inputs: Iterable[Input], index: str, environment: Mapping[str, str], keyring: Keyring = ask_keyring
-) -> Logins:
+) -> Access:
     """Collect the logins for the indexes of these inputs, and pip's configuration on this machine, for `index` if any.
 
     A user that stands alone in an address or a variable gets its password beside it: not every pip looks into a
@@ -160,7 +153,7 @@ def read_logins(
             variables[match[1]] = urlsplit(whole).netloc.rpartition("@")[0]
     hidden = tuple(dict.fromkeys((*access.secrets, *(quote(word, safe="") for word in access.secrets))))
     filled = {key: " ".join(_whole(one, access.logins) for one in pip[key].split()) for key in KEYS if key in pip}
-    return Logins({**pip, **filled}, access.netrc, variables, hidden)
+    return replace(access, variables=variables, secrets=hidden, pip={**pip, **filled})
 
 
 def list_addresses(inputs: Iterable[Input]) -> list[str]:

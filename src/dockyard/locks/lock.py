@@ -16,7 +16,7 @@ from dockyard.errors import DockyardError
 from dockyard.files import replace_files
 from dockyard.host import ca_bundle
 from dockyard.locks.check import Lock, ProjectLocks, find_unbuildable, inspect_locks, read_built
-from dockyard.locks.compile import Compiled, Place, compile_all
+from dockyard.locks.compile import Compiled, compile_all
 from dockyard.locks.failures import describe_yanked
 from dockyard.locks.indexes import read_access, read_certificates
 from dockyard.locks.inputs import InputError, Problem
@@ -86,7 +86,7 @@ def make_locks(settings: "Settings", wish: Wish, engine: "Engine | None" = None)
     """
     known = inspect_locks(settings)
     for problem in known.broken:
-        raise InputError(problem.path, problem.line, problem.message, problem.mend)
+        raise InputError(*problem)
     batches = plan_batches(known, wish)
     jobs = [job for batch in batches for job in batch.jobs]
     made = Compiled({})
@@ -95,7 +95,7 @@ def make_locks(settings: "Settings", wish: Wish, engine: "Engine | None" = None)
         access = read_access(inputs, settings.index_url, os.environ)
         access = replace(access, ca=read_certificates(ca_bundle()))
         engine = engine or find_engine(settings)
-        made = compile_all(engine, choose_places(settings, engine, batches), access)
+        made = compile_all(engine, choose_images(settings, engine, batches), access)
     kept = [pin.partition(" ;")[0] for job in jobs for pin in job.pins]
     return compare_with_disk(settings.root, known, made, describe_yanked(made.yanked, kept))
 
@@ -133,8 +133,8 @@ def collect_built(locks: Iterable[Lock]) -> tuple[Built, ...]:
     return tuple(Built(*key, tuple(paths)) for key, paths in sorted(found.items()))
 
 
-def choose_places(settings: "Settings", engine: "Engine", batches: Sequence[Batch]) -> list[tuple[Batch, Place]]:
-    """Return where each batch is compiled: in its own base, or by uv in another one where it has none here."""
+def choose_images(settings: "Settings", engine: "Engine", batches: Sequence[Batch]) -> list[Batch]:
+    """Say of each batch where it is compiled: in its own base, or by uv in another one where it has none here."""
     from dockyard.bases import resolve
 
     wanted = [batch.python for batch in batches]
@@ -145,16 +145,16 @@ def choose_places(settings: "Settings", engine: "Engine", batches: Sequence[Batc
         raise DockyardError(
             f"there is no base image for Python {missing[0].python}: {missing[0].reason}", "`invoke doctor` shows why"
         )
-    here, places = {base.python: base.image for base in found}, []
+    here, placed = {base.python: base.image for base in found}, []
     newest = max(here, key=Version)
     for batch in batches:
         if batch.python in here:
-            places.append((batch, Place(here[batch.python], settings.resolver)))
+            placed.append(replace(batch, image=here[batch.python], resolver=settings.resolver))
         else:
             said = f"no base image here; uv makes its locks from Python {newest}, with the same pins and hashes"
             log.info(f"Python {batch.python}: {said}")
-            places.append((batch, Place(here[newest], "uv")))
-    return places
+            placed.append(replace(batch, image=here[newest], resolver="uv"))
+    return placed
 
 
 def compare_locks(before: Mapping[str, Iterable[Pin]], after: Mapping[str, Iterable[Pin]]) -> tuple[Change, ...]:

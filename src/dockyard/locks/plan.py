@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from packaging.utils import canonicalize_name
 
 from dockyard.errors import DockyardError, UsageError
-from dockyard.locks.check import Lock, ProjectLocks, fingerprint_lock
+from dockyard.locks.check import COMPILERS, Lock, ProjectLocks, fingerprint_lock
 from dockyard.locks.indexes import select_options
 from dockyard.locks.inputs import SHA256, InputError, Line
 from dockyard.locks.markers import Selection, select_environments
@@ -50,6 +50,15 @@ class Batch:
     agreed: dict[str, tuple[str, ...]] = field(default_factory=dict)
     wanted: tuple[str, ...] = ()
     """The packages that must get a certain version."""
+
+    resolver: str = "pip-tools"
+    image: str = ""
+    """What compiles them, in which image with some Python."""
+
+    @property
+    def compiler(self) -> str:
+        """The compiler's name and version as a lock's header says it."""
+        return COMPILERS[self.resolver][0]
 
     @property
     def files(self) -> dict[str, str]:
@@ -103,7 +112,7 @@ def _plan_jobs(locks: Sequence[Lock], pins: Mapping[str, tuple[Pin, ...]], wish:
     return jobs
 
 
-def finish_locks(batch: Batch, answers: Mapping[str, JobAnswer], compiler: str, glibc: str = "") -> dict[str, str]:
+def finish_locks(batch: Batch, answers: Mapping[str, JobAnswer], glibc: str = "") -> dict[str, str]:
     """Return the locks of a batch as they are to be written, by path; a purpose without an answer is left out.
 
     `glibc` is the version of the base image's, `2.41`, nothing where it has another C library.
@@ -121,7 +130,7 @@ def finish_locks(batch: Batch, answers: Mapping[str, JobAnswer], compiler: str, 
                 raise DockyardError(f"{lock.path} cannot be made: {error.message}", error.hint) from None
         agreed = {purpose: bodies.get(purpose, body) for purpose, body in lock.agrees_with.items()}
         written = render_pins(select_options(lock.inputs), pins)
-        done[lock.path] = lock._replace(agrees_with=agreed).write(compiler, written, sources)
+        done[lock.path] = lock._replace(agrees_with=agreed).write(batch.compiler, written, sources)
         bodies[lock.purpose] = fingerprint_lock(done[lock.path].encode())
     return done
 
