@@ -1,12 +1,13 @@
 """Tests that hold the house to its rules: few rooms, no circles, short modules, one fence."""
 
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-from .house import GROUND, House, draw_house, order_circles, read_house
+from .house import GROUND, SOURCE, House, draw_house, order_circles, read_house
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,14 @@ def test_no_module_shares_its_name_with_its_function(house: House) -> None:
     doors = {name for name, room in house.place.items() if room == "tasks"}
     names = {name for name, module in house.modules.items() if name.rpartition(".")[2] in module.functions}
     assert names - doors == set()
+
+
+def test_no_module_is_renamed_where_it_is_imported(house: House) -> None:
+    """A name that clashes is mended where it is given: `build as building` reads as two things."""
+    renamed = re.compile(r"^\s*from (dockyard[\w.]*) import .*?\b(\w+) as \w+", re.MULTILINE)
+    found = [each for path in SOURCE.rglob("*.py") for each in renamed.findall(path.read_text("utf-8"))]
+    names = {f"{package}.{name}".removeprefix("dockyard.") for package, name in found}
+    assert names & house.modules.keys() == set()
 
 
 def test_the_payload_is_fenced(house: House) -> None:

@@ -18,14 +18,14 @@ from tests.scripted_docker import Docker, container
 def test_bad_number(text: str) -> None:
     """What is no port is refused with the option's name."""
     with pytest.raises(UsageError, match=r"^--port .*: must be a whole number from 1 to 65535$"):
-        boundary.number(text, "--port", 65535)
+        boundary.parse_number(text, "--port", 65535)
 
 
 @pytest.mark.parametrize(("text", "value"), [("1", 1), ("65535", 65535), ("080", 80)])
 def test_good_number(text: str, value: int) -> None:
     """The bounds themselves are allowed; what was not given is no number."""
-    assert boundary.number("", "--port", 65535) is None
-    assert boundary.number(text, "--port", 65535) == value
+    assert boundary.parse_number("", "--port", 65535) is None
+    assert boundary.parse_number(text, "--port", 65535) == value
 
 
 @pytest.fixture

@@ -17,9 +17,8 @@ from typing import Any
 
 from dockyard import console
 from dockyard.deploy import docker, hostfile, stackfile
-from dockyard.deploy import front as front_of
 from dockyard.deploy.cluster import Instance, LostError, UnhealthyError, show_last_words
-from dockyard.deploy.front import Front
+from dockyard.deploy.front import FILE, Front, write_config
 from dockyard.deploy.goal import FRONT, RELEASE, Goal
 from dockyard.deploy.hostfile import COLOURS, OWN, WEB
 from dockyard.deploy.plan import Live, Objects
@@ -154,11 +153,11 @@ class Host(EngineDeployer):
     def _read_front(self, boxes: Iterable[Box]) -> str:
         """Return the configuration that the front has, within the archive that `docker cp` makes of it."""
         front = next((box for box in boxes if box.service == FRONT), None)
-        return self.docker.attempt("container", "cp", f"{front.id}:{front_of.FILE}", "-").stdout if front else ""
+        return self.docker.attempt("container", "cp", f"{front.id}:{FILE}", "-").stdout if front else ""
 
     def _write_front(self, copies: tuple[str, ...], port: int) -> str:
         place = self.destination
-        return front_of.write_config(Front(place.port, copies, port, place.domain, fixed=True))
+        return write_config(Front(place.port, copies, port, place.domain, fixed=True))
 
     def _serving(self, boxes: Iterable[Box]) -> str:
         """Return the colour of the set that serves: the front's configuration says so, or else what runs."""
@@ -216,7 +215,7 @@ class Host(EngineDeployer):
         text = self._write_front(tuple(copies), next(iter(copies.values()))).encode()
         content = io.BytesIO()
         with tarfile.open(fileobj=content, mode="w") as archive:
-            entry = tarfile.TarInfo(front_of.FILE.rpartition("/")[2])
+            entry = tarfile.TarInfo(FILE.rpartition("/")[2])
             entry.size, entry.mode = len(text), 0o644
             archive.addfile(entry, io.BytesIO(text))
         self.docker.read("container", "cp", "-", f"{front.id}:{hostfile.FOLDER}", input=content.getvalue())

@@ -18,8 +18,8 @@ from dockyard.bases.resolve import Missing
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.image import build, records
-from dockyard.image import names as images
 from dockyard.image.build import Built
+from dockyard.image.names import require_tag
 from dockyard.image.record_types import Kind
 from dockyard.registry import content, documents, push, sign
 from dockyard.registry.content import Repository
@@ -90,7 +90,7 @@ def choose_tags(version: str, commit: str, tagged: Iterable[str], published: Ite
     A candidate gets its own only. A series (1.2, 1, latest) moves forward, never back, and never to a name
     that is a version of its own.
     """
-    own, sha = images.require_tag(version.replace("+", "-")), commit[:12]
+    own, sha = require_tag(version.replace("+", "-")), commit[:12]
     this, tagged = parse_version(version), tuple(tagged)
     if this is None or this.is_prerelease:
         return Names(own, sha)

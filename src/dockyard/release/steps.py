@@ -15,8 +15,7 @@ from dockyard.engine.client import Engine, find_engine
 from dockyard.errors import DockyardError
 from dockyard.files import write_atomically
 from dockyard.image import build, records
-from dockyard.image import names as images
-from dockyard.image.names import PRODUCTION, Variant
+from dockyard.image.names import PRODUCTION, Variant, local_name
 from dockyard.image.record_types import Details
 from dockyard.registry import sign
 from dockyard.registry.client import parse_reference
@@ -51,7 +50,7 @@ def inspect_release(
         left_out = {"sign": hindrance} if hindrance else {}
         state = ReleaseState(names, registry=there.read_digests(names.every), left_out=left_out)
     if digest := job.journal.digest:
-        own = job.reference(names.own), job.reference(names.sha), images.local_name(settings, _variant(job))
+        own = job.reference(names.own), job.reference(names.sha), local_name(settings, _variant(job))
         done = engine.attempt("image", "inspect", "--format={{.Id}}", *own)
         if done.ok and set(done.stdout.split()) == {digest}:  # the engine's newest production image is still this one
             state = _recall(job, state, _adopt_digest(job, state, digest))
@@ -241,7 +240,7 @@ def _adopt_digest(job: Job, state: ReleaseState, built: str) -> str:
         return built
     with job.actions.open_repository(job.engine, job.settings.repository) as there:
         config = (there.read_document(out).fields.get("config") or {}).get("digest")
-    ours = images.local_name(job.settings, _variant(job))
+    ours = local_name(job.settings, _variant(job))
     if not config or config != job.actions.read_image(job.engine, ours).digest:
         return built
     log.info(f"{job.version} is out as {out}: the same image as here, compressed by another engine, and it stays")

@@ -4,10 +4,10 @@ import json
 import logging
 import os
 import re
-import secrets as randomness
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import TYPE_CHECKING
 
 from dockyard.bases import lookup, services
@@ -17,10 +17,9 @@ from dockyard.engine.client import Engine
 from dockyard.errors import CommandError, DockyardError, SettingsError, UsageError
 from dockyard.files import make_folder, write_atomically
 from dockyard.git import read_git
-from dockyard.image import build as building
-from dockyard.image import names as naming
+from dockyard.image import build
 from dockyard.image.dockerfile import read_dockerfile
-from dockyard.image.names import Variant
+from dockyard.image.names import PRODUCTION, Variant, local_name
 from dockyard.locks.check import inspect_locks
 from dockyard.locks.lock import make_locks, write_outcome
 from dockyard.locks.plan import Wish
@@ -57,8 +56,8 @@ def require_images(stack: "Stack", model: Model, mode: str) -> None:
             raise UsageError(f"the image {service.image} is absent, and --no-build forbids to build it")
         wanted = absent or mode == "always"
         if service.image in targets and wanted:
-            request = building.Request(targets=(targets[service.image],))
-            building.build_images(building.for_here(settings), request, engine=engine)
+            request = build.Request(targets=(targets[service.image],))
+            build.build_images(build.for_here(settings), request, engine=engine)
         elif service.builds and wanted:
             _compose(stack, "build", service)
         elif absent:
@@ -69,7 +68,7 @@ def require_images(stack: "Stack", model: Model, mode: str) -> None:
                     f"add a stage `FROM … AS {tag}`, or name one that is there: {', '.join(targets)}",
                 )
             _compose(stack, "pull", service)
-        elif targets.get(service.image) == naming.PRODUCTION:
+        elif targets.get(service.image) == PRODUCTION:
             _say_if_stale(stack, service)
 
 
@@ -127,7 +126,7 @@ def local_targets(settings: Settings) -> dict[str, str]:
     if not (settings.root / settings.dockerfile).is_file():
         return {}
     stages = read_dockerfile(settings.root, settings.dockerfile).targets
-    return {naming.local_name(settings, Variant(stage, settings.python)): stage for stage in stages}
+    return {local_name(settings, Variant(stage, settings.python)): stage for stage in stages}
 
 
 def _compose(stack: "Stack", verb: str, service: Service) -> None:
@@ -177,7 +176,7 @@ def make_secret(path: Path) -> bool:
     path.parent.chmod(0o700)
     absent = not path.exists()
     if absent:
-        write_atomically(path, randomness.token_urlsafe(32) + "\n")
+        write_atomically(path, token_urlsafe(32) + "\n")
     path.chmod(0o444)
     return absent
 

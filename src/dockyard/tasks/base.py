@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 def show(json: bool = False) -> None:
     """List each Python's base image: its pin, and the one made from Debian packages; and pins of services."""
     from dockyard.bases import lookup
-    from dockyard.bases import resolve as updating
+    from dockyard.bases.resolve import list_bases
 
     chosen = settings()
-    rows = updating.list_bases(chosen, chosen.pythons)
+    rows = list_bases(chosen, chosen.pythons)
     pins = lookup.read_bases_lock(chosen.root).items()
     services = [{"reference": name, "digest": digest} for name, digest in pins if not lookup.is_python(name)]
     cells = []
@@ -44,7 +44,7 @@ def show(json: bool = False) -> None:
 )
 def update(python: list[str], dry_run: bool = False, json: bool = False) -> None:
     """Move the pins in bases.lock, also of services, to the registry's images, and Debian-made bases to the mirror."""
-    from dockyard.bases import resolve as updating
+    from dockyard.bases.resolve import apply_updates, plan_updates
     from dockyard.engine.client import find_engine
     from dockyard.errors import ChangesPending
 
@@ -52,10 +52,10 @@ def update(python: list[str], dry_run: bool = False, json: bool = False) -> None
     pythons = [each.python for each in read_request(chosen, (), python or ["all"], ()).variants(chosen)]
     engine = find_engine(chosen)
     images = () if python else list_services(chosen, engine)
-    changes, missing = updating.plan_updates(chosen, engine, (*pythons, *images))
+    changes, missing = plan_updates(chosen, engine, (*pythons, *images))
     pending = [change for change in changes if change.pending]
     if pending and not dry_run:
-        updating.apply_updates(chosen, engine, pending)
+        apply_updates(chosen, engine, pending)
     rows = []
     for change in changes:
         moved = [f"{name} {old} → {new}" for name, (old, new) in change.packages.items()]

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from invoke import tasks
 from invoke.exceptions import Exit
-from invoke.tasks import task as invoke_task
 
 from dockyard import __version__, console
 from dockyard.errors import DockyardError, ExitCode, UsageError
@@ -70,7 +70,7 @@ def task(*, help: Mapping[str, str] | None = None, **options: Any) -> Callable[[
         several = [name for name, parameter in parameters.items() if "list[" in str(parameter.annotation)]
         known = {**HELP, **{name: HELP_OF_SEVERAL[name] for name in several if name in HELP_OF_SEVERAL}}
         words = {name: known[name] for name in parameters if name in known}
-        return invoke_task(iterable=several, help={**words, **(help or {})}, **options)(run)
+        return tasks.task(iterable=several, help={**words, **(help or {})}, **options)(run)
 
     return wrap
 
@@ -135,7 +135,7 @@ def settings() -> "Settings":
     return load(Path.cwd(), os.environ)
 
 
-def number(text: str, option: str, highest: int, *, lowest: int = 1) -> int | None:
+def parse_number(text: str, option: str, highest: int, *, lowest: int = 1) -> int | None:
     """Return an option's whole number, None where it was not given; raise UsageError where it is none, or too far."""
     if not text:
         return None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dockyard import console
 from dockyard.errors import UsageError
-from dockyard.tasks.boundary import number, settings, task
+from dockyard.tasks.boundary import parse_number, settings, task
 from dockyard.tasks.lock import warn_of_stale_locks
 
 if TYPE_CHECKING:
@@ -71,11 +71,11 @@ def print_plan(chosen: "Settings", request: "Request", *, json: bool) -> None:
     """Print what would be built and by which command, without an engine or a registry."""
     from dockyard.bases.lookup import Base, reference
     from dockyard.image import bake
-    from dockyard.image import build as building
+    from dockyard.image.build import plan_images, read_world
 
     pythons = request.pythons or (chosen.python,)
     bases = tuple(Base(python, reference(python), "registry", reference(python), "") for python in pythons)
-    planned = building.plan_images(chosen, replace(building.read_world(chosen), bases=bases), request)
+    planned = plan_images(chosen, replace(read_world(chosen), bases=bases), request)
     options = bake.arguments(
         builder=chosen.builder, no_cache=request.no_cache, result=request.result, metadata="metadata.json"
     )
@@ -127,10 +127,10 @@ def as_json(image: "Built") -> dict[str, Any]:
 def tag(tag: list[str], target: str = "production", python: str = "") -> None:
     """Give the newest image of a target more tags: those named, or those that git says."""
     from dockyard.engine.client import find_engine
-    from dockyard.image import build as building
+    from dockyard.image.build import retag
 
     chosen = settings()
-    for reference in building.retag(chosen, find_engine(chosen), target, python or chosen.python, tuple(tag)):
+    for reference in retag(chosen, find_engine(chosen), target, python or chosen.python, tuple(tag)):
         print(reference)
 
 
@@ -156,7 +156,7 @@ def report(static: str = "", port: str = "", no_open: bool = False, send: bool =
         console.log.info(f"{len(outbox.waiting())} run records are waiting to be sent")
         return
     screen = sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-    listen = number(port, "--port", 65535) or 0
+    listen = parse_number(port, "--port", 65535) or 0
     try:
         show_report(chosen, Request(static, listen, browse=screen and not no_open))
     except KeyboardInterrupt:

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from dockyard import console
 from dockyard.errors import ChangesPending
-from dockyard.tasks.boundary import number as whole_number
-from dockyard.tasks.boundary import print_lines, settings, task
+from dockyard.tasks.boundary import parse_number, print_lines, settings, task
 
 if TYPE_CHECKING:
     from dockyard.deploy.cluster import Cluster
@@ -50,7 +49,7 @@ def rollback(to: str = "", number: str = "", json: bool = False) -> None:
     """Return a destination to a version that ran there before; migrations stay."""
     from dockyard.deploy import steps
 
-    image = steps.run_rollback(settings(), to, whole_number(number, "--number", 999_999) or 0)
+    image = steps.run_rollback(settings(), to, parse_number(number, "--number", 999_999) or 0)
     if json:
         console.as_json({"image": image})
     else:
@@ -71,7 +70,7 @@ def logs(to: str = "", service: str = "", follow: bool = False, tail: str = "") 
     """Show what a service has logged at a destination, all its copies together."""
     from dockyard import process
 
-    past = whole_number(tail, "--tail", 1_000_000_000, lowest=0)
+    past = parse_number(tail, "--tail", 1_000_000_000, lowest=0)
     print_lines(process.lines(_cluster(to).logs(service, follow=follow, tail=past)))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dockyard import console
 from dockyard.errors import UsageError
-from dockyard.tasks.boundary import number, task
+from dockyard.tasks.boundary import parse_number, task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +64,7 @@ def init(
     from dockyard.adopt.model import Overrides
     from dockyard.adopt.snapshot import read_snapshot
 
-    number(port, "--port", 65535)
+    parse_number(port, "--port", 65535)
     root = Path.cwd()
     if ci:
         require_top(root)

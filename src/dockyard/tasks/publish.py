@@ -2,9 +2,9 @@
 
 import contextlib
 import getpass
-import json as encoding
 import os
 import sys
+from json import loads
 from typing import TYPE_CHECKING, Any
 
 from dockyard import console
@@ -166,7 +166,7 @@ def print_inspected(found: "Inspected") -> None:
 def _describe_image(image: "Image") -> dict[str, Any]:
     def parse(content: bytes) -> Any:
         with contextlib.suppress(ValueError):
-            return encoding.loads(content)
+            return loads(content)
         return None
 
     layers = [{"diff_id": one.diff_id, "size_bytes": one.size, "created_by": one.instruction} for one in image.layers]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dockyard import console
 from dockyard.errors import UsageError
-from dockyard.tasks.boundary import number, print_lines, settings, task
+from dockyard.tasks.boundary import parse_number, print_lines, settings, task
 
 if TYPE_CHECKING:
     from dockyard.stack.compose import Container
@@ -42,8 +42,8 @@ def up(
     request = stack.Request(
         production=production,
         build="always" if build else "never" if no_build else "absent",
-        port=number(port, "--port", 65535),
-        timeout=number(timeout, "--timeout", 86_400) or stack.Request.timeout,
+        port=parse_number(port, "--port", 65535),
+        timeout=parse_number(timeout, "--timeout", 86_400) or stack.Request.timeout,
     )
     chosen = settings()
     stack.find_files(chosen.root, production=production)  # a missing file is said before an engine starts
@@ -102,7 +102,7 @@ def logs(follow: bool = False, service: str = "", tail: str = "") -> None:
     from dockyard.stack import stack
 
     its = _stack()
-    command = stack.logs(its, service, number(tail, "--tail", 1_000_000_000, lowest=0), follow=follow)
+    command = stack.logs(its, service, parse_number(tail, "--tail", 1_000_000_000, lowest=0), follow=follow)
     if sys.stdout.isatty():
         process.replace(command)
     print_lines(its.engine.runner.lines(command))
@@ -123,7 +123,7 @@ def restart(service: str = "", timeout: str = "") -> None:
     """Restart the stack, or one service of it, and wait until it is ready again."""
     from dockyard.stack import stack
 
-    seconds = number(timeout, "--timeout", 86_400) or stack.Request.timeout
+    seconds = parse_number(timeout, "--timeout", 86_400) or stack.Request.timeout
     restarted = stack.restart(_stack(), service, seconds)
     console.log.info(f"restarted: {', '.join(one.name for one in restarted if service in {'', one.service})}")
 
@@ -155,16 +155,16 @@ def _as_json(container: "Container", web: tuple[int, ...]) -> dict[str, Any]:
 def debug(service: str = "", pid: str = "") -> None:
     """Attach Python's debugger to a running service; before Python 3.14, run the service at this terminal instead."""
     from dockyard.process import replace
-    from dockyard.stack import shell as debugging
+    from dockyard.stack.shell import attach_debugger, find_debuggee, run_in_foreground
 
-    number_of = number(pid, "--pid", 2**22)
+    number_of = parse_number(pid, "--pid", 2**22)
     stack = _stack(files=True)
-    found = debugging.find_debuggee(stack, service)
+    found = find_debuggee(stack, service)
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     if found.attachable:
-        replace(debugging.attach_debugger(stack, found, number_of, terminal=terminal))
+        replace(attach_debugger(stack, found, number_of, terminal=terminal))
     version = ".".join(map(str, found.version))
     console.log.info(f"Python {version} lets no debugger into a running process, 3.14 is the first that does")
     published = [port for _, port, _ in found.container.addresses]
     stack = dataclasses.replace(stack, port=published[0] if published else None)
-    debugging.run_in_foreground(stack, found.container, terminal=terminal)
+    run_in_foreground(stack, found.container, terminal=terminal)
