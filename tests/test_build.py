@@ -407,7 +407,7 @@ def test_a_race_inside_the_engine_is_met_by_trying_again(settings: Settings, ben
     first, second = bench.builds
     assert first.input == second.input
     assert [image.digest for image in built] == ["sha256:production-3_13"]
-    assert sum(line.endswith("came to need it: trying once more") for line in said) == 1
+    assert sum(line.endswith("at the same time: trying once more") for line in said) == 1
     assert [record["outcome"] for record in bench.records] == ["passed"]
 
 

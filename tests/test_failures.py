@@ -50,7 +50,7 @@ SAID = {
         OWN.format("error: [Errno 2] No such file or directory: 'x86_64-linux-gnu-gcc'"),
         "what it is built with is missing",
     ),
-    "a race": ("ERROR: failed to solve: failed to get state for index 0 on x", "BuildKit lost a step"),
+    "a race": ("ERROR: failed to solve: failed to get state for index 0 on x", "the engine got into its own way"),
     "silence": ("", "BuildKit ended with exit status 17 and said nothing"),
     "words of nobody": ("some other trouble", "some other trouble"),
 }

@@ -34,24 +34,12 @@ ENGINE_GONE = re.compile(
     re.IGNORECASE,
 )
 
-RACES = (
-    Sign(
-        "failed to get state for index",
-        "BuildKit lost a step that it shared with another build at the same time",
-        "run it again: engines up to 26 do so now and then",
-    ),
-    Sign(
-        "parent snapshot .* does not exist",
-        "the engine removed a layer that no image had any more while this one came to need it",
-        "run it again: engines that keep images in containerd's store do so now and then",
-    ),
-    Sign(
-        "failed to solve: not found",
-        "the engine removed what this image shares with another one, which was removed at the same time",
-        "run it again: engines that keep images in containerd's store do so now and then",
-    ),
+RACE = Sign(
+    "failed to get state for index|parent snapshot .* does not exist|failed to solve: not found",
+    "the engine got into its own way, with another build or the removal of an image at the same time",
+    "run it again: engines do so now and then",
 )
-"""Signs in BuildKit's own words that the engine got into its own way."""
+"""BuildKit's own words for a step, a layer or an image that it lost meanwhile."""
 
 NO_SPACE = Sign(
     r"no space left on device|disk quota exceeded",
@@ -207,7 +195,7 @@ def read_failed_step(log: str) -> FailedStep:
 
 def is_race(error: CommandError) -> bool:
     """Say whether a build failed by a race inside the engine, which the same build again does not meet."""
-    return read_signs(RACES, read_failed_step(error.output).error) is not None
+    return read_signs((RACE,), read_failed_step(error.output).error) is not None
 
 
 def explain_failure(error: CommandError) -> DockyardError:
@@ -225,7 +213,7 @@ def explain_failure(error: CommandError) -> DockyardError:
     serious = [line for line in telling if not WARNING.match(line)]
     judged = "\n".join(line for line in telling if line in serious or "Retry(total=0" in line)
     code = EXIT_CODE.search(step.error)
-    sign = read_signs(RACES, step.error) or read_signs(OWN_WORDS, judged)
+    sign = read_signs((RACE,), step.error) or read_signs(OWN_WORDS, judged)
     if not sign and code:
         sign = ENDINGS.get(int(code[1]))
     elif not sign:

@@ -75,10 +75,9 @@ def parse_reference(text: str) -> Reference:
     first, _, rest = name.partition("/")
     is_host = bool(rest) and ("." in first or ":" in first or first == "localhost")
     host, repository = (first, rest) if is_host else ("", name)
-    if not _REPOSITORY.fullmatch(repository) or not _TAG.fullmatch(tag):
-        raise UsageError(f"{text!r} is not an image reference", "write host:port/repository:tag, in lower case")
-    if at and not _DIGEST.fullmatch(digest):
-        raise UsageError(f"{text!r} is not an image reference", "a digest is sha256: and 64 hexadecimal digits")
+    if not _REPOSITORY.fullmatch(repository) or not _TAG.fullmatch(tag) or (at and not _DIGEST.fullmatch(digest)):
+        form = "write host:port/repository:tag in lower case; a digest is sha256: and 64 hexadecimal digits"
+        raise UsageError(f"{text!r} is not an image reference", form)
     return Reference(host, repository, tag, digest)
 
 

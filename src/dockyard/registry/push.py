@@ -290,17 +290,11 @@ class PushActions:
 PUSH_ACTIONS = PushActions()
 
 
-def explain_refusal(references: Sequence[str], *, force: bool) -> str:
-    """Return why these are not pushed: a tag says that it was built from uncommitted changes; '' when forced (pure)."""
+def refuse_dirty(references: Sequence[str], *, force: bool) -> None:
+    """Raise DockyardError where a tag says that it was built from uncommitted changes, unless forced (pure)."""
     dirty = [reference for reference in references if _DIRTY.search(parse_reference(reference).tag)]
-    if not dirty or force:
-        return ""
-    return f"{', '.join(dirty)}: built from uncommitted changes, so nobody could build the same image again"
-
-
-def refuse_dirty(references: Sequence[str], force: bool) -> None:
-    """Raise DockyardError where a tag says that it was built from uncommitted changes, unless forced."""
-    if why := explain_refusal(references, force=force):
+    if dirty and not force:
+        why = f"{', '.join(dirty)}: built from uncommitted changes, so nobody could build the same image again"
         raise DockyardError(why, "commit first, or push it all the same with --force")
 
 
@@ -309,7 +303,7 @@ def build_and_push(
 ) -> tuple[tuple[Built, ...], tuple[Missing, ...]]:
     """Let BuildKit push what it builds; ask the registry before, and check that it has the images after."""
     names = [name for named in choose_references(settings, request).values() for name in named]
-    refuse_dirty(names, force)
+    refuse_dirty(names, force=force)
     engine = actions.find_engine(settings)
     actions.preflight(engine, names)
     built, missing = actions.build_images(settings, request, engine=engine)
@@ -323,7 +317,7 @@ def push_variants(
 ) -> tuple[Pushed, ...]:
     """Push every image under all its names and record how each ended; uncommitted changes need `force`."""
     names = [name for named in wanted.values() for name in named]
-    refuse_dirty(names, force)
+    refuse_dirty(names, force=force)
     engine = actions.find_engine(settings)
     arrived: dict[str, Pushed] = {}
     with actions.record_run(settings, "push") as recording:

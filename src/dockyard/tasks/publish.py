@@ -8,6 +8,7 @@ from json import loads
 from typing import TYPE_CHECKING, Any
 
 from dockyard import console
+from dockyard.errors import DockyardError
 from dockyard.tasks.boundary import settings, task
 from dockyard.tasks.build import read_request
 
@@ -27,7 +28,7 @@ def push(
 ) -> None:
     """Push images under their tags, and check that the registry has them."""
     from dockyard.image.build import choose_references
-    from dockyard.registry.push import explain_refusal, push_variants
+    from dockyard.registry.push import push_variants, refuse_dirty
 
     chosen = settings()
     wanted = choose_references(chosen, read_request(chosen, target, python, tag))
@@ -35,8 +36,10 @@ def push(
         planned = [{**vars(variant), "reference": name} for variant, names in wanted.items() for name in names]
         rows = [tuple(one.values()) for one in planned]
         console.tell(planned, ("target", "Python", "would be pushed as"), rows, json=json)
-        if dirty := explain_refusal([one["reference"] for one in planned], force=force):
-            console.log.warning(dirty)
+        try:
+            refuse_dirty([one["reference"] for one in planned], force=force)
+        except DockyardError as error:
+            console.log.warning(error.message)
         return
     pushed = push_variants(chosen, wanted, force=force)
     if json:
