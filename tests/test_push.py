@@ -72,6 +72,7 @@ class FakeEngine:
         self.closed = False
         self.api = SimpleNamespace(timeout=60, push=self.push)
         self.name = name or socket.gethostname()
+        self.kind, self.version = "host", "28.5.2"
         self.environment = {"DOCKER_CONFIG": "/nonexistent"}
 
     def client(self) -> "FakeEngine":

@@ -1,10 +1,9 @@
 """Pushing what was built: the names, the order of what is asked, and what is recorded."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import fastjsonschema
 import pytest
@@ -15,84 +14,69 @@ from dockyard.errors import DockyardError, UsageError
 from dockyard.git import Git
 from dockyard.image.build import Built, Request, choose_references
 from dockyard.image.names import Variant
-from dockyard.image.records import record_run
-from dockyard.registry import push as shipping
-from dockyard.registry.push import PushActions, Pushed
+from dockyard.image.records import FOLDER
+from dockyard.registry.client import ATTEMPTS
+from dockyard.registry.errors import Kind, RegistryError
+from dockyard.registry.push import build_and_push, push_variants
 from dockyard.settings import Settings
 from tests.conftest import replace_everywhere
+from tests.test_push import DIGEST, FRESH, HOST, FakeEngine, FakeRegistry, failing
 
 SCHEMA = Path(__file__).parents[1] / "docs" / "reference" / "run-record.schema.json"
 GIT = Git("0123456789abcdef0123456789abcdef01234567", 1_700_000_000, "main", "v1.2.3")
 DIRTY = Git(GIT.commit, GIT.time, "main", "v1.2.3", dirty=True)
-ENGINE = Engine("host", "28.5.2", True)
 PRODUCTION = Variant("production", "3.13")
 TEST = Variant("test", "3.12")
-DIGEST = "sha256:" + "a" * 64
+SHOP = f"{HOST}/shop"
+CHECKED = f"shop {ATTEMPTS}"
+"""What a registry notes of a question whether a push could begin."""
 
 
 class Harbour:
-    """Everything around a push, faked: it remembers what was asked in which order, and what was recorded."""
+    """A project, and an engine and a registry that a push meets."""
 
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.records: list[dict[str, Any]] = []
-        self.ending: BaseException | None = None
-        self.until: int | None = None
-        self.wrong: BaseException | None = None
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings._replace(registry=HOST)
+        self.registry = FakeRegistry()
         self.git: Git | None = GIT
-
-    def actions(self) -> PushActions:
-        """Return what a push is to call: this harbour, which no program and no registry belongs to."""
-        return PushActions(
-            self.find, self.preflight, self.build, self.verify, self.push, partial(record_run, keep=self.keep)
-        )
-
-    def find(self, _settings: Settings) -> Engine:
-        """Stand in for the search for an engine."""
-        self.asked.append("engine")
-        return ENGINE
-
-    def preflight(self, _engine: Engine, names: Sequence[str]) -> None:
-        """Stand in for the question to the registry before a build."""
-        self.asked.append(f"preflight {' '.join(names)}")
-        if self.wrong:
-            raise self.wrong
+        self.built: list[Request] = []
 
     def build(
-        self, _settings: Settings, request: Request, *, engine: Engine
+        self, settings: Settings, request: Request, *, engine: Engine
     ) -> tuple[tuple[Built, ...], tuple[Missing, ...]]:
-        """Stand in for a build that pushes."""
-        self.asked.append("build")
-        named = ("shop:1.2.3", "shop:0123456789ab")
-        return (Built(PRODUCTION, named, DIGEST, 0, (), 1.0, {"steps": 1, "cached": 0}),), (
-            Missing("3.12", "nobody ships it"),
+        """Stand in for a build that pushes; the registry was asked before, and has not been looked at."""
+        assert (self.registry.checks, self.registry.measured) == ([CHECKED], [])
+        self.built.append(request)
+        named = choose_references(settings, request)[PRODUCTION]
+        built = Built(PRODUCTION, named, DIGEST, 0, (), 1.0, {"steps": 1, "cached": 0})
+        return (built,), (Missing("3.12", "nobody ships it"),)
+
+    def build_and_push(self, request: Request) -> tuple[tuple[Built, ...], tuple[Missing, ...]]:
+        """Let the build push."""
+        engine = cast("Engine", FakeEngine())
+        reach = lambda *_: self.registry  # noqa: E731
+        return build_and_push(self.settings, request, engine=engine, reach=reach, build=self.build)
+
+    def push(self, wanted: Mapping[Variant, Sequence[str]], *stories: Any, force: bool = False) -> list[str]:
+        """Push what an engine has that tells these stories; return the names of what was pushed."""
+        engine = FakeEngine(*stories, images=[name for named in wanted.values() for name in named])
+        pushed = push_variants(
+            self.settings, wanted, force=force, engine=cast("Engine", engine), reach=lambda *_: self.registry
         )
+        return [image.reference for image in pushed]
 
-    def verify(self, _engine: Engine, name: str, digest: str) -> int:
-        """Stand in for the registry's answer about what has arrived."""
-        self.asked.append(f"verify {name} {digest[:8]}")
-        return 1234
-
-    def push(self, _engine: Engine, names: list[str], *, arrived: Callable[[Pushed], None]) -> tuple[Pushed, ...]:
-        """Stand in for the push of images that the engine has."""
-        self.asked.append(f"push {' '.join(names)}")
-        pushed = [Pushed(name, DIGEST, 1234, 1, 0, 2, 1.5) for name in names]
-        for image in pushed[: self.until]:
-            arrived(image)
-        if self.ending:
-            raise self.ending
-        return tuple(pushed)
-
-    def keep(self, _settings: Settings, record: Mapping[str, Any]) -> None:
-        """Stand in for the file and the ledger; a record must have the documented form."""
-        self.records.append(fastjsonschema.compile(json.loads(SCHEMA.read_text()))(json.loads(json.dumps(record))))
+    def records(self) -> list[dict[str, Any]]:
+        """Return what was recorded; a record must have the documented form."""
+        check = fastjsonschema.compile(json.loads(SCHEMA.read_text()))
+        files = (self.settings.root / FOLDER).glob("*.json")
+        return sorted((check(json.loads(path.read_text())) for path in files), key=lambda record: record["target"])
 
 
 @pytest.fixture
 def harbour(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Harbour:
     """Return what stands around a push of this project, which is at a commit."""
     (settings.root / "Dockerfile").write_text("FROM x AS test\nFROM x AS production\n")
-    made = Harbour()
+    made = Harbour(settings)
     replace_everywhere(monkeypatch, "read_git", lambda _root: made.git)
     return made
 
@@ -114,83 +98,79 @@ def test_no_name(settings: Settings, harbour: Harbour) -> None:
         choose_references(settings, Request())
 
 
-def test_build_and_push(settings: Settings, harbour: Harbour) -> None:
+def test_build_and_push(harbour: Harbour) -> None:
     """The registry is asked before the build and checked after it, under every name; its size is the image's."""
-    (built,), missing = shipping.build_and_push(settings, Request(push=True), force=False, actions=harbour.actions())
-    assert harbour.asked == [
-        "engine",
-        "preflight shop:1.2.3 shop:0123456789ab",
-        "build",
-        "verify shop:1.2.3 sha256:a",
-        "verify shop:0123456789ab sha256:a",
-    ]
-    assert (built.size, built.digest) == (1234, DIGEST)
+    (built,), missing = harbour.build_and_push(Request(push=True))
+    assert harbour.registry.measured == ["1.2.3", "0123456789ab"]
+    assert (built.size, built.digest) == (20_000_700, DIGEST)
     assert [absent.python for absent in missing] == ["3.12"]
 
 
-def test_a_registry_that_would_refuse(settings: Settings, harbour: Harbour) -> None:
+def test_a_registry_that_would_refuse(harbour: Harbour) -> None:
     """Nobody waits for a build that cannot be pushed."""
-    harbour.wrong = DockyardError("denied")
-    with pytest.raises(DockyardError, match="denied"):
-        shipping.build_and_push(settings, Request(push=True), force=False, actions=harbour.actions())
-    assert "build" not in harbour.asked
+    harbour.registry.refusal = RegistryError(Kind.DENIED, "denied")
+    with pytest.raises(RegistryError, match="denied"):
+        harbour.build_and_push(Request(push=True))
+    assert harbour.built == []
 
 
-def test_an_unknown_target(settings: Settings, harbour: Harbour) -> None:
-    """It is told before an engine is sought or a registry asked."""
+def test_an_unknown_target(harbour: Harbour) -> None:
+    """It is told before a registry is asked."""
     with pytest.raises(UsageError, match="the Dockerfile has no target 'prod'"):
-        shipping.build_and_push(settings, Request(("prod",), push=True), force=False, actions=harbour.actions())
-    assert harbour.asked == []
+        harbour.build_and_push(Request(("prod",), push=True))
+    assert harbour.registry.checks == []
 
 
-def test_uncommitted_changes(settings: Settings, harbour: Harbour) -> None:
+def test_uncommitted_changes(harbour: Harbour) -> None:
     """They are refused before anything else, unless forced."""
     harbour.git = DIRTY
     with pytest.raises(DockyardError, match="built from uncommitted changes"):
-        shipping.build_and_push(settings, Request(push=True), force=False, actions=harbour.actions())
-    wanted = choose_references(settings, Request())
+        harbour.build_and_push(Request(push=True))
+    wanted: dict[Variant, Sequence[str]] = {PRODUCTION: [f"{SHOP}:0123456789ab-dirty"]}
     with pytest.raises(DockyardError, match="built from uncommitted changes"):
-        shipping.push_variants(settings, wanted, force=False, actions=harbour.actions())
-    assert (harbour.asked, harbour.records) == ([], [])
-    shipping.push_variants(settings, wanted, force=True, actions=harbour.actions())
-    assert harbour.asked == ["engine", "push shop:0123456789ab-dirty"]
+        harbour.push(wanted, FRESH)
+    assert (harbour.registry.checks, harbour.records()) == ([], [])
+    assert harbour.push(wanted, FRESH, force=True) == wanted[PRODUCTION]
 
 
-def test_ship(settings: Settings, harbour: Harbour) -> None:
+def test_ship(harbour: Harbour) -> None:
     """All names go in one push; each image has one record, under its first name."""
-    wanted = {PRODUCTION: ("shop:1", "shop:2"), TEST: ("shop:1-test-py3.12",)}
-    pushed = shipping.push_variants(settings, wanted, force=False, actions=harbour.actions())
-    assert [image.reference for image in pushed] == ["shop:1", "shop:2", "shop:1-test-py3.12"]
-    assert harbour.asked == ["engine", "push shop:1 shop:2 shop:1-test-py3.12"]
-    facts = [(one["kind"], one["outcome"], one["target"], one["python"], one["image"]) for one in harbour.records]
-    image = {"digest": DIGEST, "pull_bytes": 1234}
-    assert [step["name"] for step in harbour.records[0]["steps"]] == ["shop:1", "shop:2", "shop:1-test-py3.12"]
-    assert facts == [
-        ("push", "passed", "production", "3.13", {"reference": "shop:1", **image}),
-        ("push", "passed", "test", "3.12", {"reference": "shop:1-test-py3.12", **image}),
+    names = [f"{SHOP}:1", f"{SHOP}:2", f"{SHOP}:1-test-py3.12"]
+    assert harbour.push({PRODUCTION: names[:2], TEST: names[2:]}, FRESH, FRESH, FRESH) == names
+    assert harbour.registry.checks == [CHECKED]
+    records = harbour.records()
+    image = {"digest": DIGEST, "pull_bytes": 20_000_700}
+    assert [step["name"] for step in records[0]["steps"]] == names
+    assert [(one["kind"], one["outcome"], one["target"], one["python"], one["image"]) for one in records] == [
+        ("push", "passed", "production", "3.13", {"reference": names[0], **image}),
+        ("push", "passed", "test", "3.12", {"reference": names[2], **image}),
     ]
 
 
+def interrupted() -> Any:
+    """Tell the story of a push in the middle of which somebody presses Ctrl-C."""
+    yield FRESH[0]
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize(
-    ("ending", "outcome"),
-    [(DockyardError("denied"), "failed"), (KeyboardInterrupt(), "interrupted")],
+    ("story", "ending", "outcome"),
+    [(failing("denied"), RegistryError, "failed"), (interrupted(), KeyboardInterrupt, "interrupted")],
     ids=["failed", "interrupted"],
 )
-def test_a_push_that_does_not_finish(settings: Settings, harbour: Harbour, ending: BaseException, outcome: str) -> None:
+def test_a_push_that_does_not_finish(harbour: Harbour, story: Any, ending: type[BaseException], outcome: str) -> None:
     """It is recorded as what it was, without an image, and raised as what it was."""
-    harbour.ending, harbour.until = ending, 0
-    with pytest.raises(type(ending)):
-        shipping.push_variants(settings, {PRODUCTION: ("shop:1",)}, force=False, actions=harbour.actions())
-    assert [(one["outcome"], one["image"]) for one in harbour.records] == [(outcome, None)]
+    with pytest.raises(ending):
+        harbour.push({PRODUCTION: [f"{SHOP}:1"]}, story)
+    assert [(one["outcome"], one["image"]) for one in harbour.records()] == [(outcome, None)]
 
 
-def test_a_push_that_fails_half_way(settings: Settings, harbour: Harbour) -> None:
+def test_a_push_that_fails_half_way(harbour: Harbour) -> None:
     """What arrived under all its names is recorded as that, and only the rest as failed."""
-    harbour.ending, harbour.until = DockyardError("denied"), 3
-    wanted = {PRODUCTION: ("shop:1", "shop:2"), TEST: ("shop:1-test", "shop:2-test")}
-    with pytest.raises(DockyardError, match="denied"):
-        shipping.push_variants(settings, wanted, force=False, actions=harbour.actions())
-    assert [(one["target"], one["outcome"]) for one in harbour.records] == [
+    wanted = {PRODUCTION: [f"{SHOP}:1", f"{SHOP}:2"], TEST: [f"{SHOP}:1-test", f"{SHOP}:2-test"]}
+    with pytest.raises(RegistryError, match="denied"):
+        harbour.push(wanted, FRESH, FRESH, FRESH, failing("denied"))
+    assert [(one["target"], one["outcome"]) for one in harbour.records()] == [
         ("production", "passed"),
         ("test", "failed"),
     ]

@@ -82,8 +82,8 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         line.asked.append(("build", request))
         return (BUILT,), (Missing("3.12", "nobody ships it"),)
 
-    def pushes(_settings: Settings, request: Request, *, force: bool) -> tuple[tuple[Built, ...], tuple[()]]:
-        line.asked.append(("build and push", request, force))
+    def pushes(_settings: Settings, request: Request) -> tuple[tuple[Built, ...], tuple[()]]:
+        line.asked.append(("build and push", request))
         return (BUILT,), ()
 
     def ships(_settings: Settings, wanted: object, *, force: bool) -> tuple[Pushed, ...]:
@@ -215,7 +215,7 @@ def test_build_for_a_machine(invoke: Line) -> None:
 def test_build_and_push(invoke: Line, force: bool) -> None:
     """`--push` goes through the registry's checks, which `--force` softens."""
     assert invoke("build", "--push", *(("--force",) if force else ()))[0] == 0
-    assert invoke.asked == [("build and push", Request(push=True), force)]
+    assert invoke.asked == [("build and push", Request(push=True, force=force))]
 
 
 ENDINGS: dict[str, tuple[BaseException, int, str]] = {

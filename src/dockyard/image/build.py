@@ -48,6 +48,8 @@ class Request:
     tags: tuple[str, ...] = ()
     no_cache: bool = False
     push: bool = False
+    force: bool = False
+    """Whether what was built from uncommitted changes is pushed all the same."""
 
     @property
     def result(self) -> str:

@@ -11,7 +11,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -27,7 +26,6 @@ from dockyard.image import records
 from dockyard.image.build import Built, Request, build_images, choose_references
 from dockyard.image.names import Variant
 from dockyard.image.record_types import ImageRecord
-from dockyard.image.record_types import Kind as RunKind
 from dockyard.registry.client import Reference, Registry, keep_trying, parse_reference
 from dockyard.registry.content import Repository, reach_registry
 from dockyard.registry.errors import HINTS, Kind, RegistryError, classify, wanted_pause
@@ -275,21 +273,6 @@ def _verify(there: Repository, reference: Reference, digest: str) -> int:
     return there.measure(found)
 
 
-@dataclass(frozen=True)
-class PushActions:
-    """What a push has the rest of the pipeline do; a test hands in its own and patches nothing."""
-
-    find_engine: Callable[[Settings], Engine] = find_engine
-    preflight: Callable[[Engine, Sequence[str]], None] = preflight
-    build_images: Callable[..., tuple[tuple[Built, ...], tuple[Missing, ...]]] = build_images
-    verify_pushed: Callable[[Engine, str, str], int] = verify_pushed
-    push_images: Callable[..., tuple[Pushed, ...]] = push_images
-    record_run: Callable[[Settings, RunKind], AbstractContextManager[records.Recording]] = records.record_run
-
-
-PUSH_ACTIONS = PushActions()
-
-
 def refuse_dirty(references: Sequence[str], *, force: bool) -> None:
     """Raise DockyardError where a tag says that it was built from uncommitted changes, unless forced (pure)."""
     dirty = [reference for reference in references if _DIRTY.search(parse_reference(reference).tag)]
@@ -299,28 +282,38 @@ def refuse_dirty(references: Sequence[str], *, force: bool) -> None:
 
 
 def build_and_push(
-    settings: Settings, request: Request, *, force: bool, actions: PushActions = PUSH_ACTIONS
+    settings: Settings,
+    request: Request,
+    *,
+    engine: Engine | None = None,
+    reach: Reach = reach_registry,
+    build: Callable[..., tuple[tuple[Built, ...], tuple[Missing, ...]]] = build_images,
 ) -> tuple[tuple[Built, ...], tuple[Missing, ...]]:
     """Let BuildKit push what it builds; ask the registry before, and check that it has the images after."""
     names = [name for named in choose_references(settings, request).values() for name in named]
-    refuse_dirty(names, force=force)
-    engine = actions.find_engine(settings)
-    actions.preflight(engine, names)
-    built, missing = actions.build_images(settings, request, engine=engine)
-    sizes = [[actions.verify_pushed(engine, name, image.digest) for name in image.references] for image in built]
+    refuse_dirty(names, force=request.force)
+    engine = engine or find_engine(settings)
+    preflight(engine, names, reach=reach)
+    built, missing = build(settings, request, engine=engine)
+    sizes = [[verify_pushed(engine, name, image.digest, reach=reach) for name in image.references] for image in built]
     log.info(f"the registry has {'it' if len(names) == 1 else 'all of them'}")
     return tuple(replace(image, size=size[0]) for image, size in zip(built, sizes, strict=True)), missing
 
 
 def push_variants(
-    settings: Settings, wanted: Mapping[Variant, Sequence[str]], *, force: bool, actions: PushActions = PUSH_ACTIONS
+    settings: Settings,
+    wanted: Mapping[Variant, Sequence[str]],
+    *,
+    force: bool,
+    engine: Engine | None = None,
+    reach: Reach = reach_registry,
 ) -> tuple[Pushed, ...]:
     """Push every image under all its names and record how each ended; uncommitted changes need `force`."""
     names = [name for named in wanted.values() for name in named]
     refuse_dirty(names, force=force)
-    engine = actions.find_engine(settings)
+    engine = engine or find_engine(settings)
     arrived: dict[str, Pushed] = {}
-    with actions.record_run(settings, "push") as recording:
+    with records.record_run(settings, "push") as recording:
 
         def note(image: Pushed) -> None:
             arrived[image.reference] = image
@@ -331,7 +324,7 @@ def push_variants(
 
         recording.details["engine"] = records.describe_engine(engine)
         try:
-            return actions.push_images(engine, names, arrived=note)
+            return push_images(engine, names, arrived=note, reach=reach)
         finally:
             for variant, named in wanted.items():
                 found: ImageRecord | None = None

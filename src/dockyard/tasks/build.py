@@ -41,7 +41,11 @@ def build(
 
     chosen = settings()
     request = replace(
-        read_request(chosen, target, python, tag), platforms=tuple(platform), no_cache=no_cache, push=push
+        read_request(chosen, target, python, tag),
+        platforms=tuple(platform),
+        no_cache=no_cache,
+        push=push,
+        force=force,
     )
     if dry_run:
         print_plan(chosen, request, json=json)
@@ -50,7 +54,7 @@ def build(
     if push:
         from dockyard.registry.push import build_and_push
 
-        built, missing = build_and_push(chosen, request, force=force)
+        built, missing = build_and_push(chosen, request)
     else:
         built, missing = build_images(chosen, request)
     if json:
