@@ -63,9 +63,9 @@ def test_a_build_cache_is_read_by_all_and_written_by_one(settings: Settings) -> 
     """Several images would overwrite each other's cache in the same place."""
     cached = settings._replace(build_cache="type=registry,ref=cache")
     (alone,) = build.plan_images(cached, FOUND, Request())
-    assert (alone.cache_from, alone.cache_to) == ("type=registry,ref=cache", "type=registry,ref=cache,mode=max")
+    assert (alone.cache_from, alone.cache_to) == (("type=registry,ref=cache",), ("type=registry,ref=cache,mode=max",))
     several = build.plan_images(cached, FOUND, Request(("test", "production")))
-    assert {(image.cache_from, image.cache_to) for image in several} == {("type=registry,ref=cache", "")}
+    assert {(image.cache_from, image.cache_to) for image in several} == {(("type=registry,ref=cache",), ())}
 
 
 def test_several_targets_and_pythons(settings: Settings) -> None:

@@ -60,7 +60,7 @@ class Maker:
     def __call__(self, wanted: Image) -> None:
         """Write what is wanted where it says."""
         self.asked.append(wanted)
-        layout = Path(wanted.output.partition("dest=")[2])
+        layout = Path(wanted.output[0].partition("dest=")[2])
         blobs = layout / "blobs" / "sha256"
         blobs.mkdir(parents=True)
 
@@ -100,9 +100,9 @@ def read_context(supplied: Image) -> dict[str, Any]:
 
 def test_they_are_made_once(keeper: Keeper, maker: Maker) -> None:
     """The first build makes them, without what is the image's own; the next ones find them, whatever their commit."""
-    first = keeper.supply(image(labels={"a": "b"}, cache_to="x", secrets=("id=ca,src=/ca",)), anew=False)
+    first = keeper.supply(image(labels={"a": "b"}, cache_to=("x",), secrets=("id=ca,src=/ca",)), anew=False)
     (made,) = maker.asked
-    assert (made.target, made.references, made.labels, made.cache_to) == (STAGE, (), {}, "")
+    assert (made.target, made.references, made.labels, made.cache_to) == (STAGE, (), {}, ())
     assert (made.arguments["SOURCE_DATE_EPOCH"], made.secrets) == ("0", ("id=ca,src=/ca",))
     assert first.contexts[BASE.reference] == BASE.context
     later = keeper.supply(image(arguments={"SOURCE_DATE_EPOCH": "1800000000"}), anew=False)
@@ -216,7 +216,7 @@ def test_an_end_in_between_leaves_nothing(keeper: Keeper) -> None:
     """Neither a failed build nor one that somebody stops; the next one begins anew."""
 
     def stop(wanted: Image) -> None:
-        Path(wanted.output.partition("dest=")[2]).mkdir()
+        Path(wanted.output[0].partition("dest=")[2]).mkdir()
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

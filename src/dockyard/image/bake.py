@@ -29,7 +29,7 @@ class Image:
 
     `contexts` replaces a FROM reference or a stage by another source; `secrets` are buildx secret
     specifications such as `id=ca,src=/path`, never their content. `output` is where it goes instead of an engine or a
-    registry, as buildx's option of that name has it.
+    registry; that and the caches are as buildx's options of their names have them.
     """
 
     name: str
@@ -40,36 +40,34 @@ class Image:
     labels: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
     platforms: tuple[str, ...] = ()
-    cache_from: str = ""
-    cache_to: str = ""
+    cache_from: tuple[str, ...] = ()
+    cache_to: tuple[str, ...] = ()
     dockerfile: str = "Dockerfile"
-    output: str = ""
+    output: tuple[str, ...] = ()
+
+
+KEYS = {
+    "references": "tags",
+    "arguments": "args",
+    "secrets": "secret",
+    "cache_from": "cache-from",
+    "cache_to": "cache-to",
+}
+"""What bake calls the fields of an image; the others have its names."""
 
 
 def document(images: Sequence[Image]) -> dict[str, Any]:
     """Return the bake file that builds all images in one solve."""
     return {
         "group": {"default": {"targets": [image.name for image in images]}},
-        "target": {image.name: _target(image) for image in images},
+        "target": {
+            image.name: {
+                "context": ".",
+                **{KEYS.get(field, field): value for field, value in vars(image).items() if value and field != "name"},
+            }
+            for image in images
+        },
     }
-
-
-def _target(image: Image) -> dict[str, Any]:
-    written: dict[str, Any] = {
-        "context": ".",
-        "dockerfile": image.dockerfile,
-        "target": image.target,
-        "args": dict(image.arguments),
-        "contexts": dict(image.contexts),
-        "labels": dict(image.labels),
-        "tags": list(image.references),
-        "secret": list(image.secrets),
-        "platforms": list(image.platforms),
-        "cache-from": [image.cache_from] if image.cache_from else [],
-        "cache-to": [image.cache_to] if image.cache_to else [],
-        "output": [image.output] if image.output else [],
-    }
-    return {key: value for key, value in written.items() if value}
 
 
 def arguments(*, builder: str = "", no_cache: bool = False, result: str = "--load", metadata: str) -> tuple[str, ...]:
@@ -148,8 +146,3 @@ def missing_libraries(log: str) -> tuple[str, ...]:
         library = line.partition(",")[0]
         told[library] = max(line.rstrip(), told.get(library, ""), key=len)  # a terminal cuts lines
     return tuple(told.values())
-
-
-def digests(metadata: Mapping[str, Any], names: Iterable[str]) -> dict[str, str]:
-    """Return each image's digest out of buildx's metadata file."""
-    return {name: str(metadata.get(name, {}).get("containerimage.digest", "")) for name in names}

@@ -144,7 +144,7 @@ def plan_images(settings: Settings, found: World, request: Request) -> tuple[bak
     ]
     if settings.build_cache and len(planned) == 1:
         # Several images would overwrite each other's cache: they only read one.
-        planned = [replace(planned[0], cache_to=f"{settings.build_cache},mode=max")]
+        planned = [replace(planned[0], cache_to=(f"{settings.build_cache},mode=max",))]
     return tuple(planned)
 
 
@@ -180,7 +180,7 @@ def _image(settings: Settings, found: World, request: Request, variant: Variant,
         labels=names.make_labels(settings, found.git, variant, base.reference, base.digest),
         secrets=secrets,
         platforms=request.platforms or settings.platforms,
-        cache_from=settings.build_cache,
+        cache_from=(settings.build_cache,) if settings.build_cache else (),
     )
 
 
@@ -265,13 +265,12 @@ def _run(job: Job) -> tuple[Built, ...]:
         log.warning(f"missing shared library: {library}")
     if missing:
         log.warning("install the packages in the base stage of the Dockerfile; `invoke verify` judges what is left")
-    digests = bake.digests(written, [image.name for image in job.planned])
-    variants = [variant for variant in job.request.variants(job.settings) if variant.name in digests]
     seconds, cache = job.recording.seconds(), bake.cache_use(bake.read_steps(done.arrivals))
-    made = [
-        Built(variant, image.references, digests[image.name], 0, (), seconds, cache)
-        for variant, image in zip(variants, job.planned, strict=True)
-    ]
+    made = []
+    for image in job.planned:
+        variant = Variant(image.target, image.arguments["PYTHON_VERSION"])
+        digest = str(written.get(image.name, {}).get("containerimage.digest", ""))
+        made.append(Built(variant, image.references, digest, 0, (), seconds, cache))
     if job.request.push:
         return tuple(made)
     with job.recording.step("look at the image"):

@@ -128,11 +128,11 @@ def keep_layers(place: Path, image: Image, make: Callable[[Image], None]) -> Non
                 image,
                 name=STAGE,
                 target=STAGE,
-                output=f"type=oci,tar=false,dest={layout}",
+                output=(f"type=oci,tar=false,dest={layout}",),
                 arguments={**image.arguments, EPOCH: "0"},
                 references=(),
                 labels={},
-                cache_to="",
+                cache_to=(),
             )
         )
         if not read_manifest(place):  # else another build was faster
