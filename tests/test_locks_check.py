@@ -108,7 +108,7 @@ def _add_input(root: Path) -> None:
             id="other interpreter",
         ),
         pytest.param(_not_text, EDITED, id="not text"),
-        pytest.param(_folder, f"{LOCK}:1: cannot be read: Is a directory", id="folder"),
+        pytest.param(_folder, f"{LOCK}:1: cannot be read (Is a directory): nothing is locked for", id="folder"),
         pytest.param(
             _add_input,
             "requirements/3.12/docs.txt:1: is missing: nothing is locked for requirements/docs.in",

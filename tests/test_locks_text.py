@@ -1,8 +1,6 @@
 """What counts in requirements files and locks, and what does not."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dockyard.locks.inputs import canonicalize_lock, logical_lines, normalize_spaces
 
@@ -70,24 +68,16 @@ def test_spaces_that_change_the_meaning_count(one: str, other: str) -> None:
     assert normalize_spaces(one) != normalize_spaces(other)
 
 
-def test_a_lock_is_read_the_same_way_quickly_and_slowly() -> None:
-    """The quick way for a lock as Dockyard writes it gives what the careful way gives for any other layout."""
-    careful = canonicalize_lock(LOCK.replace(b"    --hash", b"\t--hash"))
-    assert canonicalize_lock(LOCK) == careful
-    assert careful.splitlines()[0] == "click==8.5.1 --hash=sha256:aa --hash=sha256:bb"
+def test_a_lock_is_its_logical_lines() -> None:
+    """However its hashes are indented."""
+    read = canonicalize_lock(LOCK)
+    assert read == canonicalize_lock(LOCK.replace(b"    --hash", b"\t--hash"))
+    assert read.splitlines()[0] == "click==8.5.1 --hash=sha256:aa --hash=sha256:bb"
 
 
 def test_a_comment_cannot_swallow_a_hash() -> None:
     """Pip does not continue a comment, so a hash after one stands for itself."""
     assert canonicalize_lock(b"x==1\n# a \\\n    --hash=sha256:bb\n") == "x==1\n--hash=sha256:bb"
-
-
-@given(st.integers(0, len(LOCK)), st.sampled_from(["", " ", "\\", "#", "\n", "x", "\t", "\r", "\x0c", "    --hash="]))
-def test_every_edit_of_a_lock_reads_as_pip_would_read_it(at: int, inserted: str) -> None:
-    """With anything put anywhere, both ways of reading agree; the careful one is pip's."""
-    edited = LOCK.decode()[:at] + inserted + LOCK.decode()[at:]
-    lines = [" ".join(line.text.split()) for line in logical_lines(edited.replace("\r\n", "\n"))]
-    assert [" ".join(line.split()) for line in canonicalize_lock(edited.encode()).split("\n")] == lines
 
 
 @pytest.mark.parametrize("change", [(b"\n", b"\r\n"), (b"# body", b"\xef\xbb\xbf# body"), (b"flask\n", b"flask   \n")])

@@ -230,12 +230,10 @@ def _read_locks(settings: "Settings", python: str, closures: Mapping[str, tuple[
 def _read_lock(root: Path, lock: Lock, compilers: Sequence[str]) -> Lock:
     try:
         content = (root / lock.path).read_bytes()
-    except FileNotFoundError:
-        problem = Problem(lock.path, 1, f"is missing: nothing is locked for {lock.inputs[0].path}")
-        return lock._replace(problems=(problem,))
     except OSError as error:
-        wrong = f"cannot be read: {error.strerror}"
-        return lock._replace(problems=(Problem(lock.path, 1, wrong, "check what it is and who may read it"),))
+        wrong = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        problem = Problem(lock.path, 1, f"{wrong}: nothing is locked for {lock.inputs[0].path}")
+        return lock._replace(problems=(problem,))
     lock = lock._replace(content=content, body=fingerprint_lock(content))
     return lock._replace(problems=tuple(_compare(lock, read_fields(content), compilers)))
 

@@ -15,11 +15,11 @@ from dockyard.engine.client import find_engine
 from dockyard.errors import DockyardError
 from dockyard.files import replace_files
 from dockyard.host import ca_bundle
-from dockyard.locks.check import Lock, ProjectLocks, find_unbuildable, inspect_locks, read_built
+from dockyard.locks.check import Lock, ProjectLocks, inspect_locks, read_built
 from dockyard.locks.compile import Compiled, compile_all
 from dockyard.locks.failures import describe_yanked
 from dockyard.locks.indexes import read_access, read_certificates
-from dockyard.locks.inputs import InputError, Problem
+from dockyard.locks.inputs import InputError
 from dockyard.locks.pins import Pin
 from dockyard.locks.plan import Batch, Wish, plan_batches
 
@@ -47,6 +47,7 @@ class Change:
     after: str
     locks: tuple[str, ...]
     via: tuple[str, ...]
+    """Who asks for the package, in the lock where it is or was."""
 
     @property
     def step(self) -> str:
@@ -54,11 +55,6 @@ class Change:
         if self.before and self.after:
             return classify_step(self.before, self.after)
         return "added" if self.after else "removed"
-
-    @property
-    def why(self) -> str:
-        """Who asks for the package, in the lock where it is or was."""
-        return ", ".join(name.removeprefix("-r ") for name in self.via)
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,6 @@ class Outcome:
     built: tuple[Built, ...] = ()
     """What is built from source, in all locks of the project."""
 
-    unbuildable: tuple[Problem, ...] = ()
     failed: DockyardError | None = None
     """Why some locks could not be made although those in `files` were: the network."""
 
@@ -111,15 +106,13 @@ def compare_with_disk(root: Path, known: ProjectLocks, made: Compiled, yanked: I
     new = {path: lock._replace(content=made.texts[path].encode()) for path, lock in old.items() if path in made.texts}
     stale = [path for path in new if new[path].content != old[path].content]
     strays = [problem.path for problem in known.strays]
-    held = tuple({**old, **new}.values())
+    gone = {path: None for path in strays if b"# Made by Dockyard" in (root / path).read_bytes()[:200]}
     return Outcome(
-        files={path: made.texts[path] for path in stale}
-        | {path: None for path in strays if b"# Made by Dockyard" in (root / path).read_bytes()[:200]},
+        files={**{path: made.texts[path] for path in stale}, **gone},
         changes=compare_locks({path: old[path].pins for path in stale}, {path: new[path].pins for path in stale}),
         locks=len(made.texts),
         yanked=tuple(yanked),
-        built=collect_built(held),
-        unbuildable=tuple(find_unbuildable(held)),
+        built=collect_built({**old, **new}.values()),
         failed=made.failed,
     )
 

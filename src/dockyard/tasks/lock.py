@@ -112,24 +112,29 @@ def make_and_print(project: "Settings", wish: "Wish", *, dry_run: bool, as_json:
             recording.idle = not outcome.locks and not outcome.files
     if as_json:
         console.as_json(describe_outcome(outcome))
-    if outcome.changes and not as_json:
-        rows = [
-            (each.package, each.before or "-", each.after or "-", each.step, name_locks(project, each.locks), each.why)
-            for each in outcome.changes
-        ]
-        console.table(("package", "from", "to", "step", "locks", "because of"), rows)
+    else:
+        print_outcome(project, outcome)
     for line in outcome.yanked:
         console.log.warning(line)
-    if outcome.built and not as_json:
-        sources = [(each.package, ", ".join(each.platforms), name_locks(project, each.locks)) for each in outcome.built]
-        console.table(("built from source", "on", "locks"), sources)
-    for problem in outcome.unbuildable:
-        console.log.info(f"{problem.path}:{problem.line}: {problem.message}; {problem.mend}")
     console.log.info(summarize_outcome(outcome, dry_run=dry_run))
     if outcome.failed:
         raise outcome.failed
     if dry_run and outcome.files:
         raise ChangesPending("the locks would change", "run it again without --dry-run")
+
+
+def print_outcome(project: "Settings", outcome: "Outcome") -> None:
+    """Print what changed, and what is built from source."""
+    if outcome.changes:
+        rows = []
+        for each in outcome.changes:
+            askers = ", ".join(name.removeprefix("-r ") for name in each.via)
+            locks = name_locks(project, each.locks)
+            rows.append((each.package, each.before or "-", each.after or "-", each.step, locks, askers))
+        console.table(("package", "from", "to", "step", "locks", "because of"), rows)
+    if outcome.built:
+        sources = [(each.package, ", ".join(each.platforms), name_locks(project, each.locks)) for each in outcome.built]
+        console.table(("built from source", "on", "locks"), sources)
 
 
 def describe_changes(outcome: "Outcome") -> "LockRecord":
@@ -157,10 +162,11 @@ def print_chains(project: "Settings", name: str, *, as_json: bool) -> None:
         raise UsageError(
             f"no lock has a package {name}", "`invoke lock --check` shows whether the locks are up to date"
         )
-    told, rows = [], []
-    for (pin, ways), paths in stories.items():
-        told.append({"pin": pin, "locks": paths, "chains": ways})
-        rows.append((pin, "\n".join(" -> ".join(way) for way in ways), name_locks(project, paths)))
+    told = [{"pin": pin, "locks": paths, "chains": ways} for (pin, ways), paths in stories.items()]
+    rows = [
+        (pin, "\n".join(" -> ".join(way) for way in ways), name_locks(project, paths))
+        for (pin, ways), paths in stories.items()
+    ]
     console.tell(told, ("pin", "asked for by", "locks"), rows, json=as_json)
 
 
