@@ -210,19 +210,6 @@ class Recording:
         return round(time.monotonic() - self.ticks, 3)
 
     @contextmanager
-    def watch(self) -> Iterator[None]:
-        """Note how what is done inside ends, and the line of an error."""
-        try:
-            yield
-            self.outcome = "failed" if self.failed else "passed"
-        except KeyboardInterrupt:
-            self.outcome = "interrupted"
-            raise
-        except DockyardError as error:
-            self.details["error"] = shorten_line(error.message)
-            raise
-
-    @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Note when a step starts and how it ends."""
         step: StepRecord = {"name": name, "started_seconds": self.seconds(), "duration_seconds": 0.0}
@@ -238,18 +225,23 @@ class Recording:
             step["duration_seconds"] = round(self.seconds() - step["started_seconds"], 3)
 
 
-Keep = Callable[[Settings, RunRecord], object]
-
-
 @contextmanager
-def record_run(settings: Settings, kind: Kind, *, keep: Keep | None = None) -> Iterator[Recording]:
+def record_run(
+    settings: Settings, kind: Kind, *, keep: Callable[[Settings, RunRecord], object] = keep_record
+) -> Iterator[Recording]:
     """Keep a record of what is done inside, however it ends; one that was mistyped or had nothing to do is no run."""
     recording = Recording()
     try:
-        with recording.watch():
-            yield recording
+        yield recording
+        recording.outcome = "failed" if recording.failed else "passed"
+    except KeyboardInterrupt:
+        recording.outcome = "interrupted"
+        raise
     except UsageError:
         recording.idle = True
+        raise
+    except DockyardError as error:
+        recording.details["error"] = shorten_line(error.message)
         raise
     finally:
         if not recording.idle:
@@ -258,7 +250,7 @@ def record_run(settings: Settings, kind: Kind, *, keep: Keep | None = None) -> I
             for part in recording.parts or [Details()]:
                 details: Details = {"error": None, **recording.details, "steps": steps, **part}
                 outcome = "passed" if part.get("image") else recording.outcome
-                (keep or keep_record)(settings, make_record(settings, git, recording, kind, outcome, **details))
+                keep(settings, make_record(settings, git, recording, kind, outcome, **details))
 
 
 def make_record(

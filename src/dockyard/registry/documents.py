@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from email.parser import BytesHeaderParser
 from hashlib import sha256
 from typing import IO, TYPE_CHECKING, Any
@@ -66,11 +66,6 @@ class Subject:
         """The processor that it is for, by the name that images use."""
         return str(self.config.get("architecture") or "")
 
-    @property
-    def epoch(self) -> int:
-        """The time that the image is dated with, which is its commit's, in seconds since the epoch."""
-        return int(datetime.strptime(self.label("created"), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp())
-
     def label(self, key: str) -> str:
         """Return a label by its OCI key, or by its whole name; raise DockyardError where the image has none."""
         found = self.labels.get(PREFIX + key) or self.labels.get(key)
@@ -89,6 +84,7 @@ def make_statement(subject: Subject, path: str, lock: bytes) -> dict[str, Any]:
     """
     revision, address = subject.label("revision"), subject.labels.get(f"{PREFIX}source", "")
     commit = revision.removesuffix(DIRTY)
+    dated = datetime.fromisoformat(subject.label("created"))
     source: dict[str, Any] = {"name": "source"} | ({"uri": f"git+{address}@{commit}"} if address else {})
     if revision.endswith(DIRTY):
         source["annotations"] = {"uncommittedChangesOn": commit}
@@ -106,7 +102,7 @@ def make_statement(subject: Subject, path: str, lock: bytes) -> dict[str, Any]:
                     "python": subject.label("io.dockyard.python"),
                     "arguments": {
                         "PYTHON_VERSION": subject.label("io.dockyard.python"),
-                        "SOURCE_DATE_EPOCH": str(subject.epoch),
+                        "SOURCE_DATE_EPOCH": str(int(dated.timestamp())),
                     },
                     "platform": f"{subject.config.get('os', 'linux')}/{subject.architecture}",
                 },

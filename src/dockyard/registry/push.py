@@ -10,6 +10,7 @@ import re
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -56,10 +57,6 @@ class Layers:
         if ending:
             self.finished[name] = ending
         return name
-
-    def count(self, ending: str) -> int:
-        """Return how many layers ended so."""
-        return sum(found == ending for found in self.finished.values())
 
 
 @contextlib.contextmanager
@@ -213,7 +210,8 @@ def _push(client: Client, there: Repository, reference: Reference) -> Pushed:
         raise
     if size:
         log.info(f"the registry has it: {console.size(size)}")
-    counts = (layers.count("pushed"), layers.count("mounted"), layers.count("existing"))
+    ends = Counter(layers.finished.values())
+    counts = ends["pushed"], ends["mounted"], ends["existing"]
     done = Pushed(str(reference), digest, size, *counts, time.monotonic() - started)
     what = "{} layers pushed, {} mounted, {} already there".format(*counts)
     log.info(f"{done.pinned}: {what}; {console.duration(done.seconds)}")
