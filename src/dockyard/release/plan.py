@@ -17,10 +17,9 @@ from packaging.version import InvalidVersion, Version
 from dockyard.bases.resolve import Missing
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
-from dockyard.image import build, records
+from dockyard.image import build
 from dockyard.image.build import Built
 from dockyard.image.names import require_tag
-from dockyard.image.record_types import Kind
 from dockyard.registry import content, documents, push, sign
 from dockyard.registry.content import Repository
 from dockyard.registry.push import Pushed
@@ -205,7 +204,6 @@ class Actions:
     push_variants: Callable[..., tuple[Pushed, ...]] = push.push_variants
     verify_pushed: Callable[[Engine, str, str], int] = push.verify_pushed
     attest_image: Callable[..., tuple[content.Document, ...]] = documents.attest_image
-    record_run: Callable[[Settings, Kind], AbstractContextManager[records.Recording]] = records.record_run
     explain_hindrance: Callable[[str], str] = sign.explain_hindrance
     unlock_key: Callable[[str, Mapping[str, str]], Signer] = sign.unlock_key
     has_signature: Callable[[Signer, str], bool] = sign.has_signature

@@ -60,7 +60,7 @@ def inspect_release(
 
 def make_release(settings: Settings, key: str, *, engine: Engine | None = None, actions: Actions = PIPELINE) -> Shipped:
     """Do what the release of this commit still lacks, step by step, and return what the registry has then."""
-    with actions.record_run(settings, "release") as recording:
+    with records.record_run(settings, "release") as recording:
         with recording.step("look at what there is"):
             job, state = inspect_release(settings, key, engine=engine, actions=actions)
         recording.details = {"python": settings.python, "target": PRODUCTION}
