@@ -27,8 +27,8 @@ from dockyard.files import replace_files
 from dockyard.host import ca_bundle
 from dockyard.locks import compile as compiling
 from dockyard.locks.check import check_project, inspect_locks
+from dockyard.locks.compile import make_locks
 from dockyard.locks.inputs import Problem
-from dockyard.locks.lock import make_locks
 from dockyard.locks.plan import JobAnswer, Wish, finish_locks, plan_batches
 from dockyard.process import Command, capture
 from dockyard.settings import Settings

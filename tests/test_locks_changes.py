@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockyard.locks.lock import Change, classify_step, compare_locks
 from dockyard.locks.pins import Pin
+from dockyard.locks.plan import Change, classify_step, compare_locks
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dockyard.errors import DockyardError
-from dockyard.locks.indexes import read_access, read_certificates, select_options
+from dockyard.locks.indexes import read_access, select_options
 from dockyard.locks.inputs import Input, InputError, parse_input
 
 
@@ -54,15 +54,12 @@ def test_uv_is_told_of_trusted_hosts_by_its_variable() -> None:
     assert way.variables == {"UV_INSECURE_HOST": "a.corp b.corp:81"}
 
 
-def test_proxies_travel(tmp_path: Path) -> None:
+def test_proxies_travel() -> None:
     """A host that needs a proxy needs it in the container too; its password is secret."""
-    ca = tmp_path / "ca.pem"
-    ca.write_text("CERTIFICATE")
     environment = {"https_proxy": "http://u:hush@proxy:3128", "NO_PROXY": "localhost", "HOME": "/nowhere"}
     way = read_access(inputs(), "", environment)
     assert way.variables == {"https_proxy": "http://u:hush@proxy:3128", "NO_PROXY": "localhost"}
     assert "hush" in way.secrets
-    assert read_certificates(ca) == "CERTIFICATE"
 
 
 def test_a_broken_netrc_is_told_without_its_content(tmp_path: Path) -> None:
@@ -71,12 +68,6 @@ def test_a_broken_netrc_is_told_without_its_content(tmp_path: Path) -> None:
     with pytest.raises(DockyardError, match=r"rc:2") as caught:
         read_access(inputs("-i https://a/simple"), "", {"NETRC": str(tmp_path / "rc")})
     assert "c0de" not in caught.value.message
-
-
-def test_certificates_that_cannot_be_read_are_told(tmp_path: Path) -> None:
-    """A named bundle that is not there is an error, not a plain connection that fails later."""
-    with pytest.raises(DockyardError, match="the certificates cannot be read"):
-        read_certificates(tmp_path / "gone.pem")
 
 
 def test_options_are_kept_as_they_are_written() -> None:

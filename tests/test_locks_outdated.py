@@ -5,7 +5,7 @@ import json
 import pytest
 from invoke.context import Context
 
-from dockyard.locks import lock
+from dockyard.locks import compile as compiling
 from dockyard.locks.compile import Compiled
 from dockyard.locks.plan import Batch, finish_locks
 from dockyard.settings import Settings
@@ -25,7 +25,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         made = [finish_locks(batch, compiled_here(texts)) for batch in batches]
         return Compiled({path: text for each in made for path, text in each.items()})
 
-    monkeypatch.setattr(lock, "compile_all", compile_all)
+    monkeypatch.setattr(compiling, "compile_all", compile_all)
     docker = Docker()
     docker.registry = {f"python:{python}-slim": f"sha256:{python}" for python in ("3.12", "3.13")}
     replace_everywhere(monkeypatch, "find_engine", lambda settings: docker.engine)

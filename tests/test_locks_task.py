@@ -12,12 +12,11 @@ import pytest
 from dockyard import console
 from dockyard.errors import ChangesPending, DockyardError, UsageError
 from dockyard.locks import check
-from dockyard.locks import lock as locks
+from dockyard.locks import compile as compiling
 from dockyard.locks.check import inspect_locks
-from dockyard.locks.compile import Compiled
+from dockyard.locks.compile import Compiled, Outcome, choose_images
 from dockyard.locks.inputs import InputError
-from dockyard.locks.lock import Built, Outcome, choose_images, collect_built
-from dockyard.locks.plan import Batch, Wish, finish_locks, plan_batches
+from dockyard.locks.plan import Batch, Built, Wish, collect_built, finish_locks, plan_batches
 from dockyard.process import Command, capture
 from dockyard.settings import Settings
 from dockyard.tasks.lock import make_and_print, print_chains, print_problems, warn_of_stale_locks
@@ -52,7 +51,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         made = [finish_locks(batch, compiled_here(texts)) for batch in batches]
         return Compiled({path: text for each in made for path, text in each.items()}, YANKED)
 
-    monkeypatch.setattr(locks, "compile_all", compile_all)
+    monkeypatch.setattr(compiling, "compile_all", compile_all)
     docker = Docker()
     docker.registry = {f"python:{python}-slim": f"sha256:{python}" for python in ("3.12", "3.13")}
     replace_everywhere(monkeypatch, "find_engine", lambda settings: docker.engine)
@@ -265,7 +264,7 @@ def test_what_is_built_from_source_is_listed(
     paths = tuple(f"requirements/{python}/production.txt" for python in project.pythons)
     built = (Built("sail", ("linux/arm64", "linux/s390x"), paths),)
     outcome = Outcome({}, (), 0, built=built)
-    monkeypatch.setattr(locks, "make_locks", lambda *_arguments, **_options: outcome)
+    monkeypatch.setattr(compiling, "make_locks", lambda *_arguments, **_options: outcome)
     make_and_print(project, Wish(), dry_run=False, as_json=as_json)
     out = capsys.readouterr().out
     if as_json:

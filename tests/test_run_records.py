@@ -14,8 +14,8 @@ from dockyard.image import records
 from dockyard.image.record_types import Details, Kind
 from dockyard.locks.audit import Acceptance, Audit
 from dockyard.locks.audit import Finding as Vulnerability
-from dockyard.locks.lock import Change
-from dockyard.locks.lock import Outcome as LockOutcome
+from dockyard.locks.compile import Outcome as LockOutcome
+from dockyard.locks.plan import Change
 from dockyard.release.plan import Names, Shipped
 from dockyard.release.steps import describe_release
 from dockyard.settings import Settings

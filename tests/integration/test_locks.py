@@ -14,7 +14,7 @@ from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.locks import compile as compiling
 from dockyard.locks.check import check_project, lock_path
-from dockyard.locks.lock import Outcome, make_locks, write_outcome
+from dockyard.locks.compile import Outcome, make_locks, write_outcome
 from dockyard.locks.pins import Pin, parse_pins
 from dockyard.locks.plan import Wish
 from dockyard.process import Command, capture

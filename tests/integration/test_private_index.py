@@ -13,7 +13,7 @@ from dockyard.engine.client import Engine
 from dockyard.image import build
 from dockyard.image.build import Request
 from dockyard.locks import compile as compiling
-from dockyard.locks.lock import make_locks
+from dockyard.locks.compile import make_locks
 from dockyard.locks.plan import Wish
 from dockyard.process import Command, capture
 from dockyard.settings import Settings

@@ -14,7 +14,7 @@ from dockyard.image import build, names
 from dockyard.image.build import Request
 from dockyard.image.names import Variant
 from dockyard.locks.check import lock_path
-from dockyard.locks.lock import make_locks, write_outcome
+from dockyard.locks.compile import make_locks, write_outcome
 from dockyard.locks.plan import Wish
 from dockyard.process import capture
 from dockyard.settings import Settings

@@ -130,7 +130,7 @@ def audit_locks(settings: "Settings", today: date) -> Audit:
     # A missing lock would pass for one without vulnerabilities.
     lost = [problem for lock in known.locks if not lock.body for problem in lock.problems]
     for problem in (*known.broken, *lost):
-        raise InputError(*problem)
+        raise InputError(problem.path, problem.line, problem.message, problem.mend)
     places = locate_releases({lock.path: lock.pins for lock in known.locks})
     log.info(f"asking for known vulnerabilities of {len(places)} packages")
     found: list[Finding] = []

@@ -1,23 +1,38 @@
-"""Compile locks inside each Python's own base image, all Pythons side by side, and leave nothing behind."""
+"""Make the locks of a project: plan, compile inside each Python's own base image, compare, write.
+
+All Pythons are compiled side by side, and no container is left behind.
+"""
 
 import json
 import logging
+import os
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from packaging.version import Version
 
 from dockyard import console
-from dockyard.engine.client import Engine
+from dockyard.engine.client import Engine, find_engine
 from dockyard.engine.inside import archive
 from dockyard.errors import CommandError, DockyardError
-from dockyard.locks.failures import Failure, TransientError, explain_failure, find_yanked, require_heard
-from dockyard.locks.indexes import Access, select_options
+from dockyard.files import replace_files
+from dockyard.host import ca_bundle
+from dockyard.locks import failures, plan
+from dockyard.locks.check import ProjectLocks, inspect_locks
+from dockyard.locks.indexes import Access, read_access, select_options
+from dockyard.locks.inputs import InputError
 from dockyard.locks.markers import Environment, list_environments
-from dockyard.locks.plan import Batch, JobAnswer, finish_locks
+from dockyard.locks.plan import Batch, JobAnswer, Wish, finish_locks, plan_batches
 from dockyard.process import Command, redact
+
+if TYPE_CHECKING:
+    from dockyard.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +110,91 @@ class Compiled:
     texts: Mapping[str, str]
     yanked: Mapping[str, str] = field(default_factory=dict)
     failed: DockyardError | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run made: the text of each file that differs by its path, None for one to remove; and the story."""
+
+    files: Mapping[str, str | None]
+    changes: tuple[plan.Change, ...]
+    locks: int
+    yanked: tuple[str, ...] = ()
+    """What is to be said of pins that their index has yanked."""
+
+    built: tuple[plan.Built, ...] = ()
+    """What is built from source, in all locks of the project."""
+
+    failed: DockyardError | None = None
+    """Why some locks could not be made although those in `files` were: the network."""
+
+
+def make_locks(settings: "Settings", wish: Wish, engine: Engine | None = None) -> Outcome:
+    """Compile what is stale or asked for, and return what would change; nothing is written yet.
+
+    No engine is looked for where nothing needs compiling. Raise InputError for the first broken input.
+    """
+    known = inspect_locks(settings)
+    for problem in known.broken:
+        raise InputError(problem.path, problem.line, problem.message, problem.mend)
+    batches = plan_batches(known, wish)
+    jobs = [job for batch in batches for job in batch.jobs]
+    made = Compiled({})
+    if batches:
+        inputs = dict.fromkeys(file for job in jobs for file in job.lock.inputs)
+        access = read_access(inputs, settings.index_url, os.environ)
+        bundle = ca_bundle()
+        access = replace(access, ca=bundle.read_text("utf-8", "replace") if bundle else "")
+        engine = engine or find_engine(settings)
+        made = compile_all(engine, choose_images(settings, engine, batches), access)
+    kept = [pin.partition(" ;")[0] for job in jobs for pin in job.pins]
+    return compare_with_disk(settings.root, known, made, failures.describe_yanked(made.yanked, kept))
+
+
+def write_outcome(settings: "Settings", outcome: Outcome) -> None:
+    """Write what a run made: every file of it or none."""
+    replace_files({settings.root / path: new for path, new in outcome.files.items()})
+
+
+def compare_with_disk(root: Path, known: ProjectLocks, made: Compiled, yanked: Iterable[str]) -> Outcome:
+    """Compare locks as they were made with those on disk; locks of ours that nothing asks for are to go."""
+    old = {lock.path: lock for lock in known.locks}
+    new = {path: lock._replace(content=made.texts[path].encode()) for path, lock in old.items() if path in made.texts}
+    stale = [path for path in new if new[path].content != old[path].content]
+    strays = [problem.path for problem in known.strays]
+    gone = {path: None for path in strays if b"# Made by Dockyard" in (root / path).read_bytes()[:200]}
+    return Outcome(
+        files={**{path: made.texts[path] for path in stale}, **gone},
+        changes=plan.compare_locks({path: old[path].pins for path in stale}, {path: new[path].pins for path in stale}),
+        locks=len(made.texts),
+        yanked=tuple(yanked),
+        built=plan.collect_built({**old, **new}.values()),
+        failed=made.failed,
+    )
+
+
+def choose_images(settings: "Settings", engine: Engine, batches: Sequence[Batch]) -> list[Batch]:
+    """Say of each batch where it is compiled: in its own base, or by uv in another one where it has none here."""
+    from dockyard.bases import resolve
+
+    wanted = [batch.python for batch in batches]
+    found, missing = resolve.ensure_bases(settings, engine, wanted)
+    if not found and (others := [python for python in settings.pythons if python not in wanted]):
+        found, _ = resolve.ensure_bases(settings, engine, others)
+    if not found:
+        raise DockyardError(
+            f"there is no base image for Python {missing[0].python}: {missing[0].reason}", "`invoke doctor` shows why"
+        )
+    here, placed = {base.python: base.image for base in found}, []
+    newest = max(here, key=Version)
+    for batch in batches:
+        if batch.python in here:
+            placed.append(replace(batch, image=here[batch.python], resolver=settings.resolver))
+        else:
+            said = f"no base image here; uv makes its locks from Python {newest}, with the same pins and hashes"
+            log.info(f"Python {batch.python}: {said}")
+            placed.append(replace(batch, image=here[newest], resolver="uv"))
+    return placed
 
 
 def compile_all(engine: Engine, batches: Sequence[Batch], access: Access) -> Compiled:
@@ -184,16 +284,16 @@ def _compile(run: Run, batch: Batch) -> Compiled:
         given = json.loads(said)
     except ValueError:
         raise CommandError(f"no answer from: {command.display()}", output=said) from None
-    failed = explain_failure(batch, Failure(**given["failed"])) if "failed" in given else None
-    if failed and not isinstance(failed, TransientError):
+    failed = failures.explain_failure(batch, failures.Failure(**given["failed"])) if "failed" in given else None
+    if failed and not isinstance(failed, failures.TransientError):
         raise failed
     answers = {purpose: JobAnswer(**answer) for purpose, answer in given["locks"].items()}
     words = "\n".join(answer.said for answer in answers.values())
-    require_heard(words)
+    failures.require_heard(words)
     if answers:
         took = time.monotonic() - started
         log.info(f"Python {batch.python}: {', '.join(answers)} in {took:.1f} s with {batch.compiler}")
-    return Compiled(finish_locks(batch, answers, given["glibc"]), find_yanked(words), failed)
+    return Compiled(finish_locks(batch, answers, given["glibc"]), failures.find_yanked(words), failed)
 
 
 def remove_containers(run: Run) -> None:

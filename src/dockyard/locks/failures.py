@@ -16,7 +16,6 @@ FETCH = re.compile(
     r"(?:Could not fetch URL|Failed to fetch:?) `?(\w+://[^\s`]*[^\s`:])`?(?:: (.*?))?(?: - skipping)?$", re.MULTILINE
 )
 BUILD = re.compile(r"Failed to build [`'\"]?([A-Za-z0-9._-]+)")
-NO_TOOLS = re.compile(r"installing (?:build|backend) dependencies\b.* did not run successfully")
 OUTPUT = re.compile(r"─> \[\d+ lines? of output\]\n(.*?)\n\s*\[end of output\]", re.DOTALL)
 REASON = re.compile(r"^[\s│]*((?:[A-Za-z_.]*Error|error|fatal error|fatal|ERROR): \S.*)$", re.MULTILINE)
 PIPS_OWN = re.compile(
@@ -25,7 +24,6 @@ PIPS_OWN = re.compile(
 WITH_WHEELS = {"psycopg2": "psycopg2-binary", "opencv-python": "opencv-python-headless", "uwsgi": "pyuwsgi"}
 """Packages that come as source archives, and what has the same in wheels."""
 
-BROKEN = re.compile(r"connection broken by '(.*)': /|No matching distribution found for (\S+)")
 INDEX_HINT = (
     "check the index's address, its certificate (SSL_CERT_FILE) and the password in ~/.netrc or the keyring; "
     "nothing was written"
@@ -140,10 +138,6 @@ def _unbuilt(job: Job, said: str) -> tuple[str, str] | None:
     if match is None:
         return None
     name = canonicalize_name(match[1])
-    if NO_TOOLS.search(said):
-        broken = BROKEN.search(said)
-        reason = broken[1] or f"no index has {broken[2]}" if broken else "the compiler does not say why"
-        return f"{name} is a source archive, and what builds it cannot be installed: {reason}", INDEX_HINT
     lines = [
         f"{file.path}:{line.number} asks for {line.text}"
         for file in job.lock.inputs

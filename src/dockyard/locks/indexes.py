@@ -188,16 +188,6 @@ def _logins(addresses: Sequence[str], environment: Mapping[str, str], keyring: K
     return logins
 
 
-def read_certificates(ca: Path | None) -> str:
-    """Return the text of the certificates that a compile is to trust."""
-    if ca is None:
-        return ""
-    try:
-        return ca.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise DockyardError(f"{ca}: the certificates cannot be read: {error.strerror}") from None
-
-
 def _bare(address: str) -> str:
     parts = urlsplit(address)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

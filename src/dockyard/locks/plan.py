@@ -1,13 +1,17 @@
-"""Decide which locks to make, from which preferences (pure)."""
+"""Decide which locks to make, from which preferences, and say what came of it (pure)."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby, zip_longest
+from operator import attrgetter
+from typing import NamedTuple
 
 from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
 
 from dockyard.errors import DockyardError, UsageError
-from dockyard.locks.check import COMPILERS, Lock, ProjectLocks, fingerprint_lock
+from dockyard.locks.check import COMPILERS, Lock, ProjectLocks, fingerprint_lock, read_built
 from dockyard.locks.indexes import select_options
 from dockyard.locks.inputs import SHA256, InputError, Line
 from dockyard.locks.markers import Selection, select_environments
@@ -76,6 +80,33 @@ class JobAnswer:
     texts: Mapping[str, str]
     said: str = ""
     files: Mapping[str, str] | None = None
+
+
+class Built(NamedTuple):
+    """A package that is built from source, the platforms that have no wheel of it, and the locks that say so."""
+
+    package: str
+    platforms: tuple[str, ...]
+    locks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A package that another version of is in some locks: `before` or `after` is empty where it came or went."""
+
+    package: str
+    before: str
+    after: str
+    locks: tuple[str, ...]
+    via: tuple[str, ...]
+    """Who asks for the package, in the lock where it is or was."""
+
+    @property
+    def step(self) -> str:
+        """How far the step goes: added, removed, major, minor, patch or other, with a mark for a step back."""
+        if self.before and self.after:
+            return classify_step(self.before, self.after)
+        return "added" if self.after else "removed"
 
 
 def plan_batches(found: ProjectLocks, wish: Wish) -> tuple[Batch, ...]:
@@ -157,3 +188,43 @@ def keep_asked_hashes(lock: Lock, pins: Iterable[Pin]) -> tuple[Pin, ...]:
             raise InputError(path, line.number, wrong, "correct the hash or the version; no lock was changed")
         kept.append(pin._replace(hashes=hashes))
     return tuple(kept)
+
+
+def collect_built(locks: Iterable[Lock]) -> tuple[Built, ...]:
+    """Return what locks say is built from source; what is so in several of them is told once."""
+    found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for lock in locks:
+        for _, name, platforms in read_built(lock.content):
+            found.setdefault((name, platforms), []).append(lock.path)
+    return tuple(Built(*key, tuple(paths)) for key, paths in sorted(found.items()))
+
+
+def compare_locks(before: Mapping[str, Iterable[Pin]], after: Mapping[str, Iterable[Pin]]) -> tuple[Change, ...]:
+    """Return what differs between locks by path; a package that takes the same step in several is one change."""
+    found: dict[tuple[str, str, str], list[tuple[str, tuple[str, ...]]]] = {}
+    for path in after:
+        old, new = (
+            {name: [*several] for name, several in groupby(pins, key=attrgetter("name"))}
+            for pins in (before.get(path, ()), after[path])
+        )
+        for name in sorted({*old, *new}):
+            was, now = (", ".join(pin.version or pin.address for pin in pins.get(name, ())) for pins in (old, new))
+            if was != now:
+                found.setdefault((name, was, now), []).append((path, (new.get(name) or old[name])[0].via))
+    return tuple(
+        Change(*key, tuple(path for path, _ in places), tuple(sorted({name for _, via in places for name in via})))
+        for key, places in sorted(found.items())
+    )
+
+
+def classify_step(before: str, after: str) -> str:
+    """Return major, minor or patch for a step between two versions, 'other' where only a suffix differs."""
+    try:
+        old, new = (Version(one.partition(",")[0]) for one in (before, after))
+    except InvalidVersion:  # an address has none
+        return "other"
+    numbers = zip_longest((old.epoch, *old.release), (new.epoch, *new.release), fillvalue=0)
+    place = next((place for place, (one, other) in enumerate(numbers) if one != other), None)
+    if place is None:
+        return "other"
+    return ("major", "major", "minor", "patch")[min(place, 3)] + (" back" if new < old else "")

@@ -21,7 +21,7 @@ from dockyard.image import build
 from dockyard.image.dockerfile import read_dockerfile
 from dockyard.image.names import PRODUCTION, Variant, local_name
 from dockyard.locks.check import inspect_locks
-from dockyard.locks.lock import make_locks, write_outcome
+from dockyard.locks.compile import make_locks, write_outcome
 from dockyard.locks.plan import Wish
 from dockyard.settings import Settings
 from dockyard.stack.compose import Model, Service

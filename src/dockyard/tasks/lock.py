@@ -9,12 +9,10 @@ from dockyard.tasks.boundary import settings, task
 
 if TYPE_CHECKING:
     from dockyard.image.record_types import LockRecord
+    from dockyard.locks.compile import Outcome
     from dockyard.locks.inputs import Problem
-    from dockyard.locks.lock import Outcome
     from dockyard.locks.plan import Wish
     from dockyard.settings import Settings
-
-MOST_RECORDED = 2000
 
 
 @task(
@@ -98,7 +96,7 @@ def warn_of_stale_locks(project: "Settings", *, locked: bool) -> None:
 def make_and_print(project: "Settings", wish: "Wish", *, dry_run: bool, as_json: bool) -> None:
     """Compile, show what changed, and write it; in a dry run raise ChangesPending instead."""
     from dockyard.image.records import record_run
-    from dockyard.locks.lock import make_locks, write_outcome
+    from dockyard.locks.compile import make_locks, write_outcome
 
     if dry_run:
         outcome = make_locks(project, wish)
@@ -142,7 +140,7 @@ def describe_changes(outcome: "Outcome") -> "LockRecord":
     moved = dict.fromkeys((each.package, each.before or None, each.after or None) for each in outcome.changes)
     return {
         "locks": outcome.locks,
-        "changes": [{"name": name, "from": before, "to": after} for name, before, after in [*moved][:MOST_RECORDED]],
+        "changes": [{"name": name, "from": before, "to": after} for name, before, after in moved],
     }
 
 
@@ -217,7 +215,7 @@ def name_locks(project: "Settings", paths: Sequence[str]) -> str:
 
 def print_outdated(project: "Settings", *, as_json: bool) -> None:
     """Print the newest version that each Python and the inputs allow, for every pin that is another."""
-    from dockyard.locks.lock import make_locks
+    from dockyard.locks.compile import make_locks
     from dockyard.locks.plan import Wish
 
     outcome = make_locks(project, Wish(everything=True))
