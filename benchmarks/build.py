@@ -53,7 +53,7 @@ def bare_build(settings: Settings, engine: Engine) -> Command:
     return engine.command(*build_arguments(image), cwd=settings.root)
 
 
-def build_arguments(image: bake.Image) -> tuple[str, ...]:
+def build_arguments(image: bake.BakeTarget) -> tuple[str, ...]:
     """Return the arguments of `docker` that build one image without bake."""
     options = [f"--target={image.target}", "--provenance=false", "--load"]
     options += [f"--build-arg={key}={value}" for key, value in image.arguments.items()]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dockyard.image import bake
-from dockyard.image.bake import Image
+from dockyard.image.bake import BakeTarget
 from dockyard.image.record_types import CacheRecord, StepRecord
 
 PLAIN = """\
@@ -110,14 +110,14 @@ def test_a_build_with_a_platform_in_its_step_names() -> None:
     assert used(plain) == {"steps": 2, "cached": 1}
 
 
-def read_document(images: Sequence[Image]) -> Any:
+def read_document(images: Sequence[BakeTarget]) -> Any:
     """Return the bake file as BuildKit reads it."""
     return json.loads(json.dumps(bake.document(images)))
 
 
 def test_document_builds_all_in_one_solve() -> None:
     """Every image is a target of the default group, and empty fields are left to bake's defaults."""
-    found = read_document([Image("a", "production", ("shop:1",)), Image("b", "test", ())])
+    found = read_document([BakeTarget("a", "production", ("shop:1",)), BakeTarget("b", "test", ())])
     assert found == {
         "group": {"default": {"targets": ["a", "b"]}},
         "target": {
@@ -129,7 +129,7 @@ def test_document_builds_all_in_one_solve() -> None:
 
 def test_document_carries_everything() -> None:
     """Arguments, contexts, labels, secrets, platforms and caches reach bake under its own names."""
-    image = Image("a", "t", ("shop:1",), {"A": "1"}, {"python:3.13-slim": "docker-image://x"}, {"k": "v"},
+    image = BakeTarget("a", "t", ("shop:1",), {"A": "1"}, {"python:3.13-slim": "docker-image://x"}, {"k": "v"},
                   ("id=ca,src=/ca",), ("linux/arm64",), ("type=registry,ref=cache",),
                   ("type=registry,ref=cache,mode=max",), output=("type=oci,dest=/x",))  # fmt: skip
     written = read_document([image])["target"]["a"]

@@ -16,7 +16,7 @@ from dockyard.bases.debian import own_platform
 from dockyard.bases.resolve import Base
 from dockyard.engine.client import Engine
 from dockyard.engine.inside import PAYLOAD
-from dockyard.image.bake import Image
+from dockyard.image.bake import BakeTarget
 from dockyard.image.dockerfile import parse_dockerfile
 from dockyard.image.interpreter import INDEX, STAGE, Keeper, collect_stages, remove_layers
 from dockyard.settings import Settings
@@ -44,20 +44,20 @@ CMD ["flask", "run"]
 """
 
 
-def image(**changes: Any) -> Image:
+def image(**changes: Any) -> BakeTarget:
     """Return an image as a build plans it."""
     arguments = {"PYTHON_VERSION": "3.12", "SOURCE_DATE_EPOCH": "1700000000", **changes.pop("arguments", {})}
     known: dict[str, Any] = {"name": "production-3_12", "target": "production", "references": ("shop:1",)}
-    return Image(**{**known, "arguments": arguments, "contexts": {BASE.reference: BASE.context}, **changes})
+    return BakeTarget(**{**known, "arguments": arguments, "contexts": {BASE.reference: BASE.context}, **changes})
 
 
 class Maker:
     """BuildKit, which writes an image of one layer into a layout."""
 
     def __init__(self) -> None:
-        self.asked: list[Image] = []
+        self.asked: list[BakeTarget] = []
 
-    def __call__(self, wanted: Image) -> None:
+    def __call__(self, wanted: BakeTarget) -> None:
         """Write what is wanted where it says."""
         self.asked.append(wanted)
         layout = Path(wanted.output[0].partition("dest=")[2])
@@ -88,7 +88,7 @@ def keeper(settings: Settings, maker: Maker) -> Keeper:
     return Keeper(settings, ENGINE, (BASE,), maker)
 
 
-def read_context(supplied: Image) -> dict[str, Any]:
+def read_context(supplied: BakeTarget) -> dict[str, Any]:
     """Return the configuration and the layers of what stands in for the stage."""
     layout, _, digest = supplied.contexts[STAGE].removeprefix("oci-layout://").partition("@")
     blobs = Path(layout) / "blobs" / "sha256"
@@ -147,7 +147,7 @@ def write_program(keeper: Keeper) -> Keeper:
     return keeper
 
 
-ANEW: dict[str, tuple[Callable[[Keeper], Keeper], Image]] = {
+ANEW: dict[str, tuple[Callable[[Keeper], Keeper], BakeTarget]] = {
     "a step of the base": (edit("dockyard library", "dockyard library --all"), image()),
     "a step of the runtime": (edit("type=secret,id=ca", "type=secret,id=other"), image()),
     "the stage itself": (edit("/layers/runtime/ /", "/layers/runtime/ /opt/"), image()),
@@ -161,7 +161,9 @@ ANEW: dict[str, tuple[Callable[[Keeper], Keeper], Image]] = {
 
 
 @pytest.mark.parametrize(("change", "wanted"), ANEW.values(), ids=ANEW)
-def test_what_makes_them_anew(keeper: Keeper, maker: Maker, change: Callable[[Keeper], Keeper], wanted: Image) -> None:
+def test_what_makes_them_anew(
+    keeper: Keeper, maker: Maker, change: Callable[[Keeper], Keeper], wanted: BakeTarget
+) -> None:
     """All that they depend on: the same again is then made once more, and kept too."""
     keeper.supply(image(), anew=False)
     changed = change(keeper)
@@ -185,7 +187,7 @@ def test_what_leaves_them_as_they_are(keeper: Keeper, maker: Maker, change: Call
     assert len(maker.asked) == 1
 
 
-NEVER: dict[str, tuple[Callable[[Keeper], Keeper], Image]] = {
+NEVER: dict[str, tuple[Callable[[Keeper], Keeper], BakeTarget]] = {
     "a target without it": (lambda keeper: keeper, image(target="development")),
     "no such stage": (edit("AS interpreter", "AS python"), image()),
     "made of sources": (edit("FROM scratch AS interpreter", "FROM scratch AS interpreter\nCOPY a /a"), image()),
@@ -200,7 +202,7 @@ NEVER: dict[str, tuple[Callable[[Keeper], Keeper], Image]] = {
 
 @pytest.mark.parametrize(("change", "wanted"), NEVER.values(), ids=NEVER)
 def test_when_an_image_stays_as_it_is(
-    keeper: Keeper, maker: Maker, change: Callable[[Keeper], Keeper], wanted: Image
+    keeper: Keeper, maker: Maker, change: Callable[[Keeper], Keeper], wanted: BakeTarget
 ) -> None:
     """Nothing is made, and BuildKit does all."""
     assert change(keeper).supply(wanted, anew=False) == wanted
@@ -215,7 +217,7 @@ def test_this_machines_own_platform(keeper: Keeper) -> None:
 def test_an_end_in_between_leaves_nothing(keeper: Keeper) -> None:
     """Neither a failed build nor one that somebody stops; the next one begins anew."""
 
-    def stop(wanted: Image) -> None:
+    def stop(wanted: BakeTarget) -> None:
         Path(wanted.output[0].partition("dest=")[2]).mkdir()
         raise KeyboardInterrupt
 
@@ -228,12 +230,12 @@ def test_an_end_in_between_leaves_nothing(keeper: Keeper) -> None:
 def test_a_faster_build(keeper: Keeper, maker: Maker) -> None:
     """Of two builds at a time, one finds the layers there when it has made its own: they are the same."""
 
-    def read_inode(supplied: Image) -> int:
+    def read_inode(supplied: BakeTarget) -> int:
         return Path(supplied.contexts[STAGE].removeprefix("oci-layout://").partition("@")[0]).stat().st_ino
 
     inodes: list[int] = []
 
-    def make(wanted: Image) -> None:
+    def make(wanted: BakeTarget) -> None:
         inodes.append(read_inode(keeper.supply(image(), anew=False)))
         maker(wanted)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from dockyard.image.records import Answer, Outbox, name_file
+from dockyard.image.records import LedgerAnswer, Outbox, name_file
 
 
 @dataclass
@@ -75,25 +75,25 @@ def test_it_posts_with_the_token(box: Outbox, ledger: Ledger, said: list[str]) -
 TROUBLE = {
     "down": (
         Ledger(error=requests.ConnectionError("refused")),
-        Answer("ConnectionError: it cannot be reached", True, True),
+        LedgerAnswer("ConnectionError: it cannot be reached", True, True),
     ),
-    "slow": (Ledger(error=requests.Timeout()), Answer("Timeout: it cannot be reached", True, True)),
-    "starting": (Ledger(503, "not yet"), Answer("503 not yet", True, True)),
-    "broken": (Ledger(500, "<html>\n  oh no\n</html>"), Answer("500 <html> oh no </html>", True, True)),
-    "token": (Ledger(401), Answer("401: set DOCKYARD_LEDGER_TOKEN to the ledger's token", True)),
-    "busy": (Ledger(429, "slowly"), Answer("429 slowly", True)),
+    "slow": (Ledger(error=requests.Timeout()), LedgerAnswer("Timeout: it cannot be reached", True, True)),
+    "starting": (Ledger(503, "not yet"), LedgerAnswer("503 not yet", True, True)),
+    "broken": (Ledger(500, "<html>\n  oh no\n</html>"), LedgerAnswer("500 <html> oh no </html>", True, True)),
+    "token": (Ledger(401), LedgerAnswer("401: set DOCKYARD_LEDGER_TOKEN to the ledger's token", True)),
+    "busy": (Ledger(429, "slowly"), LedgerAnswer("429 slowly", True)),
     "odd token": (
         Ledger(error=requests.exceptions.InvalidHeader("x")),
-        Answer("DOCKYARD_LEDGER_TOKEN has characters that no HTTP header can carry", True),
+        LedgerAnswer("DOCKYARD_LEDGER_TOKEN has characters that no HTTP header can carry", True),
     ),
-    "refused": (Ledger(422, "no"), Answer("422 no")),
-    "too large": (Ledger(413, "no"), Answer("413 no")),
-    "known": (Ledger(200), Answer()),
+    "refused": (Ledger(422, "no"), LedgerAnswer("422 no")),
+    "too large": (Ledger(413, "no"), LedgerAnswer("413 no")),
+    "known": (Ledger(200), LedgerAnswer()),
 }
 
 
 @pytest.mark.parametrize(("ledger", "answer"), TROUBLE.values(), ids=TROUBLE)
-def test_what_an_answer_means(box: Outbox, answer: Answer) -> None:
+def test_what_an_answer_means(box: Outbox, answer: LedgerAnswer) -> None:
     """What the ledger or the token is to blame for is sent again; a record that it will never take is not."""
     assert box.send(record(1)) == answer
 
@@ -102,7 +102,7 @@ def test_what_an_answer_means(box: Outbox, answer: Answer) -> None:
 def test_a_token_that_no_header_carries(tmp_path: Path, token: str) -> None:
     """A token pasted wrongly is a message, found before anything is sent."""
     found = Outbox("http://127.0.0.1:9", token, tmp_path).send(record(1))
-    assert found == Answer("DOCKYARD_LEDGER_TOKEN has characters that no HTTP header can carry", later=True)
+    assert found == LedgerAnswer("DOCKYARD_LEDGER_TOKEN has characters that no HTTP header can carry", later=True)
 
 
 def test_what_was_missed_is_sent_later(box: Outbox, ledger: Ledger, said: list[str]) -> None:

@@ -18,7 +18,7 @@ import requests
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError, EngineError, UsageError
 from dockyard.registry.access import Access, find_access, select_rules
-from dockyard.registry.client import ATTEMPTS, Registry, Request
+from dockyard.registry.client import ATTEMPTS, Registry, RegistryRequest
 from dockyard.registry.errors import Kind, RegistryError
 from dockyard.registry.push import Layers, Pushed, display, preflight, push_images, refuse_dirty, verify_pushed
 from tests.progress import LINES
@@ -115,7 +115,7 @@ class FakeRegistry(Registry):
             raise RegistryError(Kind.UNREACHABLE, "nothing listens there")
         self.base = f"https://{self.access.api}"
 
-    def ask(self, request: Request, attempts: int = ATTEMPTS) -> requests.Response:
+    def ask(self, request: RegistryRequest, attempts: int = ATTEMPTS) -> requests.Response:
         """Answer for the start of an upload, and for the manifest of a tag."""
         answer = requests.Response()
         answer.status_code, answer.url = 200, f"{self.base}{request.path}"
@@ -230,8 +230,8 @@ def test_after_a_server_error_the_registry_is_asked_for_the_reason(registry: Fak
 def test_upload_states_are_cut_from_messages(registry: FakeRegistry) -> None:
     """Engines quote upload addresses with a few hundred characters of state: nobody needs these."""
     url = f"https://{HOST}/v2/fleet/ship/blobs/uploads/1?_state=3EXQpz{'x' * 200}%3D&digest=sha256%3A1"
-    engine = FakeEngine(failing(f"unexpected status from PUT request to {url}: 413 Request Entity Too Large"))
-    with pytest.raises(RegistryError, match="413 Request Entity Too Large") as caught:
+    engine = FakeEngine(failing(f"unexpected status from PUT request to {url}: 413 RegistryRequest Entity Too Large"))
+    with pytest.raises(RegistryError, match="413 RegistryRequest Entity Too Large") as caught:
         attempt(registry, engine)
     assert "_state" not in caught.value.message
 

@@ -14,7 +14,7 @@ import pytest
 
 from dockyard.locks.pins import parse_pins
 from dockyard.registry import documents
-from dockyard.registry.documents import Contents, Kept, Subject, collect_contents, encode, make_document
+from dockyard.registry.documents import Inventory, Kept, Subject, collect_contents, encode, make_document
 
 from .saved_images import Entry, layer
 
@@ -113,7 +113,7 @@ def test_the_same_image_has_the_same_bill() -> None:
     """Byte for byte, whatever order its files come in; another image has another serial number."""
     turned = dict(reversed(FILES.items()))
     assert encode(made()) == encode(made(turned))
-    other = make_document(replace(SUBJECT, digest="sha256:00"), Contents(), ())
+    other = make_document(replace(SUBJECT, digest="sha256:00"), Inventory(), ())
 
     assert other["serialNumber"] != made()["serialNumber"]
     assert made()["metadata"]["timestamp"] == "2026-11-21T01:21:47Z"

@@ -10,7 +10,7 @@ from invoke.exceptions import Exit
 
 from dockyard.errors import DockyardError
 from dockyard.image import report
-from dockyard.image.report import Program, Request
+from dockyard.image.report import Program, ReportRequest
 from dockyard.process import Command, Completed
 from dockyard.settings import Settings
 from dockyard.tasks import build as door
@@ -97,17 +97,17 @@ def test_an_index_that_is_out_of_reach(tmp_path: Path) -> None:
 
 def test_the_command(tmp_path: Path) -> None:
     """It serves at a port, and opens a browser where there is one; or it writes, from wherever it is called."""
-    served = report.make_command(tmp_path, Request(port=8123, browse=True), [Path("/a"), Path("/b")])
+    served = report.make_command(tmp_path, ReportRequest(port=8123, browse=True), [Path("/a"), Path("/b")])
     assert served.argv == (sys.executable, "-m", "ledger.report", "--port=8123", "--browse", str(tmp_path))
     assert served.env == {"PYTHONPATH": "/a:/b"}
-    written = report.make_command(tmp_path, Request(static="out", browse=True), [Path("/a")])
+    written = report.make_command(tmp_path, ReportRequest(static="out", browse=True), [Path("/a")])
     assert written.argv[3:] == (f"--static={Path.cwd() / 'out'}", str(tmp_path))
 
 
 def test_a_report_without_records(settings: Settings) -> None:
     """It is told what makes the first one."""
     with pytest.raises(DockyardError, match="there is no run record") as caught:
-        report.show_report(settings, Request())
+        report.show_report(settings, ReportRequest())
     assert caught.value.hint == "`invoke build` makes the first one"
 
 
@@ -119,7 +119,7 @@ def test_a_report_in_the_environment_at_hand(settings: Settings) -> None:
     paths = []
     for lock in ("", LOCK.replace("flask", "no-such-package")):
         program.lock.write_text(lock)
-        report.show_report(settings, Request(), program, pip)
+        report.show_report(settings, ReportRequest(), program, pip)
         paths.append(str(pip.asked[-1].env["PYTHONPATH"]).split(":")[1:])
     assert paths == [[], [str(report.install_packages(program.lock, runner=pip))]]
 

@@ -24,7 +24,7 @@ ENVIRONMENT = {"BUILDX_BAKE_ENTITLEMENTS_FS": "0"}
 
 
 @dataclass(frozen=True)
-class Image:
+class BakeTarget:
     """One image to build: where it comes from, what it is called, what goes into it.
 
     `contexts` replaces a FROM reference or a stage by another source; `secrets` are buildx secret
@@ -56,7 +56,7 @@ KEYS = {
 """What bake calls the fields of an image; the others have its names."""
 
 
-def document(images: Sequence[Image]) -> dict[str, Any]:
+def document(images: Sequence[BakeTarget]) -> dict[str, Any]:
     """Return the bake file that builds all images in one solve."""
     return {
         "group": {"default": {"targets": [image.name for image in images]}},

@@ -100,7 +100,7 @@ class Job:
     engine: Engine
     found: World
     request: Request
-    planned: tuple[bake.Image, ...]
+    planned: tuple[bake.BakeTarget, ...]
     recording: records.Recording
 
 
@@ -126,7 +126,7 @@ def require_targets(targets: Sequence[str], dockerfile: Dockerfile) -> None:
         raise UsageError(told, f"begin one with FROM IMAGE AS {target}")
 
 
-def plan_images(settings: Settings, found: World, request: Request) -> tuple[bake.Image, ...]:
+def plan_images(settings: Settings, found: World, request: Request) -> tuple[bake.BakeTarget, ...]:
     """Decide what to build: one bake target per variant whose base is at hand (pure)."""
     require_targets(request.targets, found.dockerfile)
     if settings.keep and KEEP not in found.dockerfile.arguments:
@@ -148,7 +148,7 @@ def plan_images(settings: Settings, found: World, request: Request) -> tuple[bak
     return tuple(planned)
 
 
-def _image(settings: Settings, found: World, request: Request, variant: Variant, base: Base) -> bake.Image:
+def _image(settings: Settings, found: World, request: Request, variant: Variant, base: Base) -> bake.BakeTarget:
     moving = () if request.push else (names.local_name(settings, variant),)
     tagged = found.git or request.tags or request.push
     named = names.choose_tags(settings, found.git, variant, request.tags) if tagged else ()
@@ -163,7 +163,7 @@ def _image(settings: Settings, found: World, request: Request, variant: Variant,
     contexts = {base.reference: base.context}
     if PROGRAM in found.dockerfile.targets and not (settings.root / OWN_PROGRAM).is_dir():
         contexts[PROGRAM] = str(PAYLOAD)
-    return bake.Image(
+    return bake.BakeTarget(
         dockerfile=settings.dockerfile,
         name=variant.name,
         target=variant.target,
@@ -252,7 +252,7 @@ def _run(job: Job) -> tuple[Built, ...]:
         threading.Thread(target=console.prepare, daemon=True).start()  # while BuildKit works, this process only waits
         said: list[str] = []
 
-        def make(image: bake.Image) -> None:
+        def make(image: bake.BakeTarget) -> None:
             said.append(solve(replace(job, planned=(image,)), metadata).stdout)
 
         keeper = Keeper(job.settings, job.engine, job.found.bases, make)

@@ -22,7 +22,7 @@ from dockyard.bases.cache import add_document, locate_blob
 from dockyard.bases.debian import own_platform
 from dockyard.bases.lookup import Base
 from dockyard.engine.client import Engine
-from dockyard.image.bake import Image
+from dockyard.image.bake import BakeTarget
 from dockyard.image.dockerfile import Dockerfile, Instruction, Stage, read_dockerfile, split_words
 from dockyard.settings import Settings
 
@@ -48,9 +48,9 @@ class Keeper:
     settings: Settings
     engine: Engine
     bases: Sequence[Base]
-    make: Callable[[Image], None]
+    make: Callable[[BakeTarget], None]
 
-    def supply(self, image: Image, *, anew: bool) -> Image:
+    def supply(self, image: BakeTarget, *, anew: bool) -> BakeTarget:
         """Return an image with the kept layers as a named context; they are made now where there are none.
 
         With `anew` what is kept is forgotten, as what BuildKit's cache has is. An image stays as it is without such a
@@ -69,7 +69,7 @@ class Keeper:
             context = f"oci-layout://{place}@{date_image(place, int(image.arguments[EPOCH]))}"
         return replace(image, contexts={**image.contexts, STAGE: context})
 
-    def locate(self, image: Image) -> Path | None:
+    def locate(self, image: BakeTarget) -> Path | None:
         """Return where the layers that an image is made with are kept, by all that they and their packing depend on."""
         (base,) = (base for base in self.bases if base.python == image.arguments["PYTHON_VERSION"])
         dockerfile = read_dockerfile(self.settings.root, image.dockerfile, image.arguments)
@@ -118,7 +118,7 @@ def read_sources(line: Instruction) -> Iterator[str]:
             yield mount.get("from", "")
 
 
-def keep_layers(place: Path, image: Image, make: Callable[[Image], None]) -> None:
+def keep_layers(place: Path, image: BakeTarget, make: Callable[[BakeTarget], None]) -> None:
     """Build the stage into an OCI layout, which is there whole or not at all; forget what was not used for long."""
     files.make_folder(place.parent)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{STAGE}-") as folder:

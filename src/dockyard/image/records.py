@@ -58,7 +58,7 @@ MAY_PASS = (401, 403, 408, 425, 429)
 
 
 @dataclass(frozen=True)
-class Answer:
+class LedgerAnswer:
     """What came of a post: `trouble` is empty where the record was taken, `later` says to try it again.
 
     `down` says that the ledger itself is the trouble, and not this record or token.
@@ -134,7 +134,7 @@ class Outbox:
         except OSError:
             return False
 
-    def send(self, record: RunRecord) -> Answer:
+    def send(self, record: RunRecord) -> LedgerAnswer:
         """Post one record; the ledger takes one that it has already without a word."""
         import requests
 
@@ -142,16 +142,16 @@ class Outbox:
         try:
             answer = self.post(f"{self.url.rstrip('/')}/api/runs", record, headers)
         except (requests.exceptions.InvalidHeader, UnicodeEncodeError):
-            return Answer("DOCKYARD_LEDGER_TOKEN has characters that no HTTP header can carry", later=True)
+            return LedgerAnswer("DOCKYARD_LEDGER_TOKEN has characters that no HTTP header can carry", later=True)
         except requests.RequestException as error:
-            return Answer(f"{type(error).__name__}: it cannot be reached", later=True, down=True)
+            return LedgerAnswer(f"{type(error).__name__}: it cannot be reached", later=True, down=True)
         if answer.ok:
-            return Answer()
+            return LedgerAnswer()
         down = answer.status_code >= 500
         later = down or answer.status_code in MAY_PASS
         if answer.status_code in (401, 403):
-            return Answer(f"{answer.status_code}: set DOCKYARD_LEDGER_TOKEN to the ledger's token", later)
-        return Answer(f"{answer.status_code} {' '.join(answer.text[:200].split())}", later, down)
+            return LedgerAnswer(f"{answer.status_code}: set DOCKYARD_LEDGER_TOKEN to the ledger's token", later)
+        return LedgerAnswer(f"{answer.status_code} {' '.join(answer.text[:200].split())}", later, down)
 
 
 def describe_engine(engine: Engine) -> EngineRecord:

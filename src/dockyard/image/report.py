@@ -92,7 +92,7 @@ def install_packages(lock: Path, environment: Mapping[str, str] = os.environ, ru
 
 
 @dataclass(frozen=True)
-class Request:
+class ReportRequest:
     """How the records are shown: served at a port of this machine (0: a free one), or written to a folder."""
 
     static: str = ""
@@ -100,7 +100,9 @@ class Request:
     browse: bool = False
 
 
-def show_report(settings: Settings, request: Request, program: Program | None = None, runner: Runner = process) -> None:
+def show_report(
+    settings: Settings, request: ReportRequest, program: Program | None = None, runner: Runner = process
+) -> None:
     """Serve the pages until they are stopped, or write them; raise DockyardError where there is no record."""
     folder = settings.root / FOLDER
     if not any(folder.glob("*.json")):
@@ -112,7 +114,7 @@ def show_report(settings: Settings, request: Request, program: Program | None = 
     runner.stream(make_command(folder, request, paths))
 
 
-def make_command(folder: Path, request: Request, paths: list[Path]) -> Command:
+def make_command(folder: Path, request: ReportRequest, paths: list[Path]) -> Command:
     """Return the command that runs the ledger on a folder of records (pure)."""
     options = (f"--static={Path(request.static).absolute()}",) if request.static else (f"--port={request.port}",)
     browse = ("--browse",) if request.browse and not request.static else ()

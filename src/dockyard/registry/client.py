@@ -82,7 +82,7 @@ def parse_reference(text: str) -> Reference:
 
 
 @dataclass(frozen=True)
-class Request:
+class RegistryRequest:
     """A request about a repository, what it needs leave for, and what it carries."""
 
     method: str
@@ -180,7 +180,7 @@ class Registry:
         except requests.RequestException as error:
             raise broken(error, parts.netloc, self.access) from None
 
-    def ask(self, request: Request, attempts: int = ATTEMPTS) -> requests.Response:
+    def ask(self, request: RegistryRequest, attempts: int = ATTEMPTS) -> requests.Response:
         """Return the registry's answer to a request; what it refuses is a RegistryError."""
         self.connect()
 
@@ -192,7 +192,7 @@ class Registry:
 
         return keep_trying(once, self.sleep, "asking again", attempts)
 
-    def _send_with_login(self, request: Request) -> requests.Response:
+    def _send_with_login(self, request: RegistryRequest) -> requests.Response:
         url = urljoin(self.base, request.path)
         scope = f"repository:{request.repository}:{request.actions}"
         known = {"Authorization": self._logins[scope]} if scope in self._logins else {}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from dockyard.registry.access import find_access
-from dockyard.registry.client import ATTEMPTS, MANIFESTS, Registry, Request, keep_trying, parse_reference
+from dockyard.registry.client import ATTEMPTS, MANIFESTS, Registry, RegistryRequest, keep_trying, parse_reference
 from dockyard.registry.errors import WORTH_RETRYING, Kind, RegistryError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Repository:
         # The session costs the registry next to nothing and expires by itself where it cannot be taken back.
         if urlsplit(upload).netloc == urlsplit(self.registry.base).netloc and upload != answer.url:
             with contextlib.suppress(RegistryError):
-                self.registry.ask(Request("DELETE", upload, self.name, PUSHING), 1)
+                self.registry.ask(RegistryRequest("DELETE", upload, self.name, PUSHING), 1)
 
     def read_document(self, wanted: str) -> Document:
         """Return the manifest or index that a tag or digest means."""
@@ -104,7 +104,7 @@ class Repository:
             answer = self.registry.ask(self._request("POST", "blobs/uploads/", PUSHING), 1)
             where = urljoin(answer.url, answer.headers.get("Location", ""))
             where += f"{'&' if '?' in where else '?'}digest={digest}"
-            self.registry.ask(Request("PUT", where, self.name, PUSHING, content), 1)
+            self.registry.ask(RegistryRequest("PUT", where, self.name, PUSHING, content), 1)
 
         try:
             self.registry.ask(self._request("HEAD", f"blobs/{digest}"), 1)
@@ -116,7 +116,7 @@ class Repository:
         """Store a manifest or index by its digest, or under a tag; say too whether its subject was noticed."""
         made = Document(digest_of(content), media_type, content)
         path = f"/v2/{self.name}/manifests/{name or made.digest}"
-        answer = self.registry.ask(Request("PUT", path, self.name, PUSHING, content, media_type))
+        answer = self.registry.ask(RegistryRequest("PUT", path, self.name, PUSHING, content, media_type))
         return made, bool(answer.headers.get("OCI-Subject"))
 
     def add_tags(self, digest: str, tags: Iterable[str]) -> None:
@@ -131,7 +131,7 @@ class Repository:
         page = f"/v2/{self.name}/tags/list"
         while page:
             try:
-                answer = self.registry.ask(Request("GET", page, self.name))
+                answer = self.registry.ask(RegistryRequest("GET", page, self.name))
             except RegistryError as error:
                 if error.kind is Kind.UNKNOWN:
                     break
@@ -182,8 +182,8 @@ class Repository:
             self.put_document(_json(index), INDEX, fallback_tag(str(subject["digest"])))
         return made, True
 
-    def _request(self, method: str, path: str, actions: str = "pull") -> Request:
-        return Request(method, f"/v2/{self.name}/{path}", self.name, actions)
+    def _request(self, method: str, path: str, actions: str = "pull") -> RegistryRequest:
+        return RegistryRequest(method, f"/v2/{self.name}/{path}", self.name, actions)
 
     def _check_digest(self, content: bytes, wanted: str) -> None:
         """Raise RegistryError where something was asked for by its digest and does not have it."""

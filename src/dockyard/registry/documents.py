@@ -135,7 +135,7 @@ Kept = tuple[str, bytes]
 
 
 @dataclass(frozen=True)
-class Contents:
+class Inventory:
     """What an image holds that can be named: distributions as (name, version, licence), Debian packages by field."""
 
     distributions: tuple[tuple[str, str, str], ...] = ()
@@ -150,7 +150,7 @@ def keep_telling(member: tarfile.TarInfo, content: IO[bytes] | None) -> Kept | N
     return (path, content.read() if content else b"") if WANTED.fullmatch(path) else None
 
 
-def collect_contents(layers: Iterable[Sequence[Kept]]) -> Contents:
+def collect_contents(layers: Iterable[Sequence[Kept]]) -> Inventory:
     """Return what an image holds, from what was kept of its layers, lowest first."""
     files: dict[str, bytes] = {}
     for layer in layers:
@@ -171,10 +171,10 @@ def collect_contents(layers: Iterable[Sequence[Kept]]) -> Contents:
         elif not python and path.endswith("/pyvenv.cfg") and (said := VERSION.search(data.decode())):
             python = said[1]
     named = tuple(packages[name] for name in sorted(packages))
-    return Contents(tuple(sorted(installed)), named, parse_os_release(release), python)
+    return Inventory(tuple(sorted(installed)), named, parse_os_release(release), python)
 
 
-def make_document(subject: Subject, held: Contents, pins: Iterable[Pin]) -> dict[str, Any]:
+def make_document(subject: Subject, held: Inventory, pins: Iterable[Pin]) -> dict[str, Any]:
     """Return the bill of materials of an image; `pins` are those of the lock that it was built from."""
     locked = {pin.name: pin for pin in pins}
     components: dict[str, dict[str, Any]] = {}

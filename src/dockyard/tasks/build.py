@@ -149,7 +149,7 @@ def tag(tag: list[str], target: str = "production", python: str = "") -> None:
 def report(static: str = "", port: str = "", no_open: bool = False, send: bool = False) -> None:
     """Show the records of this project's runs as pages, until Ctrl-C: sizes, times, tests, vulnerabilities."""
     from dockyard.image.records import make_outbox
-    from dockyard.image.report import Request, show_report
+    from dockyard.image.report import ReportRequest, show_report
 
     chosen = settings()
     if send:
@@ -162,6 +162,6 @@ def report(static: str = "", port: str = "", no_open: bool = False, send: bool =
     screen = sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
     listen = parse_number(port, "--port", 65535) or 0
     try:
-        show_report(chosen, Request(static, listen, browse=screen and not no_open))
+        show_report(chosen, ReportRequest(static, listen, browse=screen and not no_open))
     except KeyboardInterrupt:
         console.log.info("\nstopped")
