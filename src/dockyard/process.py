@@ -108,9 +108,8 @@ def capture(command: Command, *, check: bool = True) -> Completed:
 def stream(command: Command, *, check: bool = True) -> Completed:
     """Run a command that talks to the terminal itself; nothing of its output is kept."""
     started = time.monotonic()
-    stdin = subprocess.PIPE if command.input is not None else None
-    with _running(command, stdin=stdin, group=False) as process:
-        process.communicate(command.input)
+    with _running(command, stdin=None, group=False) as process:
+        process.wait()
     done = Completed(process.returncode, "", "", time.monotonic() - started)
     return checked(command, done) if check else done
 
@@ -149,13 +148,11 @@ def tee(command: Command, *, check: bool = True) -> Completed:
     feed = subprocess.DEVNULL if command.input is None else subprocess.PIPE
     terminal = sys.stderr.isatty()
     ours, theirs = pty.openpty() if terminal else os.pipe()
-    resizing = _resizing(ours) if terminal else contextlib.nullcontext()
     try:
-        with (
-            os.fdopen(theirs, "wb") as output,
-            resizing,
-            _running(command, stdin=feed, stdout=theirs, stderr=theirs) as process,
-        ):
+        if terminal:
+            with contextlib.suppress(termios.error, OSError):
+                termios.tcsetwinsize(ours, termios.tcgetwinsize(sys.stderr.fileno()))
+        with os.fdopen(theirs, "wb") as output, _running(command, stdin=feed, stdout=theirs, stderr=theirs) as process:
             output.close()  # when the program and all that it started have closed it too, reading ends
             if process.stdin:
                 # A child that ends without reading has its own words for why.
@@ -313,19 +310,6 @@ def _copy_until_exit(process: "subprocess.Popen[bytes]", source: int, show: Call
             show(chunk)
         elif ready or over:
             return
-
-
-@contextlib.contextmanager
-def _resizing(terminal: int) -> Iterator[None]:
-    """Give a pseudo-terminal the real one's size, and pass its changes on."""
-
-    def resize(*_: object) -> None:
-        with contextlib.suppress(termios.error, OSError):
-            termios.tcsetwinsize(terminal, termios.tcgetwinsize(sys.stderr.fileno()))
-
-    resize()
-    with _handling({signal.SIGWINCH: resize}):
-        yield
 
 
 def checked(command: Command, done: Completed) -> Completed:

@@ -69,13 +69,7 @@ def match_text(pattern: str, wanted: str, *, empty: bool = False) -> Parser:
 
 def match_choice(*allowed: str) -> Parser:
     """Return the parser of one of some words."""
-
-    def parse(value: Any, origin: Origin) -> str:
-        if value in allowed:
-            return str(value)
-        raise origin.error(f"must be one of {', '.join(allowed)}", suggest_nearest(str(value), allowed))
-
-    return parse
+    return match_text("|".join(allowed), f"one of {', '.join(allowed)}")
 
 
 def match_list(item: Parser, *, empty: bool = False, repeated: bool = False) -> Parser:
@@ -121,14 +115,6 @@ def parse_flag(value: Any, origin: Origin) -> bool:
     if isinstance(value, str) and origin.file == "environment" and value.lower() in words:
         return words[value.lower()]
     raise origin.error("must be true or false")
-
-
-def _python(value: Any, origin: Origin) -> str:
-    if isinstance(value, float):
-        raise origin.error("must be a string", f'write "{value}" in quotes: as a number, 3.10 would be 3.1')
-    if not isinstance(value, str) or not re.fullmatch(r"3\.(9|[1-9][0-9])", value):
-        raise origin.error("must be a Python version such as 3.13")
-    return value
 
 
 def _index(value: Any, origin: Origin) -> str:
@@ -229,6 +215,7 @@ _IMAGE = match_text(rf"{_NAME}(?:/{_NAME})*", "an image name in lower case, such
 _FOLDER = match_text(r"(?!/)(?!.*\.\.)[^\0,]+", "a folder below the project")
 _URL = match_text(r"https?://[^\s/]+\S*", "an http or https URL", empty=True)
 _PATH = match_text(r"/[\w./@+-]*", "an absolute path in the image")
+_PYTHON = match_text(r"3\.(9|[1-9][0-9])", "a Python version such as 3.13")
 _SERVICE = match_text(r"[A-Za-z0-9._-]+", "the name of a service in compose.yaml")
 _WORD = match_text(r"[^\0&|;<>!$`]+", "a word of a command, which runs without a shell")
 _PLATFORM = match_text(r"linux/[a-z0-9]+(?:/v[0-9]+)?", "a platform such as linux/amd64")
@@ -246,9 +233,9 @@ class Settings(NamedTuple):
     image: Annotated[str, _IMAGE]
     sources: Annotated[tuple[str, ...], match_list(_FOLDER)] = ("src",)
     registry: Annotated[str, _REGISTRY] = ""
-    pythons: Annotated[tuple[str, ...], match_list(_python)] = ("3.13",)
-    python: Annotated[str, _python] = ""
-    untested_pythons: Annotated[tuple[str, ...], match_list(_python, empty=True)] = ()
+    pythons: Annotated[tuple[str, ...], match_list(_PYTHON)] = ("3.13",)
+    python: Annotated[str, _PYTHON] = ""
+    untested_pythons: Annotated[tuple[str, ...], match_list(_PYTHON, empty=True)] = ()
     ports: Annotated[tuple[int, ...], match_list(parse_port)] = (8000,)
     server: Annotated[str, match_text(r"[a-z-]+", "the name of a server, such as gunicorn", empty=True)] = ""
     health: Annotated[str, match_text(r"/[\w./?=&%~-]*", "the path of a route, such as /healthz", empty=True)] = ""

@@ -97,19 +97,16 @@ def substitute_services(
     mode = stack.settings.base
     pinned = {} if mode == "debian" else lookup.read_bases_lock(stack.settings.root)
     official = {image: wanted(image, pinned) for image in list_official_images(model)}
-    absent = {image for image, held in official.items() if stack.engine.inspect_image(held) is None}
+    absent = [image for image, held in official.items() if stack.engine.inspect_image(held) is None]
     answers = lookup.recall_answers()  # of a short time ago
-
-    def choose(image: str) -> Choice:
-        return choose_source(mode, Known(pinned.get(image, ""), False, answers.get(official[image])))
-
-    undecided = [official[image] for image in official if image in absent and choose(image) is Choice.ASK]
-    if undecided and mode == "auto":
-        answers |= ask(stack.engine, undecided)
+    unknown = [official[image] for image in absent if official[image] not in answers]
+    if unknown and mode == "auto":
+        answers |= ask(stack.engine, unknown)
     images = {image: held for image, held in official.items() if held != image}
-    for image in official:
+    for image in absent:
+        known = Known(pinned.get(image, ""), answer=answers.get(official[image]))
         service = services.find_service(image)
-        if service and image in absent and choose(image) is Choice.DEBIAN:
+        if service and choose_source(mode, known) is Choice.DEBIAN:
             images[image], version = ensure(stack.engine, service, allow_expired=stack.settings.allow_expired_release)
             names = ", ".join(one.name for one in model.services if one.image == image)
             log.info(f"{names}: {services.describe_substitute(image, service, version)}")

@@ -99,23 +99,18 @@ def find_files(root: Path, *, production: bool) -> tuple[str, ...]:
 
     Without production a compose.override.yaml counts too, as it does for `docker compose up`.
     """
-
-    def first(names: tuple[str, ...]) -> str | None:
-        return next((name for name in names if (root / name).is_file()), None)
-
-    base = first(compose.FILES)
+    base = next((name for name in compose.FILES if (root / name).is_file()), None)
     if base is None:
         raise SettingsError(f"there is no compose.yaml in {root}", "`dockyard init` writes one")
-    layer = "production" if production else "override"
     stem, ending = base.rsplit(".", 1)
-    other = "yml" if ending == "yaml" else "yaml"
-    second = first((f"{stem}.{layer}.{ending}", f"{stem}.{layer}.{other}"))
-    if production and second is None:
+    layer = f"{stem}.{'production' if production else 'override'}"
+    second = [f"{layer}.{each}" for each in ("yaml", "yml") if (root / f"{layer}.{each}").is_file()]
+    if production and not second:
         raise SettingsError(
-            f"there is no {stem}.production.{ending} beside {base} in {root}",
+            f"there is no {layer}.{ending} beside {base} in {root}",
             "write what production changes into it (`dockyard init` writes one), or leave --production out",
         )
-    return (base, second) if second else (base,)
+    return (base, *second[:1])
 
 
 def up(settings: Settings, engine: Engine, request: Request, clock: Any = time) -> Up:

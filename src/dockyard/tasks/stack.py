@@ -35,7 +35,6 @@ def up(
     """Start the stack, building what is absent, wait until it is ready, and print where it answers."""
     from dockyard.engine.client import find_engine
     from dockyard.stack import stack
-    from dockyard.stack.ports import format_addresses
 
     if build and no_build:
         raise UsageError("--build and --no-build exclude each other", "leave one of them out")
@@ -48,15 +47,15 @@ def up(
     chosen = settings()
     stack.find_files(chosen.root, production=production)  # a missing file is said before an engine starts
     done = stack.up(chosen, find_engine(chosen), request)
+    services = [_describe(one, chosen.ports) for one in done.containers]
     if json:
-        services = [_as_json(one, chosen.ports) for one in done.containers]
         console.as_json({"stack": chosen.stack, "changed": done.changed, "seconds": done.seconds, "services": services})
         return
     took = f"ready after {console.duration(done.seconds)}" if done.changed else "up and up to date already"
     console.log.info(f"the stack {chosen.stack} is {took}")
-    count = Counter(one.service for one in done.containers)
-    shown = {one.service if count[one.service] == 1 else one.name: one for one in done.containers if one.addresses}
-    console.pairs({name: "  ".join(format_addresses(one, chosen.ports)) for name, one in shown.items()})
+    count = Counter(one["service"] for one in services)
+    shown = {one["service"] if count[one["service"]] == 1 else one["container"]: one["addresses"] for one in services}
+    console.pairs({name: "  ".join(addresses) for name, addresses in shown.items() if addresses})
 
 
 @task(
@@ -78,21 +77,17 @@ def down(volumes: bool = False, production: bool = False) -> None:  # noqa: ARG0
 @task()
 def ps(json: bool = False) -> None:
     """Show the stack's containers, how they do, and where they answer."""
-    from dockyard.stack.ports import format_addresses
-
     stack = _stack()
     found = stack.containers()
-    web = stack.settings.ports
-    if json:
-        console.as_json([_as_json(one, web) for one in found])
-    elif not found:
+    if not found and not json:
         console.log.info(f"the stack {stack.settings.stack} is not there: `invoke up` starts it")
-    else:
-        rows = []
-        for one in found:
-            addresses = "\n".join(format_addresses(one, web)) or "-"
-            rows.append((one.service, one.state, one.health or "-", one.image, addresses, one.status))
-        console.table(("service", "state", "health", "image", "address", "status"), rows)
+        return
+    services = [_describe(one, stack.settings.ports) for one in found]
+    rows = []
+    for each, one in zip(found, services, strict=True):
+        addresses = "\n".join(one["addresses"])
+        rows.append((each.service, each.state, each.health or "-", each.image, addresses or "-", each.status))
+    console.tell(services, ("service", "state", "health", "image", "address", "status"), rows, json=json)
 
 
 @task(help={"service": SERVICE})
@@ -137,7 +132,7 @@ def _stack(*, files: bool = False) -> "Stack":
     return Stack(chosen, find_engine(chosen), found)
 
 
-def _as_json(container: "Container", web: tuple[int, ...]) -> dict[str, Any]:
+def _describe(container: "Container", web: tuple[int, ...]) -> dict[str, Any]:
     from dockyard.stack.ports import format_addresses
 
     return {
