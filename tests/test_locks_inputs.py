@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dockyard.locks.inputs import InputError, make_loader, parse_input, read_closure
+from dockyard.locks.inputs import InputError, parse_input, read_closure
 
 
 def read(root: Path, files: dict[str, str | bytes], purpose: str = "test") -> list[str]:
@@ -13,7 +13,7 @@ def read(root: Path, files: dict[str, str | bytes], purpose: str = "test") -> li
         place = root / "requirements" / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return [file.path for file in read_closure(purpose, make_loader(root))]
+    return [file.path for file in read_closure(root, purpose, {})]
 
 
 def test_a_closure_holds_every_included_file_once(tmp_path: Path) -> None:
@@ -176,4 +176,4 @@ def test_an_unreadable_input_says_why(tmp_path: Path) -> None:
     """A folder in the place of a file is told as the operating system tells it."""
     (tmp_path / "requirements" / "test.in").mkdir(parents=True)
     with pytest.raises(InputError, match=r"test\.in:1: cannot be read: Is a directory"):
-        read_closure("test", make_loader(tmp_path))
+        read_closure(tmp_path, "test", {})

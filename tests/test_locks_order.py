@@ -1,6 +1,8 @@
 """Which lock takes over which other one's pins."""
 
-from dockyard.locks.check import find_agreements, find_shipped
+from pathlib import Path
+
+from dockyard.locks.check import find_agreements, list_included
 from dockyard.locks.inputs import Input, parse_input, read_closure
 
 
@@ -9,7 +11,7 @@ def closures(**files: str) -> dict[str, tuple[Input, ...]]:
     known = {
         f"requirements/{name}.in": parse_input(f"requirements/{name}.in", text.encode()) for name, text in files.items()
     }
-    return {name: read_closure(name, known.__getitem__) for name in files}
+    return {name: read_closure(Path(), name, known) for name in files}
 
 
 def test_production_decides_and_what_is_included_follows() -> None:
@@ -41,5 +43,9 @@ def test_purposes_without_production_agree_with_what_they_include() -> None:
 def test_what_ships_is_production_and_all_that_it_includes() -> None:
     """Not what it is only constrained by, and not what includes it."""
     files = {"base": "flask\n", "extra": "rq\n", "web": "-r base.in\n", "test": "-r production.in\npytest\n"}
-    assert find_shipped(closures(**files, production="-r web.in\n-c extra.in\n")) == {"production", "web", "base"}
-    assert find_shipped(closures(base="flask\n", web="-r base.in\n")) == set()
+    assert list_included("production", closures(**files, production="-r web.in\n-c extra.in\n")) == {
+        "production",
+        "web",
+        "base",
+    }
+    assert list_included("production", closures(base="flask\n", web="-r base.in\n")) == set()

@@ -24,16 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from dockyard.errors import DockyardError
-from dockyard.locks.inputs import (
-    FOLDER,
-    SUFFIX,
-    Input,
-    InputError,
-    Problem,
-    canonicalize_lock,
-    make_loader,
-    read_closure,
-)
+from dockyard.locks.inputs import FOLDER, SUFFIX, Input, InputError, Problem, canonicalize_lock, read_closure
 
 if TYPE_CHECKING:
     from dockyard.locks.pins import Pin
@@ -199,11 +190,11 @@ def find_unbuildable(locks: Sequence[Lock]) -> Iterator[Problem]:
 
 def read_closures(root: Path) -> tuple[dict[str, tuple[Input, ...]], tuple[Problem, ...]]:
     """Return the inputs of each purpose that can be read, and what is wrong with those of the others."""
-    load = make_loader(root)
+    known: dict[str, Input] = {}
     closures, broken = {}, dict[Problem, None]()
     for name in list_purposes(root):
         try:
-            closures[name] = read_closure(name, load)
+            closures[name] = read_closure(root, name, known)
         except InputError as error:
             broken[error.problem] = None
     return closures, tuple(broken)
@@ -217,7 +208,7 @@ def read_inputs(root: Path) -> tuple[Input, ...]:
 
 def _read_locks(settings: "Settings", python: str, closures: Mapping[str, tuple[Input, ...]]) -> Iterator[Lock]:
     bodies: dict[str, str] = {}
-    shipped = find_shipped(closures)
+    shipped = list_included(DECIDES, closures)
     for purpose, agreed in find_agreements(closures).items():
         hashes = settings.hashes if purpose in shipped else "all"
         agrees_with = {name: bodies[name] for name in agreed}
@@ -287,8 +278,9 @@ def find_agreements(closures: Mapping[str, Sequence[Input]]) -> dict[str, tuple[
     Production takes over none. Every other purpose takes over production's, and those of each purpose that
     it includes through -r, so that one version of a package runs in every image of a Python.
     """
-    wanted = {name: ({DECIDES, *_list_included(file)} & closures.keys()) - {name} for name, file in closures.items()}
-    wanted |= {DECIDES: set()} if DECIDES in closures else {}
+    decides = closures.keys() & {DECIDES}
+    wanted = {name: (decides | list_included(name, closures)) - {name} for name in closures}
+    wanted |= {name: set() for name in decides}
     made: dict[str, tuple[str, ...]] = {}
     while len(made) < len(wanted):
         ready = [purpose for purpose in sorted(wanted.keys() - made.keys()) if wanted[purpose] <= made.keys()]
@@ -297,17 +289,10 @@ def find_agreements(closures: Mapping[str, Sequence[Input]]) -> dict[str, tuple[
     return made
 
 
-def find_shipped(closures: Mapping[str, Sequence[Input]]) -> frozenset[str]:
-    """Return the purposes whose packages are in the image that ships: production, and all that it includes by -r."""
-    return frozenset({DECIDES, *_list_included(closures.get(DECIDES, ()))} & closures.keys())
-
-
-def _list_included(closure: Sequence[Input]) -> Iterator[str]:
-    """Yield the purposes that a closure includes by -r; other files may be among them."""
-    for include in (include for file in closure for include in file.includes if include.option == "-r"):
-        folder, _, name = include.path.rpartition("/")
-        if folder == FOLDER:
-            yield name.removesuffix(SUFFIX)
+def list_included(purpose: str, closures: Mapping[str, Sequence[Input]]) -> set[str]:
+    """Return the purposes whose packages one has: itself, and all that it includes by -r."""
+    included = {each.path for file in closures.get(purpose, ()) for each in file.includes if each.option == "-r"}
+    return {name for name in closures if name == purpose or f"{FOLDER}/{name}{SUFFIX}" in included}
 
 
 def main() -> int:

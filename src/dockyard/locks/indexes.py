@@ -24,8 +24,6 @@ Keyring = Callable[[str, str], str]
 """Tells the password that a keyring has for an index and a user, "" where it has none."""
 VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 USER = re.compile(r"://\$\{([A-Z0-9_]+)\}@")
-TRUSTED = re.compile(r"--trusted-host[ =]\s*(\S+)")
-"""Pip reads it in the inputs; uv only knows a variable for it."""
 KEYS = ("index-url", "extra-index-url")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 SECONDS = 30.0
@@ -99,7 +97,7 @@ def read_access(
                 wrong = f"${{{name}}} is not set in the environment"
                 raise InputError(file.path, line.number, wrong, f"export {name}=…")
             variables[name] = environment[name]
-    written = [*list_addresses(inputs), *([index] if index else ()), *more]
+    written = [*list_values(inputs, SOURCES), *([index] if index else ()), *more]
     addresses = [VARIABLE.sub(lambda match: variables.get(match[1], match[0]), address) for address in written]
     for shown, address in zip(written, addresses, strict=True):
         try:
@@ -118,7 +116,7 @@ def read_access(
     names = [urlsplit(address).hostname or "" for address in addresses]
     # A user name that stands alone may be a token; one with a password is none, and may be a package's name as well.
     users = {"", *({user for user, password in logins.values() if password} - set(passwords))}
-    hosts = [match[1] for file in inputs for line in file.lines if (match := TRUSTED.match(line.text))]
+    hosts = list_values(inputs, ("--trusted-host",))  # uv only knows a variable for it
     trusted = {"UV_INSECURE_HOST": " ".join(dict.fromkeys(hosts))} if hosts else {}
     mirror = dict.fromkeys(("PIP_INDEX_URL", "UV_DEFAULT_INDEX"), _bare(index)) if index else {}
     return Access(
@@ -147,7 +145,7 @@ def read_logins(
     configured = [address for key in KEYS for address in pip.get(key, "").split()]
     access = read_access(inputs, "", known, more=configured, keyring=keyring)
     variables = {name: word for name in sorted(named) if (word := environment.get(name))}
-    for address in list_addresses(inputs):
+    for address in list_values(inputs, SOURCES):
         if (match := USER.search(address)) and match[1] in variables:
             whole = _whole(VARIABLE.sub(lambda found: known[found[1]], address), access.logins)
             variables[match[1]] = urlsplit(whole).netloc.rpartition("@")[0]
@@ -156,9 +154,9 @@ def read_logins(
     return replace(access, variables=variables, secrets=hidden, pip={**pip, **filled})
 
 
-def list_addresses(inputs: Iterable[Input]) -> list[str]:
-    """Return the addresses of indexes as the inputs name them."""
-    return [value for line in select_options(inputs) for name, value in read_options(line) if name in SOURCES]
+def list_values(inputs: Iterable[Input], names: Sequence[str]) -> list[str]:
+    """Return the values of these options as the inputs have them."""
+    return [value for line in select_options(inputs) for name, value in read_options(line) if name in names]
 
 
 def _logins(addresses: Sequence[str], environment: Mapping[str, str], keyring: Keyring) -> dict[str, tuple[str, str]]:

@@ -5,8 +5,7 @@ What counts in an input or a lock is here too: comments and spacing do not.
 
 import posixpath
 import re
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,26 +79,16 @@ class Input(NamedTuple):
     text: str
 
 
-Load = Callable[[str], Input]
+def read_closure(root: Path, purpose: str, known: dict[str, Input]) -> tuple[Input, ...]:
+    """Return the file of a purpose and all that it includes through -r and -c, in the order pip reads them.
 
-
-def make_loader(root: Path) -> Load:
-    """Return a function that reads and parses a file below `root`, each one only once; it raises OSError."""
-
-    @cache
-    def load(path: str) -> Input:
-        return parse_input(path, (root / path).read_bytes())
-
-    return load
-
-
-def read_closure(purpose: str, load: Load) -> tuple[Input, ...]:
-    """Return the file of a purpose and all that it includes through -r and -c, in the order pip reads them."""
+    `known` holds what was read for others before, and gets what is read now.
+    """
     found: dict[str, Input] = {}
 
     def visit(path: str, above: tuple[str, ...], asker: str, line: int, said: str = "") -> None:
         try:
-            found[path] = current = load(path)
+            known[path] = found[path] = known.get(path) or parse_input(path, (root / path).read_bytes())
         except FileNotFoundError:
             hint = "correct the name, or write the file"
             raise InputError(asker, line, f"{said}there is no such file", hint) from None
@@ -107,7 +96,7 @@ def read_closure(purpose: str, load: Load) -> tuple[Input, ...]:
             hint = "check what it is and who may read it"
             raise InputError(path, 1, f"cannot be read: {error.strerror}", hint) from None
         names = (*above, path)
-        for include in current.includes:
+        for include in found[path].includes:
             if include.path in names:
                 ring = " -> ".join([*names[names.index(include.path) :], include.path])
                 wrong = f"the files include one another: {ring}"
