@@ -1,6 +1,6 @@
 """What compilers say of yanked versions, and what is made of it."""
 
-from dockyard.locks.failures import describe_yanked, find_yanked
+from dockyard.locks.failures import describe_yanked
 
 BY_PIP = """\
   WARNING: The candidate selected for download or install is a yanked version: 'Web_App' candidate (version 2.0 at \
@@ -17,21 +17,13 @@ warning: `router==1.0` is yanked
 """
 
 
+KEPT = "the lock keeps it until `invoke lock --upgrade-package {0}`, or while an input asks for this very version"
+
+
 def test_both_compilers_are_understood() -> None:
-    """Name, version and reason, where there is one."""
-    assert find_yanked(BY_PIP) == {"web-app==2.0": "broken, sometimes", "router==1.0": ""}
-    assert find_yanked(BY_UV) == {"web-app==2.0": 'broken, "sometimes"', "router==1.0": ""}
-    assert find_yanked("Resolved 3 packages in 5ms\n") == {}
-
-
-def test_the_line_says_what_to_do() -> None:
-    """A pin that was locked before can move; one that is new is asked for by its version."""
-    kept, new = describe_yanked({"web-app==2.0": "broken", "router==1.0": ""}, ["web-app==2.0"])[::-1]
-    assert kept == (
-        "web-app==2.0 was yanked from its index, because: broken; "
-        "the lock keeps it until `invoke lock --upgrade-package web-app`"
-    )
-    assert new == (
-        "router==1.0 was yanked from its index, for no reason given; "
-        "it is locked because this very version is asked for"
-    )
+    """Name, version and reason, where there is one, and what to do."""
+    router = f"router==1.0 was yanked from its index, for no reason given; {KEPT.format('router')}"
+    start, end = "web-app==2.0 was yanked from its index, because: ", KEPT.format("web-app")
+    assert describe_yanked(BY_PIP) == [f"{start}broken, sometimes; {end}", router]
+    assert describe_yanked(BY_UV) == [f'{start}broken, "sometimes"; {end}', router]
+    assert describe_yanked("Resolved 3 packages in 5ms\n") == []

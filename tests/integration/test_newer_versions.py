@@ -75,7 +75,7 @@ def test_a_pin_that_was_yanked_since_is_kept_and_told(
     told = [line for line in capsys.readouterr().err.splitlines() if "yanked" in line]
     assert told == [
         "WARNING router==1.5 was yanked from its index, because: broken; "
-        "the lock keeps it until `invoke lock --upgrade-package router`"
+        "the lock keeps it until `invoke lock --upgrade-package router`, or while an input asks for this very version"
     ]
     assert yard.pins("production")["router"].version == "1.5"
     make_and_print(asked, Wish(packages=("router",)), dry_run=False, as_json=False)

@@ -211,18 +211,15 @@ def level(score: float) -> str:
 
 
 def _score(record: Mapping[str, Any], name: str) -> float | None:
-    """Return the base score of the newest kind of vector that can be read; what is said of the package comes first."""
+    """Return the base score of the newest kind of vector that can be read, of the record or of the package in it."""
     import cvss
 
-    own = [each for affected in _affected(record, name) for each in affected.get("severity") or ()]
-    for given in (own, record.get("severity") or ()):
-        found = {each["type"]: each["score"] for each in given}
-        for kind, calculator in VECTORS.items():
-            try:
-                if kind in found:
-                    return float(getattr(cvss, calculator)(found[kind]).base_score)
-            except cvss.CVSSError:
-                continue
+    parts = (record, *_affected(record, name))
+    found = {each["type"]: each["score"] for part in parts for each in part.get("severity") or ()}
+    for kind, calculator in VECTORS.items():
+        with contextlib.suppress(cvss.CVSSError):
+            if kind in found:
+                return float(getattr(cvss, calculator)(found[kind]).base_score)
     return None
 
 

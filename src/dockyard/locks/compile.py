@@ -8,7 +8,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
@@ -102,13 +102,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Compiled:
-    """The text of every lock by its path, and the pins in them that are yanked, each with the reason.
+    """The text of every lock by its path, and what is to be said of pins that their index has yanked.
 
     `failed` is set where the network ended it: what was compiled before that stays.
     """
 
     texts: Mapping[str, str]
-    yanked: Mapping[str, str] = field(default_factory=dict)
+    yanked: Sequence[str] = ()
     failed: DockyardError | None = None
 
 
@@ -119,9 +119,7 @@ class Outcome:
     files: Mapping[str, str | None]
     changes: tuple[plan.Change, ...]
     locks: int
-    yanked: tuple[str, ...] = ()
-    """What is to be said of pins that their index has yanked."""
-
+    yanked: Sequence[str] = ()
     built: tuple[plan.Built, ...] = ()
     """What is built from source, in all locks of the project."""
 
@@ -138,17 +136,15 @@ def make_locks(settings: "Settings", wish: Wish, engine: Engine | None = None) -
     for problem in known.broken:
         raise InputError(problem.path, problem.line, problem.message, problem.mend)
     batches = plan_batches(known, wish)
-    jobs = [job for batch in batches for job in batch.jobs]
     made = Compiled({})
     if batches:
-        inputs = dict.fromkeys(file for job in jobs for file in job.lock.inputs)
+        inputs = dict.fromkeys(file for batch in batches for job in batch.jobs for file in job.lock.inputs)
         access = read_access(inputs, settings.index_url, os.environ)
         bundle = ca_bundle()
         access = replace(access, ca=bundle.read_text("utf-8", "replace") if bundle else "")
         engine = engine or find_engine(settings)
         made = compile_all(engine, choose_images(settings, engine, batches), access)
-    kept = [pin.partition(" ;")[0] for job in jobs for pin in job.pins]
-    return compare_with_disk(settings.root, known, made, failures.describe_yanked(made.yanked, kept))
+    return compare_with_disk(settings.root, known, made)
 
 
 def write_outcome(settings: "Settings", outcome: Outcome) -> None:
@@ -156,7 +152,7 @@ def write_outcome(settings: "Settings", outcome: Outcome) -> None:
     replace_files({settings.root / path: new for path, new in outcome.files.items()})
 
 
-def compare_with_disk(root: Path, known: ProjectLocks, made: Compiled, yanked: Iterable[str]) -> Outcome:
+def compare_with_disk(root: Path, known: ProjectLocks, made: Compiled) -> Outcome:
     """Compare locks as they were made with those on disk; locks of ours that nothing asks for are to go."""
     old = {lock.path: lock for lock in known.locks}
     new = {path: lock._replace(content=made.texts[path].encode()) for path, lock in old.items() if path in made.texts}
@@ -167,7 +163,7 @@ def compare_with_disk(root: Path, known: ProjectLocks, made: Compiled, yanked: I
         files={**{path: made.texts[path] for path in stale}, **gone},
         changes=plan.compare_locks({path: old[path].pins for path in stale}, {path: new[path].pins for path in stale}),
         locks=len(made.texts),
-        yanked=tuple(yanked),
+        yanked=made.yanked,
         built=plan.collect_built({**old, **new}.values()),
         failed=made.failed,
     )
@@ -223,7 +219,7 @@ def compile_all(engine: Engine, batches: Sequence[Batch], access: Access) -> Com
             remove_containers(run)
             raise
     texts = {path: text for one in made for path, text in one.texts.items()}
-    yanked = {pin: reason for one in made for pin, reason in one.yanked.items()}
+    yanked = sorted({line for one in made for line in one.yanked})
     return Compiled(texts, yanked, next((one.failed for one in made if one.failed), None))
 
 
@@ -293,7 +289,7 @@ def _compile(run: Run, batch: Batch) -> Compiled:
     if answers:
         took = time.monotonic() - started
         log.info(f"Python {batch.python}: {', '.join(answers)} in {took:.1f} s with {batch.compiler}")
-    return Compiled(finish_locks(batch, answers, given["glibc"]), failures.find_yanked(words), failed)
+    return Compiled(finish_locks(batch, answers, given["glibc"]), failures.describe_yanked(words), failed)
 
 
 def remove_containers(run: Run) -> None:

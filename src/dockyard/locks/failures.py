@@ -1,7 +1,7 @@
 """Say in a sentence what a compiler tells on a page: why no lock can be made, and which pins are yanked (pure)."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict
 
@@ -174,20 +174,13 @@ def require_heard(said: str) -> None:
             raise DockyardError(wrong, 'take the line out, or use resolver = "pip-tools"; no lock was changed')
 
 
-def find_yanked(said: str) -> dict[str, str]:
-    """Return the pins that are yanked, each with the reason that the index gives, or nothing."""
-    return {
-        f"{canonicalize_name(name)}=={version}": "" if reason.strip() == NO_REASON else " ".join(reason.split())
-        for pattern in (BY_PIP, BY_UV)
-        for name, version, reason in pattern.findall(said)
-    }
-
-
-def describe_yanked(pins: Mapping[str, str], kept: Iterable[str]) -> list[str]:
-    """Return a line for each yanked pin; `kept` are those that were locked before."""
-    before, lines = set(kept), []
-    for pin, reason in sorted(pins.items()):
-        said = f"{pin} was yanked from its index, {f'because: {reason}' if reason else 'for no reason given'}"
-        until = f"the lock keeps it until `invoke lock --upgrade-package {split_name(pin)}`"
-        lines.append(f"{said}; {until if pin in before else 'it is locked because this very version is asked for'}")
+def describe_yanked(said: str) -> list[str]:
+    """Return a line for each pin that its index has yanked, with the reason that it gives."""
+    lines = []
+    for name, version, words in (found for pattern in (BY_PIP, BY_UV) for found in pattern.findall(said)):
+        reason = " ".join(words.replace(NO_REASON, "").split())
+        yanked = f"{canonicalize_name(name)}=={version} was yanked from its index"
+        because = f"because: {reason}" if reason else "for no reason given"
+        kept = f"the lock keeps it until `invoke lock --upgrade-package {canonicalize_name(name)}`"
+        lines.append(f"{yanked}, {because}; {kept}, or while an input asks for this very version")
     return lines

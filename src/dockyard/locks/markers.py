@@ -108,8 +108,18 @@ def select_environments(inputs: Iterable[Input], python: str, platforms: Sequenc
     return Selection((first, *needed), rest, {name: seen[answers[name]] for name in ELSEWHERE if answers[name] in seen})
 
 
-def write_marker(names: Iterable[str], among: Iterable[str], known: Mapping[str, Environment]) -> str:
+def share_environments(resolved: Sequence[str], platforms: Sequence[str], same: Mapping[str, str]) -> dict[str, str]:
+    """Return every environment that a lock is for, each with the one that was resolved and has its pins."""
+    shared = {name: name for name in resolved}
+    shared |= {name: resolved[0] for name in list_environments(platforms) if name not in (*ELSEWHERE, *resolved)}
+    if any(name in ELSEWHERE for name in resolved):
+        shared |= {name: shared.get(twin, resolved[0]) for name, twin in same.items()}
+    return shared
+
+
+def write_marker(names: Iterable[str], among: Iterable[str], platforms: Sequence[str]) -> str:
     """Return the shortest marker that holds in these environments and in no other among those that were resolved."""
+    known = {HERE: describe_environment("linux", ""), **list_environments(platforms)}
     chosen, every = ([known[name].markers for name in several] for several in (names, among))
     systems = list(dict.fromkeys(each["sys_platform"] for each in every))
     parts, whole = list[str](), list[str]()

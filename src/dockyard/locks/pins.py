@@ -10,15 +10,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from packaging.version import InvalidVersion, Version
 
 from dockyard.errors import DockyardError
-from dockyard.locks.markers import (
-    ELSEWHERE,
-    HERE,
-    describe_environment,
-    holds_on,
-    list_environments,
-    machine_name,
-    write_marker,
-)
+from dockyard.locks.markers import holds_on, machine_name, share_environments, write_marker
 
 PIN = re.compile(
     r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]\n]*\])?[ \t]*(?:==[ \t]*([^\s;\\]+)|@[ \t]*([^\s\\]+))"
@@ -138,27 +130,22 @@ NAMED = {5: "manylinux1", 12: "manylinux2010", 17: "manylinux2014"}
 
 
 def merge_pins(
-    found: Mapping[str, Iterable[Pin]], platforms: Sequence[str], same: Mapping[str, str]
+    found: Mapping[str, Sequence[Pin]], platforms: Sequence[str], same: Mapping[str, str]
 ) -> tuple[Pin, ...]:
     """Return one lock's pins from those of each environment; what some of them lack gets a marker.
 
     `same` names the environments that need no resolving, each with one whose pins it shares.
     """
-    first = next(iter(found))
-    known = {HERE: describe_environment("linux", ""), **list_environments(platforms)}
-    every = {name: tuple(pins) for name, pins in found.items()}
-    every |= {name: every[first] for name in known if name not in (HERE, *ELSEWHERE, *found)}
-    if any(name in ELSEWHERE for name in found):
-        every |= {name: every.get(twin, every[first]) for name, twin in same.items()}
+    shared = share_environments([*found], platforms, same)
     several: dict[tuple[str, str, str], dict[str, Pin]] = {}
-    for name, pins in every.items():
-        for pin in pins:
+    for name, twin in shared.items():
+        for pin in found[twin]:
             several.setdefault((pin.name, pin.version, pin.address), {})[name] = pin
     return tuple(
         next(iter(pins.values()))._replace(
             hashes=tuple(sorted({digest for pin in pins.values() for digest in pin.hashes})),
             via=tuple(sorted({asker for pin in pins.values() for asker in pin.via})),
-            marker="" if len(pins) == len(every) else write_marker(pins, every, known),
+            marker="" if len(pins) == len(shared) else write_marker(pins, shared, platforms),
         )
         for _, pins in sorted(several.items())
     )

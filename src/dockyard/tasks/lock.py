@@ -157,9 +157,7 @@ def print_chains(project: "Settings", name: str, *, as_json: bool) -> None:
         if found := pins.get(canonicalize_name(name)):
             stories.setdefault((found.requirement, find_chains(name, pins)), []).append(one.path)
     if not stories:
-        raise UsageError(
-            f"no lock has a package {name}", "`invoke lock --check` shows whether the locks are up to date"
-        )
+        raise UsageError(f"no lock has a package {name}", "`invoke lock --check` shows whether all are up to date")
     told = [{"pin": pin, "locks": paths, "chains": ways} for (pin, ways), paths in stories.items()]
     rows = [
         (pin, "\n".join(" -> ".join(way) for way in ways), name_locks(project, paths))
