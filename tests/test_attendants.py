@@ -44,10 +44,14 @@ def test_no_services_no_network(settings: Settings) -> None:
         assert network == ""
 
 
-def test_a_trial_joins_the_network() -> None:
-    """Its services are reached by their names."""
-    assert "--network=x_default" in trial.choose_options(Setup(8000, network="x_default"))
-    assert not [word for word in trial.choose_options(Setup(8000)) if "network" in word]
+@pytest.mark.parametrize("network", ["x_default", ""])
+def test_a_trial_joins_the_network(network: str) -> None:
+    """Its services are reached by their names; without any it has the engine's usual one."""
+    docker = Docker()
+    docker.says = {"run": Completed(1, "", "refused", 0.1)}
+    trial.try_once(docker.engine, "x", Setup(8000, network=network))
+    found = [word for word in docker.asked[0].argv if "network" in word]
+    assert found == [f"--network={network}"] * bool(network)
 
 
 @pytest.mark.parametrize("code", [0, 3])

@@ -75,10 +75,11 @@ def test_a_trial_in_which_all_goes_well(docker: Docker) -> None:
     assert docker.verbs() == ["run", "exec", "inspect", "exec", "kill", "wait", "logs", "rm"]
 
 
-def test_the_options_of_a_trial() -> None:
+def test_the_options_of_a_trial(docker: Docker) -> None:
     """As hard as production, with what production gives it; the second trial is without."""
     setup = Setup(8000, {"KEY": "secret"}, ("/data",))
-    found = trial.choose_options(setup)
+    trial.try_once(docker.engine, "x", setup)
+    found = docker.asked[0].argv
     for option in (
         "--read-only",
         "--cap-drop=ALL",
@@ -89,7 +90,9 @@ def test_the_options_of_a_trial() -> None:
         assert option in found
     assert "--env=KEY=secret" in found
     assert "--tmpfs=/data:uid=65532,gid=65532,mode=0700" in found
-    plain = trial.choose_options(replace(setup, hardened=False))
+    docker.asked.clear()
+    trial.try_once(docker.engine, "x", replace(setup, hardened=False))
+    plain = docker.asked[0].argv
     assert not {"--read-only", "--cap-drop=ALL", "--user=65532:65532"} & set(plain)
     assert "--env=KEY=secret" in plain
 

@@ -30,7 +30,6 @@ from dockyard.engine.client import Engine
 from dockyard.engine.embedded import install, lifecycle, processes
 from dockyard.engine.embedded.install import Place
 from dockyard.engine.embedded.network import ADD_BRIDGE, SET_ADDRESS, SET_FLAGS, SET_NETMASK, UP
-from dockyard.engine.socket import ask
 from dockyard.process import Command, Completed, capture
 from tests.integration.second_engine import ROOT, place, words
 
@@ -110,7 +109,7 @@ def running(root: Path, count: int, *, small: str = "") -> Iterator[Lab]:
 def _node(home: Path, name: str, address: str, root: Path) -> Node:
     where = place(home / name)
     environment = install.client_environment(where)
-    engine = engines.from_info("lab", ask(where.socket, "/info") or {}, environment)
+    engine = engines.from_info("lab", lifecycle.ask(where.socket, "/info") or {}, environment)
     return Node(name, address, engine, where.data)
 
 
@@ -208,7 +207,7 @@ def kill(where: Place) -> None:
 def wait(where: Place) -> None:
     """Wait until an engine answers."""
     deadline = time.monotonic() + STARTS_WITHIN
-    while ask(where.socket, "/info") is None:
+    while lifecycle.ask(where.socket, "/info") is None:
         assert time.monotonic() < deadline, lifecycle.tail(where.log)
         time.sleep(0.1)
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from dockyard import apt, process
 from dockyard.engine.embedded import install, lifecycle, processes
-from dockyard.engine.socket import ask
 from dockyard.errors import CommandError, DockyardError, EngineError
 from dockyard.process import Command, Completed, Runner
 
@@ -92,7 +91,7 @@ class Engine:
 
         That is quicker than a process or the SDK. An address of another kind than unix:// is the path of no socket.
         """
-        return ask(Path(self.address()["DOCKER_HOST"].removeprefix("unix://")), what)
+        return lifecycle.ask(Path(self.address()["DOCKER_HOST"].removeprefix("unix://")), what)
 
     def is_local(self) -> bool:
         """Tell whether it listens at a socket of this machine."""

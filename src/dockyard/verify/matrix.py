@@ -14,6 +14,7 @@ from pathlib import Path
 from dockyard import console, process
 from dockyard.bases.resolve import Missing
 from dockyard.engine.client import Engine, find_engine
+from dockyard.engine.inside import USER, ask_python, choose_options, hide_values
 from dockyard.errors import CommandError, DockyardError
 from dockyard.files import make_folder
 from dockyard.image import build, names, records
@@ -21,7 +22,6 @@ from dockyard.image.names import Variant
 from dockyard.image.record_types import TestsRecord
 from dockyard.process import Command, Runner
 from dockyard.settings import Settings
-from dockyard.verify.containers import USER, ask_python, choose_options, hide_values
 
 log = logging.getLogger(__name__)
 

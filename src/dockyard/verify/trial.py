@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dockyard.engine.client import Engine
-from dockyard.engine.inside import probe
+from dockyard.engine.inside import ENGINE_SECONDS, ask_python, choose_options, hide_values, parse_json, probe
 from dockyard.errors import CommandError, DockyardError, SettingsError
 from dockyard.files import write_atomically
 from dockyard.process import Completed
@@ -25,8 +25,6 @@ from dockyard.stack import prepare, stack
 from dockyard.stack.compose import Model
 from dockyard.stack.prepare import substitute_services
 from dockyard.stack.stack import Stack
-from dockyard.verify import containers
-from dockyard.verify.containers import ENGINE_SECONDS, ask_python, hide_values, parse_json
 from dockyard.verify.model import Trial
 
 LOG_LINES = 40
@@ -86,7 +84,7 @@ def try_once(engine: Engine, image: str, setup: Setup) -> Trial:
     """Run a container from start to end, and return what was seen of it."""
     trial = Trial(setup.port, waited=setup.patience.start)
     with _own_container(engine) as name:
-        started = _run(engine, setup, "--detach", f"--name={name}", *choose_options(setup), image)
+        started = _run(engine, setup, f"--name={name}", "--detach", image)
         if started.ok:
             trial = _await_answer(engine, name, setup, trial)
             setup.answered()
@@ -98,18 +96,11 @@ def try_once(engine: Engine, image: str, setup: Setup) -> Trial:
         return replace(trial, log=_log(engine, name))
 
 
-def choose_options(setup: Setup) -> tuple[str, ...]:
-    """Return the options of `docker run` for a trial (pure)."""
-    joined = (f"--network={setup.network}",) if setup.network else ()
-    given = containers.choose_options(setup.environment, setup.tmpfs, hardened=setup.hardened)
-    return ("--no-healthcheck", *given, *joined)
-
-
 def run_release_step(engine: Engine, image: str, setup: Setup, words: Sequence[str]) -> None:
     """Run a project's release step in an image as its service would run; raise DockyardError where it fails."""
     log.info(f"running the release step: {' '.join(words)}")
     with _own_container(engine) as name:
-        options = (f"--name={name}", *choose_options(setup), f"--entrypoint={words[0]}")
+        options = (f"--name={name}", f"--entrypoint={words[0]}")
         done = _run(engine, setup, *options, image, *words[1:], timeout=RELEASE_SECONDS)
     if not done.ok:
         said = "".join(f"\n  | {line}" for line in (done.stdout + done.stderr).splitlines()[-8:])
@@ -126,6 +117,10 @@ def find_uncompilable(engine: Engine, image: str, paths: tuple[str, ...]) -> Map
 
 
 def _run(engine: Engine, setup: Setup, *words: str, timeout: float = ENGINE_SECONDS) -> Completed:
+    """Run a container with what production gives it, after which `words` come: more options, the image, its command."""
+    joined = (f"--network={setup.network}",) if setup.network else ()
+    given = choose_options(setup.environment, setup.tmpfs, hardened=setup.hardened)
+    words = ("--no-healthcheck", *given, *joined, *words)
     return engine.attempt("run", *words, timeout=timeout, secrets=hide_values(setup.environment))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from dockyard.bases.resolve import ensure_bases
 from dockyard.engine.client import Engine, find_engine
+from dockyard.engine.inside import ask_python
 from dockyard.errors import DockyardError
 from dockyard.git import read_git
 from dockyard.host import ca_bundle
@@ -19,7 +20,6 @@ from dockyard.image.names import Variant
 from dockyard.locks.check import choose_lock
 from dockyard.settings import Settings
 from dockyard.verify import contents, trial
-from dockyard.verify.containers import ask_python
 from dockyard.verify.model import Case, Expected, Facts, ImageQuery, Scope, Trial
 from dockyard.verify.output import Report, describe_report
 from dockyard.verify.rules import bytecode, distributions, judge, secrets

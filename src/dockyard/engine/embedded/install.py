@@ -9,10 +9,10 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dockyard import apt, process
 from dockyard.engine.embedded.network import INSTEAD, USUAL_MTU, Addresses
@@ -82,31 +82,24 @@ def run_folder(home: Path) -> Path:
     return Path("/run") / f"dockyard-{hashlib.sha256(str(home).encode()).hexdigest()[:12]}"
 
 
-@dataclass(frozen=True)
-class State:
+class State(NamedTuple):
     """The host as it was when the engine was started; written before anything is changed."""
 
     kernel: str
-    bridge: str = ""
-    pid: int = 0
-    interfaces: tuple[str, ...] = ()
-    firewall: Mapping[str, str] = field(default_factory=dict)
-    sysctls: Mapping[str, str] = field(default_factory=dict)
-    absent: tuple[str, ...] = ()
+    bridge: str
+    interfaces: Sequence[str] = ()
+    firewall: Mapping[str, str] = {}
+    sysctls: Mapping[str, str] = {}
+    absent: Sequence[str] = ()
 
 
 def read_state(file: Path) -> State | None:
     """Return the recorded state, or None where there is none or it cannot be understood."""
     try:
-        known: dict[str, Any] = json.loads(file.read_text("utf-8"))
-        return State(**{**known, "interfaces": tuple(known["interfaces"]), "absent": tuple(known["absent"])})
+        known = json.loads(file.read_text("utf-8"))
+        return State(**{name: known[name] for name in State._fields})
     except (OSError, ValueError, TypeError, KeyError):
         return None
-
-
-def write_state(file: Path, state: State) -> None:
-    """Record a state atomically."""
-    write_atomically(file, json.dumps(asdict(state), indent=2))
 
 
 def kernel() -> str:

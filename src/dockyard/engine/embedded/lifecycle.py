@@ -5,23 +5,24 @@ Starting fetches what is missing, gives the engine a bridge and waits until it a
 
 import contextlib
 import functools
+import http.client
 import json
 import logging
 import os
 import re
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dockyard import apt, process
 from dockyard.engine.embedded import install, network, processes
-from dockyard.engine.embedded.install import Place, State, kernel, locked, read_state, write_state
-from dockyard.engine.socket import ask
+from dockyard.engine.embedded.install import Place, State, kernel, locked, read_state
 from dockyard.errors import EngineError
-from dockyard.files import disk_errors, list_mounts, unmount, write_atomically
+from dockyard.files import disk_errors, unmount, write_atomically
 from dockyard.process import Command, Completed
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,25 @@ class Status:
     data_root: Path
     disk: int
     containers: int
+
+
+def ask(path: Path, what: str, *, timeout: float = 10.0) -> Any:
+    """Return an engine's JSON answer to GET `what` at its socket, or None where none answers within `timeout` seconds.
+
+    The Docker SDK takes longer to import than the answer takes.
+    """
+    if not path.exists():
+        return None
+    with contextlib.suppress(OSError, http.client.HTTPException, ValueError), socket.socket(socket.AF_UNIX) as opened:
+        opened.settimeout(timeout)
+        opened.connect(str(path))
+        connection = http.client.HTTPConnection("docker")
+        connection.sock = opened
+        connection.request("GET", what)
+        answer = connection.getresponse()
+        body = json.loads(answer.read())
+        return body if answer.status == http.client.OK else None
+    return None
 
 
 def start(place: Place | None = None, *, allow_expired: bool = False) -> dict[str, Any]:
@@ -82,8 +102,7 @@ def _start(place: Place, *, allow_expired: bool) -> dict[str, Any]:
 def _launch(place: Place) -> dict[str, Any]:
     existing = network.list_interfaces()
     name, addresses = network.free_name(existing), network.choose_addresses(network.list_taken())
-    state = before(place, existing, name)
-    write_state(place.state, state)
+    write_atomically(place.state, json.dumps(before(place, existing, name)._asdict(), indent=2))
     try:
         network.make_bridge(name, addresses)
     except OSError as error:
@@ -94,9 +113,7 @@ def _launch(place: Place) -> dict[str, Any]:
     dockerd = str(place.root / "usr/sbin/dockerd")
     environment = install.daemon_environment(place, os.environ)
     command = Command((dockerd, "--config-file", str(place.settings)), cwd=Path("/"), env=environment)
-    pid = process.detach(command, place.log)
-    write_state(place.state, replace(state, pid=pid))
-    return _wait(place, pid)
+    return _wait(place, process.detach(command, place.log))
 
 
 def before(place: Place, interfaces: tuple[str, ...], name: str) -> State:
@@ -147,10 +164,10 @@ def tail(log: Path) -> str:
 def refuse_rivals(rivals: Iterable[processes.Process]) -> None:
     """Raise EngineError for another engine in this network (pure)."""
     for rival in rivals:
-        socket = next((word for word in rival.argv if word.startswith("unix://")), "its socket")
+        where = next((word for word in rival.argv if word.startswith("unix://")), "its socket")
         raise EngineError(
             f"another Docker Engine runs here (process {rival.pid}): two would take each other's network away",
-            f"use that one by setting DOCKER_HOST to {socket}, or stop it and let the embedded one take over",
+            f"use that one by setting DOCKER_HOST to {where}, or stop it and let the embedded one take over",
         )
 
 
@@ -265,12 +282,8 @@ def version(answer: Mapping[str, Any]) -> str:
 
 
 def disk_used(folder: Path) -> int:
-    """Return the bytes on disk below a folder; of what is mounted there, that is the layers of containers, nothing."""
-    mounts = frozenset(list_mounts((folder,)))
-    total = 0
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if f"{parent}/{name}" not in mounts]
-        for name in (*folders, *names):
-            with contextlib.suppress(OSError):  # it is gone meanwhile
-                total += os.lstat(f"{parent}/{name}").st_blocks * 512
-    return total
+    """Return the bytes on disk below a folder, without what other file systems are mounted there."""
+    if not folder.exists():
+        return 0
+    command = Command(("du", "--summarize", "--one-file-system", "--block-size=1", str(folder)))
+    return int(process.capture(command, check=False).stdout.partition("\t")[0] or 0)
