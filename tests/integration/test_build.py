@@ -147,7 +147,7 @@ def test_the_command_line_outside_git(shop: Shop, engine: Engine) -> None:
     told = capture(engine.command("image", "inspect", formats, f"{name}:1.2.3", f"{name}:1.2.4")).stdout.splitlines()
     assert set(told) == {f"{image['digest']} 1980-01-01T00:00:00Z"}
     nameless = shop.invoke("tag")
-    assert (nameless.returncode, "TIP   name one: `invoke tag --tag 1.2.3`" in nameless.stderr) == (2, True)
+    assert (nameless.returncode, "TIP   name one, such as `--tag 1.2.3`" in nameless.stderr) == (2, True)
     assert [run["image"]["reference"] for run in shop.runs()] == [f"{name}:1.2.3"]
     assert list(Path(shop.environment["TMPDIR"]).iterdir()) == []
 
