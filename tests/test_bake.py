@@ -211,6 +211,8 @@ def test_steps_of_plain_progress() -> None:
     assert starts == sorted(starts)
     (install,) = [step for step in bake.read_steps(arriving(PLAIN)) if "install" in step["name"]]
     assert install["started_seconds"] == 3.0  # it ended at 5.5
+    later = bake.read_steps(arriving(PLAIN), began=10.5)
+    assert [step["started_seconds"] for step in later] == [10.5 + start for start in starts]
 
 
 DRAWN = (

@@ -195,6 +195,13 @@ def test_what_is_not_worth_retrying_is_not(registry: FakeRegistry, message: str,
     assert engine.closed
 
 
+@pytest.mark.parametrize("end", [{"errorDetail": {"message": "denied: no"}}, {"error": "denied: no"}])
+def test_an_error_in_either_form(registry: FakeRegistry, end: dict[str, Any]) -> None:
+    """New engines tell the details alone, and others with Docker's API perhaps the bare line."""
+    with pytest.raises(RegistryError, match=r"failed, denied: denied: no$"):
+        attempt(registry, FakeEngine((FRESH[0], end)))
+
+
 def test_patience_ends(registry: FakeRegistry) -> None:
     """After the last attempt its error is the push's."""
     engine = FakeEngine(*[RESET] * 9)
