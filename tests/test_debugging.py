@@ -9,7 +9,7 @@ from dockyard.errors import DockyardError, UsageError
 from dockyard.process import Completed
 from dockyard.settings import Settings
 from dockyard.stack import shell
-from dockyard.stack.shell import Debuggee, Process
+from dockyard.stack.shell import Process
 from dockyard.stack.stack import Stack
 from tests.scripted_docker import PROJECT, Docker, container
 
@@ -62,28 +62,30 @@ def test_several_processes() -> None:
 def test_attached(made: Any) -> None:
     """From 3.14 on, the debugger goes to the running process."""
     there = made(Pythons(telling((3, 14), *RELOADER)))
-    found = shell.find_debuggee(there, "")
-    assert found.attachable
-    assert shell.attach_debugger(there, found, None, terminal=True).argv == (
+    command = shell.debug_service(there, "", None, terminal=True)
+    assert command
+    assert command.argv == (
         "docker", "exec", "--interactive", "--tty", "--user=0", "--privileged", "1", "python", "-m", "pdb", "-p", "9",
     )  # fmt: skip
-    assert "--tty" not in shell.attach_debugger(there, found, None, terminal=False).argv
+    command = shell.debug_service(there, "", 7, terminal=False)
+    assert command
+    assert "--tty" not in command.argv
+    assert command.argv[-1] == "7"
 
 
 def test_an_older_python_runs_in_the_foreground(made: Any, said: list[str]) -> None:
     """The service stops, runs at the terminal, and runs by itself again."""
     docker = Pythons(telling((3, 13), *RELOADER))
     there = made(docker)
-    found = shell.find_debuggee(there, "")
-    assert not found.attachable
-    docker.asked.clear()
-    shell.run_in_foreground(there, found.container, terminal=False)
+    assert shell.debug_service(there, "", None, terminal=False) is None
     run = ("run", "--rm", "--service-ports", "--use-aliases", "--no-TTY", "web")
-    assert [command.argv for command in docker.asked] == [
+    assert [command.argv for command in docker.asked][-3:] == [
         (*PROJECT, "stop", "web"),
         (*PROJECT, "--file", "compose.yaml", *run),
         (*PROJECT, "start", "web"),
     ]
+    assert docker.asked[-2].env["PORT"] == "8000"
+    assert said[0].startswith("Python 3.13 lets no debugger into a running process")
     assert said[-1] == "web runs by itself again"
 
 
@@ -91,10 +93,8 @@ def test_interrupted_in_the_foreground(made: Any) -> None:
     """Ctrl-C ends the debugging, and the service is started again all the same."""
     docker = Pythons(telling((3, 13)))
     docker.says["run"] = KeyboardInterrupt()
-    there = made(docker)
-    found = Debuggee(shell.find_debuggee(there, "").container, (3, 13), ())
     with pytest.raises(KeyboardInterrupt):
-        shell.run_in_foreground(there, found.container, terminal=True)
+        shell.debug_service(made(docker), "", None, terminal=True)
     assert docker.asked[-1].argv[-2:] == ("start", "web")
 
 
@@ -103,11 +103,11 @@ def test_production(made: Any) -> None:
     docker = Pythons(telling((3, 14)))
     docker.states = [[container(Image="shop:production")]]
     with pytest.raises(DockyardError, match="runs the production image"):
-        shell.find_debuggee(made(docker), "")
+        shell.debug_service(made(docker), "", None, terminal=False)
 
 
 def test_no_python(made: Any) -> None:
     """A service that is no Python program cannot be debugged by it."""
     with pytest.raises(DockyardError, match="no Python to ask in web: not found") as caught:
-        shell.find_debuggee(made(Pythons(Completed(127, "", "not found\n", 0.1))), "")
+        shell.debug_service(made(Pythons(Completed(127, "", "not found\n", 0.1))), "", None, terminal=False)
     assert "--service" in caught.value.hint

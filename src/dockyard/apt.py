@@ -222,11 +222,6 @@ SIGNS = (
         "install ca-certificates, and behind an inspecting proxy add its CA with update-ca-certificates",
     ),
     Sign(
-        r"unable to locate package (\S+)|(?:release|version) '.*' for '(.*)' was not found",
-        "the mirror has no package {0}{1} for this machine's architecture in that release",
-        "a newer Debian release, or a Docker Engine of your own, helps here",
-    ),
-    Sign(
         r"'?(\S+ \S+) Release' does not have a Release file",
         "the mirror does not hold that release: {0}",
         "name a full Debian mirror in the host's apt sources",

@@ -7,7 +7,7 @@ to be at the terminal from the start: the service stops, and runs in the foregro
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dockyard.engine.inside import probe
 from dockyard.errors import DockyardError, UsageError
@@ -34,20 +34,6 @@ class Process:
     pid: int
     parent: int
     command: str
-
-
-@dataclass(frozen=True)
-class Debuggee:
-    """A container, the version of its Python, and the processes that run on it."""
-
-    container: Container
-    version: tuple[int, int]
-    processes: tuple[Process, ...]
-
-    @property
-    def attachable(self) -> bool:
-        """Whether its Python lets a debugger in."""
-        return self.version >= FIRST_TO_ATTACH
 
 
 def command(stack: Stack, service: str, *, terminal: bool) -> Command:
@@ -88,8 +74,11 @@ def running(stack: Stack, service: str) -> Container:
     raise UsageError("which service is meant?", f"name one with --service: {names}")
 
 
-def find_debuggee(stack: Stack, service: str) -> Debuggee:
-    """Return what could be debugged in a running service of the development stack."""
+def debug_service(stack: Stack, service: str, pid: int | None, *, terminal: bool) -> Command | None:
+    """Return the command that attaches the debugger to a running service of the development stack.
+
+    Where its Python lets none in, run the service at this terminal instead until it ends, and return None.
+    """
     container = running(stack, service)
     if container.image == local_name(stack.settings, Variant(PRODUCTION, stack.settings.python)):
         raise DockyardError(
@@ -104,16 +93,15 @@ def find_debuggee(stack: Stack, service: str) -> Debuggee:
             "name the service that is a Python program with --service",
         )
     said = json.loads(done.stdout)
-    version = (int(said["version"][0]), int(said["version"][1]))
-    return Debuggee(container, version, tuple(Process(*row) for row in said["processes"]))
-
-
-def attach_debugger(stack: Stack, found: Debuggee, pid: int | None, *, terminal: bool) -> Command:
-    """Return the command that attaches the debugger to a running process."""
-    process = select_process(found.processes, pid)
-    attached = ATTACHED if terminal else ATTACHED[:1]
-    argv = (found.container.id, "python", "-m", "pdb", "-p", str(process.pid))
-    return stack.engine.command("exec", *attached, *AS_ROOT, *argv)
+    if tuple(said["version"]) >= FIRST_TO_ATTACH:
+        process = select_process([Process(*row) for row in said["processes"]], pid)
+        words = (*(ATTACHED if terminal else ATTACHED[:1]), *AS_ROOT, container.id)
+        return stack.engine.command("exec", *words, "python", "-m", "pdb", "-p", str(process.pid))
+    version = ".".join(map(str, said["version"]))
+    log.info(f"Python {version} lets no debugger into a running process, 3.14 is the first that does")
+    published = [port for _, port, _ in container.addresses]
+    run_in_foreground(replace(stack, port=published[0] if published else None), container, terminal=terminal)
+    return None
 
 
 def select_process(processes: Sequence[Process], pid: int | None) -> Process:

@@ -1,6 +1,5 @@
 """`invoke up`, `down`, `ps`, `logs`, `shell`, `restart` and `debug`: the Compose stack of the project."""
 
-import dataclasses
 import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -150,16 +149,9 @@ def _describe(container: "Container", web: tuple[int, ...]) -> dict[str, Any]:
 def debug(service: str = "", pid: str = "") -> None:
     """Attach Python's debugger to a running service; before Python 3.14, run the service at this terminal instead."""
     from dockyard.process import replace
-    from dockyard.stack.shell import attach_debugger, find_debuggee, run_in_foreground
+    from dockyard.stack.shell import debug_service
 
-    number_of = parse_number(pid, "--pid", 2**22)
-    stack = _stack(files=True)
-    found = find_debuggee(stack, service)
+    number = parse_number(pid, "--pid", 2**22)
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    if found.attachable:
-        replace(attach_debugger(stack, found, number_of, terminal=terminal))
-    version = ".".join(map(str, found.version))
-    console.log.info(f"Python {version} lets no debugger into a running process, 3.14 is the first that does")
-    published = [port for _, port, _ in found.container.addresses]
-    stack = dataclasses.replace(stack, port=published[0] if published else None)
-    run_in_foreground(stack, found.container, terminal=terminal)
+    if command := debug_service(_stack(files=True), service, number, terminal=terminal):
+        replace(command)
