@@ -20,7 +20,9 @@ from dockyard.locks.plan import Change, classify_step, compare_locks
         ("1.0rc1", "1.0", "other"),
         ("1.0", "1.0.0.post1", "other"),
         ("2024.1", "1!1.0", "major"),
-        ("", "", "other"),
+        ("https://h/a.zip", "1.0", "other"),
+        ("", "1.0", "added"),
+        ("1.0", "", "removed"),
     ],
 )
 def test_a_step_has_a_size(before: str, after: str, expected: str) -> None:

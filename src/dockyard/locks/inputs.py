@@ -17,8 +17,7 @@ MEND = "invoke lock"
 INCLUDE = re.compile(r"(?:(-[rc])[ \t]*|(--requirement|--constraint)(?:[ \t]*=[ \t]*|[ \t]+))(['\"]?)(.+?)\3$")
 PASSWORD = re.compile(r"://(?:[^/@\s]*:)?(?!\$\{\w+\}@)[^/@\s:]+@")
 VERSION_CONTROL = re.compile(r"(?:^|@[ \t]*)(?:git|hg|svn|bzr)\+")
-TARS = (".tar", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.lz", ".tar.lzma")
-ARCHIVES = (".whl", ".zip", ".tgz", ".tbz", ".txz", ".tlz", *TARS)
+ARCHIVE = re.compile(r"\.(?:whl|zip|t[gbxl]z|tar(?:\.(?:gz|bz2|xz|lz|lzma))?)$")
 PER_LINE = re.compile(r"(?:^|\s)(-\S*)")
 SHA256 = re.compile(r"--hash[= ](sha256:[0-9a-f]{64})(?=\s|$)")
 SOURCES = ("-i", "--index-url", "--extra-index-url", "-f", "--find-links")
@@ -196,7 +195,7 @@ def _wrong_requirement(said: str) -> tuple[str, str]:
     place = (address if at and re.fullmatch(r"[\w.-]+\s*(\[.*\])?\s*", name) else named).partition(";")[0].strip()
     plain = re.sub(r"\[[^\]]*\]$", "", place).lower()
     local = bool(at) and place == address.partition(";")[0].strip()
-    local = local or "/" in plain or plain.startswith(".") or plain.endswith(ARCHIVES)
+    local = local or "/" in plain or plain.startswith(".") or ARCHIVE.search(plain) is not None
     if local and not re.match(r"https?://|\$\{", place):
         return f"{said}: a folder or local file has no hash to lock", FOLDER_HINT
     left = SHA256.sub("", words).strip()

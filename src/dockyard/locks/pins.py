@@ -165,27 +165,21 @@ def narrow_hashes(
     kept, sources = [], []
     for pin in pins:
         counting = [platform for platform in platforms if holds_on(pin.marker, platform, python)]
-        if not counting:  # for another system, and so in no image
-            kept.append(pin)
-            continue
         tags = {digest: _read_tags(files.get(digest, "")) for digest in pin.hashes}
-        wheels = {
-            platform: {digest for digest in pin.hashes if not known[platform].isdisjoint(tags[digest])}
-            for platform in counting
-        }
-        lacking = [platform for platform in counting if not wheels[platform]]
+        wheels = {one: {digest for digest in pin.hashes if known[one] & tags[digest]} for one in counting}
         hashes = {digest for found in wheels.values() for digest in found}
-        if lacking:
-            found = {digest for digest in pin.hashes if files.get(digest, "").endswith(SDIST)}
-            if not found:
+        if lacking := [platform for platform in counting if not wheels[platform]]:
+            archives = {digest for digest in pin.hashes if files.get(digest, "").endswith(SDIST)}
+            if not archives:
                 where = f"Python {python} on {', '.join(lacking)}"
                 raise DockyardError(
                     f"{pin.requirement} has neither a wheel for {where} nor a source archive",
                     f"ask for a version of {pin.name} that has one, or take {lacking[0]} out of platforms",
                 )
-            hashes |= found
+            hashes |= archives
             sources.append(f"{pin.name} on {', '.join(lacking)}")
-        kept.append(pin._replace(hashes=tuple(sorted(hashes))))
+        # What is for other systems alone is in no image, and keeps all of its hashes.
+        kept.append(pin._replace(hashes=tuple(sorted(hashes))) if counting else pin)
     return tuple(kept), sources
 
 

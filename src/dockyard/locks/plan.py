@@ -13,7 +13,7 @@ from packaging.version import InvalidVersion, Version
 from dockyard.errors import DockyardError, UsageError
 from dockyard.locks.check import COMPILERS, Lock, ProjectLocks, fingerprint_lock, read_built
 from dockyard.locks.indexes import select_options
-from dockyard.locks.inputs import SHA256, InputError, Line
+from dockyard.locks.inputs import SHA256, InputError
 from dockyard.locks.markers import Selection, select_environments
 from dockyard.locks.pins import Pin, merge_pins, narrow_hashes, parse_pins, render_pins, split_name
 
@@ -104,9 +104,7 @@ class Change:
     @property
     def step(self) -> str:
         """How far the step goes: added, removed, major, minor, patch or other, with a mark for a step back."""
-        if self.before and self.after:
-            return classify_step(self.before, self.after)
-        return "added" if self.after else "removed"
+        return classify_step(self.before, self.after)
 
 
 def plan_batches(found: ProjectLocks, wish: Wish) -> tuple[Batch, ...]:
@@ -171,22 +169,21 @@ def keep_asked_hashes(lock: Lock, pins: Iterable[Pin]) -> tuple[Pin, ...]:
 
     Raise InputError where an input names a hash that no file of the locked version has.
     """
-    asked: dict[str, tuple[str, Line, set[str]]] = {}
-    for file in lock.inputs:
-        for line in file.lines:
-            if found := set(SHA256.findall(line.text)):
-                first = line.text.split()[0]
-                name = first if "://" in first else canonicalize_name(split_name(first))
-                before = asked[name][2] if name in asked else found
-                asked[name] = (file.path, line, found & before)
+    asked = [
+        (first if "://" in first else canonicalize_name(split_name(first)), file.path, line.number, digests)
+        for file in lock.inputs
+        for line in file.lines
+        if (digests := SHA256.findall(line.text)) and (first := line.text.split()[0])
+    ]
     kept = []
     for pin in pins:
-        path, line, wanted = asked.get(pin.name) or asked.get(pin.address) or ("", Line(0, ""), set(pin.hashes))
-        hashes = tuple(digest for digest in pin.hashes if digest in wanted)
-        if not hashes and pin.hashes:
+        lines = [each for each in asked if each[0] in (pin.name, pin.address)]
+        hashes = set(pin.hashes).intersection(*(wanted for *_, wanted in lines))
+        if lines and not hashes:
+            _, path, number, _ = lines[-1]
             wrong = f"no file of {pin.requirement} has the hash that is asked for"
-            raise InputError(path, line.number, wrong, "correct the hash or the version; no lock was changed")
-        kept.append(pin._replace(hashes=hashes))
+            raise InputError(path, number, wrong, "correct the hash or the version; no lock was changed")
+        kept.append(pin._replace(hashes=tuple(sorted(hashes))))
     return tuple(kept)
 
 
@@ -219,6 +216,8 @@ def compare_locks(before: Mapping[str, Iterable[Pin]], after: Mapping[str, Itera
 
 def classify_step(before: str, after: str) -> str:
     """Return major, minor or patch for a step between two versions, 'other' where only a suffix differs."""
+    if not (before and after):
+        return "added" if after else "removed"
     try:
         old, new = (Version(one.partition(",")[0]) for one in (before, after))
     except InvalidVersion:  # an address has none
