@@ -277,21 +277,19 @@ def _run(job: Job) -> tuple[Built, ...]:
         return tuple(_inspected(job.engine, image) for image in made)
 
 
-def solve(job: Job, metadata: Path) -> Completed:
+def solve(job: Job, metadata: Path, *, again: bool = True) -> Completed:
     """Run BuildKit; where the engine tripped over its own work, run it once more: it has cached what was done."""
-    command = make_command(job, metadata)
-    for last in (False, True):
-        began = job.recording.seconds()
-        done = job.engine.runner.tee(command, check=False)
-        job.recording.steps += bake.read_steps(done.arrivals, began)
-        try:
-            return checked(command, done)
-        except CommandError as error:
-            told = explain_failure(error)
-            if last or not is_race(error):
-                raise told from None
-            log.info(f"{told.message}: trying once more")
-    raise AssertionError("unreachable")
+    command, began = make_command(job, metadata), job.recording.seconds()
+    done = job.engine.runner.tee(command, check=False)
+    job.recording.steps += bake.read_steps(done.arrivals, began)
+    try:
+        return checked(command, done)
+    except CommandError as error:
+        told = explain_failure(error)
+        if not again or not is_race(error):
+            raise told from None
+    log.info(f"{told.message}: trying once more")
+    return solve(job, metadata, again=False)
 
 
 def _inspected(engine: Engine, image: Built) -> Built:
