@@ -12,6 +12,8 @@ from dockyard.settings import Settings
 PRODUCTION = "production"
 NO_COMMIT_TIME = 315_532_800
 """1980-01-01, the earliest date a zip archive can hold: the time of a build that no commit dates."""
+DIRTY = "-dirty"
+PREFIX = "org.opencontainers.image."
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
@@ -26,6 +28,11 @@ class Variant:
     def name(self) -> str:
         """A name for it that BuildKit's bake takes: production-3_13."""
         return f"{self.target}-{self.python}".replace(".", "_")
+
+
+def describe_revision(git: Git | None) -> str:
+    """Return what an image's labels say of its commit, empty without git."""
+    return git.commit + (DIRTY if git.dirty else "") if git else ""
 
 
 def epoch(git: Git | None) -> int:
@@ -54,7 +61,7 @@ def choose_tags(settings: Settings, git: Git | None, variant: Variant, chosen: S
         raise UsageError("there is no git commit to take a tag from", "name one, such as `--tag 1.2.3`")
     else:
         sha = git.commit[:12]
-        words = [f"{sha}-dirty"] if git.dirty else [*([git.version.replace("+", "-")] if git.version else []), sha]
+        words = [f"{sha}{DIRTY}"] if git.dirty else [*([git.version.replace("+", "-")] if git.version else []), sha]
     return tuple(f"{settings.repository}:{require_tag(word + end)}" for word in words)
 
 
@@ -70,14 +77,13 @@ def require_tag(tag: str) -> str:
 
 def make_labels(settings: Settings, git: Git | None, variant: Variant, base: str, digest: str) -> dict[str, str]:
     """Return the image's labels by their keys of the OCI Image Specification's annotations."""
-    prefix = "org.opencontainers.image."
     values = {
         "title": settings.image,
         "created": datetime.fromtimestamp(epoch(git), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "revision": git.commit + ("-dirty" if git.dirty else "") if git else "",
+        "revision": describe_revision(git),
         "version": (git.version or "") if git and not git.dirty else "",
         "base.name": base,
         "base.digest": digest,
     }
-    found = {prefix + key: value for key, value in values.items() if value}
+    found = {PREFIX + key: value for key, value in values.items() if value}
     return {**found, "io.dockyard.target": variant.target, "io.dockyard.python": variant.python}

@@ -21,7 +21,9 @@ from requests.utils import get_environ_proxies, parse_dict_header
 from urllib3.exceptions import InsecureRequestWarning, InvalidHeader
 
 from dockyard import console
+from dockyard.bases.lookup import DIGEST
 from dockyard.errors import UsageError
+from dockyard.image.names import TAG
 from dockyard.registry.access import CONNECT_SECONDS, READ_SECONDS, Access, Credentials, broken, loopback
 from dockyard.registry.errors import Kind, RegistryError, classify, spoken, wanted_pause
 
@@ -41,8 +43,6 @@ MANIFESTS = (
 )
 _PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_PART}(?:/{_PART})*")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def parse_reference(text: str) -> Reference:
     first, _, rest = name.partition("/")
     is_host = bool(rest) and ("." in first or ":" in first or first == "localhost")
     host, repository = (first, rest) if is_host else ("", name)
-    if not _REPOSITORY.fullmatch(repository) or not _TAG.fullmatch(tag) or (at and not _DIGEST.fullmatch(digest)):
+    if not _REPOSITORY.fullmatch(repository) or not TAG.fullmatch(tag) or (at and not DIGEST.fullmatch(digest)):
         form = "write host:port/repository:tag in lower case; a digest is sha256: and 64 hexadecimal digits"
         raise UsageError(f"{text!r} is not an image reference", form)
     return Reference(host, repository, tag, digest)

@@ -28,6 +28,7 @@ from dockyard.engine.archive import path_of, read_layer
 from dockyard.engine.client import Engine, find_engine
 from dockyard.errors import DockyardError
 from dockyard.git import read_git
+from dockyard.image.names import DIRTY, PREFIX, describe_revision
 from dockyard.locks.check import choose_lock
 from dockyard.locks.pins import Pin, parse_pins
 from dockyard.registry.client import parse_reference
@@ -45,8 +46,6 @@ PREDICATE_KEY = "in-toto.io/predicate-type"
 """The annotation by which tools tell one in-toto statement from another without fetching it."""
 BUILD_TYPE = "urn:dockyard:build:1"
 BUILDER = "urn:dockyard:builder"
-DIRTY = "-dirty"
-PREFIX = "org.opencontainers.image."
 
 
 @dataclass(frozen=True)
@@ -268,9 +267,7 @@ def attest_image(
 def read_lock(settings: "Settings", subject: Subject) -> tuple[str, bytes]:
     """Return the path and content of an image's lock; raise DockyardError where this tree is of another commit."""
     target, python = subject.label("io.dockyard.target"), subject.label("io.dockyard.python")
-    git = read_git(settings.root)
-    here = (git.commit + (DIRTY if git.dirty else "")) if git else ""
-    revision = subject.label("revision")
+    here, revision = describe_revision(read_git(settings.root)), subject.label("revision")
     if here != revision:
         text = f"the image was made from {revision}, and this tree is {here or 'in no repository'}: its lock may differ"
         raise DockyardError(text, f"git checkout {revision.removesuffix(DIRTY)[:12]}, or push a new image")
