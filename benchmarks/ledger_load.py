@@ -31,7 +31,7 @@ from dockyard.process import capture
 from dockyard.settings import Settings, load
 from dockyard.stack import stack
 from dockyard.stack.ports import find_free_port
-from dockyard.stack.stack import Request, Stack
+from dockyard.stack.stack import Stack, StartRequest
 
 AIM = 1.5
 """How many times slower the ledger with many runs may be."""
@@ -111,7 +111,7 @@ def running(settings: Settings, engine: Engine, count: int) -> Iterator[Ledger]:
     own = settings._replace(stack=f"{settings.stack}-load-{count}-{secrets.token_hex(2)}")
     port = find_free_port("127.0.0.1", 18_000)
     try:
-        up = stack.up(own, engine, Request(production=True, port=port, timeout=300))
+        up = stack.up(own, engine, StartRequest(production=True, port=port, timeout=300))
         (container,) = (one.id for one in up.containers if one.service == "ledger")
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "backup.gz"

@@ -9,12 +9,12 @@ from dockyard.errors import DockyardError, UsageError
 from dockyard.process import Completed
 from dockyard.settings import Settings
 from dockyard.stack import shell
-from dockyard.stack.shell import Process
+from dockyard.stack.shell import PythonProcess
 from dockyard.stack.stack import Stack
 from tests.scripted_docker import PROJECT, Docker, container
 
-RELOADER = (Process(7, 1, "flask run"), Process(9, 7, "flask run"))
-WORKERS = (Process(1, 0, "gunicorn"), Process(8, 1, "gunicorn: a"), Process(9, 1, "gunicorn: b"))
+RELOADER = (PythonProcess(7, 1, "flask run"), PythonProcess(9, 7, "flask run"))
+WORKERS = (PythonProcess(1, 0, "gunicorn"), PythonProcess(8, 1, "gunicorn: a"), PythonProcess(9, 1, "gunicorn: b"))
 
 
 class Pythons(Docker):
@@ -26,7 +26,7 @@ class Pythons(Docker):
         self.states = [[container()]]
 
 
-def telling(version: tuple[int, int], *processes: Process) -> Completed:
+def telling(version: tuple[int, int], *processes: PythonProcess) -> Completed:
     """Return what a container says of its Python."""
     rows = [[one.pid, one.parent, one.command] for one in processes]
     return Completed(0, json.dumps({"version": version, "processes": rows}), "", 0.1)

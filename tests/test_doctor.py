@@ -493,7 +493,7 @@ def test_the_mirror_is_asked_only_where_it_matters(here: Machine, settings: Sett
     (settings.root / "sources.list").write_text("deb https://me:pw@m/debian/ trixie main\n")
     (settings.root / "os-release").write_text("ID=debian\nVERSION_CODENAME=trixie\n")
     programs = Programs(Completed(100, "Err:1 x\n  Could not resolve 'm'\n", "", 0.1))
-    debian = apt.Host(settings.root, settings.root / "sources.list", settings.root / "os-release", programs)
+    debian = apt.AptHost(settings.root, settings.root / "sources.list", settings.root / "os-release", programs)
     there = dataclasses.replace(here, debian=debian)
     (found,) = doctor.check_mirror(there)
     assert like(found, FAIL, "https://m/debian/: the Debian mirror cannot be reached", "network")
@@ -507,7 +507,7 @@ def test_the_mirror_is_asked_only_where_it_matters(here: Machine, settings: Sett
 
 def test_no_apt(here: Machine) -> None:
     """A system without apt says what to do instead."""
-    other = apt.Host(os_release=here.settings.root / "absent")
+    other = apt.AptHost(os_release=here.settings.root / "absent")
     (found,) = doctor.check_mirror(dataclasses.replace(here, debian=other))
     assert like(found, FAIL, "this system is unknown", "registry")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dockyard import apt as packages
-from dockyard.apt import Host, Mirror, Source
+from dockyard.apt import AptHost, Mirror, Source
 from dockyard.errors import DockyardError
 from dockyard.process import Command, Completed
 from tests.scripted_docker import Docker
@@ -72,16 +72,16 @@ def apt() -> Apt:
 
 
 @pytest.fixture
-def host(tmp_path: Path, apt: Apt) -> Host:
+def host(tmp_path: Path, apt: Apt) -> AptHost:
     """Return a made-up Debian 12 that has apt, a keyring, and no sources yet."""
     (tmp_path / "apt" / "sources.list.d").mkdir(parents=True)
     (tmp_path / "os-release").write_text(BOOKWORM, "utf-8")
     (tmp_path / "debian.gpg").touch()
-    return Host(tmp_path / "apt", tmp_path / "debian.gpg", tmp_path / "os-release", apt)
+    return AptHost(tmp_path / "apt", tmp_path / "debian.gpg", tmp_path / "os-release", apt)
 
 
 @pytest.fixture
-def mirrored(host: Host) -> Host:
+def mirrored(host: AptHost) -> AptHost:
     """Return the made-up host with a mirror in its sources."""
     (host.apt / "sources.list").write_text("deb http://mirror.example/debian bookworm main\n", "utf-8")
     return host
@@ -128,7 +128,7 @@ def test_only_debian_itself_is_a_mirror(source: Source, expected: bool) -> None:
     assert source.is_debian is expected
 
 
-def test_the_mirror_comes_from_either_kind_of_file(host: Host) -> None:
+def test_the_mirror_comes_from_either_kind_of_file(host: AptHost) -> None:
     """A host has one-line files, deb822 files, or both; disabled files have other endings."""
     (host.apt / "sources.list.d/tool.list").write_text("deb [signed-by=/k/t.gpg] https://tool.example bookworm main\n")
     (host.apt / "sources.list.d/old.sources.disabled").write_text(DEB822.replace("mirror.", "old."))
@@ -142,7 +142,7 @@ def test_the_mirror_comes_from_either_kind_of_file(host: Host) -> None:
     assert packages.mirror(host) == Mirror("http://mirror.example/debian", host.apt / "debian-archive-own.gpg")
 
 
-def test_a_missing_keyring_is_named(mirrored: Host) -> None:
+def test_a_missing_keyring_is_named(mirrored: AptHost) -> None:
     """Without Debian's keys nothing can be checked."""
     mirrored.keyring.unlink()
     with pytest.raises(DockyardError, match="keyring"):
@@ -152,7 +152,7 @@ def test_a_missing_keyring_is_named(mirrored: Host) -> None:
 @pytest.mark.parametrize(
     "release", ["ID=alpine\nPRETTY_NAME=Alpine\n", "ID=debian\n", ""], ids=["other", "sid", "none"]
 )
-def test_a_host_that_is_no_debian_release_is_refused(host: Host, release: str) -> None:
+def test_a_host_that_is_no_debian_release_is_refused(host: AptHost, release: str) -> None:
     """Elsewhere there are other ways, and the error names them."""
     host.os_release.write_text(release, "utf-8")
     with pytest.raises(DockyardError, match="only be fetched on Debian") as caught:
@@ -160,14 +160,14 @@ def test_a_host_that_is_no_debian_release_is_refused(host: Host, release: str) -
     assert "engine" in caught.value.hint
 
 
-def test_a_debian_without_apt_is_refused(host: Host, apt: Apt) -> None:
+def test_a_debian_without_apt_is_refused(host: AptHost, apt: Apt) -> None:
     """Slimmed-down images have removed it."""
     apt.programs.clear()
     with pytest.raises(DockyardError, match="no apt-get"):
         packages.mirror(host)
 
 
-def test_packages_are_unpacked_from_their_releases(apt: Apt, mirrored: Host, tmp_path: Path) -> None:
+def test_packages_are_unpacked_from_their_releases(apt: Apt, mirrored: AptHost, tmp_path: Path) -> None:
     """Each package comes from its own release, all of them signed, and nothing else is left."""
     into = tmp_path / "cache/root"
     packages.unpack(("engine/trixie", "runc/bookworm"), into, host=mirrored)
@@ -179,7 +179,7 @@ def test_packages_are_unpacked_from_their_releases(apt: Apt, mirrored: Host, tmp
     assert all(command.env["LC_ALL"] == "C" for command in apt.asked)
 
 
-def test_unpacking_replaces_what_was_there(apt: Apt, mirrored: Host, tmp_path: Path) -> None:
+def test_unpacking_replaces_what_was_there(apt: Apt, mirrored: AptHost, tmp_path: Path) -> None:
     """A folder of an older version does not shine through."""
     (tmp_path / "root").mkdir()
     (tmp_path / "root/old").touch()
@@ -188,7 +188,7 @@ def test_unpacking_replaces_what_was_there(apt: Apt, mirrored: Host, tmp_path: P
 
 
 @pytest.mark.parametrize("step", ["update", "download", "-x"])
-def test_a_failure_leaves_the_old_folder_and_no_other(apt: Apt, mirrored: Host, tmp_path: Path, step: str) -> None:
+def test_a_failure_leaves_the_old_folder_and_no_other(apt: Apt, mirrored: AptHost, tmp_path: Path, step: str) -> None:
     """Whatever fails, at any step, nothing half-made stays."""
     apt.says[step] = Completed(100, "", "E: write (28: No space left on device)", 0.1)
     (tmp_path / "cache/root").mkdir(parents=True)
@@ -199,7 +199,7 @@ def test_a_failure_leaves_the_old_folder_and_no_other(apt: Apt, mirrored: Host, 
     assert (tmp_path / "cache/root/old").exists()
 
 
-def test_a_folder_that_cannot_be_made_is_an_error_of_ours(apt: Apt, mirrored: Host, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_an_error_of_ours(apt: Apt, mirrored: AptHost, tmp_path: Path) -> None:
     """A file in the way is named."""
     (tmp_path / "cache").touch()
     with pytest.raises(DockyardError, match="cache"):

@@ -13,7 +13,7 @@ from dockyard.errors import CommandError, DockyardError, SettingsError, UsageErr
 from dockyard.process import Completed
 from dockyard.settings import Settings
 from dockyard.stack import ports, stack
-from dockyard.stack.stack import Request, Stack
+from dockyard.stack.stack import Stack, StartRequest
 from tests.scripted_docker import MODEL, PROJECT, Docker, container
 
 
@@ -56,7 +56,7 @@ Up = Callable[..., stack.Up]
 @pytest.fixture
 def up(docker: Docker, shop: Settings, said: list[str]) -> Up:
     """Return a function that starts the stack."""
-    return lambda **request: stack.up(shop, docker.engine, Request(**request), Clock())
+    return lambda **request: stack.up(shop, docker.engine, StartRequest(**request), Clock())
 
 
 @pytest.mark.parametrize(

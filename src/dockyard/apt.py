@@ -21,7 +21,7 @@ ELSEWHERE = 'use a Docker Engine and a registry instead (engine = "host", base =
 
 
 @dataclass(frozen=True)
-class Host:
+class AptHost:
     """Where a machine keeps apt's sources, Debian's keys and its own name, and what runs its programs."""
 
     apt: Path = Path("/etc/apt")
@@ -30,7 +30,7 @@ class Host:
     runner: Runner = process
 
 
-HERE = Host()
+HERE = AptHost()
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Source:
         return ours and "main" in self.components and not self.uri.startswith("cdrom:")
 
 
-def codename(host: Host = HERE) -> str:
+def codename(host: AptHost = HERE) -> str:
     """Return the host's own Debian release, such as bookworm; raise DockyardError where the host is no Debian."""
     try:
         release = parse_os_release(host.os_release.read_text("utf-8"))
@@ -69,7 +69,7 @@ def codename(host: Host = HERE) -> str:
     return release["VERSION_CODENAME"]
 
 
-def mirror(host: Host = HERE) -> Mirror:
+def mirror(host: AptHost = HERE) -> Mirror:
     """Return the Debian mirror that the host's own apt sources name, and its keyring."""
     release = codename(host)
     if host.runner.which("apt-get") is None or host.runner.which("dpkg") is None:
@@ -88,7 +88,7 @@ def mirror(host: Host = HERE) -> Mirror:
     )
 
 
-def try_mirror(host: Host, seconds: float) -> str:
+def try_mirror(host: AptHost, seconds: float) -> str:
     """Fetch a small file from the mirror and keep nothing of it; return its address, or raise DockyardError."""
     uri = mirror(host).uri
     shown = re.sub(r"//[^/@]*@", "//", uri)
@@ -105,7 +105,7 @@ def try_mirror(host: Host, seconds: float) -> str:
 
 
 @disk_errors()
-def unpack(wanted: Sequence[str], into: Path, *, allow_expired: bool = False, host: Host = HERE) -> None:
+def unpack(wanted: Sequence[str], into: Path, *, allow_expired: bool = False, host: AptHost = HERE) -> None:
     """Fetch packages, each as runc/bookworm, and unpack them, without their scripts, into a folder replaced whole.
 
     Nothing is left in or beside `into` when this raises DockyardError: no apt, a mirror out of reach, a bad
@@ -167,7 +167,7 @@ def parse_sources(text: str) -> Iterator[Source]:
             yield Source(uri, suites, components, fields.get("signed-by", ""))
 
 
-def host_sources(host: Host = HERE) -> Iterator[Source]:
+def host_sources(host: AptHost = HERE) -> Iterator[Source]:
     """Yield every entry of the host's apt sources."""
     for path in (host.apt / "sources.list", *sorted((host.apt / "sources.list.d").glob("*"))):
         try:
@@ -285,7 +285,7 @@ def apt_configuration(work: Path, allow_expired: bool) -> str:
     return "".join((*cleared, *(f'{name} "{value}";\n' for name, value in values.items())))
 
 
-def _run(host: Host, *argv: str, cwd: Path) -> None:
+def _run(host: AptHost, *argv: str, cwd: Path) -> None:
     done = host.runner.capture(Command(argv, cwd=cwd, env={"LC_ALL": "C"}, timeout=1200), check=False)
     if not done.ok:
         raise explain(done.stderr + done.stdout)

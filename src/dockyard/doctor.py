@@ -70,7 +70,7 @@ class Machine:
     environment: Mapping[str, str]
     engines: Search
     runner: Runner = field(default=process)
-    debian: apt.Host = apt.HERE
+    debian: apt.AptHost = apt.HERE
 
     def docker(self) -> Engine | None:
         """Return what runs the docker command, whether an engine answers it or not; None where there is no command."""

@@ -13,7 +13,7 @@ from dockyard.errors import DockyardError
 from dockyard.process import capture
 from dockyard.settings import Settings
 from dockyard.stack import stack
-from dockyard.stack.stack import Request, Stack
+from dockyard.stack.stack import Stack, StartRequest
 
 from .registry_process import Programs, Shape, programs, running
 
@@ -77,12 +77,12 @@ def test_a_database_keeps_its_data(engine: Engine, project_with: Project, said: 
     """Hardened, set up by the official image's variables, and still there after the stack was taken down."""
     image, environment, folder, write, read = SHAPES[shape]
     settings = project_with({"image": image, "environment": environment, "volumes": [f"data:{folder}"], **HARD})
-    (container,) = stack.up(settings, engine, Request()).containers
+    (container,) = stack.up(settings, engine, StartRequest()).containers
     assert container.health == "healthy"
     assert any(line.startswith(f"db: {shape}") for line in said)
     capture(engine.command("exec", container.id, *write))
     stack.down(Stack(settings, engine), volumes=False)
-    (again,) = stack.up(settings, engine, Request()).containers
+    (again,) = stack.up(settings, engine, StartRequest()).containers
     assert again.id != container.id
     assert "42" in capture(engine.command("exec", again.id, *read)).stdout
     capture(engine.command("stop", again.id))
@@ -94,7 +94,7 @@ def test_nobody_comes_in_without_the_password(engine: Engine, project_with: Proj
     settings = project_with(
         {"image": "mysql:8.4", "environment": {"MYSQL_ROOT_PASSWORD_FILE": "/run/secrets/password"}}
     )
-    (container,) = stack.up(settings, engine, Request()).containers
+    (container,) = stack.up(settings, engine, StartRequest()).containers
     for host in ("127.0.0.1", "localhost"):
         asked = engine.command("exec", container.id, "mariadb", f"--host={host}", "--user=root", "--execute=SELECT 1")
         assert "Access denied" in capture(asked, check=False).stderr
@@ -123,7 +123,7 @@ def test_what_is_missing_is_said(
 ) -> None:
     """The database does not start half set up, and its last lines say which variable to set."""
     with pytest.raises(DockyardError, match="db"):
-        stack.up(project_with(body), engine, Request())
+        stack.up(project_with(body), engine, StartRequest())
     assert any(words in line for line in said)
 
 
@@ -139,9 +139,9 @@ def test_a_script_that_fails_leaves_no_half_made_database(engine: Engine, projec
     scripts.mkdir()
     (scripts / "1.sql").write_text("CREATE TABLE t (a int); INSERT INTO nowhere VALUES (1);")
     with pytest.raises(DockyardError):
-        stack.up(settings, engine, Request())
+        stack.up(settings, engine, StartRequest())
     (scripts / "1.sql").write_text("CREATE TABLE t (a int); INSERT INTO t VALUES (42);")
-    (container,) = stack.up(settings, engine, Request()).containers
+    (container,) = stack.up(settings, engine, StartRequest()).containers
     read = ("psql", "--username=postgres", "--command=SELECT a FROM t")
     assert "42" in capture(engine.command("exec", container.id, *read)).stdout
 
@@ -171,7 +171,7 @@ def test_a_registry_that_answers_is_pinned(
         push(engine, "valkey/valkey", image)
         pinned = f"{image}@{digest}"
         for base, expected in (("auto", pinned), ("debian", "dockyard-service/postgres:17")):
-            (container,) = stack.up(settings._replace(base=base), engine, Request()).containers
+            (container,) = stack.up(settings._replace(base=base), engine, StartRequest()).containers
             assert container.health == "healthy"
             assert container.image.startswith(expected)
         (change,), _ = resolve.plan_updates(settings, engine, [image])

@@ -24,7 +24,7 @@ from dockyard.process import capture
 from dockyard.settings import Settings
 from dockyard.stack import compose, ports, shell, stack
 from dockyard.stack.compose import Container
-from dockyard.stack.stack import Request, Stack
+from dockyard.stack.stack import Stack, StartRequest
 
 COPIED = ("src", "requirements", "docs/reference", "tests")
 SERVER = "python -c 'import http.server as h; h.HTTPServer((\"\", 8000), h.SimpleHTTPRequestHandler).serve_forever()'"
@@ -126,7 +126,7 @@ def eventually(condition: Callable[[], bool], seconds: float = 30) -> bool:
 
 def test_development(copy: Settings, engine: Engine, port: int, capsys: pytest.CaptureFixture[str]) -> None:
     """A change of a source file is served without a restart; a second start changes nothing; down leaves nothing."""
-    done = stack.up(copy, engine, Request(port=port))
+    done = stack.up(copy, engine, StartRequest(port=port))
     container = select_web(done.containers)
     assert ports.format_addresses(container, (8000,)) == (f"http://127.0.0.1:{port}",)
     assert json.loads(get(port, "/healthz")[1]) == {"status": "ok"}
@@ -140,7 +140,7 @@ def test_development(copy: Settings, engine: Engine, port: int, capsys: pytest.C
     source.write_text(source.read_text().replace('status="ok"', 'status="changed"'))
     assert eventually(lambda: "changed" in get(port, "/healthz")[1])
 
-    again = stack.up(copy, engine, Request(port=port))
+    again = stack.up(copy, engine, StartRequest(port=port))
     assert not again.changed
     assert again.seconds < 10
     stack.restart(Stack(copy, engine), "", 60)
@@ -176,7 +176,7 @@ def post(port: int, token: str, record: bytes) -> int:
 
 def test_production(copy: Settings, engine: Engine, port: int) -> None:
     """The production stack is hardened, answers, takes the token from its file, and keeps its data over a stop."""
-    done = stack.up(copy, engine, Request(production=True, port=port))
+    done = stack.up(copy, engine, StartRequest(production=True, port=port))
     facts = inspect(engine, select_web(done.containers).id)
     host = facts["HostConfig"]
     assert facts["Config"]["User"] == "65532:65532"
@@ -207,13 +207,13 @@ def test_production(copy: Settings, engine: Engine, port: int) -> None:
     assert post(port, "wrong", run_record()) == 401
     assert post(port, token, run_record()) == 201
     stack.down(Stack(copy, engine), volumes=False)
-    stack.up(copy, engine, Request(production=True, port=port))
+    stack.up(copy, engine, StartRequest(production=True, port=port))
     assert len(json.loads(get(port, "/api/runs")[1])["runs"]) == 1
 
 
 def test_shell_beside_production(copy: Settings, engine: Engine, port: int) -> None:
     """The minimal image has no shell; the one beside it sees its processes, network and files."""
-    stack.up(copy, engine, Request(production=True, port=port))
+    stack.up(copy, engine, StartRequest(production=True, port=port))
     beside = shell.command(Stack(copy, engine), "", terminal=False)
     words = b"cat /proc/1/cmdline; ls /proc/1/root/app; python -m ledger.probe && echo answers"
     seen = capture(replace(beside, input=words)).stdout
@@ -224,7 +224,7 @@ def test_shell_beside_production(copy: Settings, engine: Engine, port: int) -> N
 
 def test_production_stops_gracefully(copy: Settings, engine: Engine, port: int) -> None:
     """On SIGTERM a request that is half sent is still answered, and the exit code is 0 within the grace period."""
-    stack.up(copy, engine, Request(production=True, port=port))
+    stack.up(copy, engine, StartRequest(production=True, port=port))
     container = select_web(Stack(copy, engine).containers())
     token = (copy.root / ".dockyard" / "secrets" / "ledger_token").read_text().strip()
     body = run_record()
@@ -247,8 +247,8 @@ def test_image_is_built_when_absent(copy: Settings, engine: Engine, port: int, u
     """Without an image the start builds it, unless that is forbidden."""
     absent = copy._replace(image=unique)
     with pytest.raises(UsageError, match="--no-build"):
-        stack.up(absent, engine, Request(port=port, build="never"))
-    done = stack.up(absent, engine, Request(port=port))
+        stack.up(absent, engine, StartRequest(port=port, build="never"))
+    done = stack.up(absent, engine, StartRequest(port=port))
     assert select_web(done.containers).image == f"{unique}:development"
     stack.down(Stack(absent, engine), volumes=True)
 
@@ -256,7 +256,7 @@ def test_image_is_built_when_absent(copy: Settings, engine: Engine, port: int, u
 def test_port_in_use(copy: Settings, engine: Engine, port: int) -> None:
     """A port that another program holds is named with that program, before anything is started."""
     with socket.create_server(("127.0.0.1", port)), pytest.raises(DockyardError) as caught:
-        stack.up(copy, engine, Request(port=port))
+        stack.up(copy, engine, StartRequest(port=port))
     assert caught.value.message.startswith(f"port {port} of 127.0.0.1 is in use by ")
     assert "invoke up --port" in caught.value.hint
     assert traces(engine, copy.stack) == []
@@ -266,10 +266,10 @@ def test_port_in_use_by_a_container(small: Callable[..., Settings], engine: Engi
     """A port that another stack holds is named with its container."""
     publishing = {"ports": [f"127.0.0.1:{port}:8000"], "command": SERVER, "healthcheck": {"disable": True}}
     first = small(web=publishing)
-    stack.up(first, engine, Request())
+    stack.up(first, engine, StartRequest())
     second = first._replace(stack=f"{first.stack}-second")
     with pytest.raises(DockyardError, match=f"by the container {first.stack}-web-1 of the stack {first.stack}"):
-        stack.up(second, engine, Request())
+        stack.up(second, engine, StartRequest())
     stack.down(Stack(first, engine), volumes=True)
 
 
@@ -284,16 +284,16 @@ def test_up_again_runs_no_job_again(small: Callable[..., Settings], engine: Engi
         worker={"command": "sleep 600"},
     )
     try:
-        assert stack.up(settings, engine, Request()).changed
+        assert stack.up(settings, engine, StartRequest()).changed
         assert get(port, "/")[0] == 200, "it was called ready before it answered"
-        again = stack.up(settings, engine, Request())
+        again = stack.up(settings, engine, StartRequest())
         (job,) = [one for one in again.containers if one.service == "job"]
         assert not again.changed
         assert capture(engine.command("logs", job.id)).stdout == "ran\n"
         small(
             web=publishing | {"healthcheck": {"disable": True}}, job={"command": "true"}, worker={"command": "sleep 9"}
         )
-        assert stack.up(settings, engine, Request()).changed
+        assert stack.up(settings, engine, StartRequest()).changed
     finally:
         stack.down(Stack(settings, engine), volumes=True)
 
@@ -356,7 +356,7 @@ def test_failing_service(
     service, timeout, message = BROKEN[case]
     broken = small(web={**service, "volumes": ["data:/data"]})
     with pytest.raises(DockyardError) as caught:
-        stack.up(broken, engine, Request(timeout=timeout))
+        stack.up(broken, engine, StartRequest(timeout=timeout))
     assert message in caught.value.message
     if case != "no such program":
         assert "web | no database" in capsys.readouterr().err
@@ -367,10 +367,10 @@ def test_failure_beside_a_running_service(small: Callable[..., Settings], engine
     """A second service that fails does not take the first one, which ran before, down with it."""
     sleeping = {"command": "sleep 300", "healthcheck": {"disable": True}}
     settings = small(db=sleeping)
-    (database,) = stack.up(settings, engine, Request()).containers
+    (database,) = stack.up(settings, engine, StartRequest()).containers
     small(db=sleeping, web={"command": "sh -c 'exit 3'", "healthcheck": {"disable": True}})
     with pytest.raises(DockyardError, match="web ended with exit code 3"):
-        stack.up(settings, engine, Request())
+        stack.up(settings, engine, StartRequest())
     (left,) = Stack(settings, engine).containers()
     assert (left.id, left.running) == (database.id, True)
     stack.down(Stack(settings, engine), volumes=True)
@@ -406,7 +406,7 @@ def test_interrupt(small: Callable[..., Settings], engine: Engine, services: dic
     thread = threading.Thread(target=press)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        stack.up(settings, engine, Request())
+        stack.up(settings, engine, StartRequest())
     thread.join()
     assert traces(engine, settings.stack) == []
 
@@ -415,7 +415,7 @@ def test_invalid_file(small: Callable[..., Settings], engine: Engine) -> None:
     """Compose's own words say what is wrong with a file."""
     settings = small(web={"prots": ["8000"]})
     with pytest.raises(SettingsError, match=r"compose.yaml: .*prots'? (is )?not allowed"):
-        stack.up(settings, engine, Request())
+        stack.up(settings, engine, StartRequest())
 
 
 def test_job_and_logs(small: Callable[..., Settings], engine: Engine) -> None:
@@ -424,7 +424,7 @@ def test_job_and_logs(small: Callable[..., Settings], engine: Engine) -> None:
     job = {**quiet, "command": "echo migrated"}
     ordered = {"job": {"condition": "service_completed_successfully"}}
     settings = small(job=job, web={**quiet, "command": "sleep 300", "depends_on": ordered})
-    done = stack.up(settings, engine, Request())
+    done = stack.up(settings, engine, StartRequest())
     assert {one.service: one.state for one in done.containers} == {"job": "exited", "web": "running"}
     made = Stack(settings, engine)
     (settings.root / "compose.yaml").write_text("services: [")

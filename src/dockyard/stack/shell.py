@@ -28,7 +28,7 @@ AS_ROOT = ("--user=0", "--privileged")
 
 
 @dataclass(frozen=True)
-class Process:
+class PythonProcess:
     """A Python process of a container, by the numbers that it has in there."""
 
     pid: int
@@ -94,7 +94,7 @@ def debug_service(stack: Stack, service: str, pid: int | None, *, terminal: bool
         )
     said = json.loads(done.stdout)
     if tuple(said["version"]) >= FIRST_TO_ATTACH:
-        process = select_process([Process(*row) for row in said["processes"]], pid)
+        process = select_process([PythonProcess(*row) for row in said["processes"]], pid)
         words = (*(ATTACHED if terminal else ATTACHED[:1]), *AS_ROOT, container.id)
         return stack.engine.command("exec", *words, "python", "-m", "pdb", "-p", str(process.pid))
     version = ".".join(map(str, said["version"]))
@@ -104,7 +104,7 @@ def debug_service(stack: Stack, service: str, pid: int | None, *, terminal: bool
     return None
 
 
-def select_process(processes: Sequence[Process], pid: int | None) -> Process:
+def select_process(processes: Sequence[PythonProcess], pid: int | None) -> PythonProcess:
     """Return the process that is meant: the named one, else the one that has no other below it (pure).
 
     Servers have a process that only watches the others: a reloader, a master of workers.

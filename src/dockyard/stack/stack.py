@@ -36,7 +36,7 @@ NEUTRAL = Path("/")
 
 
 @dataclass(frozen=True)
-class Request:
+class StartRequest:
     """How a stack is to be started; `build` is "absent", "always" or "never", `timeout` is in seconds."""
 
     production: bool = False
@@ -113,7 +113,7 @@ def find_files(root: Path, *, production: bool) -> tuple[str, ...]:
     return (base, *second[:1])
 
 
-def up(settings: Settings, engine: Engine, request: Request, clock: Any = time) -> Up:
+def up(settings: Settings, engine: Engine, request: StartRequest, clock: Any = time) -> Up:
     """Start the stack and wait until it is ready; on any failure nothing that this call started is left."""
     started = clock.monotonic()
     files = find_files(settings.root, production=request.production)

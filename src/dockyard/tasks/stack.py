@@ -37,11 +37,11 @@ def up(
 
     if build and no_build:
         raise UsageError("--build and --no-build exclude each other", "leave one of them out")
-    request = stack.Request(
+    request = stack.StartRequest(
         production=production,
         build="always" if build else "never" if no_build else "absent",
         port=parse_number(port, "--port", 65535),
-        timeout=parse_number(timeout, "--timeout", 86_400) or stack.Request.timeout,
+        timeout=parse_number(timeout, "--timeout", 86_400) or stack.StartRequest.timeout,
     )
     chosen = settings()
     stack.find_files(chosen.root, production=production)  # a missing file is said before an engine starts
@@ -117,7 +117,7 @@ def restart(service: str = "", timeout: str = "") -> None:
     """Restart the stack, or one service of it, and wait until it is ready again."""
     from dockyard.stack import stack
 
-    seconds = parse_number(timeout, "--timeout", 86_400) or stack.Request.timeout
+    seconds = parse_number(timeout, "--timeout", 86_400) or stack.StartRequest.timeout
     restarted = stack.restart(_stack(), service, seconds)
     console.log.info(f"restarted: {', '.join(one.name for one in restarted if service in {'', one.service})}")
 
