@@ -71,6 +71,9 @@ def complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / ".pre-commit-config.yaml").touch()
     (tmp_path / "Dockerfile").write_text("ARG X\nfrom base as test\n")
     (tmp_path / "pyproject.toml").write_text('[tool.mypy]\nfiles = ["src"]\n')
+    (tmp_path / "tests" / "far").mkdir(parents=True)
+    (tmp_path / "tests" / "test_near.py").touch()
+    (tmp_path / "tests" / "far" / "test_far.py").write_text("pytestmark = pytest.mark.integration\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -90,14 +93,15 @@ def parallel(distribution: str) -> tuple[str, ...]:
 
 
 def test_a_new_project_has_nothing_to_run(tmp_path: Path) -> None:
-    """A session without a subject is no part of a plain `nox`; whether there is a test, pytest says."""
-    assert sessions.choose_sessions(tmp_path) == ["pipeline", "integration"]
+    """A session without a subject is no part of a plain `nox`."""
+    assert sessions.choose_sessions(tmp_path) == []
 
 
 ABSENT = {
     "lint": (".pre-commit-config.yaml", "no hook to run"),
     "types": ("pyproject.toml", "mypy has no target"),
     "tests": ("Dockerfile", "no target test"),
+    "integration": ("tests/far/test_far.py", "marked with pytest.mark.integration"),
 }
 
 
@@ -123,6 +127,15 @@ def test_the_dockerfile_of_the_settings(complete: Path) -> None:
     assert not sessions.explain_absence("tests", complete)
 
 
+def test_no_test_file(complete: Path) -> None:
+    """Neither in the usual folders nor at the root."""
+    for file in complete.rglob("test_*.py"):
+        file.unlink()
+    assert sessions.choose_sessions(complete) == ["lint", "types", "tests"]
+    (complete / "test_app.py").touch()
+    assert "pipeline" in sessions.choose_sessions(complete)
+
+
 @pytest.mark.parametrize(
     ("file", "text", "there"),
     [
@@ -140,6 +153,16 @@ def test_where_mypy_finds_its_target(complete: Path, file: str, text: str, there
     (complete / "pyproject.toml").unlink()
     (complete / file).write_text(text)
     assert ("types" in sessions.choose_sessions(complete)) is there
+
+
+@pytest.mark.parametrize("paths", ['["checks"]', '"checks more"'], ids=["list", "text"])
+def test_tests_elsewhere(tmp_path: Path, paths: str) -> None:
+    """Where pytest's own settings say."""
+    (tmp_path / "checks").mkdir()
+    (tmp_path / "checks" / "shop_test.py").touch()
+    assert sessions.choose_sessions(tmp_path) == []
+    (tmp_path / "pyproject.toml").write_text(f"[tool.pytest.ini_options]\ntestpaths = {paths}\n")
+    assert sessions.choose_sessions(tmp_path) == ["pipeline"]
 
 
 @pytest.mark.parametrize(

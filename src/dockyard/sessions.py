@@ -2,16 +2,19 @@
 
 `tests` runs in containers, on every supported Python; `pipeline` and `integration` run pytest on the host;
 `lint` runs the pre-commit hooks and `types` runs mypy. Arguments after `--` reach the test runner. Where
-pytest-xdist is installed, `pipeline` and `integration` use every core; `-- -n0` keeps them to one. A session without
-a subject, such as hooks to run, is no part of a plain `nox`; it and one without tests say so when they are run.
+pytest-xdist is installed, `pipeline` and `integration` use every core; `-- -n0` keeps them to one. A session whose
+subject the project lacks is no part of a plain `nox`, and says so when it is asked for.
 """
 
 import contextlib
 import os
 import re
 import sys
+import tomllib
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import nox
 from nox.command import CommandFailed
@@ -26,6 +29,7 @@ PATIENCE = 60.0
 """Seconds that pytest has to end after Ctrl-C: a test that is cut off removes its containers first."""
 NO_TESTS = 5
 """pytest's exit code."""
+MARK = re.compile(r"\bmark\.integration\b")
 MYPY = re.compile(r"^\[(?:tool\.)?mypy\]\n(?:[^\[\n].*\n|\n)*?\s*(?:files|packages|modules)\s*=", re.MULTILINE)
 TARGET = re.compile(r"^\s*FROM\s.*\sAS\s+test\s*$", re.IGNORECASE | re.MULTILINE)
 
@@ -113,7 +117,25 @@ def explain_absence(session: str, root: Path) -> str:
             file = load(root, os.environ).dockerfile
         there = bool(TARGET.search(_read(root / file)))
         return "" if there else f"the {file} has no target test, in which the tests would run"
-    return "pytest is not installed" if find_spec("pytest") is None else ""
+    if find_spec("pytest") is None:
+        return "pytest is not installed"
+    files = list(_find_tests(root))
+    if session == "integration":
+        there = any(MARK.search(_read(file)) for file in files)
+        return "" if there else "no test is marked with pytest.mark.integration"
+    return "" if files else "there is no test file"
+
+
+def _find_tests(root: Path) -> Iterator[Path]:
+    """Yield the project's test files, as pytest finds them by its usual names."""
+    tools: dict[str, Any] = {}
+    with contextlib.suppress(tomllib.TOMLDecodeError):  # pytest says what is wrong with it
+        tools = tomllib.loads(_read(root / "pyproject.toml")).get("tool", {})
+    places = tools.get("pytest", {}).get("ini_options", {}).get("testpaths") or ("tests", "test", "testing")
+    for place in places.split() if isinstance(places, str) else places:
+        for pattern in ("test_*.py", "*_test.py"):
+            yield from sorted((root / place).rglob(pattern))
+    yield from sorted((*root.glob("test_*.py"), *root.glob("*_test.py")))
 
 
 def _read(path: Path) -> str:
