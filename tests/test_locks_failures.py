@@ -200,7 +200,7 @@ ERROR: Failed to build 'quick' when getting requirements to build wheel
         (
             PG_CONFIG,
             "its builder says: Error: pg_config executable not found.",
-            "psycopg2-binary is the same with wheels",
+            "take a package that comes built (psycopg2-binary for psycopg2)",
         ),
         (BY_UV, "its builder says: Error: pg_config executable not found.", "psycopg2-binary"),
         (NO_MODULE, "ModuleNotFoundError: No module named 'pkg_resources'", "older Python: name that one in pythons"),

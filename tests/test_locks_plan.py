@@ -41,7 +41,9 @@ def test_everything_is_made_from_nothing_one_batch_for_each_python(settings: Set
     assert [batch.python for batch in batches] == ["3.12", "3.13"]
     assert jobs(batches)[:3] == ["3.12/production.txt", "3.12/base.txt", "3.12/test.txt"]
     assert {job.pins for batch in batches for job in batch.jobs} == {()}
-    assert sorted(batches[0].files) == [f"requirements/{name}.in" for name in ("base", "production", "test")]
+    assert sorted({file.path for job in batches[0].jobs for file in job.lock.inputs}) == [
+        f"requirements/{name}.in" for name in ("base", "production", "test")
+    ]
 
 
 def test_only_what_is_stale_is_made_with_the_pins_of_the_rest(project: Settings) -> None:

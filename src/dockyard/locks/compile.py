@@ -258,7 +258,7 @@ def build_request(run: Run, batch: Batch) -> Request:
         python=batch.python,
         resolver=batch.resolver,
         tools=resources.files(__package__).joinpath("tools", f"{batch.resolver}.txt").read_text(encoding="utf-8"),
-        files=batch.files,
+        files={file.path: file.text for job in batch.jobs for file in job.lock.inputs},
         agreed=batch.agreed,
         wanted=batch.wanted,
         environment=run.access.variables,

@@ -8,7 +8,7 @@ from typing import TypedDict
 from packaging.utils import canonicalize_name
 
 from dockyard.errors import CommandError, DockyardError, Sign, read_signs
-from dockyard.locks.pins import split_name
+from dockyard.locks.pins import read_name
 from dockyard.locks.plan import Batch, Job
 
 PLACE = re.compile(r"-r (\S+) \(line (\d+)\)")
@@ -21,9 +21,6 @@ REASON = re.compile(r"^[\s│]*((?:[A-Za-z_.]*Error|error|fatal error|fatal|ERRO
 PIPS_OWN = re.compile(
     r"subprocess-exited-with-error|metadata-generation-failed|Failed to build|command .* failed with exit"
 )
-WITH_WHEELS = {"psycopg2": "psycopg2-binary", "opencv-python": "opencv-python-headless", "uwsgi": "pyuwsgi"}
-"""Packages that come as source archives, and what has the same in wheels."""
-
 INDEX_HINT = (
     "check the index's address, its certificate (SSL_CERT_FILE) and the password in ~/.netrc or the keyring; "
     "nothing was written"
@@ -123,9 +120,9 @@ def _refused(batch: Batch, failed: Failure) -> tuple[str, str] | None:
         asks = f"{place[1]}:{place[2]} asks for {what}" if place else f"{what} is asked for"
         sides.append(f"{by} needs {what}" if by else asks)
     sides = list(dict.fromkeys(sides))
-    names = {canonicalize_name(split_name(cause["what"])) for cause in failed.causes}
+    names = {read_name(cause["what"]) for cause in failed.causes}
     for purpose, pins in failed.agreed.items():
-        for pin in (pin for pin in pins if split_name(pin) in names):
+        for pin in (pin for pin in pins if read_name(pin) in names):
             return f"{sides[0]}, but the lock for {purpose} has {pin}", BOTH_HINT
     if len(sides) > 1:
         return f"{sides[0]}, but {sides[1]}", BOTH_HINT
@@ -142,19 +139,18 @@ def _unbuilt(job: Job, said: str) -> tuple[str, str] | None:
         f"{file.path}:{line.number} asks for {line.text}"
         for file in job.lock.inputs
         for line in file.lines
-        if canonicalize_name(split_name(line.text)) == name
+        if read_name(line.text) == name
     ]
     wrong = f"{name} would have to be built from source, and does not build on Python {job.lock.python}"
     # The builder's own last word counts: not what pip says of it, nor a warning before it.
     output = (OUTPUT.findall(said) or [said])[-1]
     reasons = [match[1].strip() for match in REASON.finditer(output) if not PIPS_OWN.search(match[1])]
     because = [f"its builder says: {reasons[-1]}"] if reasons else []
-    moves = any(split_name(pin) == name for pin in job.pins)
+    moves = any(read_name(pin) == name for pin in job.pins)
     ways = [
         *([f"`invoke lock --upgrade-package {name}` lets the locked version move"] if moves else []),
-        f"{WITH_WHEELS[name]} is the same with wheels"
-        if name in WITH_WHEELS
-        else f"ask for a version of {name} that has a wheel, or loosen what keeps newer ones out",
+        f"ask for a version of {name} that has a wheel, or loosen what keeps newer ones out",
+        "take a package that comes built (psycopg2-binary for psycopg2)",
         'resolver = "uv" in [tool.dockyard] may learn what it needs without building it',
         "for system packages that the base image lacks, build its wheel where they are, and name that file's address",
         "an old version may have wheels for an older Python: name that one in pythons",

@@ -191,11 +191,10 @@ def _wrong_requirement(said: str) -> tuple[str, str]:
     if VERSION_CONTROL.search(named):
         hint = "name a release, or the address of an archive of that commit"
         return f"{said}: a checkout has no hash to lock", hint
-    name, at, address = named.partition("@")
-    place = (address if at and re.fullmatch(r"[\w.-]+\s*(\[.*\])?\s*", name) else named).partition(";")[0].strip()
+    address = re.match(r"[\w.-]+\s*(?:\[.*\]\s*)?@(.*)", named)
+    place = (address[1] if address else named).partition(";")[0].strip()
     plain = re.sub(r"\[[^\]]*\]$", "", place).lower()
-    local = bool(at) and place == address.partition(";")[0].strip()
-    local = local or "/" in plain or plain.startswith(".") or ARCHIVE.search(plain) is not None
+    local = address or "/" in plain or plain.startswith(".") or ARCHIVE.search(plain)
     if local and not re.match(r"https?://|\$\{", place):
         return f"{said}: a folder or local file has no hash to lock", FOLDER_HINT
     left = SHA256.sub("", words).strip()

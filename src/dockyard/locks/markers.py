@@ -155,15 +155,11 @@ def _read_marker(path: str, line: Line, python: str, known: Mapping[str, Environ
     option = PER_LINE.search(line.text)
     number, text = line.number, line.text[: option.start()].strip() if option else line.text
     try:
-        if text.startswith(("http:", "https:", "${")):
-            said = text.partition(" ;")[2].strip()
-            marker = Marker(said) if said else None
-        else:
-            marker = Requirement(text).marker
+        bare = text.startswith(("http:", "https:", "${"))
+        marker = Requirement(f"named @ {text}" if bare else text).marker
         if marker is None:
             return None
-        unstable = next((name for name in UNSTABLE if name in str(marker)), "")
-        if unstable:
+        if unstable := next((name for name in UNSTABLE if name in str(marker)), ""):
             raise InputError(path, number, f"{text}: {unstable} differs between hosts of one lock", "take it out")
         if any(
             _holds(marker, each, python, f"{python}.0") != _holds(marker, each, python, f"{python}.99")

@@ -49,10 +49,10 @@ class Pin(NamedTuple):
         return f"{self.requirement} ; {self.marker}" if self.marker else self.requirement
 
 
-def split_name(requirement: str) -> str:
-    """Return the name at the start of a requirement."""
+def read_name(requirement: str) -> str:
+    """Return the canonical name at the start of a requirement."""
     match = re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", requirement)
-    return match[0] if match else requirement
+    return canonicalize_name(match[0] if match else requirement)
 
 
 def parse_pins(text: str) -> tuple[Pin, ...]:

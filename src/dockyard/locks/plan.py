@@ -15,7 +15,7 @@ from dockyard.locks.check import COMPILERS, Lock, ProjectLocks, fingerprint_lock
 from dockyard.locks.indexes import select_options
 from dockyard.locks.inputs import SHA256, InputError
 from dockyard.locks.markers import Selection, select_environments
-from dockyard.locks.pins import Pin, merge_pins, narrow_hashes, parse_pins, render_pins, split_name
+from dockyard.locks.pins import Pin, merge_pins, narrow_hashes, parse_pins, read_name, render_pins
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Wish:
     @property
     def names(self) -> frozenset[str]:
         """The canonical names of the packages to renew."""
-        return frozenset(canonicalize_name(split_name(package)) for package in self.packages)
+        return frozenset(read_name(package) for package in self.packages)
 
     @property
     def wanted(self) -> tuple[str, ...]:
@@ -63,11 +63,6 @@ class Batch:
     def compiler(self) -> str:
         """The compiler's name and version as a lock's header says it."""
         return COMPILERS[self.resolver][0]
-
-    @property
-    def files(self) -> dict[str, str]:
-        """Every input that the jobs read, by its path."""
-        return {file.path: file.text for job in self.jobs for file in job.lock.inputs}
 
 
 @dataclass(frozen=True)
@@ -170,7 +165,7 @@ def keep_asked_hashes(lock: Lock, pins: Iterable[Pin]) -> tuple[Pin, ...]:
     Raise InputError where an input names a hash that no file of the locked version has.
     """
     asked = [
-        (first if "://" in first else canonicalize_name(split_name(first)), file.path, line.number, digests)
+        (first if "://" in first else read_name(first), file.path, line.number, digests)
         for file in lock.inputs
         for line in file.lines
         if (digests := SHA256.findall(line.text)) and (first := line.text.split()[0])
@@ -198,19 +193,19 @@ def collect_built(locks: Iterable[Lock]) -> tuple[Built, ...]:
 
 def compare_locks(before: Mapping[str, Iterable[Pin]], after: Mapping[str, Iterable[Pin]]) -> tuple[Change, ...]:
     """Return what differs between locks by path; a package that takes the same step in several is one change."""
-    found: dict[tuple[str, str, str], list[tuple[str, tuple[str, ...]]]] = {}
+    moves: dict[tuple[str, str, str], dict[str, tuple[str, ...]]] = {}
     for path in after:
         old, new = (
             {name: [*several] for name, several in groupby(pins, key=attrgetter("name"))}
             for pins in (before.get(path, ()), after[path])
         )
-        for name in sorted({*old, *new}):
+        for name in {**old, **new}:
             was, now = (", ".join(pin.version or pin.address for pin in pins.get(name, ())) for pins in (old, new))
             if was != now:
-                found.setdefault((name, was, now), []).append((path, (new.get(name) or old[name])[0].via))
+                moves.setdefault((name, was, now), {})[path] = (new.get(name) or old[name])[0].via
     return tuple(
-        Change(*key, tuple(path for path, _ in places), tuple(sorted({name for _, via in places for name in via})))
-        for key, places in sorted(found.items())
+        Change(*move, tuple(via), tuple(sorted({name for names in via.values() for name in names})))
+        for move, via in sorted(moves.items())
     )
 
 
