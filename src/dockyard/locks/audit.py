@@ -46,10 +46,9 @@ PAGES = 100
 SECONDS = (10.0, 30.0)
 """How long a connection may take, and how long it may be silent."""
 RETRIES, LONGEST_WAIT = 2, 10
-UNKNOWN = "unknown"
 LEVELS = ((9.0, "critical"), (7.0, "high"), (4.0, "medium"), (0.1, "low"))
 """The lowest score of each level, as the CVSS specification has them."""
-ORDER = ("critical", "high", "medium", UNKNOWN, "low", "none")
+ORDER = ("critical", "high", "medium", "unknown", "low", "none")
 """The worst first; what nobody has rated comes before what is rated low."""
 WORDS = {"CRITICAL": "critical", "HIGH": "high", "MODERATE": "medium", "MEDIUM": "medium", "LOW": "low"}
 VECTORS = {"CVSS_V4": "CVSS4", "CVSS_V3": "CVSS3", "CVSS_V2": "CVSS2"}
@@ -155,10 +154,8 @@ def locate_releases(locks: Mapping[str, Iterable[Pin]]) -> dict[Release, dict[st
     for path, pins in locks.items():
         for pin in pins:
             if not pin.version:
-                raise DockyardError(
-                    f"{path}:{pin.line}: {pin.requirement} has no version that could be looked up",
-                    "name a release of it in the .in file instead of an address",
-                )
+                wrong = f"{path}:{pin.line}: {pin.requirement} has no version that could be looked up"
+                raise DockyardError(wrong, "name a release of it in the .in file instead of an address")
             places.setdefault(Release(pin.name, pin.version), {}).setdefault(path, pin.line)
     return places
 
@@ -197,7 +194,7 @@ def merge_records(release: Release, records: Iterable[Mapping[str, Any]]) -> lis
         score = max((score for each in members if (score := _score(each, release.name)) is not None), default=None)
         said = ((each.get("database_specific") or {}).get("severity") for each in members)
         words = [WORDS[word.upper()] for word in said if isinstance(word, str) and word.upper() in WORDS]
-        severity = level(score) if score is not None else min(words, key=ORDER.index, default=UNKNOWN)
+        severity = level(score) if score is not None else min(words, key=ORDER.index, default="unknown")
         fixes = {fix for each in members for fix in _list_fixes(each, release)}
         summary = next((str(each["summary"]) for each in members if each.get("summary")), "")
         mended_in = tuple(sorted(fixes, key=Version))

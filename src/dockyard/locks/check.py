@@ -1,15 +1,7 @@
 """Check every lock against what it was made from: offline, with no engine, no process, no network.
 
-A comment at the top of a lock says what that was, so that a check needs nothing but the files:
-
-    # Made by Dockyard from requirements/test.in: change that, then run `invoke lock`.
-    # for: Python 3.13, linux, all hashes
-    # by: pip-tools 7.6.2
-    # with: requirements/3.13/production.txt sha256:...
-    # from: requirements/test.in sha256:...
-    # from: requirements/base.in sha256:...
-    # built from source: sailmaker on linux/amd64, linux/arm64
-    # body: sha256:...
+A comment at the top of a lock says what that was, so that a check needs nothing but the files; "The header" in
+docs/reference/locks.md has every field of it.
 
 `dockyard-lock-check`, the pre-commit hook, does that for the project around the current folder.
 """
@@ -46,8 +38,6 @@ FIELDS = {"for:", "by:", "from:", "with:", "built", "body:"}
 BUILT = "built from source:"
 MADE_OF = (BUILT, "body:")
 """How the fields begin that tell of the lock itself, and not of what it was made from."""
-
-PYTHON = re.compile(r"[0-9]+\.[0-9]+")
 
 
 class Lock(NamedTuple):
@@ -263,7 +253,7 @@ def _find_strays(settings: "Settings") -> Iterator[Problem]:
     known = list_purposes(settings.root)
     for file in sorted((settings.root / FOLDER).glob("*/*.txt")):
         python, purpose = file.parent.name, file.stem
-        if not PYTHON.fullmatch(python):
+        if not re.fullmatch(r"[0-9]+\.[0-9]+", python):
             continue
         path = lock_path(python, purpose)
         if python not in settings.pythons:

@@ -157,8 +157,7 @@ def compare_with_disk(root: Path, known: ProjectLocks, made: Compiled) -> Outcom
     old = {lock.path: lock for lock in known.locks}
     new = {path: lock._replace(content=made.texts[path].encode()) for path, lock in old.items() if path in made.texts}
     stale = [path for path in new if new[path].content != old[path].content]
-    strays = [problem.path for problem in known.strays]
-    gone = {path: None for path in strays if b"# Made by Dockyard" in (root / path).read_bytes()[:200]}
+    gone = {one.path: None for one in known.strays if b"# Made by Dockyard" in (root / one.path).read_bytes()[:200]}
     return Outcome(
         files={**{path: made.texts[path] for path in stale}, **gone},
         changes=plan.compare_locks({path: old[path].pins for path in stale}, {path: new[path].pins for path in stale}),
@@ -178,9 +177,8 @@ def choose_images(settings: "Settings", engine: Engine, batches: Sequence[Batch]
     if not found and (others := [python for python in settings.pythons if python not in wanted]):
         found, _ = resolve.ensure_bases(settings, engine, others)
     if not found:
-        raise DockyardError(
-            f"there is no base image for Python {missing[0].python}: {missing[0].reason}", "`invoke doctor` shows why"
-        )
+        wrong = f"there is no base image for Python {missing[0].python}: {missing[0].reason}"
+        raise DockyardError(wrong, "`invoke doctor` shows why")
     here, placed = {base.python: base.image for base in found}, []
     newest = max(here, key=Version)
     for batch in batches:
@@ -204,7 +202,7 @@ def compile_all(engine: Engine, batches: Sequence[Batch], access: Access) -> Com
     pending: list[Future[Compiled]] = []
     with (
         console.status(f"making locks for Python {pythons}: {names}"),
-        ThreadPoolExecutor(max_workers=max(len(batches), 1)) as pool,
+        ThreadPoolExecutor(len(batches)) as pool,
     ):
         try:
             pending += [pool.submit(_compile, run, batch) for batch in batches]

@@ -13,7 +13,6 @@ from dockyard.errors import DockyardError
 
 FOLDER = "requirements"
 SUFFIX = ".in"
-MEND = "invoke lock"
 INCLUDE = re.compile(r"(?:(-[rc])[ \t]*|(--requirement|--constraint)(?:[ \t]*=[ \t]*|[ \t]+))(['\"]?)(.+?)\3$")
 PASSWORD = re.compile(r"://(?:[^/@\s]*:)?(?!\$\{\w+\}@)[^/@\s:]+@")
 VERSION_CONTROL = re.compile(r"(?:^|@[ \t]*)(?:git|hg|svn|bzr)\+")
@@ -50,7 +49,7 @@ class Problem(NamedTuple):
     path: str
     line: int
     message: str
-    mend: str = MEND
+    mend: str = "invoke lock"
 
 
 class InputError(DockyardError):
@@ -186,8 +185,7 @@ def _wrong_option(said: str) -> tuple[str, str]:
 
 def _wrong_requirement(said: str) -> tuple[str, str]:
     option = PER_LINE.search(said)
-    named = said[: option.start()].strip() if option else said
-    words = said[option.start() :] if option else ""
+    named, words = (said[: option.start()].strip(), said[option.start() :]) if option else (said, "")
     if VERSION_CONTROL.search(named):
         hint = "name a release, or the address of an archive of that commit"
         return f"{said}: a checkout has no hash to lock", hint

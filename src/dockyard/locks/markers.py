@@ -33,7 +33,6 @@ DEFAULTS = ("linux/amd64", "linux/arm64")
 UNSTABLE = ("platform_release", "platform_version", "implementation_version")
 PYTHONS = ("2.7", *(f"3.{minor}" for minor in range(30)))
 
-
 SYSTEMS = {"linux": ("Linux", "posix"), "darwin": ("Darwin", "posix"), "win32": ("Windows", "nt")}
 """How markers call a system besides its `sys_platform`: `platform_system` and `os_name`."""
 

@@ -172,10 +172,9 @@ def narrow_hashes(
             archives = {digest for digest in pin.hashes if files.get(digest, "").endswith(SDIST)}
             if not archives:
                 where = f"Python {python} on {', '.join(lacking)}"
-                raise DockyardError(
-                    f"{pin.requirement} has neither a wheel for {where} nor a source archive",
-                    f"ask for a version of {pin.name} that has one, or take {lacking[0]} out of platforms",
-                )
+                wrong = f"{pin.requirement} has neither a wheel for {where} nor a source archive"
+                hint = f"ask for a version of {pin.name} that has one, or take {lacking[0]} out of platforms"
+                raise DockyardError(wrong, hint)
             hashes |= archives
             sources.append(f"{pin.name} on {', '.join(lacking)}")
         # What is for other systems alone is in no image, and keeps all of its hashes.

@@ -146,15 +146,13 @@ def describe_changes(outcome: "Outcome") -> "LockRecord":
 
 def print_chains(project: "Settings", name: str, *, as_json: bool) -> None:
     """Print who asks for a package, for each lock that has it; locks with one story share a row."""
-    from packaging.utils import canonicalize_name
-
     from dockyard.locks.check import inspect_locks
-    from dockyard.locks.pins import find_chains
+    from dockyard.locks.pins import find_chains, read_name
 
     stories: dict[tuple[str, tuple[tuple[str, ...], ...]], list[str]] = {}
     for one in inspect_locks(project).locks:
         pins = {pin.name: pin for pin in one.pins}
-        if found := pins.get(canonicalize_name(name)):
+        if found := pins.get(read_name(name)):
             stories.setdefault((found.requirement, find_chains(name, pins)), []).append(one.path)
     if not stories:
         raise UsageError(f"no lock has a package {name}", "`invoke lock --check` shows whether all are up to date")
@@ -226,10 +224,10 @@ def print_outdated(project: "Settings", *, as_json: bool) -> None:
     if told or as_json:
         rows = [(*row, name_locks(project, locks)) for *row, locks in told]
         console.tell([dict(zip(columns, row, strict=True)) for row in told], columns, rows, json=as_json)
-    count = len({each.package for each in behind})
-    said = _count(count, "package") + " behind" if count else "no package is behind"
-    tip = "; `invoke lock --upgrade` takes the newest" if count else ""
-    console.log.info(f"{said} what the .in files and each Python allow{tip}")
+    allowed = "what the .in files and each Python allow"
+    said = f"{_count(len({each.package for each in behind}), 'package')} behind {allowed}"
+    tip = "`invoke lock --upgrade` takes the newest"
+    console.log.info(f"{said}; {tip}" if behind else f"no package is behind {allowed}")
 
 
 def _count(number: int, thing: str) -> str:
