@@ -476,7 +476,7 @@ def test_bases_are_asked_for_with_the_client_at_hand(settings: Settings) -> None
     assert programs.asked[0].argv[:5] == ("docker", "buildx", "imagetools", "inspect", "python:3.13-slim")
 
 
-@pytest.mark.parametrize("there", [engines("auto")], ids=["nothing yet"])
+@pytest.mark.parametrize("there", [engines("auto"), engines("host", BARE)], ids=["nothing yet", "no buildx"])
 def test_bases_without_a_client(settings: Settings, there: Search) -> None:
     """Nobody can be asked before there is something to ask with."""
     programs = Programs(Completed(0, "", "", 0.0))

@@ -198,8 +198,9 @@ def check_bases(machine: Machine) -> Iterator[Row]:
         state, fix = (WARN, 'base = "auto" asks a registry') if lacking else (OK, "")
         yield Row("base images", state, f"from Debian packages{lacking}", fix)
         return
-    docker = machine.docker()
-    if docker is None:
+    docker, engines = machine.docker(), machine.engines
+    no_buildx = engines.kind != "embedded" and "buildx" in dict(missing_plugins(engines.plugins))
+    if docker is None or no_buildx:
         yield Row("base images", OK, "the first build asks a registry")
         return
     name = wanted(settings.python, lookup.read_bases_lock(settings.root))

@@ -20,13 +20,13 @@ def require_free_ports(engine: Engine, model: Model, before: Sequence[Container]
             continue
         name, project = find_holder(engine, port.published)
         where = f"port {port.published}" + (f" of {port.host}" if port.host else "")
+        holder = f"the container {name}" if name else "another program"
+        if project:
+            holder += f" of the stack {project}"
         free = find_free_port(port.host, port.published)
-        other = f"publish at another port{f': `invoke up --port {free}`' if free else ''}"
-        if name:
-            holder = f"the container {name}" + (f" of the stack {project}" if project else "")
-            raise DockyardError(f"{where} is in use by {holder}", f"stop it, or {other}")
-        who = f"`ss -ltnp sport = :{port.published}` names it"
-        raise DockyardError(f"{where} is in use by another program", f"{who}: stop it, or {other}")
+        ways = f"stop it, or publish at another port{f': `invoke up --port {free}`' if free else ''}"
+        names = "" if name else f"`ss -ltnp sport = :{port.published}` names it: "
+        raise DockyardError(f"{where} is in use by {holder}", names + ways)
 
 
 def find_holder(engine: Engine, port: int, seconds: float | None = None) -> tuple[str, str]:
