@@ -3,7 +3,7 @@
 import pytest
 
 from dockyard.bases.lookup import ANSWER_SECONDS, SILENCE_SECONDS, Answer, Base, local_name, reference
-from dockyard.bases.resolve import Choice, Known, choose_source, summarize_sources
+from dockyard.bases.resolve import Known, choose_source, summarize_sources
 
 YES = Answer(digest="sha256:" + "a" * 64)
 NO = Answer(reason="no such host")
@@ -13,25 +13,23 @@ PIN = "sha256:" + "b" * 64
 @pytest.mark.parametrize(
     ("mode", "known", "choice"),
     [
-        pytest.param("debian", Known(pin=PIN, answer=YES), Choice.DEBIAN, id="debian is obeyed"),
-        pytest.param("registry", Known(pin=PIN), Choice.REGISTRY, id="a pin needs no question"),
-        pytest.param("registry", Known(answer=YES), Choice.REGISTRY, id="an answer lately given counts"),
-        pytest.param("registry", Known(made=True), Choice.ASK, id="registry never becomes packages"),
-        pytest.param("registry", Known(answer=NO), Choice.ASK, id="registry asks again after silence"),
-        pytest.param("auto", Known(), Choice.ASK, id="auto knows nothing"),
-        pytest.param("auto", Known(made=True), Choice.DEBIAN, id="what was made is kept"),
-        pytest.param(
-            "auto", Known(made=True, answer=YES), Choice.DEBIAN, id="what was made is kept although one answers"
-        ),
-        pytest.param("auto", Known(pin=PIN, made=True), Choice.ASK, id="a pin goes before what was made"),
-        pytest.param("auto", Known(pin=PIN, answer=YES), Choice.REGISTRY, id="a pin that the registry has"),
-        pytest.param("auto", Known(pin=PIN, made=True, answer=NO), Choice.DEBIAN, id="silence leads to packages"),
-        pytest.param("auto", Known(answer=YES), Choice.REGISTRY, id="auto prefers a registry"),
+        pytest.param("debian", Known(pin=PIN, answer=YES), "debian", id="debian is obeyed"),
+        pytest.param("registry", Known(pin=PIN), "registry", id="a pin needs no question"),
+        pytest.param("registry", Known(answer=YES), "registry", id="an answer lately given counts"),
+        pytest.param("registry", Known(made=True), "ask", id="registry never becomes packages"),
+        pytest.param("registry", Known(answer=NO), "ask", id="registry asks again after silence"),
+        pytest.param("auto", Known(), "ask", id="auto knows nothing"),
+        pytest.param("auto", Known(made=True), "debian", id="what was made is kept"),
+        pytest.param("auto", Known(made=True, answer=YES), "debian", id="what was made is kept although one answers"),
+        pytest.param("auto", Known(pin=PIN, made=True), "ask", id="a pin goes before what was made"),
+        pytest.param("auto", Known(pin=PIN, answer=YES), "registry", id="a pin that the registry has"),
+        pytest.param("auto", Known(pin=PIN, made=True, answer=NO), "debian", id="silence leads to packages"),
+        pytest.param("auto", Known(answer=YES), "registry", id="auto prefers a registry"),
     ],
 )
-def test_choice_without_asking(mode: str, known: Known, choice: Choice) -> None:
+def test_choice_without_asking(mode: str, known: Known, choice: str) -> None:
     """Each setting and state leads to one choice."""
-    assert choose_source(mode, known) is choice
+    assert choose_source(mode, known) == choice
 
 
 @pytest.mark.parametrize(("answer", "seconds"), [(YES, ANSWER_SECONDS), (NO, SILENCE_SECONDS)])

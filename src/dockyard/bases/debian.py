@@ -185,15 +185,6 @@ def simulate(python: str, *, allow_expired: bool) -> dict[str, str]:
         return recipe.parse_simulation(run(job, simulate=True))
 
 
-def fetch_tool() -> Path:
-    """Return the folder with mmdebstrap, fetching it the first time."""
-    folder = files.folder() / "mmdebstrap"
-    with files.alone(files.folder() / ".mmdebstrap.lock"):
-        if not (folder / "usr/bin/mmdebstrap").is_file():
-            apt.unpack((TOOL,), folder)
-    return folder
-
-
 def explain(name: str, said: str) -> DockyardError:
     """Return the error that tells why no base was made, from what mmdebstrap and apt said."""
     if sign := read_signs(UNAVAILABLE, said):
@@ -227,7 +218,10 @@ def workplace(contents: recipe.Contents, allow_expired: bool) -> Iterator[recipe
     """Prepare a folder for one run of mmdebstrap, and leave nothing of it, mounts included."""
     release = contents.release
     mirror = apt.mirror()
-    tools = fetch_tool()
+    tools = files.folder() / "mmdebstrap"
+    with files.alone(files.folder() / ".mmdebstrap.lock"):
+        if not (tools / "usr/bin/mmdebstrap").is_file():
+            apt.unpack((TOOL,), tools)
     work = Path(tempfile.mkdtemp(prefix="dockyard-tree-"))
     try:
         work.chmod(0o755)  # in a user namespace the tool is another user, who cannot look into a home

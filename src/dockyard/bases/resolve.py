@@ -12,8 +12,7 @@ long as nothing new is learnt, so that one commit does not get one base today an
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from dockyard import console, files
 from dockyard.bases import cache, debian, lookup, recipe
@@ -29,14 +28,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 __all__ = ["Base", "Missing", "Source", "UnavailableError", "ensure_bases", "local_name", "reference"]
-
-
-class Choice(StrEnum):
-    """What to do for one Python."""
-
-    REGISTRY = "registry"
-    DEBIAN = "debian"
-    ASK = "ask"
 
 
 @dataclass(frozen=True)
@@ -123,7 +114,7 @@ def wanted(python: str, pinned: Mapping[str, str]) -> str:
 
 def ask_open(settings: "Settings", engine: "Engine", known: dict[str, Known], pinned: Mapping[str, str]) -> str:
     """Ask the registry about those Pythons whose choice needs it, add its answers, and return why it gave none."""
-    open_ones = [python for python, one in known.items() if choose_source(settings.base, one) is Choice.ASK]
+    open_ones = [python for python, one in known.items() if choose_source(settings.base, one) == "ask"]
     if not open_ones:
         return ""
     answers = lookup.ask_registry(engine, [wanted(python, pinned) for python in open_ones])
@@ -139,7 +130,7 @@ def decide_base(mode: str, python: str, known: Known) -> Base | Missing | None:
     """
     name, answer = reference(python), known.answer or Answer(reason="not asked")
     digest = known.pin or answer.digest
-    if choose_source(mode, known) is Choice.DEBIAN:
+    if choose_source(mode, known) == "debian":
         try:
             recipe.release_of(python)
         except UnavailableError as error:
@@ -173,17 +164,15 @@ def explain_missing(python: str, error: UnavailableError, answer: Answer | None 
     return Missing(python, f"{error.message}{f' ({error.hint})' if error.hint else ''}{also}")
 
 
-def choose_source(mode: str, known: Known) -> Choice:
-    """Return the choice for one Python under the setting `base`."""
-    if mode == "debian":
-        return Choice.DEBIAN
+def choose_source(mode: str, known: Known) -> Source | Literal["ask"]:
+    """Return what to do for one Python under the setting `base`: take it from there, or ask the registry first."""
+    if mode == "debian" or (mode == "auto" and known.made and not known.pin):
+        return "debian"
     if mode == "registry":
-        return Choice.REGISTRY if known.pin or (known.answer and known.answer.digest) else Choice.ASK
-    if not known.pin and known.made:
-        return Choice.DEBIAN
+        return "registry" if known.pin or (known.answer and known.answer.digest) else "ask"
     if known.answer is None:
-        return Choice.ASK
-    return Choice.REGISTRY if known.answer.digest else Choice.DEBIAN
+        return "ask"
+    return "registry" if known.answer.digest else "debian"
 
 
 def summarize_sources(sources: Mapping[str, str], why: str = "") -> str:
@@ -287,22 +276,19 @@ def list_bases(settings: "Settings", pythons: Sequence[str]) -> list[dict[str, A
                 "reference": reference(python),
                 "pin": known[python].pin or None,
                 "registry": asdict(answer) if answer else None,
-                "debian": _described(python, record) if record else None,
+                "debian": record
+                and {
+                    "image": local_name(python),
+                    "version": record.version,
+                    "release": record.release,
+                    "architecture": record.architecture,
+                    "digest": record.image.config,
+                    "manifest": record.image.manifest,
+                    "size": record.image.size,
+                    "current": record.recipe == debian.current(python),
+                    "packages": dict(record.packages),
+                },
                 "release": recipe.RELEASES.get(python),
             }
         )
     return rows
-
-
-def _described(python: str, record: cache.Record) -> dict[str, Any]:
-    return {
-        "image": local_name(python),
-        "version": record.version,
-        "release": record.release,
-        "architecture": record.architecture,
-        "digest": record.image.config,
-        "manifest": record.image.manifest,
-        "size": record.image.size,
-        "current": record.recipe == debian.current(record.python),
-        "packages": dict(record.packages),
-    }

@@ -148,12 +148,6 @@ def upstream_version(packaged: str) -> str:
     return found[1] if found else packaged
 
 
-def fingerprint(service: Service) -> str:
-    """Return the fingerprint of today's recipe of a service: an image of another recipe is made anew."""
-    shipped = (debian.read_shipped(name) for name in (*SHARED, f"entrypoints/{service.script}.sh"))
-    return recipe.fingerprint(service.contents, shipped, repr(configure(service)))
-
-
 def configure(service: Service) -> dict[str, object]:
     """Return the fields of a service's image configuration, beside its environment and command (pure)."""
     return {
@@ -188,13 +182,14 @@ def plan_service(service: Service) -> debian.ImagePlan:
     """Return how the image of a service is made."""
     path = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
     variables = recipe.list_variables({**path, **dict(service.environment)})
+    shipped = map(debian.read_shipped, (*SHARED, f"entrypoints/{service.script}.sh"))
     config = {"Env": variables, "Cmd": [service.command], **configure(service)}
     return debian.ImagePlan(
         "service",
         service.name,
         service.title,
         service.contents,
-        fingerprint(service),
+        recipe.fingerprint(service.contents, shipped, repr(configure(service))),
         lambda held: held.get(service.package, ""),
         lambda _version: config,
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dockyard.bases import lookup, services
-from dockyard.bases.resolve import Choice, Known, choose_source
+from dockyard.bases.resolve import Known, choose_source
 from dockyard.deploy import front
 from dockyard.deploy.cluster import LostError
 from dockyard.deploy.destination import Destination
@@ -172,7 +172,7 @@ def provide_front(settings: Settings, docker: Docker) -> str:
     answers = lookup.recall_answers()
     if settings.base == "auto" and OFFICIAL not in answers:
         answers |= lookup.ask_registry(docker.engine, [OFFICIAL])
-    if choose_source(settings.base, Known(answer=answers.get(OFFICIAL))) is not Choice.DEBIAN:
+    if choose_source(settings.base, Known(answer=answers.get(OFFICIAL))) != "debian":
         return f"{front.IMAGE}@{answers[OFFICIAL].digest}" if OFFICIAL in answers else OFFICIAL
     service = services.find_service(front.IMAGE)
     if service is None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from dockyard.bases import lookup, services
 from dockyard.bases.lookup import Answer
-from dockyard.bases.resolve import Choice, Known, choose_source, wanted
+from dockyard.bases.resolve import Known, choose_source, wanted
 from dockyard.engine.client import Engine
 from dockyard.errors import CommandError, DockyardError, SettingsError, UsageError
 from dockyard.files import make_folder, write_atomically
@@ -106,7 +106,7 @@ def substitute_services(
     for image in absent:
         known = Known(pinned.get(image, ""), answer=answers.get(official[image]))
         service = services.find_service(image)
-        if service and choose_source(mode, known) is Choice.DEBIAN:
+        if service and choose_source(mode, known) == "debian":
             images[image], version = ensure(stack.engine, service, allow_expired=stack.settings.allow_expired_release)
             names = ", ".join(one.name for one in model.services if one.image == image)
             log.info(f"{names}: {services.describe_substitute(image, service, version)}")
