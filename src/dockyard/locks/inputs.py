@@ -138,7 +138,7 @@ def _include(path: str, number: int, match: re.Match[str]) -> Include:
     option, target = "-" + (match[1] or match[2]).lstrip("-")[0], match[4]
     place = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
     if "://" in target:
-        wrong = f"{_narrow_gaps(match[0])}: what is behind an address can change unseen"
+        wrong = f"{match[0]}: what is behind an address can change unseen"
         raise InputError(path, number, wrong, "keep a copy of it in the project")
     if place.startswith(("/", "../")):
         hint = "keep a copy of it in the project, and name it relative to this file"
@@ -212,8 +212,9 @@ def logical_lines(text: str) -> Iterator[Line]:
     start, parts = 0, list[str]()
     for number, physical in enumerate([*text.splitlines(), ""], 1):
         start = start if parts else number
-        # Most lines of a lock are hashes, and a search in each would take most of a check's time.
-        comment = "#" in physical and COMMENT.match(physical)
+        comment = physical.lstrip().startswith("#")
+        if comment and not parts:
+            continue
         if physical.endswith("\\") and not comment:
             parts.append(physical.strip("\\"))
             continue
@@ -230,15 +231,15 @@ def normalize_spaces(text: str) -> str:
     Spaces inside quotes are kept. In options and addresses only the length of a gap is meaningless.
     """
     if text.startswith("-") or any(sign in text for sign in ("@", "://", " --", "\t--")):
-        return _narrow_gaps(text)
+        return GAP.sub(" ", text.replace("\t", " "))
     return " ".join(TOKEN.findall(text))
 
 
 def canonicalize_lock(content: bytes) -> str:
     """Return what counts in a lock: its logical lines with single spaces."""
-    lines = logical_lines(content.decode("utf-8-sig", "replace"))
-    return "\n".join(_narrow_gaps(line.text) for line in lines)
-
-
-def _narrow_gaps(text: str) -> str:
-    return GAP.sub(" ", text.replace("\t", " "))
+    text = content.decode("utf-8-sig", "replace").replace("\t", " ")
+    joined = text.replace(" \\\n    --hash=", " --hash=")
+    # Most lines of a lock are hashes: joined at once, unless a comment would swallow one.
+    if "\\" not in joined and not re.search(r"#.*\\\n", text):
+        text = joined
+    return "\n".join(GAP.sub(" ", line.text) for line in logical_lines(text))
