@@ -87,3 +87,11 @@ def test_addresses() -> None:
     assert ports.format_addresses(web, (8000,)) == ("http://127.0.0.1:80", "http://[::1]:81")
     assert ports.format_addresses(database, (8000,)) == ("127.0.0.1:5432",)
     assert ports.format_addresses(replace(RUNNING, addresses=()), (8000,)) == ()
+
+
+@pytest.mark.parametrize(("address", "health"), [("unix:///x", "healthy"), ("tcp://192.0.2.1:2376", "")])
+def test_who_is_not_asked(address: str, health: str) -> None:
+    """A health check vouches for what speaks no HTTP, and the ports of an engine elsewhere are out of reach."""
+    database = replace(RUNNING, health=health, addresses=(("127.0.0.1", 5432, 5432),))
+    engine = Engine("host", "28", True, environment={"DOCKER_HOST": address})
+    assert ports.find_silent(engine, (database,), (8000,)) is None
