@@ -285,15 +285,24 @@ def test_a_lock_leaves_no_file(tmp_path: Path) -> None:
 def test_daemon_settings(somewhere: Place) -> None:
     """The daemon keeps everything below its own folders, on its own bridge and addresses."""
     addresses = network.Addresses(IPv4Network("172.31.128.0/24"), IPv4Network("172.31.192.0/18"))
-    made = install.daemon_settings(somewhere, "dockyard3", addresses)
+    made = install.daemon_settings(somewhere, "dockyard3", addresses, cache=2_000_000_000)
     assert made["features"] == {"containerd-snapshotter": True}
     assert made["bridge"] == "dockyard3"
     assert made["default-address-pools"] == [{"base": "172.31.192.0/18", "size": 24}]
     assert made["hosts"] == [f"unix://{somewhere.socket}"]
+    assert made["builder"] == {"gc": {"enabled": True, "defaultKeepStorage": "2000000000"}}
     assert "mtu" not in made
-    smaller = install.daemon_settings(somewhere, "dockyard3", addresses, 1420)
+    smaller = install.daemon_settings(somewhere, "dockyard3", addresses, cache=2_000_000_000, mtu=1420)
     assert smaller["mtu"] == 1420
     assert smaller["default-network-opts"]["bridge"]["com.docker.network.driver.mtu"] == "1420"
+
+
+@pytest.mark.parametrize(
+    ("free", "limit"), [(0, 2), (9, 2.25), (30, 7.5), (500, 10)], ids=["full", "small", "usual", "large"]
+)
+def test_the_build_cache_leaves_room(free: float, limit: float) -> None:
+    """It keeps a quarter of what is free, within limits, in GB."""
+    assert install.cache_limit(int(free * 10**9)) == limit * 10**9
 
 
 def test_the_daemon_sees_proxies_but_no_clients_settings(somewhere: Place) -> None:
@@ -301,6 +310,7 @@ def test_the_daemon_sees_proxies_but_no_clients_settings(somewhere: Place) -> No
     changes = install.daemon_environment(somewhere, {"PATH": "/usr/bin", "HTTPS_PROXY": "http://proxy"})
     assert "HTTPS_PROXY" not in changes
     assert changes["DOCKER_TLS_VERIFY"] is None
+    assert changes["TMPDIR"] == str(somewhere.run)
     assert str(changes["PATH"]).startswith(f"{somewhere.links}{os.pathsep}")
 
 

@@ -235,6 +235,7 @@ def daemon_environment(place: Place, environment: Mapping[str, str]) -> dict[str
     path = filter(None, (place.programs, environment.get("PATH"), "/usr/sbin:/usr/bin:/sbin:/bin"))
     ours = {
         "PATH": os.pathsep.join(path),
+        "TMPDIR": str(place.run),  # what a killed engine leaves of its runs goes with it
         "LD_LIBRARY_PATH": str(place.libraries),
         "XTABLES_LIBDIR": str(place.extensions),
     }
@@ -253,8 +254,18 @@ def client_environment(place: Place, environment: Mapping[str, str] = os.environ
     }
 
 
-def daemon_settings(place: Place, bridge: str, addresses: Addresses, mtu: int = USUAL_MTU) -> dict[str, Any]:
-    """Return the content of daemon.json."""
+def cache_limit(free: int) -> int:
+    """Return how many bytes BuildKit's cache may keep where so many are free: a quarter, from 2 to 10 GB (pure).
+
+    BuildKit's own limit is a tenth of the disk, however full that is.
+    """
+    return min(max(free // 4, 2 * 10**9), 10 * 10**9)
+
+
+def daemon_settings(
+    place: Place, bridge: str, addresses: Addresses, *, cache: int, mtu: int = USUAL_MTU
+) -> dict[str, Any]:
+    """Return the content of daemon.json; `cache` is BuildKit's limit in bytes."""
     settings: dict[str, Any] = {
         "features": {"containerd-snapshotter": True},
         "bridge": bridge,
@@ -266,6 +277,7 @@ def daemon_settings(place: Place, bridge: str, addresses: Addresses, mtu: int = 
         "group": "root",
         "init-path": str(place.links / "docker-init"),
         "userland-proxy-path": str(place.root / "usr/sbin/docker-proxy"),
+        "builder": {"gc": {"enabled": True, "defaultKeepStorage": str(cache)}},
         "log-driver": "json-file",
         "log-opts": {"max-size": "10m", "max-file": "3"},
     }

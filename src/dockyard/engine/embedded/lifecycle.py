@@ -107,7 +107,8 @@ def _launch(place: Place) -> dict[str, Any]:
         network.make_bridge(name, addresses)
     except OSError as error:
         raise explain_no_bridge(error) from None
-    settings = install.daemon_settings(place, name, addresses, network.mtu())
+    limit = install.cache_limit(shutil.disk_usage(place.data).free)
+    settings = install.daemon_settings(place, name, addresses, cache=limit, mtu=network.mtu())
     write_atomically(place.settings, json.dumps(settings, indent=2))
     place.log.write_bytes(b"")
     dockerd = str(place.root / "usr/sbin/dockerd")
