@@ -9,10 +9,12 @@ import contextlib
 import json
 import queue
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
+from pathlib import Path
 from typing import IO, Any
 
 from dockyard.bases import resolve
@@ -46,8 +48,10 @@ def make_image(settings: Settings, engine: Engine) -> str:
     image = f"dockyard-test-browser:{sha256(f'{base.digest} {text}'.encode()).hexdigest()[:16]}"
     if not capture(engine.command("image", "inspect", image), check=False).ok:
         context = f"--build-context={base.reference}={base.context}"
-        build = ("buildx", "build", "--load", "--provenance=false", context, f"--tag={image}", "-")
-        capture(engine.command(*build, input=text.encode()))
+        with tempfile.TemporaryDirectory() as folder:  # buildx leaves one behind for a Dockerfile from its input
+            (Path(folder) / "Dockerfile").write_text(text)
+            build = ("buildx", "build", "--load", "--provenance=false", context, f"--tag={image}", folder)
+            capture(engine.command(*build))
     return image
 
 

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,11 +17,14 @@ from dockyard.image import build
 from dockyard.settings import Settings, load
 
 from .checkout import remove_made
+from .registry_process import programs
 from .sample_projects import Installation
 
+__all__ = ["programs"]
 ROOT = Path(__file__).parents[2]
 
 
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 COUNTED = ("deploy_swarm", "deploy_host")
 """Files that count requests that fail, of ten thousand: beside builds on every core, checks of a copy time out."""
 LIGHT = (
@@ -38,10 +42,15 @@ LIGHT = (
     "doctor",
     "ledger_serving",
     "build_elsewhere",
+    "manifests",
+    "newer_versions",
+    "compose_edits",
+    "ledger_api",
 )
 """Files that mostly wait, or keep to one core: they may run beside those that are counted."""
 FIRST = (
-    *(COUNTED[0], *LIGHT[:3], COUNTED[1], *LIGHT[3:]),
+    # Each worker takes a file, and then another: both that are counted come to the first.
+    *(COUNTED[0], *LIGHT[: WORKERS - 1], COUNTED[1], *LIGHT[WORKERS - 1 :]),
     *("docs_run", "wheels", "init", "verify", "private_index", "stack", "release", "production_image", "pages"),
 )
 """The order in which workers take files: what is counted beside what is light, then what takes longest.
@@ -76,6 +85,14 @@ def other_workers(request: pytest.FixtureRequest) -> Iterator[None]:
     with (Path(tempfile.gettempdir()) / f"dockyard-integration-{os.getuid()}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX if name in COUNTED else fcntl.LOCK_SH)
         yield
+
+
+@pytest.fixture(scope="module")
+def module_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Yield a folder that goes when the tests of its file are over."""
+    folder = tmp_path_factory.mktemp(request.path.stem)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)

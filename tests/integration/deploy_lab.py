@@ -11,7 +11,6 @@ import pytest
 from dockyard import process
 from dockyard.bases import resolve, services
 from dockyard.engine.client import Engine
-from dockyard.engine.embedded import install
 from dockyard.settings import Settings
 from tests.integration import engine_lab, second_engine
 from tests.integration.engine_lab import HUB, Lab
@@ -26,11 +25,9 @@ FAULTS = {"one": "", "two": "", "three": "", "four": "", "ill": "unhealthy", "br
 
 
 @contextmanager
-def opened(project: Settings, engine: Engine, folder: Path, count: int, *, small: str = "") -> Iterator[Lab]:
+def opened(project: Settings, engine: Engine, count: int, *, small: str = "") -> Iterator[Lab]:
     """Run a lab of the engine's own release, with the image of a front at hand: the hub reaches no mirror."""
-    root = second_engine.unpacked(
-        install.ENGINE_RELEASE, folder / "engine", allow_expired=project.allow_expired_release
-    )
+    root = second_engine.provide_engine()
     front = services.find_service("haproxy")
     assert front
     services.ensure_service(engine, front, allow_expired=project.allow_expired_release)
@@ -39,14 +36,13 @@ def opened(project: Settings, engine: Engine, folder: Path, count: int, *, small
 
 
 @pytest.fixture(scope="module")
-def registry(lab: Lab, programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegistry]:
+def registry(lab: Lab, programs: Programs, module_folder: Path) -> Iterator[RunningRegistry]:
     """Run the registry that the nodes fetch from, in the hub of the lab."""
-    folder = tmp_path_factory.mktemp("served")
-    script = folder / "registry.sh"
+    script = module_folder / "registry.sh"
     script.write_text(f'#!/bin/sh\nexec {" ".join(lab.enter(programs.registry))} "$@"\n')
     script.chmod(0o755)
     shape = Shape(password=False, address=HUB)
-    with running(Programs(str(script), programs.openssl), folder / "registry", shape) as registry:
+    with running(Programs(str(script), programs.openssl), module_folder / "registry", shape) as registry:
         yield registry
 
 

@@ -19,6 +19,8 @@ from dockyard import apt
 from dockyard.errors import DockyardError
 from dockyard.process import Command, capture, which
 
+from .debian_packages import provide_packages
+
 USER, PASSWORD = "sailor", "secret"
 HTPASSWD = f"{USER}:$2b$04$Knf9mH77g45ymeZa64/4k.ljQyz5KcPOAnh7AvOhZWWxe2wB.5CB6\n"
 """The only form that the registry takes is bcrypt, which Python cannot make by itself."""
@@ -49,14 +51,14 @@ class Programs:
 
 
 @pytest.fixture(scope="session")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
+def programs() -> Programs:
     """Return the registry and openssl: this host's own, or else unpacked from their Debian packages."""
     names = ("docker-registry", "openssl")
     missing = [name for name in names if which(name) is None]
-    unpacked = tmp_path_factory.mktemp("registry-programs") / "root"
+    unpacked = Path()
     if missing:
         try:
-            apt.unpack([f"{name}/{apt.codename()}" for name in missing], unpacked)
+            unpacked = provide_packages(*(f"{name}/{apt.codename()}" for name in missing))
         except DockyardError as error:
             pytest.skip(f"{' and '.join(missing)} not installed, and no Debian package to be had: {error.message}")
     return Programs(*(which(name) or str(unpacked / "usr/bin" / name) for name in names))

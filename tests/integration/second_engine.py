@@ -24,6 +24,7 @@ from dockyard.engine import client as engine
 from dockyard.engine.client import Engine
 from dockyard.engine.embedded import install, lifecycle
 from dockyard.engine.embedded.install import Place
+from tests.integration.debian_packages import provide_packages
 
 ROOT = Path(__file__).parents[2]
 NEW_NETWORK = 0x40000000
@@ -31,21 +32,17 @@ GLIB = {"bookworm": "libglib2.0-0"}
 """A library of slirp4netns, which was renamed when Debian's times became 64 bits wide."""
 
 
-def unpacked(release: str, into: Path, *, allow_expired: bool) -> Path:
-    """Return a folder with an engine of a Debian release: that of the user's own engine, or a fresh download."""
+def provide_engine() -> Path:
+    """Return a folder with an engine: that of the user's own, or one unpacked for tests."""
     users = install.here()
-    if release == install.ENGINE_RELEASE and install.is_unpacked(users):
-        return users.root
-    apt.unpack(install.wanted(apt.codename(), release), into, allow_expired=allow_expired)
-    return into
+    return users.root if install.is_unpacked(users) else provide_packages(*install.wanted(apt.codename()))
 
 
-def carrier(into: Path) -> Path:
+def provide_carrier() -> Path:
     """Return a folder with slirp4netns and its libraries, as the host's own release has them."""
     host = apt.codename()
     names = ("slirp4netns", "libslirp0", "libseccomp2", GLIB.get(host, "libglib2.0-0t64"))
-    apt.unpack([f"{name}/{host}" for name in names], into)
-    return into
+    return provide_packages(*(f"{name}/{host}" for name in names))
 
 
 @contextlib.contextmanager

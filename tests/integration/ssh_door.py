@@ -5,7 +5,6 @@ It runs in a mount namespace of its own, where it finds the user and the folder 
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +19,8 @@ from dockyard import apt
 from dockyard.engine.client import Engine
 from dockyard.errors import DockyardError
 from dockyard.process import Command, capture, which
+
+from .debian_packages import provide_packages
 
 STARTS_WITHIN = 20.0
 PACKAGES = ("openssh-server", "openssh-client", "libwrap0")
@@ -118,9 +119,8 @@ def leading_to(engine: Engine, folder: Path, *, shared: bool = False) -> Iterato
 
     Logins have a connection each, or share one.
     """
-    root = folder / "root"
     try:
-        apt.unpack([f"{name}/{apt.codename()}" for name in PACKAGES], root)
+        root = provide_packages(*(f"{name}/{apt.codename()}" for name in PACKAGES))
     except DockyardError as error:
         pytest.skip(f"no openssh-server to be had: {error.message}")
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -146,4 +146,3 @@ def leading_to(engine: Engine, folder: Path, *, shared: bool = False) -> Iterato
         yield door
     finally:
         door.cut()
-        shutil.rmtree(root)

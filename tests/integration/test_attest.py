@@ -19,9 +19,7 @@ from dockyard.registry.errors import RegistryError
 from dockyard.registry.push import push_images
 from dockyard.settings import Settings, load
 
-from .registry_process import Authority, Programs, RunningRegistry, Shape, login, programs, running
-
-__all__ = ["programs"]
+from .registry_process import Authority, Programs, RunningRegistry, Shape, login, running
 
 TABLE = '[tool.dockyard]\napp = "shop:app"\nimage = "{image}"\npython = "3.13"\n'
 DOCKERFILE = """\

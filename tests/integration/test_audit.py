@@ -17,9 +17,7 @@ from dockyard.settings import Settings
 from tests.advisory_service import Advisories, advisory
 from tests.lock_project import locked_project
 
-from .registry_process import Authority, Programs, programs
-
-__all__ = ["programs"]
+from .registry_process import Authority, Programs
 
 VECTOR = {"type": "CVSS_V4", "score": "CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:H/VI:H/VA:H/SC:N/SI:N/SA:N"}
 

@@ -11,17 +11,14 @@ import pytest
 from dockyard import process
 from dockyard.engine import client
 from dockyard.engine.client import Engine
-from dockyard.engine.embedded import install
 from dockyard.image import build
 from dockyard.image.build import Request
 from dockyard.process import Command, capture
 from dockyard.settings import Settings
 from tests.integration import second_engine
 
-from .registry_process import Authority, Programs, RunningRegistry, Shape, programs, running
+from .registry_process import Authority, Programs, RunningRegistry, Shape, running
 from .tls_front import behind_tls
-
-__all__ = ["programs"]
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="a second engine needs root"),
@@ -53,11 +50,9 @@ def registry(programs: Programs, tmp_path: Path) -> Iterator[RunningRegistry]:
 
 
 @pytest.fixture(scope="module")
-def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+def second() -> Iterator[Engine]:
     """Run a second engine, with data of its own."""
-    folder = tmp_path_factory.mktemp("second")
-    root = second_engine.unpacked(install.ENGINE_RELEASE, folder / "root", allow_expired=False)
-    with second_engine.running(root, second_engine.carrier(folder / "slirp")) as engine:
+    with second_engine.running(second_engine.provide_engine(), second_engine.provide_carrier()) as engine:
         yield engine
 
 

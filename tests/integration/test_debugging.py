@@ -34,10 +34,10 @@ def counting(project: Settings, engine: Engine, name: str, python: str, root: Pa
         pytest.skip(f"no base image: {missing[0].reason}")
     image = f"{name}:development"
     context = f"--build-context={found[0].reference}={found[0].context}"
-    build = ("buildx", "build", "--load", "--provenance=false", context, f"--tag={image}", "-f-", str(root))
     (root / "count.py").write_text(COUNTING.format(stop=stop))
-    text = f"FROM {found[0].reference}\nCOPY count.py /\nUSER 65532:65532\n"
-    capture(engine.command(*build, input=text.encode()))
+    (root / "Dockerfile").write_text(f"FROM {found[0].reference}\nCOPY count.py /\nUSER 65532:65532\n")
+    build = ("buildx", "build", "--load", "--provenance=false", context, f"--tag={image}", str(root))
+    capture(engine.command(*build))
     service = {"image": image, "init": True, "command": ["python", "/count.py"], "stop_grace_period": "1s"}
     (root / "compose.yaml").write_text(json.dumps({"services": {"web": service}}))
     (root / "Dockerfile").write_text("FROM scratch AS development\n")

@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from dockyard import apt
 from dockyard.engine.client import Engine
 from dockyard.image import build
 from dockyard.image.build import Request
@@ -24,13 +23,14 @@ from dockyard.process import Command, capture
 from dockyard.settings import Settings
 from tests.integration import deploy_lab, ssh_door
 from tests.integration.checkout import copied
+from tests.integration.debian_packages import provide_packages
 from tests.integration.deploy_lab import assert_no_failure, registry
 from tests.integration.engine_lab import Lab
-from tests.integration.registry_process import Authority, Programs, RunningRegistry, programs
+from tests.integration.registry_process import Authority, Programs, RunningRegistry
 from tests.integration.shop import PRODUCTION, Shop, carry_images, write_project
 from tests.integration.tls_front import behind_tls
 
-__all__ = ["programs", "registry"]
+__all__ = ["registry"]
 pytestmark = deploy_lab.MARKS
 NAME = f"dockyard-test-{secrets.token_hex(4)}"
 TOKEN = "a-token-that-nobody-else-has"
@@ -44,9 +44,9 @@ PLACE: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def lab(project: Settings, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def lab(project: Settings, engine: Engine) -> Iterator[Lab]:
     """Run one engine, whose disk is small."""
-    with deploy_lab.opened(project, engine, tmp_path_factory.mktemp("lab"), 1, small="900m") as lab:
+    with deploy_lab.opened(project, engine, 1, small="900m") as lab:
         yield lab
 
 
@@ -288,10 +288,9 @@ u.urlopen(u.Request(f"{there}/{new}", body, {"Content-Type": kind}, method="PUT"
 """
 
 
-def test_a_signed_image_alone(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signed_image_alone(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a destination names a key: no image without a signature, none whose signature is of another image."""
-    apt.unpack(["cosign/trixie"], tmp_path / "cosign")
-    monkeypatch.setenv("PATH", str(tmp_path / "cosign/usr/bin"), prepend=os.pathsep)
+    monkeypatch.setenv("PATH", str(provide_packages("cosign/trixie") / "usr/bin"), prepend=os.pathsep)
     monkeypatch.setenv("COSIGN_PASSWORD", "open sesame")
     capture(Command(("cosign", "generate-key-pair"), cwd=shop.folder))
     shop.add_destination(

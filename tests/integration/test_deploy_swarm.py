@@ -20,10 +20,10 @@ from dockyard.settings import Settings
 from tests.integration import deploy_lab, ssh_door
 from tests.integration.deploy_lab import assert_no_failure, registry
 from tests.integration.engine_lab import Lab, Node
-from tests.integration.registry_process import RunningRegistry, programs
+from tests.integration.registry_process import RunningRegistry
 from tests.integration.shop import Shop
 
-__all__ = ["programs", "registry"]
+__all__ = ["registry"]
 pytestmark = deploy_lab.MARKS
 SETTLES_WITHIN = 90.0
 PLACE: dict[str, Any] = {
@@ -36,9 +36,9 @@ PLACE: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def lab(project: Settings, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def lab(project: Settings, engine: Engine) -> Iterator[Lab]:
     """Run three engines as one Swarm, each a manager; the third one's disk is small."""
-    with deploy_lab.opened(project, engine, tmp_path_factory.mktemp("lab"), 3, small="700m") as lab:
+    with deploy_lab.opened(project, engine, 3, small="700m") as lab:
         first = lab.nodes[0]
         lab.docker(first, "swarm", "init", "--advertise-addr", first.address, "--listen-addr", first.address)
         token = lab.docker(first, "swarm", "join-token", "--quiet", "manager").stdout.strip()

@@ -19,11 +19,9 @@ from tests.markdown_blocks import PAGES, ROOT, Block, read_blocks, read_console
 from tests.toml_tables import merge_tables, write_tables
 
 from .checkout import committed, free_port
-from .registry_process import Programs, Shape, programs, running
+from .registry_process import Programs, Shape, running
 from .sample_projects import Installation, write_app, write_checkout
 from .test_audit import serving
-
-__all__ = ["programs"]
 
 GUIDE = ROOT / "docs" / "how-to" / "use-in-your-project.md"
 REGISTRY = "registry.example:5000"
@@ -147,12 +145,12 @@ class Reader:
         self.run(f"invoke build --platform {PLATFORMS[platform.machine()]} {options}\n", where=where)
 
 
-@pytest.fixture(scope="session")
-def locked(installation: Installation, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module")
+def locked(installation: Installation, engine: Engine, module_folder: Path) -> Path:
     """Return the folder of the project that the guide makes, locked and committed."""
-    folder = tmp_path_factory.mktemp("shop")
+    folder, home = module_folder / "shop", module_folder / "home"
     write_app(folder)
-    home = tmp_path_factory.mktemp("home")
+    home.mkdir()
     reader = Reader(folder, home, installation, engine, "dockyard-test-guide")
     for block in read_blocks(GUIDE):
         if block.file and block.file != "Dockerfile":
@@ -165,10 +163,10 @@ def locked(installation: Installation, engine: Engine, tmp_path_factory: pytest.
     return folder
 
 
-@pytest.fixture(scope="session")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module")
+def checkout(module_folder: Path) -> Path:
     """Return a copy of this repository; its .venv, made by the first page that needs one, serves them all."""
-    folder = tmp_path_factory.mktemp("checkout")
+    folder = module_folder / "checkout"
     write_checkout(folder)
     return folder
 

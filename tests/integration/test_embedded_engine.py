@@ -4,7 +4,6 @@ import contextlib
 import ctypes
 import io
 import os
-import shutil
 import signal
 import socket
 import struct
@@ -21,7 +20,7 @@ import pytest
 
 from dockyard import files
 from dockyard import process as execute
-from dockyard.apt import codename, unpack
+from dockyard.apt import codename
 from dockyard.engine import client as engine
 from dockyard.engine.client import Engine
 from dockyard.engine.embedded import install, lifecycle, network, processes
@@ -29,6 +28,8 @@ from dockyard.engine.embedded.install import Place
 from dockyard.errors import EngineError
 from dockyard.process import Command
 from dockyard.settings import Settings
+from tests.integration import second_engine
+from tests.integration.debian_packages import provide_packages
 
 pytestmark = [
     pytest.mark.integration,
@@ -53,21 +54,29 @@ class Host:
     forwarding: str
 
 
-@pytest.fixture(scope="module")
-def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with an engine's packages and a rootfs, taken from the user's own engine where it has them."""
-    folder = tmp_path_factory.mktemp("downloads")
-    users = install.here()
-    if install.is_unpacked(users):
-        shutil.copytree(users.root, folder / "root", symlinks=True)
-    else:
-        unpack(install.wanted(codename()), folder / "root")
-    unpack((f"busybox-static/{codename()}",), folder / "busybox")
-    return folder
+@dataclass(frozen=True)
+class Downloads:
+    """Unpacked packages: those of an engine, which stay the user's own where that has them, and a static busybox."""
+
+    root: Path
+    busybox: Path
+
+    def install(self, place: Place) -> None:
+        """Let an engine find its packages at its place: by a link, for they are large and nobody writes there."""
+        place.home.mkdir(parents=True)
+        place.root.symlink_to(self.root)
+        place.recipe.write_text(install.recipe(codename()), "utf-8")
 
 
 @pytest.fixture(scope="module")
-def own_network(downloads: Path) -> Iterator[None]:
+def downloads() -> Downloads:
+    """Return the packages that every test here needs."""
+    busybox = provide_packages(f"busybox-static/{codename()}")
+    return Downloads(second_engine.provide_engine(), busybox / "bin/busybox")
+
+
+@pytest.fixture(scope="module")
+def own_network(downloads: Downloads) -> Iterator[None]:
     """Move this thread, and what it starts, into a network that has nothing but a loopback."""
     library = ctypes.CDLL(None, use_errno=True)
     with Path("/proc/thread-self/ns/net").open("rb") as previous:
@@ -83,15 +92,13 @@ def own_network(downloads: Path) -> Iterator[None]:
 
 
 @pytest.fixture
-def place(own_network: None, downloads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def place(own_network: None, downloads: Downloads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """Return the place of an engine whose packages are unpacked; whatever a test leaves is removed."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for name in ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG"):
         monkeypatch.delenv(name, raising=False)
     where = install.here()
-    where.home.mkdir(parents=True)
-    shutil.copytree(downloads / "root", where.root, symlinks=True, copy_function=os.link)
-    where.recipe.write_text(install.recipe(codename()), "utf-8")
+    downloads.install(where)
     yield where
     lifecycle.stop(delete=True)
 
@@ -136,11 +143,11 @@ def docker(found: Engine, *argv: str, stdin: bytes = b"") -> str:
     return execute.capture(found.command(*argv, input=stdin, timeout=60)).stdout.strip()
 
 
-def load_image(found: Engine, downloads: Path) -> None:
+def load_image(found: Engine, downloads: Downloads) -> None:
     """Make an image that holds a static busybox and a page."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
-        tar.add(downloads / "busybox/bin/busybox", "bin/busybox")
+        tar.add(downloads.busybox, "bin/busybox")
         page = tarfile.TarInfo("www/index.html")
         page.size = len(b"hello")
         tar.addfile(page, io.BytesIO(b"hello"))
@@ -167,7 +174,7 @@ def page() -> str:
     return "nothing answers"
 
 
-def test_a_whole_life(place: Place, downloads: Path) -> None:
+def test_a_whole_life(place: Place, downloads: Downloads) -> None:
     """Start, run, publish, stop without a trace, start again with the images kept, and remove."""
     Path("/proc/sys/net/ipv4/ip_forward").write_text("0", "ascii")
     install.lay_out(place)
@@ -201,7 +208,7 @@ def test_a_whole_life(place: Place, downloads: Path) -> None:
     assert not place.run.exists()
 
 
-def test_the_bridge_keeps_its_hardware_address(place: Place, downloads: Path) -> None:
+def test_the_bridge_keeps_its_hardware_address(place: Place, downloads: Downloads) -> None:
     """Containers that come and go leave it alone: those that run would go on sending to the address that was."""
     found = started()
     load_image(found, downloads)
@@ -222,7 +229,7 @@ def hardware_address(name: str) -> bytes:
         return ioctl(control, GET_HARDWARE_ADDRESS, struct.pack("16s24x", name.encode()))[18:24]
 
 
-def test_a_killed_engine_is_cleaned_up_after(place: Place, downloads: Path, tmp_path: Path) -> None:
+def test_a_killed_engine_is_cleaned_up_after(place: Place, downloads: Downloads, tmp_path: Path) -> None:
     """A daemon that dies with containers and a build running leaves nothing behind once it is stopped."""
     untouched = host(place)
     found = started()
@@ -288,14 +295,13 @@ def test_a_second_engine_is_refused(place: Place, tmp_path: Path, monkeypatch: p
 
 
 def test_a_long_cache_path_gets_a_short_socket(
-    place: Place, downloads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Place, downloads: Downloads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A unix socket's path has 107 bytes: below a deep cache folder the engine listens elsewhere."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ("deep" * 30)))
     where = install.here()
     assert len(str(where.socket)) < 108
-    shutil.copytree(place.root, where.root, symlinks=True, copy_function=os.link)
-    where.recipe.write_text(install.recipe(codename()), "utf-8")
+    downloads.install(where)
     try:
         assert docker(started(), "version")
         assert where.run.parent == Path("/run")
@@ -309,7 +315,7 @@ def test_a_daemon_that_cannot_start_tells_why_and_leaves_nothing(place: Place, m
     """The error holds the daemon's own last words."""
     untouched = host(place)
     broken = {"no-such-key": True}
-    monkeypatch.setattr(install, "daemon_settings", lambda *_: broken)
+    monkeypatch.setattr(install, "daemon_settings", lambda *_, **__: broken)
     with pytest.raises(EngineError, match="no-such-key"):
         lifecycle.start()
     assert not place.run.exists()

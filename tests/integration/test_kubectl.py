@@ -21,10 +21,8 @@ from tests.compose_documents import SHOP
 from tests.kubernetes_stand_in import KubernetesStandIn
 from tests.test_deploy_kubernetes import PLACE, image
 
-from .kubectl_program import provide_kubectl
-from .registry_process import Authority, Programs, programs
-
-__all__ = ["programs"]
+from .debian_packages import provide_kubectl
+from .registry_process import Authority, Programs
 
 TOKEN = "the-token-of-the-kubeconfig"
 

@@ -21,9 +21,7 @@ from dockyard.process import Command, capture
 from dockyard.settings import Settings
 
 from .package_index import PASSWORD, USER, Index, serving, wait_for
-from .registry_process import Authority, Programs, programs
-
-__all__ = ["programs"]
+from .registry_process import Authority, Programs
 
 RESOLVERS = ("pip-tools", "uv")
 INPUTS = {

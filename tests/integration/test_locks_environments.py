@@ -12,10 +12,9 @@ from dockyard.locks.plan import Wish
 from dockyard.process import Command, capture
 
 from .package_index import Index, serving
-from .registry_process import programs
 from .test_locks import RESOLVERS, Yard, stocked, tools, yard
 
-__all__ = ["programs", "tools", "yard"]
+__all__ = ["tools", "yard"]
 
 AMD, ARM = "linux/amd64", "linux/arm64"
 MACHINES = {AMD: "x86_64", ARM: "aarch64"}

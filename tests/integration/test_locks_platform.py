@@ -9,10 +9,9 @@ from dockyard.tasks.lock import describe_outcome, make_and_print
 from tests.conftest import replace_everywhere
 
 from .package_index import Index, serving
-from .registry_process import programs
 from .test_locks import RESOLVERS, Yard, stocked, tools, yard
 
-__all__ = ["programs", "tools", "yard"]
+__all__ = ["tools", "yard"]
 
 AMD, ARM = "linux/amd64", "linux/arm64"
 EVERYWHERE = ("win_amd64", "macosx_11_0_arm64", "musllinux_1_2_x86_64", "manylinux_2_99_x86_64", "manylinux_2_17_s390x")

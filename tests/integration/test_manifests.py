@@ -26,7 +26,7 @@ from tests.compose_documents import DIGEST
 from tests.pod_security import list_violations
 
 from .checkout import ROOT
-from .kubectl_program import provide_kubectl
+from .debian_packages import provide_kubectl
 
 REFUSED = {"monorepo", "own_compose"}
 """Samples that have no Compose files of one project after init: each is told what to do instead."""

@@ -11,10 +11,9 @@ from dockyard.tasks.lock import make_and_print, print_outdated
 from tests.conftest import replace_everywhere
 
 from .package_index import Index
-from .registry_process import programs
 from .test_locks import RESOLVERS, Yard, index, tools, yard
 
-__all__ = ["index", "programs", "tools", "yard"]
+__all__ = ["index", "tools", "yard"]
 
 
 @pytest.fixture(params=[False, True], ids=["HTML", "JSON"])

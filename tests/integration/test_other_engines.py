@@ -7,14 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import pytest
 
-from dockyard import files, process
+from dockyard import apt, files, process
 from dockyard.engine import archive
 from dockyard.engine.archive import Image
 from dockyard.engine.client import Engine
@@ -36,7 +35,6 @@ OTHER_RELEASE = "testing"
 USER = "4321"
 SOMEBODY_ELSE = ("unshare", f"--map-user={USER}", f"--map-group={USER}")
 """A user namespace in which we, and our files, have another user id: the pipeline, docker and buildx see that one."""
-Download = Callable[[str], Path]
 
 
 @dataclass(frozen=True)
@@ -45,24 +43,6 @@ class Made:
 
     engine: Engine
     image: Image[Entry]
-
-
-@pytest.fixture(scope="module")
-def download(project: Settings, tmp_path_factory: pytest.TempPathFactory) -> Download:
-    """Return a function that fetches the engine of a Debian release, once."""
-    folder = tmp_path_factory.mktemp("engines")
-
-    @cache
-    def fetched(release: str) -> Path:
-        return second_engine.unpacked(release, folder / release, allow_expired=project.allow_expired_release)
-
-    return fetched
-
-
-@pytest.fixture(scope="module")
-def slirp(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with what gives a second engine its network."""
-    return second_engine.carrier(tmp_path_factory.mktemp("slirp") / "root")
 
 
 @pytest.fixture(scope="module")
@@ -93,15 +73,13 @@ def built(
     return Made(engine, archive.read_image(engine, made["references"][0], read_entry))
 
 
-def test_other_data_another_user(
-    first: Made, named: Mapping[str, str], download: Download, slirp: Path, tmp_path: Path
-) -> None:
+def test_other_data_another_user(first: Made, named: Mapping[str, str], tmp_path: Path) -> None:
     """On a second engine with nothing in its data root, for another user elsewhere: the same manifest digest."""
     folder = tmp_path / "a longer path" / "there"
     copied(folder, 0o077, 1_650_000_000.5)
     environment = {**elsewhere(tmp_path / "home"), **named}
     assert capture(Command((*SOMEBODY_ELSE, "id", "-u"))).stdout.strip() == USER
-    with second_engine.running(download(install.ENGINE_RELEASE), slirp) as second:
+    with second_engine.running(second_engine.provide_engine(), second_engine.provide_carrier()) as second:
         again = built(second, folder, "077", environment, under=SOMEBODY_ELSE)
     verdict, findings = compare_images(first.image, again.image)
     assert findings == ()
@@ -111,16 +89,15 @@ def test_other_data_another_user(
         assert again.image.manifest == first.image.manifest != ""
 
 
-def test_another_version(
-    first: Made, named: Mapping[str, str], download: Download, slirp: Path, tmp_path: Path
-) -> None:
+def test_another_version(first: Made, named: Mapping[str, str], project: Settings, tmp_path: Path) -> None:
     """On the engine of Debian's next release: the same configuration and layers, if maybe packed otherwise."""
     try:
-        root = download(OTHER_RELEASE)
+        packages = install.wanted(apt.codename(), OTHER_RELEASE)
+        apt.unpack(packages, tmp_path / "engine", allow_expired=project.allow_expired_release)
     except DockyardError as error:
         pytest.skip(f"no engine of Debian {OTHER_RELEASE}: {error}")
     copied(tmp_path / "there", 0o027, 1_500_000_000)
-    with second_engine.running(root, slirp) as second:
+    with second_engine.running(tmp_path / "engine", second_engine.provide_carrier()) as second:
         again = built(second, tmp_path / "there", "027", {**plain(), **named})
     verdict, findings = compare_images(first.image, again.image)
     assert findings == ()
@@ -138,14 +115,14 @@ def traces(home: Path) -> set[str]:
     }
 
 
-def test_nothing_stays_of_one_whose_user_is_killed(download: Download, slirp: Path) -> None:
+def test_nothing_stays_of_one_whose_user_is_killed() -> None:
     """Killed without a chance to clean up, the user of a second engine leaves none behind."""
     code = (
         "import sys, time; from pathlib import Path; from tests.integration import second_engine\n"
         "with second_engine.running(*map(Path, sys.argv[1:])) as engine:\n"
         "    print(engine.environment['DOCKER_CONFIG'], flush=True); time.sleep(600)"
     )
-    argv = (sys.executable, "-c", code, str(download(install.ENGINE_RELEASE)), str(slirp))
+    argv = (sys.executable, "-c", code, str(second_engine.provide_engine()), str(second_engine.provide_carrier()))
     paths = f"{second_engine.ROOT}{os.pathsep}{second_engine.ROOT / 'src'}"
     with subprocess.Popen(argv, env={**os.environ, "PYTHONPATH": paths}, stdout=subprocess.PIPE, text=True) as user:
         assert user.stdout

@@ -19,10 +19,10 @@ from dockyard.process import Command, capture
 from dockyard.settings import Settings
 
 from .package_index import PASSWORD, USER, Index, serving
-from .registry_process import Authority, Programs, programs
+from .registry_process import Authority, Programs
 from .test_locks import INPUTS, RESOLVERS, Yard, stocked, tools, yard
 
-__all__ = ["programs", "tools", "yard"]
+__all__ = ["tools", "yard"]
 
 # An index that is named by an IP address, as here, makes pip's newer way with certificates fail.
 DOCKERFILE = """\

@@ -27,9 +27,7 @@ from dockyard.registry.errors import Kind, RegistryError
 from dockyard.registry.push import preflight, push_images, verify_pushed
 from tests.progress import LINES
 
-from .registry_process import Authority, Programs, Relay, RunningRegistry, Shape, login, programs, running
-
-__all__ = ["programs"]
+from .registry_process import Authority, Programs, Relay, RunningRegistry, Shape, login, running
 
 SMALL, LARGE = 1_000, 20_000_000
 

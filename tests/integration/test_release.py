@@ -29,9 +29,7 @@ from dockyard.release.plan import FOLDER, Job, ReleaseState, Shipped, Status, pl
 from dockyard.settings import Settings, load
 from tests.progress import LINES
 
-from .registry_process import Authority, Programs, Relay, RunningRegistry, Shape, login, programs, running
-
-__all__ = ["programs"]
+from .registry_process import Authority, Programs, Relay, RunningRegistry, Shape, login, running
 
 VERSION = "0.0.1"
 COPIED = ("src", "docs/reference", "requirements/3.13")

@@ -15,9 +15,7 @@ from dockyard.settings import Settings
 from dockyard.stack import stack
 from dockyard.stack.stack import Stack, StartRequest
 
-from .registry_process import Programs, Shape, programs, running
-
-__all__ = ["programs"]
+from .registry_process import Programs, Shape, running
 
 HARD = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"], "tmpfs": ["/tmp", "/run"]}
 SQL = "CREATE TABLE t (a int); INSERT INTO t VALUES (42);"

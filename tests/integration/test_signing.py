@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from dockyard import apt
 from dockyard.errors import DockyardError
 from dockyard.process import Command, capture
 from dockyard.registry import sign
@@ -19,9 +18,8 @@ from dockyard.registry.sign import PASSWORD
 from dockyard.settings import Settings
 
 from . import registry_process
-from .registry_process import Authority, Programs, RunningRegistry, Shape, login, programs, running
-
-__all__ = ["programs"]
+from .debian_packages import provide_packages
+from .registry_process import Authority, Programs, RunningRegistry, Shape, login, running
 
 RELEASES = ("trixie", "testing")
 """Debian's releases with cosign: one has 2, the other 3, which signs in another way."""
@@ -29,13 +27,10 @@ OPENS = "open sesame"
 
 
 @pytest.fixture(scope="module", params=RELEASES)
-def cosign(
-    request: pytest.FixtureRequest, project: Settings, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[None]:
+def cosign(request: pytest.FixtureRequest, project: Settings) -> Iterator[None]:
     """Put the cosign of a Debian release first on PATH."""
-    folder = tmp_path_factory.mktemp("cosign") / "root"
     try:
-        apt.unpack([f"cosign/{request.param}"], folder, allow_expired=project.allow_expired_release)
+        folder = provide_packages(f"cosign/{request.param}", allow_expired=project.allow_expired_release)
     except DockyardError as error:
         pytest.skip(f"Debian {request.param} gives no cosign: {error.message}")
     with pytest.MonkeyPatch.context() as patch:

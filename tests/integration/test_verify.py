@@ -147,14 +147,16 @@ def test_an_image_of_another_commit(make: Make) -> None:
 
 
 @pytest.fixture
-def tried(engine: Engine, project: Settings, production: str, unique: str) -> Try:
+def tried(engine: Engine, project: Settings, production: str, unique: str, tmp_path: Path) -> Try:
     """Return a function that builds a variation of the good image, and verifies that with little patience."""
 
     def tried(instructions: str, **changes: Any) -> Report:
         name = f"{unique}:production"
-        text = f"FROM {production}\n{instructions}\n".encode()
-        build_it = ("buildx", "build", "--load", "--provenance=false", "--quiet", f"--tag={name}", "-f-", ".")
-        capture(engine.command(*build_it, input=text, cwd=project.root / "docs"))
+        folder = tmp_path / "variation"
+        folder.mkdir(exist_ok=True)
+        (folder / "Dockerfile").write_text(f"FROM {production}\n{instructions}\n")
+        build_it = ("buildx", "build", "--load", "--provenance=false", "--quiet", f"--tag={name}", str(folder))
+        capture(engine.command(*build_it))
         return verify.verify_image(project._replace(**changes), ImageQuery(image=name), engine=engine, patience=SHORT)
 
     return tried

@@ -30,9 +30,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def installed(wheel: Path, module_folder: Path) -> Path:
     """Return the folder of programs of an environment that has the wheel alone."""
-    environment = tmp_path_factory.mktemp("environment")
+    environment = module_folder / "environment"
     subprocess.run((sys.executable, "-m", "venv", str(environment)), check=True)
     pip = (str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
     subprocess.run((*pip, str(wheel)), check=True)
