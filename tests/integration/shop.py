@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,9 @@ DOCKERFILE = """\
 FROM base
 COPY server.py /app/
 WORKDIR /app
-ENV SHOP_VERSION={version} SHOP_FAULT={fault}
+ARG VERSION
+ARG FAULT
+ENV SHOP_VERSION=$VERSION SHOP_FAULT=$FAULT
 USER 65532:65532
 HEALTHCHECK --interval=2s --timeout=5s --start-period=5s --start-interval=0.5s --retries=2 \\
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/healthz')"]
@@ -182,10 +185,15 @@ def push_images(
     (folder / "server.py").write_text(SERVER)
     mine = secrets.token_hex(4)
     local = {version: f"dockyard-lab-{mine}:{version}" for version in faults}
+    (folder / "Dockerfile").write_text(DOCKERFILE)
     build = ("buildx", "build", "--quiet", "--load", "--provenance=false", "--build-context", f"base={base}")
-    for version, fault in faults.items():
-        (folder / "Dockerfile").write_text(DOCKERFILE.format(version=version, fault=fault or '""'))
-        capture(engine.command(*build, "--tag", local[version], str(folder)))
+
+    def make(version: str) -> None:
+        arguments = (f"--build-arg=VERSION={version}", f"--build-arg=FAULT={faults[version]}")
+        engine.run(*build, *arguments, "--tag", local[version], str(folder))
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(make, faults))
     return carry_images(folder, engine, node, f"{registry}/shop", local)
 
 
@@ -196,12 +204,17 @@ def carry_images(folder: Path, engine: Engine, node: Node, repository: str, loca
     engine.run("rmi", *local.values())
     node.engine.run("load", "--quiet", "--input", str(packed))
     packed.unlink()
-    found = {}
-    for version, name in local.items():
+
+    def push(version: str) -> str:
         remote = f"{repository}:{version}"
-        node.engine.run("tag", name, remote)
+        node.engine.run("tag", local[version], remote)
         node.engine.run("push", "--quiet", remote)
-        told = node.engine.run("image", "inspect", "--format={{json .RepoDigests}}", remote).stdout
-        found[version] = next(one for one in json.loads(told) if one.startswith(repository))
-        node.engine.run("rmi", "--force", name, remote)
+        told: list[str] = json.loads(
+            node.engine.run("image", "inspect", "--format={{json .RepoDigests}}", remote).stdout
+        )
+        return next(one for one in told if one.startswith(repository))
+
+    with ThreadPoolExecutor() as pool:
+        found = dict(zip(local, pool.map(push, local), strict=True))
+    node.engine.run("rmi", "--force", *local.values(), *(f"{repository}:{version}" for version in local))
     return found
