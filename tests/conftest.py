@@ -46,8 +46,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Run integration tests two to a core: they wait for engines and registries more than they work themselves."""
-    return 2 * len(os.sched_getaffinity(0)) if config.option.markexpr == "integration" else None
+    """Run more integration tests beside each other than there are cores: they wait for engines half of their time."""
+    return 2 + len(os.sched_getaffinity(0)) if config.option.markexpr == "integration" else None
 
 
 def pytest_configure(config: pytest.Config) -> None:

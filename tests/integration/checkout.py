@@ -12,6 +12,8 @@ from dockyard.process import Command, Completed, capture
 ROOT = Path(__file__).parents[2]
 INVOKE = "import sys; from invoke.main import program; sys.argv = ['invoke', *sys.argv[1:]]; program.run()"
 COMMIT = ("-c", "user.name=t", "-c", "user.email=t@t", "-c", "commit.gpgsign=false", "commit", "--quiet", "-m", "x")
+REGISTRIES = ("", "*/", "*/*/")
+"""What may stand before the name of an image."""
 CONFIGURATION = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
 
 
@@ -72,12 +74,12 @@ def free_port() -> int:
 
 
 def remove_made(engine: Engine, name: str) -> None:
-    """Remove every container, image, network and volume of an engine that begins with a name."""
+    """Remove every container, image, network and volume of an engine whose name, without a registry, begins so."""
     for kind, listing, removal in (
         ("container", ("ps", "--all", "--quiet", "--filter", f"name={name}"), ("rm", "--force", "--volumes")),
         (
             "image",
-            ("images", "--format={{.Repository}}:{{.Tag}}", "--filter", f"reference={name}*"),
+            ("images", "--format={{.Repository}}:{{.Tag}}", *(f"--filter=reference={at}{name}*" for at in REGISTRIES)),
             ("rmi", "--force"),
         ),
         ("network", ("network", "ls", "--quiet", "--filter", f"name={name}"), ("network", "rm")),

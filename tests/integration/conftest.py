@@ -24,7 +24,6 @@ __all__ = ["programs"]
 ROOT = Path(__file__).parents[2]
 
 
-WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 COUNTED = ("deploy_swarm", "deploy_host")
 """Files that count requests that fail, of ten thousand: beside builds on every core, checks of a copy time out."""
 LIGHT = (
@@ -49,9 +48,8 @@ LIGHT = (
 )
 """Files that mostly wait, or keep to one core: they may run beside those that are counted."""
 FIRST = (
-    # Each worker takes a file, and then another: both that are counted come to the first.
-    *(COUNTED[0], *LIGHT[: WORKERS - 1], COUNTED[1], *LIGHT[WORKERS - 1 :]),
-    *("docs_run", "wheels", "init", "verify", "private_index", "stack", "release", "production_image", "pages"),
+    *(COUNTED[0], *LIGHT[:4], COUNTED[1], *LIGHT[4:]),
+    *("docs_run", "init", "verify", "wheels", "private_index", "stack", "production_image", "release", "pages"),
 )
 """The order in which workers take files: what is counted beside what is light, then what takes longest.
 

@@ -204,17 +204,12 @@ def carry_images(folder: Path, engine: Engine, node: Node, repository: str, loca
     engine.run("rmi", *local.values())
     node.engine.run("load", "--quiet", "--input", str(packed))
     packed.unlink()
-
-    def push(version: str) -> str:
+    found = {}
+    for version, name in local.items():
         remote = f"{repository}:{version}"
-        node.engine.run("tag", local[version], remote)
+        node.engine.run("tag", name, remote)
         node.engine.run("push", "--quiet", remote)
-        told: list[str] = json.loads(
-            node.engine.run("image", "inspect", "--format={{json .RepoDigests}}", remote).stdout
-        )
-        return next(one for one in told if one.startswith(repository))
-
-    with ThreadPoolExecutor() as pool:
-        found = dict(zip(local, pool.map(push, local), strict=True))
-    node.engine.run("rmi", "--force", *local.values(), *(f"{repository}:{version}" for version in local))
+        told = node.engine.run("image", "inspect", "--format={{json .RepoDigests}}", remote).stdout
+        found[version] = next(one for one in json.loads(told) if one.startswith(repository))
+        node.engine.run("rmi", "--force", name, remote)
     return found
