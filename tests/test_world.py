@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from packaging.version import Version
 
+from dockyard.errors import DockyardError
 from dockyard.git import Git, newest, read_git
-from dockyard.host import ca_bundle, count_certificates, read_pip_settings
+from dockyard.host import ca_bundle, count_certificates, read_bundle, read_pip_settings
 
 GitCommand = Callable[..., str]
 FAKE_GPG = """\
@@ -190,6 +191,13 @@ def test_ca_bundle_order(tmp_path: Path) -> None:
     assert ca_bundle({"REQUESTS_CA_BUNDLE": str(second), "SSL_CERT_FILE": str(tmp_path / "absent")}, files) == second
     assert ca_bundle({"SSL_CERT_FILE": str(tmp_path)}, files) == system
     assert ca_bundle({}, ()) is None
+
+
+def test_a_bundle_that_cannot_be_read(tmp_path: Path) -> None:
+    """What builds, locks and verify are to trust is told by its name, and none is nothing to trust."""
+    with pytest.raises(DockyardError, match=rf"^{tmp_path}: the certificates cannot be read: Is a directory$"):
+        read_bundle(tmp_path)
+    assert read_bundle(None) == b""
 
 
 CERTIFICATE = """\

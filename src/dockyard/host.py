@@ -6,6 +6,8 @@ import ssl
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from dockyard.errors import DockyardError
+
 CA_NAMES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE")
 CA_FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 MACHINE_PIP_CONF = Path("/etc/pip.conf")
@@ -20,6 +22,15 @@ def ca_bundle(environment: Mapping[str, str] = os.environ, system: Iterable[str]
         if name and Path(name).is_file():
             return Path(name)
     return None
+
+
+def read_bundle(bundle: Path | None) -> bytes:
+    """Return what a CA bundle holds, nothing for None; raise DockyardError where it cannot be read."""
+    try:
+        return bundle.read_bytes() if bundle else b""
+    except OSError as error:
+        hint = "let this user read it, or set SSL_CERT_FILE to another CA bundle"
+        raise DockyardError(f"{bundle}: the certificates cannot be read: {error.strerror}", hint) from None
 
 
 def count_certificates(bundle: Path) -> int:

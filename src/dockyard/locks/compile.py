@@ -22,7 +22,7 @@ from dockyard.engine.client import Engine, find_engine
 from dockyard.engine.inside import archive
 from dockyard.errors import CommandError, DockyardError
 from dockyard.files import replace_files
-from dockyard.host import ca_bundle
+from dockyard.host import ca_bundle, read_bundle
 from dockyard.locks import failures, plan
 from dockyard.locks.check import ProjectLocks, inspect_locks
 from dockyard.locks.indexes import Access, read_access, select_options
@@ -140,8 +140,7 @@ def make_locks(settings: "Settings", wish: Wish, engine: Engine | None = None) -
     if batches:
         inputs = dict.fromkeys(file for batch in batches for job in batch.jobs for file in job.lock.inputs)
         access = read_access(inputs, settings.index_url, os.environ)
-        bundle = ca_bundle()
-        access = replace(access, ca=bundle.read_text("utf-8", "replace") if bundle else "")
+        access = replace(access, ca=read_bundle(ca_bundle()).decode("utf-8", "replace"))
         engine = engine or find_engine(settings)
         made = compile_all(engine, choose_images(settings, engine, batches), access)
     return compare_with_disk(settings.root, known, made)

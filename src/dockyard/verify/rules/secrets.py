@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
+from dockyard.host import read_bundle
 from dockyard.verify.model import Case, Entry, Scope, Violation, rule
 from dockyard.verify.rules.distributions import find_owners
 
@@ -92,7 +93,7 @@ def find_private_certificates(bundle: Path | None, public: tuple[str, ...] = PUB
     known = [Path(certifi.where())]
     for place in map(Path, public):
         known += place.glob("*.crt") if place.is_dir() else [place]
-    ours = read_certificates(bundle.read_bytes())
+    ours = read_certificates(read_bundle(bundle))
     return ours.difference(*(read_certificates(path.read_bytes()) for path in known if path.is_file()))
 
 
