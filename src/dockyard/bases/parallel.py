@@ -1,4 +1,4 @@
-"""Do the same work for several Pythons side by side, and end all of it when one interrupt comes."""
+"""Do the same work for several Pythons or images side by side, and end all of it when one interrupt comes."""
 
 import os
 import signal
@@ -12,17 +12,18 @@ from typing import TypeVar
 
 from dockyard.errors import DockyardError
 
+K = TypeVar("K")
 T = TypeVar("T")
 PAUSE = 0.1
 """Seconds between two looks at whether the others have ended."""
 
 
 def run_each(
-    work: Callable[[str], T],
-    items: Iterable[str],
-    workers: int = os.cpu_count() or 1,
+    work: Callable[[K], T],
+    items: Iterable[K],
+    workers: int = max(2, os.cpu_count() or 1),
     end: Callable[[Iterable[int], Set[int]], set[int]] | None = None,
-) -> dict[str, T]:
+) -> dict[K, T]:
     """Return what `work` returns for every item, in their order; raise an error of its once all have ended.
 
     Only the main thread hears of an interrupt: it ends the programs that the others wait for, so that
@@ -32,7 +33,7 @@ def run_each(
     working: set[int] = set()
     stopped = threading.Event()
 
-    def run(item: str) -> T:
+    def run(item: K) -> T:
         thread = threading.get_native_id()
         working.add(thread)
         try:
@@ -42,7 +43,7 @@ def run_each(
         finally:
             working.discard(thread)
 
-    with ThreadPoolExecutor(max(2, min(len(items), workers))) as pool:
+    with ThreadPoolExecutor(max(1, workers)) as pool:
         try:
             futures = [pool.submit(run, item) for item in items]
             wait(futures)

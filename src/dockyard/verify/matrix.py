@@ -7,11 +7,11 @@ import sys
 import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dockyard import console, process
+from dockyard.bases.parallel import run_each
 from dockyard.bases.resolve import Missing
 from dockyard.engine.client import Engine, find_engine
 from dockyard.engine.inside import USER, ask_python, choose_options, hide_values
@@ -126,25 +126,18 @@ def run_matrix(
     shutil.rmtree(settings.root / RESULTS_HERE, ignore_errors=True)
     run = Run(settings, engine, f"{settings.stack}-test-{secrets.token_hex(4)}", tuple(arguments))
     variants = [image.variant for image in built]
+
+    def cut(*_given: object) -> set[int]:
+        """End the containers too, or an interrupt would last until their tests are over."""
+        run.cut.set()
+        run.remove(variants)
+        return set()
+
     try:
-        outcomes = run_side_by_side(run, variants)
+        outcomes = run_each(lambda variant: run_one(run, variant), variants, run.engine.cpus, cut)
     finally:
         run.remove(variants)
-    return outcomes, missing
-
-
-def run_side_by_side(run: Run, variants: Sequence[Variant]) -> tuple[Outcome, ...]:
-    """Test in every image; an interrupt ends the containers too, or it would last until their tests are over."""
-    with ThreadPoolExecutor(max_workers=max(1, run.engine.cpus)) as pool:
-        futures = [pool.submit(run_one, run, variant) for variant in variants]
-        try:
-            return tuple(future.result() for future in futures)
-        except BaseException:
-            run.cut.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            while not all(future.done() for future in futures):  # one may be on its way to its container
-                run.remove(variants)
-            raise
+    return tuple(outcomes.values()), missing
 
 
 def run_one(run: Run, variant: Variant) -> Outcome:
