@@ -134,10 +134,7 @@ def before(place: Place, interfaces: tuple[str, ...], name: str) -> State:
 
 def read_sysctl(name: str) -> str:
     """Return a kernel setting, or '' where this kernel has none of that name."""
-    try:
-        return (Path("/proc/sys") / name).read_text("ascii").strip()
-    except OSError:
-        return ""
+    return network.read_text(f"/proc/sys/{name}").strip()
 
 
 def explain_no_bridge(error: OSError) -> EngineError:
@@ -158,7 +155,7 @@ def _wait(place: Place, pid: int, patience: float = PATIENCE_SECONDS) -> dict[st
 
 def tail(log: Path) -> str:
     """Return the end of a daemon's log that says most: its errors and last words."""
-    lines = log.read_text("utf-8", "replace").splitlines() if log.exists() else []
+    lines = network.read_text(log).splitlines()
     return "\n".join([line for line in lines if "level=info" not in line][-8:])
 
 

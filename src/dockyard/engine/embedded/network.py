@@ -74,15 +74,15 @@ def parse_name_servers(text: str) -> Iterator[IPv4Network]:
 
 def list_taken() -> tuple[IPv4Network, ...]:
     """Return every network that this host routes to or asks for names; a default route takes nothing."""
-    known = [network for _, network in parse_routes(_read("/proc/net/route")) if network.prefixlen]
-    return (*known, *parse_name_servers(_read("/etc/resolv.conf")))
+    known = [network for _, network in parse_routes(read_text("/proc/net/route")) if network.prefixlen]
+    return (*known, *parse_name_servers(read_text("/etc/resolv.conf")))
 
 
 def mtu() -> int:
     """Return the packet size of the default route, which tunnels and clouds make smaller than usual."""
-    for interface, network in parse_routes(_read("/proc/net/route")):
+    for interface, network in parse_routes(read_text("/proc/net/route")):
         if network.prefixlen == 0:
-            return min(USUAL_MTU, int(_read(f"/sys/class/net/{interface}/mtu") or USUAL_MTU))
+            return min(USUAL_MTU, int(read_text(f"/sys/class/net/{interface}/mtu") or USUAL_MTU))
     return USUAL_MTU
 
 
@@ -123,11 +123,7 @@ def delete_bridge(name: str) -> None:
 
 def read_bridges(database: Path) -> set[str]:
     """Return the bridges that a daemon noted in its network database, so that a killed one's are known too."""
-    try:
-        raw = database.read_bytes()
-    except OSError:
-        return set()
-    return {found[1].decode() for found in re.finditer(rb'"BridgeName":"([A-Za-z0-9_.-]{1,15})"', raw)}
+    return set(re.findall(r'"BridgeName":"([A-Za-z0-9_.-]{1,15})"', read_text(database)))
 
 
 def _control() -> socket.socket:
@@ -138,7 +134,8 @@ def _address_request(name: str, address: str) -> bytes:
     return struct.pack("16sHH4s16x", name.encode(), socket.AF_INET, 0, socket.inet_aton(address))
 
 
-def _read(file: str) -> str:
+def read_text(file: str | Path) -> str:
+    """Return what is in a file, or '' where it cannot be read: not every kernel has every one."""
     try:
         return Path(file).read_text("utf-8", "replace")
     except OSError:
