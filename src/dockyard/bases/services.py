@@ -42,21 +42,6 @@ class Service:
     environment: tuple[tuple[str, str], ...] = ()
 
     @property
-    def contents(self) -> recipe.Contents:
-        """What its tree holds."""
-        entry = f"entrypoints/{self.script}.sh"
-        return recipe.Contents(
-            self.title,
-            RELEASE,
-            (self.package, *self.more),
-            "service.sh",
-            (self.script, self.user, self.folder),
-            variant="essential",
-            files=("entrypoints/common.sh", entry),
-            runtime_folders=True,
-        )
-
-    @property
     def script(self) -> str:
         """The name of its entry point; Redis and Valkey share one."""
         return "valkey" if self.name == "redis" else self.name
@@ -180,16 +165,27 @@ def ensure_service(engine: "Engine", service: Service, *, allow_expired: bool = 
 
 def plan_service(service: Service) -> debian.ImagePlan:
     """Return how the image of a service is made."""
+    entry = f"entrypoints/{service.script}.sh"
+    contents = recipe.Contents(
+        service.title,
+        RELEASE,
+        (service.package, *service.more),
+        "service.sh",
+        (service.script, service.user, service.folder),
+        variant="essential",
+        files=("entrypoints/common.sh", entry),
+        runtime_folders=True,
+    )
     path = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
     variables = recipe.list_variables({**path, **dict(service.environment)})
-    shipped = map(debian.read_shipped, (*SHARED, f"entrypoints/{service.script}.sh"))
+    shipped = map(debian.read_shipped, (*SHARED, entry))
     config = {"Env": variables, "Cmd": [service.command], **configure(service)}
     return debian.ImagePlan(
         "service",
         service.name,
         service.title,
-        service.contents,
-        recipe.fingerprint(service.contents, shipped, repr(configure(service))),
+        contents,
+        recipe.fingerprint(contents, shipped, repr(configure(service))),
         lambda held: held.get(service.package, ""),
         lambda _version: config,
     )
