@@ -30,6 +30,7 @@ LIGHT = (
     "embedded_engine",
     "locks",
     "ledger_databases",
+    "docs_run",
     "bootstrap",
     "push",
     "locks_environments",
@@ -45,11 +46,12 @@ LIGHT = (
     "newer_versions",
     "compose_edits",
     "ledger_api",
+    "wheel",
 )
 """Files that mostly wait, or keep to one core: they may run beside those that are counted."""
 FIRST = (
     *(COUNTED[0], *LIGHT[:4], COUNTED[1], *LIGHT[4:]),
-    *("docs_run", "init", "verify", "wheels", "private_index", "stack", "production_image", "release", "pages"),
+    *("init", "verify", "wheels", "private_index", "stack", "production_image", "release", "pages"),
 )
 """The order in which workers take files: what is counted beside what is light, then what takes longest.
 
