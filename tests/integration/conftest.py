@@ -51,7 +51,7 @@ LIGHT = (
 """Files that mostly wait, or keep to one core: they may run beside those that are counted."""
 FIRST = (
     *(COUNTED[0], *LIGHT[:4], COUNTED[1], *LIGHT[4:]),
-    *("init", "verify", "wheels", "private_index", "stack", "production_image", "release", "pages"),
+    *("init_databases", "init", "verify", "wheels", "private_index", "stack", "production_image", "release", "pages"),
 )
 """The order in which workers take files: what is counted beside what is light, then what takes longest.
 
