@@ -213,7 +213,12 @@ def test_failure_is_shown_and_undone(docker: Docker, up: Up, said: list[str]) ->
         up()
     assert caught.value.hint == "its log is above"
     assert "web | ValueError: cannot start it" in said
-    assert docker.changing[1:] == [(*PROJECT, "down", "--remove-orphans"), ("docker", "volume", "rm", "shop_data")]
+    assert docker.changing[1:] == [
+        ("docker", "stop", "1"),
+        ("docker", "rm", "--force", "--volumes", "1"),
+        (*PROJECT, "down", "--remove-orphans"),
+        ("docker", "volume", "rm", "shop_data"),
+    ]
 
 
 def test_failure_that_its_log_explains(docker: Docker, up: Up) -> None:
@@ -272,7 +277,7 @@ def test_what_ran_before_is_left(docker: Docker, up: Up, said: list[str]) -> Non
     docker.states, docker.restarts = [[old, asleep], after], [3]
     with pytest.raises(DockyardError):
         up()
-    assert docker.changing[1:] == [("docker", "rm", "--force", "1"), ("docker", "stop", "5")]
+    assert docker.changing[1:] == [("docker", "stop", "5", "1"), ("docker", "rm", "--force", "--volumes", "1")]
     assert any("was there before" in line for line in said)
 
 

@@ -285,13 +285,14 @@ def undo_on_failure(stack: Stack, before: tuple[Container, ...]) -> Iterator[Non
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             log.info("interrupted: taking down what was started")
+        known, ran = {one.id for one in before}, {one.id for one in before if one.running}
+        now = [one.id for one in stack.containers()]
+        if started := [one for one in now if one not in ran]:
+            _tidy(stack, stack.engine.command("stop", *started))
+        if new := [one for one in now if one not in known]:
+            # With the volumes that have no name: Compose leaves them, and nobody would find whose they were.
+            _tidy(stack, stack.engine.command("rm", "--force", "--volumes", *new))
         if before:
-            now = stack.containers()
-            known, ran = {one.id for one in before}, {one.id for one in before if one.running}
-            if new := [one.id for one in now if one.id not in known]:
-                _tidy(stack, stack.engine.command("rm", "--force", *new))
-            if woken := [one.id for one in now if one.id in known - ran]:
-                _tidy(stack, stack.engine.command("stop", *woken))
             log.info("the stack was there before: what still runs of it was left as it is")
         else:
             _tidy(stack, stack.by_name("down", "--remove-orphans"))
