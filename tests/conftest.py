@@ -3,7 +3,6 @@
 import itertools
 import json
 import logging
-import os
 import socket
 import subprocess
 import sys
@@ -42,12 +41,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--edits", type=int, default=300, help="how many random edits of each kind of file are tried")
     parser.addoption("--soak", action="store_true", help="run the long tests of deploys too")
     parser.addoption("--write-messages", action="store_true", help="write docs/reference/messages.md from this run")
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Run more integration tests beside each other than there are cores: they wait for engines half of their time."""
-    return 2 + len(os.sched_getaffinity(0)) if config.option.markexpr == "integration" else None
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -112,6 +112,8 @@ def test_a_race_is_known_by_the_engines_words_alone() -> None:
     said = "parent snapshot sha256:1 does not exist"
     assert is_race(CommandError("…", output=f"#1 [x 1/1] RUN y\n#1 ERROR: failed to prepare: {said}: not found"))
     assert is_race(CommandError("…", output="#1 exporting to image\n#1 DONE 3.7s\nERROR: failed to solve: not found\n"))
+    said = "rpc error: code = NotFound desc = content sha256:6bfc6bf4a37d: not found"
+    assert is_race(CommandError("…", output=f"ERROR: failed to solve: {said}\n"))
     assert not is_race(CommandError("…", output="ERROR: failed to solve: x:9: docker.io/library/x:9: not found\n"))
     printed = (
         f'#1 [x 1/1] RUN y\n#1 0.1 {said}\n#1 ERROR: process "y {said}" did not complete successfully: exit code: 1'

@@ -105,6 +105,7 @@ def test_it_runs_from_anywhere_under_any_name(tmp_path: Path, name: str) -> None
 def test_it_reads_bytecode_of_its_very_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From a folder of its own, as an early step of the build leaves it; of another source's it takes no notice."""
     monkeypatch.setattr(__main__, "BYTECODE", str(tmp_path / "kept"))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # as in every base, where the folder is read-only besides
     source, meant = tmp_path / "module.py", tmp_path / "meant.py"
     source.write_text("x = 1\n")
     meant.write_text("x = 2\n")

@@ -35,7 +35,8 @@ ENGINE_GONE = re.compile(
 )
 
 RACE = Sign(
-    "failed to get state for index|parent snapshot .* does not exist|failed to solve: not found",
+    "failed to get state for index|parent snapshot .* does not exist|failed to solve: not found"
+    r"|NotFound desc = content sha256:\w+: not found",
     "the engine got into its own way, with another build or the removal of an image at the same time",
     "run it again: engines do so now and then",
 )
