@@ -125,6 +125,15 @@ def test_a_container_that_ends_by_itself(docker: Docker) -> None:
     assert "kill" not in docker.verbs()
 
 
+def test_a_container_whose_end_is_not_noted_yet(docker: Docker) -> None:
+    """The engine is waited for where the watch broke off: it says for a moment that the container runs."""
+    docker.says["-c"] = Completed(137, "", "", 0.1)
+    docker.says["--format={{json .State}}"] = lambda _command: Completed(
+        0, f'{{"Running": {json.dumps("wait" not in docker.verbs())}, "ExitCode": 1}}', "", 0.1
+    )
+    assert trial.try_once(docker.engine, "x", SETUP).exit_code == 1
+
+
 def test_an_image_without_python_cannot_be_looked_into(docker: Docker) -> None:
     """It runs, and the reason why nothing is known is told."""
     docker.says["-c"] = Completed(127, "", 'exec: "python": executable file not found in $PATH', 0.1)

@@ -140,6 +140,9 @@ def _await_answer(engine: Engine, name: str, setup: Setup, trial: Trial) -> Tria
     watch = probe("watch", str(setup.port), f"{limit:g}")
     done = engine.attempt("exec", name, "python", *watch, timeout=limit + ENGINE_SECONDS)
     seen = parse_json(done.stdout) or {}
+    if not seen and not done.stderr:  # it broke off with its container, whose end the engine may not have noted yet
+        with suppress(CommandError):
+            engine.attempt("wait", name, timeout=setup.patience.stop)
     state = parse_json(engine.attempt("inspect", "--format={{json .State}}", name, timeout=ENGINE_SECONDS).stdout) or {}
     running = bool(state.get("Running"))
     return replace(
