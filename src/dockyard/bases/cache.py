@@ -80,14 +80,16 @@ def write_layout(tree: Path, into: Path, architecture: str, made_by: str, config
 
 def compress(source: Path, target: Path) -> str:
     """Write `source` with gzip to `target`, without name or time, and return the digest of the plain bytes."""
+    digest = hashlib.sha256()
     with (
         source.open("rb") as plain,
         target.open("wb") as raw,
         gzip.GzipFile(filename="", mode="wb", compresslevel=LEVEL, fileobj=raw, mtime=0) as packed,
     ):
-        shutil.copyfileobj(plain, packed, CHUNK)
-        plain.seek(0)
-        return f"sha256:{hashlib.file_digest(plain, 'sha256').hexdigest()}"
+        while chunk := plain.read(CHUNK):
+            digest.update(chunk)
+            packed.write(chunk)
+    return f"sha256:{digest.hexdigest()}"
 
 
 def is_complete(layout: Path, image: Image) -> bool:
