@@ -53,6 +53,14 @@ def test_a_check_after_a_compile_passes(project: Settings) -> None:
     assert found(project) == []
 
 
+def test_a_lock_that_cannot_be_read_is_not_made_again(project: Settings) -> None:
+    """What is there is nothing that `invoke lock` could replace: the tip says so."""
+    _folder(project.root)
+    assert {each.mend for each in check_project(project) if "cannot be read" in each.message} == {
+        "check what it is and who may read it"
+    }
+
+
 def test_the_api_names_places_and_purposes(project: Settings) -> None:
     """Others ask this package where a lock is and which purposes there are."""
     assert project.root / lock_path("3.13", "production") == project.root / LOCK

@@ -212,8 +212,11 @@ def _read_lock(root: Path, lock: Lock, compilers: Sequence[str]) -> Lock:
     try:
         content = (root / lock.path).read_bytes()
     except OSError as error:
-        wrong = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
-        problem = Problem(lock.path, 1, f"{wrong}: nothing is locked for {lock.inputs[0].path}")
+        missing = f"nothing is locked for {lock.inputs[0].path}"
+        problem = Problem(lock.path, 1, f"is missing: {missing}")
+        if not isinstance(error, FileNotFoundError):
+            wrong = f"cannot be read ({error.strerror}): {missing}"
+            problem = Problem(lock.path, 1, wrong, "check what it is and who may read it")
         return lock._replace(problems=(problem,))
     lock = lock._replace(content=content, body=fingerprint_lock(content))
     return lock._replace(problems=tuple(_compare(lock, read_fields(content), compilers)))
