@@ -125,6 +125,31 @@ def test_a_push_is_checked_by_an_upload_that_is_taken_back() -> None:
     assert not LINES
 
 
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        (Answer(202, {"Location": f"{UPLOADS}78"}), None),
+        (
+            Answer(500, body=error_body("UNKNOWN", "unknown error", "write /storage/data: no space left on device")),
+            Kind.QUOTA,
+        ),
+        (Answer(416, body=error_body("BLOB_UPLOAD_INVALID", "the part is too small")), None),
+    ],
+    ids=["room", "full", "small"],
+)
+def test_room_is_looked_for_by_writing(said: Answer, kind: Kind | None) -> None:
+    """What was written is taken back, however it ended, where the registry last said that it is."""
+    registry, wire, _ = client(sequence(Answer(202, {"Location": f"{UPLOADS}77"}), said, Answer(204)))
+    found = None
+    try:
+        Repository(registry, "fleet/ship").check_push(room=1000)
+    except RegistryError as error:
+        found = error.kind
+    assert found is kind
+    assert wire.asked[1:] == [f"PATCH {UPLOADS}77", f"DELETE {UPLOADS}{78 if said.status == 202 else 77}"]
+    assert wire.seen[2].headers["Content-Length"] == "1000"
+
+
 @pytest.mark.parametrize("location", [f"{UPLOADS}77", "77", f"https://{HOST}{UPLOADS}77"])
 def test_an_upload_is_found_by_any_form_of_location(location: str) -> None:
     """Relative locations are allowed."""

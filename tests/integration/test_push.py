@@ -1,5 +1,6 @@
 """Pushing to a real registry on loopback: TLS, passwords, full disks, broken connections, Ctrl-C."""
 
+import contextlib
 import dataclasses
 import hashlib
 import io
@@ -23,8 +24,9 @@ import pytest
 from dockyard.engine.client import Engine
 from dockyard.process import capture
 from dockyard.registry import client
+from dockyard.registry.content import Repository, reach_registry
 from dockyard.registry.errors import Kind, RegistryError
-from dockyard.registry.push import preflight, push_images, verify_pushed
+from dockyard.registry.push import PROBE_BYTES, preflight, push_images, verify_pushed
 from tests.progress import LINES
 
 from .registry_process import Authority, Programs, Relay, RunningRegistry, Shape, login, running
@@ -244,15 +246,29 @@ def own_address() -> str:
 
 @pytest.mark.parametrize(
     ("mount", "kind", "words"),
-    [("size=4m", Kind.QUOTA, "No space left"), ("ro,size=4m", Kind.REFUSED, "Read-only file system")],
+    [("size=4m", Kind.QUOTA, "no space left"), ("ro,size=4m", Kind.REFUSED, "read-only file system")],
     ids=["full", "read-only"],
 )
 def test_a_registry_that_cannot_store_says_why(yard: Yard, mount: str, kind: Kind, words: str) -> None:
     """Engines only tell of status 500; the registry itself knows more, and is asked."""
     registry = yard.registry(mount=mount)
     error = fails(kind, yard.logged_in(registry.host), yard.tag(registry.host))
-    assert words in error.message
+    assert words in error.message.lower()
     assert not any("pushing again" in line for line in LINES)
+
+
+def test_a_disk_with_room_for_little_is_found_full(yard: Yard) -> None:
+    """An upload of nothing can begin on it, as it can once the engine's own has failed and been cleared away."""
+    registry = yard.registry(mount="size=1m")
+    engine = yard.logged_in(registry.host)
+    with contextlib.closing(engine.client()) as docker, reach_registry(engine, docker.info(), registry.host) as there:
+        repository = Repository(there, "fleet/ship")
+        repository.check_push(room=PROBE_BYTES)
+        repository.put_blob(bytes(1_000_000), "application/octet-stream")
+        repository.check_push()
+        with pytest.raises(RegistryError, match="no space left") as caught:
+            repository.check_push(room=PROBE_BYTES)
+    assert caught.value.kind is Kind.QUOTA
 
 
 def test_a_connection_that_breaks_in_mid_push_is_tried_again(yard: Yard) -> None:

@@ -52,12 +52,25 @@ class Repository:
     registry: Registry
     name: str
 
-    def check_push(self, *, attempts: int = ATTEMPTS) -> None:
-        """Raise unless a push can begin: start an upload of nothing, and take it back."""
+    def check_push(self, *, attempts: int = ATTEMPTS, room: int = 0) -> None:
+        """Raise unless a push can begin: start an upload, and take it back; of nothing, or of `room` bytes.
+
+        A full disk has a few pages left once an upload has failed: only one that writes finds it full. What such a one
+        wrote, the reference registry keeps until it purges its uploads, as it does with the engine's own.
+        """
         answer = self.registry.ask(self._request("POST", "blobs/uploads/", PUSHING), attempts)
         upload = urljoin(answer.url, answer.headers.get("Location", ""))
-        # The session costs the registry next to nothing and expires by itself where it cannot be taken back.
-        if urlsplit(upload).netloc == urlsplit(self.registry.base).netloc and upload != answer.url:
+        if urlsplit(upload).netloc != urlsplit(self.registry.base).netloc or upload == answer.url:
+            return
+        try:
+            if room:
+                written = self.registry.ask(RegistryRequest("PATCH", upload, self.name, PUSHING, bytes(room)), 1)
+                upload = urljoin(written.url, written.headers.get("Location", upload))
+        except RegistryError as error:
+            if error.kind is Kind.QUOTA:  # some registries take no piece as small as this: that says nothing
+                raise
+        finally:
+            # The session costs the registry next to nothing and expires by itself where it cannot be taken back.
             with contextlib.suppress(RegistryError):
                 self.registry.ask(RegistryRequest("DELETE", upload, self.name, PUSHING), 1)
 

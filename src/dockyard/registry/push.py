@@ -90,6 +90,8 @@ Reach = Callable[[Engine, Mapping[str, Any], str], Registry]
 
 SILENCE_SECONDS = 600.0
 """How long an engine may say nothing: a registry can take minutes to file a large layer away."""
+PROBE_BYTES = 65_536
+"""What is written to a registry that failed, to learn whether its storage is full: more than a small upload frees."""
 _DIRTY = re.compile(r"(?:^|[-._])dirty(?:[-._]|$)")
 _DIGEST = re.compile(r"digest: (sha\d+:[0-9a-f]+) size: \d+")
 
@@ -227,7 +229,7 @@ def _push_once(client: Client, there: Repository, reference: Reference) -> tuple
         if error.kind is Kind.SERVER and registry.connected:
             # Engines keep the registry's own words (disk full, read-only) from us: ask it.
             try:
-                there.check_push(attempts=1)
+                there.check_push(attempts=1, room=PROBE_BYTES)
             except RegistryError as reason:
                 if not reason.may_pass:
                     raise
