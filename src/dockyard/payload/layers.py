@@ -10,7 +10,6 @@ import re
 import shutil
 import stat
 import sys
-import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -67,11 +66,18 @@ def compile_library(program: str) -> None:
 
     Every later step that runs Python starts sooner.
     """
-    for folder in {sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")}:
-        bytecode.compile_folder(Path(folder), keep=True)
+    for folder in {library_folder("stdlib"), library_folder("purelib")}:
+        bytecode.compile_folder(folder, keep=True)
     for source in sorted(Path(__file__).parent.glob("*.py")):
         made = f"{program}{source.with_suffix('')}.{sys.implementation.cache_tag}.pyc"  # as sys.pycache_prefix has it
         bytecode.write_checked(source, Path(made))
+
+
+def library_folder(scheme: str) -> Path:
+    """Return where Python's own library lies (stdlib), or what is installed beside it (purelib)."""
+    import sysconfig  # every build of a changed line waits for what this module imports
+
+    return Path(sysconfig.get_path(scheme))
 
 
 def make_runtime(
@@ -89,7 +95,7 @@ def make_runtime(
     keep_files(runtime, kept)
     add_runtime_libraries(runtime, kept, this_base())
     if library:
-        path = Path(sysconfig.get_path("stdlib"))
+        path = library_folder("stdlib")
         inside(layers / "library", path.parent).mkdir(parents=True)
         inside(runtime, path).rename(inside(layers / "library", path))
         settle(layers / "library")
@@ -106,7 +112,7 @@ def fill_runtime(layer: Path) -> None:
         copy(Path(link), layer, follow=False)
     for program in interpreter():
         copy(program, layer)
-    library = Path(sysconfig.get_path("stdlib"))
+    library = library_folder("stdlib")
     copy_library(library, layer)
     add_data(layer, os.environ)
     make_user(layer)
@@ -274,7 +280,7 @@ def write_metadata(name: str, version: str, project: Path | None, file: list[Pat
 
 def read_version(path: Path) -> str:
     """Return the version that a file says: pyproject.toml, setup.cfg, or a module that assigns it."""
-    import configparser  # every build of a changed line waits for what this module imports
+    import configparser
     import tomllib
 
     text = path.read_text("utf-8")
