@@ -101,7 +101,7 @@ def show(samples: Samples) -> int:
     """Print the table of values and that of aims; return 1 where one is missed."""
     columns = aims.header(samples)
     console.table(columns, aims.rows(samples), title="median (best)")
-    verdicts = aims.judge(aims.medians(samples))
+    verdicts = aims.judge(samples)
     console.table(
         ("measured", "aim", "ours", "limit", ""),
         aims.verdict_rows(verdicts),
