@@ -26,7 +26,7 @@ RECIPES = (
     Recipe("compiled", "everything compiled"),
     Recipe(OURS, "Dockyard"),
 )
-COPY = Recipe(YARDSTICK, "a bare COPY")
+YARDSTICKS = (Recipe(YARDSTICK, "a bare COPY"), Recipe("container", "a container that copies"))
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,11 @@ MEASURES = (
         "one dependency changed",
         meaning="another version of Alembic in the lock, one that no cache has seen.",
     ),
-    Measure("source", "one line changed", meaning="another line of source. The yardstick does nothing but copy it."),
+    Measure(
+        "source",
+        "one line changed",
+        meaning="another line of source. The yardsticks only copy it, at once or by `cp` in a container.",
+    ),
     Measure("same", "nothing changed", meaning="the least that a build of this image takes."),
     Measure(
         "nothing",
@@ -157,9 +161,9 @@ def rows(samples: Samples) -> list[list[str]]:
 
 
 def measured(samples: Samples) -> list[Recipe]:
-    """Return the recipes, and the yardstick, of which there is a value."""
+    """Return the recipes, and the yardsticks, of which there is a value."""
     names = {name for of in samples.values() for name, values in of.items() if values}
-    return [recipe for recipe in (*RECIPES, COPY) if recipe.name in names]
+    return [recipe for recipe in (*RECIPES, *YARDSTICKS) if recipe.name in names]
 
 
 def verdict_rows(verdicts: Iterable[Verdict]) -> list[tuple[str, str, str, str, str]]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from xml.sax.saxutils import escape
 
 import aims
-from aims import COPY, MEASURES, OURS, RECIPES, Measure, Samples, judge, medians
+from aims import MEASURES, OURS, RECIPES, YARDSTICKS, Measure, Samples, judge, medians
 
 WIDTH, NAMES, NUMBERS = 860, 230, 80
 """Pixels: the whole chart, the recipes' names at its left, the numbers at its right."""
@@ -48,7 +48,7 @@ def panel(measure: Measure, values: Mapping[str, float], limit: float | None, to
     scale = room / max([*values.values(), limit or 0, 1e-9])
     parts = [text(0, top + HEAD - 12, measure.title, "title")]
     bottom = top + HEAD
-    for recipe in (*RECIPES, COPY):
+    for recipe in (*RECIPES, *YARDSTICKS):
         if recipe.name in values:
             long = values[recipe.name] * scale
             kind = "bar ours" if recipe.name == OURS else "bar"
@@ -128,6 +128,8 @@ something else was running, and the ratios say more than the seconds.
   compiled, and one of four layers is packed again. Ours is told, as `invoke build` tells it, that no package is built
   from source (`WHEELS_FROM=scratch`); a bare `docker buildx build` starts two more containers to find that out.
 - **one line changed**: ours also starts a container that compiles the line, and the image has nine layers to look at.
+  No image has all its bytecode without such a container, and most of the difference is the container's own: one that
+  runs nothing but `cp` shows it. What is left is mostly the start of Python, with what the standard library imports.
 - **from nothing**: the recipes stand on a base that is there, packed and unpacked. So does ours, though it is
   `FROM scratch`: `invoke build` keeps the layers of the interpreter, packed, with the base that they are made from.
   Only the bytecode of the library, with which later steps start sooner, is made anew. A new base, another version of

@@ -77,7 +77,7 @@ def measure(rounds: int, names: Sequence[str]) -> tuple[Samples, dict[str, Any]]
     with tempfile.TemporaryDirectory(prefix="dockyard-bench-") as folder:
         bench = Bench(engine, Path(folder), ROOT, bases[0], ca_bundle())
         try:
-            bench.prepare([*names, aims.YARDSTICK], console.log.info)
+            bench.prepare([*names, *(one.name for one in aims.YARDSTICKS)], console.log.info)
             samples = bench.measure(rounds, console.log.info)
         finally:
             bench.remove()

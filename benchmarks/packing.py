@@ -21,7 +21,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from aims import MEASURES, OURS, YARDSTICK
+from aims import MEASURES, OURS, YARDSTICKS
 
 from dockyard.bases.resolve import Base
 from dockyard.engine.client import Engine
@@ -90,7 +90,8 @@ class Bench:
         changes = changed_blocks((APP / "changes.txt").read_text("utf-8"))
         blocks = {name: itertools.cycle(changes) for name in self.names}
         samples: dict[str, dict[str, list[float]]] = {measure.name: {} for measure in MEASURES}
-        packed = [name for name in self.names if name != YARDSTICK]
+        yardsticks = {one.name for one in YARDSTICKS}
+        packed = [name for name in self.names if name not in yardsticks]
         for name in packed:
             samples["size"][name] = [float(self.size(name))]
         for number in range(rounds):
@@ -106,7 +107,7 @@ class Bench:
                 "interpreter": lambda name: self.keep_interpreter(name, "--no-cache")[0],
             }
             for measure, take in takes.items():
-                turns = order if measure in ("source", "same") else [name for name in order if name != YARDSTICK]
+                turns = order if measure in ("source", "same") else [name for name in order if name in packed]
                 turns = [name for name in turns if measure != "interpreter" or name == OURS]
                 for name in turns * TIMES.get(measure, 1):
                     os.sync()  # what the build before has written is no load on this one

@@ -24,7 +24,7 @@ SAMPLES = {
     "size": {"pip": [125e6], "uv": [120e6], "compiled": [135e6], "dockyard": [31e6]},
     "start": {"pip": [2.0, 1.0, 9.0], "uv": [1.0, 1.2, 1.1], "compiled": [0.7, 0.6, 0.8], "dockyard": [0.5, 0.6, 0.7]},
     "dependency": {"uv": [10.0], "dockyard": [7.0]},
-    "source": {"dockyard": [1.2], "copy": [1.0]},
+    "source": {"dockyard": [1.2], "copy": [1.0], "container": [1.1]},
     "nothing": {"dockyard": [1.0]},
 }
 
@@ -67,9 +67,9 @@ def test_an_aim_without_a_comparison_is_left_out() -> None:
 
 def test_table() -> None:
     """A column per recipe and a row per measure; the best stands in brackets where there was a choice."""
-    assert aims.header(SAMPLES) == ["", "pip", "uv", "compiled", "dockyard", "copy"]
+    assert aims.header(SAMPLES) == ["", "pip", "uv", "compiled", "dockyard", "copy", "container"]
     rows = {row[0]: row[1:] for row in aims.rows(SAMPLES)}
-    assert rows["pulled"] == ["125.0 MB", "120.0 MB", "135.0 MB", "31.0 MB", ""]
+    assert rows["pulled"] == ["125.0 MB", "120.0 MB", "135.0 MB", "31.0 MB", "", ""]
     assert rows["start to first answer"][0] == "2.00 s (1.00)"
     assert "of it, since the process began" not in rows
 
@@ -189,7 +189,7 @@ def test_stamps(stamp: str, seconds: float) -> None:
 
 def test_every_recipe_has_its_file_and_ours_fits_the_dockerfile(tmp_path: Path) -> None:
     """Ours is the repository's own Dockerfile: what it copies is in the context."""
-    for recipe in (*aims.RECIPES, aims.COPY):
+    for recipe in (*aims.RECIPES, *aims.YARDSTICKS):
         packing.make_context(BENCHMARKS.parent, tmp_path / recipe.name, recipe.name, run="seven")
         assert (tmp_path / recipe.name / "Dockerfile").is_file()
         assert packing.lock_files(tmp_path / recipe.name)
