@@ -358,6 +358,20 @@ def test_tee_on_a_terminal(terminal: Screen) -> None:
     assert terminal.buffer.getvalue() == b"33 91\r\nlast\r\n"
 
 
+def test_a_terminal_that_changes_its_size(terminal: Screen) -> None:
+    """The child, which looks for itself, sees the new size; the former handler of the signal is back afterwards."""
+    before = signal.getsignal(signal.SIGWINCH)
+
+    def pull() -> None:
+        termios.tcsetwinsize(terminal.fileno(), (10, 40))
+        os.kill(os.getpid(), signal.SIGWINCH)
+
+    threading.Timer(0.2, pull).start()
+    wait = 'until [ "$(stty size <&2)" = "10 40" ]; do sleep 0.02; done'
+    assert tee(shell(f"stty size <&1; {wait}; echo seen", timeout=20)).stdout == "33 91\r\nseen\r\n"
+    assert signal.getsignal(signal.SIGWINCH) is before
+
+
 @pytest.mark.parametrize("fixture", ["screen", "terminal"])
 def test_tee_of_a_program_that_reads_nothing(fixture: str, request: pytest.FixtureRequest) -> None:
     """A program that ends before it takes its input is told by its own status, not by a broken pipe."""

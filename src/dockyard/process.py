@@ -129,7 +129,7 @@ def lines(command: Command) -> Generator[str, None, None]:
 def tee(command: Command, *, check: bool = True) -> Completed:
     """Run a command and show its output live on stderr while keeping it.
 
-    On a terminal the child gets a pseudo-terminal of the same size, so that it draws its own live
+    On a terminal the child gets a pseudo-terminal that keeps to its size, so that it draws its own live
     progress; elsewhere it gets a pipe. What is kept is the raw stream, escape sequences included, without
     the command's secrets.
     """
@@ -148,11 +148,19 @@ def tee(command: Command, *, check: bool = True) -> Completed:
     feed = subprocess.DEVNULL if command.input is None else subprocess.PIPE
     terminal = sys.stderr.isatty()
     ours, theirs = pty.openpty() if terminal else os.pipe()
+
+    def resize(*_: object) -> None:
+        with contextlib.suppress(termios.error, OSError):
+            termios.tcsetwinsize(ours, termios.tcgetwinsize(sys.stderr.fileno()))
+
     try:
         if terminal:
-            with contextlib.suppress(termios.error, OSError):
-                termios.tcsetwinsize(ours, termios.tcgetwinsize(sys.stderr.fileno()))
-        with os.fdopen(theirs, "wb") as output, _running(command, stdin=feed, stdout=theirs, stderr=theirs) as process:
+            resize()
+        with (
+            _handling({signal.SIGWINCH: resize} if terminal else {}),
+            os.fdopen(theirs, "wb") as output,
+            _running(command, stdin=feed, stdout=theirs, stderr=theirs) as process,
+        ):
             output.close()  # when the program and all that it started have closed it too, reading ends
             if process.stdin:
                 # A child that ends without reading has its own words for why.
