@@ -128,8 +128,8 @@ something else was running, and the ratios say more than the seconds.
   compiled, and one of four layers is packed again. Ours is told, as `invoke build` tells it, that no package is built
   from source (`WHEELS_FROM=scratch`); a bare `docker buildx build` starts two more containers to find that out.
 - **one line changed**: ours also starts a container that compiles the line, and the image has nine layers to look at.
-  No image has all its bytecode without such a container, and most of the difference is the container's own: one that
-  runs nothing but `cp` shows it. What is left is mostly the start of Python, with what the standard library imports.
+  No image has all its bytecode without such a container, and the difference is the container's own: see the one that
+  runs nothing but `cp`.
 - **from nothing**: the recipes stand on a base that is there, packed and unpacked. So does ours, though it is
   `FROM scratch`: `invoke build` keeps the layers of the interpreter, packed, with the base that they are made from.
   Only the bytecode of the library, with which later steps start sooner, is made anew. A new base, another version of
