@@ -9,15 +9,16 @@ ARG LOCKS=requirements/${PYTHON_VERSION}
 FROM scratch AS dockyard
 COPY src/dockyard/payload /
 FROM python:${PYTHON_VERSION}-slim AS python
-# With bytecode for its library, Python starts sooner in every step below.
+# With bytecode for its library and the program, Python starts sooner in every step below.
 FROM python AS base
 ENV LANG=C.UTF-8 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
-RUN --network=none --mount=from=dockyard,target=/dockyard python /dockyard library
+COPY --from=dockyard / /dockyard/
+RUN --network=none python /dockyard library
 
 # What a stage makes lies in a folder of its own: BuildKit reads all that lies beside what it copies or mounts.
 FROM base AS runtime
 ARG KEEP=""
-RUN --network=none --mount=from=dockyard,target=/dockyard python /dockyard runtime /layers --library --keep "${KEEP}" --folder /app --writable /data
+RUN --network=none python /dockyard runtime /layers --library --keep "${KEEP}" --folder /app --writable /data
 # `invoke build` keeps these layers, packed, with the base. Further down, WORKDIR would have every build merge all layers.
 FROM scratch AS interpreter
 COPY --link --from=runtime /layers/runtime/ /
@@ -29,10 +30,10 @@ WORKDIR /app
 # go behind /built/wheels. Where a lock has nothing to build, `invoke build` says WHEELS_FROM=scratch: two steps less.
 FROM base AS sources
 ARG LOCKS TARGETPLATFORM
-RUN --network=none --mount=from=dockyard,target=/dockyard --mount=source=${LOCKS},target=/tmp/locks \
+RUN --network=none --mount=source=${LOCKS},target=/tmp/locks \
     python /dockyard select /tmp/locks "${TARGETPLATFORM}" /built/sources
 FROM base AS compiled
-RUN --mount=from=dockyard,target=/dockyard --mount=from=sources,source=/built/sources,target=/sources \
+RUN --mount=from=sources,source=/built/sources,target=/sources \
     --mount=type=secret,id=ca --mount=type=secret,id=pip --mount=type=secret,id=netrc \
     python /dockyard wheels /sources /built/wheels
 FROM ${WHEELS_FROM} AS wheels
@@ -41,19 +42,18 @@ WORKDIR /built/wheels
 # Four layers of packages, each package always in the same one, large ones in the first: a new version changes one layer.
 FROM base AS packages
 ARG LOCKS
-RUN --mount=type=cache,id=dockyard,target=/root/.cache --mount=from=dockyard,target=/dockyard \
-    --mount=from=wheels,source=/built/wheels,target=/wheels --mount=source=${LOCKS}/production.txt,target=/tmp/lock.txt \
+RUN --mount=type=cache,id=dockyard,target=/root/.cache --mount=from=wheels,source=/built/wheels,target=/wheels \
+    --mount=source=${LOCKS}/production.txt,target=/tmp/lock.txt \
     --mount=type=secret,id=ca --mount=type=secret,id=pip --mount=type=secret,id=netrc \
     python /dockyard install /tmp/lock.txt --wheels /wheels --layers /layers --parts 4
 
 FROM base AS application
-RUN --network=none --mount=from=dockyard,target=/dockyard --mount=source=src/ledger,target=/app/ledger \
-    python /dockyard application /layers/application /app
+RUN --network=none --mount=source=src/ledger,target=/app/ledger python /dockyard application /layers/application /app
 
 FROM base AS test
 ARG LOCKS
-RUN --mount=type=cache,id=dockyard,target=/root/.cache --mount=from=dockyard,target=/dockyard \
-    --mount=from=wheels,source=/built/wheels,target=/wheels --mount=source=${LOCKS}/test.txt,target=/tmp/lock.txt \
+RUN --mount=type=cache,id=dockyard,target=/root/.cache --mount=from=wheels,source=/built/wheels,target=/wheels \
+    --mount=source=${LOCKS}/test.txt,target=/tmp/lock.txt \
     --mount=type=secret,id=ca --mount=type=secret,id=pip --mount=type=secret,id=netrc \
     python /dockyard install /tmp/lock.txt --wheels /wheels && mkdir -m 1777 /results
 WORKDIR /app
@@ -67,8 +67,8 @@ ENTRYPOINT ["python", "-m", "coverage", "run", "--data-file=/results/.coverage",
 
 FROM base AS development
 ARG LOCKS
-RUN --mount=type=cache,id=dockyard,target=/root/.cache --mount=from=dockyard,target=/dockyard \
-    --mount=from=wheels,source=/built/wheels,target=/wheels --mount=source=${LOCKS}/development.txt,target=/tmp/lock.txt \
+RUN --mount=type=cache,id=dockyard,target=/root/.cache --mount=from=wheels,source=/built/wheels,target=/wheels \
+    --mount=source=${LOCKS}/development.txt,target=/tmp/lock.txt \
     --mount=type=secret,id=ca --mount=type=secret,id=pip --mount=type=secret,id=netrc \
     python /dockyard install /tmp/lock.txt --wheels /wheels && mkdir -m 0750 /data && chown 65532:65532 /data
 WORKDIR /app
@@ -91,8 +91,8 @@ HEALTHCHECK --interval=30s --timeout=3s --start-period=20s --start-interval=0.5s
 CMD ["gunicorn", "--config", "python:ledger.gunicorn_conf", "ledger:create_app()"]
 
 FROM base AS slim-layer
-RUN --network=none --mount=from=dockyard,target=/dockyard --mount=from=production,target=/image \
-    --mount=from=python,target=/base python /dockyard slim /layers/slim /image /base
+RUN --network=none --mount=from=production,target=/image --mount=from=python,target=/base \
+    python /dockyard slim /layers/slim /image /base
 
 FROM python AS slim
 ENV LANG=C.UTF-8 PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin PORT=8000 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from dockyard.engine.inside import PAYLOAD, archive, probe
-from dockyard.payload import __main__, bytecode
+from dockyard.payload import bytecode
 
 PACKAGE = PAYLOAD.parent
 
@@ -102,28 +102,26 @@ def test_it_runs_from_anywhere_under_any_name(tmp_path: Path, name: str) -> None
     assert {path.name.split(".")[0] for path in made.rglob("*")} == {"shop", "__pycache__"}
 
 
-def test_it_reads_bytecode_of_its_very_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From a folder of its own, as an early step of the build leaves it; of another source's it takes no notice."""
-    monkeypatch.setattr(__main__, "BYTECODE", str(tmp_path / "kept"))
-    source, meant = tmp_path / "module.py", tmp_path / "meant.py"
-    source.write_text("x = 1\n")
-    meant.write_text("x = 2\n")
-    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path / "kept"))
-    place = bytecode.cache(source)
-    bytecode.write_checked(meant, place)
-    monkeypatch.setattr(sys, "pycache_prefix", None)
-    made = place.read_bytes()
-    assert run_module(source) == 1  # Python may write its own in place of what did not fit
-    place.write_bytes(made[:8] + source_hash(source.read_bytes()) + made[16:])
-    assert run_module(source) == 2
-    assert sys.pycache_prefix is None
-
-
-def run_module(source: Path) -> int:
-    """Return the `x` that a module sets, as the program itself would load it."""
-    names: dict[str, int] = {}
-    exec(__main__.Loader("module", str(source)).get_code("module") or "", names)
-    return names["x"]
+@pytest.mark.processes
+def test_it_reads_bytecode_of_its_very_source(tmp_path: Path) -> None:
+    """As an early step of the build leaves it beside each module; of another source's it takes no notice."""
+    shutil.copytree(PAYLOAD, tmp_path / "dockyard", ignore=shutil.ignore_patterns("__pycache__"))
+    module, meant = tmp_path / "dockyard" / "layers.py", tmp_path / "meant.py"
+    meant.write_text("def make_application(layer, folder): print(layer, folder)\n")
+    bytecode.write_checked(meant)
+    made = bytecode.cache(meant).read_bytes()
+    bytecode.cache(module).parent.mkdir(exist_ok=True)
+    bytecode.cache(module).write_bytes(made)
+    (tmp_path / "app").mkdir()
+    run = [sys.executable, "-B", *(str(tmp_path / name) for name in ("dockyard", "layer", "app"))]
+    run.insert(3, "application")
+    assert subprocess.run(run, capture_output=True, text=True, check=True).stdout == ""
+    assert (tmp_path / "layer").is_dir()
+    bytecode.cache(module).write_bytes(made[:8] + source_hash(module.read_bytes()) + made[16:])
+    assert (
+        subprocess.run(run, capture_output=True, text=True, check=True).stdout
+        == f"{tmp_path / 'layer'} {tmp_path / 'app'}\n"
+    )
 
 
 @pytest.mark.processes

@@ -3,7 +3,6 @@
 import errno
 import os
 import stat
-import sys
 import sysconfig
 from pathlib import Path
 
@@ -143,18 +142,24 @@ def test_the_library_is_compiled_where_it_lies(tree: Path, tmp_path: Path, monke
     (tmp_path / "pip").mkdir()
     (tmp_path / "pip" / "main.py").write_text("")
     monkeypatch.setattr(sysconfig, "get_path", {"stdlib": str(tree), "purelib": str(tmp_path / "pip")}.get)
-    layers.compile_library(str(tmp_path / "program"))
-    made = [path for path in sorted(tmp_path.rglob("*.pyc")) if not path.is_relative_to(tmp_path / "program")]
+    layers.compile_library(tmp_path / "program")
+    made = sorted(tmp_path.rglob("*.pyc"))
     assert [path.name.split(".")[0] for path in made] == ["__init__", "main"]
 
 
 def test_the_program_keeps_its_own_bytecode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where Python looks for it under that prefix; it counts for this source alone, since a step may have another."""
+    """It counts for this source alone, since another one may be mounted; where this one is, nothing is written."""
     monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path / "empty"))
-    layers.compile_library(str(tmp_path / "program"))
-    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path / "program"))
-    for source in Path(layers.__file__).parent.glob("*.py"):
-        assert int.from_bytes(bytecode.cache(source).read_bytes()[4:8], "little") == 0b11
+    program = tmp_path / "dockyard"
+    program.mkdir()
+    (program / "verbs.py").write_text("x = 1\n")
+    monkeypatch.setattr(os, "access", lambda _path, _mode: False)
+    layers.compile_library(program)
+    assert [path.name for path in program.iterdir()] == ["verbs.py"]
+    monkeypatch.undo()
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path / "empty"))
+    layers.compile_library(program)
+    assert int.from_bytes(bytecode.cache(program / "verbs.py").read_bytes()[4:8], "little") == 0b11
 
 
 def test_bytecode_of_the_library_comes_along(tmp_path: Path, layer: Path) -> None:

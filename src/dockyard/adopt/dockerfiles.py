@@ -10,7 +10,6 @@ from dockyard.adopt.model import Frontend, Project
 from dockyard.adopt.needs import COMPILER
 from dockyard.adopt.versions import ARGUMENT
 
-PAYLOAD = "--mount=from=dockyard,target=/dockyard"
 SECRETS = "--mount=type=secret,id=ca --mount=type=secret,id=pip --mount=type=secret,id=netrc"
 DATA = "/data"
 """Where single files at the top of the application really lie: a volume can hold a folder only."""
@@ -52,8 +51,10 @@ def _head(project: Project) -> list[str]:
         "FROM scratch AS dockyard",
         "FROM python:${PYTHON_VERSION}-slim AS base",
         "ENV LANG=C.UTF-8 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PYTHONPATH=/app",
+        "# The program that makes all layers; production has none of it.",
+        "COPY --from=dockyard / /dockyard/",
         *(_apt(packages, f"What {project.libraries.source}.") if packages else []),
-        f"RUN --network=none {PAYLOAD} python /dockyard library",
+        "RUN --network=none python /dockyard library",
     ]
 
 
@@ -61,7 +62,7 @@ def _apt(packages: Iterable[str], why: str) -> list[str]:
     wanted = set(packages)
     compilers = "--compilers " if wanted & set(COMPILER) else ""
     names = " ".join(sorted(wanted - set(COMPILER)))
-    command = f"RUN --mount=type=secret,id=ca {PAYLOAD} \\\n    python /dockyard packages {compilers}{names}".rstrip()
+    command = f"RUN --mount=type=secret,id=ca \\\n    python /dockyard packages {compilers}{names}".rstrip()
     return [f"# {why}", *command.splitlines()]
 
 
@@ -86,8 +87,7 @@ def _runtime(project: Project) -> list[str]:
         "# Python and the libraries that it loads, kept with the base. KEEP (`keep`) holds what no scan finds.",
         "FROM base AS runtime",
         'ARG KEEP=""',
-        f"RUN --network=none {PAYLOAD} \\",
-        f'    python /dockyard runtime /layers --keep "${{KEEP}}" --folder /app{writable}',
+        f'RUN --network=none python /dockyard runtime /layers --keep "${{KEEP}}" --folder /app{writable}',
         "FROM scratch AS interpreter",
         "COPY --link --from=runtime /layers/runtime/ /",
         *owned,
@@ -96,9 +96,9 @@ def _runtime(project: Project) -> list[str]:
 
 
 def _install(lock: str, options: str) -> list[str]:
+    source = f"--mount=source=${{LOCKS}}/{lock}.txt,target=/tmp/lock.txt"
     return [
-        f"RUN --mount=type=cache,id=dockyard,target=/root/.cache {PAYLOAD} \\",
-        f"    --mount=source=${{LOCKS}}/{lock}.txt,target=/tmp/lock.txt \\",
+        f"RUN --mount=type=cache,id=dockyard,target=/root/.cache {source} \\",
         f"    {SECRETS} \\",
         f"    python /dockyard install /tmp/lock.txt{options}",
     ]
@@ -124,7 +124,7 @@ def _application(project: Project) -> list[str]:
         *steps,
         *(["# A volume holds folders only: the file lies in one."] if links else []),
         *links,
-        f"RUN --network=none {PAYLOAD} python /dockyard application /layers/application /app",
+        "RUN --network=none python /dockyard application /layers/application /app",
     ]
 
 
@@ -162,7 +162,10 @@ def _version(project: Project, *, metadata: bool = True) -> list[str]:
     root = f"{project.app.value.root}/" if project.app.value.root else ""
     files = "".join(f" --file {path.removeprefix(root)}" for path in version.files)
     command = f"python /dockyard metadata {version.name} {said}{files}"
-    return [*lines, f"RUN --network=none {PAYLOAD}{mount} \\", f"    {command}"]
+    return [
+        *lines,
+        *([f"RUN --network=none{mount} \\", f"    {command}"] if mount else [f"RUN --network=none {command}"]),
+    ]
 
 
 def _links(project: Project) -> list[str]:

@@ -43,10 +43,10 @@ def compile_file(source: Path, named: Path) -> None:
         cache(source).write_bytes(made)
 
 
-def write_checked(source: Path, target: Path) -> None:
-    """Write bytecode to a place where its source may come to be another one: it is then as if it were not there."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(MAGIC_NUMBER + CHECKED + compiled(source, source)[8:])
+def write_checked(source: Path) -> None:
+    """Write bytecode beside a source that may come to be another one: it is then as if it were not there."""
+    cache(source).parent.mkdir(exist_ok=True)
+    cache(source).write_bytes(MAGIC_NUMBER + CHECKED + compiled(source, source)[8:])
 
 
 def compiled(source: Path, named: Path) -> bytes:

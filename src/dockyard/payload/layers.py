@@ -61,16 +61,15 @@ def get_versions():
 """
 
 
-def compile_library(program: str) -> None:
-    """Compile the standard library, and pip, where they lie, and this program below a folder.
+def compile_library(program: Path = Path(__file__).parent) -> None:
+    """Compile the standard library, pip and this program where they lie: every later step starts sooner.
 
-    Every later step that runs Python starts sooner.
+    The program's bytecode counts for its very source. Where it is mounted into the step, it stays as it is.
     """
     for folder in {library_folder("stdlib"), library_folder("purelib")}:
         bytecode.compile_folder(folder, keep=True)
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        made = f"{program}{source.with_suffix('')}.{sys.implementation.cache_tag}.pyc"  # as sys.pycache_prefix has it
-        bytecode.write_checked(source, Path(made))
+    for source in sorted(program.glob("*.py")) if os.access(program, os.W_OK) else ():
+        bytecode.write_checked(source)
 
 
 def library_folder(scheme: str) -> Path:

@@ -7,11 +7,8 @@ from pathlib import Path
 VENV = Path("/opt/venv")
 
 
-def library(verb: ArgumentParser) -> str:
-    """Compile this Python's own library, for all that runs after it."""
-    from .__main__ import BYTECODE
-
-    verb.add_argument("--program", default=BYTECODE, help="where to leave the bytecode of this program itself")
+def library(_verb: ArgumentParser) -> str:
+    """Compile this Python's own library, and this program, for all that runs after it."""
     return "layers.compile_library"
 
 
