@@ -27,6 +27,7 @@ RUNTIME = """\
 ARG PYTHON_VERSION=3.13
 FROM scratch AS dockyard
 FROM python:${PYTHON_VERSION}-slim AS base
+COPY --from=dockyard / /dockyard/
 RUN --network=none --mount=from=dockyard,target=/dockyard python /dockyard library
 FROM base AS runtime
 ARG KEEP=""
