@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import socket
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -105,6 +106,7 @@ class FakeRegistry(Registry):
         self.content = MANIFEST
         self.absent = False
         self.refusal: RegistryError | None = None
+        self.room = sys.maxsize
         self.unreachable = False
         self.checks: list[str] = []
         self.measured: list[str] = []
@@ -116,13 +118,17 @@ class FakeRegistry(Registry):
         self.base = f"https://{self.access.api}"
 
     def ask(self, request: RegistryRequest, attempts: int = ATTEMPTS) -> requests.Response:
-        """Answer for the start of an upload, and for the manifest of a tag."""
+        """Answer for an upload that is taken back, and for the manifest of a tag."""
         answer = requests.Response()
         answer.status_code, answer.url = 200, f"{self.base}{request.path}"
         if request.method == "POST":
             self.checks.append(f"{request.repository} {attempts}")
             if self.refusal:
                 raise self.refusal
+            answer.headers["Location"] = f"{request.path}77"
+        elif request.method in ("PATCH", "DELETE"):
+            if len(request.body or b"") > self.room:
+                raise RegistryError(Kind.QUOTA, "no space left on device")
         elif not self.absent:
             self.measured.append(request.path.rpartition("/")[2])
             answer.raw = io.BytesIO(self.content)
@@ -232,6 +238,15 @@ def test_after_a_server_error_the_registry_is_asked_for_the_reason(registry: Fak
         attempt(registry, engine)
     assert caught.value.kind is Kind.QUOTA
     assert registry.checks == [f"fleet/ship {ATTEMPTS}", "fleet/ship 1"]
+
+
+def test_a_disk_on_which_an_upload_can_still_begin_is_found_full(registry: FakeRegistry) -> None:
+    """Once the engine's own upload is cleared away, there is room for one of nothing: the push is not tried again."""
+    engine, registry.room = FakeEngine(BROKEN, FRESH), 10_000
+    with pytest.raises(RegistryError, match="no space left") as caught:
+        attempt(registry, engine)
+    assert caught.value.kind is Kind.QUOTA
+    assert len(engine.pushes) == 1
 
 
 def test_upload_states_are_cut_from_messages(registry: FakeRegistry) -> None:
