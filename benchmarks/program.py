@@ -25,7 +25,7 @@ BARE = 'from invoke import task\n\n\n@task\ndef hello(context):\n    """Say hell
 def main(arguments: list[str]) -> int:
     """Print the two tables; return 1 where the ratio is above the aim."""
     console.show_progress()
-    rounds = int(arguments[0]) if arguments else 21
+    rounds = int(arguments[0]) if arguments else 41
     with tempfile.TemporaryDirectory(prefix="dockyard-program-") as name:
         folder = Path(name)
         (folder / "tasks.py").write_text(BARE, encoding="utf-8")

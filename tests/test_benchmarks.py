@@ -137,7 +137,9 @@ def test_page() -> None:
     assert "- engine: 26.1.5, 2 CPUs" in page
     assert "](benchmarks.svg)" in page
     assert "| pulled | at most 31 MB | 31.0 MB | 31.0 MB | pass |" in page
+    assert "runs nothing but `cp` takes 1.10 of a bare COPY" in page
     assert "{" not in page
+    assert chart.ratio_of_container({"source": {"copy": [1.0]}}) == "?"
     assert chart.markdown(("a", "b"), [("x|y", "1")]) == "| a | b |\n| --- | ---: |\n| x\\|y | 1 |"
 
 
