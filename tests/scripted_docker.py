@@ -83,7 +83,7 @@ class Docker:
         self.answers: list[bool] = []
         self.volumes: list[str] = [""]
         self.config = Completed(0, json.dumps(MODEL), "", 0.1)
-        self.inspected: list[dict[str, Any]] = [{"Status": "exited", "ExitCode": 3}]
+        self.inspected: list[Any] = [{"Status": "exited", "ExitCode": 3}]
         self.log = ["Traceback", "ValueError: cannot start it"]
 
     def which(self, program: str) -> str | None:

@@ -229,6 +229,23 @@ def test_failure_that_its_log_explains(docker: Docker, up: Up) -> None:
     assert ".env" in caught.value.hint
 
 
+def test_failure_of_a_service_that_lacks_a_value(docker: Docker, up: Up, shop: Settings) -> None:
+    """Where its log explains nothing, what compose.env leaves open is named; what .env gives a value is not open."""
+    (shop.root / "compose.env").write_text("SHELF=\nPRICES=\n")
+    seen: list[Any] = [{"Status": "exited", "ExitCode": 3}, ["PATH=/bin", "SHELF=", "PRICES=eur"]]
+    docker.states, docker.inspected = [[], [container(State="exited", ExitCode=3)]], list(seen)
+    with pytest.raises(DockyardError, match=r"exit code 3; compose\.env has no value for SHELF$") as caught:
+        up()
+    assert "`dockyard init --env SHELF=…`" in caught.value.hint
+    docker.states, docker.log, docker.inspected = (
+        [[], [container(State="exited", ExitCode=3)]],
+        ["KeyError: 'SHELF'"],
+        seen,
+    )
+    with pytest.raises(DockyardError, match=r"for SHELF: the environment variable SHELF is not set$"):
+        up()
+
+
 def test_timeout(docker: Docker, up: Up) -> None:
     """A stack that never gets healthy is given up after the time that was asked for."""
     docker.states = [[], [container(Health="starting")]]

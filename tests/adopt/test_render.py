@@ -109,6 +109,8 @@ def test_data_lies_in_volumes(sample: Callable[[str], Project]) -> None:
         ("psycopg2", "DATABASE_URL", "postgresql://app:${DATABASE_PASSWORD}@database:5432/app"),
         ("psycopg[binary]", "DATABASE_URL", "postgresql://app:${DATABASE_PASSWORD}@database:5432/app"),
         ("psycopg\nsqlalchemy", "DB_URI", "postgresql+psycopg://app:${DATABASE_PASSWORD}@database:5432/app"),
+        ("psycopg2-binary\nflask-sqlalchemy", "DATABASE_URL",
+         "postgresql+psycopg2://app:${DATABASE_PASSWORD}@database:5432/app"),
         ("pymysql\nflask-sqlalchemy", "SQLALCHEMY_DATABASE_URI",
          "mysql+pymysql://app:${DATABASE_PASSWORD}@database:3306/app"),
         ("redis", "CELERY_BROKER_URL", "redis://valkey:6379/0"),

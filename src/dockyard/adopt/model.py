@@ -105,12 +105,16 @@ class Backend:
 
 @dataclass(frozen=True)
 class Variable:
-    """An environment variable that the code reads; `where` is path:line, `default` None where it must be set."""
+    """An environment variable that the code reads; `where` is path:line, `default` None where it must be set.
+
+    `uses` is what its value becomes, in capitals: its name alone does not always say so.
+    """
 
     name: str
     where: str
     required: bool
     default: str | None = None
+    uses: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from dockyard.adopt import code, commands
+from dockyard.adopt import code, commands, uses
 from dockyard.adopt.model import App, Backend, Dependencies, Found, Libraries, Overrides, Variable, Writable
 from dockyard.adopt.snapshot import Snapshot
 
@@ -55,6 +55,7 @@ def detect_backends(snapshot: Snapshot, dependencies: Dependencies) -> Found[tup
 def detect_variables(snapshot: Snapshot) -> Found[tuple[Variable, ...]]:
     """Return the environment variables that the code reads, and whether it starts without each."""
     found: dict[str, Variable] = {}
+    becomes: dict[str, dict[str, None]] = {}
     shared = {name for path in snapshot.containing("Env(", "Config(") for name in _makers(snapshot.tree(path))}
     for path in snapshot.containing("environ", "getenv", "config(", "BaseSettings", "env(", "env.", "Env("):
         if not READS.search(snapshot.text(path)):
@@ -65,13 +66,15 @@ def detect_variables(snapshot: Snapshot) -> Found[tuple[Variable, ...]]:
             before = found.get(one.name)
             if one.name not in NOT_CONFIGURATION and (before is None or (one.required and not before.required)):
                 found[one.name] = one
+            becomes.setdefault(one.name, {}).update(dict.fromkeys(one.uses))
     example = next((path for path in (".env.example", ".env.sample", ".env.template") if path in snapshot.paths), "")
     for name, value in commands.variables(snapshot.text(example)).items():
         before = found.get(name) or Variable(name, example, required=False)
         if name not in NOT_CONFIGURATION and not (HOSTS.search(name) and before.required and before.default):
             found[name] = Variable(name, before.where, before.required, value)
     source = "what the code reads" + (f", and {example}" if example else "")
-    return Found(tuple(sorted(found.values(), key=lambda one: (not one.required, one.name))), source)
+    told = (replace(one, uses=tuple(becomes.get(name, ()))) for name, one in found.items())
+    return Found(tuple(sorted(told, key=lambda one: (not one.required, one.name))), source)
 
 
 def is_secret(name: str) -> bool:
@@ -112,9 +115,11 @@ def _read_variables(snapshot: Snapshot, path: str, shared: set[str]) -> Iterator
         if isinstance(node, ast.Subscript) and code.resolved_name(node.value, imports) == "os.environ":
             name = code.text_of(node.slice)
             if name and NAME.fullmatch(name) and isinstance(node.ctx, ast.Load):
-                yield Variable(name, f"{path}:{node.lineno}", id(node) not in code.guarded(tree))
+                becomes = uses.find_uses(tree, node)
+                yield Variable(name, f"{path}:{node.lineno}", id(node) not in code.guarded(tree), uses=becomes)
         elif isinstance(node, ast.Call):
-            yield from _called(node, path, _without_module(code.resolved_name(node.func, imports), makers), makers)
+            full = _without_module(code.resolved_name(node.func, imports), makers)
+            yield from (replace(one, uses=uses.find_uses(tree, node)) for one in _called(node, path, full, makers))
         elif isinstance(node, ast.ClassDef) and any(
             code.dotted_name(base).endswith("BaseSettings") for base in node.bases
         ):
@@ -150,8 +155,11 @@ def _fields(node: ast.ClassDef, path: str) -> Iterator[Variable]:
                 break
     for field in node.body:
         match field:
-            case ast.AnnAssign(target=ast.Name(id=name), value=value) if name[0] != "_" and name != "model_config":
-                yield Variable((prefix + name).upper(), f"{path}:{field.lineno}", value is None, code.text_of(value))
+            case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation, value=value) if (
+                name[0] != "_" and name != "model_config"
+            ):
+                said = Variable((prefix + name).upper(), f"{path}:{field.lineno}", value is None, code.text_of(value))
+                yield replace(said, uses=uses.of_type(annotation))
 
 
 def detect_writable(snapshot: Snapshot, app: App, backends: Sequence[Backend], overrides: Overrides) -> Found[Writable]:

@@ -24,7 +24,7 @@ from dockyard.locks.check import inspect_locks
 from dockyard.locks.compile import make_locks, write_outcome
 from dockyard.locks.plan import Wish
 from dockyard.settings import Settings
-from dockyard.stack.compose import Model, Service
+from dockyard.stack.compose import FILES, Model, Service
 
 if TYPE_CHECKING:
     from dockyard.stack.stack import Stack
@@ -194,17 +194,28 @@ def named_secrets(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for line in lines for name in re.findall(r"\$\{(\w+)\}", line)))
 
 
+def empty_variables(root: Path) -> tuple[str, ...]:
+    """Return the variables that compose.env names and gives no value."""
+    lines = (line.strip() for line in _read(root / VARIABLES).splitlines())
+    return tuple(line[:-1] for line in lines if line.endswith("=") and not line.startswith("#"))
+
+
 def read_secrets(root: Path, known: frozenset[str]) -> dict[str, str]:
-    """Return a value for each variable that compose.env is made of and that is not `known`; make what is absent."""
-    try:
-        text = (root / VARIABLES).read_text("utf-8-sig")
-    except FileNotFoundError:
-        return {}
+    """Return a value for each variable that compose.env is made of and that is not `known`; make what is absent.
+
+    A .env may be made of those that are a secret of the Compose file too: others in it are a person's own.
+    """
+    files = "".join(_read(root / name) for name in FILES)
+    own = (name for name in named_secrets(_read(root / ".env")) if str(SECRETS / name.lower()) in files)
     found: dict[str, str] = {}
-    for name in named_secrets(text):
+    for name in dict.fromkeys((*named_secrets(_read(root / VARIABLES)), *own)):
         if name not in known:
             path = root / SECRETS / name.lower()
             if make_secret(path):
-                log.info(f"made a random secret for {name} of {VARIABLES}: {path.relative_to(root)}")
+                log.info(f"made a random secret for {name}: {path.relative_to(root)}")
             found[name] = path.read_text("utf-8").strip()
     return found
+
+
+def _read(path: Path) -> str:
+    return path.read_text("utf-8-sig", errors="replace") if path.is_file() else ""

@@ -254,11 +254,27 @@ def _failure(stack: Stack, container: Container, when: str = "", port: int = 0) 
     silent = f"{container.service} runs, but does not answer at port {port}" if port else ""
     what = (silent or compose.explain(container.service, _state(stack, container))) + when
     lesson = compose.find_lesson("\n".join([*said, what]))
+    empty = _empty_variables(stack, container)
+    if empty:
+        what = f"{what}; {prepare.VARIABLES} has no value for {', '.join(empty)}"
     if lesson:
         return DockyardError(f"{what}: {lesson.cause}", lesson.edit)
+    if empty:
+        given = " ".join(f"--env {name}=…" for name in empty)
+        return DockyardError(what, f"its log is above; `dockyard init {given}` gives it one, which it may want")
     if port:
         return DockyardError(what, "does its program listen on 0.0.0.0 and on the port that is published?")
     return DockyardError(what, "its log is above; a longer wait is `--timeout SECONDS`" if when else "its log is above")
+
+
+def _empty_variables(stack: Stack, container: Container) -> tuple[str, ...]:
+    """Return the variables that compose.env gives a container no value for, and .env neither."""
+    names = prepare.empty_variables(stack.settings.root)
+    if not names:
+        return ()
+    done = stack.engine.attempt("inspect", "--format", "{{json .Config.Env}}", container.id)
+    given = set(json.loads(done.stdout) or ()) if done.ok else set()
+    return tuple(name for name in names if f"{name}=" in given)
 
 
 def _state(stack: Stack, container: Container) -> dict[str, Any]:
