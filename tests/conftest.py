@@ -3,6 +3,7 @@
 import itertools
 import json
 import logging
+import signal
 import socket
 import subprocess
 import sys
@@ -46,6 +47,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Let pytest-xdist hand out files in the order of their collection, and not those with most tests first."""
     config.option.loadscopereorder = False
+    # Started by `nohup … &`, programs ignore SIGINT, and so would all that the tests start and interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
