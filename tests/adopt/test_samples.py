@@ -21,7 +21,7 @@ EXPECTED: dict[str, dict[str, str]] = {
                    "dependencies": "-r ../requirements/base.txt", "configuration": "SECRET_KEY, DATABASE_URL",
                    "build steps": "pybabel compile --directory app/translations",
                    "release step": "flask --app app:create_app() db upgrade"},
-    "postgres": {**FLASK, "app": "guestbook.web:app", "services": "postgres", "configuration": "DATABASE_URL",
+    "postgres": {**FLASK, "app": "guestbook.web:app", "services": "postgres", "configuration": "GUESTBOOK_STORE",
                  "system libraries": "none", "health": "the port"},
     "fastapi_poetry": {"app": "thermo.main:app", "framework": "fastapi", "image": "thermometer-service",
                        "dependencies": "fastapi>=0.115,<0.116, pydantic-settings>=2", "health": "/health",

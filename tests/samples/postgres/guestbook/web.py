@@ -7,7 +7,7 @@ app = Flask(__name__)
 
 
 def connect():
-    return psycopg.connect(os.environ["DATABASE_URL"])
+    return psycopg.connect(os.environ["GUESTBOOK_STORE"])
 
 
 @app.post("/")
